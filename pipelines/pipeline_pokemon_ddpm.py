@@ -1,0 +1,322 @@
+"""`PokemonDDPMPipeline`: new sprites of a chosen type, used as any diffusers pipeline is used."""
+
+import importlib
+import inspect
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from PIL import Image
+
+PokemonType = str | int | tuple | None
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+# The files of a saved model, and the modules its model_index.json names, so that diffusers finds the code in it.
+PIPELINE_MODULE = "pipeline"
+CONDITIONER_MODULE = "sprite_conditioner"
+
+
+class PokemonDDPMPipeline(DiffusionPipeline):
+    """Draws sprites with a class-conditional DDPM (Ho et al. 2020) and classifier-free guidance (Ho & Salimans 2022).
+
+    Args:
+        unet: `UNet2DModel` with `class_embed_type="identity"`.
+        conditioner: `SpriteConditioner`; makes the network's class embedding from the types.
+        scheduler: Any discrete-time scheduler of diffusers that fits the network's `prediction_type`; `DDPMScheduler`,
+            `DDIMScheduler`, `DPMSolverMultistepScheduler` and `UniPCMultistepScheduler` are tested.
+    """
+
+    model_cpu_offload_seq = "conditioner->unet"
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(self, unet: UNet2DModel, conditioner: torch.nn.Module, scheduler: SchedulerMixin):
+        super().__init__()
+        self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        pokemon_type: PokemonType | list[PokemonType] = None,
+        num_images_per_type: int = 1,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 2.0,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[["PokemonDDPMPipeline", int, int, dict], dict | None] | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+    ) -> ImagePipelineOutput | tuple:
+        r"""Draws sprites.
+
+        Args:
+            pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
+                "fire/none" (purely fire), an id, or None (unconditional). A list holds one entry an image; only a
+                tuple or a slash makes a pair.
+            num_images_per_type: Images for each entry; those of one entry follow each other.
+            num_inference_steps: Denoising steps, from 1 to the number of training steps.
+            guidance_scale: s in uncond + s * (cond - uncond). 1 is the conditional model itself, at half the cost.
+            generator: One `torch.Generator` for each image, or a single one: freshly seeded with s it gives image i
+                the picture of seed s + i, whatever the size of the batch; used again it goes on to new pictures.
+                All noise is drawn on the generators' own devices. In fp32, the same picture from batches of
+                different sizes agrees within one grey level.
+            latents: Noise to start from, (N, C, S, S), instead of drawing it.
+            output_type: "pil" (images), "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1])
+                or "latent" (the final sample, (N, C, S, S), about [-1, 1]).
+            return_dict: Whether to return an `ImagePipelineOutput` and not a tuple.
+            callback_on_step_end: Called after each step as callback(pipeline, step_index, timestep, tensors); what it
+                returns under "latents" replaces the latents.
+            callback_on_step_end_tensor_inputs: Names of the tensors the callback is given; only "latents".
+
+        Returns:
+            `ImagePipelineOutput` with `images`, or a tuple with them.
+
+        Raises:
+            ValueError: If a value is out of its range; nothing has been computed by then.
+            TypeError: If `pokemon_type` holds something that is no type.
+        """
+        requests = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
+        tensor_inputs = callback_on_step_end_tensor_inputs or ["latents"]
+        self.check_inputs(
+            requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
+            tensor_inputs,
+        )  # fmt: skip
+        device = self._execution_device
+        types = torch.tensor([self.conditioner.type_ids(request) for request in requests], device=device)
+        types = types.repeat_interleave(num_images_per_type, dim=0)
+        class_embedding = self.encode_types(types, guidance_scale)
+        generators = image_generators(generator, len(types))
+        latents = self.prepare_latents(len(types), generators, latents)
+        timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
+        extra = {"generator": generators} if "generator" in inspect.signature(self.scheduler.step).parameters else {}
+
+        with self.progress_bar(total=len(timesteps)) as progress_bar:
+            for i, t in enumerate(timesteps):
+                prediction = self.guided_prediction(latents, t, class_embedding, guidance_scale)
+                latents = self.scheduler.step(prediction, t, latents, **extra, return_dict=False)[0]
+                if callback_on_step_end is not None:
+                    given = {name: {"latents": latents}[name] for name in tensor_inputs}
+                    latents = (callback_on_step_end(self, i, t, given) or {}).get("latents", latents)
+                progress_bar.update()
+
+        images = latents if output_type == "latent" else self.postprocess(latents, output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def check_inputs(
+        self, requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
+        tensor_inputs,
+    ) -> None:  # fmt: skip
+        """Refuses, before anything is computed, what `__call__` cannot do. See there for the arguments."""
+        if not requests:
+            raise ValueError("pokemon_type is an empty list; give at least one type, or None for any.")
+        for request in requests:
+            self.conditioner.type_ids(request)
+        if not isinstance(num_images_per_type, int) or num_images_per_type < 1:
+            raise ValueError(f"num_images_per_type must be a whole number from 1, but is {num_images_per_type!r}.")
+        limit = self.scheduler.config.num_train_timesteps
+        if not isinstance(num_inference_steps, int) or not 1 <= num_inference_steps <= limit:
+            raise ValueError(f"num_inference_steps must be from 1 to {limit}, but is {num_inference_steps!r}.")
+        if not isinstance(guidance_scale, (int, float)) or not math.isfinite(guidance_scale):
+            raise ValueError(f"guidance_scale must be a finite number, but is {guidance_scale!r}.")
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, but is {output_type!r}.")
+        count = len(requests) * num_images_per_type
+        if isinstance(generator, list) and len(generator) != count:
+            raise ValueError(f"{count} images need one generator or {count}, but the list has {len(generator)}.")
+        shape = (count, *self.sample_shape)
+        if latents is not None and tuple(latents.shape) != shape:
+            raise ValueError(f"latents must have the shape {shape}, but have {tuple(latents.shape)}.")
+        unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
+        if unknown:
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs knows {self._callback_tensor_inputs}, but got {unknown}."
+            )
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """(C, S, S) of one sample."""
+        size = self.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return self.unet.config.in_channels, height, width
+
+    def encode_types(self, types: torch.Tensor, guidance_scale: float) -> torch.Tensor:
+        """Class embeddings (N, D) of types (N, 2); with guidance (2N, D), the unconditional ones first."""
+        if guidance_scale != 1:
+            types = torch.cat([torch.full_like(types, self.conditioner.any_id("type")), types])
+        return self.conditioner({"type": types})
+
+    def prepare_latents(
+        self, count: int, generators: list[torch.Generator], latents: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The noise to start from, (N, C, S, S), scaled as the scheduler wants it."""
+        if latents is None:
+            # float32 whatever the network computes in, so that a seed means the same noise for every dtype
+            noise = [torch.randn(self.sample_shape, generator=g, device=g.device).cpu() for g in generators]
+            latents = torch.stack(noise)
+        return latents.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
+
+    def guided_prediction(
+        self, latents: torch.Tensor, t: torch.Tensor, class_embedding: torch.Tensor, guidance_scale: float
+    ) -> torch.Tensor:
+        """The network's prediction for (N, C, S, S) latents at timestep t, with guidance unless its scale is 1.
+
+        uncond + s * (cond - uncond): equation 6 of Ho & Salimans 2022, whose w is s - 1.
+        """
+        sample = self.scheduler.scale_model_input(latents, t)
+        if guidance_scale == 1:
+            return self.unet(sample, t, class_labels=class_embedding, return_dict=False)[0]
+        both = self.unet(torch.cat([sample, sample]), t, class_labels=class_embedding, return_dict=False)[0]
+        unconditional, conditional = both.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    def postprocess(self, latents: torch.Tensor, output_type: str) -> Any:
+        """From samples (N, C, S, S) in about [-1, 1] to the output type; out-of-range values are clipped."""
+        images = (latents.float() / 2 + 0.5).clamp(0, 1).cpu()
+        if output_type == "pt":
+            return images
+        arrays = images.permute(0, 2, 3, 1).numpy()
+        if output_type == "np":
+            return arrays
+        return [Image.fromarray(pixels) for pixels in (arrays * 255).round().astype("uint8")]
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Saves the pipeline as a self-contained folder, which is what a Hub repository holds.
+
+        Beside weights and configurations it holds the code of the pipeline and of the conditioner, so that
+        `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` works where this package is not installed.
+
+        Args:
+            save_directory: The folder.
+            safe_serialization: Must be true: weights are saved as safetensors only.
+            variant: As in diffusers, for example "fp16".
+            push_to_hub: Whether to push to the Hub afterwards.
+            **kwargs: `max_shard_size`, and for a push what `push_to_hub` takes (`repo_id`, `private`, `token`, ...).
+
+        Raises:
+            ValueError: If `safe_serialization` is false.
+        """
+        if not safe_serialization:
+            raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
+        shard = {name: kwargs.pop(name) for name in ("max_shard_size",) if name in kwargs}
+        super().save_pretrained(save_directory, variant=variant, **shard)
+        folder = Path(save_directory)
+        shutil.copyfile(inspect.getfile(type(self)), folder / f"{PIPELINE_MODULE}.py")
+        shutil.copyfile(inspect.getfile(type(self.conditioner)), folder / "conditioner" / f"{CONDITIONER_MODULE}.py")
+        index_file = folder / self.config_name
+        index = json.loads(index_file.read_text())
+        index["_class_name"] = [PIPELINE_MODULE, type(self).__name__]
+        index["conditioner"] = [CONDITIONER_MODULE, type(self.conditioner).__name__]
+        index_file.write_text(json.dumps(index, indent=2) + "\n")
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> "PokemonDDPMPipeline":
+        """Loads a saved pipeline from its component folders and runs no code that lies in it.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a repository on the Hub.
+            dtype: Of the weights in memory; float32 if not given, whatever the dtype of the files.
+            **kwargs: Ready-made components (`unet`, `conditioner`, `scheduler`), and what the components'
+                `from_pretrained` takes (`variant`, `revision`, `token`, `cache_dir`, `local_files_only`, ...).
+
+        Raises:
+            OSError: If there is no such model, or its weights are not safetensors.
+            ValueError: If the model is not of this class.
+        """
+        try:
+            conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
+        except ImportError:  # this file is a model's own copy, trusted and loaded by diffusers; so is its conditioner
+            return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
+        source = os.fspath(pretrained_model_name_or_path)
+        components = {name: kwargs.pop(name) for name in ("unet", "conditioner", "scheduler") if name in kwargs}
+        kwargs = {
+            name: value for name, value in kwargs.items() if name not in ("trust_remote_code", "custom_pipeline")
+        }
+        variant = {"variant": kwargs.pop("variant")} if "variant" in kwargs else {}
+        index = cls.load_config(source, **kwargs)
+        scheduler_class = _check_index(index, cls.__name__, source)
+        # Memory-mapped weights lie unaligned, and kernels then differ in the last bits from the model that was saved.
+        weights = {"dtype": dtype or torch.float32, "use_safetensors": True, "disable_mmap": True, **variant, **kwargs}
+        if "unet" not in components:
+            components["unet"] = UNet2DModel.from_pretrained(source, subfolder="unet", **weights)
+        if "conditioner" not in components:
+            components["conditioner"] = conditioner_class.from_pretrained(source, subfolder="conditioner", **weights)
+        if "scheduler" not in components:
+            components["scheduler"] = scheduler_class.from_pretrained(source, subfolder="scheduler", **kwargs)
+        pipeline = cls(**components)
+        pipeline.register_to_config(_name_or_path=source)
+        return pipeline
+
+
+def _check_index(index: dict[str, Any], class_name: str, source: str) -> type[SchedulerMixin]:
+    """Returns the class of the scheduler that a model_index.json names.
+
+    Raises:
+        ValueError: If it is the index of another kind of pipeline, or names a scheduler that diffusers has not.
+    """
+    saved = index.get("_class_name")
+    saved = saved[-1] if isinstance(saved, list) else saved
+    if saved != class_name:
+        raise ValueError(f"{source} holds a {saved}, not a {class_name}.")
+    scheduler_name = (index.get("scheduler") or [None, None])[-1]
+    scheduler_class = getattr(diffusers, str(scheduler_name), None)
+    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, SchedulerMixin)):
+        raise ValueError(f"{source} names the scheduler {scheduler_name!r}, which diffusers does not have.")
+    return scheduler_class
+
+
+def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
+    """One generator an image.
+
+    Args:
+        generator: A list of `count` generators, returned as it is; or a single one, or None for torch's default one.
+            A single one that has just been seeded with s gives image i the generator of seed s + i. One that has
+            been used gives seeds drawn from it, so that calling again draws new pictures.
+        count: Number of images.
+    """
+    if isinstance(generator, list):
+        return generator
+    generator = generator or torch.default_generator
+    seed = generator.initial_seed()
+    fresh = torch.equal(generator.get_state(), torch.Generator(generator.device).manual_seed(seed).get_state())
+    drawn = int(torch.randint(2**62, (), generator=generator, device=generator.device))  # drawing marks it as used
+    first = seed if fresh else drawn
+    return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
+
+
+def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device) -> torch.Tensor:
+    """Sets a scheduler's timesteps, int64 (num_inference_steps,) for most, and returns them.
+
+    With "trailing" spacing diffusers appends, by a rounding error, a timestep of -1 for some numbers of steps (61,
+    103, ...), which means nothing to the network. It is taken off again, here and from the noise levels.
+
+    Raises:
+        ValueError: If it cannot be taken off.
+    """
+    scheduler.set_timesteps(num_inference_steps, device=device)
+    if scheduler.timesteps[-1] < 0:
+        scheduler.timesteps = scheduler.timesteps[:-1]
+        sigmas = getattr(scheduler, "sigmas", None)
+        if sigmas is not None:
+            if len(sigmas) != num_inference_steps + 2 or len(scheduler.timesteps) != num_inference_steps:
+                name = type(scheduler).__name__
+                raise ValueError(f"{name} cannot do {num_inference_steps} steps; try {num_inference_steps - 1}.")
+            scheduler.sigmas = torch.cat([sigmas[:num_inference_steps], sigmas[-1:]])
+    return scheduler.timesteps

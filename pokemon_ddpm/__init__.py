@@ -1,0 +1,40 @@
+"""Train a class-conditional DDPM on Pokémon sprites, and draw new Pokémon of a chosen type."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pokemon_ddpm.data import SpriteTensors, sprite_tensors
+    from pokemon_ddpm.dataset_scripts.pokemon_sprites import PokemonSprites, load_sprites
+    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+    from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+
+RELEASED_MODEL = str(Path(__file__).parent / "released" / "pokemon-ddpm-32")
+"""Folder of the model that comes with the package: 32x32 px, trained on the real sprites."""
+
+_HOMES = {
+    "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",
+    "PokemonSprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
+    "SpriteConditioner": "pokemon_ddpm.pipelines.sprite_conditioner",
+    "SpriteTensors": "pokemon_ddpm.data",
+    "load_sprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
+    "sprite_tensors": "pokemon_ddpm.data",
+}
+
+__all__ = [
+    "RELEASED_MODEL",
+    "PokemonDDPMPipeline",
+    "PokemonSprites",
+    "SpriteConditioner",
+    "SpriteTensors",
+    "load_sprites",
+    "sprite_tensors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: `import pokemon_ddpm.vocabulary` should not have to wait for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,68 @@
+"""All pixels of a split in one uint8 tensor, all labels in int64 tensors: training then only indexes."""
+
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import torch
+
+from pokemon_ddpm.preprocessing import preprocess
+
+REQUIRED_COLUMNS = ("image", "type1", "type2")
+
+
+@dataclass(frozen=True)
+class SpriteTensors:
+    """One split, ready for training.
+
+    Attributes:
+        images: uint8 (N, 3, S, S), RGB in [0, 255].
+        labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other attribute that is a
+            `ClassLabel`, a whole number or a truth value in the data set. Unknown numbers are -1.
+    """
+
+    images: torch.Tensor
+    labels: dict[str, torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> "SpriteTensors":
+        """The same tensors on another device."""
+        return SpriteTensors(self.images.to(device), {name: ids.to(device) for name, ids in self.labels.items()})
+
+
+def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit") -> SpriteTensors:
+    """Preprocesses a split of the sprites into tensors.
+
+    Args:
+        dataset: A split with the columns of `PokemonSprites`, as `load_sprites` returns it.
+        resolution: Side S in pixels, a multiple of 8.
+        mode: See `pokemon_ddpm.preprocessing.preprocess`.
+
+    Raises:
+        ValueError: If a needed column is missing, or resolution or mode cannot be used.
+    """
+    missing = [column for column in REQUIRED_COLUMNS if column not in dataset.column_names]
+    if missing:
+        raise ValueError(
+            f"The data set lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"it has {', '.join(dataset.column_names)}."
+        )
+    images = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8)
+    for row, image in enumerate(dataset.select_columns("image")["image"]):
+        images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)
+    table = dataset.with_format("numpy", columns=[name for name in dataset.column_names if _is_whole(dataset, name)])
+    labels = {name: _int64(table[name]) for name in table.format["columns"]}
+    labels["type"] = torch.stack([labels.pop("type1"), labels.pop("type2")], dim=1)
+    return SpriteTensors(torch.from_numpy(images), labels)
+
+
+def _is_whole(dataset: datasets.Dataset, column: str) -> bool:
+    feature = dataset.features[column]
+    return isinstance(feature, datasets.ClassLabel) or getattr(feature, "dtype", "") in ("bool", "int32", "int64")
+
+
+def _int64(column: datasets.arrow_dataset.Column) -> torch.Tensor:
+    values = np.asarray(column[:], dtype=np.float64)  # unknown numbers arrive as NaN
+    return torch.from_numpy(np.where(np.isnan(values), -1, values).astype(np.int64))

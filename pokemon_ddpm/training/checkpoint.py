@@ -1,0 +1,177 @@
+"""Checkpoints: whole or not there, safetensors and JSON only, nothing is ever unpickled."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pokemon_ddpm.training.config import TrainingConfig
+
+MODEL, EMA, OPTIMIZER, STATE = "model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"
+_FOLDER = re.compile(r"checkpoint-(\d+)")
+
+
+# What may differ between a run and its continuation; everything else would make it another run.
+MAY_CHANGE = {
+    "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "ddpm_num_inference_steps", "hub_model_id",
+    "hub_private_repo", "logging_steps", "max_train_seconds", "max_train_steps", "num_epochs", "output_dir",
+    "overwrite_output_dir", "push_to_hub", "report_to", "resume_from_checkpoint", "save_images_steps",
+    "train_batch_size", "gradient_accumulation_steps", "train_data_dir", "pretrained_model_name_or_path",
+}  # fmt: skip
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands, beside its tensors.
+
+    Attributes:
+        step: Updates done.
+        total_batch_size: Pictures an update, over all processes and accumulation.
+        config: The run's configuration, without the token.
+        grad_scaler: State of the fp16 loss scaler; empty without one.
+    """
+
+    step: int
+    total_batch_size: int
+    config: dict[str, Any]
+    grad_scaler: dict[str, Any]
+
+
+def checkpoints(output_dir: Path) -> list[Path]:
+    """The run's checkpoint folders, oldest first."""
+    found = [path for path in output_dir.glob("checkpoint-*") if _FOLDER.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+def save_checkpoint(
+    output_dir: Path,
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMAModel | None,
+    limit: int | None,
+) -> Path:
+    """Writes `checkpoint-STEP/` beside its final place, flushes it to disk, renames it, and deletes the oldest.
+
+    Args:
+        output_dir: The run's folder.
+        state: Goes into state.json.
+        model: Its parameters and buffers are saved by name.
+        optimizer: Its tensors are saved by parameter number.
+        ema: Its averages are saved in the order of the model's parameters.
+        limit: How many checkpoints to keep; None for all.
+    """
+    final = output_dir / f"checkpoint-{state.step}"
+    partial = output_dir / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / MODEL)
+    if ema is not None:
+        names = [name for name, _ in model.named_parameters()]
+        save_file({n: p.contiguous() for n, p in zip(names, ema.shadow_params, strict=True)}, partial / EMA)
+    moments = {
+        f"{number}.{name}": value.contiguous()
+        for number, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    save_file(moments, partial / OPTIMIZER)
+    (partial / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n")
+    for path in [*partial.iterdir(), partial]:
+        _flush(path)
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    _flush(output_dir)
+    for old in checkpoints(output_dir)[: -limit if limit else 0]:
+        shutil.rmtree(old)
+    return final
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder, and needs no flush of one
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMAModel | None
+) -> TrainingState:
+    """Restores everything `save_checkpoint` saved, in place.
+
+    Raises:
+        CheckpointError: If the checkpoint is incomplete, damaged or of another model; nothing is changed then.
+    """
+    try:
+        state = TrainingState(**json.loads((folder / STATE).read_text()))
+        weights, moments = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
+        averages = None if ema is None else load_file(folder / EMA)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+        raise CheckpointError(f"{folder} belongs to another network than the one configured.")
+    model.load_state_dict(weights)
+    if ema is not None:
+        for (name, _), average in zip(model.named_parameters(), ema.shadow_params, strict=True):
+            average.data.copy_(averages[name])
+        ema.optimization_step = state.step
+    restored = optimizer.state_dict()
+    for key, value in moments.items():
+        number, name = key.split(".", 1)
+        restored["state"].setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict(restored)
+    return state
+
+
+def find_checkpoints(output_dir: Path, wanted: str) -> list[Path]:
+    """The checkpoints to try, best first.
+
+    Args:
+        output_dir: The run's folder.
+        wanted: "latest", or the path or name of one checkpoint.
+
+    Raises:
+        CheckpointError: If a named checkpoint does not exist.
+    """
+    if wanted == "latest":
+        return checkpoints(output_dir)[::-1]
+    for folder in (Path(wanted), output_dir / wanted):
+        if folder.is_dir():
+            return [folder]
+    known = ", ".join(path.name for path in checkpoints(output_dir)) or "none"
+    raise CheckpointError(f"--resume_from_checkpoint: there is no {wanted}; {output_dir} holds: {known}.")
+
+
+def check_unchanged(folder: Path, state: TrainingState, config: TrainingConfig, total_batch_size: int) -> None:
+    """Refuses to go on with another run than the one that was saved.
+
+    Raises:
+        CheckpointError: If a setting differs that changes what the run means; names all that do.
+    """
+    now = config.public()
+    differing = [
+        f"--{name} was {old}, now {now.get(name)}"
+        for name, old in state.config.items()
+        if name not in MAY_CHANGE and old != now.get(name)
+    ]
+    if state.total_batch_size != total_batch_size:
+        differing.append(f"pictures an update were {state.total_batch_size}, now {total_batch_size}")
+    if differing:
+        raise CheckpointError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")

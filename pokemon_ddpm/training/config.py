@@ -1,0 +1,180 @@
+"""What a training run is made of: one documented dataclass, read from flags and from YAML or JSON files."""
+
+import dataclasses
+import difflib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+from pokemon_ddpm.preprocessing import check_resolution
+
+CONFIG_FILE = "training_config.json"
+
+
+def _option(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass
+class TrainingConfig:
+    """Every setting of a training run; each field is a flag of train_conditional.py.
+
+    Raises:
+        ValueError: If a value is out of its range or two exclude each other.
+    """
+
+    # Data
+    train_data_dir: str | None = _option(
+        None, "The sprite archive from Kaggle, as a folder or .zip. Without it the procedural starter set is used."
+    )
+    dataset_name: str | None = _option(
+        None, "A data set with the same columns instead: its name on the Hub, or a folder of Parquet files."
+    )
+    dataset_config_name: str | None = _option(
+        None, "front (front, not shiny; the default with --train_data_dir), all, starter, or one of --dataset_name's."
+    )
+    exclude_faulty: bool = _option(False, "Leave out the few pictures that show something else than their label.")
+    deduplicate: bool = _option(False, "Leave out exact duplicates inside a split.")
+    skip_bad_images: bool = _option(False, "Go on without unusable pictures instead of stopping.")
+    cache_dir: str | None = _option(None, "Where the built data set is cached.")
+    resolution: int = _option(32, "Side of the pictures in pixels; 32 and 64 are usual.")
+    preprocessing: Literal["fit", "thesis"] = _option("fit", "fit: keep proportions; thesis: as the thesis did.")
+    random_flip: bool = _option(False, "Mirror every picture with probability 1/2.")
+
+    # Model
+    model_config_name_or_path: str = _option("small", "A preset (small), or a UNet2DModel configuration in JSON.")
+    pretrained_model_name_or_path: str | None = _option(None, "Start from this trained pipeline's weights instead.")
+    prediction_type: Literal["epsilon", "v_prediction"] = _option("v_prediction", "What the network predicts.")
+    ddpm_num_steps: int = _option(1000, "T, the number of diffusion steps.")
+
+    # Objective
+    snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss of DDPM.")
+    timestep_sampling: Literal["uniform", "stratified"] = _option(
+        "uniform", "How timesteps are drawn: independently, or spread evenly over the batch."
+    )
+    conditioning_dropout_prob: float = _option(0.1, "Share of pictures trained without any condition, for guidance.")
+
+    # Optimisation
+    train_batch_size: int = _option(32, "Pictures a process and a forward pass.")
+    gradient_accumulation_steps: int = _option(1, "Forward passes an update.")
+    num_epochs: int = _option(100, "Passes over the training split.")
+    max_train_steps: int | None = _option(None, "Number of updates; goes before --num_epochs.")
+    max_train_seconds: float | None = _option(None, "Stop, saving everything, after this time.")
+    learning_rate: float = _option(6e-4, "Peak learning rate of AdamW.")
+    lr_scheduler: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"
+    ] = _option("cosine", "Course of the learning rate.")
+    lr_warmup_steps: int = _option(500, "Updates of linear warm-up.")
+    adam_beta1: float = _option(0.9, "beta_1 of AdamW.")
+    adam_beta2: float = _option(0.999, "beta_2 of AdamW.")
+    adam_weight_decay: float = _option(1e-4, "Weight decay of AdamW.")
+    adam_epsilon: float = _option(1e-8, "epsilon of AdamW.")
+    max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.")
+    use_ema: bool = _option(True, "Average the weights exponentially and save the average.")
+    ema_decay: float = _option(0.999, "Decay of the average; it warms up as (1 + n) / (10 + n).")
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(
+        None, "Computing precision; without it, what `accelerate launch` or its configuration says, else no."
+    )
+    seed: int = _option(0, "Seed of everything random.")
+
+    # Output
+    output_dir: str = _option("outputs/pokemon-ddpm", "Where the model, checkpoints, sheets and logs go.")
+    overwrite_output_dir: bool = _option(False, "Throw away the run that lies in --output_dir.")
+    checkpointing_steps: int = _option(500, "Updates between checkpoints.")
+    checkpoints_total_limit: int | None = _option(3, "How many checkpoints to keep; the newest stay.")
+    resume_from_checkpoint: str | None = _option(None, "latest, or a checkpoint folder.")
+    save_images_steps: int = _option(1000, "Updates between sample sheets; 0 for none.")
+    ddpm_num_inference_steps: int = _option(25, "Denoising steps for the sample sheets.")
+    logging_steps: int = _option(20, "Updates between log entries.")
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _option(
+        "none", "Where the log goes beside the bar."
+    )
+    push_to_hub: bool = _option(False, "Push the model to the Hub at the end.")
+    hub_model_id: str | None = _option(None, "user/name to push to; by default the output folder's name.")
+    hub_private_repo: bool = _option(False, "Make the pushed repository private.")
+    hub_token: str | None = _option(None, "Token for the push; by default the one of `hf auth login`.")
+
+    def __post_init__(self) -> None:
+        check_resolution(self.resolution)
+        for name in (
+            "ddpm_num_steps", "train_batch_size", "gradient_accumulation_steps", "num_epochs", "max_train_steps",
+            "max_train_seconds", "learning_rate", "adam_epsilon", "max_grad_norm", "checkpointing_steps",
+            "checkpoints_total_limit", "ddpm_num_inference_steps", "logging_steps",
+        ):  # fmt: skip
+            self._check(name, lambda value: value > 0, "above 0")
+        for name in ("snr_gamma", "lr_warmup_steps", "adam_weight_decay", "save_images_steps", "seed"):
+            self._check(name, lambda value: value >= 0, "0 or more")
+        for name in ("adam_beta1", "adam_beta2", "ema_decay", "conditioning_dropout_prob"):
+            self._check(name, lambda value: 0 <= value < 1, "from 0 to below 1")
+        self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
+        if self.train_data_dir and self.dataset_name:
+            raise ValueError("--train_data_dir and --dataset_name exclude each other.")
+        if self.resume_from_checkpoint and self.overwrite_output_dir:
+            raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
+        if (self.hub_model_id or self.hub_private_repo or self.hub_token) and not self.push_to_hub:
+            raise ValueError("--hub_model_id, --hub_private_repo and --hub_token need --push_to_hub.")
+
+    def _check(self, name: str, holds: Any, allowed: str) -> None:
+        value = getattr(self, name)
+        if value is not None and not (math.isfinite(value) and holds(value)):
+            raise ValueError(f"--{name} must be {allowed}, but is {value}.")
+
+    def public(self) -> dict[str, Any]:
+        """All values but the token."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "hub_token"}
+
+    def save(self, folder: Path) -> None:
+        """Writes the configuration, but for the token, as JSON; train_conditional.py reads such a file again."""
+        (folder / CONFIG_FILE).write_text(json.dumps(self.public(), indent=2) + "\n")
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # One line instead of argparse's usage, which is forty flags long.
+        self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+
+
+def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
+    """Reads the configuration from the command line.
+
+    Args:
+        arguments: Flags, after an optional YAML or JSON file whose values they override; `sys.argv` if not given.
+
+    Exits with status 2 and one line on standard error if anything is wrong with them.
+    """
+    parser = _Parser(
+        TrainingConfig,
+        description="Trains a type-conditional DDPM on Pokémon sprites.",
+        usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
+        allow_abbrev=False,
+    )
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
+        arguments = [*_file_arguments(arguments[0], parser), *arguments[1:]]
+    try:
+        config, unknown = parser.parse_args_into_dataclasses(
+            arguments, return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    if unknown:
+        known = [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        parser.error(f"unknown argument {unknown[0]}." + (f" Did you mean {close[0]}?" if close else ""))
+    return config
+
+
+def _file_arguments(path: str, parser: _Parser) -> list[str]:
+    """A configuration file as flags, so that its values go through the same checks as those of the command line."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML, too
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        parser.error(f"cannot read {path}: {error}")
+    if not isinstance(values, dict):
+        parser.error(f"{path} must hold flags and their values, such as `resolution: 32`.")
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]

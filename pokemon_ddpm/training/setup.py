@@ -1,0 +1,133 @@
+"""What a run needs before its first step, checked in the order of what it costs: a mistake is told at once."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+from diffusers import DDPMScheduler
+
+from pokemon_ddpm.data import SpriteTensors, sprite_tensors
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
+from pokemon_ddpm.models import ConditionalDenoiser, build_denoiser, unet_config
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.training.checkpoint import checkpoints
+from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
+
+# What of a run may lie in its folder; --overwrite_output_dir deletes these and nothing else.
+RUN_CONTENTS = ("model_index.json", "pipeline.py", "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
+
+
+def check_tracker(name: str) -> None:
+    """Raises ValueError if a tracker is asked for and not installed (Accelerate would drop it silently)."""
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise ValueError(f"--report_to {name}: {name} is not installed. Install it with: pip install {name}")
+
+
+def check_hub(config: TrainingConfig) -> str | None:
+    """Makes sure, before hours of training, that the model can be pushed at their end.
+
+    Returns:
+        The repository's full id, which exists by now; None without --push_to_hub.
+
+    Raises:
+        ValueError: If there is no token, or it may not write there.
+    """
+    if not config.push_to_hub:
+        return None
+    name = config.hub_model_id or Path(config.output_dir).resolve().name
+    try:
+        return huggingface_hub.create_repo(
+            name, private=config.hub_private_repo or None, token=config.hub_token, exist_ok=True
+        ).repo_id
+    except Exception as error:  # the Hub's client has its own kinds, and those of the HTTP library it uses
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"--push_to_hub: cannot push to {name}: {reason} (`hf auth login` stores a token.)"
+        ) from error
+
+
+def prepare_output_dir(config: TrainingConfig) -> Path:
+    """Makes the output folder; a run that lies in it is only touched when told to.
+
+    Raises:
+        ValueError: If it holds a run and neither resuming nor overwriting is asked for, or cannot be written.
+    """
+    folder = Path(config.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output_dir {folder} is a file.")
+    present = [folder / name for name in RUN_CONTENTS if (folder / name).exists()] + checkpoints(folder)
+    if config.overwrite_output_dir:
+        for path in present:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    elif present and not config.resume_from_checkpoint:
+        raise ValueError(
+            f"{folder} already holds a run ({present[0].name}). Go on with it by --resume_from_checkpoint latest, "
+            "choose another --output_dir, or throw it away by --overwrite_output_dir."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output_dir {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
+def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
+    """One split of the configured data as tensors.
+
+    Raises:
+        ValueError: If the data cannot be used (`SpriteDataError` for the sprites' own).
+    """
+    if config.dataset_name:
+        try:
+            dataset = datasets.load_dataset(
+                config.dataset_name, config.dataset_config_name, split=split, cache_dir=config.cache_dir
+            )
+        except (OSError, RuntimeError) as error:  # not there, or a script, which datasets refuses
+            raise ValueError(f"--dataset_name {config.dataset_name}: {error}") from error
+        for column in ("type1", "type2"):
+            if dataset.features.get(column) != FEATURES[column]:
+                raise ValueError(f"--dataset_name {config.dataset_name}: {column} must be {FEATURES[column]}.")
+    else:
+        dataset = load_sprites(
+            config.train_data_dir,
+            config.dataset_config_name,
+            split=split,
+            exclude_faulty=config.exclude_faulty,
+            deduplicate=config.deduplicate,
+            skip_bad_images=config.skip_bad_images,
+            cache_dir=config.cache_dir,
+        )
+    return sprite_tensors(dataset, config.resolution, config.preprocessing)
+
+
+def make_denoiser(config: TrainingConfig) -> ConditionalDenoiser:
+    """A new network, or that of --pretrained_model_name_or_path.
+
+    Raises:
+        ValueError: If the configuration does not fit the network.
+        OSError: If there is no such pretrained model.
+    """
+    if config.pretrained_model_name_or_path is None:
+        return build_denoiser(unet_config(config.model_config_name_or_path), config.resolution)
+    pipeline = PokemonDDPMPipeline.from_pretrained(config.pretrained_model_name_or_path)
+    trained = {
+        "resolution": pipeline.unet.config.sample_size,
+        "prediction_type": pipeline.scheduler.config.prediction_type,
+        "ddpm_num_steps": pipeline.scheduler.config.num_train_timesteps,
+    }
+    for name, value in trained.items():
+        if getattr(config, name) != value:
+            raise ValueError(f"{config.pretrained_model_name_or_path} needs --{name} {value}.")
+    return ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
+
+
+def make_scheduler(config: TrainingConfig) -> DDPMScheduler:
+    """The noise schedule: the cosine of Nichol & Dhariwal 2021, equation 17."""
+    return DDPMScheduler(
+        num_train_timesteps=config.ddpm_num_steps,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type=config.prediction_type,
+        timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
+    )
