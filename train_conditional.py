@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
@@ -48,9 +50,12 @@ class Trainer:
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             log_with=None if config.report_to == "none" else config.report_to,
-            project_dir=config.output_dir,
+            project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
         )
         device = self.accelerator.device
+        if device.type == "cpu":
+            cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
+            torch.set_num_threads(config.num_cpu_threads or max(1, cores // self.accelerator.num_processes))
         if self.accelerator.mixed_precision == "fp16" and device.type == "cpu":
             raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
         self.output_dir = Path(config.output_dir)

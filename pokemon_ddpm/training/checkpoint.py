@@ -23,8 +23,8 @@ _FOLDER = re.compile(r"checkpoint-(\d+)")
 # What may differ between a run and its continuation; everything else would make it another run.
 MAY_CHANGE = {
     "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "ddpm_num_inference_steps", "hub_model_id",
-    "hub_private_repo", "logging_steps", "max_train_seconds", "max_train_steps", "num_epochs", "output_dir",
-    "overwrite_output_dir", "push_to_hub", "report_to", "resume_from_checkpoint", "save_images_steps",
+    "hub_private_repo", "logging_steps", "max_train_seconds", "max_train_steps", "num_cpu_threads", "num_epochs",
+    "output_dir", "overwrite_output_dir", "push_to_hub", "report_to", "resume_from_checkpoint", "save_images_steps",
     "train_batch_size", "gradient_accumulation_steps", "train_data_dir", "pretrained_model_name_or_path",
 }  # fmt: skip
 

@@ -80,6 +80,9 @@ class TrainingConfig:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(
         None, "Computing precision; without it, what `accelerate launch` or its configuration says, else no."
     )
+    num_cpu_threads: int | None = _option(
+        None, "Threads a process on a CPU; without it the processes share all cores (accelerate launch gives one)."
+    )
     seed: int = _option(0, "Seed of everything random.")
 
     # Output
@@ -104,7 +107,7 @@ class TrainingConfig:
         for name in (
             "ddpm_num_steps", "train_batch_size", "gradient_accumulation_steps", "num_epochs", "max_train_steps",
             "max_train_seconds", "learning_rate", "adam_epsilon", "max_grad_norm", "checkpointing_steps",
-            "checkpoints_total_limit", "ddpm_num_inference_steps", "logging_steps",
+            "checkpoints_total_limit", "ddpm_num_inference_steps", "logging_steps", "num_cpu_threads",
         ):  # fmt: skip
             self._check(name, lambda value: value > 0, "above 0")
         for name in ("snr_gamma", "lr_warmup_steps", "adam_weight_decay", "save_images_steps", "seed"):
