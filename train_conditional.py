@@ -80,13 +80,13 @@ class Trainer:
             eps=config.adam_epsilon,
             fused=device.type in ("cpu", "cuda"),
         )
-        # Not prepared by Accelerate, which would step it once a process: here a step is an update.
-        self.lr_scheduler = get_scheduler(
+        # Of the learning rate's schedule only the function of the step is used: nothing to prepare, save or restore.
+        self.lr_factor = get_scheduler(
             config.lr_scheduler,
             optimizer,
             num_warmup_steps=config.lr_warmup_steps,
             num_training_steps=self.max_steps,
-        )
+        ).lr_lambdas[0]
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
         self.step = 0
@@ -98,10 +98,17 @@ class Trainer:
         """The denoiser without what Accelerate has put around it."""
         return self.accelerator.unwrap_model(self.denoiser)
 
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next update."""
+        return self.config.learning_rate * self.lr_factor(self.step)
+
     def train_step(self) -> torch.Tensor:
         """One update by Algorithm 1 of Ho et al. 2020. Returns the loss, a scalar on the device."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         per_pass = self.config.train_batch_size
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
         batch = draw_batch(self.data, self.unwrapped.conditioner, self.config, self.step, self.batch_size)
         total = torch.zeros((), device=self.accelerator.device)
         for micro_step in range(self.config.gradient_accumulation_steps):
@@ -120,7 +127,6 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             total += loss.detach() / self.config.gradient_accumulation_steps
-        self.lr_scheduler.step()
         if self.ema is not None:
             self.ema.step(self.denoiser.parameters())
         self.step += 1
@@ -142,7 +148,7 @@ class Trainer:
                     loss = accelerator.reduce(loss_sum, "mean").item() * self.batch_size / images
                     rate = images / (time.perf_counter() - since)
                     bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{rate:.1f}")
-                    values = {"loss": loss, "lr": self.lr_scheduler.get_last_lr()[0], "images_per_second": rate}
+                    values = {"loss": loss, "lr": self.learning_rate, "images_per_second": rate}
                     accelerator.log(values, step=self.step)
                     loss_sum, images, since = torch.zeros_like(loss_sum), 0, time.perf_counter()
                 if config.save_images_steps and self.step % config.save_images_steps == 0:
@@ -182,8 +188,6 @@ class Trainer:
             return
         checkpoint.check_unchanged(folder, state, self.config, self.batch_size)
         self.step = state.step
-        self.lr_scheduler.last_epoch = self.step - 1  # its rates are a function of this number alone
-        self.lr_scheduler.step()
         if state.grad_scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
         self.accelerator.print(f"Going on from {folder}.")

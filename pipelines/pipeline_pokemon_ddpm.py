@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +246,8 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         except ImportError:  # this file is a model's own copy, trusted and loaded by diffusers; so is its conditioner
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
         source = os.fspath(pretrained_model_name_or_path)
+        if not os.path.isdir(source) and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+            raise OSError(f"There is no model folder {source}.")
         components = {name: kwargs.pop(name) for name in ("unet", "conditioner", "scheduler") if name in kwargs}
         kwargs = {
             name: value for name, value in kwargs.items() if name not in ("trust_remote_code", "custom_pipeline")

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 MARGIN = 4
+INK = (40, 40, 40)
 
 
 def sprite_sheet(
-    images: Sequence[Image.Image], columns: int, row_labels: Sequence[str] = (), scale: int = 2
+    images: Sequence[Image.Image], columns: int, row_labels: Sequence[str] = (), scale: int = 2, panels: int = 1
 ) -> Image.Image:
     """Lays pictures out in rows on white, enlarged by a whole factor without smoothing.
 
@@ -17,6 +18,7 @@ def sprite_sheet(
         columns: Pictures a row.
         row_labels: A word to the left of each row; none for no labels.
         scale: Enlargement, from 1.
+        panels: Number of panels side by side that the rows are spread over, the first ones in the left panel.
 
     Returns:
         An RGB picture.
@@ -24,21 +26,30 @@ def sprite_sheet(
     Raises:
         ValueError: If there are no pictures, their sizes differ, or the labels do not fit the number of rows.
     """
-    if not images or len({image.size for image in images}) > 1:
-        raise ValueError(f"A sheet needs pictures of one size, but got {sorted({image.size for image in images})}.")
+    sizes = sorted({image.size for image in images})
+    if len(sizes) != 1:
+        raise ValueError(f"A sheet needs pictures of one size, but got {sizes or 'no pictures'}.")
     rows = -(-len(images) // columns)
     if row_labels and len(row_labels) != rows:
         raise ValueError(f"{rows} rows need as many labels, but got {len(row_labels)}.")
-    width, height = images[0].width * scale, images[0].height * scale
+    width, height = (side * scale for side in sizes[0])
     font = ImageFont.load_default(size=max(10, min(20, height // 4)))
     gutter = MARGIN + max((int(font.getlength(label)) + MARGIN for label in row_labels), default=0)
-    sheet = Image.new("RGB", (gutter + columns * (width + MARGIN), MARGIN + rows * (height + MARGIN)), (255, 255, 255))
+    panel_width, panel_rows = gutter + columns * (width + MARGIN), -(-rows // panels)
+    size = (panels * panel_width, MARGIN + panel_rows * (height + MARGIN))
+    sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
+
+    def corner(row: int) -> tuple[int, int]:
+        panel, row = divmod(row, panel_rows)
+        return panel * panel_width, MARGIN + row * (height + MARGIN)
+
     for row, label in enumerate(row_labels):
-        middle = MARGIN + row * (height + MARGIN) + height // 2
-        draw.text((MARGIN, middle), label, fill=(40, 40, 40), font=font, anchor="lm")
+        left, top = corner(row)
+        draw.text((left + MARGIN, top + height // 2), label, fill=INK, font=font, anchor="lm")
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
+        left, top = corner(row)
         enlarged = image.resize((width, height), Image.Resampling.NEAREST)
-        sheet.paste(enlarged, (gutter + column * (width + MARGIN), MARGIN + row * (height + MARGIN)))
+        sheet.paste(enlarged, (left + gutter + column * (width + MARGIN), top))
     return sheet

@@ -132,9 +132,14 @@ def load_checkpoint(
         for (name, _), average in zip(model.named_parameters(), ema.shadow_params, strict=True):
             average.data.copy_(averages[name])
         ema.optimization_step = state.step
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     restored = optimizer.state_dict()
     for key, value in moments.items():
         number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # Fused kernels walk parameters and moments in memory order, so both must be laid out alike.
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         restored["state"].setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(restored)
     return state

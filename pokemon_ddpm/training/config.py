@@ -157,7 +157,7 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         allow_abbrev=False,
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
+    if arguments and not arguments[0].startswith("-"):
         arguments = [*_file_arguments(arguments[0], parser), *arguments[1:]]
     try:
         config, unknown = parser.parse_args_into_dataclasses(

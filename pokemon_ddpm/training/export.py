@@ -11,7 +11,7 @@ from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import sprite_sheet
 
-SHEET_COLUMNS = 2
+SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
 def make_pipeline(
@@ -32,4 +32,4 @@ def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, num_inference_steps: i
     pipeline.set_progress_bar_config(disable=True)
     images = generate(pipeline, requests, seed, num_inference_steps=num_inference_steps)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sprite_sheet(images, SHEET_COLUMNS, types).save(path)
+    sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS).save(path)

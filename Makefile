@@ -1,0 +1,39 @@
+# Everything runs in .venv, which the first target that needs it makes. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := outputs/demo
+
+.PHONY: help demo test test-slow lint format clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed ## draws all 18 types, then trains for two minutes on the starter sprites and draws those
+	mkdir -p $(DEMO)
+	$(BIN)/pokemon-ddpm generate --type all --num-images 4 --panels 2 --output $(DEMO)/released.png
+	$(BIN)/accelerate launch train_conditional.py --max_train_seconds 120 --output_dir $(DEMO)/starter --overwrite_output_dir
+	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter --type all --num-images 4 --panels 2 --output $(DEMO)/starter.png
+	@echo "Look at $(DEMO)/released.png (the model that comes with the project) and $(DEMO)/starter.png (two minutes old)."
+
+test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemon-sprites also on the real sprites
+	$(BIN)/python -m pytest --quiet
+
+test-slow: .venv/installed ## the slow tests as well
+	$(BIN)/python -m pytest --quiet -m ''
+
+lint: .venv/installed ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed ## lets ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## removes .venv and what the demo made
+	rm -rf .venv $(DEMO)

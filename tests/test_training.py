@@ -1,0 +1,203 @@
+"""The training script's `main`, in this process, on a tiny network and the starter sprites."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
+from tests.training_runs import TINY_NETWORK, logged, train
+
+
+@pytest.fixture
+def flags(sprites_cache: Path, tmp_path: Path) -> list[str]:
+    """A run of four updates, of which `run` in tmp_path is the output folder."""
+    network = tmp_path / "tiny.json"
+    network.write_text(json.dumps(TINY_NETWORK))
+    return [
+        f"--model_config_name_or_path={network}",
+        f"--cache_dir={sprites_cache}",
+        f"--output_dir={tmp_path / 'run'}",
+        "--resolution=16",
+        "--train_batch_size=8",
+        "--max_train_steps=4",
+        "--lr_warmup_steps=2",
+        "--logging_steps=1",
+        "--save_images_steps=0",
+    ]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def checkpoint_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    assert [file.stem for file in files] == ["ema", "model", "optimizer"]
+    return {f"{file.stem}.{name}": tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_a_run_leaves_a_pipeline_that_draws(flags: list[str], run: Path) -> None:
+    train([*flags, "--save_images_steps=2", "--ddpm_num_inference_steps=2"])
+    pipeline = PokemonDDPMPipeline.from_pretrained(run)
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(["fire", "water/flying"], num_inference_steps=2).images
+    assert [image.size for image in images] == [(16, 16)] * 2
+    assert pipeline.scheduler.config.beta_schedule == "squaredcos_cap_v2"
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["step-000002.png", "step-000004.png"]
+    assert Image.open(run / "samples" / "step-000004.png").getcolors(maxcolors=8) is None
+    assert json.loads((run / "training_config.json").read_text())["resolution"] == 16
+
+
+def test_the_pipeline_holds_the_averaged_weights_or_the_plain_ones(flags: list[str], run: Path) -> None:
+    train(flags)
+    saved = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
+    model, ema = (load_file(run / "checkpoint-4" / f"{name}.safetensors") for name in ("model", "ema"))
+    assert all(torch.equal(tensor, ema[f"unet.{name}"]) for name, tensor in saved.items())
+    train([*flags, "--overwrite_output_dir", "--no_use_ema"])
+    saved = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(tensor, model[f"unet.{name}"]) for name, tensor in saved.items())
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_resumed_run_equals_an_unbroken_one(flags: list[str], run: Path, precision: str) -> None:
+    """With dropout, flips, accumulation and epochs that do not divide: bit for bit."""
+    flags = [*flags, "--random_flip", "--gradient_accumulation_steps=2", f"--mixed_precision={precision}"]
+    train([*flags, "--checkpointing_steps=2"])
+    unbroken = checkpoint_tensors(run / "checkpoint-4")
+    train([*flags, "--resume_from_checkpoint=checkpoint-2"])
+    assert_equal(checkpoint_tensors(run / "checkpoint-4"), unbroken)
+
+
+def test_accumulation_does_not_change_the_update(flags: list[str], run: Path) -> None:
+    plain = [flag.replace("tiny.json", "plain.json") for flag in flags]
+    (run.parent / "plain.json").write_text(json.dumps({**TINY_NETWORK, "dropout": 0.0}))
+    train(plain)
+    whole = checkpoint_tensors(run / "checkpoint-4")
+    train([*plain, "--overwrite_output_dir", "--train_batch_size=4", "--gradient_accumulation_steps=2"])
+    for name, tensor in checkpoint_tensors(run / "checkpoint-4").items():
+        torch.testing.assert_close(tensor, whole[name], rtol=1e-3, atol=2e-4)
+
+
+def test_a_broken_checkpoint_is_passed_over(flags: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train([*flags, "--checkpointing_steps=2"])
+    broken = run / "checkpoint-4" / "model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    train([*flags, "--resume_from_checkpoint=latest"])
+    said = capsys.readouterr().out
+    assert "checkpoint-4 is not a whole checkpoint" in said and "Going on from" in said and "checkpoint-2" in said
+
+
+def test_latest_without_a_checkpoint_starts_from_the_beginning(
+    flags: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train([*flags, "--resume_from_checkpoint=latest"])
+    assert "starting from the beginning" in capsys.readouterr().out
+    assert (run / "checkpoint-4").is_dir()
+
+
+def test_the_newest_checkpoints_are_kept(flags: list[str], run: Path) -> None:
+    train([*flags, "--checkpointing_steps=1", "--checkpoints_total_limit=2"])
+    assert sorted(path.name for path in run.glob("*checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_num_epochs_counts_passes_over_the_training_split(flags: list[str], run: Path) -> None:
+    train([*flags[:-4], "--train_batch_size=432", "--num_epochs=1", "--max_train_steps=1", "--save_images_steps=0"])
+    assert (run / "checkpoint-1").is_dir()
+    flags = [flag for flag in flags if not flag.startswith(("--max_train_steps", "--train_batch_size"))]
+    train([*flags, "--overwrite_output_dir", "--train_batch_size=432", "--num_epochs=1"])
+    assert (run / "checkpoint-2").is_dir()  # 864 creatures to train on
+
+
+def test_stops_and_saves_when_its_time_is_up(flags: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train([*flags, "--max_train_steps=100000", "--max_train_seconds=0.001"])
+    assert "Stopped by --max_train_seconds after 1 updates" in capsys.readouterr().out
+    assert (run / "checkpoint-1").is_dir() and (run / "model_index.json").is_file()
+
+
+def test_the_schedule_warms_up_and_the_log_shows_it(flags: list[str], run: Path) -> None:
+    train([*flags, "--report_to=tensorboard", "--lr_scheduler=constant_with_warmup", "--learning_rate=0.001"])
+    assert logged(run, "lr") == pytest.approx([0.0005, 0.001, 0.001, 0.001])  # of the update that follows
+    assert len(logged(run, "loss")) == 4
+
+
+def test_pretrained_weights_are_where_training_starts(flags: list[str], run: Path) -> None:
+    train(flags)
+    start = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
+    other = run.parent / "fine-tuned"
+    train(
+        [
+            *flags,
+            f"--output_dir={other}",
+            f"--pretrained_model_name_or_path={run}",
+            "--learning_rate=1e-12",
+            "--adam_weight_decay=0",
+        ]
+    )
+    tuned = load_file(other / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.allclose(tensor, start[name], atol=1e-7) for name, tensor in tuned.items())
+
+
+def test_a_parquet_data_set_trains_like_the_folder(flags: list[str], run: Path, sprites_cache: Path) -> None:
+    train(flags)
+    from_builder = checkpoint_tensors(run / "checkpoint-4")
+    parquet = run.parent / "parquet"
+    sprites: datasets.DatasetDict = load_sprites(cache_dir=sprites_cache)
+    for split, rows in sprites.items():
+        rows.to_parquet(parquet / "data" / f"{split}-00000-of-00001.parquet")
+    train([*flags, "--overwrite_output_dir", f"--dataset_name={parquet}"])
+    assert_equal(checkpoint_tensors(run / "checkpoint-4"), from_builder)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--train_data_dir=/nowhere"], "/nowhere does not exist"),
+        (["--dataset_name=/nowhere/at/all"], "--dataset_name /nowhere/at/all"),
+        (["--dataset_config_name=back"], "Unknown data set configuration 'back'. Known: front, all, starter"),
+        (["--model_config_name_or_path=huge"], "'huge' is neither a preset (small) nor"),
+        (["--resolution=8", "--model_config_name_or_path=small", "--resolution=40"], None),
+        (["--pretrained_model_name_or_path=/nowhere"], "There is no model folder /nowhere"),
+        (["--mixed_precision=fp16"], "fp16 needs a GPU"),
+        (["--resume_from_checkpoint=checkpoint-7"], "there is no checkpoint-7"),
+        (["--report_to=wandb"], "wandb is not installed"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(flags: list[str], wrong: list[str], said: str | None) -> None:
+    if said is None:
+        train([*flags, *wrong, "--max_train_steps=1"])  # 40 px is a size that `small` can take
+        return
+    if "wandb" in said and __import__("importlib").util.find_spec("wandb"):
+        pytest.skip("wandb is installed")
+    with pytest.raises(SystemExit) as stop:
+        train([*flags, *wrong])
+    assert str(stop.value).startswith("error: ") and said in str(stop.value)
+
+
+def test_a_run_is_not_overwritten_unasked(flags: list[str], run: Path) -> None:
+    train(flags)
+    weights = (run / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    with pytest.raises(SystemExit, match="already holds a run"):
+        train(flags)
+    assert (run / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+    mine = run / "notes.txt"
+    mine.write_text("keep")
+    train([*flags, "--overwrite_output_dir", "--max_train_steps=1"])
+    assert mine.read_text() == "keep"
+    assert [path.name for path in run.glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_resuming_another_run_is_refused(flags: list[str], run: Path) -> None:
+    train(flags)
+    with pytest.raises(SystemExit, match="--seed was 0, now 1"):
+        train([*flags, "--resume_from_checkpoint=latest", "--seed=1"])
