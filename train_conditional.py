@@ -208,10 +208,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             pipeline = make_pipeline(self.unwrapped, self.ema, self.scheduler)
             pipeline.save_pretrained(self.output_dir)
+            self.accelerator.print(f"The model is in {self.output_dir}.")
             if self.hub_model_id:
-                pipeline.push_to_hub(
-                    self.hub_model_id, private=self.config.hub_private_repo or None, token=self.config.hub_token
-                )
+                setup.push(pipeline, self.hub_model_id, self.config)
         self.accelerator.wait_for_everyone()
 
 
@@ -240,7 +239,6 @@ def main() -> None:
             f"Stopped by {stopped_by} after {trainer.step:,} updates. "
             "Go on with the same command and --resume_from_checkpoint latest."
         )
-    accelerator.print(f"The model is in {trainer.output_dir}.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,16 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 
+from .sampling import image_generators, set_timesteps
+
+# What of diffusers' arguments for loading goes on to the components.
+LOADING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "variant"}
+
 PokemonType = str | int | tuple | None
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 # The files of a saved model, and the modules its model_index.json names, so that diffusers finds the code in it.
 PIPELINE_MODULE = "pipeline"
+SAMPLING_MODULE = "sampling"
 CONDITIONER_MODULE = "sprite_conditioner"
 
 
@@ -83,18 +90,20 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             TypeError: If `pokemon_type` holds something that is no type.
         """
         requests = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-        tensor_inputs = callback_on_step_end_tensor_inputs or ["latents"]
+        tensor_inputs = (
+            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
+        )
         self.check_inputs(
             requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
             tensor_inputs,
         )  # fmt: skip
         device = self._execution_device
+        timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
         types = torch.tensor([self.conditioner.type_ids(request) for request in requests], device=device)
         types = types.repeat_interleave(num_images_per_type, dim=0)
         class_embedding = self.encode_types(types, guidance_scale)
         generators = image_generators(generator, len(types))
-        latents = self.prepare_latents(len(types), generators, latents)
-        timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
+        latents = self.prepare_latents(generators, latents)
         extra = {"generator": generators} if "generator" in inspect.signature(self.scheduler.step).parameters else {}
 
         with self.progress_bar(total=len(timesteps)) as progress_bar:
@@ -119,21 +128,26 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             raise ValueError("pokemon_type is an empty list; give at least one type, or None for any.")
         for request in requests:
             self.conditioner.type_ids(request)
-        if not isinstance(num_images_per_type, int) or num_images_per_type < 1:
+        if not _is_number(num_images_per_type, Integral) or num_images_per_type < 1:
             raise ValueError(f"num_images_per_type must be a whole number from 1, but is {num_images_per_type!r}.")
         limit = self.scheduler.config.num_train_timesteps
-        if not isinstance(num_inference_steps, int) or not 1 <= num_inference_steps <= limit:
+        if not _is_number(num_inference_steps, Integral) or not 1 <= num_inference_steps <= limit:
             raise ValueError(f"num_inference_steps must be from 1 to {limit}, but is {num_inference_steps!r}.")
-        if not isinstance(guidance_scale, (int, float)) or not math.isfinite(guidance_scale):
+        if not _is_number(guidance_scale, Real) or not math.isfinite(guidance_scale):
             raise ValueError(f"guidance_scale must be a finite number, but is {guidance_scale!r}.")
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, but is {output_type!r}.")
         count = len(requests) * num_images_per_type
+        generators = generator if isinstance(generator, list) else [] if generator is None else [generator]
+        if not all(isinstance(one, torch.Generator) for one in generators):
+            raise ValueError(f"generator must be a torch.Generator, or a list of one an image, but is {generator!r}.")
         if isinstance(generator, list) and len(generator) != count:
             raise ValueError(f"{count} images need one generator or {count}, but the list has {len(generator)}.")
         shape = (count, *self.sample_shape)
-        if latents is not None and tuple(latents.shape) != shape:
-            raise ValueError(f"latents must have the shape {shape}, but have {tuple(latents.shape)}.")
+        if latents is not None and tuple(getattr(latents, "shape", ())) != shape:
+            raise ValueError(
+                f"latents must be a tensor of the shape {shape}, but have {getattr(latents, 'shape', None)}."
+            )
         unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
         if unknown:
             raise ValueError(
@@ -153,9 +167,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             types = torch.cat([torch.full_like(types, self.conditioner.any_id("type")), types])
         return self.conditioner({"type": types})
 
-    def prepare_latents(
-        self, count: int, generators: list[torch.Generator], latents: torch.Tensor | None
-    ) -> torch.Tensor:
+    def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None) -> torch.Tensor:
         """The noise to start from, (N, C, S, S), scaled as the scheduler wants it."""
         if latents is None:
             # float32 whatever the network computes in, so that a seed means the same noise for every dtype
@@ -209,19 +221,25 @@ class PokemonDDPMPipeline(DiffusionPipeline):
 
         Raises:
             ValueError: If `safe_serialization` is false.
+            TypeError: If there are other arguments.
         """
         if not safe_serialization:
             raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
         shard = {name: kwargs.pop(name) for name in ("max_shard_size",) if name in kwargs}
+        if kwargs and not push_to_hub:
+            raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
         super().save_pretrained(save_directory, variant=variant, **shard)
-        folder = Path(save_directory)
-        shutil.copyfile(inspect.getfile(type(self)), folder / f"{PIPELINE_MODULE}.py")
+        folder, here = Path(save_directory), Path(inspect.getfile(type(self)))
+        shutil.copyfile(here, folder / f"{PIPELINE_MODULE}.py")
+        shutil.copyfile(here.with_name(f"{SAMPLING_MODULE}.py"), folder / f"{SAMPLING_MODULE}.py")
         shutil.copyfile(inspect.getfile(type(self.conditioner)), folder / "conditioner" / f"{CONDITIONER_MODULE}.py")
-        index_file = folder / self.config_name
-        index = json.loads(index_file.read_text())
-        index["_class_name"] = [PIPELINE_MODULE, type(self).__name__]
-        index["conditioner"] = [CONDITIONER_MODULE, type(self.conditioner).__name__]
-        index_file.write_text(json.dumps(index, indent=2) + "\n")
+        for file in folder.glob("**/*config.json"):
+            _edit_json(file)
+        _edit_json(
+            folder / self.config_name,
+            _class_name=[PIPELINE_MODULE, type(self).__name__],
+            conditioner=[CONDITIONER_MODULE, type(self.conditioner).__name__],
+        )
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **kwargs)
 
@@ -234,38 +252,49 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         Args:
             pretrained_model_name_or_path: A folder, or a repository on the Hub.
             dtype: Of the weights in memory; float32 if not given, whatever the dtype of the files.
-            **kwargs: Ready-made components (`unet`, `conditioner`, `scheduler`), and what the components'
-                `from_pretrained` takes (`variant`, `revision`, `token`, `cache_dir`, `local_files_only`, ...).
+            **kwargs: Ready-made components (`unet`, `conditioner`, `scheduler`), diffusers' `variant`, `revision`,
+                `token`, `cache_dir`, `force_download`, `local_files_only` and `proxies`, and `torch_dtype`, which is
+                `dtype`. `trust_remote_code` changes nothing.
 
         Raises:
             OSError: If there is no such model, or its weights are not safetensors.
             ValueError: If the model is not of this class.
+            TypeError: If there are other arguments.
         """
-        try:
-            conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
-        except ImportError:  # this file is a model's own copy, trusted and loaded by diffusers; so is its conditioner
+        if __name__.startswith("diffusers_modules"):
+            # This file is a model's own copy that diffusers was trusted to load, and so is the conditioner's.
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
         source = os.fspath(pretrained_model_name_or_path)
-        if not os.path.isdir(source) and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        if not os.path.isdir(source) and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
             raise OSError(f"There is no model folder {source}.")
-        components = {name: kwargs.pop(name) for name in ("unet", "conditioner", "scheduler") if name in kwargs}
-        kwargs = {
-            name: value for name, value in kwargs.items() if name not in ("trust_remote_code", "custom_pipeline")
-        }
-        variant = {"variant": kwargs.pop("variant")} if "variant" in kwargs else {}
-        index = cls.load_config(source, **kwargs)
-        scheduler_class = _check_index(index, cls.__name__, source)
+        dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
+        kwargs.pop("trust_remote_code", None)
+        components = {name: kwargs.pop(name, None) for name in ("unet", "conditioner", "scheduler")}
+        unknown = kwargs.keys() - LOADING_ARGUMENTS
+        if unknown:
+            raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
+        variant = kwargs.pop("variant", None)
+        scheduler_class = _check_index(cls.load_config(source, **kwargs), cls.__name__, source)
+        conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
         # Memory-mapped weights lie unaligned, and kernels then differ in the last bits from the model that was saved.
-        weights = {"dtype": dtype or torch.float32, "use_safetensors": True, "disable_mmap": True, **variant, **kwargs}
-        if "unet" not in components:
-            components["unet"] = UNet2DModel.from_pretrained(source, subfolder="unet", **weights)
-        if "conditioner" not in components:
-            components["conditioner"] = conditioner_class.from_pretrained(source, subfolder="conditioner", **weights)
-        if "scheduler" not in components:
-            components["scheduler"] = scheduler_class.from_pretrained(source, subfolder="scheduler", **kwargs)
-        pipeline = cls(**components)
-        pipeline.register_to_config(_name_or_path=source)
-        return pipeline
+        weights = {**kwargs, "variant": variant, "dtype": dtype, "use_safetensors": True, "disable_mmap": True}
+        classes = {"unet": (UNet2DModel, weights), "conditioner": (conditioner_class, weights)}
+        classes["scheduler"] = (scheduler_class, kwargs)
+        for name, (component_class, arguments) in classes.items():
+            if components[name] is None:
+                components[name] = component_class.from_pretrained(source, subfolder=name, **arguments)
+        return cls(**components)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _edit_json(file: Path, **changes: Any) -> None:
+    """Sets values of a JSON file, and takes out the path that a component was loaded from."""
+    config = {**json.loads(file.read_text()), **changes}
+    config.pop("_name_or_path", None)
+    file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _check_index(index: dict[str, Any], class_name: str, source: str) -> type[SchedulerMixin]:
@@ -283,43 +312,3 @@ def _check_index(index: dict[str, Any], class_name: str, source: str) -> type[Sc
     if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, SchedulerMixin)):
         raise ValueError(f"{source} names the scheduler {scheduler_name!r}, which diffusers does not have.")
     return scheduler_class
-
-
-def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
-    """One generator an image.
-
-    Args:
-        generator: A list of `count` generators, returned as it is; or a single one, or None for torch's default one.
-            A single one that has just been seeded with s gives image i the generator of seed s + i. One that has
-            been used gives seeds drawn from it, so that calling again draws new pictures.
-        count: Number of images.
-    """
-    if isinstance(generator, list):
-        return generator
-    generator = generator or torch.default_generator
-    seed = generator.initial_seed()
-    fresh = torch.equal(generator.get_state(), torch.Generator(generator.device).manual_seed(seed).get_state())
-    drawn = int(torch.randint(2**62, (), generator=generator, device=generator.device))  # drawing marks it as used
-    first = seed if fresh else drawn
-    return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
-
-
-def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device) -> torch.Tensor:
-    """Sets a scheduler's timesteps, int64 (num_inference_steps,) for most, and returns them.
-
-    With "trailing" spacing diffusers appends, by a rounding error, a timestep of -1 for some numbers of steps (61,
-    103, ...), which means nothing to the network. It is taken off again, here and from the noise levels.
-
-    Raises:
-        ValueError: If it cannot be taken off.
-    """
-    scheduler.set_timesteps(num_inference_steps, device=device)
-    if scheduler.timesteps[-1] < 0:
-        scheduler.timesteps = scheduler.timesteps[:-1]
-        sigmas = getattr(scheduler, "sigmas", None)
-        if sigmas is not None:
-            if len(sigmas) != num_inference_steps + 2 or len(scheduler.timesteps) != num_inference_steps:
-                name = type(scheduler).__name__
-                raise ValueError(f"{name} cannot do {num_inference_steps} steps; try {num_inference_steps - 1}.")
-            scheduler.sigmas = torch.cat([sigmas[:num_inference_steps], sigmas[-1:]])
-    return scheduler.timesteps

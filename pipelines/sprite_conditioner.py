@@ -4,7 +4,6 @@ This file imports nothing of the project, since a saved model carries a copy of 
 """
 
 import difflib
-import operator
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -56,8 +55,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
-        """Attribute -> the names it takes, in the order of their ids."""
-        return {attribute: list(names) for attribute, names in self.config.vocabulary.items()}
+        """Attribute -> the names it takes, in the order of their ids; attributes in the order of the alphabet."""
+        # Saving sorts them, and a sum in another order would differ in its last bits.
+        return {attribute: list(names) for attribute, names in sorted(self.config.vocabulary.items())}
 
     @property
     def none_id(self) -> int:
@@ -94,13 +94,13 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if len(ids) > 2 or (pokemon_type is not None and not ids):
             raise ValueError(f"pokemon_type takes one type or two, but {pokemon_type!r} names {len(ids)}.")
         first, second = [*ids, *[self.any_id("type")] * (2 - len(ids))]
+        if min(first, second) == self.none_id:
+            raise ValueError(
+                f"pokemon_type {pokemon_type!r} names no type; {NONE!r} only goes with one, as in 'fire/none'."
+            )
         if first == second != self.any_id("type"):
             raise ValueError(
                 f"pokemon_type {pokemon_type!r} names the same type twice; say {NONE!r} for no second type."
-            )
-        if {first, second} == {self.none_id, self.any_id("type")}:
-            raise ValueError(
-                f"pokemon_type {pokemon_type!r} names no type; {NONE!r} only goes with one, as in 'fire/none'."
             )
         return first, second
 
@@ -114,12 +114,12 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             close = difflib.get_close_matches(word, lowered, n=1, cutoff=0.5)
             hint = f"Did you mean {names[lowered.index(close[0])]!r}? " if close else ""
             raise ValueError(f"Unknown type {name!r}. {hint}Known: {', '.join(names)}.")
-        if isinstance(name, bool) or not hasattr(name, "__index__"):
+        number = name.item() if hasattr(name, "item") else name  # numpy's and torch's numbers, too
+        if isinstance(number, bool) or not isinstance(number, int):
             raise TypeError(
                 f"pokemon_type takes names, ids, pairs of these, a list of these or None, but got {name!r} "
                 f"({type(name).__name__})."
             )
-        number = operator.index(name)
         if not 0 <= number < self.none_id:
             raise ValueError(
                 f"Unknown type id {number}: the ids are 0 ({names[0]}) to {self.none_id - 1} ({names[-3]})."
@@ -143,9 +143,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"Not trained on {', '.join(sorted(unknown))}; it knows {', '.join(self.config.vocabulary)}."
             )
+        if not labels:
+            raise ValueError(f"labels must hold at least one of {', '.join(self.vocabulary)}.")
         batch = next(iter(labels.values()))
         total: torch.Tensor | float = 0.0
-        for attribute in self.config.vocabulary:
+        for attribute in self.vocabulary:
             ids = labels.get(attribute)
             if ids is None:
                 shape = (len(batch), 2) if attribute == "type" else (len(batch),)

@@ -24,8 +24,12 @@ def sprite_sheet(
         An RGB picture.
 
     Raises:
-        ValueError: If there are no pictures, their sizes differ, or the labels do not fit the number of rows.
+        ValueError: If a number is below 1, there are no pictures, their sizes differ, or the labels do not fit the
+            number of rows.
     """
+    for name, value in (("columns", columns), ("scale", scale), ("panels", panels)):
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, but is {value}.")
     sizes = sorted({image.size for image in images})
     if len(sizes) != 1:
         raise ValueError(f"A sheet needs pictures of one size, but got {sizes or 'no pictures'}.")

@@ -54,3 +54,9 @@ def tiny_pipeline(prediction_type: str = "v_prediction", size: int = 16) -> Poke
 def pipeline() -> PokemonDDPMPipeline:
     """See `tiny_pipeline`."""
     return tiny_pipeline()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny networks gain nothing from a second thread, and lose much where other work waits for the same cores."""
+    torch.set_num_threads(1)

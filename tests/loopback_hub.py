@@ -103,7 +103,9 @@ class LoopbackHub:
                         content = hub._uploads[value["oid"]]
                         assert hashlib.sha256(content).hexdigest() == value["oid"]
                         hub.files[value["path"]] = content
-                self.answer(200, {"commitUrl": f"{hub.endpoint}/commit/{SHA}", "commitOid": SHA, "success": True})
+                self.answer(
+                    200, {"commitUrl": f"{hub.endpoint}/{hub.repositories[-1]}/commit/{SHA}", "commitOid": SHA}
+                )
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"

@@ -57,7 +57,8 @@ def test_every_name_has_the_id_of_its_position(conditioner):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "nearest"), [("fier", "fire"), ("Watter", "water"), ("fire/flyin", "flying"), (("psychc", "fire"), "psychic")]
+    ("wrong", "nearest"),
+    [("fier", "fire"), ("Watter", "water"), ("fire/flyin", "flying"), (("psychc", "fire"), "psychic")],
 )
 def test_unknown_name_is_told_with_the_nearest_and_the_full_list(conditioner, wrong, nearest):
     with pytest.raises(ValueError) as error:
@@ -98,7 +99,9 @@ def test_wrong_values_are_refused(conditioner, wrong, message):
         conditioner.type_ids(wrong)
 
 
-@pytest.mark.parametrize("wrong", [True, False, np.True_, 1.0, np.float32(1), 1 + 0j, b"fire", ["fire"], {"fire"}, (None,)])
+@pytest.mark.parametrize(
+    "wrong", [True, False, np.True_, 1.0, np.float32(1), 1 + 0j, b"fire", ["fire"], {"fire"}, (None,)]
+)
 def test_what_is_no_type_at_all_is_a_type_error(conditioner, wrong):
     with pytest.raises(TypeError):
         conditioner.type_ids(wrong)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,11 @@ class TrainingState:
 def checkpoints(output_dir: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first."""
     found = [path for path in output_dir.glob("checkpoint-*") if _FOLDER.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+    return sorted(found, key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.split("-")[1])
 
 
 def save_checkpoint(
@@ -62,7 +67,7 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema: EMAModel | None,
-    limit: int | None,
+    limit: int,
 ) -> Path:
     """Writes `checkpoint-STEP/` beside its final place, flushes it to disk, renames it, and deletes the oldest.
 
@@ -72,7 +77,7 @@ def save_checkpoint(
         model: Its parameters and buffers are saved by name.
         optimizer: Its tensors are saved by parameter number.
         ema: Its averages are saved in the order of the model's parameters.
-        limit: How many checkpoints to keep; None for all.
+        limit: How many checkpoints to keep; 0 for all.
     """
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
@@ -95,8 +100,10 @@ def save_checkpoint(
         shutil.rmtree(final)
     partial.rename(final)
     _flush(output_dir)
-    for old in checkpoints(output_dir)[: -limit if limit else 0]:
-        shutil.rmtree(old)
+    # Later ones, where a run went back to an earlier one, are not counted: this one must be among the kept.
+    past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
+    for path in past[:-limit] if limit else []:
+        shutil.rmtree(path)
     return final
 
 
@@ -124,15 +131,19 @@ def load_checkpoint(
         averages = None if ema is None else load_file(folder / EMA)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    fits = _shapes(weights) == _shapes(model.state_dict())
+    fits &= averages is None or _shapes(averages) == _shapes(dict(model.named_parameters()))
+    fits &= all(
+        value.dim() == 0 or value.shape == parameters[int(key.split(".")[0])].shape for key, value in moments.items()
+    )
+    if not fits:
         raise CheckpointError(f"{folder} belongs to another network than the one configured.")
     model.load_state_dict(weights)
     if ema is not None:
         for (name, _), average in zip(model.named_parameters(), ema.shadow_params, strict=True):
             average.data.copy_(averages[name])
         ema.optimization_step = state.step
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     restored = optimizer.state_dict()
     for key, value in moments.items():
         number, name = key.split(".", 1)
@@ -143,6 +154,10 @@ def load_checkpoint(
         restored["state"].setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(restored)
     return state
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def find_checkpoints(output_dir: Path, wanted: str) -> list[Path]:

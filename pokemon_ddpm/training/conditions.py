@@ -58,7 +58,7 @@ def _forget_one(
 ) -> torch.Tensor:
     """Half of the time, sets one of the two slots of types (B, 2) to `any`."""
     forgets = may_forget & (coins[:, 0] < 0.5)
-    single = types[:, 1] == conditioner.none_id
-    slot = torch.where(single, 1, (coins[:, 1] < 0.5).long())
+    slot = torch.where(types[:, 0] == conditioner.none_id, 0, (coins[:, 1] < 0.5).long())
+    slot = torch.where(types[:, 1] == conditioner.none_id, 1, slot)
     forgotten = torch.nn.functional.one_hot(slot, 2).bool() & forgets[:, None]
     return torch.where(forgotten, conditioner.any_id("type"), types)

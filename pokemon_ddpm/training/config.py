@@ -86,10 +86,12 @@ class TrainingConfig:
     seed: int = _option(0, "Seed of everything random.")
 
     # Output
-    output_dir: str = _option("outputs/pokemon-ddpm", "Where the model, checkpoints, sheets and logs go.")
+    output_dir: str | None = _option(
+        None, "Where the model, checkpoints, sheets and logs go; by default outputs/DATA-RESOLUTION."
+    )
     overwrite_output_dir: bool = _option(False, "Throw away the run that lies in --output_dir.")
     checkpointing_steps: int = _option(500, "Updates between checkpoints.")
-    checkpoints_total_limit: int | None = _option(3, "How many checkpoints to keep; the newest stay.")
+    checkpoints_total_limit: int = _option(3, "How many checkpoints to keep, the newest; 0 for all.")
     resume_from_checkpoint: str | None = _option(None, "latest, or a checkpoint folder.")
     save_images_steps: int = _option(1000, "Updates between sample sheets; 0 for none.")
     ddpm_num_inference_steps: int = _option(25, "Denoising steps for the sample sheets.")
@@ -100,17 +102,29 @@ class TrainingConfig:
     push_to_hub: bool = _option(False, "Push the model to the Hub at the end.")
     hub_model_id: str | None = _option(None, "user/name to push to; by default the output folder's name.")
     hub_private_repo: bool = _option(False, "Make the pushed repository private.")
-    hub_token: str | None = _option(None, "Token for the push; by default the one of `hf auth login`.")
+    hub_token: str | None = dataclasses.field(
+        default=None, repr=False, metadata={"help": "Token for the push; by default the one of `hf auth login`."}
+    )
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        if self.output_dir is None:
+            data = self.dataset_name or self.dataset_config_name or ("front" if self.train_data_dir else "starter")
+            self.output_dir = f"outputs/{Path(data).name}-{self.resolution}"
         for name in (
             "ddpm_num_steps", "train_batch_size", "gradient_accumulation_steps", "num_epochs", "max_train_steps",
             "max_train_seconds", "learning_rate", "adam_epsilon", "max_grad_norm", "checkpointing_steps",
-            "checkpoints_total_limit", "ddpm_num_inference_steps", "logging_steps", "num_cpu_threads",
+            "ddpm_num_inference_steps", "logging_steps", "num_cpu_threads",
         ):  # fmt: skip
             self._check(name, lambda value: value > 0, "above 0")
-        for name in ("snr_gamma", "lr_warmup_steps", "adam_weight_decay", "save_images_steps", "seed"):
+        for name in (
+            "snr_gamma",
+            "lr_warmup_steps",
+            "adam_weight_decay",
+            "save_images_steps",
+            "checkpoints_total_limit",
+            "seed",
+        ):
             self._check(name, lambda value: value >= 0, "0 or more")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "conditioning_dropout_prob"):
             self._check(name, lambda value: 0 <= value < 1, "from 0 to below 1")
@@ -175,9 +189,10 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
 def _file_arguments(path: str, parser: _Parser) -> list[str]:
     """A configuration file as flags, so that its values go through the same checks as those of the command line."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML, too
+        # JSON is YAML, too. All values are taken as text: YAML would make a truth value of `mixed_precision: no`.
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        parser.error(f"cannot read {path}: {error}")
+        parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         parser.error(f"{path} must hold flags and their values, such as `resolution: 32`.")
-    return [f"--{name}={value}" for name, value in values.items() if value is not None]
+    return [f"--{name}={value}" for name, value in values.items() if value not in ("", "null", "~")]

@@ -6,8 +6,8 @@ a random generator has to be saved.
 """
 
 import functools
+import hashlib
 
-import numpy as np
 import torch
 
 # Streams keep draws for different purposes apart.
@@ -15,8 +15,8 @@ ORDER, DRAWS, NETWORK, SHEET = range(4)
 
 
 def derive_seed(*key: int) -> int:
-    """A 63-bit seed that is a function of whole numbers from 0 (numpy's `SeedSequence`)."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """A 63-bit seed that is a function of whole numbers: the beginning of their SHA-256."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
 
 
 def generator_for(device: torch.device | str, *key: int) -> torch.Generator:

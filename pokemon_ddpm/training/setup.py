@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import datasets
@@ -46,6 +47,17 @@ def check_hub(config: TrainingConfig) -> str | None:
         raise ValueError(
             f"--push_to_hub: cannot push to {name}: {reason} (`hf auth login` stores a token.)"
         ) from error
+
+
+def push(pipeline: PokemonDDPMPipeline, hub_model_id: str, config: TrainingConfig) -> None:
+    """Pushes a trained pipeline; a failure is told and ends the command, but nothing of the run is lost by it."""
+    try:
+        pipeline.push_to_hub(hub_model_id, private=config.hub_private_repo or None, token=config.hub_token)
+    except Exception as error:  # see check_hub
+        sys.exit(
+            f"error: the push to {hub_model_id} failed: {error}\nThe model itself is safe; try again with "
+            f"PokemonDDPMPipeline.from_pretrained({config.output_dir!r}).push_to_hub({hub_model_id!r})."
+        )
 
 
 def prepare_output_dir(config: TrainingConfig) -> Path:

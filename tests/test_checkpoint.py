@@ -1,0 +1,280 @@
+"""Checkpoints: everything comes back, a broken one is named and changes nothing, nothing is pickled."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pokemon_ddpm.training.checkpoint import (
+    CheckpointError,
+    TrainingState,
+    check_unchanged,
+    checkpoints,
+    find_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pokemon_ddpm.training.config import TrainingConfig
+
+FILES = ["ema.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
+
+
+class Run:
+    """A tiny network with its optimiser and its average."""
+
+    def __init__(self, seed: int, width: int = 5):
+        torch.manual_seed(seed)
+        self.model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        self.ema = EMAModel(self.model.parameters(), decay=0.9)
+        self.step = 0
+
+    def train(self, steps: int) -> "Run":
+        for _ in range(steps):
+            inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))
+            self.optimizer.zero_grad()
+            self.model(inputs).square().mean().backward()
+            self.optimizer.step()
+            self.ema.step(self.model.parameters())
+            self.step += 1
+        return self
+
+    def save(self, folder: Path, limit: int | None = None, config: TrainingConfig | None = None) -> Path:
+        state = TrainingState(self.step, 8, (config or TrainingConfig()).public(), {})
+        return save_checkpoint(folder, state, self.model, self.optimizer, self.ema, limit)
+
+    def load(self, folder: Path) -> TrainingState:
+        state = load_checkpoint(folder, self.model, self.optimizer, self.ema)
+        self.step = state.step
+        return state
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Copies of all it consists of."""
+        found = {f"model.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
+        found |= {f"ema.{i}": tensor.clone() for i, tensor in enumerate(self.ema.shadow_params)}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{number}.{name}": value.clone() for name, value in values.items()}
+        return found
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].dtype == other[name].dtype, name
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    return Run(0).train(3).save(tmp_path)
+
+
+def test_everything_comes_back(tmp_path):
+    run = Run(0).train(3)
+    folder = run.save(tmp_path)
+    assert folder == tmp_path / "checkpoint-3"
+    other = Run(1)
+    state = other.load(folder)
+    assert state == TrainingState(3, 8, TrainingConfig().public(), {})
+    assert_equal(other.tensors(), run.tensors())
+    assert "model.1.running_mean" in run.tensors() and "optimizer.0.exp_avg_sq" in run.tensors()
+    assert other.ema.optimization_step == run.ema.optimization_step == 3
+
+
+def test_a_run_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path):
+    unbroken = Run(0).train(6)
+    folder = Run(0).train(3).save(tmp_path)
+    resumed = Run(1)
+    resumed.load(folder)
+    assert_equal(resumed.train(3).tensors(), unbroken.tensors())
+
+
+def test_a_run_that_has_already_moved_on_is_set_back(tmp_path):
+    run = Run(0).train(2)
+    before = run.tensors()
+    folder = run.save(tmp_path)
+    run.train(4)
+    run.load(folder)
+    assert_equal(run.tensors(), before)
+
+
+def test_before_the_first_step(tmp_path):
+    run = Run(0)
+    folder = run.save(tmp_path)
+    other = Run(1)
+    assert other.load(folder).step == 0
+    assert_equal(other.tensors(), run.tensors())
+
+
+def test_without_an_average(tmp_path):
+    run, other = Run(0).train(2), Run(1)
+    folder = save_checkpoint(tmp_path, TrainingState(2, 8, {}, {}), run.model, run.optimizer, None, None)
+    assert sorted(path.name for path in folder.iterdir()) == FILES[1:]
+    load_checkpoint(folder, other.model, other.optimizer, None)
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(other.model.state_dict()[name], tensor)
+
+
+def test_nothing_is_pickled(saved):
+    assert sorted(path.name for path in saved.iterdir()) == FILES
+    assert json.loads((saved / "state.json").read_text())["step"] == 3
+    for name in FILES[:3]:
+        assert load_file(saved / name)
+
+
+def test_the_limit_keeps_the_newest(tmp_path):
+    run = Run(0)
+    for _ in range(12):
+        run.train(1).save(tmp_path, limit=3)
+    # by number and not by name: 9 < 10
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-10", "checkpoint-11", "checkpoint-12"]
+    run.train(1).save(tmp_path, limit=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-13"]
+    run.train(1).save(tmp_path, limit=0)
+    assert len(checkpoints(tmp_path)) == 2
+
+
+def test_the_limit_never_takes_the_checkpoint_just_written(tmp_path):
+    """A run that goes on from an older checkpoint writes lower numbers than those that lie there already."""
+    run = Run(0)
+    for _ in range(3):
+        run.train(2).save(tmp_path)
+    run.load(tmp_path / "checkpoint-2")
+    written = run.train(1).save(tmp_path, limit=2)
+    assert written.name == "checkpoint-3"
+    assert written.is_dir()
+    assert [path.name for path in checkpoints(tmp_path)][-2:] == ["checkpoint-4", "checkpoint-6"]  # nor later ones
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    Run(0).train(3).save(tmp_path)
+    run = Run(1).train(3)
+    folder = run.save(tmp_path)
+    other = Run(2)
+    other.load(folder)
+    assert_equal(other.tensors(), run.tensors())
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+
+
+def test_a_partial_folder_is_no_checkpoint_and_is_in_nobodys_way(tmp_path):
+    run = Run(0).train(3)
+    partial = tmp_path / ".checkpoint-3.partial"
+    partial.mkdir()
+    (partial / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-7.old").mkdir()
+    assert checkpoints(tmp_path) == []
+    assert find_checkpoints(tmp_path, "latest") == []
+    folder = run.save(tmp_path)
+    assert checkpoints(tmp_path) == [folder]
+    assert not partial.exists()
+    Run(1).load(folder)
+
+
+def test_a_run_that_dies_while_writing_leaves_the_older_checkpoint_only(tmp_path, monkeypatch):
+    run = Run(0).train(1)
+    first = run.save(tmp_path, limit=1)
+    monkeypatch.setattr("pokemon_ddpm.training.checkpoint.json.dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.train(1).save(tmp_path, limit=1)
+    assert checkpoints(tmp_path) == [first]
+    Run(1).load(first)
+
+
+def assert_refused(folder: Path, run: Run, message: str) -> None:
+    before = run.tensors()
+    step = run.ema.optimization_step
+    with pytest.raises(CheckpointError, match=message) as error:
+        run.load(folder)
+    assert str(folder) in str(error.value)
+    assert_equal(run.tensors(), before)
+    assert run.ema.optimization_step == step
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated"])
+def test_a_broken_file_is_refused_and_nothing_is_changed(saved, name, damage):
+    content = (saved / name).read_bytes()
+    if damage == "missing":
+        (saved / name).unlink()
+    else:
+        (saved / name).write_bytes(content[: len(content) // 2 if damage == "truncated" else 0])
+    assert_refused(saved, Run(1).train(1), "not a whole checkpoint")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"step": 3}', '"step"', "null"])
+def test_a_state_of_another_form_is_refused(saved, content):
+    (saved / "state.json").write_text(content)
+    assert_refused(saved, Run(1).train(1), "not a whole checkpoint")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    assert_refused(tmp_path / "checkpoint-1", Run(1).train(1), "not a whole checkpoint")
+
+
+def test_the_checkpoint_of_another_network_is_refused(tmp_path):
+    folder = Run(0, width=6).train(1).save(tmp_path)
+    assert_refused(folder, Run(1).train(1), "another network")
+
+
+@pytest.mark.parametrize("name", FILES[:3])
+def test_a_single_file_of_another_network_is_refused(saved, tmp_path, name):
+    other = Run(0, width=6).train(1).save(tmp_path / "other")
+    shutil.copyfile(other / name, saved / name)
+    assert_refused(saved, Run(1).train(1), "another network")
+
+
+def test_an_average_with_a_parameter_missing_is_refused(saved):
+    averages = load_file(saved / "ema.safetensors")
+    averages.pop("2.bias")
+    save_file(averages, saved / "ema.safetensors")
+    assert_refused(saved, Run(1).train(1), "another network")
+
+
+def test_which_checkpoints_are_tried(tmp_path):
+    run = Run(0)
+    for _ in range(3):
+        run.train(5).save(tmp_path)
+    assert [path.name for path in find_checkpoints(tmp_path, "latest")] == [
+        "checkpoint-15", "checkpoint-10", "checkpoint-5",
+    ]  # fmt: skip
+    assert find_checkpoints(tmp_path, "checkpoint-5") == [tmp_path / "checkpoint-5"]
+    assert find_checkpoints(tmp_path, str(tmp_path / "checkpoint-5")) == [tmp_path / "checkpoint-5"]
+    with pytest.raises(CheckpointError, match="no checkpoint-6;.* holds: checkpoint-5, checkpoint-10, checkpoint-15"):
+        find_checkpoints(tmp_path, "checkpoint-6")
+    with pytest.raises(CheckpointError, match="holds: none"):
+        find_checkpoints(tmp_path / "empty", "checkpoint-6")
+
+
+def test_the_same_settings_after_a_way_through_the_file_are_the_same_run(tmp_path):
+    config = TrainingConfig(learning_rate=1e-5, max_train_seconds=0.1, random_flip=True)
+    state = Run(1).load(Run(0).train(1).save(tmp_path, config=config))
+    check_unchanged(tmp_path, state, config, 8)
+
+
+def test_settings_that_do_not_change_the_run_may_differ():
+    state = TrainingState(1, 8, TrainingConfig().public(), {})
+    now = TrainingConfig(
+        output_dir="elsewhere", max_train_steps=7, num_epochs=3, save_images_steps=0, checkpoints_total_limit=1,
+        train_batch_size=4, gradient_accumulation_steps=2, resume_from_checkpoint="latest", train_data_dir="moved",
+    )  # fmt: skip
+    check_unchanged(Path("checkpoint-1"), state, now, 8)
+
+
+def test_differing_settings_are_all_named():
+    state = TrainingState(1, 8, TrainingConfig().public(), {})
+    now = TrainingConfig(seed=5, learning_rate=1e-3, resolution=64, num_epochs=3)
+    with pytest.raises(CheckpointError) as error:
+        check_unchanged(Path("run/checkpoint-1"), state, now, 16)
+    message = str(error.value)
+    for words in (
+        "run/checkpoint-1", "--seed was 0, now 5", "--learning_rate was 0.0006, now 0.001",
+        "--resolution was 32, now 64", "pictures an update were 8, now 16",
+    ):  # fmt: skip
+        assert words in message
+    assert "num_epochs" not in message

@@ -1,0 +1,71 @@
+"""The README's commands and Python lines, run in their order as they stand there.
+
+Two tables say what is done with each line: `REPLACED`, what is added to make it short, or `NOT_RUN_HERE`, why not. A
+line that is in neither fails.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training_runs import BIN, ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
+PYTHON = "\n".join(block for language, block in BLOCKS if language == "python")
+
+# Beginning of a line -> what makes it short. In all of them the path of the data is replaced.
+REPLACED = {
+    "pokemon-ddpm generate": "--num-inference-steps 1",
+    "accelerate launch train_conditional.py": "--max_train_steps 2",
+}
+NOT_RUN_HERE = {
+    "make demo": "it is run by .ci/run",
+    "make test": "this is it",
+    "make test POKEMON_SPRITES_DIR=path/to/pokemon-sprites": "this is it",
+    "make lint": "it is run by .ci/run",
+    "python -m venv .venv": "make does it",
+    "source .venv/bin/activate": "make does it",
+    "pip install -e .": "make does it",
+    "pip install kaggle": "it is for the next line",
+    "kaggle datasets download yehongjiang/pokemon-sprites-images": "it needs an account",
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like the clone to the commands, where they leave what they make for the later ones."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "docs").mkdir()
+    (folder / "train_conditional.py").symlink_to(ROOT / "train_conditional.py")
+    return folder
+
+
+def run(words: list[str], clone: Path) -> None:
+    environment = {**os.environ, "HF_HOME": str(clone / "home"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line not in NOT_RUN_HERE])
+def test_command(line: str, clone: Path, sprites_dir: Path) -> None:
+    added = next((more for beginning, more in REPLACED.items() if line.startswith(beginning)), None)
+    assert added is not None, f"the README's line {line!r} is in neither table"
+    words = shlex.split(line.replace("path/to/pokemon-sprites", str(sprites_dir)) + " " + added)
+    run([str(BIN / words[0]), *words[1:]], clone)
+
+
+def test_python(clone: Path, sprites_dir: Path) -> None:
+    run([sys.executable, "-c", PYTHON.replace("path/to/pokemon-sprites", str(sprites_dir))], clone)
+    assert (clone / "fire.png").is_file()
+
+
+def test_no_row_of_the_tables_is_left_over() -> None:
+    assert [line for line in NOT_RUN_HERE if line not in COMMANDS] == []
+    assert [beginning for beginning in REPLACED if not any(line.startswith(beginning) for line in COMMANDS)] == []

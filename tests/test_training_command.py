@@ -1,0 +1,143 @@
+"""The training script as a command, the way a user starts it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from tests.loopback_hub import LoopbackHub
+from tests.training_runs import BIN, ROOT, TINY_NETWORK, command, logged
+
+SCRIPT = ROOT / "train_conditional.py"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(TINY_NETWORK))
+    return path
+
+
+def test_the_loss_falls_on_the_real_sprites(sprites_dir: Path, sprites_cache: Path, network: Path) -> None:
+    run = network.parent / "run"
+    done = command(
+        "accelerate", "launch", SCRIPT, "--train_data_dir", sprites_dir, "--cache_dir", sprites_cache,
+        "--resolution", 32, "--model_config_name_or_path", network, "--output_dir", run, "--max_train_steps", 60,
+        "--lr_warmup_steps", 10, "--learning_rate", "2e-3", "--report_to", "tensorboard", "--logging_steps", 10,
+        "--timestep_sampling", "stratified",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "3,273 pictures of 32x32" in done.stdout
+    losses = logged(run, "loss")
+    # An untrained network answers about 0, which costs the mean of the weighted |v|^2; half of that is soon reached.
+    assert len(losses) == 6 and losses[-1] < 0.5 * losses[0] and losses == sorted(losses, reverse=True)
+    pipeline = PokemonDDPMPipeline.from_pretrained(run)
+    assert pipeline("fire", num_inference_steps=2).images[0].size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--lerning_rate", "1e-4"], "unknown argument --lerning_rate. Did you mean --learning_rate?"),
+        (["--learning_rate", "fast"], "invalid float value: 'fast'"),
+        (["--resolution", "30"], "resolution must be a positive multiple of 8"),
+        (["--train_data_dir", "/nowhere"], "/nowhere does not exist"),
+    ],
+)
+def test_a_mistake_is_one_message_and_no_traceback(flags: list[str], said: str, tmp_path: Path) -> None:
+    done = command("python", SCRIPT, "--output_dir", tmp_path / "run", *flags)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) <= 3
+    assert not list(tmp_path.glob("run/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_everything(number: signal.Signals, network: Path, sprites_cache: Path) -> None:
+    run = network.parent / "run"
+    words = [
+        BIN / "python", SCRIPT, "--model_config_name_or_path", network, "--output_dir", run, "--resolution", "16",
+        "--cache_dir", sprites_cache, "--max_train_steps", "1000000", "--save_images_steps", "0",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(run.glob("checkpoint-*")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert f"Stopped by {number.name} after" in said and "--resume_from_checkpoint latest" in said
+    assert (run / "model_index.json").is_file()
+
+
+def test_two_processes_train_like_one(network: Path, sprites_cache: Path, tmp_path: Path) -> None:
+    """Without dropout: the same losses, up to rounding."""
+    network.write_text(json.dumps({**TINY_NETWORK, "dropout": 0.0}))
+    common = [
+        SCRIPT, "--model_config_name_or_path", network, "--cache_dir", sprites_cache, "--resolution", 16,
+        "--max_train_steps", 6, "--lr_warmup_steps", 2, "--logging_steps", 1, "--report_to", "tensorboard",
+        "--save_images_steps", 0,
+    ]  # fmt: skip
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = command("python", *common, "--output_dir", one, "--train_batch_size", 16)
+    assert alone.returncode == 0, alone.stderr
+    together = command(
+        "torchrun", "--standalone", "--nproc_per_node", 2, *common, "--output_dir", two, "--train_batch_size", 8,
+        ACCELERATE_USE_CPU="true",
+    )  # fmt: skip
+    assert together.returncode == 0, together.stderr
+    assert logged(two, "loss") == pytest.approx(logged(one, "loss"), rel=1e-4)
+
+
+class TestPush:
+    @pytest.fixture
+    def words(self, network: Path, sprites_cache: Path, tmp_path: Path) -> list[object]:
+        return [
+            "python", SCRIPT, "--model_config_name_or_path", network, "--cache_dir", sprites_cache, "--resolution", 16,
+            "--max_train_steps", 1, "--save_images_steps", 0, "--output_dir", tmp_path / "run", "--push_to_hub",
+            "--hub_model_id", "ash/sprites", "--hub_token", "hf_secret",
+        ]  # fmt: skip
+
+    def push(self, words: list[object], hub: LoopbackHub, home: Path) -> subprocess.CompletedProcess:
+        return command(*words, HF_ENDPOINT=hub.endpoint, HF_HUB_DISABLE_XET="1", HF_HUB_OFFLINE="0", HF_HOME=str(home))
+
+    def test_the_pipeline_arrives(self, words: list[object], tmp_path: Path) -> None:
+        with LoopbackHub() as hub:
+            done = self.push(words, hub, tmp_path / "home")
+        assert done.returncode == 0, done.stderr
+        assert hub.repositories[0] == "ash/sprites"
+        here = (tmp_path / "run" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+        assert hub.files["unet/diffusion_pytorch_model.safetensors"] == here
+        assert {"model_index.json", "pipeline.py", "conditioner/sprite_conditioner.py"} <= hub.files.keys()
+        assert not [name for name in hub.files if "checkpoint" in name or "optimizer" in name]
+        assert b"hf_secret" not in b"".join(hub.files.values())
+        assert "hf_secret" not in (tmp_path / "run" / "training_config.json").read_text()
+
+    def test_no_right_to_write_is_said_before_training(self, words: list[object], tmp_path: Path) -> None:
+        with LoopbackHub(refuse=403) as hub:
+            done = self.push(words, hub, tmp_path / "home")
+        assert done.returncode != 0
+        assert "--push_to_hub: cannot push to ash/sprites" in done.stderr and "Traceback" not in done.stderr
+        assert not list(tmp_path.glob("run/*"))
+
+
+def test_from_a_clone_that_is_not_installed_it_says_so(tmp_path: Path) -> None:
+    """A clone hides the mapping of an installed wheel; the script then says what to do."""
+    for name in ("train_conditional.py", "pokemon_ddpm"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    code = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()];"
+        f"sys.path.insert(0, {str(tmp_path)!r}); import runpy; runpy.run_path({str(tmp_path / SCRIPT.name)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Install the project first, in the clone's folder: pip install -e .\n"
