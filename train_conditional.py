@@ -43,8 +43,9 @@ class Trainer:
     """
 
     def __init__(self, config: TrainingConfig):
-        # What is cheap to refuse comes first, then the data, then the network.
+        # What is cheap to refuse comes first, and nothing of an older run is touched before all is known to be well.
         setup.check_tracker(config.report_to)
+        setup.check_output_dir(config)
         self.config = config
         self.accelerator = Accelerator(
             mixed_precision=config.mixed_precision,
@@ -58,18 +59,18 @@ class Trainer:
             torch.set_num_threads(config.num_cpu_threads or max(1, cores // self.accelerator.num_processes))
         if self.accelerator.mixed_precision == "fp16" and device.type == "cpu":
             raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
-        self.output_dir = Path(config.output_dir)
-        with self.accelerator.main_process_first():
-            if self.accelerator.is_main_process:
-                setup.prepare_output_dir(config)
-                self.hub_model_id = setup.check_hub(config)
+        torch.manual_seed(config.seed)
+        denoiser = setup.make_denoiser(config)
+        self.scheduler = setup.make_scheduler(config)
+        with self.accelerator.main_process_first():  # it builds the data set, the others find it in the cache
             self.data = setup.load_split(config, "train").to(device)
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.max_train_steps or -(-config.num_epochs * len(self.data) // self.batch_size)
+        if self.accelerator.is_main_process:
+            self.hub_model_id = setup.check_hub(config)
+            setup.prepare_output_dir(config)
+        self.accelerator.wait_for_everyone()
 
-        torch.manual_seed(config.seed)
-        self.scheduler = setup.make_scheduler(config)
-        denoiser = setup.make_denoiser(config)
         if not (device.type == "cpu" and self.accelerator.mixed_precision == "bf16"):
             denoiser = denoiser.to(memory_format=torch.channels_last)  # slower only for bf16 on a CPU
         optimizer = torch.optim.AdamW(
@@ -90,6 +91,7 @@ class Trainer:
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
         self.step = 0
+        self.output_dir = Path(config.output_dir)
         if config.resume_from_checkpoint:
             self.resume(config.resume_from_checkpoint)
 

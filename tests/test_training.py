@@ -28,6 +28,7 @@ def flags(sprites_cache: Path, tmp_path: Path) -> list[str]:
         "--lr_warmup_steps=2",
         "--logging_steps=1",
         "--save_images_steps=0",
+        "--num_cpu_threads=1",
     ]
 
 
@@ -189,6 +190,9 @@ def test_a_run_is_not_overwritten_unasked(flags: list[str], run: Path) -> None:
     weights = (run / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
     with pytest.raises(SystemExit, match="already holds a run"):
         train(flags)
+    assert (run / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+    with pytest.raises(SystemExit, match="/nowhere does not exist"):
+        train([*flags, "--overwrite_output_dir", "--train_data_dir=/nowhere"])
     assert (run / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
     mine = run / "notes.txt"
     mine.write_text("keep")

@@ -1,6 +1,7 @@
 """What a run needs before its first step, checked in the order of what it costs: a mistake is told at once."""
 
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,17 @@ from pokemon_ddpm.training.checkpoint import checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 
 # What of a run may lie in its folder; --overwrite_output_dir deletes these and nothing else.
-RUN_CONTENTS = ("model_index.json", "pipeline.py", "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
+RUN_CONTENTS = (
+    "model_index.json",
+    "pipeline.py",
+    "sampling.py",
+    "unet",
+    "conditioner",
+    "scheduler",
+    CONFIG_FILE,
+    "samples",
+    "logs",
+)
 
 
 def check_tracker(name: str) -> None:
@@ -60,29 +71,38 @@ def push(pipeline: PokemonDDPMPipeline, hub_model_id: str, config: TrainingConfi
         )
 
 
-def prepare_output_dir(config: TrainingConfig) -> Path:
-    """Makes the output folder; a run that lies in it is only touched when told to.
-
-    Raises:
-        ValueError: If it holds a run and neither resuming nor overwriting is asked for, or cannot be written.
-    """
+def check_output_dir(config: TrainingConfig) -> None:
+    """Raises ValueError if the output folder holds a run that neither is to be resumed nor may be overwritten."""
     folder = Path(config.output_dir)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output_dir {folder} is a file.")
-    present = [folder / name for name in RUN_CONTENTS if (folder / name).exists()] + checkpoints(folder)
-    if config.overwrite_output_dir:
-        for path in present:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif present and not config.resume_from_checkpoint:
+    present = _run_contents(folder)
+    if present and not (config.overwrite_output_dir or config.resume_from_checkpoint):
         raise ValueError(
             f"{folder} already holds a run ({present[0].name}). Go on with it by --resume_from_checkpoint latest, "
             "choose another --output_dir, or throw it away by --overwrite_output_dir."
         )
+
+
+def prepare_output_dir(config: TrainingConfig) -> None:
+    """Makes the output folder and, with --overwrite_output_dir, takes the older run out of it.
+
+    Raises:
+        ValueError: If it cannot be written.
+    """
+    folder = Path(config.output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--output_dir {folder} cannot be made: {error.strerror}.") from error
-    return folder
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"--output_dir {folder} cannot be written.")
+    for path in _run_contents(folder) if config.overwrite_output_dir else []:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _run_contents(folder: Path) -> list[Path]:
+    return [folder / name for name in RUN_CONTENTS if (folder / name).exists()] + checkpoints(folder)
 
 
 def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
