@@ -124,7 +124,10 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
 
     def _archive_examples(self, archive: SpriteArchive) -> dict[str, list[dict[str, Any]]]:
         if not archive.pictures:
-            raise SpriteDataError(f"{archive.path} holds no pictures (sprites/FOLDER/VIEW/FINISH/*.png).")
+            raise SpriteDataError(
+                f"{archive.path} holds no pictures (sprites/FOLDER/VIEW/FINISH/*.png). "
+                "Unpack the whole archive, or give the .zip."
+            )
         problems = Problems()
         records = [record for record in parse_records(archive, problems) if self._is_selected(record)]
         examples: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
@@ -208,7 +211,7 @@ def load_sprites(
         A `DatasetDict` of the three splits, or one split's `Dataset`, with the features `FEATURES`.
 
     Raises:
-        SpriteDataError: If the data cannot be used; the message names every file at fault.
+        SpriteDataError: If the data cannot be used; the message counts the files at fault and names the first 20.
     """
     if split is not None and split not in SPLITS:
         raise SpriteDataError(f"Unknown split {split!r}. Known: {', '.join(SPLITS)}.")

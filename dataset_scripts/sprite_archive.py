@@ -1,6 +1,7 @@
 """Reading the Kaggle archive, unpacked or as the .zip it is downloaded as, without trusting what is in it."""
 
 import hashlib
+import lzma
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -13,7 +14,7 @@ MAX_FILE_BYTES = 16 * 2**20
 
 
 class SpriteDataError(ValueError):
-    """The data cannot be used as it is; the message names every file at fault and says what to do."""
+    """The data cannot be used as it is; the message says which files are at fault and what to do."""
 
 
 class SpriteArchive(ABC):
@@ -35,23 +36,36 @@ class SpriteArchive(ABC):
 
     @cached_property
     def _prefix(self) -> str:
-        holders = sorted((name for name in self._all if PurePosixPath(name).name == POKEDEX), key=len)
+        holders = [name.removesuffix(POKEDEX) for name in self._all if PurePosixPath(name).name == POKEDEX]
         if not holders:
             raise SpriteDataError(
                 f"{self.path} holds no {POKEDEX}. Give the folder that holds {POKEDEX} and sprites/, or the .zip, "
                 "as they come from Kaggle (the README says where)."
             )
-        return holders[0].removesuffix(POKEDEX)
+        with_sprites = [top for top in holders if any(name.startswith(top + "sprites/") for name in self._all)]
+        return min(with_sprites or holders, key=len)
 
     @cached_property
     def _all(self) -> list[str]:
-        return sorted(self._files())
+        return sorted(set(self._files()))
 
     @cached_property
     def pictures(self) -> list[str]:
         """Names of all pictures, `sprites/FOLDER/VIEW/FINISH/FILE.png`, sorted."""
-        names = (name.removeprefix(self._prefix) for name in self._all if name.startswith(self._prefix + "sprites/"))
-        return [name for name in names if name.count("/") == 4 and name.lower().endswith(".png") and "/." not in name]
+        return [name for name in self._below_sprites if _is_picture(name)]
+
+    @cached_property
+    def strays(self) -> list[str]:
+        """Names of the other files below `sprites/` but for hidden ones: in a wrong place, or no PNG."""
+        return [name for name in self._below_sprites if not _is_picture(name)]
+
+    @cached_property
+    def _below_sprites(self) -> list[str]:
+        top = self._prefix + "sprites/"
+        names = [name.removeprefix(self._prefix) for name in self._all if name.startswith(top)]
+        return [
+            name for name in names if "/." not in name and PurePosixPath(name).name not in ("Thumbs.db", "desktop.ini")
+        ]
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -64,7 +78,7 @@ class SpriteArchive(ABC):
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the names and contents of everything that the loader reads."""
         total = hashlib.sha256()
-        for name in [POKEDEX, *self.pictures]:
+        for name in [POKEDEX, *self._below_sprites]:
             total.update(f"{name}\0".encode())
             try:
                 total.update(hashlib.sha256(self.read(name)).digest())
@@ -73,14 +87,20 @@ class SpriteArchive(ABC):
         return total.hexdigest()
 
 
+def _is_picture(name: str) -> bool:
+    return name.count("/") == 4 and name.lower().endswith(".png")
+
+
 class FolderArchive(SpriteArchive):
     """An unpacked archive."""
 
     def _files(self) -> Iterator[str]:
         # Fixed depths instead of a full walk: a link that points upwards cannot make it endless.
-        for pattern in (POKEDEX, f"*/{POKEDEX}", "sprites/*/*/*/*", "*/sprites/*/*/*/*"):
+        sprites = ["sprites" + "/*" * depth for depth in range(1, 5)]
+        for pattern in (POKEDEX, f"*/{POKEDEX}", *sprites, *(f"*/{below}" for below in sprites)):
             for path in self.path.glob(pattern):
-                yield path.relative_to(self.path).as_posix()
+                if not path.is_dir():
+                    yield path.relative_to(self.path).as_posix()
 
     def _read(self, name: str) -> bytes:
         try:
@@ -99,8 +119,10 @@ class ZipArchive(SpriteArchive):
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise SpriteDataError(f"{path} is not a readable .zip ({error}). Download it again.") from error
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+            raise SpriteDataError(
+                f"{path} is not a readable .zip ({error}). Give the sprite folder, or download the .zip again."
+            ) from error
         outside = [name for name in self._zip.namelist() if _leaves_archive(name)]
         if outside:
             raise SpriteDataError(
@@ -118,7 +140,7 @@ class ZipArchive(SpriteArchive):
                 raise SpriteDataError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
             return self._zip.read(name)
         # RuntimeError: encrypted. NotImplementedError, a kind of it: a compression that zipfile does not know.
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
             raise SpriteDataError(str(error)) from error
 
 

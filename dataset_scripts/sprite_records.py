@@ -29,7 +29,7 @@ MAX_LISTED = 20
 
 _FOLDER = re.compile(r"(?P<index>\d{4})-(?P<name>.+)-(?P<dex>\d+)")
 _FILE = re.compile(
-    r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>\d))?\.png", re.IGNORECASE
+    r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.IGNORECASE
 )
 _FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
 _COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
@@ -84,10 +84,13 @@ def read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
         SpriteDataError: If a column is missing or a value is not known; names every such row.
     """
     try:
-        rows = csv.DictReader(io.StringIO(archive.read(POKEDEX).decode("utf-8-sig")))
-        missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpriteDataError(f"{archive.path}: {POKEDEX} is not a CSV file in UTF-8 ({error}).") from error
+        reader = csv.DictReader(io.StringIO(archive.read(POKEDEX).decode("utf-8-sig")))
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error, SpriteDataError) as error:
+        raise SpriteDataError(
+            f"{archive.path}: {POKEDEX} cannot be read as CSV in UTF-8 ({error}). Download the archive again."
+        ) from error
     if missing:
         raise SpriteDataError(
             f"{archive.path}: {POKEDEX} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. "
@@ -95,10 +98,12 @@ def read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
         )
     problems = Problems()
     labels = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         place = f"{POKEDEX} line {line} ({row['name']})"
-        if not (row["id"] or "").isdigit() or not (row["pokedex_id"] or "").isdigit():
+        if not (row["id"] or "").isdecimal() or not (row["pokedex_id"] or "").isdecimal():
             problems.add(place, f"id {row['id']!r} and pokedex_id {row['pokedex_id']!r} must be numbers")
+        elif int(row["id"]) in labels:
+            problems.add(place, f"the id {row['id']} stands in an earlier line, too")
         else:
             labels[int(row["id"])] = _row_labels(row, place, problems)
     if problems.found:
@@ -142,6 +147,8 @@ def parse_records(archive: SpriteArchive, problems: Problems) -> list[SpriteReco
         SpriteDataError: If pokedex.csv is unusable.
     """
     pokedex = read_pokedex(archive)
+    for path in archive.strays:
+        problems.add(path, "expected sprites/FOLDER/VIEW/FINISH/FILE.png; move or remove it")
     records = []
     complained: set[str] = set()
     for path in archive.pictures:
@@ -169,7 +176,7 @@ def parse_records(archive: SpriteArchive, problems: Problems) -> list[SpriteReco
 def _folder_complaint(folder: str, pokedex: dict[int, dict[str, Any]]) -> str | None:
     match = _FOLDER.fullmatch(folder)
     if not match:
-        return "the name must read NNNN-Name-dex, as in 0025-Pikachu-25; rename or remove it"
+        return "the name must read NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"
     index = int(match["index"])
     if index not in pokedex:
         return f"no row of {POKEDEX} has the id {index}"

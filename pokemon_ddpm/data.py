@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import torch
 
-from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.preprocessing import check_resolution, preprocess
 
 REQUIRED_COLUMNS = ("image", "type1", "type2")
 
@@ -43,12 +43,16 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
     Raises:
         ValueError: If a needed column is missing, or resolution or mode cannot be used.
     """
+    check_resolution(resolution)
     missing = [column for column in REQUIRED_COLUMNS if column not in dataset.column_names]
     if missing:
         raise ValueError(
             f"The data set lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"it has {', '.join(dataset.column_names)}."
         )
+    for column in ("type1", "type2"):
+        if not isinstance(dataset.features[column], datasets.ClassLabel):
+            raise ValueError(f"The column {column} must be a ClassLabel, but is {dataset.features[column]}.")
     images = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8)
     for row, image in enumerate(dataset.select_columns("image")["image"]):
         images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)

@@ -5,9 +5,7 @@ premultiplied alpha and laying it on white: no alpha step is needed.
 """
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
 MODES = ("fit", "thesis")
 
@@ -79,6 +77,16 @@ def _thesis(pixels: np.ndarray, resolution: int) -> np.ndarray:
     top, bottom, left, right = _box((pixels < 255).all(axis=2)) or (0, height - 1, 0, width - 1)
     # bottom and right ends are exclusive, and a margin of one pixel was added to the last index
     sprite = pixels[max(0, top - 1) : min(height, bottom + 1), max(0, left - 1) : min(width, right + 1)]
-    tensor = torch.from_numpy(sprite.copy()).permute(2, 0, 1)[None].float()
-    resized = F.interpolate(tensor, (resolution, resolution), mode="bilinear", align_corners=False, antialias=False)
-    return resized[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
+    for axis in (0, 1):
+        sprite = _stretch(sprite, resolution, axis)
+    return sprite.round().astype(np.uint8)
+
+
+def _stretch(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Resizes one axis bilinearly: pixel centres at half-integers, no antialiasing, as `tf.image.resize` does."""
+    position = (np.arange(size) + 0.5) * pixels.shape[axis] / size - 0.5
+    position = position.clip(0, pixels.shape[axis] - 1)
+    before = np.floor(position).astype(int)
+    after = np.minimum(before + 1, pixels.shape[axis] - 1)
+    share = np.expand_dims(position - before, (1, 2) if axis == 0 else (0, 2))
+    return pixels.take(before, axis) * (1 - share) + pixels.take(after, axis) * share
