@@ -159,7 +159,7 @@ class Trainer:
                     break
                 if self.step % config.checkpointing_steps == 0 and self.step < self.max_steps:
                     self.save_checkpoint()
-        self.save_checkpoint()
+            self.save_checkpoint()
         return stop.reason if self.step < self.max_steps else None
 
     def save_checkpoint(self) -> None:

@@ -8,12 +8,9 @@ x_0 is a clean picture, epsilon unit Gaussian noise, and the forward process (Ho
 import torch
 from diffusers import DDPMScheduler
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
-TIMESTEP_SAMPLINGS = ("uniform", "stratified")
-
 
 def snr(scheduler: DDPMScheduler, timesteps: torch.Tensor) -> torch.Tensor:
-    """Signal-to-noise ratio alpha_t^2 / sigma_t^2 (Kingma et al. 2021, equation 2), float32 like `timesteps`."""
+    """Signal-to-noise ratio alpha_t^2 / sigma_t^2 of timesteps (B,), float32 (B,) (Kingma et al. 2021, equation 2)."""
     alpha_bar = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
     return alpha_bar / (1 - alpha_bar)
 

@@ -33,7 +33,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.reason and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         self.reason = signal.Signals(number).name
 
     def wanted(self, accelerator: Accelerator) -> bool:
@@ -44,4 +44,5 @@ class StopRequest:
         if accelerator.num_processes > 1:
             votes = accelerator.reduce(torch.tensor(float(wants), device=accelerator.device))
             wants = bool(votes.item() > 0)
+            self.reason = self.reason or ("another process" if wants else None)
         return wants
