@@ -2,23 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo
+SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3
+# Two minutes are a few hundred updates, so the warm-up must be short.
+DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50
 
 .PHONY: help demo test test-slow lint format clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 demo: .venv/installed ## draws all 18 types, then trains for two minutes on the starter sprites and draws those
 	mkdir -p $(DEMO)
-	$(BIN)/pokemon-ddpm generate --type all --num-images 4 --panels 2 --output $(DEMO)/released.png
-	$(BIN)/accelerate launch train_conditional.py --max_train_seconds 120 --output_dir $(DEMO)/starter --overwrite_output_dir
-	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter --type all --num-images 4 --panels 2 --output $(DEMO)/starter.png
+	$(BIN)/pokemon-ddpm generate $(SHEET) --output $(DEMO)/released.png
+	$(BIN)/accelerate launch train_conditional.py $(DEMO_FLAGS) --output_dir $(DEMO)/starter --overwrite_output_dir
+	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter $(SHEET) --output $(DEMO)/starter.png
 	@echo "Look at $(DEMO)/released.png (the model that comes with the project) and $(DEMO)/starter.png (two minutes old)."
 
 test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemon-sprites also on the real sprites

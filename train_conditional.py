@@ -6,11 +6,11 @@ Without any argument it trains on a small procedural set of sprites. `--help` li
 a YAML or JSON file given first. The output folder ends up as a complete diffusers pipeline.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
@@ -54,23 +54,21 @@ class Trainer:
             project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
         )
         device = self.accelerator.device
+        if int(os.environ.get("WORLD_SIZE", 1)) != self.accelerator.num_processes:
+            raise ValueError("The processes do not see each other; on CPUs, set ACCELERATE_USE_CPU=true.")
         if device.type == "cpu":
-            cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
-            torch.set_num_threads(config.num_cpu_threads or max(1, cores // self.accelerator.num_processes))
+            torch.set_num_threads(config.num_cpu_threads or setup.cores_a_process())
         if self.accelerator.mixed_precision == "fp16" and device.type == "cpu":
             raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
+        config.mixed_precision = self.accelerator.mixed_precision  # resolved: a continuation must compute alike
         torch.manual_seed(config.seed)
         denoiser = setup.make_denoiser(config)
         self.scheduler = setup.make_scheduler(config)
-        with self.accelerator.main_process_first():  # it builds the data set, the others find it in the cache
+        with self.accelerator.local_main_process_first():  # it builds the data set, the others find it in the cache
             self.data = setup.load_split(config, "train").to(device)
+        self.data_digest = self.data.digest()
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.max_train_steps or -(-config.num_epochs * len(self.data) // self.batch_size)
-        if self.accelerator.is_main_process:
-            self.hub_model_id = setup.check_hub(config)
-            setup.prepare_output_dir(config)
-        self.accelerator.wait_for_everyone()
-
         if not (device.type == "cpu" and self.accelerator.mixed_precision == "bf16"):
             denoiser = denoiser.to(memory_format=torch.channels_last)  # slower only for bf16 on a CPU
         optimizer = torch.optim.AdamW(
@@ -90,8 +88,12 @@ class Trainer:
         ).lr_lambdas[0]
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
-        self.step = 0
+        self.step, self.saved_step = 0, None
         self.output_dir = Path(config.output_dir)
+        if self.accelerator.is_main_process:
+            self.hub_model_id = setup.prepare_hub(config)
+            setup.prepare_output_dir(config)
+        self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
             self.resume(config.resume_from_checkpoint)
 
@@ -153,25 +155,32 @@ class Trainer:
                     values = {"loss": loss, "lr": self.learning_rate, "images_per_second": rate}
                     accelerator.log(values, step=self.step)
                     loss_sum, images, since = torch.zeros_like(loss_sum), 0, time.perf_counter()
+                pause = time.perf_counter()
                 if config.save_images_steps and self.step % config.save_images_steps == 0:
-                    self.save_sheet()
+                    self.draw_samples()
                 if stop.wanted(accelerator):
                     break
-                if self.step % config.checkpointing_steps == 0 and self.step < self.max_steps:
+                if self.step % config.checkpointing_steps == 0:
                     self.save_checkpoint()
+                since += time.perf_counter() - pause  # the rate is that of training
             self.save_checkpoint()
         return stop.reason if self.step < self.max_steps else None
 
     def save_checkpoint(self) -> None:
-        """Writes `checkpoint-STEP/` into the output folder."""
-        if self.accelerator.is_main_process:
+        """Writes `checkpoint-STEP/` into the output folder, unless it is there already."""
+        if self.accelerator.is_main_process and self.step != self.saved_step:
             scaler = self.accelerator.scaler
             state = checkpoint.TrainingState(
-                self.step, self.batch_size, self.config.public(), scaler.state_dict() if scaler else {}
+                self.step,
+                self.batch_size,
+                self.config.public(),
+                self.data_digest,
+                scaler.state_dict() if scaler else {},
             )
             checkpoint.save_checkpoint(
                 self.output_dir, state, self.unwrapped, self.optimizer, self.ema, self.config.checkpoints_total_limit
             )
+        self.saved_step = self.step
         self.accelerator.wait_for_everyone()
 
     def resume(self, wanted: str) -> None:
@@ -179,7 +188,9 @@ class Trainer:
         found = checkpoint.find_checkpoints(self.output_dir, wanted)
         for folder in found:
             try:
-                state = checkpoint.load_checkpoint(folder, self.unwrapped, self.optimizer, self.ema)
+                state = checkpoint.load_state(folder)
+                checkpoint.check_unchanged(folder, state, self.config, self.batch_size, self.data_digest)
+                checkpoint.load_tensors(folder, state.step, self.unwrapped, self.optimizer, self.ema)
                 break
             except checkpoint.CheckpointError as error:
                 if folder == found[-1]:
@@ -188,13 +199,12 @@ class Trainer:
         else:
             self.accelerator.print(f"{self.output_dir} holds no checkpoint yet; starting from the beginning.")
             return
-        checkpoint.check_unchanged(folder, state, self.config, self.batch_size)
-        self.step = state.step
+        self.step = self.saved_step = state.step
         if state.grad_scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
         self.accelerator.print(f"Going on from {folder}.")
 
-    def save_sheet(self) -> None:
+    def draw_samples(self) -> None:
         """Draws samples of every type into `samples/` in the output folder."""
         if self.accelerator.is_main_process:
             save_sheet(
@@ -205,15 +215,20 @@ class Trainer:
             )
         self.accelerator.wait_for_everyone()
 
-    def save_pipeline(self) -> None:
-        """Makes the output folder a pipeline, of the averaged weights, and pushes it if asked to."""
+    def save_pipeline(self) -> str | None:
+        """Makes the output folder a pipeline of the averaged weights, which is pushed at the end, if asked to.
+
+        Returns what to tell if the push failed.
+        """
+        failure = None
         if self.accelerator.is_main_process:
             pipeline = make_pipeline(self.unwrapped, self.ema, self.scheduler)
             pipeline.save_pretrained(self.output_dir)
             self.accelerator.print(f"The model is in {self.output_dir}.")
-            if self.hub_model_id:
-                setup.push(pipeline, self.hub_model_id, self.config)
+            if self.hub_model_id and self.step >= self.max_steps:
+                failure = setup.push(pipeline, self.hub_model_id, self.config)
         self.accelerator.wait_for_everyone()
+        return failure
 
 
 def main() -> None:
@@ -234,13 +249,15 @@ def main() -> None:
         f"({accelerator.mixed_precision if accelerator.mixed_precision != 'no' else 'fp32'})."
     )
     stopped_by = trainer.train()
-    trainer.save_pipeline()
+    failure = trainer.save_pipeline()
     accelerator.end_training()
     if stopped_by:
         accelerator.print(
             f"Stopped by {stopped_by} after {trainer.step:,} updates. "
             "Go on with the same command and --resume_from_checkpoint latest."
         )
+    if failure:
+        sys.exit(failure)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             guidance_scale: s in uncond + s * (cond - uncond). 1 is the conditional model itself, at half the cost.
             generator: One `torch.Generator` for each image, or a single one: freshly seeded with s it gives image i
                 the picture of seed s + i, whatever the size of the batch; used again it goes on to new pictures.
-                All noise is drawn on the generators' own devices. In fp32, the same picture from batches of
-                different sizes agrees within one grey level.
+                Its noise is drawn on the CPU, that of a list on the list's devices. In fp32, the same picture from
+                batches of different sizes agrees within one grey level.
             latents: Noise to start from, (N, C, S, S), instead of drawing it.
             output_type: "pil" (images), "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1])
                 or "latent" (the final sample, (N, C, S, S), about [-1, 1]).
@@ -101,6 +101,8 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
         types = torch.tensor([self.conditioner.type_ids(request) for request in requests], device=device)
         types = types.repeat_interleave(num_images_per_type, dim=0)
+        if (types == self.conditioner.any_id("type")).all():
+            guidance_scale = 1  # conditional and unconditional are the same
         class_embedding = self.encode_types(types, guidance_scale)
         generators = image_generators(generator, len(types))
         latents = self.prepare_latents(generators, latents)
@@ -209,7 +211,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
     ) -> None:
         """Saves the pipeline as a self-contained folder, which is what a Hub repository holds.
 
-        Beside weights and configurations it holds the code of the pipeline and of the conditioner, so that
+        Beside weights and configurations it holds the code of the pipeline (two files) and of the conditioner, so that
         `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` works where this package is not installed.
 
         Args:
@@ -229,19 +231,19 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         if kwargs and not push_to_hub:
             raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
         super().save_pretrained(save_directory, variant=variant, **shard)
-        folder, here = Path(save_directory), Path(inspect.getfile(type(self)))
+        folder, here = Path(save_directory), Path(__file__)
         shutil.copyfile(here, folder / f"{PIPELINE_MODULE}.py")
         shutil.copyfile(here.with_name(f"{SAMPLING_MODULE}.py"), folder / f"{SAMPLING_MODULE}.py")
         shutil.copyfile(inspect.getfile(type(self.conditioner)), folder / "conditioner" / f"{CONDITIONER_MODULE}.py")
-        for file in folder.glob("**/*config.json"):
-            _edit_json(file)
+        for name in ("unet/config.json", "conditioner/config.json", "scheduler/scheduler_config.json"):
+            _edit_json(folder / name)
         _edit_json(
             folder / self.config_name,
-            _class_name=[PIPELINE_MODULE, type(self).__name__],
+            _class_name=[PIPELINE_MODULE, "PokemonDDPMPipeline"],
             conditioner=[CONDITIONER_MODULE, type(self.conditioner).__name__],
         )
         if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **kwargs)
+            self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **shard, **kwargs)
 
     @classmethod
     def from_pretrained(
@@ -274,7 +276,11 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         if unknown:
             raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
         variant = kwargs.pop("variant", None)
-        scheduler_class = _check_index(cls.load_config(source, **kwargs), cls.__name__, source)
+        try:
+            index = cls.load_config(source, **kwargs)
+        except OSError as error:
+            raise OSError(f"{source} is neither a folder with a model nor a model on the Hub: {error}") from error
+        scheduler_class = _check_index(index, source)
         conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
         # Memory-mapped weights lie unaligned, and kernels then differ in the last bits from the model that was saved.
         weights = {**kwargs, "variant": variant, "dtype": dtype, "use_safetensors": True, "disable_mmap": True}
@@ -292,12 +298,12 @@ def _is_number(value: Any, kind: type) -> bool:
 
 def _edit_json(file: Path, **changes: Any) -> None:
     """Sets values of a JSON file, and takes out the path that a component was loaded from."""
-    config = {**json.loads(file.read_text()), **changes}
+    config = {**json.loads(file.read_text(encoding="utf-8")), **changes}
     config.pop("_name_or_path", None)
-    file.write_text(json.dumps(config, indent=2) + "\n")
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _check_index(index: dict[str, Any], class_name: str, source: str) -> type[SchedulerMixin]:
+def _check_index(index: dict[str, Any], source: str) -> type[SchedulerMixin]:
     """Returns the class of the scheduler that a model_index.json names.
 
     Raises:
@@ -305,8 +311,8 @@ def _check_index(index: dict[str, Any], class_name: str, source: str) -> type[Sc
     """
     saved = index.get("_class_name")
     saved = saved[-1] if isinstance(saved, list) else saved
-    if saved != class_name:
-        raise ValueError(f"{source} holds a {saved}, not a {class_name}.")
+    if saved != "PokemonDDPMPipeline":
+        raise ValueError(f"{source} holds a {saved}, not a PokemonDDPMPipeline.")
     scheduler_name = (index.get("scheduler") or [None, None])[-1]
     scheduler_class = getattr(diffusers, str(scheduler_name), None)
     if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, SchedulerMixin)):

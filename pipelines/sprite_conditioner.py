@@ -30,7 +30,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
 
     Args:
         vocabulary: Attribute -> its names; a name's position is its id. Must hold "type".
-        embedding_dim: Width D of the embedding, equal to the network's time embedding (4 * block_out_channels[0]).
+        embedding_dim: Width D of the embedding, equal to that of the network's time embedding.
 
     Raises:
         ValueError: If the vocabulary has no types.
@@ -114,7 +114,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             close = difflib.get_close_matches(word, lowered, n=1, cutoff=0.5)
             hint = f"Did you mean {names[lowered.index(close[0])]!r}? " if close else ""
             raise ValueError(f"Unknown type {name!r}. {hint}Known: {', '.join(names)}.")
-        number = name.item() if hasattr(name, "item") else name  # numpy's and torch's numbers, too
+        scalar = hasattr(name, "item") and getattr(name, "ndim", 1) == 0  # numpy's and torch's numbers
+        number = name.item() if scalar else name
         if isinstance(number, bool) or not isinstance(number, int):
             raise TypeError(
                 f"pokemon_type takes names, ids, pairs of these, a list of these or None, but got {name!r} "

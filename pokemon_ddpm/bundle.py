@@ -5,7 +5,12 @@ from pathlib import Path
 
 import torch
 
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
+    CONDITIONER_MODULE,
+    PIPELINE_MODULE,
+    SAMPLING_MODULE,
+    PokemonDDPMPipeline,
+)
 
 
 def bundle(source: Path, destination: Path) -> None:
@@ -16,8 +21,8 @@ def bundle(source: Path, destination: Path) -> None:
         destination: Folder to write; a model card in it stays as it is.
     """
     PokemonDDPMPipeline.from_pretrained(source, dtype=torch.float16).save_pretrained(destination)
-    for code in destination.rglob("*.py"):
-        code.unlink()
+    for code in (f"{PIPELINE_MODULE}.py", f"{SAMPLING_MODULE}.py", f"conditioner/{CONDITIONER_MODULE}.py"):
+        (destination / code).unlink()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def generate(
     """Draws sprites and lays them out on one sheet."""
     if output.suffix.lower() != ".png":
         _fail(f"--output {output} must end in .png.")
+    if output.is_dir():
+        _fail(f"--output {output} is a folder.")
     if not output.parent.is_dir():
         _fail(f"--output {output}: there is no folder {output.parent}.")
 
@@ -63,7 +65,10 @@ def generate(
         _fail(str(error))
     alone = len(requests) == 1  # then its sprites may wrap into several rows
     columns = min(num_images, MAX_COLUMNS) if alone else num_images
-    sprite_sheet(images, columns, () if alone else requests, scale, panels).save(output)
+    try:
+        sprite_sheet(images, columns, () if alone else requests, scale, panels).save(output)
+    except OSError as error:
+        _fail(f"--output {output} cannot be written: {error.strerror or error}.")
     typer.echo(f"{len(images)} sprite{'s' * (len(images) > 1)} in {output}")
 
 

@@ -1,11 +1,13 @@
 """All pixels of a split in one uint8 tensor, all labels in int64 tensors: training then only indexes."""
 
+import hashlib
 from dataclasses import dataclass
 
 import datasets
 import numpy as np
 import torch
 
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import check_resolution, preprocess
 
 REQUIRED_COLUMNS = ("image", "type1", "type2")
@@ -26,6 +28,13 @@ class SpriteTensors:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of pictures and labels."""
+        total = hashlib.sha256(self.images.cpu().numpy())
+        for name, ids in sorted(self.labels.items()):
+            total.update(name.encode() + ids.cpu().numpy().tobytes())
+        return total.hexdigest()
 
     def to(self, device: torch.device) -> "SpriteTensors":
         """The same tensors on another device."""
@@ -51,8 +60,8 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
             f"it has {', '.join(dataset.column_names)}."
         )
     for column in ("type1", "type2"):
-        if not isinstance(dataset.features[column], datasets.ClassLabel):
-            raise ValueError(f"The column {column} must be a ClassLabel, but is {dataset.features[column]}.")
+        if dataset.features[column] != FEATURES[column]:
+            raise ValueError(f"The column {column} must be a {FEATURES[column]}, but is {dataset.features[column]}.")
     images = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8)
     for row, image in enumerate(dataset.select_columns("image")["image"]):
         images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)

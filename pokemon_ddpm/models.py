@@ -42,7 +42,7 @@ class ConditionalDenoiser(nn.Module):
         self.conditioner = conditioner
 
     def forward(self, sample: torch.Tensor, timesteps: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Predicts epsilon, v or x0.
+        """Predicts epsilon or v.
 
         Args:
             sample: Noisy pictures (B, C, S, S), x_t.
@@ -71,11 +71,11 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
         known = ", ".join(PRESETS)
         raise ValueError(f"{name_or_path!r} is neither a preset ({known}) nor a UNet2DModel configuration in JSON.")
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or "block_out_channels" not in config:
-        raise ValueError(f"{path} is not a UNet2DModel configuration: it has no block_out_channels.")
+    if not isinstance(config, dict) or not isinstance(config.get("block_out_channels"), list):
+        raise ValueError(f"{path} is not a UNet2DModel configuration: it has no list of block_out_channels.")
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 

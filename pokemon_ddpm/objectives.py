@@ -27,10 +27,17 @@ def target(
         clean: x_0, (B, C, S, S) in [-1, 1].
         noise: epsilon, (B, C, S, S).
         timesteps: int64 (B,).
+
+    Raises:
+        ValueError: If the prediction type is neither.
     """
-    if scheduler.config.prediction_type == "epsilon":
-        return noise
-    return scheduler.get_velocity(clean, noise, timesteps)
+    match scheduler.config.prediction_type:
+        case "epsilon":
+            return noise
+        case "v_prediction":
+            return scheduler.get_velocity(clean, noise, timesteps)
+        case other:
+            raise ValueError(f"There is no training objective for prediction_type {other!r}.")
 
 
 def loss_weight(scheduler: DDPMScheduler, timesteps: torch.Tensor, snr_gamma: float | None) -> torch.Tensor:

@@ -1,14 +1,22 @@
 """What several tests need: the real sprites where they are, and a tiny pipeline."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
-import pytest
-import torch
-from diffusers import DDPMScheduler, UNet2DModel
+# Before anything reads them. The tests compare to the bit and so run on the CPU, wherever they run; and they neither
+# see nor touch what the user's own cache and configuration of Accelerate hold.
+os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="", HF_HOME=tempfile.mkdtemp())
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
-from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
-from pokemon_ddpm.vocabulary import TYPES
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
+
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner  # noqa: E402
+from pokemon_ddpm.vocabulary import TYPES  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +68,4 @@ def pipeline() -> PokemonDDPMPipeline:
 def one_thread() -> None:
     """Tiny networks gain nothing from a second thread, and lose much where other work waits for the same cores."""
     torch.set_num_threads(1)
+    torch.backends.mps.is_available = lambda: False

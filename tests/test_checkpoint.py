@@ -12,11 +12,13 @@ from torch import nn
 
 from pokemon_ddpm.training.checkpoint import (
     CheckpointError,
+    OtherRunError,
     TrainingState,
     check_unchanged,
     checkpoints,
     find_checkpoints,
-    load_checkpoint,
+    load_state,
+    load_tensors,
     save_checkpoint,
 )
 from pokemon_ddpm.training.config import TrainingConfig
@@ -44,12 +46,13 @@ class Run:
             self.step += 1
         return self
 
-    def save(self, folder: Path, limit: int | None = None, config: TrainingConfig | None = None) -> Path:
-        state = TrainingState(self.step, 8, (config or TrainingConfig()).public(), {})
+    def save(self, folder: Path, limit: int = 0, config: TrainingConfig | None = None) -> Path:
+        state = TrainingState(self.step, 8, (config or TrainingConfig()).public(), "digest", {})
         return save_checkpoint(folder, state, self.model, self.optimizer, self.ema, limit)
 
     def load(self, folder: Path) -> TrainingState:
-        state = load_checkpoint(folder, self.model, self.optimizer, self.ema)
+        state = load_state(folder)
+        load_tensors(folder, state.step, self.model, self.optimizer, self.ema)
         self.step = state.step
         return state
 
@@ -80,7 +83,7 @@ def test_everything_comes_back(tmp_path):
     assert folder == tmp_path / "checkpoint-3"
     other = Run(1)
     state = other.load(folder)
-    assert state == TrainingState(3, 8, TrainingConfig().public(), {})
+    assert state == TrainingState(3, 8, TrainingConfig().public(), "digest", {})
     assert_equal(other.tensors(), run.tensors())
     assert "model.1.running_mean" in run.tensors() and "optimizer.0.exp_avg_sq" in run.tensors()
     assert other.ema.optimization_step == run.ema.optimization_step == 3
@@ -113,9 +116,9 @@ def test_before_the_first_step(tmp_path):
 
 def test_without_an_average(tmp_path):
     run, other = Run(0).train(2), Run(1)
-    folder = save_checkpoint(tmp_path, TrainingState(2, 8, {}, {}), run.model, run.optimizer, None, None)
+    folder = save_checkpoint(tmp_path, TrainingState(2, 8, {}, "", {}), run.model, run.optimizer, None, 0)
     assert sorted(path.name for path in folder.iterdir()) == FILES[1:]
-    load_checkpoint(folder, other.model, other.optimizer, None)
+    load_tensors(folder, 2, other.model, other.optimizer, None)
     for name, tensor in run.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[name], tensor)
 
@@ -229,6 +232,20 @@ def test_a_single_file_of_another_network_is_refused(saved, tmp_path, name):
     assert_refused(saved, Run(1).train(1), "another network")
 
 
+def test_a_checkpoint_of_a_deeper_network_is_refused(saved, tmp_path):
+    deeper = Run(0)
+    deeper.model.append(nn.Linear(2, 2))
+    deeper.optimizer.add_param_group({"params": list(deeper.model[3].parameters())})
+    deeper.ema = EMAModel(deeper.model.parameters(), decay=0.9)
+    assert_refused(deeper.train(1).save(tmp_path / "deeper"), Run(1).train(1), "another network")
+
+
+def test_what_a_killed_save_left_is_cleared_away(tmp_path):
+    (tmp_path / ".checkpoint-7.partial").mkdir(parents=True)
+    Run(0).train(1).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
 def test_an_average_with_a_parameter_missing_is_refused(saved):
     averages = load_file(saved / "ema.safetensors")
     averages.pop("2.bias")
@@ -254,27 +271,28 @@ def test_which_checkpoints_are_tried(tmp_path):
 def test_the_same_settings_after_a_way_through_the_file_are_the_same_run(tmp_path):
     config = TrainingConfig(learning_rate=1e-5, max_train_seconds=0.1, random_flip=True)
     state = Run(1).load(Run(0).train(1).save(tmp_path, config=config))
-    check_unchanged(tmp_path, state, config, 8)
+    check_unchanged(tmp_path, state, config, 8, "digest")
 
 
 def test_settings_that_do_not_change_the_run_may_differ():
-    state = TrainingState(1, 8, TrainingConfig().public(), {})
+    state = TrainingState(1, 8, TrainingConfig().public(), "digest", {})
     now = TrainingConfig(
         output_dir="elsewhere", max_train_steps=7, num_epochs=3, save_images_steps=0, checkpoints_total_limit=1,
         train_batch_size=4, gradient_accumulation_steps=2, resume_from_checkpoint="latest", train_data_dir="moved",
     )  # fmt: skip
-    check_unchanged(Path("checkpoint-1"), state, now, 8)
+    check_unchanged(Path("checkpoint-1"), state, now, 8, "digest")
 
 
 def test_differing_settings_are_all_named():
-    state = TrainingState(1, 8, TrainingConfig().public(), {})
+    state = TrainingState(1, 8, TrainingConfig().public(), "digest", {})
     now = TrainingConfig(seed=5, learning_rate=1e-3, resolution=64, num_epochs=3)
-    with pytest.raises(CheckpointError) as error:
-        check_unchanged(Path("run/checkpoint-1"), state, now, 16)
+    with pytest.raises(OtherRunError) as error:
+        check_unchanged(Path("run/checkpoint-1"), state, now, 16, "other")
     message = str(error.value)
     for words in (
         "run/checkpoint-1", "--seed was 0, now 5", "--learning_rate was 0.0006, now 0.001",
         "--resolution was 32, now 64", "pictures an update were 8, now 16",
+        "the training pictures or their labels are others",
     ):  # fmt: skip
         assert words in message
     assert "num_epochs" not in message

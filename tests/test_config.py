@@ -166,6 +166,12 @@ def test_a_stray_word_is_refused(capsys):
         ("--random_flip perhaps", ["--random_flip", "perhaps"]),
         ("--seed -1", ["--seed", "0 or more"]),
         ("--lr_warmup_steps -1", ["--lr_warmup_steps", "0 or more"]),
+        ("--exclude_faulty", ["--exclude_faulty", "need --train_data_dir"]),
+        ("--deduplicate --dataset_name a/b", ["--deduplicate", "need --train_data_dir"]),
+        (
+            "--model_config_name_or_path small --pretrained_model_name_or_path a/b",
+            ["--model_config_name_or_path and --pretrained_model_name_or_path exclude each other"],
+        ),
         ("--checkpoints_total_limit=-1", ["--checkpoints_total_limit", "0 or more"]),
         ("--num_cpu_threads 0", ["--num_cpu_threads", "above 0"]),
         ("--ddpm_num_steps 20 --lr_warmup_steps 0", ["--ddpm_num_inference_steps", "--ddpm_num_steps"]),

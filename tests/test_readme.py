@@ -21,6 +21,7 @@ COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in
 PYTHON = "\n".join(block for language, block in BLOCKS if language == "python")
 
 # Beginning of a line -> what makes it short. In all of them the path of the data is replaced.
+DATA = "path/to/pokemon-sprites"
 REPLACED = {
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
@@ -30,7 +31,7 @@ NOT_RUN_HERE = {
     "make test": "this is it",
     "make test POKEMON_SPRITES_DIR=path/to/pokemon-sprites": "this is it",
     "make lint": "it is run by .ci/run",
-    "python -m venv .venv": "make does it",
+    "python3 -m venv .venv": "make does it",
     "source .venv/bin/activate": "make does it",
     "pip install -e .": "make does it",
     "pip install kaggle": "it is for the next line",
@@ -48,21 +49,23 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(words: list[str], clone: Path) -> None:
-    environment = {**os.environ, "HF_HOME": str(clone / "home"), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in NOT_RUN_HERE])
-def test_command(line: str, clone: Path, sprites_dir: Path) -> None:
+def test_command(line: str, clone: Path, request: pytest.FixtureRequest) -> None:
     added = next((more for beginning, more in REPLACED.items() if line.startswith(beginning)), None)
     assert added is not None, f"the README's line {line!r} is in neither table"
-    words = shlex.split(line.replace("path/to/pokemon-sprites", str(sprites_dir)) + " " + added)
+    if DATA in line:
+        line = line.replace(DATA, str(request.getfixturevalue("sprites_dir")))
+    words = shlex.split(f"{line} {added}")
     run([str(BIN / words[0]), *words[1:]], clone)
 
 
 def test_python(clone: Path, sprites_dir: Path) -> None:
-    run([sys.executable, "-c", PYTHON.replace("path/to/pokemon-sprites", str(sprites_dir))], clone)
+    run([sys.executable, "-c", PYTHON.replace(DATA, str(sprites_dir))], clone)
     assert (clone / "fire.png").is_file()
 
 

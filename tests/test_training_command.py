@@ -56,12 +56,12 @@ def test_a_mistake_is_one_message_and_no_traceback(flags: list[str], said: str, 
     assert not list(tmp_path.glob("run/*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_everything(number: signal.Signals, network: Path, sprites_cache: Path) -> None:
+def interrupted(words: list[object], number: signal.Signals, network: Path, cache: Path) -> tuple[int, str]:
+    """Starts an endless run, sends a signal to the started process after some updates, and returns what all said."""
     run = network.parent / "run"
     words = [
-        BIN / "python", SCRIPT, "--model_config_name_or_path", network, "--output_dir", run, "--resolution", "16",
-        "--cache_dir", sprites_cache, "--max_train_steps", "1000000", "--save_images_steps", "0",
+        *words, SCRIPT, "--model_config_name_or_path", network, "--output_dir", run, "--resolution", "16",
+        "--cache_dir", cache, "--max_train_steps", "1000000", "--save_images_steps", "0", "--checkpointing_steps", "20",
     ]  # fmt: skip
     process = subprocess.Popen(
         [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -69,14 +69,26 @@ def test_a_signal_saves_everything(number: signal.Signals, network: Path, sprite
     try:
         deadline = time.monotonic() + 120
         while not list(run.glob("checkpoint-*")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.1)
         process.send_signal(number)
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=60)[0]  # until the last process has closed its output
     finally:
         process.kill()
-    assert process.returncode == 0, said
-    assert f"Stopped by {number.name} after" in said and "--resume_from_checkpoint latest" in said
-    assert (run / "model_index.json").is_file()
+    assert (run / "model_index.json").is_file(), said
+    assert "--resume_from_checkpoint latest" in said
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_everything(number: signal.Signals, network: Path, sprites_cache: Path) -> None:
+    code, said = interrupted([BIN / "python"], number, network, sprites_cache)
+    assert code == 0 and f"Stopped by {number.name} after" in said and "Traceback" not in said
+
+
+def test_a_trainer_whose_launcher_is_ended_saves_and_stops(network: Path, sprites_cache: Path) -> None:
+    """`accelerate launch` does not pass SIGTERM on."""
+    _, said = interrupted([BIN / "accelerate", "launch"], signal.SIGTERM, network, sprites_cache)
+    assert "Stopped by the end of its launcher after" in said
 
 
 def test_two_processes_train_like_one(network: Path, sprites_cache: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Batch:
 def draw_batch(
     data: SpriteTensors, conditioner: SpriteConditioner, config: TrainingConfig, step: int, batch_size: int
 ) -> Batch:
-    """The global batch of a step: a function of the data, the seed and the step alone.
+    """The global batch of a step: a function of the data, the configuration and the step, on one kind of device.
 
     Args:
         data: The training split, on the device.

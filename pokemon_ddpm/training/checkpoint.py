@@ -34,6 +34,10 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names it and says what to do."""
 
 
+class OtherRunError(ValueError):
+    """A checkpoint belongs to a run with other settings, of which the message names all that differ."""
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """Where a run stands, beside its tensors.
@@ -42,12 +46,14 @@ class TrainingState:
         step: Updates done.
         total_batch_size: Pictures an update, over all processes and accumulation.
         config: The run's configuration, without the token.
+        data_digest: Of the training split's tensors.
         grad_scaler: State of the fp16 loss scaler; empty without one.
     """
 
     step: int
     total_batch_size: int
     config: dict[str, Any]
+    data_digest: str
     grad_scaler: dict[str, Any]
 
 
@@ -81,7 +87,8 @@ def save_checkpoint(
     """
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in output_dir.glob(".checkpoint-*"):  # by a run that was killed while it saved
+        shutil.rmtree(left)
     partial.mkdir(parents=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / MODEL)
     if ema is not None:
@@ -96,10 +103,12 @@ def save_checkpoint(
     (partial / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n")
     for path in [*partial.iterdir(), partial]:
         _flush(path)
+    replaced = output_dir / f".{final.name}.replaced"
     if final.exists():
-        shutil.rmtree(final)
+        final.rename(replaced)
     partial.rename(final)
     _flush(output_dir)
+    shutil.rmtree(replaced, ignore_errors=True)
     # Later ones, where a run went back to an earlier one, are not counted: this one must be among the kept.
     past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
     for path in past[:-limit] if limit else []:
@@ -117,33 +126,51 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMAModel | None
-) -> TrainingState:
-    """Restores everything `save_checkpoint` saved, in place.
+def load_state(folder: Path) -> TrainingState:
+    """Reads where a checkpoint's run stood.
+
+    Raises:
+        CheckpointError: If that part of the checkpoint is missing or damaged.
+    """
+    try:
+        return TrainingState(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
+
+
+def load_tensors(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMAModel | None
+) -> None:
+    """Restores the tensors that `save_checkpoint` saved, in place.
+
+    Args:
+        folder: The checkpoint.
+        step: The number of updates that its state tells.
+        model: See `save_checkpoint`.
+        optimizer: See there.
+        ema: See there.
 
     Raises:
         CheckpointError: If the checkpoint is incomplete, damaged or of another model; nothing is changed then.
     """
     try:
-        state = TrainingState(**json.loads((folder / STATE).read_text()))
         weights, moments = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
         averages = None if ema is None else load_file(folder / EMA)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    fits = _shapes(weights) == _shapes(model.state_dict())
-    fits &= averages is None or _shapes(averages) == _shapes(dict(model.named_parameters()))
-    fits &= all(
-        value.dim() == 0 or value.shape == parameters[int(key.split(".")[0])].shape for key, value in moments.items()
+    fits = _shapes(weights) == _shapes(model.state_dict()) and (
+        averages is None or _shapes(averages) == _shapes(dict(model.named_parameters()))
     )
+    numbered = {str(number): parameter.shape for number, parameter in enumerate(parameters)}
+    fits = fits and all(value.shape in ((), numbered.get(key.split(".")[0])) for key, value in moments.items())
     if not fits:
         raise CheckpointError(f"{folder} belongs to another network than the one configured.")
     model.load_state_dict(weights)
     if ema is not None:
         for (name, _), average in zip(model.named_parameters(), ema.shadow_params, strict=True):
             average.data.copy_(averages[name])
-        ema.optimization_step = state.step
+        ema.optimization_step = step
     restored = optimizer.state_dict()
     for key, value in moments.items():
         number, name = key.split(".", 1)
@@ -151,9 +178,10 @@ def load_checkpoint(
         if value.shape == parameter.shape:
             # Fused kernels walk parameters and moments in memory order, so both must be laid out alike.
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        else:
+            value = value.clone()  # what is loaded is mapped from the file, which may have to go
         restored["state"].setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(restored)
-    return state
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
@@ -179,11 +207,13 @@ def find_checkpoints(output_dir: Path, wanted: str) -> list[Path]:
     raise CheckpointError(f"--resume_from_checkpoint: there is no {wanted}; {output_dir} holds: {known}.")
 
 
-def check_unchanged(folder: Path, state: TrainingState, config: TrainingConfig, total_batch_size: int) -> None:
+def check_unchanged(
+    folder: Path, state: TrainingState, config: TrainingConfig, total_batch_size: int, data_digest: str
+) -> None:
     """Refuses to go on with another run than the one that was saved.
 
     Raises:
-        CheckpointError: If a setting differs that changes what the run means; names all that do.
+        OtherRunError: If a setting differs that changes what the run means; names all that do.
     """
     now = config.public()
     differing = [
@@ -193,5 +223,7 @@ def check_unchanged(folder: Path, state: TrainingState, config: TrainingConfig, 
     ]
     if state.total_batch_size != total_batch_size:
         differing.append(f"pictures an update were {state.total_batch_size}, now {total_batch_size}")
+    if state.data_digest != data_digest:
+        differing.append("the training pictures or their labels are others")
     if differing:
-        raise CheckpointError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
+        raise OtherRunError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")

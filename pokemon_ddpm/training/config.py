@@ -47,7 +47,9 @@ class TrainingConfig:
     random_flip: bool = _option(False, "Mirror every picture with probability 1/2.")
 
     # Model
-    model_config_name_or_path: str = _option("small", "A preset (small), or a UNet2DModel configuration in JSON.")
+    model_config_name_or_path: str | None = _option(
+        None, "A preset (small, the default), or a UNet2DModel configuration in JSON."
+    )
     pretrained_model_name_or_path: str | None = _option(None, "Start from this trained pipeline's weights instead.")
     prediction_type: Literal["epsilon", "v_prediction"] = _option("v_prediction", "What the network predicts.")
     ddpm_num_steps: int = _option(1000, "T, the number of diffusion steps.")
@@ -131,6 +133,10 @@ class TrainingConfig:
         self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
         if self.train_data_dir and self.dataset_name:
             raise ValueError("--train_data_dir and --dataset_name exclude each other.")
+        if self.model_config_name_or_path and self.pretrained_model_name_or_path:
+            raise ValueError("--model_config_name_or_path and --pretrained_model_name_or_path exclude each other.")
+        if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not self.train_data_dir:
+            raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
         if self.resume_from_checkpoint and self.overwrite_output_dir:
             raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
         if (self.hub_model_id or self.hub_private_repo or self.hub_token) and not self.push_to_hub:
@@ -146,8 +152,14 @@ class TrainingConfig:
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "hub_token"}
 
     def save(self, folder: Path) -> None:
-        """Writes the configuration, but for the token, as JSON; train_conditional.py reads such a file again."""
-        (folder / CONFIG_FILE).write_text(json.dumps(self.public(), indent=2) + "\n")
+        """Writes the configuration as JSON; train_conditional.py reads such a file again.
+
+        The token is left out, and so is what was meant for this one start: read again, it could throw a run away.
+        """
+        values = self.public()
+        for name in ("overwrite_output_dir", "resume_from_checkpoint"):
+            del values[name]
+        (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 class _Parser(HfArgumentParser):

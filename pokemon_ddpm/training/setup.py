@@ -3,19 +3,21 @@
 import importlib.util
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import datasets
 import huggingface_hub
+import psutil
 from diffusers import DDPMScheduler
 
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.models import ConditionalDenoiser, build_denoiser, unet_config
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.models import CONDITIONS, ConditionalDenoiser, build_denoiser, unet_config
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.training.checkpoint import checkpoints
+from pokemon_ddpm.training.checkpoint import checkpoints, find_checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
+
+BETA_SCHEDULE = "squaredcos_cap_v2"
 
 # What of a run may lie in its folder; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = (
@@ -31,17 +33,25 @@ RUN_CONTENTS = (
 )
 
 
+def cores_a_process() -> int:
+    """Physical cores that this machine has for each training process on it."""
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 def check_tracker(name: str) -> None:
     """Raises ValueError if a tracker is asked for and not installed (Accelerate would drop it silently)."""
     if name != "none" and importlib.util.find_spec(name) is None:
         raise ValueError(f"--report_to {name}: {name} is not installed. Install it with: pip install {name}")
 
 
-def check_hub(config: TrainingConfig) -> str | None:
-    """Makes sure, before hours of training, that the model can be pushed at their end.
+def prepare_hub(config: TrainingConfig) -> str | None:
+    """Makes the repository to push to, so that what is in the way is known before hours of training.
 
     Returns:
-        The repository's full id, which exists by now; None without --push_to_hub.
+        The repository's full id; None without --push_to_hub.
 
     Raises:
         ValueError: If there is no token, or it may not write there.
@@ -60,19 +70,23 @@ def check_hub(config: TrainingConfig) -> str | None:
         ) from error
 
 
-def push(pipeline: PokemonDDPMPipeline, hub_model_id: str, config: TrainingConfig) -> None:
-    """Pushes a trained pipeline; a failure is told and ends the command, but nothing of the run is lost by it."""
+def push(pipeline: PokemonDDPMPipeline, hub_model_id: str, config: TrainingConfig) -> str | None:
+    """Pushes a trained pipeline. Returns what to tell if that fails: nothing of the run is lost by it."""
     try:
         pipeline.push_to_hub(hub_model_id, private=config.hub_private_repo or None, token=config.hub_token)
-    except Exception as error:  # see check_hub
-        sys.exit(
+    except Exception as error:  # see prepare_hub
+        return (
             f"error: the push to {hub_model_id} failed: {error}\nThe model itself is safe; try again with "
             f"PokemonDDPMPipeline.from_pretrained({config.output_dir!r}).push_to_hub({hub_model_id!r})."
         )
+    return None
 
 
 def check_output_dir(config: TrainingConfig) -> None:
-    """Raises ValueError if the output folder holds a run that neither is to be resumed nor may be overwritten."""
+    """Raises ValueError if the output folder holds a run that neither is to be resumed nor may be overwritten.
+
+    So it does if the checkpoint to resume from is not there.
+    """
     folder = Path(config.output_dir)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output_dir {folder} is a file.")
@@ -82,6 +96,8 @@ def check_output_dir(config: TrainingConfig) -> None:
             f"{folder} already holds a run ({present[0].name}). Go on with it by --resume_from_checkpoint latest, "
             "choose another --output_dir, or throw it away by --overwrite_output_dir."
         )
+    if config.resume_from_checkpoint:
+        find_checkpoints(folder, config.resume_from_checkpoint)
 
 
 def prepare_output_dir(config: TrainingConfig) -> None:
@@ -102,7 +118,9 @@ def prepare_output_dir(config: TrainingConfig) -> None:
 
 
 def _run_contents(folder: Path) -> list[Path]:
-    return [folder / name for name in RUN_CONTENTS if (folder / name).exists()] + checkpoints(folder)
+    is_run = any((folder / name).exists() for name in ("model_index.json", CONFIG_FILE)) or checkpoints(folder)
+    names = [*RUN_CONTENTS, *(path.name for path in checkpoints(folder))]
+    return [folder / name for name in names if (folder / name).exists()] if is_run else []
 
 
 def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
@@ -116,11 +134,9 @@ def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
             dataset = datasets.load_dataset(
                 config.dataset_name, config.dataset_config_name, split=split, cache_dir=config.cache_dir
             )
-        except (OSError, RuntimeError) as error:  # not there, or a script, which datasets refuses
+        # Not there, damaged, or a script, which datasets refuses.
+        except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise ValueError(f"--dataset_name {config.dataset_name}: {error}") from error
-        for column in ("type1", "type2"):
-            if dataset.features.get(column) != FEATURES[column]:
-                raise ValueError(f"--dataset_name {config.dataset_name}: {column} must be {FEATURES[column]}.")
     else:
         dataset = load_sprites(
             config.train_data_dir,
@@ -142,7 +158,7 @@ def make_denoiser(config: TrainingConfig) -> ConditionalDenoiser:
         OSError: If there is no such pretrained model.
     """
     if config.pretrained_model_name_or_path is None:
-        return build_denoiser(unet_config(config.model_config_name_or_path), config.resolution)
+        return build_denoiser(unet_config(config.model_config_name_or_path or "small"), config.resolution)
     pipeline = PokemonDDPMPipeline.from_pretrained(config.pretrained_model_name_or_path)
     trained = {
         "resolution": pipeline.unet.config.sample_size,
@@ -152,6 +168,11 @@ def make_denoiser(config: TrainingConfig) -> ConditionalDenoiser:
     for name, value in trained.items():
         if getattr(config, name) != value:
             raise ValueError(f"{config.pretrained_model_name_or_path} needs --{name} {value}.")
+    known = {attribute: list(words) for attribute, words in CONDITIONS.items()}
+    if pipeline.scheduler.config.beta_schedule != BETA_SCHEDULE or pipeline.conditioner.vocabulary != known:
+        raise ValueError(
+            f"{config.pretrained_model_name_or_path} has another noise schedule or other types than here."
+        )
     return ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
 
 
@@ -159,7 +180,7 @@ def make_scheduler(config: TrainingConfig) -> DDPMScheduler:
     """The noise schedule: the cosine of Nichol & Dhariwal 2021, equation 17."""
     return DDPMScheduler(
         num_train_timesteps=config.ddpm_num_steps,
-        beta_schedule="squaredcos_cap_v2",
+        beta_schedule=BETA_SCHEDULE,
         prediction_type=config.prediction_type,
         timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
     )

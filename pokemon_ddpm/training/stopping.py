@@ -1,5 +1,6 @@
-"""Stopping a run early without losing anything: by a signal, or because its time is up."""
+"""Stopping a run early without losing anything: by a signal, or because its time is up or its launcher is gone."""
 
+import os
 import signal
 import time
 from types import FrameType, TracebackType
@@ -19,6 +20,9 @@ class StopRequest:
 
     def __init__(self, max_seconds: float | None):
         self.reason: str | None = None
+        # A launcher that dies leaves its trainers running, with nobody to tell them to stop.
+        launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
+        self._launcher = os.getppid() if launched else None
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._previous: dict[int, object] = {}
 
@@ -40,6 +44,8 @@ class StopRequest:
         """Whether to stop now; all processes get the same answer."""
         if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
             self.reason = "--max_train_seconds"
+        if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
+            self.reason = "the end of its launcher"
         wants = self.reason is not None
         if accelerator.num_processes > 1:
             votes = accelerator.reduce(torch.tensor(float(wants), device=accelerator.device))
