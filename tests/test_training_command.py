@@ -61,7 +61,8 @@ def interrupted(words: list[object], number: signal.Signals, network: Path, cach
     run = network.parent / "run"
     words = [
         *words, SCRIPT, "--model_config_name_or_path", network, "--output_dir", run, "--resolution", "16",
-        "--cache_dir", cache, "--max_train_steps", "1000000", "--save_images_steps", "0", "--checkpointing_steps", "20",
+        "--cache_dir", cache, "--max_train_steps", "1000000", "--save_images_steps", "0",
+        "--checkpointing_steps", "20",
     ]  # fmt: skip
     process = subprocess.Popen(
         [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
