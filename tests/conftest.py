@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # Before anything reads them. The tests compare to the bit and so run on the CPU, wherever they run; and they neither
@@ -16,7 +17,9 @@ import torch  # noqa: E402
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner  # noqa: E402
+from pokemon_ddpm.dataset_scripts import pokemon_sprites  # noqa: E402
 from pokemon_ddpm.vocabulary import TYPES  # noqa: E402
+from tests.small_archives import PICTURES, POKEDEX, sprite, write  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +72,28 @@ def one_thread() -> None:
     """Tiny networks gain nothing from a second thread, and lose much where other work waits for the same cores."""
     torch.set_num_threads(1)
     torch.backends.mps.is_available = lambda: False
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """An archive of seven pictures, in every split, view and finish."""
+    folder = tmp_path / "small"
+    write(folder, "pokedex.csv", POKEDEX.encode())
+    for shade, name in enumerate(PICTURES):
+        write(folder, name, sprite(shade))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_building(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Once called, only the cache can answer."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("built anew")
+
+    return lambda: monkeypatch.setattr(pokemon_sprites.PokemonSprites, "_split_generators", fail)
