@@ -23,6 +23,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("Install the project first, in the clone's folder: pip install -e .")
 
+from pokemon_ddpm import hub
 from pokemon_ddpm.objectives import denoising_loss
 from pokemon_ddpm.training import checkpoint, setup
 from pokemon_ddpm.training.batches import draw_batch
@@ -91,7 +92,10 @@ class Trainer:
         self.step, self.saved_step = 0, None
         self.output_dir = Path(config.output_dir)
         if self.accelerator.is_main_process:
-            self.hub_model_id = setup.prepare_hub(config)
+            self.hub_model_id = None
+            if config.push_to_hub:
+                name = config.hub_model_id or self.output_dir.resolve().name
+                self.hub_model_id = hub.create_repository(name, config.hub_private_repo, config.hub_token)
             setup.prepare_output_dir(config)
         self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
@@ -220,15 +224,16 @@ class Trainer:
 
         Returns what to tell if the push failed.
         """
-        failure = None
         if self.accelerator.is_main_process:
             pipeline = make_pipeline(self.unwrapped, self.ema, self.scheduler)
             pipeline.save_pretrained(self.output_dir)
             self.accelerator.print(f"The model is in {self.output_dir}.")
             if self.hub_model_id and self.step >= self.max_steps:
-                failure = setup.push(pipeline, self.hub_model_id, self.config)
-        self.accelerator.wait_for_everyone()
-        return failure
+                try:
+                    hub.push(pipeline, self.hub_model_id, self.config.hub_private_repo, self.config.hub_token)
+                except ValueError as error:
+                    return f"error: {error}\nThe model is safe in {self.output_dir}; push it again from there."
+        return None
 
 
 def main() -> None:

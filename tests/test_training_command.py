@@ -139,7 +139,7 @@ class TestPush:
         with LoopbackHub(refuse=403) as hub:
             done = self.push(words, hub, tmp_path / "home")
         assert done.returncode != 0
-        assert "--push_to_hub: cannot push to ash/sprites" in done.stderr and "Traceback" not in done.stderr
+        assert "error: Cannot push to ash/sprites" in done.stderr and "Traceback" not in done.stderr
         assert not list(tmp_path.glob("run/*"))
 
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import datasets
-import huggingface_hub
 import psutil
 from diffusers import DDPMScheduler
 
@@ -45,41 +44,6 @@ def check_tracker(name: str) -> None:
     """Raises ValueError if a tracker is asked for and not installed (Accelerate would drop it silently)."""
     if name != "none" and importlib.util.find_spec(name) is None:
         raise ValueError(f"--report_to {name}: {name} is not installed. Install it with: pip install {name}")
-
-
-def prepare_hub(config: TrainingConfig) -> str | None:
-    """Makes the repository to push to, so that what is in the way is known before hours of training.
-
-    Returns:
-        The repository's full id; None without --push_to_hub.
-
-    Raises:
-        ValueError: If there is no token, or it may not write there.
-    """
-    if not config.push_to_hub:
-        return None
-    name = config.hub_model_id or Path(config.output_dir).resolve().name
-    try:
-        return huggingface_hub.create_repo(
-            name, private=config.hub_private_repo or None, token=config.hub_token, exist_ok=True
-        ).repo_id
-    except Exception as error:  # the Hub's client has its own kinds, and those of the HTTP library it uses
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"--push_to_hub: cannot push to {name}: {reason} (`hf auth login` stores a token.)"
-        ) from error
-
-
-def push(pipeline: PokemonDDPMPipeline, hub_model_id: str, config: TrainingConfig) -> str | None:
-    """Pushes a trained pipeline. Returns what to tell if that fails: nothing of the run is lost by it."""
-    try:
-        pipeline.push_to_hub(hub_model_id, private=config.hub_private_repo or None, token=config.hub_token)
-    except Exception as error:  # see prepare_hub
-        return (
-            f"error: the push to {hub_model_id} failed: {error}\nThe model itself is safe; try again with "
-            f"PokemonDDPMPipeline.from_pretrained({config.output_dir!r}).push_to_hub({hub_model_id!r})."
-        )
-    return None
 
 
 def check_output_dir(config: TrainingConfig) -> None:
