@@ -203,6 +203,10 @@ class Trainer:
         else:
             self.accelerator.print(f"{self.output_dir} holds no checkpoint yet; starting from the beginning.")
             return
+        if state.step > self.max_steps:
+            raise ValueError(
+                f"{folder} has more updates than --max_train_steps or --num_epochs ask for, {self.max_steps}."
+            )
         self.step = self.saved_step = state.step
         if state.grad_scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
@@ -253,6 +257,8 @@ def main() -> None:
         f"{trainer.batch_size} an update, {trainer.max_steps:,} updates, on {accelerator.device} "
         f"({accelerator.mixed_precision if accelerator.mixed_precision != 'no' else 'fp32'})."
     )
+    if config.lr_warmup_steps >= trainer.max_steps:
+        accelerator.print(f"The learning rate will not get past its warm-up of {config.lr_warmup_steps} updates.")
     stopped_by = trainer.train()
     failure = trainer.save_pipeline()
     accelerator.end_training()

@@ -38,9 +38,11 @@ class SpriteArchive(ABC):
     def _prefix(self) -> str:
         holders = [name.removesuffix(POKEDEX) for name in self._all if PurePosixPath(name).name == POKEDEX]
         if not holders:
+            zips = sorted(self.path.glob("*.zip")) if self.path.is_dir() else []
+            hint = f" It holds {zips[0].name}: give that file." if zips else ""
             raise SpriteDataError(
-                f"{self.path} holds no {POKEDEX}. Give the folder that holds {POKEDEX} and sprites/, or the .zip, "
-                "as they come from Kaggle (the README says where)."
+                f"{self.path} holds no {POKEDEX}.{hint} Give the folder that holds {POKEDEX} and sprites/, or the "
+                ".zip, as they come from Kaggle (the README says where)."
             )
         with_sprites = [top for top in holders if any(name.startswith(top + "sprites/") for name in self._all)]
         return min(with_sprites or holders, key=len)

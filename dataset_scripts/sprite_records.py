@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, SpriteArchive, SpriteDataError
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
@@ -223,7 +223,8 @@ def check_picture(content: bytes) -> tuple[bytes, str]:
     except SpriteDataError:
         raise
     except Exception as error:  # Pillow raises some ten kinds of exception on damaged files
-        raise SpriteDataError(f"does not decode ({error or type(error).__name__})") from error
+        reason = "no known format" if isinstance(error, UnidentifiedImageError) else error or type(error).__name__
+        raise SpriteDataError(f"does not decode ({reason})") from error
     if image.mode != "RGB" or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

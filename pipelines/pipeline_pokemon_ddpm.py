@@ -95,7 +95,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         )
         self.check_inputs(
             requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
-            tensor_inputs,
+            callback_on_step_end, tensor_inputs,
         )  # fmt: skip
         device = self._execution_device
         timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
@@ -123,7 +123,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
 
     def check_inputs(
         self, requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
-        tensor_inputs,
+        callback, tensor_inputs,
     ) -> None:  # fmt: skip
         """Refuses, before anything is computed, what `__call__` cannot do. See there for the arguments."""
         if not requests:
@@ -144,12 +144,14 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         if not all(isinstance(one, torch.Generator) for one in generators):
             raise ValueError(f"generator must be a torch.Generator, or a list of one an image, but is {generator!r}.")
         if isinstance(generator, list) and len(generator) != count:
-            raise ValueError(f"{count} images need one generator or {count}, but the list has {len(generator)}.")
+            raise ValueError(f"A list of generators must have one an image, {count}, but has {len(generator)}.")
         shape = (count, *self.sample_shape)
-        if latents is not None and tuple(getattr(latents, "shape", ())) != shape:
+        if latents is not None and (not isinstance(latents, torch.Tensor) or tuple(latents.shape) != shape):
             raise ValueError(
                 f"latents must be a tensor of the shape {shape}, but have {getattr(latents, 'shape', None)}."
             )
+        if callback is not None and not callable(callback):
+            raise ValueError(f"callback_on_step_end must be callable, but is {callback!r}.")
         unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
         if unknown:
             raise ValueError(
@@ -267,8 +269,10 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             # This file is a model's own copy that diffusers was trusted to load, and so is the conditioner's.
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
         source = os.fspath(pretrained_model_name_or_path)
-        if not os.path.isdir(source) and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
-            raise OSError(f"There is no model folder {source}.")
+        # A name whose first part is a folder here is a mistyped path: asking the Hub would take long and say little.
+        hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
+        if not os.path.isdir(source) and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
+            raise OSError(f"There is no model folder {source!r}.")
         dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
         kwargs.pop("trust_remote_code", None)
         components = {name: kwargs.pop(name, None) for name in ("unet", "conditioner", "scheduler")}

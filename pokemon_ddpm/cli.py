@@ -23,7 +23,13 @@ def about() -> None:
 
 @app.command()
 def generate(
-    model: Annotated[str, typer.Option(help="Folder of a trained model, or its name on the Hub.")] = RELEASED_MODEL,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Folder of a trained model, or its name on the Hub.",
+            show_default="the one that comes with the project",
+        ),
+    ] = RELEASED_MODEL,
     type: Annotated[
         list[str] | None,
         typer.Option(

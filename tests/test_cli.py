@@ -61,7 +61,7 @@ def test_all_is_a_row_of_every_type(model: Path, tmp_path: Path) -> None:
         (["--guidance-scale", "nan"], "guidance_scale must be a finite number"),
         (["--output", "/nowhere/sheet.png"], "there is no folder /nowhere"),
         (["--output", "sheet.gif"], "must end in .png"),
-        (["--model", "/nowhere"], "There is no model folder /nowhere"),
+        (["--model", "/nowhere"], "There is no model folder '/nowhere'"),
         (["--num-images", 0], "num-images"),
     ],
 )

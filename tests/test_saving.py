@@ -274,3 +274,10 @@ def test_a_variant_is_saved_and_found(pipeline, tmp_path):
     assert torch.equal(draw(loaded, "fire", generator=seeded(0)), draw(pipeline, "fire", generator=seeded(0)))
     with pytest.raises(OSError):
         load(tmp_path)
+
+
+def test_a_mistyped_path_below_a_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "outputs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="There is no model folder 'outputs/front-33'"):
+        load("outputs/front-33")

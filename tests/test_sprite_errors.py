@@ -178,6 +178,12 @@ def test_an_empty_folder_is_refused(tmp_path: Path, cache: Path) -> None:
     assert f"{tmp_path / 'empty'} holds no pokedex.csv" in message
 
 
+def test_a_folder_that_holds_the_zip_is_told(small: Path, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "downloads").mkdir()
+    zip_of(small, tmp_path / "downloads" / "archive.zip")
+    assert "It holds archive.zip: give that file." in refusal(cache, tmp_path / "downloads")
+
+
 def test_the_folder_of_the_pictures_alone_is_refused(small: Path, cache: Path) -> None:
     message = refusal(cache, small / "sprites")
     assert f"{small / 'sprites'} holds no pokedex.csv" in message

@@ -201,7 +201,7 @@ def test_a_folder_that_is_no_run_is_not_cleared(flags: list[str], run: Path) -> 
 
 
 def test_a_missing_pretrained_model_is_told(flags: list[str]) -> None:
-    with pytest.raises(SystemExit, match="error: There is no model folder /nowhere"):
+    with pytest.raises(SystemExit, match="error: There is no model folder '/nowhere'"):
         train([*flags[1:], "--pretrained_model_name_or_path=/nowhere"])
 
 
@@ -219,6 +219,12 @@ def test_a_run_is_not_overwritten_unasked(flags: list[str], run: Path) -> None:
     train([*flags, "--overwrite_output_dir", "--max_train_steps=1"])
     assert mine.read_text() == "keep"
     assert [path.name for path in run.glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_resuming_for_fewer_updates_than_done_is_refused(flags: list[str], run: Path) -> None:
+    train(flags)
+    with pytest.raises(SystemExit, match="has more updates than --max_train_steps or --num_epochs ask for, 3"):
+        train([*flags, "--resume_from_checkpoint=latest", "--max_train_steps=3"])
 
 
 def test_resuming_another_run_is_refused(flags: list[str], run: Path) -> None:
