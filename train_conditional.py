@@ -66,12 +66,14 @@ class Trainer:
         denoiser = setup.make_denoiser(config)
         self.scheduler = setup.make_scheduler(config)
         with self.accelerator.local_main_process_first():  # it builds the data set, the others find it in the cache
-            self.data = setup.load_split(config, "train").to(device)
-        self.data_digest = self.data.digest()
+            data = setup.load_split(config, "train")
+        self.data, self.data_digest = data.to(device), data.digest()
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.max_train_steps or -(-config.num_epochs * len(self.data) // self.batch_size)
-        if not (device.type == "cpu" and self.accelerator.mixed_precision == "bf16"):
-            denoiser = denoiser.to(memory_format=torch.channels_last)  # slower only for bf16 on a CPU
+        if device.type == "cuda":
+            denoiser = denoiser.to(
+                memory_format=torch.channels_last
+            )  # what tensor cores want; CPUs gain nothing by it
         optimizer = torch.optim.AdamW(
             denoiser.parameters(),
             lr=config.learning_rate,

@@ -27,7 +27,7 @@ FAULTY_PICTURES = {
 MAX_SIDE = 1024
 MAX_LISTED = 20
 
-_FOLDER = re.compile(r"(?P<index>\d{4})-(?P<name>.+)-(?P<dex>\d+)")
+_FOLDER = re.compile(r"(?P<index>\d{4})-.+-(?P<dex>\d+)")
 _FILE = re.compile(
     r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.IGNORECASE
 )

@@ -50,7 +50,8 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
         mode: See `pokemon_ddpm.preprocessing.preprocess`.
 
     Raises:
-        ValueError: If a needed column is missing, or resolution or mode cannot be used.
+        ValueError: If a needed column is missing, the types are not the sprites' own `ClassLabel`s, or resolution or
+            mode cannot be used.
     """
     check_resolution(resolution)
     missing = [column for column in REQUIRED_COLUMNS if column not in dataset.column_names]

@@ -240,6 +240,29 @@ def test_a_checkpoint_of_a_deeper_network_is_refused(saved, tmp_path):
     assert_refused(deeper.train(1).save(tmp_path / "deeper"), Run(1).train(1), "another network")
 
 
+def test_a_fused_optimizer_goes_on_exactly_with_channels_last_weights(tmp_path):
+    """Its kernel walks weights and moments in memory order, and the file knows nothing of memory layouts."""
+
+    def make() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return model, torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        model(torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(1))).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model, optimizer = make()
+    train(model, optimizer)
+    folder = save_checkpoint(tmp_path, TrainingState(1, 8, {}, "", {}), model, optimizer, None, 0)
+    train(model, optimizer)
+    resumed, its_optimizer = make()
+    load_tensors(folder, 1, resumed, its_optimizer, None)
+    train(resumed, its_optimizer)
+    assert torch.equal(resumed.weight, model.weight)
+
+
 def test_what_a_killed_save_left_is_cleared_away(tmp_path):
     (tmp_path / ".checkpoint-7.partial").mkdir(parents=True)
     Run(0).train(1).save(tmp_path)
