@@ -6,16 +6,15 @@ Without any argument it trains on a small procedural set of sprites. `--help` li
 a YAML or JSON file given first. The output folder ends up as a complete diffusers pipeline.
 """
 
-import os
+import contextlib
+import math
 import sys
-import time
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 try:
@@ -24,13 +23,18 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the clone's folder: pip install -e .")
 
 from pokemon_ddpm import hub
-from pokemon_ddpm.objectives import denoising_loss
-from pokemon_ddpm.training import checkpoint, setup
+from pokemon_ddpm.noise_schedule import make_scheduler
+from pokemon_ddpm.timesteps import LossSecondMoment
+from pokemon_ddpm.training import checkpoint, continuation, setup
 from pokemon_ddpm.training.batches import draw_batch
 from pokemon_ddpm.training.config import TrainingConfig, parse_config
-from pokemon_ddpm.training.export import make_pipeline, save_sheet
-from pokemon_ddpm.training.randomness import NETWORK, SHEET, derive_seed
+from pokemon_ddpm.training.export import Interrupted, averaged, make_pipeline, save_sheet
+from pokemon_ddpm.training.finite import DivergedError, NonFiniteGuard
+from pokemon_ddpm.training.objective import Objective
+from pokemon_ddpm.training.progress import Meter, log_line
+from pokemon_ddpm.training.randomness import NETWORK, SHEET, WEIGHTS, derive_seed
 from pokemon_ddpm.training.stopping import StopRequest
+from pokemon_ddpm.training.validation import make_probes
 
 
 class Trainer:
@@ -48,40 +52,31 @@ class Trainer:
         setup.check_tracker(config.report_to)
         setup.check_output_dir(config)
         self.config = config
-        self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            log_with=None if config.report_to == "none" else config.report_to,
-            project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
+        self.accelerator = setup.make_accelerator(config)
+        self.device, self.output_dir = self.accelerator.device, Path(config.output_dir)
+        self.scheduler = make_scheduler(
+            config.ddpm_num_steps,
+            config.ddpm_beta_schedule,
+            config.prediction_type,
+            config.variance_type,
+            config.rescale_betas_zero_snr,
         )
-        device = self.accelerator.device
-        if int(os.environ.get("WORLD_SIZE", 1)) != self.accelerator.num_processes:
-            raise ValueError("The processes do not see each other; on CPUs, set ACCELERATE_USE_CPU=true.")
-        if device.type == "cpu":
-            torch.set_num_threads(config.num_cpu_threads or setup.cores_a_process())
-        if self.accelerator.mixed_precision == "fp16" and device.type == "cpu":
-            raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
-        config.mixed_precision = self.accelerator.mixed_precision  # resolved: a continuation must compute alike
-        torch.manual_seed(config.seed)
-        denoiser = setup.make_denoiser(config)
-        self.scheduler = setup.make_scheduler(config)
+        torch.manual_seed(derive_seed(config.seed, WEIGHTS))
+        unet, trained_conditioner = setup.make_unet(config)
         with self.accelerator.local_main_process_first():  # it builds the data set, the others find it in the cache
             data = setup.load_split(config, "train")
-        self.data, self.data_digest = data.to(device), data.digest()
+            held_out = setup.load_split(config, "validation") if config.validation_steps else None
+        self.data, self.data_digest = data.to(self.device), data.digest()
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.max_train_steps or -(-config.num_epochs * len(self.data) // self.batch_size)
-        if device.type == "cuda":
-            denoiser = denoiser.to(
-                memory_format=torch.channels_last
-            )  # what tensor cores want; CPUs gain nothing by it
-        optimizer = torch.optim.AdamW(
-            denoiser.parameters(),
-            lr=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.adam_weight_decay,
-            eps=config.adam_epsilon,
-            fused=device.type in ("cpu", "cuda"),
-        )
+        torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading may have drawn numbers
+        denoiser = setup.make_denoiser(unet, trained_conditioner, data)
+        if self.device.type == "cuda":
+            # What tensor cores want; CPUs gain nothing by it.
+            denoiser = denoiser.to(memory_format=torch.channels_last)
+        if config.compile:
+            denoiser.compile()
+        optimizer = setup.make_optimizer(config, denoiser)
         # Of the learning rate's schedule only the function of the step is used: nothing to prepare, save or restore.
         self.lr_factor = get_scheduler(
             config.lr_scheduler,
@@ -91,8 +86,15 @@ class Trainer:
         ).lr_lambdas[0]
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
-        self.step, self.saved_step = 0, None
-        self.output_dir = Path(config.output_dir)
+        self.objective = Objective.of(self.scheduler, config.snr_gamma, self.device)
+        by_loss = config.timestep_sampling == "loss_second_moment"
+        self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
+        self.guard = NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
+        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
+        self.probes = make_probes(data, held_out, denoiser.conditioner, config.ddpm_num_steps, self.device)
+        self.metrics: dict[str, float] = {}  # measured at the present step
+        self.step, self.tried_step, self.saved_step = 0, None, None
+        self.stop = StopRequest(config.max_train_seconds)
         if self.accelerator.is_main_process:
             self.hub_model_id = None
             if config.push_to_hub:
@@ -106,171 +108,233 @@ class Trainer:
     @property
     def unwrapped(self) -> torch.nn.Module:
         """The denoiser without what Accelerate has put around it."""
-        return self.accelerator.unwrap_model(self.denoiser)
+        return self.tensors.model
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
         return self.config.learning_rate * self.lr_factor(self.step)
 
-    def train_step(self) -> torch.Tensor:
-        """One update by Algorithm 1 of Ho et al. 2020. Returns the loss, a scalar on the device."""
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        per_pass = self.config.train_batch_size
+    def summary(self) -> str:
+        """What is about to be trained, for people."""
+        precision = self.accelerator.mixed_precision
+        summary = (
+            f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, "
+            f"{len(self.data):,} pictures of {self.config.resolution}x{self.config.resolution}, told apart by "
+            f"{', '.join(self.unwrapped.conditioner.vocabulary)}, {self.batch_size} an update, {self.max_steps:,} "
+            f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
+        )
+        if self.config.lr_warmup_steps >= self.max_steps:
+            summary += f"\nThe learning rate will not get past its warm-up of {self.config.lr_warmup_steps} updates."
+        return summary
+
+    def train_step(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update by Algorithm 1 of Ho et al. 2020.
+
+        Returns the loss of this process's pictures and the norm of the gradient, scalars on the device.
+        """
+        config, accelerator = self.config, self.accelerator
+        rank, per_pass = accelerator.process_index, config.train_batch_size
+        all_per_pass = per_pass * accelerator.num_processes
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        batch = draw_batch(self.data, self.unwrapped.conditioner, self.config, self.step, self.batch_size)
-        total = torch.zeros((), device=self.accelerator.device)
-        for micro_step in range(self.config.gradient_accumulation_steps):
-            part = batch.rows((micro_step * processes + rank) * per_pass, per_pass)
-            torch.manual_seed(derive_seed(self.config.seed, NETWORK, self.step, rank, micro_step))  # for dropout
-            with self.accelerator.accumulate(self.denoiser):
-                clean = part.clean
-                noisy = self.scheduler.add_noise(clean, part.noise, part.timesteps)
-                prediction = self.denoiser(noisy, part.timesteps, part.labels)
-                loss = denoising_loss(
-                    self.scheduler, prediction, clean, part.noise, part.timesteps, self.config.snr_gamma or None
-                ).mean()
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients:
-                    self.accelerator.clip_grad_norm_(self.denoiser.parameters(), self.config.max_grad_norm)
+        batch = draw_batch(self.data, self.unwrapped.conditioner, config, self.step, self.batch_size, self.history)
+        total = torch.zeros((), device=self.device)
+        for micro_step in range(config.gradient_accumulation_steps):
+            start = micro_step * all_per_pass
+            part = batch.rows(start + rank * per_pass, per_pass)
+            torch.manual_seed(derive_seed(config.seed, NETWORK, self.step, rank, micro_step))  # for dropout
+            with accelerator.accumulate(self.denoiser):
+                losses = self.objective.losses(self.denoiser, part)
+                loss = losses.mean() if part.weights is None else (part.weights * losses).mean()
+                accelerator.backward(loss)
+                total += loss.detach() / config.gradient_accumulation_steps
+                if accelerator.sync_gradients:
+                    grad_norm = accelerator.clip_grad_norm_(self.denoiser.parameters(), config.max_grad_norm)
+                    self.guard.before_update(grad_norm, total)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            total += loss.detach() / self.config.gradient_accumulation_steps
+            if self.history is not None:
+                timesteps = batch.timesteps[start : start + all_per_pass]
+                self.history.record(timesteps, accelerator.gather(losses.detach()))
         if self.ema is not None:
-            self.ema.step(self.denoiser.parameters())
+            self.ema.step(self.unwrapped.parameters())
         self.step += 1
-        return total
+        self.metrics = {}
+        return total, grad_norm
 
-    def train(self) -> str | None:
-        """Trains until the last step or until asked to stop. Returns why it stopped early, None if it did not."""
+    def train(self) -> None:
+        """Trains until the last step or until asked to stop.
+
+        Raises:
+            DivergedError: If too many updates were not finite.
+        """
         config, accelerator = self.config, self.accelerator
         bar = tqdm(
             total=self.max_steps, initial=self.step, desc="Training", disable=not accelerator.is_local_main_process
         )
-        loss_sum, images, since = torch.zeros((), device=accelerator.device), 0, time.perf_counter()
-        with StopRequest(config.max_train_seconds) as stop, bar:
+        meter = Meter(accelerator)
+        with bar:
             while self.step < self.max_steps:
-                loss_sum += self.train_step()
-                images += self.batch_size
+                loss, grad_norm = self.train_step()
+                meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
                 if self.step % config.logging_steps == 0 or self.step == self.max_steps:
-                    loss = accelerator.reduce(loss_sum, "mean").item() * self.batch_size / images
-                    rate = images / (time.perf_counter() - since)
-                    bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{rate:.1f}")
-                    values = {"loss": loss, "lr": self.learning_rate, "images_per_second": rate}
-                    accelerator.log(values, step=self.step)
-                    loss_sum, images, since = torch.zeros_like(loss_sum), 0, time.perf_counter()
-                pause = time.perf_counter()
-                if config.save_images_steps and self.step % config.save_images_steps == 0:
-                    self.draw_samples()
-                if stop.wanted(accelerator):
-                    break
-                if self.step % config.checkpointing_steps == 0:
-                    self.save_checkpoint()
-                since += time.perf_counter() - pause  # the rate is that of training
+                    self.log(meter, bar)
+                with meter.paused():
+                    if config.validation_steps and self.step % config.validation_steps == 0:
+                        self.validate(bar)
+                    if config.save_images_steps and self.step % config.save_images_steps == 0:
+                        self.draw_samples()
+                    if self.stop.wanted(accelerator):
+                        break
+                    if self.step % config.checkpointing_steps == 0:
+                        self.save_checkpoint()
+            if self.step == self.max_steps and self.probes and not self.metrics:
+                self.validate(bar)
             self.save_checkpoint()
-        return stop.reason if self.step < self.max_steps else None
+
+    def log(self, meter: Meter, bar: tqdm) -> None:
+        """Writes the log interval's line, and its values to the tracker."""
+        values = {**meter.read(), "lr": self.learning_rate, "skipped_updates": self.guard.check(self.step)}
+        self.accelerator.log({**values, "images_seen": self.step * self.batch_size}, step=self.step)
+        if self.accelerator.is_main_process:
+            bar.write(log_line(self.step, self.step * self.batch_size, values))
+
+    def validate(self, bar: tqdm) -> None:
+        """Measures the averaged weights on held-out pictures, and on as many training pictures."""
+        denoiser = averaged(self.unwrapped, self.ema)
+        metrics = {
+            name: probe.loss(denoiser, self.objective, self.accelerator, self.stop.requested)
+            for name, probe in self.probes.items()
+        }
+        if not all(map(math.isfinite, metrics.values())):
+            return  # interrupted
+        self.metrics = metrics
+        self.accelerator.log(metrics, step=self.step)
+        if self.accelerator.is_main_process:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            bar.write(f"step {self.step:,}  {values}")
 
     def save_checkpoint(self) -> None:
-        """Writes `checkpoint-STEP/` into the output folder, unless it is there already."""
-        if self.accelerator.is_main_process and self.step != self.saved_step:
+        """Writes `checkpoint-STEP/` into the output folder, unless it is there already.
+
+        If it cannot be written, says so and goes on: the earlier ones are still there, and the next one may succeed.
+        """
+        if self.step == self.tried_step:
+            return
+        self.tried_step = self.step
+        skipped = self.guard.check(self.step)
+        self.guard.check_tensors(self.step, self.tensors)
+        if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = checkpoint.TrainingState(
                 self.step,
                 self.batch_size,
                 self.config.public(),
                 self.data_digest,
+                self.metrics,
+                skipped,
                 scaler.state_dict() if scaler else {},
             )
-            checkpoint.save_checkpoint(
-                self.output_dir, state, self.unwrapped, self.optimizer, self.ema, self.config.checkpoints_total_limit
-            )
-        self.saved_step = self.step
+            limit, metric = self.config.checkpoints_total_limit, self.config.metric_for_best_model
+            try:
+                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
+                self.saved_step = self.step
+            except checkpoint.CheckpointError as error:
+                tqdm.write(f"warning: {error} The run goes on.")
         self.accelerator.wait_for_everyone()
 
     def resume(self, wanted: str) -> None:
         """Goes on from the latest whole checkpoint, or from a named one."""
-        found = checkpoint.find_checkpoints(self.output_dir, wanted)
-        for folder in found:
-            try:
-                state = checkpoint.load_state(folder)
-                checkpoint.check_unchanged(folder, state, self.config, self.batch_size, self.data_digest)
-                checkpoint.load_tensors(folder, state.step, self.unwrapped, self.optimizer, self.ema)
-                break
-            except checkpoint.CheckpointError as error:
-                if folder == found[-1]:
-                    raise
-                self.accelerator.print(f"{error} Trying the one before.")
-        else:
+        config = self.config
+        restored = continuation.restore(
+            self.output_dir, wanted, config, self.batch_size, self.data_digest, self.tensors, self.accelerator.print
+        )
+        if restored is None:
             self.accelerator.print(f"{self.output_dir} holds no checkpoint yet; starting from the beginning.")
             return
+        folder, state = restored
         if state.step > self.max_steps:
             raise ValueError(
                 f"{folder} has more updates than --max_train_steps or --num_epochs ask for, {self.max_steps}."
             )
-        self.step = self.saved_step = state.step
+        self.step = self.tried_step = self.saved_step = state.step
+        self.metrics = state.metrics
+        self.guard.restore(state.skipped_updates)
         if state.grad_scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
         self.accelerator.print(f"Going on from {folder}.")
 
     def draw_samples(self) -> None:
-        """Draws samples of every type into `samples/` in the output folder."""
+        """Draws samples of every type into `samples/` in the output folder, unless the run is to stop meanwhile."""
         if self.accelerator.is_main_process:
-            save_sheet(
-                make_pipeline(self.unwrapped, self.ema, self.scheduler),
-                self.output_dir / "samples" / f"step-{self.step:06d}.png",
-                self.config.ddpm_num_inference_steps,
-                derive_seed(self.config.seed, SHEET),
-            )
+            with contextlib.suppress(Interrupted):
+                save_sheet(
+                    make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler),
+                    self.output_dir / "samples" / f"step-{self.step:06d}.png",
+                    self.config.ddpm_num_inference_steps,
+                    derive_seed(self.config.seed, SHEET),
+                    self.stop.requested,
+                )
         self.accelerator.wait_for_everyone()
 
-    def save_pipeline(self) -> str | None:
+    def save_pipeline(self) -> None:
         """Makes the output folder a pipeline of the averaged weights, which is pushed at the end, if asked to.
 
-        Returns what to tell if the push failed.
+        Raises:
+            ValueError, OSError: If something could not be written or pushed; the message says what is safe.
         """
-        if self.accelerator.is_main_process:
-            pipeline = make_pipeline(self.unwrapped, self.ema, self.scheduler)
-            pipeline.save_pretrained(self.output_dir)
-            self.accelerator.print(f"The model is in {self.output_dir}.")
-            if self.hub_model_id and self.step >= self.max_steps:
-                try:
-                    hub.push(pipeline, self.hub_model_id, self.config.hub_private_repo, self.config.hub_token)
-                except ValueError as error:
-                    return f"error: {error}\nThe model is safe in {self.output_dir}; push it again from there."
-        return None
+        if not self.accelerator.is_main_process:
+            return
+        finished = self.step >= self.max_steps
+        denoiser = averaged(self.unwrapped, self.ema)
+        best = checkpoint.best_checkpoint(self.output_dir, self.config.metric_for_best_model)
+        if self.config.load_best_model_at_end and finished and best:
+            checkpoint.load_weights(best, denoiser)
+            self.accelerator.print(f"The model is that of {best}.")
+        pipeline = make_pipeline(denoiser, self.scheduler)
+        pipeline.save_pretrained(self.output_dir)
+        self.accelerator.print(f"The model is in {self.output_dir}.")
+        if self.hub_model_id and finished:
+            try:
+                hub.push(pipeline, self.hub_model_id, self.config.hub_private_repo, self.config.hub_token)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}\nThe model is safe in {self.output_dir}; push it again from there."
+                ) from error
+        if self.saved_step != self.step:
+            raise ValueError(
+                f"There is no checkpoint of update {self.step:,}; --resume_from_checkpoint latest goes on from the "
+                "last one that could be written."
+            )
 
 
 def main() -> None:
     config = parse_config()
     try:
         trainer = Trainer(config)
+        if trainer.accelerator.is_main_process:
+            config.save(trainer.output_dir)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     accelerator = trainer.accelerator
-    if accelerator.is_main_process:
-        config.save(trainer.output_dir)
     # TensorBoard takes no None.
     accelerator.init_trackers("pokemon-ddpm", {n: v if v is not None else "" for n, v in config.public().items()})
-    accelerator.print(
-        f"{sum(p.numel() for p in trainer.denoiser.parameters()) / 1e6:.1f} million parameters, "
-        f"{len(trainer.data):,} pictures of {config.resolution}x{config.resolution}, "
-        f"{trainer.batch_size} an update, {trainer.max_steps:,} updates, on {accelerator.device} "
-        f"({accelerator.mixed_precision if accelerator.mixed_precision != 'no' else 'fp32'})."
-    )
-    if config.lr_warmup_steps >= trainer.max_steps:
-        accelerator.print(f"The learning rate will not get past its warm-up of {config.lr_warmup_steps} updates.")
-    stopped_by = trainer.train()
-    failure = trainer.save_pipeline()
-    accelerator.end_training()
-    if stopped_by:
+    accelerator.print(trainer.summary())
+    try:
+        with trainer.stop:
+            trainer.train()
+            trainer.save_pipeline()
+    except (DivergedError, ValueError, OSError, SafetensorError) as error:
+        sys.exit(f"error: {error}" if accelerator.is_main_process else 1)
+    finally:
+        accelerator.end_training()
+    if trainer.step < trainer.max_steps:
         accelerator.print(
-            f"Stopped by {stopped_by} after {trainer.step:,} updates. "
+            f"Stopped by {trainer.stop.reason} after {trainer.step:,} updates. "
             "Go on with the same command and --resume_from_checkpoint latest."
         )
-    if failure:
-        sys.exit(failure)
 
 
 if __name__ == "__main__":

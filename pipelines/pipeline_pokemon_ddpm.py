@@ -17,7 +17,7 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 
-from .sampling import image_generators, set_timesteps
+from .sampling import guide, image_generators, set_timesteps, step, takes_variance
 
 # What of diffusers' arguments for loading goes on to the components.
 LOADING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "variant"}
@@ -51,6 +51,8 @@ class PokemonDDPMPipeline(DiffusionPipeline):
     def __call__(
         self,
         pokemon_type: PokemonType | list[PokemonType] = None,
+        view: str | list[str | None] | None = None,
+        finish: str | list[str | None] | None = None,
         num_images_per_type: int = 1,
         num_inference_steps: int = 50,
         guidance_scale: float = 2.0,
@@ -67,6 +69,9 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
                 "fire/none" (purely fire), an id, or None (unconditional). A list holds one entry an image; only a
                 tuple or a slash makes a pair.
+            view: "front" or "back", or a list of one for each entry; None for any. Only models that were trained on
+                both take it.
+            finish: "normal" or "shiny", likewise.
             num_images_per_type: Images for each entry; those of one entry follow each other.
             num_inference_steps: Denoising steps, from 1 to the number of training steps.
             guidance_scale: s in uncond + s * (cond - uncond). 1 is the conditional model itself, at half the cost.
@@ -97,21 +102,24 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
             callback_on_step_end, tensor_inputs,
         )  # fmt: skip
+        labels = self.label_ids(requests, view=view, finish=finish)
         device = self._execution_device
         timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
-        types = torch.tensor([self.conditioner.type_ids(request) for request in requests], device=device)
-        types = types.repeat_interleave(num_images_per_type, dim=0)
-        if (types == self.conditioner.any_id("type")).all():
+        labels = {
+            attribute: torch.tensor(ids, device=device).repeat_interleave(num_images_per_type, dim=0)
+            for attribute, ids in labels.items()
+        }
+        if all((ids == self.conditioner.any_id(attribute)).all() for attribute, ids in labels.items()):
             guidance_scale = 1  # conditional and unconditional are the same
-        class_embedding = self.encode_types(types, guidance_scale)
-        generators = image_generators(generator, len(types))
+        class_embedding = self.encode_labels(labels, guidance_scale)
+        generators = image_generators(generator, len(requests) * num_images_per_type)
         latents = self.prepare_latents(generators, latents)
         extra = {"generator": generators} if "generator" in inspect.signature(self.scheduler.step).parameters else {}
 
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 prediction = self.guided_prediction(latents, t, class_embedding, guidance_scale)
-                latents = self.scheduler.step(prediction, t, latents, **extra, return_dict=False)[0]
+                latents = step(self.scheduler, prediction, t, latents, **extra)
                 if callback_on_step_end is not None:
                     given = {name: {"latents": latents}[name] for name in tensor_inputs}
                     latents = (callback_on_step_end(self, i, t, given) or {}).get("latents", latents)
@@ -126,6 +134,11 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         callback, tensor_inputs,
     ) -> None:  # fmt: skip
         """Refuses, before anything is computed, what `__call__` cannot do. See there for the arguments."""
+        if takes_variance(self.scheduler) and self.unet.config.out_channels == self.unet.config.in_channels:
+            raise ValueError(
+                f"The scheduler's variance_type is {self.scheduler.config.variance_type!r}, but this network does not "
+                'predict a variance; use "fixed_small" or "fixed_large".'
+            )
         if not requests:
             raise ValueError("pokemon_type is an empty list; give at least one type, or None for any.")
         for request in requests:
@@ -165,11 +178,34 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config.in_channels, height, width
 
-    def encode_types(self, types: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-        """Class embeddings (N, D) of types (N, 2); with guidance (2N, D), the unconditional ones first."""
+    def label_ids(
+        self, requests: list[PokemonType], **attributes: str | list[str | None] | None
+    ) -> dict[str, list[int | tuple[int, int]]]:
+        """The conditioner's ids for each request, of the types and of what else is asked for.
+
+        Raises:
+            ValueError: If something is unknown to the model, or a list has another length than that of the requests.
+        """
+        ids: dict[str, list] = {"type": [self.conditioner.type_ids(request) for request in requests]}
+        for attribute, asked in attributes.items():
+            if asked is None:
+                continue
+            names = asked if isinstance(asked, list) else [asked] * len(requests)
+            if len(names) != len(requests):
+                raise ValueError(
+                    f"A list of {attribute} must have one a pokemon_type, {len(requests)}, but has {len(names)}."
+                )
+            ids[attribute] = [self.conditioner.attribute_id(attribute, name) for name in names]
+        return ids
+
+    def encode_labels(self, labels: dict[str, torch.Tensor], guidance_scale: float) -> torch.Tensor:
+        """Class embeddings (N, D) of N images' labels; with guidance (2N, D), the unconditional ones first."""
         if guidance_scale != 1:
-            types = torch.cat([torch.full_like(types, self.conditioner.any_id("type")), types])
-        return self.conditioner({"type": types})
+            labels = {
+                attribute: torch.cat([torch.full_like(ids, self.conditioner.any_id(attribute)), ids])
+                for attribute, ids in labels.items()
+            }
+        return self.conditioner(labels)
 
     def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None) -> torch.Tensor:
         """The noise to start from, (N, C, S, S), scaled as the scheduler wants it."""
@@ -182,16 +218,13 @@ class PokemonDDPMPipeline(DiffusionPipeline):
     def guided_prediction(
         self, latents: torch.Tensor, t: torch.Tensor, class_embedding: torch.Tensor, guidance_scale: float
     ) -> torch.Tensor:
-        """The network's prediction for (N, C, S, S) latents at timestep t, with guidance unless its scale is 1.
-
-        uncond + s * (cond - uncond): equation 6 of Ho & Salimans 2022, whose w is s - 1.
-        """
+        """The network's prediction for (N, C, S, S) latents at timestep t, with guidance unless its scale is 1."""
         sample = self.scheduler.scale_model_input(latents, t)
         if guidance_scale == 1:
             return self.unet(sample, t, class_labels=class_embedding, return_dict=False)[0]
         both = self.unet(torch.cat([sample, sample]), t, class_labels=class_embedding, return_dict=False)[0]
         unconditional, conditional = both.chunk(2)
-        return unconditional + guidance_scale * (conditional - unconditional)
+        return guide(unconditional, conditional, guidance_scale, channels=latents.shape[1])
 
     def postprocess(self, latents: torch.Tensor, output_type: str) -> Any:
         """From samples (N, C, S, S) in about [-1, 1] to the output type; out-of-range values are clipped."""

@@ -1,7 +1,9 @@
-"""The two things of sampling that diffusers leaves open: whose noise is whose, and timesteps that can be trusted."""
+"""What diffusers leaves open in sampling: whose noise is whose, timesteps that can be trusted, a learned variance."""
 
 import torch
-from diffusers import DDIMParallelScheduler, DDIMScheduler, SchedulerMixin
+from diffusers import DDIMParallelScheduler, DDIMScheduler, DDPMParallelScheduler, DDPMScheduler, SchedulerMixin
+
+ANCESTRAL = (DDPMScheduler, DDPMParallelScheduler)
 
 
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
@@ -53,3 +55,36 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
                 raise ValueError(f"{name} cannot do {num_inference_steps} steps; try {num_inference_steps - 1}.")
             scheduler.sigmas = torch.cat([sigmas[:num_inference_steps], sigmas[-1:]])
     return scheduler.timesteps
+
+
+def takes_variance(scheduler: SchedulerMixin) -> bool:
+    """Whether a scheduler's step wants the network's prediction of the variance beside that of the mean."""
+    return isinstance(scheduler, ANCESTRAL) and scheduler.config.variance_type in ("learned", "learned_range")
+
+
+def guide(
+    unconditional: torch.Tensor, conditional: torch.Tensor, guidance_scale: float, channels: int
+) -> torch.Tensor:
+    """uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022, whose w is s - 1.
+
+    Args:
+        unconditional: (N, C, S, S), with a learned variance (N, 2C, S, S).
+        conditional: The same for the condition.
+        guidance_scale: s.
+        channels: C. What follows them is the variance, which is the conditional one's: guidance is of the mean.
+    """
+    mean = unconditional[:, :channels] + guidance_scale * (conditional - unconditional)[:, :channels]
+    return torch.cat([mean, conditional[:, channels:]], dim=1)
+
+
+def step(
+    scheduler: SchedulerMixin, prediction: torch.Tensor, t: torch.Tensor, sample: torch.Tensor, **arguments: object
+) -> torch.Tensor:
+    """One step of any scheduler, (N, C, S, S); what of a prediction (N, 2C, S, S) it cannot take is left out."""
+    if prediction.shape[1] > sample.shape[1] and not takes_variance(scheduler):
+        prediction = prediction[:, : sample.shape[1]]
+    result = scheduler.step(prediction, t, sample, **arguments)
+    if isinstance(scheduler, ANCESTRAL) and t == scheduler.timesteps[-1]:
+        # The last step leads to the clean sample. diffusers adds noise to it wherever that timestep is above 0.
+        return result.pred_original_sample
+    return result.prev_sample

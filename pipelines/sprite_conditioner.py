@@ -31,6 +31,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     Args:
         vocabulary: Attribute -> its names; a name's position is its id. Must hold "type".
         embedding_dim: Width D of the embedding, equal to that of the network's time embedding.
+        augmentation_dim: How many numbers tell of a training picture's augmentation (Karras et al. 2022, appendix F);
+            they are mapped without bias and from weights of zero, so that zeros, as at sampling, change nothing.
 
     Raises:
         ValueError: If the vocabulary has no types.
@@ -39,7 +41,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, vocabulary: Mapping[str, list[str]], embedding_dim: int):
+    def __init__(self, vocabulary: Mapping[str, list[str]], embedding_dim: int, augmentation_dim: int = 0):
         super().__init__()
         if not vocabulary.get("type"):
             raise ValueError(f"The vocabulary must hold 'type' with at least one name, but is {dict(vocabulary)!r}.")
@@ -52,6 +54,10 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         # Two slots for the types, one for every other attribute: their sum starts with unit variance.
         for table in self.tables.values():
             nn.init.normal_(table.weight, std=(len(self.tables) + 1) ** -0.5)
+        self.augmentation_embedding = None
+        if augmentation_dim:
+            self.augmentation_embedding = nn.Linear(augmentation_dim, embedding_dim, bias=False)
+            nn.init.zeros_(self.augmentation_embedding.weight)
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
@@ -127,11 +133,26 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             )
         return number
 
-    def forward(self, labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def attribute_id(self, attribute: str, name: str | None) -> int:
+        """Id of a name of an attribute other than the type; "any" and None say nothing.
+
+        Raises:
+            ValueError: If the attribute or the name is unknown.
+        """
+        if attribute not in self.config.vocabulary:
+            raise ValueError(f"This model was not trained on {attribute}; it knows {', '.join(self.vocabulary)}.")
+        names = [*self.config.vocabulary[attribute], ANY]
+        word = ANY if name is None else str(name).strip().lower()
+        if word not in names:
+            raise ValueError(f"Unknown {attribute} {name!r}. Known: {', '.join(names)}.")
+        return names.index(word)
+
+    def forward(self, labels: Mapping[str, torch.Tensor], augmentation: torch.Tensor | None = None) -> torch.Tensor:
         """Embeds a batch of labels.
 
         Args:
             labels: int64; "type" (B, 2), every other attribute (B,). An attribute left out counts as `any`.
+            augmentation: What was done to the pictures, (B, augmentation_dim); None for nothing.
 
         Returns:
             (B, D), the network's `class_labels`.
@@ -155,4 +176,6 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
                 ids = torch.full(shape, self.any_id(attribute), device=batch.device)
             embedded = self.tables[_table(attribute)](ids)
             total = total + (embedded.sum(dim=1) if attribute == "type" else embedded)
+        if augmentation is not None:
+            total = total + self.augmentation_embedding(augmentation)
         return total

@@ -1,6 +1,7 @@
 """The networks: named presets, and the denoiser that training works on."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,19 @@ from diffusers import UNet2DModel
 from torch import nn
 
 from pokemon_ddpm import vocabulary
+from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+
+# What the thesis's networks share: 64 * (1, 2, 2, 4) channels and one block a level. The widths of the first two are
+# not recorded, so they have those of the last. UNet2DModel differs: residual blocks of two convolutions in a row (the
+# thesis: side by side), 3x3 convolutions for resampling (pooling and repetition), one more block a level on the way
+# up, the condition added to the time embedding (multiplied with the picture's features).
+_THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
+_THESIS_ATTENTION = {
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": None,  # a single head
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8.
@@ -20,11 +33,38 @@ PRESETS: dict[str, dict[str, Any]] = {
         "layers_per_block": 1,
         "attention_head_dim": 32,
     },
+    # 64 px on one GPU: attention at 16x16 and 8x8.
+    "base": {
+        "block_out_channels": (64, 128, 192, 256),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "layers_per_block": 2,
+        "attention_head_dim": 32,
+        "dropout": 0.1,
+    },
+    # The thesis's first: no attention, ReLU, one normalisation group (its layer normalisation), a learned embedding of
+    # the timestep. SiLU stays inside the time embedding. It had no average: --no_use_ema.
+    "thesis-vanilla": {
+        **_THESIS,
+        "down_block_types": ("DownBlock2D",) * 4,
+        "up_block_types": ("UpBlock2D",) * 4,
+        "add_attention": False,
+        "act_fn": "relu",
+        "norm_num_groups": 1,
+        "time_embedding_type": "learned",
+    },
+    # Its second: sinusoidal time embedding, attention, SiLU, group normalisation.
+    "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
+    # Its last: more normalisation groups, dropout (here in all levels, there in the deeper ones), and an average of
+    # 0.999, which is the default of --ema_decay.
+    "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
 
-# What the conditioner is trained on. The key is a key of `SpriteTensors.labels`, so a further attribute is one line.
+# What a conditioner can be trained on. The key is a key of `SpriteTensors.labels`, so a further attribute is one line.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "type": vocabulary.TYPES,
+    "view": vocabulary.VIEWS,
+    "finish": vocabulary.FINISHES,
 }
 
 
@@ -41,18 +81,26 @@ class ConditionalDenoiser(nn.Module):
         self.unet = unet
         self.conditioner = conditioner
 
-    def forward(self, sample: torch.Tensor, timesteps: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Predicts epsilon or v.
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timesteps: torch.Tensor,
+        labels: dict[str, torch.Tensor],
+        augmentation: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Predicts epsilon, v or x_0, and the variance if that is learned.
 
         Args:
             sample: Noisy pictures (B, C, S, S), x_t.
             timesteps: int64 (B,).
             labels: See `SpriteConditioner.forward`.
+            augmentation: See there.
 
         Returns:
-            (B, C, S, S).
+            (B, C, S, S), with a learned variance (B, 2C, S, S).
         """
-        return self.unet(sample, timesteps, class_labels=self.conditioner(labels), return_dict=False)[0]
+        embedding = self.conditioner(labels, augmentation)
+        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False)[0]
 
 
 def unet_config(name_or_path: str) -> dict[str, Any]:
@@ -79,12 +127,16 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def build_denoiser(config: dict[str, Any], resolution: int) -> ConditionalDenoiser:
-    """Builds an untrained network with the conditioner that fits it.
+def build_unet(
+    config: dict[str, Any], resolution: int, learned_variance: bool = False, num_train_timesteps: int = 1000
+) -> UNet2DModel:
+    """Builds an untrained network.
 
     Args:
         config: `UNet2DModel` arguments, as `unet_config` returns them.
         resolution: Side S of the pictures in pixels.
+        learned_variance: Whether the network also predicts the reverse process's variance.
+        num_train_timesteps: T, which a learned time embedding has to know.
 
     Raises:
         ValueError: If the network cannot take pictures of this size, or the configuration is not valid.
@@ -95,10 +147,43 @@ def build_denoiser(config: dict[str, Any], resolution: int) -> ConditionalDenois
         raise ValueError(
             f"A network of {len(widths)} levels needs a resolution divisible by {factor}, not {resolution}."
         )
-    fixed = {"sample_size": resolution, "in_channels": 3, "out_channels": 3, "class_embed_type": "identity"}
+    fixed = {
+        "sample_size": resolution,
+        "in_channels": 3,
+        "out_channels": 6 if learned_variance else 3,
+        "class_embed_type": "identity",
+    }
+    if config.get("time_embedding_type") == "learned":
+        fixed["num_train_timesteps"] = num_train_timesteps
     try:
-        unet = UNet2DModel(**{**config, **fixed})
+        return UNet2DModel(**{**config, **fixed})
     except (TypeError, ValueError) as error:
         raise ValueError(f"Not a valid UNet2DModel configuration: {error}") from error
-    names = {attribute: list(words) for attribute, words in CONDITIONS.items()}
-    return ConditionalDenoiser(unet, SpriteConditioner(names, embedding_dim=unet.time_embedding.linear_2.out_features))
+
+
+def build_conditioner(
+    unet: UNet2DModel, attributes: Iterable[str] = ("type",), trained: SpriteConditioner | None = None
+) -> SpriteConditioner:
+    """Builds the conditioner that fits a network.
+
+    Args:
+        unet: The network.
+        attributes: What it is conditioned on, of `CONDITIONS`.
+        trained: A conditioner to go on with. Its attributes stay, and what it lacks is added so that at first it
+            changes nothing.
+
+    Raises:
+        ValueError: If the trained one knows other words than this version does.
+    """
+    names = {attribute: list(CONDITIONS[attribute]) for attribute in attributes}
+    if trained is not None:
+        other = [name for name, words in trained.vocabulary.items() if list(CONDITIONS.get(name, ())) != words]
+        if other:
+            raise ValueError(f"its conditioner knows other words for {', '.join(other)} than this version does")
+        names |= trained.vocabulary
+    conditioner = SpriteConditioner(names, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
+    if trained is not None:
+        for parameter in conditioner.parameters():
+            torch.nn.init.zeros_(parameter)
+        conditioner.load_state_dict(trained.state_dict(), strict=False)
+    return conditioner

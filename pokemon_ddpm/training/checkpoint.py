@@ -1,11 +1,16 @@
 """Checkpoints: whole or not there, safetensors and JSON only, nothing is ever unpickled."""
 
+import contextlib
+import hashlib
 import json
+import math
 import os
+import platform
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.timesteps import LossSecondMoment
 
-MODEL, EMA, OPTIMIZER, STATE = "model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"
+MODEL, EMA, OPTIMIZER, HISTORY = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
+MANIFEST = "manifest.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
-
-
-# What may differ between a run and its continuation; everything else would make it another run.
-MAY_CHANGE = {
-    "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "ddpm_num_inference_steps", "hub_model_id",
-    "hub_private_repo", "logging_steps", "max_train_seconds", "max_train_steps", "num_cpu_threads", "num_epochs",
-    "output_dir", "overwrite_output_dir", "push_to_hub", "report_to", "resume_from_checkpoint", "save_images_steps",
-    "train_batch_size", "gradient_accumulation_steps", "train_data_dir", "pretrained_model_name_or_path",
-}  # fmt: skip
+_PACKAGES = ("pokemon-ddpm", "torch", "diffusers", "accelerate")
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names it and says what to do."""
-
-
-class OtherRunError(ValueError):
-    """A checkpoint belongs to a run with other settings, of which the message names all that differ."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,8 @@ class TrainingState:
         total_batch_size: Pictures an update, over all processes and accumulation.
         config: The run's configuration, without the token.
         data_digest: Of the training split's tensors.
+        metrics: What was measured at this step; empty if nothing was.
+        skipped_updates: Updates skipped so far because they were not finite.
         grad_scaler: State of the fp16 loss scaler; empty without one.
     """
 
@@ -54,7 +50,41 @@ class TrainingState:
     total_batch_size: int
     config: dict[str, Any]
     data_digest: str
+    metrics: dict[str, float]
+    skipped_updates: int
     grad_scaler: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingTensors:
+    """All tensors of a run.
+
+    Attributes:
+        model: Its parameters and buffers are saved by name.
+        optimizer: Its tensors are saved by parameter number.
+        ema: Its averages are saved by the names of the model's parameters; None without an average.
+        history: The losses that timesteps are drawn by; None if they are drawn without.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMAModel | None = None
+    history: LossSecondMoment | None = None
+
+    def files(self) -> dict[str, dict[str, torch.Tensor]]:
+        """File name -> its tensors by name."""
+        files = {MODEL: dict(self.model.state_dict())}
+        files[OPTIMIZER] = {
+            f"{number}.{name}": value
+            for number, values in self.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        if self.ema is not None:
+            names = [name for name, _ in self.model.named_parameters()]
+            files[EMA] = dict(zip(names, self.ema.shadow_params, strict=True))
+        if self.history is not None:
+            files[HISTORY] = self.history.state_dict()
+        return files
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -67,53 +97,78 @@ def _step(folder: Path) -> int:
     return int(folder.name.split("-")[1])
 
 
-def save_checkpoint(
-    output_dir: Path,
-    state: TrainingState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: EMAModel | None,
-    limit: int,
-) -> Path:
+def best_checkpoint(output_dir: Path, metric: str) -> Path | None:
+    """The checkpoint with the lowest value of a metric; None if it was measured at none."""
+    measured = []
+    for folder in checkpoints(output_dir):
+        with contextlib.suppress(CheckpointError):
+            measured.append((load_state(folder).metrics.get(metric, math.inf), folder))
+    value, best = min(measured, default=(math.inf, None), key=lambda pair: pair[0])
+    return best if math.isfinite(value) else None
+
+
+def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> Path:
     """Writes `checkpoint-STEP/` beside its final place, flushes it to disk, renames it, and deletes the oldest.
 
     Args:
         output_dir: The run's folder.
-        state: Goes into state.json.
-        model: Its parameters and buffers are saved by name.
-        optimizer: Its tensors are saved by parameter number.
-        ema: Its averages are saved in the order of the model's parameters.
-        limit: How many checkpoints to keep; 0 for all.
+        state: Goes into the manifest.
+        tensors: Go into safetensors files.
+        limit: How many checkpoints to keep beside the best one; 0 for all.
+        metric: Which of the state's metrics says what the best one is, by its lowest value.
+
+    Raises:
+        CheckpointError: If it cannot be written, for example because the disk is full; all earlier ones are then as
+            they were.
     """
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
-    for left in output_dir.glob(".checkpoint-*"):  # by a run that was killed while it saved
-        shutil.rmtree(left)
-    partial.mkdir(parents=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / MODEL)
-    if ema is not None:
-        names = [name for name, _ in model.named_parameters()]
-        save_file({n: p.contiguous() for n, p in zip(names, ema.shadow_params, strict=True)}, partial / EMA)
-    moments = {
-        f"{number}.{name}": value.contiguous()
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    save_file(moments, partial / OPTIMIZER)
-    (partial / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n")
-    for path in [*partial.iterdir(), partial]:
-        _flush(path)
     replaced = output_dir / f".{final.name}.replaced"
-    if final.exists():
-        final.rename(replaced)
-    partial.rename(final)
-    _flush(output_dir)
+    try:
+        for left in output_dir.glob(".checkpoint-*"):  # by a run that was killed while it saved
+            shutil.rmtree(left)
+        partial.mkdir(parents=True)
+        for name, of_file in tensors.files().items():
+            save_file({key: tensor.contiguous() for key, tensor in of_file.items()}, partial / name)
+        manifest = _manifest(state, {path.name: sha256(path) for path in sorted(partial.iterdir())})
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        for path in [*partial.iterdir(), partial]:
+            _flush(path)
+        if final.exists():
+            final.rename(replaced)
+        partial.rename(final)
+        _flush(output_dir)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{final} could not be written ({reason}).") from error
     shutil.rmtree(replaced, ignore_errors=True)
-    # Later ones, where a run went back to an earlier one, are not counted: this one must be among the kept.
-    past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
-    for path in past[:-limit] if limit else []:
-        shutil.rmtree(path)
+    if limit:
+        # Later ones, where a run went back to an earlier one, are not counted: this one must be among the kept.
+        past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
+        best = best_checkpoint(output_dir, metric)
+        for path in past[:-limit]:
+            if path != best:
+                shutil.rmtree(path, ignore_errors=True)
     return final
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest(state: TrainingState, files: dict[str, str]) -> dict[str, Any]:
+    """The state, the versions it was made by, and checksums of the files and of the manifest itself."""
+    versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    manifest = {"state": asdict(state), "versions": versions, "files": files}
+    return manifest | {"sha256": _own_checksum(manifest)}
+
+
+def _own_checksum(manifest: dict[str, Any]) -> str:
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _flush(path: Path) -> None:
@@ -126,51 +181,74 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def _load_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or manifest.get("sha256") != _own_checksum(manifest):
+            raise ValueError(f"{MANIFEST} is not as it was written")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
+    return manifest
+
+
 def load_state(folder: Path) -> TrainingState:
     """Reads where a checkpoint's run stood.
 
     Raises:
-        CheckpointError: If that part of the checkpoint is missing or damaged.
+        CheckpointError: If the manifest is missing, damaged, edited or of another version.
     """
     try:
-        return TrainingState(**json.loads((folder / STATE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
+        return TrainingState(**_load_manifest(folder)["state"])
+    except TypeError as error:
+        raise CheckpointError(f"{folder} was written by another version of this project ({error}).") from error
 
 
-def load_tensors(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMAModel | None
-) -> None:
+def check_files(folder: Path) -> None:
+    """Compares a checkpoint's files with its checksums.
+
+    Raises:
+        CheckpointError: If one is missing, damaged or exchanged.
+    """
+    for name, expected in _load_manifest(folder)["files"].items():
+        try:
+            found = sha256(folder / Path(name).name)
+        except OSError as error:
+            raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
+        if found != expected:
+            raise CheckpointError(f"{folder} is not a whole checkpoint ({name} is not as it was written).")
+
+
+def load_tensors(folder: Path, state: TrainingState, tensors: TrainingTensors) -> None:
     """Restores the tensors that `save_checkpoint` saved, in place.
 
     Args:
         folder: The checkpoint.
-        step: The number of updates that its state tells.
-        model: See `save_checkpoint`.
-        optimizer: See there.
-        ema: See there.
+        state: Its state.
+        tensors: Where they go.
 
     Raises:
         CheckpointError: If the checkpoint is incomplete, damaged or of another model; nothing is changed then.
     """
+    check_files(folder)
+    model, optimizer, ema = tensors.model, tensors.optimizer, tensors.ema
     try:
-        weights, moments = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
-        averages = None if ema is None else load_file(folder / EMA)
+        saved = {name: load_file(folder / name) for name in tensors.files()}
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a whole checkpoint ({error}).") from error
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    fits = _shapes(weights) == _shapes(model.state_dict()) and (
-        averages is None or _shapes(averages) == _shapes(dict(model.named_parameters()))
-    )
     numbered = {str(number): parameter.shape for number, parameter in enumerate(parameters)}
+    moments = saved.pop(OPTIMIZER)
+    fits = all(_shapes(saved[name]) == _shapes(of_file) for name, of_file in tensors.files().items() if name in saved)
     fits = fits and all(value.shape in ((), numbered.get(key.split(".")[0])) for key, value in moments.items())
     if not fits:
         raise CheckpointError(f"{folder} belongs to another network than the one configured.")
-    model.load_state_dict(weights)
+    model.load_state_dict(saved[MODEL])
     if ema is not None:
         for (name, _), average in zip(model.named_parameters(), ema.shadow_params, strict=True):
-            average.data.copy_(averages[name])
-        ema.optimization_step = step
+            average.data.copy_(saved[EMA][name])
+        ema.optimization_step = state.step
+    if tensors.history is not None:
+        tensors.history.load_state_dict(saved[HISTORY])
     restored = optimizer.state_dict()
     for key, value in moments.items():
         number, name = key.split(".", 1)
@@ -184,46 +262,20 @@ def load_tensors(
     optimizer.load_state_dict(restored)
 
 
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Puts a checkpoint's averaged weights into a model, its plain ones if it has no average.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged or of another model.
+    """
+    check_files(folder)
+    weights = load_file(folder / MODEL)
+    if (folder / EMA).exists():
+        weights |= load_file(folder / EMA)
+    if _shapes(weights) != _shapes(model.state_dict()):
+        raise CheckpointError(f"{folder} belongs to another network than the one configured.")
+    model.load_state_dict(weights)
+
+
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
-
-
-def find_checkpoints(output_dir: Path, wanted: str) -> list[Path]:
-    """The checkpoints to try, best first.
-
-    Args:
-        output_dir: The run's folder.
-        wanted: "latest", or the path or name of one checkpoint.
-
-    Raises:
-        CheckpointError: If a named checkpoint does not exist.
-    """
-    if wanted == "latest":
-        return checkpoints(output_dir)[::-1]
-    for folder in (Path(wanted), output_dir / wanted):
-        if folder.is_dir():
-            return [folder]
-    known = ", ".join(path.name for path in checkpoints(output_dir)) or "none"
-    raise CheckpointError(f"--resume_from_checkpoint: there is no {wanted}; {output_dir} holds: {known}.")
-
-
-def check_unchanged(
-    folder: Path, state: TrainingState, config: TrainingConfig, total_batch_size: int, data_digest: str
-) -> None:
-    """Refuses to go on with another run than the one that was saved.
-
-    Raises:
-        OtherRunError: If a setting differs that changes what the run means; names all that do.
-    """
-    now = config.public()
-    differing = [
-        f"--{name} was {old}, now {now.get(name)}"
-        for name, old in state.config.items()
-        if name not in MAY_CHANGE and old != now.get(name)
-    ]
-    if state.total_batch_size != total_batch_size:
-        differing.append(f"pictures an update were {state.total_batch_size}, now {total_batch_size}")
-    if state.data_digest != data_digest:
-        differing.append("the training pictures or their labels are others")
-    if differing:
-        raise OtherRunError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")

@@ -44,20 +44,40 @@ class TrainingConfig:
     cache_dir: str | None = _option(None, "Where the built data set is cached.")
     resolution: int = _option(32, "Side of the pictures in pixels; 32 and 64 are usual.")
     preprocessing: Literal["fit", "thesis"] = _option("fit", "fit: keep proportions; thesis: as the thesis did.")
+
+    # Augmentation; all but the flip is told to the network, so that samples stay clean (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every picture with probability 1/2.")
+    translate_prob: float = _option(0.0, "Probability of moving a picture by a few pixels.")
+    scale_prob: float = _option(0.0, "Probability of enlarging or shrinking a picture.")
+    rotate_prob: float = _option(0.0, "Probability of rotating a picture by any angle.")
+    brightness_prob: float = _option(0.0, "Probability of brightening or darkening a picture.")
+    hue_prob: float = _option(0.0, "Probability of rotating a picture's colours; fire sprites become blue.")
 
     # Model
     model_config_name_or_path: str | None = _option(
-        None, "A preset (small, the default), or a UNet2DModel configuration in JSON."
+        None,
+        "A preset (small, the default; base, thesis-vanilla, thesis-attention, thesis-final), or a UNet2DModel "
+        "configuration in JSON.",
     )
     pretrained_model_name_or_path: str | None = _option(None, "Start from this trained pipeline's weights instead.")
-    prediction_type: Literal["epsilon", "v_prediction"] = _option("v_prediction", "What the network predicts.")
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
+        "v_prediction", "What the network predicts: the noise, v, or the clean picture."
+    )
+    variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
+        "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."
+    )
     ddpm_num_steps: int = _option(1000, "T, the number of diffusion steps.")
+    ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
+        "squaredcos_cap_v2", "Noise schedule: the cosine of Nichol & Dhariwal 2021, or that of Ho et al. 2020."
+    )
+    rescale_betas_zero_snr: bool = _option(False, "Let the noise schedule end at pure noise (Lin et al. 2023).")
 
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss of DDPM.")
-    timestep_sampling: Literal["uniform", "stratified"] = _option(
-        "uniform", "How timesteps are drawn: independently, or spread evenly over the batch."
+    timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
+        "uniform",
+        "How timesteps are drawn: independently, evenly over the batch, or by the second moment of their losses "
+        "(Nichol & Dhariwal 2021).",
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of pictures trained without any condition, for guidance.")
 
@@ -85,7 +105,22 @@ class TrainingConfig:
     num_cpu_threads: int | None = _option(
         None, "Threads a process on a CPU; without it the processes share all cores (accelerate launch gives one)."
     )
+    compile: bool = _option(False, "Compile the network with torch.compile.")
+    deterministic: bool = _option(False, "On a GPU, use only kernels that repeat to the bit; a CPU's always do.")
+    max_bad_steps: int = _option(10, "Stop when more updates than this had to be skipped because of NaN or infinity.")
     seed: int = _option(0, "Seed of everything random.")
+
+    # Validation
+    validation_steps: int = _option(
+        500,
+        "Updates between measurements of the denoising loss of held-out and of as many training pictures; 0: never.",
+    )
+    metric_for_best_model: Literal["validation_loss", "none"] = _option(
+        "validation_loss", "Which measurement decides what the best checkpoint is, which is kept; none: none is."
+    )
+    load_best_model_at_end: bool = _option(
+        False, "Make the model of the best checkpoint's weights, not of the last's."
+    )
 
     # Output
     output_dir: str | None = _option(
@@ -93,7 +128,7 @@ class TrainingConfig:
     )
     overwrite_output_dir: bool = _option(False, "Throw away the run that lies in --output_dir.")
     checkpointing_steps: int = _option(500, "Updates between checkpoints.")
-    checkpoints_total_limit: int = _option(3, "How many checkpoints to keep, the newest; 0 for all.")
+    checkpoints_total_limit: int = _option(3, "How many checkpoints to keep, the newest, beside the best; 0 for all.")
     resume_from_checkpoint: str | None = _option(None, "latest, or a checkpoint folder.")
     save_images_steps: int = _option(1000, "Updates between sample sheets; 0 for none.")
     ddpm_num_inference_steps: int = _option(25, "Denoising steps for the sample sheets.")
@@ -125,11 +160,24 @@ class TrainingConfig:
             "adam_weight_decay",
             "save_images_steps",
             "checkpoints_total_limit",
+            "max_bad_steps",
+            "validation_steps",
             "seed",
         ):
             self._check(name, lambda value: value >= 0, "0 or more")
+        for name in ("translate_prob", "scale_prob", "rotate_prob", "brightness_prob", "hue_prob"):
+            self._check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "conditioning_dropout_prob"):
             self._check(name, lambda value: 0 <= value < 1, "from 0 to below 1")
+        if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
+            raise ValueError(
+                "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample: at the last timestep there "
+                "is only noise, of which nothing can be told by predicting it."
+            )
+        if self.rescale_betas_zero_snr and 0 < self.snr_gamma < 1:
+            raise ValueError("--rescale_betas_zero_snr needs an --snr_gamma of 0, or of 1 or more.")
+        if self.load_best_model_at_end and (self.metric_for_best_model == "none" or not self.validation_steps):
+            raise ValueError("--load_best_model_at_end needs --validation_steps and --metric_for_best_model.")
         self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
         if self.train_data_dir and self.dataset_name:
             raise ValueError("--train_data_dir and --dataset_name exclude each other.")

@@ -1,6 +1,7 @@
 """What a run leaves: the pipeline folder, and sheets of samples on the way."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 from diffusers import DDPMScheduler
@@ -14,22 +15,51 @@ from pokemon_ddpm.postprocessing import sprite_sheet
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
-def make_pipeline(
-    denoiser: ConditionalDenoiser, ema: EMAModel | None, scheduler: DDPMScheduler
-) -> PokemonDDPMPipeline:
-    """A pipeline of copies, so that the weights in training stay as they are; of the averages where there are any."""
+class Interrupted(Exception):
+    """Drawing was given up because the run is to stop."""
+
+
+def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> ConditionalDenoiser:
+    """A copy for use, so that the weights in training stay as they are; of the averages where there are any."""
     denoiser = copy.deepcopy(denoiser).eval()
     if ema is not None:
         ema.copy_to(denoiser.parameters())
-    scheduler = DDPMScheduler.from_config(scheduler.config)
-    return PokemonDDPMPipeline(denoiser.unet, denoiser.conditioner, scheduler)
+    return denoiser
 
 
-def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, num_inference_steps: int, seed: int) -> None:
-    """Draws a row of sprites of every type, the same seeds each time, and saves them as one PNG."""
+def make_pipeline(denoiser: ConditionalDenoiser, scheduler: DDPMScheduler) -> PokemonDDPMPipeline:
+    """The pipeline of a denoiser, with a scheduler of its own."""
+    return PokemonDDPMPipeline(denoiser.unet, denoiser.conditioner, DDPMScheduler.from_config(scheduler.config))
+
+
+def save_sheet(
+    pipeline: PokemonDDPMPipeline, path: Path, num_inference_steps: int, seed: int, interrupted: Callable[[], bool]
+) -> None:
+    """Draws a row of sprites of every type, the same seeds each time, and saves them as one PNG.
+
+    Args:
+        pipeline: The model; of one that knows several views and finishes, the sheet shows normal fronts.
+        path: The sheet.
+        num_inference_steps: Denoising steps.
+        seed: Of the first sprite.
+        interrupted: Asked after each step.
+
+    Raises:
+        Interrupted: If that says yes.
+    """
     types = pipeline.conditioner.vocabulary["type"]
     requests = [name for name in types for _ in range(SHEET_COLUMNS)]
+    usual = {"view": "front", "finish": "normal"}
+    attributes = {name: word for name, word in usual.items() if name in pipeline.conditioner.vocabulary}
+
+    def check(*_: object) -> dict:
+        if interrupted():
+            raise Interrupted
+        return {}
+
     pipeline.set_progress_bar_config(disable=True)
-    images = generate(pipeline, requests, seed, num_inference_steps=num_inference_steps)
+    images = generate(
+        pipeline, requests, seed, num_inference_steps=num_inference_steps, callback_on_step_end=check, **attributes
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS).save(path)

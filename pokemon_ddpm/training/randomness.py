@@ -11,7 +11,7 @@ import hashlib
 import torch
 
 # Streams keep draws for different purposes apart.
-ORDER, DRAWS, NETWORK, SHEET = range(4)
+ORDER, DRAWS, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
 
 
 def derive_seed(*key: int) -> int:

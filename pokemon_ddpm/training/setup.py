@@ -7,16 +7,22 @@ from pathlib import Path
 
 import datasets
 import psutil
-from diffusers import DDPMScheduler
+import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import ProjectConfiguration
+from diffusers import UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.models import CONDITIONS, ConditionalDenoiser, build_denoiser, unet_config
+from pokemon_ddpm.models import CONDITIONS, ConditionalDenoiser, build_conditioner, build_unet, unet_config
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.training.checkpoint import checkpoints, find_checkpoints
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.training.checkpoint import checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
+from pokemon_ddpm.training.continuation import find_checkpoints
 
-BETA_SCHEDULE = "squaredcos_cap_v2"
+# Ways of several devices that divide the weights, of which a checkpoint here would hold a part only.
+DIVIDING = {DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM}
 
 # What of a run may lie in its folder; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = (
@@ -38,6 +44,37 @@ def cores_a_process() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         cores = min(cores, len(os.sched_getaffinity(0)))
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def make_accelerator(config: TrainingConfig) -> Accelerator:
+    """The accelerator, with the machine prepared as the configuration says.
+
+    Raises:
+        ValueError: If the processes or the precision cannot be had, or the network would be divided over devices.
+    """
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        log_with=None if config.report_to == "none" else config.report_to,
+        project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
+    )
+    if int(os.environ.get("WORLD_SIZE", 1)) != accelerator.num_processes:
+        raise ValueError("The processes do not see each other; on CPUs, set ACCELERATE_USE_CPU=true.")
+    if accelerator.distributed_type in DIVIDING:
+        raise ValueError(
+            f"The networks here fit any GPU and are not divided by {accelerator.distributed_type.value}: choose plain "
+            "multi-GPU training in `accelerate config`."
+        )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(config.num_cpu_threads or cores_a_process())
+        if accelerator.mixed_precision == "fp16":
+            raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
+    config.mixed_precision = accelerator.mixed_precision  # resolved: a continuation must compute alike
+    return accelerator
 
 
 def check_tracker(name: str) -> None:
@@ -114,37 +151,56 @@ def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     return sprite_tensors(dataset, config.resolution, config.preprocessing)
 
 
-def make_denoiser(config: TrainingConfig) -> ConditionalDenoiser:
-    """A new network, or that of --pretrained_model_name_or_path.
+def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:
+    """A new network, or that of --pretrained_model_name_or_path with its conditioner.
 
     Raises:
         ValueError: If the configuration does not fit the network.
         OSError: If there is no such pretrained model.
     """
-    if config.pretrained_model_name_or_path is None:
-        return build_denoiser(unet_config(config.model_config_name_or_path or "small"), config.resolution)
-    pipeline = PokemonDDPMPipeline.from_pretrained(config.pretrained_model_name_or_path)
-    trained = {
+    source = config.pretrained_model_name_or_path
+    if source is None:
+        network = unet_config(config.model_config_name_or_path or "small")
+        learned = config.variance_type == "learned_range"
+        return build_unet(network, config.resolution, learned, config.ddpm_num_steps), None
+    pipeline = PokemonDDPMPipeline.from_pretrained(source)
+    trained = pipeline.scheduler.config
+    needed = {
         "resolution": pipeline.unet.config.sample_size,
-        "prediction_type": pipeline.scheduler.config.prediction_type,
-        "ddpm_num_steps": pipeline.scheduler.config.num_train_timesteps,
+        "prediction_type": trained.prediction_type,
+        "ddpm_num_steps": trained.num_train_timesteps,
+        "ddpm_beta_schedule": trained.beta_schedule,
+        "rescale_betas_zero_snr": trained.get("rescale_betas_zero_snr", False),
     }
-    for name, value in trained.items():
+    # Fixed variances are a matter of sampling; only a learned one has outputs of its own.
+    if (pipeline.unet.config.out_channels == 6) != (config.variance_type == "learned_range"):
+        needed["variance_type"] = "learned_range" if pipeline.unet.config.out_channels == 6 else "fixed_small"
+    for name, value in needed.items():
         if getattr(config, name) != value:
-            raise ValueError(f"{config.pretrained_model_name_or_path} needs --{name} {value}.")
-    known = {attribute: list(words) for attribute, words in CONDITIONS.items()}
-    if pipeline.scheduler.config.beta_schedule != BETA_SCHEDULE or pipeline.conditioner.vocabulary != known:
-        raise ValueError(
-            f"{config.pretrained_model_name_or_path} has another noise schedule or other types than here."
-        )
-    return ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
+            raise ValueError(f"{source} needs --{name} {value}.")
+    return pipeline.unet, pipeline.conditioner
 
 
-def make_scheduler(config: TrainingConfig) -> DDPMScheduler:
-    """The noise schedule: the cosine of Nichol & Dhariwal 2021, equation 17."""
-    return DDPMScheduler(
-        num_train_timesteps=config.ddpm_num_steps,
-        beta_schedule=BETA_SCHEDULE,
-        prediction_type=config.prediction_type,
-        timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
+def make_denoiser(unet: UNet2DModel, trained: SpriteConditioner | None, data: SpriteTensors) -> ConditionalDenoiser:
+    """The network with the conditioner for what the training pictures can be told apart by.
+
+    Raises:
+        ValueError: If a trained conditioner knows other words.
+    """
+    attributes = [name for name in CONDITIONS if name == "type" or len(data.labels[name].unique()) > 1]
+    try:
+        return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained))
+    except ValueError as error:
+        raise ValueError(f"--pretrained_model_name_or_path cannot be gone on with: {error}.") from error
+
+
+def make_optimizer(config: TrainingConfig, denoiser: ConditionalDenoiser) -> torch.optim.AdamW:
+    """AdamW in one kernel, which can be told on the device to skip an update."""
+    return torch.optim.AdamW(
+        denoiser.parameters(),
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        weight_decay=config.adam_weight_decay,
+        eps=config.adam_epsilon,
+        fused=True,
     )

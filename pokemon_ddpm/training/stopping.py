@@ -20,6 +20,7 @@ class StopRequest:
 
     def __init__(self, max_seconds: float | None):
         self.reason: str | None = None
+        """Why to stop; None to go on."""
         # A launcher that dies leaves its trainers running, with nobody to tell them to stop.
         launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
         self._launcher = os.getppid() if launched else None
@@ -40,13 +41,17 @@ class StopRequest:
             raise SystemExit(128 + number)
         self.reason = signal.Signals(number).name
 
-    def wanted(self, accelerator: Accelerator) -> bool:
-        """Whether to stop now; all processes get the same answer."""
+    def requested(self) -> bool:
+        """Whether this process should stop; the way to ask inside longer work between two updates."""
         if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
             self.reason = "--max_train_seconds"
         if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
             self.reason = "the end of its launcher"
-        wants = self.reason is not None
+        return self.reason is not None
+
+    def wanted(self, accelerator: Accelerator) -> bool:
+        """Whether to stop now; all processes get the same answer."""
+        wants = self.requested()
         if accelerator.num_processes > 1:
             votes = accelerator.reduce(torch.tensor(float(wants), device=accelerator.device))
             wants = bool(votes.item() > 0)
