@@ -6,7 +6,7 @@ SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3
 # Two minutes are a few hundred updates, so the warm-up must be short.
 DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-slow lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ demo: .venv/installed ## draws all 18 types, then trains for two minutes on the 
 
 test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemon-sprites also on the real sprites
 	$(BIN)/python -m pytest --quiet
+
+test-slow: .venv/installed ## the tests that take minutes: killed and resumed runs, compilation
+	$(BIN)/python -m pytest --quiet -m slow
 
 lint: .venv/installed ## ruff
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """The command `pokemon-ddpm`."""
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -37,6 +39,8 @@ def generate(
             "Can be given several times; each is a row."
         ),
     ] = None,
+    view: Annotated[str | None, typer.Option(help="front or back, of models trained on both.")] = None,
+    finish: Annotated[str | None, typer.Option(help="normal or shiny, of models trained on both.")] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Sprites of each type.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Sprite i of the sheet is the picture of seed + i.")] = 0,
     num_inference_steps: Annotated[int, typer.Option(help="Denoising steps.")] = 50,
@@ -66,6 +70,8 @@ def generate(
             seed,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            view=view,
+            finish=finish,
         )
     except (ValueError, OSError) as error:
         _fail(str(error))
@@ -76,6 +82,62 @@ def generate(
     except OSError as error:
         _fail(f"--output {output} cannot be written: {error.strerror or error}.")
     typer.echo(f"{len(images)} sprite{'s' * (len(images) > 1)} in {output}")
+
+
+@app.command()
+def bits_per_dim(
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Folder of a trained model, or its name on the Hub.",
+            show_default="the one that comes with the project",
+        ),
+    ] = RELEASED_MODEL,
+    data_dir: Annotated[
+        str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
+    ] = None,
+    config_name: Annotated[
+        str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
+    ] = None,
+    preprocessing: Annotated[str, typer.Option(help="fit or thesis, as in training.")] = "fit",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Can be given several times.", show_default="train and validation")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=2, help="Pictures of each split, the same number of all.")] = 400,
+    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound computed for each picture.")] = 40,
+    full: Annotated[bool, typer.Option("--full", help="All terms of the bound; takes long.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of pictures, timesteps and noise.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Also write the figures into this JSON file.")] = None,
+) -> None:
+    """Measures the variational bound on the negative log-likelihood, in bits per dimension.
+
+    The difference between training and held-out pictures tells how far the model knows the former by heart.
+    """
+    if output is not None and not output.parent.is_dir():
+        _fail(f"--output {output}: there is no folder {output.parent}.")
+
+    from pokemon_ddpm import load_sprites, sprite_tensors
+    from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
+
+    try:
+        pipeline = _load(model)
+        splits = {name: load_sprites(data_dir, config_name, split=name) for name in split or ["train", "validation"]}
+        count = min(num_images, *(len(rows) for rows in splits.values()))
+        found = {}
+        for name, rows in splits.items():
+            rows = rows.shuffle(seed=seed).select(range(count))
+            data = sprite_tensors(rows, pipeline.sample_shape[-1], preprocessing)
+            found[name] = measure(pipeline, data, None if full else timesteps, seed, description=name)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    for name, result in found.items():
+        typer.echo(
+            f"{name}: {result.mean:.3f} +- {result.standard_error:.3f} bits per dimension "
+            f"(decoder {result.decoder:.3f}, prior {result.prior:.1e}; {result.count} pictures)"
+        )
+    if output is not None:
+        figures = {name: dataclasses.asdict(result) for name, result in found.items()}
+        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def _load(model: str) -> "PokemonDDPMPipeline":
