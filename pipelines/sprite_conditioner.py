@@ -176,6 +176,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
                 ids = torch.full(shape, self.any_id(attribute), device=batch.device)
             embedded = self.tables[_table(attribute)](ids)
             total = total + (embedded.sum(dim=1) if attribute == "type" else embedded)
-        if augmentation is not None:
-            total = total + self.augmentation_embedding(augmentation)
+        if self.augmentation_embedding is not None:
+            # Also where nothing was done: training in several processes needs a gradient of every weight at every step.
+            told = batch.new_zeros(len(batch), self.config.augmentation_dim, dtype=total.dtype)
+            total = total + self.augmentation_embedding(told if augmentation is None else augmentation)
         return total

@@ -1,58 +1,75 @@
 """Checkpoints: everything comes back, a broken one is named and changes nothing, nothing is pickled."""
 
+import hashlib
 import json
+import math
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training.checkpoint import (
     CheckpointError,
-    OtherRunError,
     TrainingState,
-    check_unchanged,
+    TrainingTensors,
+    best_checkpoint,
     checkpoints,
-    find_checkpoints,
     load_state,
     load_tensors,
+    load_weights,
     save_checkpoint,
 )
 from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.continuation import OtherRunError, check_unchanged, find_checkpoints
+from tests.training_runs import full_disk
 
-FILES = ["ema.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
+TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer", "timesteps")]
+FILES = sorted([*TENSOR_FILES, "manifest.json"])
+
+
+def state_at(step: int, config: TrainingConfig | None = None, **metrics: float) -> TrainingState:
+    return TrainingState(step, 8, (config or TrainingConfig()).public(), "digest", metrics, 2, {})
 
 
 class Run:
-    """A tiny network with its optimiser and its average."""
+    """A tiny network with its optimiser, its average and its history of losses."""
 
     def __init__(self, seed: int, width: int = 5):
         torch.manual_seed(seed)
         self.model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
         self.ema = EMAModel(self.model.parameters(), decay=0.9)
+        self.history = LossSecondMoment(4)
         self.step = 0
+
+    @property
+    def all(self) -> TrainingTensors:
+        return TrainingTensors(self.model, self.optimizer, self.ema, self.history)
 
     def train(self, steps: int) -> "Run":
         for _ in range(steps):
             inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))
             self.optimizer.zero_grad()
-            self.model(inputs).square().mean().backward()
+            losses = self.model(inputs).square().mean(dim=1)
+            losses.mean().backward()
+            self.history.record(torch.arange(8) % 4, losses.detach())
             self.optimizer.step()
             self.ema.step(self.model.parameters())
             self.step += 1
         return self
 
-    def save(self, folder: Path, limit: int = 0, config: TrainingConfig | None = None) -> Path:
-        state = TrainingState(self.step, 8, (config or TrainingConfig()).public(), "digest", {})
-        return save_checkpoint(folder, state, self.model, self.optimizer, self.ema, limit)
+    def save(self, folder: Path, limit: int = 0, config: TrainingConfig | None = None, **metrics: float) -> Path:
+        return save_checkpoint(folder, state_at(self.step, config, **metrics), self.all, limit, "validation_loss")
 
     def load(self, folder: Path) -> TrainingState:
         state = load_state(folder)
-        load_tensors(folder, state.step, self.model, self.optimizer, self.ema)
+        load_tensors(folder, state, self.all)
         self.step = state.step
         return state
 
@@ -60,6 +77,7 @@ class Run:
         """Copies of all it consists of."""
         found = {f"model.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
         found |= {f"ema.{i}": tensor.clone() for i, tensor in enumerate(self.ema.shadow_params)}
+        found |= {f"history.{name}": tensor for name, tensor in self.history.state_dict().items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             found |= {f"optimizer.{number}.{name}": value.clone() for name, value in values.items()}
         return found
@@ -83,7 +101,7 @@ def test_everything_comes_back(tmp_path):
     assert folder == tmp_path / "checkpoint-3"
     other = Run(1)
     state = other.load(folder)
-    assert state == TrainingState(3, 8, TrainingConfig().public(), "digest", {})
+    assert state == TrainingState(3, 8, TrainingConfig().public(), "digest", {}, 2, {})
     assert_equal(other.tensors(), run.tensors())
     assert "model.1.running_mean" in run.tensors() and "optimizer.0.exp_avg_sq" in run.tensors()
     assert other.ema.optimization_step == run.ema.optimization_step == 3
@@ -114,20 +132,23 @@ def test_before_the_first_step(tmp_path):
     assert_equal(other.tensors(), run.tensors())
 
 
-def test_without_an_average(tmp_path):
+def test_without_an_average_and_a_history(tmp_path):
     run, other = Run(0).train(2), Run(1)
-    folder = save_checkpoint(tmp_path, TrainingState(2, 8, {}, "", {}), run.model, run.optimizer, None, 0)
-    assert sorted(path.name for path in folder.iterdir()) == FILES[1:]
-    load_tensors(folder, 2, other.model, other.optimizer, None)
+    folder = save_checkpoint(tmp_path, state_at(2), TrainingTensors(run.model, run.optimizer), 0, "none")
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", *TENSOR_FILES[1:3]]
+    load_tensors(folder, state_at(2), TrainingTensors(other.model, other.optimizer))
     for name, tensor in run.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[name], tensor)
 
 
-def test_nothing_is_pickled(saved):
+def test_nothing_is_pickled_and_the_manifest_says_what_it_is(saved):
     assert sorted(path.name for path in saved.iterdir()) == FILES
-    assert json.loads((saved / "state.json").read_text())["step"] == 3
-    for name in FILES[:3]:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    assert manifest["state"]["step"] == 3 and manifest["state"]["config"]["learning_rate"] == 6e-4
+    assert {"python", "pokemon-ddpm", "torch", "diffusers"} <= manifest["versions"].keys()
+    for name in TENSOR_FILES:
         assert load_file(saved / name)
+        assert manifest["files"][name] == hashlib.sha256((saved / name).read_bytes()).hexdigest()
 
 
 def test_the_limit_keeps_the_newest(tmp_path):
@@ -152,6 +173,79 @@ def test_the_limit_never_takes_the_checkpoint_just_written(tmp_path):
     assert written.name == "checkpoint-3"
     assert written.is_dir()
     assert [path.name for path in checkpoints(tmp_path)][-2:] == ["checkpoint-4", "checkpoint-6"]  # nor later ones
+
+
+def test_the_best_is_kept_beside_the_newest_however_old_it_is(tmp_path):
+    run = Run(0)
+    for loss in (0.5, 0.3, 0.4, 0.6, 0.3, math.nan):
+        run.train(1).save(tmp_path, limit=2, validation_loss=loss)
+    assert best_checkpoint(tmp_path, "validation_loss") == tmp_path / "checkpoint-2"
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-5", "checkpoint-6"]
+
+
+def test_a_better_one_takes_its_place(tmp_path):
+    run = Run(0)
+    for loss in (0.3, 0.4, 0.2, 0.6):
+        run.train(1).save(tmp_path, limit=1, validation_loss=loss)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_what_is_not_a_number_is_never_the_best(tmp_path):
+    run = Run(0)
+    for loss in (math.nan, 0.5, math.nan):
+        run.train(1).save(tmp_path, validation_loss=loss)
+    assert best_checkpoint(tmp_path, "validation_loss") == tmp_path / "checkpoint-2"
+
+
+def test_where_nothing_was_measured_there_is_no_best(tmp_path):
+    run = Run(0)
+    run.train(1).save(tmp_path)
+    run.train(1).save(tmp_path, validation_loss=math.inf)
+    assert best_checkpoint(tmp_path, "validation_loss") is None
+    run.train(1).save(tmp_path, validation_loss=0.5)
+    assert best_checkpoint(tmp_path, "none") is None
+
+
+def test_the_averaged_weights_of_a_checkpoint_go_into_a_model(saved):
+    run, model = Run(1), Run(2).model
+    run.load(saved)
+    load_weights(saved, model)
+    for parameter, average in zip(model.parameters(), run.ema.shadow_params, strict=True):
+        assert torch.equal(parameter, average)
+    with pytest.raises(CheckpointError, match="another network"):
+        load_weights(saved, Run(2, width=6).model)
+
+
+@pytest.mark.parametrize("room", [0, 2000], ids=["for nothing", "for all but the manifest"])
+def test_a_full_disk_fails_the_save_and_leaves_what_was_there(tmp_path, room):
+    run = Run(0).train(1)
+    first = run.save(tmp_path, limit=1)
+    run.train(1)
+    with full_disk(room), pytest.raises(CheckpointError, match=r"checkpoint-2 could not be written \(.*too large"):
+        run.save(tmp_path, limit=1)
+    assert list(tmp_path.iterdir()) == [first]
+    Run(1).load(first)
+    assert run.save(tmp_path, limit=1).name == "checkpoint-2"
+
+
+def test_a_full_disk_does_not_cost_the_checkpoint_of_the_same_step(tmp_path):
+    run = Run(0).train(1)
+    first = run.save(tmp_path)
+    before = run.tensors()
+    with full_disk(), pytest.raises(CheckpointError, match="could not be written"):
+        Run(5).train(1).save(tmp_path)
+    run.load(first)
+    assert_equal(run.tensors(), before)
+
+
+def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
+    done = []
+    rename = Path.rename
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(Path, "rename", lambda one, other: done.append("rename") or rename(one, other))
+    folder = Run(0).train(1).save(tmp_path)
+    assert sorted(done[:-2]) == sorted(path.stat().st_ino for path in [*folder.iterdir(), folder])
+    assert done[-2:] == ["rename", tmp_path.stat().st_ino]
 
 
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
@@ -182,9 +276,10 @@ def test_a_partial_folder_is_no_checkpoint_and_is_in_nobodys_way(tmp_path):
 def test_a_run_that_dies_while_writing_leaves_the_older_checkpoint_only(tmp_path, monkeypatch):
     run = Run(0).train(1)
     first = run.save(tmp_path, limit=1)
-    monkeypatch.setattr("pokemon_ddpm.training.checkpoint.json.dumps", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run.train(1).save(tmp_path, limit=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("pokemon_ddpm.training.checkpoint.json.dumps", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.train(1).save(tmp_path, limit=1)
     assert checkpoints(tmp_path) == [first]
     Run(1).load(first)
 
@@ -210,9 +305,9 @@ def test_a_broken_file_is_refused_and_nothing_is_changed(saved, name, damage):
     assert_refused(saved, Run(1).train(1), "not a whole checkpoint")
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"step": 3}', '"step"', "null"])
-def test_a_state_of_another_form_is_refused(saved, content):
-    (saved / "state.json").write_text(content)
+@pytest.mark.parametrize("content", ["[]", "{}", '{"state": {"step": 3}}', '"step"', "null", '{"sha256": null}'])
+def test_a_manifest_of_another_form_is_refused(saved, content):
+    (saved / "manifest.json").write_text(content)
     assert_refused(saved, Run(1).train(1), "not a whole checkpoint")
 
 
@@ -225,11 +320,27 @@ def test_the_checkpoint_of_another_network_is_refused(tmp_path):
     assert_refused(folder, Run(1).train(1), "another network")
 
 
-@pytest.mark.parametrize("name", FILES[:3])
-def test_a_single_file_of_another_network_is_refused(saved, tmp_path, name):
-    other = Run(0, width=6).train(1).save(tmp_path / "other")
+@pytest.mark.parametrize("name", TENSOR_FILES)
+def test_a_file_of_another_checkpoint_is_refused(saved, tmp_path, name):
+    other = Run(1).train(3).save(tmp_path / "other")
     shutil.copyfile(other / name, saved / name)
-    assert_refused(saved, Run(1).train(1), "another network")
+    assert_refused(saved, Run(1).train(1), f"{name} is not as it was written")
+
+
+@pytest.mark.parametrize("name", TENSOR_FILES)
+def test_a_flipped_bit_is_noticed(saved, name):
+    content = bytearray((saved / name).read_bytes())
+    content[-1] ^= 1
+    (saved / name).write_bytes(content)
+    assert_refused(saved, Run(1).train(1), f"{name} is not as it was written")
+
+
+@pytest.mark.parametrize(("written", "edited"), [('"step": 3', '"step": 4'), ('"seed": 0', '"seed": 1')])
+def test_an_edited_manifest_is_noticed(saved, written, edited):
+    text = (saved / "manifest.json").read_text()
+    assert text.count(written) == 1
+    (saved / "manifest.json").write_text(text.replace(written, edited))
+    assert_refused(saved, Run(1).train(1), "manifest.json is not as it was written")
 
 
 def test_a_checkpoint_of_a_deeper_network_is_refused(saved, tmp_path):
@@ -255,10 +366,10 @@ def test_a_fused_optimizer_goes_on_exactly_with_channels_last_weights(tmp_path):
 
     model, optimizer = make()
     train(model, optimizer)
-    folder = save_checkpoint(tmp_path, TrainingState(1, 8, {}, "", {}), model, optimizer, None, 0)
+    folder = save_checkpoint(tmp_path, state_at(1), TrainingTensors(model, optimizer), 0, "none")
     train(model, optimizer)
     resumed, its_optimizer = make()
-    load_tensors(folder, 1, resumed, its_optimizer, None)
+    load_tensors(folder, state_at(1), TrainingTensors(resumed, its_optimizer))
     train(resumed, its_optimizer)
     assert torch.equal(resumed.weight, model.weight)
 
@@ -267,13 +378,6 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
     (tmp_path / ".checkpoint-7.partial").mkdir(parents=True)
     Run(0).train(1).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
-
-
-def test_an_average_with_a_parameter_missing_is_refused(saved):
-    averages = load_file(saved / "ema.safetensors")
-    averages.pop("2.bias")
-    save_file(averages, saved / "ema.safetensors")
-    assert_refused(saved, Run(1).train(1), "another network")
 
 
 def test_which_checkpoints_are_tried(tmp_path):
@@ -298,7 +402,7 @@ def test_the_same_settings_after_a_way_through_the_file_are_the_same_run(tmp_pat
 
 
 def test_settings_that_do_not_change_the_run_may_differ():
-    state = TrainingState(1, 8, TrainingConfig().public(), "digest", {})
+    state = state_at(1)
     now = TrainingConfig(
         output_dir="elsewhere", max_train_steps=7, num_epochs=3, save_images_steps=0, checkpoints_total_limit=1,
         train_batch_size=4, gradient_accumulation_steps=2, resume_from_checkpoint="latest", train_data_dir="moved",
@@ -307,7 +411,7 @@ def test_settings_that_do_not_change_the_run_may_differ():
 
 
 def test_differing_settings_are_all_named():
-    state = TrainingState(1, 8, TrainingConfig().public(), "digest", {})
+    state = state_at(1)
     now = TrainingConfig(seed=5, learning_rate=1e-3, resolution=64, num_epochs=3)
     with pytest.raises(OtherRunError) as error:
         check_unchanged(Path("run/checkpoint-1"), state, now, 16, "other")

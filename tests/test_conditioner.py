@@ -196,3 +196,91 @@ def test_saved_and_loaded_it_is_the_same(with_color, tmp_path):
     assert loaded.type_ids("fire/flying") == (FIRE, FLYING)
     for name, tensor in with_color.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+@pytest.fixture
+def with_augmentation() -> SpriteConditioner:
+    torch.manual_seed(0)
+    return SpriteConditioner({"type": list(TYPES), "color": list(COLORS)}, embedding_dim=16, augmentation_dim=8)
+
+
+LABELS = {"type": torch.tensor([[FIRE, NONE], [3, ANY]]), "color": torch.tensor([1, 4])}
+
+
+def parameters(seed: int) -> torch.Tensor:
+    return torch.randn(2, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(conditioner: SpriteConditioner) -> SpriteConditioner:
+    """With other weights for the augmentation than those of the start."""
+    torch.nn.init.normal_(conditioner.augmentation_embedding.weight, generator=torch.Generator().manual_seed(1))
+    return conditioner
+
+
+def test_a_fresh_network_does_not_see_the_augmentation(with_augmentation, with_color):
+    plain = with_augmentation(LABELS)
+    assert torch.equal(with_augmentation(LABELS, parameters(0)), plain)
+    # Nor does it make a difference for the tables.
+    assert torch.equal(plain, with_color(LABELS))
+
+
+def test_an_augmentation_of_zero_changes_nothing_ever(with_augmentation):
+    conditioner = trained(with_augmentation)
+    assert torch.equal(conditioner(LABELS, torch.zeros(2, 8)), conditioner(LABELS))
+    assert not torch.allclose(conditioner(LABELS, parameters(0)), conditioner(LABELS))
+
+
+def test_the_embedding_moves_linearly_with_the_augmentation(with_augmentation):
+    """And the same way for all labels."""
+    conditioner = trained(with_augmentation)
+    assert "augmentation_embedding.bias" not in conditioner.state_dict()
+    weight = conditioner.state_dict()["augmentation_embedding.weight"]
+    assert weight.shape == (16, 8)
+    one, other = parameters(0), parameters(1)
+    moved = conditioner(LABELS, 2 * one - 3 * other) - conditioner(LABELS)
+    torch.testing.assert_close(moved, 2 * one @ weight.T - 3 * other @ weight.T, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_the_augmentation_from_the_start(with_augmentation):
+    with_augmentation(LABELS, parameters(0)).sum().backward()
+    gradient = with_augmentation.augmentation_embedding.weight.grad
+    torch.testing.assert_close(gradient, parameters(0).sum(dim=0).expand(16, 8))
+
+
+def test_without_augmentation_there_are_no_weights_for_it(with_color):
+    assert with_color.augmentation_embedding is None
+    assert with_color.config.augmentation_dim == 0
+
+
+def test_the_augmentation_is_saved_too(with_augmentation, tmp_path):
+    conditioner = trained(with_augmentation)
+    conditioner.save_pretrained(tmp_path)
+    loaded = SpriteConditioner.from_pretrained(tmp_path)
+    assert loaded.config.augmentation_dim == 8
+    assert torch.equal(loaded(LABELS, parameters(0)), conditioner(LABELS, parameters(0)))
+
+
+@pytest.mark.parametrize("position", range(len(COLORS)))
+def test_a_name_of_another_attribute_has_the_id_of_its_position(with_color, position):
+    name = COLORS[position]
+    assert with_color.attribute_id("color", name) == position
+    assert with_color.attribute_id("color", f" {name.upper()} ") == position
+
+
+@pytest.mark.parametrize("nothing", ["any", " ANY", None])
+def test_nothing_said_of_another_attribute_is_any(with_color, nothing):
+    assert with_color.attribute_id("color", nothing) == with_color.any_id("color") == len(COLORS)
+
+
+def test_an_attribute_that_it_was_not_trained_on_is_refused(with_color):
+    with pytest.raises(ValueError, match="not trained on view; it knows color, type"):
+        with_color.attribute_id("view", "front")
+    with pytest.raises(ValueError, match="not trained on view"):
+        with_color.attribute_id("view", None)
+
+
+@pytest.mark.parametrize("wrong", ["rde", "", "none", 3])
+def test_an_unknown_name_of_another_attribute_is_told_with_the_full_list(with_color, wrong):
+    with pytest.raises(ValueError) as error:
+        with_color.attribute_id("color", wrong)
+    assert f"Unknown color {wrong!r}. Known: {', '.join([*COLORS, 'any'])}." in str(error.value)

@@ -28,6 +28,8 @@ def test_no_flag_at_all_gives_the_defaults():
     assert config == TrainingConfig()
     assert (config.resolution, config.seed, config.train_data_dir, config.use_ema) == (32, 0, None, True)
     assert (config.prediction_type, config.snr_gamma, config.conditioning_dropout_prob) == ("v_prediction", 5.0, 0.1)
+    assert (config.validation_steps, config.metric_for_best_model) == (500, "validation_loss")
+    assert (config.max_bad_steps, config.load_best_model_at_end) == (10, False)
 
 
 def test_every_field_has_a_help_text_and_is_a_flag(capsys):
@@ -158,7 +160,8 @@ def test_a_stray_word_is_refused(capsys):
         ("--adam_beta1 1", ["--adam_beta1", "below 1"]),
         ("--max_grad_norm 0", ["--max_grad_norm", "above 0"]),
         ("--lr_scheduler wavy", ["--lr_scheduler", "wavy", "cosine"]),
-        ("--prediction_type sample", ["--prediction_type", "sample", "v_prediction"]),
+        ("--prediction_type score", ["--prediction_type", "score", "v_prediction"]),
+        ("--variance_type learned", ["--variance_type", "learned", "learned_range"]),
         ("--timestep_sampling odd", ["--timestep_sampling", "odd", "stratified"]),
         ("--mixed_precision fp8", ["--mixed_precision", "fp8", "bf16"]),
         ("--report_to paper", ["--report_to", "paper", "tensorboard"]),
@@ -173,6 +176,18 @@ def test_a_stray_word_is_refused(capsys):
             ["--model_config_name_or_path and --pretrained_model_name_or_path exclude each other"],
         ),
         ("--checkpoints_total_limit=-1", ["--checkpoints_total_limit", "0 or more"]),
+        ("--max_bad_steps=-1", ["--max_bad_steps", "0 or more"]),
+        ("--validation_steps=-1", ["--validation_steps", "0 or more"]),
+        ("--metric_for_best_model loss", ["--metric_for_best_model", "loss", "validation_loss"]),
+        ("--load_best_model_at_end --validation_steps 0", ["--load_best_model_at_end", "--validation_steps"]),
+        ("--load_best_model_at_end --metric_for_best_model none", ["--load_best_model_at_end", "--metric_for"]),
+        ("--translate_prob 1.5", ["--translate_prob", "from 0 to 1"]),
+        ("--scale_prob=-0.1", ["--scale_prob", "from 0 to 1"]),
+        ("--rotate_prob nan", ["--rotate_prob", "nan"]),
+        ("--brightness_prob 2", ["--brightness_prob", "from 0 to 1"]),
+        ("--hue_prob 2", ["--hue_prob", "from 0 to 1"]),
+        ("--rescale_betas_zero_snr --prediction_type epsilon", ["--rescale_betas_zero_snr", "v_prediction or sample"]),
+        ("--rescale_betas_zero_snr --snr_gamma 0.5", ["--rescale_betas_zero_snr", "--snr_gamma of 0, or of 1"]),
         ("--num_cpu_threads 0", ["--num_cpu_threads", "above 0"]),
         ("--ddpm_num_steps 20 --lr_warmup_steps 0", ["--ddpm_num_inference_steps", "--ddpm_num_steps"]),
         ("--train_data_dir a --dataset_name b", ["--train_data_dir", "--dataset_name", "exclude"]),

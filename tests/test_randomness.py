@@ -1,5 +1,6 @@
 """The randomness of training: a function of what is being done, and distributed as it should be."""
 
+import dataclasses
 import itertools
 from collections import Counter
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
+from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training.batches import Batch, draw_batch
 from pokemon_ddpm.training.conditions import forget
 from pokemon_ddpm.training.config import TrainingConfig
@@ -103,12 +105,28 @@ def data() -> SpriteTensors:
     return SpriteTensors(images, {"type": types, "color": torch.arange(60) % 10, "index": torch.arange(60)})
 
 
-def assert_same(one: Batch, other: Batch) -> None:
-    assert torch.equal(one.images, other.images)
-    assert torch.equal(one.timesteps, other.timesteps)
-    assert torch.equal(one.noise, other.noise)
-    assert one.labels.keys() == other.labels.keys()
-    assert all(torch.equal(one.labels[name], other.labels[name]) for name in one.labels)
+AUGMENTED = {f"{kind}_prob": 0.2 for kind in ("translate", "scale", "rotate", "brightness", "hue")}
+
+
+def tensors_of(batch: Batch) -> dict[str, torch.Tensor]:
+    """All tensors of a batch by name."""
+    found = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    labels = {f"labels.{name}": ids for name, ids in found.pop("labels").items()}
+    return labels | {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def assert_same(one: Batch | dict, other: Batch) -> None:
+    one, other = one if isinstance(one, dict) else tensors_of(one), tensors_of(other)
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def known_history(count: int = 1000) -> LossSecondMoment:
+    """A history with ten losses of each timestep, high for the late ones."""
+    history = LossSecondMoment(count)
+    for _ in range(10):
+        history.record(torch.arange(count), torch.arange(count) / count + 0.1)
+    return history
 
 
 def test_a_batch_holds_the_pictures_of_its_step_with_their_labels(data):
@@ -128,26 +146,44 @@ def test_a_batch_holds_the_pictures_of_its_step_with_their_labels(data):
 
 
 def test_rows_are_slices_of_the_global_batch(data):
-    batch = draw_batch(data, conditioner_of("type", "color"), TrainingConfig(random_flip=True), 0, 24)
-    parts = [batch.rows(start, 8) for start in (0, 8, 16)]
-    labels = {name: torch.cat([part.labels[name] for part in parts]) for name in batch.labels}
-    images, timesteps, noise = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("images", "timesteps", "noise")
-    )
-    assert_same(Batch(images, labels, timesteps, noise), batch)
-    assert torch.equal(parts[1].noise, batch.noise[8:16])
+    config = TrainingConfig(random_flip=True, **AUGMENTED)
+    batch = draw_batch(data, conditioner_of("type", "color"), config, 0, 24, known_history())
+    assert batch.weights is not None and batch.augmentation is not None
+    parts = [tensors_of(batch.rows(start, 8)) for start in (0, 8, 16)]
+    assert_same({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, batch)
+    assert torch.equal(parts[1]["noise"], batch.noise[8:16])
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "stratified"])
+@pytest.mark.parametrize("sampling", ["uniform", "stratified", "loss_second_moment"])
 def test_the_batch_of_a_step_does_not_depend_on_what_was_drawn_before(data, sampling):
-    config = TrainingConfig(random_flip=True, timestep_sampling=sampling, seed=5)
+    config = TrainingConfig(random_flip=True, timestep_sampling=sampling, seed=5, **AUGMENTED)
+    history = known_history() if sampling == "loss_second_moment" else None
     conditioner = conditioner_of("type")
-    batches = [draw_batch(data, conditioner, config, step, 16) for step in range(4)]
+    batches = [draw_batch(data, conditioner, config, step, 16, history) for step in range(4)]
     torch.rand(7)
-    assert_same(draw_batch(data, conditioner, config, 3, 16), batches[3])
+    assert_same(draw_batch(data, conditioner, config, 3, 16, history), batches[3])
     assert not torch.equal(batches[0].noise, batches[1].noise)
     other_seed = draw_batch(data, conditioner, TrainingConfig(seed=6), 3, 16)
     assert not torch.equal(other_seed.noise, batches[3].noise)
+
+
+def test_augmentation_changes_nothing_but_what_is_done_to_the_pictures(data):
+    conditioner = conditioner_of("type")
+    plain = draw_batch(data, conditioner, TrainingConfig(), 2, 24)
+    augmented = draw_batch(data, conditioner, TrainingConfig(**AUGMENTED), 2, 24)
+    changed = tensors_of(augmented)
+    told = changed.pop("augmentation")
+    assert_same(changed, plain)
+    untouched = (told == 0).all(dim=1)
+    assert 0 < untouched.sum() < 24
+    same = (augmented.clean() == plain.clean()).flatten(1).all(dim=1)
+    assert torch.equal(same, untouched)
+
+
+def test_a_history_decides_the_timesteps_and_their_weights(data):
+    batch = draw_batch(data, conditioner_of("type"), TrainingConfig(), 0, 2000, known_history())
+    assert batch.timesteps.float().mean() > 550  # 500 if drawn uniformly, with a standard deviation of 6.5
+    assert torch.corrcoef(torch.stack([batch.timesteps.float(), batch.weights]))[0, 1] < -0.5
 
 
 def test_drawing_a_batch_leaves_torchs_own_generator_alone(data):
@@ -159,7 +195,7 @@ def test_drawing_a_batch_leaves_torchs_own_generator_alone(data):
 
 def test_pictures_are_seen_in_minus_one_to_one():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    clean = Batch(pixels, {}, torch.zeros(1), torch.zeros(1)).clean
+    clean = Batch(pixels, {}, torch.zeros(1), torch.zeros(1)).clean()
     torch.testing.assert_close(clean.flatten(), torch.tensor([-1.0, -0.6, 1.0]), rtol=0, atol=1e-6)
 
 
