@@ -177,7 +177,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             embedded = self.tables[_table(attribute)](ids)
             total = total + (embedded.sum(dim=1) if attribute == "type" else embedded)
         if self.augmentation_embedding is not None:
-            # Also where nothing was done: training in several processes needs a gradient of every weight at every step.
+            # Also where nothing was done: training in several processes needs every weight to have a gradient.
             told = batch.new_zeros(len(batch), self.config.augmentation_dim, dtype=total.dtype)
             total = total + self.augmentation_embedding(told if augmentation is None else augmentation)
         return total

@@ -99,12 +99,13 @@ def _step(folder: Path) -> int:
 
 def best_checkpoint(output_dir: Path, metric: str) -> Path | None:
     """The checkpoint with the lowest value of a metric; None if it was measured at none."""
-    measured = []
+    measured = {}
     for folder in checkpoints(output_dir):
         with contextlib.suppress(CheckpointError):
-            measured.append((load_state(folder).metrics.get(metric, math.inf), folder))
-    value, best = min(measured, default=(math.inf, None), key=lambda pair: pair[0])
-    return best if math.isfinite(value) else None
+            value = load_state(folder).metrics.get(metric, math.nan)
+            if math.isfinite(value):
+                measured[folder] = value
+    return min(measured, key=measured.get, default=None)
 
 
 def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> Path:
