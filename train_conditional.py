@@ -23,6 +23,7 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the clone's folder: pip install -e .")
 
 from pokemon_ddpm import hub
+from pokemon_ddpm.models import network_config
 from pokemon_ddpm.noise_schedule import make_scheduler
 from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training import checkpoint, continuation, setup
@@ -175,6 +176,11 @@ class Trainer:
         )
         meter = Meter(accelerator)
         with bar:
+            if self.step and self.is_validation_step() and not self.metrics:
+                # It was stopped while it measured.
+                self.validate(bar)
+                self.tried_step = None
+                self.save_checkpoint()
             while self.step < self.max_steps:
                 loss, grad_norm = self.train_step()
                 meter.add(loss, grad_norm, self.batch_size)
@@ -182,7 +188,7 @@ class Trainer:
                 if self.step % config.logging_steps == 0 or self.step == self.max_steps:
                     self.log(meter, bar)
                 with meter.paused():
-                    if config.validation_steps and self.step % config.validation_steps == 0:
+                    if self.is_validation_step():
                         self.validate(bar)
                     if config.save_images_steps and self.step % config.save_images_steps == 0:
                         self.draw_samples()
@@ -190,8 +196,6 @@ class Trainer:
                         break
                     if self.step % config.checkpointing_steps == 0:
                         self.save_checkpoint()
-            if self.step == self.max_steps and self.probes and not self.metrics:
-                self.validate(bar)
             self.save_checkpoint()
 
     def log(self, meter: Meter, bar: tqdm) -> None:
@@ -200,6 +204,11 @@ class Trainer:
         self.accelerator.log({**values, "images_seen": self.step * self.batch_size}, step=self.step)
         if self.accelerator.is_main_process:
             bar.write(log_line(self.step, self.step * self.batch_size, values))
+
+    def is_validation_step(self) -> bool:
+        """Whether the present weights are to be measured."""
+        every = self.config.validation_steps
+        return bool(every) and (self.step % every == 0 or self.step == self.max_steps)
 
     def validate(self, bar: tqdm) -> None:
         """Measures the averaged weights on held-out pictures, and on as many training pictures."""
@@ -216,6 +225,20 @@ class Trainer:
             values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             bar.write(f"step {self.step:,}  {values}")
 
+    def state(self, skipped_updates: int = 0) -> checkpoint.TrainingState:
+        """Where the run stands, beside its tensors."""
+        scaler = self.accelerator.scaler
+        return checkpoint.TrainingState(
+            self.step,
+            self.batch_size,
+            self.config.public(),
+            network_config(self.unwrapped.unet),
+            self.data_digest,
+            self.metrics,
+            skipped_updates,
+            scaler.state_dict() if scaler else {},
+        )
+
     def save_checkpoint(self) -> None:
         """Writes `checkpoint-STEP/` into the output folder, unless it is there already.
 
@@ -227,19 +250,9 @@ class Trainer:
         skipped = self.guard.check(self.step)
         self.guard.check_tensors(self.step, self.tensors)
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            state = checkpoint.TrainingState(
-                self.step,
-                self.batch_size,
-                self.config.public(),
-                self.data_digest,
-                self.metrics,
-                skipped,
-                scaler.state_dict() if scaler else {},
-            )
             limit, metric = self.config.checkpoints_total_limit, self.config.metric_for_best_model
             try:
-                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
+                checkpoint.save_checkpoint(self.output_dir, self.state(skipped), self.tensors, limit, metric)
                 self.saved_step = self.step
             except checkpoint.CheckpointError as error:
                 tqdm.write(f"warning: {error} The run goes on.")
@@ -247,10 +260,7 @@ class Trainer:
 
     def resume(self, wanted: str) -> None:
         """Goes on from the latest whole checkpoint, or from a named one."""
-        config = self.config
-        restored = continuation.restore(
-            self.output_dir, wanted, config, self.batch_size, self.data_digest, self.tensors, self.accelerator.print
-        )
+        restored = continuation.restore(self.output_dir, wanted, self.state(), self.tensors, self.accelerator.print)
         if restored is None:
             self.accelerator.print(f"{self.output_dir} holds no checkpoint yet; starting from the beginning.")
             return
@@ -294,7 +304,10 @@ class Trainer:
             checkpoint.load_weights(best, denoiser)
             self.accelerator.print(f"The model is that of {best}.")
         pipeline = make_pipeline(denoiser, self.scheduler)
-        pipeline.save_pretrained(self.output_dir)
+        try:
+            pipeline.save_pretrained(self.output_dir)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"The model could not be written into {self.output_dir} ({error}).") from error
         self.accelerator.print(f"The model is in {self.output_dir}.")
         if self.hub_model_id and finished:
             try:
@@ -326,7 +339,7 @@ def main() -> None:
         with trainer.stop:
             trainer.train()
             trainer.save_pipeline()
-    except (DivergedError, ValueError, OSError, SafetensorError) as error:
+    except (DivergedError, ValueError, OSError) as error:
         sys.exit(f"error: {error}" if accelerator.is_main_process else 1)
     finally:
         accelerator.end_training()

@@ -52,10 +52,7 @@ def generate(
     """Draws sprites and lays them out on one sheet."""
     if output.suffix.lower() != ".png":
         _fail(f"--output {output} must end in .png.")
-    if output.is_dir():
-        _fail(f"--output {output} is a folder.")
-    if not output.parent.is_dir():
-        _fail(f"--output {output}: there is no folder {output.parent}.")
+    _check_file(output)
 
     from pokemon_ddpm.generation import generate as draw  # after the cheap checks: torch takes seconds to import
     from pokemon_ddpm.postprocessing import sprite_sheet
@@ -113,8 +110,8 @@ def bits_per_dim(
 
     The difference between training and held-out pictures tells how far the model knows the former by heart.
     """
-    if output is not None and not output.parent.is_dir():
-        _fail(f"--output {output}: there is no folder {output.parent}.")
+    if output is not None:
+        _check_file(output)
 
     from pokemon_ddpm import load_sprites, sprite_tensors
     from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
@@ -123,6 +120,8 @@ def bits_per_dim(
         pipeline = _load(model)
         splits = {name: load_sprites(data_dir, config_name, split=name) for name in split or ["train", "validation"]}
         count = min(num_images, *(len(rows) for rows in splits.values()))
+        if count < 2:
+            raise ValueError("A split of one picture says nothing of its error: every split needs at least two.")
         found = {}
         for name, rows in splits.items():
             rows = rows.shuffle(seed=seed).select(range(count))
@@ -138,6 +137,14 @@ def bits_per_dim(
     if output is not None:
         figures = {name: dataclasses.asdict(result) for name, result in found.items()}
         output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_file(output: Path) -> None:
+    """Refuses a file that cannot be written, before anything slow starts."""
+    if output.is_dir():
+        _fail(f"--output {output} is a folder.")
+    if not output.parent.is_dir():
+        _fail(f"--output {output}: there is no folder {output.parent}.")
 
 
 def _load(model: str) -> "PokemonDDPMPipeline":

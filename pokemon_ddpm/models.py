@@ -157,8 +157,13 @@ def build_unet(
         fixed["num_train_timesteps"] = num_train_timesteps
     try:
         return UNet2DModel(**{**config, **fixed})
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # diffusers checks little of it: divisions by zero and missing variables are among them
         raise ValueError(f"Not a valid UNet2DModel configuration: {error}") from error
+
+
+def network_config(unet: UNet2DModel) -> dict[str, Any]:
+    """The arguments a network was built with, as JSON has them: lists for tuples."""
+    return json.loads(json.dumps({n: v for n, v in unet.config.items() if not n.startswith("_")}))
 
 
 def build_conditioner(

@@ -33,8 +33,11 @@ TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer", 
 FILES = sorted([*TENSOR_FILES, "manifest.json"])
 
 
+NETWORK = {"layers_per_block": 1, "dropout": 0.1}
+
+
 def state_at(step: int, config: TrainingConfig | None = None, **metrics: float) -> TrainingState:
-    return TrainingState(step, 8, (config or TrainingConfig()).public(), "digest", metrics, 2, {})
+    return TrainingState(step, 8, (config or TrainingConfig()).public(), NETWORK, "digest", metrics, 2, {})
 
 
 class Run:
@@ -101,7 +104,7 @@ def test_everything_comes_back(tmp_path):
     assert folder == tmp_path / "checkpoint-3"
     other = Run(1)
     state = other.load(folder)
-    assert state == TrainingState(3, 8, TrainingConfig().public(), "digest", {}, 2, {})
+    assert state == TrainingState(3, 8, TrainingConfig().public(), NETWORK, "digest", {}, 2, {})
     assert_equal(other.tensors(), run.tensors())
     assert "model.1.running_mean" in run.tensors() and "optimizer.0.exp_avg_sq" in run.tensors()
     assert other.ema.optimization_step == run.ema.optimization_step == 3
@@ -398,7 +401,7 @@ def test_which_checkpoints_are_tried(tmp_path):
 def test_the_same_settings_after_a_way_through_the_file_are_the_same_run(tmp_path):
     config = TrainingConfig(learning_rate=1e-5, max_train_seconds=0.1, random_flip=True)
     state = Run(1).load(Run(0).train(1).save(tmp_path, config=config))
-    check_unchanged(tmp_path, state, config, 8, "digest")
+    check_unchanged(tmp_path, state, state_at(7, config))
 
 
 def test_settings_that_do_not_change_the_run_may_differ():
@@ -407,19 +410,21 @@ def test_settings_that_do_not_change_the_run_may_differ():
         output_dir="elsewhere", max_train_steps=7, num_epochs=3, save_images_steps=0, checkpoints_total_limit=1,
         train_batch_size=4, gradient_accumulation_steps=2, resume_from_checkpoint="latest", train_data_dir="moved",
     )  # fmt: skip
-    check_unchanged(Path("checkpoint-1"), state, now, 8, "digest")
+    check_unchanged(Path("checkpoint-1"), state, state_at(7, now))
 
 
 def test_differing_settings_are_all_named():
     state = state_at(1)
     now = TrainingConfig(seed=5, learning_rate=1e-3, resolution=64, num_epochs=3)
     with pytest.raises(OtherRunError) as error:
-        check_unchanged(Path("run/checkpoint-1"), state, now, 16, "other")
+        other = {**NETWORK, "dropout": 0.2, "act_fn": "relu"}
+        check_unchanged(Path("run/checkpoint-1"), state, TrainingState(7, 16, now.public(), other, "other", {}, 2, {}))
     message = str(error.value)
     for words in (
         "run/checkpoint-1", "--seed was 0, now 5", "--learning_rate was 0.0006, now 0.001",
         "--resolution was 32, now 64", "pictures an update were 8, now 16",
-        "the training pictures or their labels are others",
+        "the training pictures or their labels are others", "the network's dropout was 0.1, now 0.2",
+        "the network's act_fn was None, now relu",
     ):  # fmt: skip
         assert words in message
-    assert "num_epochs" not in message
+    assert "num_epochs" not in message and "layers_per_block" not in message

@@ -25,6 +25,8 @@ DATA = "path/to/pokemon-sprites"
 REPLACED = {
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
+    "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
+    "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4",
 }
 NOT_RUN_HERE = {
     "make demo": "it is run by .ci/run",
@@ -35,6 +37,10 @@ NOT_RUN_HERE = {
     "source .venv/bin/activate": "make does it",
     "pip install -e .": "make does it",
     "pip install kaggle": "it is for the next line",
+    **dict.fromkeys(
+        (line for line in COMMANDS if "--multi_gpu" in line),
+        "it needs several GPUs; two processes on a CPU are tested",
+    ),
     "kaggle datasets download yehongjiang/pokemon-sprites-images": "it needs an account",
 }
 
@@ -44,7 +50,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like the clone to the commands, where they leave what they make for the later ones."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "docs").mkdir()
-    (folder / "train_conditional.py").symlink_to(ROOT / "train_conditional.py")
+    for name in ("train_conditional.py", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 

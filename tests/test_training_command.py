@@ -1,17 +1,17 @@
 """The training script as a command, the way a user starts it."""
 
 import json
-import signal
+import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.training.config import TrainingConfig
 from tests.loopback_hub import LoopbackHub
-from tests.training_runs import BIN, ROOT, TINY_NETWORK, command, logged
+from tests.training_runs import ROOT, TINY_NETWORK, command, logged, train
 
 SCRIPT = ROOT / "train_conditional.py"
 
@@ -56,59 +56,34 @@ def test_a_mistake_is_one_message_and_no_traceback(flags: list[str], said: str, 
     assert not list(tmp_path.glob("run/*"))
 
 
-def interrupted(words: list[object], number: signal.Signals, network: Path, cache: Path) -> tuple[int, str]:
-    """Starts an endless run, sends a signal to the started process after some updates, and returns what all said."""
-    run = network.parent / "run"
-    words = [
-        *words, SCRIPT, "--model_config_name_or_path", network, "--output_dir", run, "--resolution", "16",
-        "--cache_dir", cache, "--max_train_steps", "1000000", "--save_images_steps", "0",
-        "--checkpointing_steps", "20",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not list(run.glob("checkpoint-*")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(number)
-        said = process.communicate(timeout=60)[0]  # until the last process has closed its output
-    finally:
-        process.kill()
-    assert (run / "model_index.json").is_file(), said
-    assert "--resume_from_checkpoint latest" in said
-    return process.returncode, said
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_everything(number: signal.Signals, network: Path, sprites_cache: Path) -> None:
-    code, said = interrupted([BIN / "python"], number, network, sprites_cache)
-    assert code == 0 and f"Stopped by {number.name} after" in said and "Traceback" not in said
-
-
-def test_a_trainer_whose_launcher_is_ended_saves_and_stops(network: Path, sprites_cache: Path) -> None:
-    """`accelerate launch` does not pass SIGTERM on."""
-    _, said = interrupted([BIN / "accelerate", "launch"], signal.SIGTERM, network, sprites_cache)
-    assert "Stopped by the end of its launcher after" in said
-
-
-def test_two_processes_train_like_one(network: Path, sprites_cache: Path, tmp_path: Path) -> None:
-    """Without dropout: the same losses, up to rounding."""
+@pytest.mark.parametrize("sampling", ["uniform", pytest.param("loss_second_moment", marks=pytest.mark.slow)])
+def test_two_processes_and_accumulation_train_like_one(
+    network: Path, sprites_cache: Path, tmp_path: Path, sampling: str
+) -> None:
+    """Without dropout: 64 pictures, twice 32 at once, and twice 32 one after the other; the same up to rounding."""
     network.write_text(json.dumps({**TINY_NETWORK, "dropout": 0.0}))
     common = [
-        SCRIPT, "--model_config_name_or_path", network, "--cache_dir", sprites_cache, "--resolution", 16,
-        "--max_train_steps", 6, "--lr_warmup_steps", 2, "--logging_steps", 1, "--report_to", "tensorboard",
-        "--save_images_steps", 0,
+        f"--model_config_name_or_path={network}", f"--cache_dir={sprites_cache}", "--resolution=16",
+        "--max_train_steps=6", "--lr_warmup_steps=2", "--logging_steps=1", "--report_to=tensorboard",
+        "--save_images_steps=0", "--validation_steps=6", "--num_cpu_threads=1", f"--timestep_sampling={sampling}",
+        "--ddpm_num_steps=10", "--ddpm_num_inference_steps=5",
     ]  # fmt: skip
-    one, two = tmp_path / "one", tmp_path / "two"
-    alone = command("python", *common, "--output_dir", one, "--train_batch_size", 16)
-    assert alone.returncode == 0, alone.stderr
+    one, two, accumulated = (tmp_path / name for name in ("one", "two", "accumulated"))
+    train([*common, f"--output_dir={one}", "--train_batch_size=64"])
+    train([*common, f"--output_dir={accumulated}", "--train_batch_size=32", "--gradient_accumulation_steps=2"])
     together = command(
-        "torchrun", "--standalone", "--nproc_per_node", 2, *common, "--output_dir", two, "--train_batch_size", 8,
-        ACCELERATE_USE_CPU="true",
+        "torchrun", "--standalone", "--nproc_per_node", 2, SCRIPT, *common, "--output_dir", two,
+        "--train_batch_size", 32, ACCELERATE_USE_CPU="true",
     )  # fmt: skip
     assert together.returncode == 0, together.stderr
-    assert logged(two, "loss") == pytest.approx(logged(one, "loss"), rel=1e-4)
+    # Warm-up and decay are counted in updates; logged is the learning rate of the one that follows.
+    peak = TrainingConfig().learning_rate
+    rates = [peak * factor for factor in (0.5, 1.0, *((1 + math.cos(math.pi * i / 4)) / 2 for i in (1, 2, 3, 4)))]
+    for run in (one, two, accumulated):
+        assert logged(run, "images_seen") == [64 * step for step in range(1, 7)]
+        assert logged(run, "lr") == pytest.approx(rates, rel=1e-6)
+        for name, rel in (("loss", 1e-4), ("grad_norm", 1e-3), ("validation_loss", 1e-4)):
+            assert logged(run, name) == pytest.approx(logged(one, name), rel=rel), name
 
 
 class TestPush:

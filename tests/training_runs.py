@@ -3,12 +3,16 @@
 import contextlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +21,7 @@ import psutil
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
 from pokemon_ddpm.training.batches import Batch, draw_batch
 from pokemon_ddpm.training.config import parse_config
@@ -101,10 +106,13 @@ def train(flags: Sequence[str], **replaced: object) -> None:
 
 
 @contextlib.contextmanager
-def trainer(flags: Sequence[str]) -> Iterator[Any]:
-    """The script's `Trainer`, ready for its first update."""
+def trainer(flags: Sequence[str], **replaced: object) -> Iterator[Any]:
+    """The script's `Trainer`, ready for its first update; `replaced` as in `train`."""
+    script = load_script()
+    for name, value in replaced.items():
+        setattr(script, name, value)
     with as_own_process():
-        yield load_script().Trainer(parse_config(list(flags)))
+        yield script.Trainer(parse_config(list(flags)))
 
 
 def poisoned(*steps: int) -> Callable[..., Batch]:
@@ -148,6 +156,7 @@ def start(*words: object) -> subprocess.Popen:
     """Starts an installed command, whose output can be read line by line."""
     return subprocess.Popen(
         [str(BIN / str(words[0])), *map(str, words[1:])],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -165,14 +174,75 @@ def wait_for(process: subprocess.Popen, words: str) -> None:
     raise AssertionError(f"{words!r} was never said: {''.join(said)}")
 
 
-def kill(process: subprocess.Popen) -> None:
-    """Ends a started command and all that it started by SIGKILL, unless it has ended."""
+def kill(process: subprocess.Popen, *others: psutil.Process) -> None:
+    """Ends a started command and all that it started by SIGKILL, unless they have ended.
+
+    Args:
+        process: The command.
+        *others: What it had started, where it may itself have ended before.
+    """
     with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+        others = (*others, *psutil.Process(process.pid).children(recursive=True))
+    process.kill()
+    for other in others:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            other.kill()
     process.wait()
     process.stdout.close()
+
+
+# The processes that `forked` makes come from one that has imported the following, which takes seconds, only once.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["pokemon_ddpm.hub", "pokemon_ddpm.training.export", "pokemon_ddpm.training.setup", EventAccumulator.__module__]
+)
+
+
+def _train_in_fork(flags: Sequence[str], output: Path, environment: dict[str, str], replaced: dict) -> None:
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    sys.stdout.reconfigure(line_buffering=True)
+    tqdm.set_lock(threading.RLock())  # a lock between processes would be reported as lost when this one is killed
+    os.environ.update(environment)
+    train(flags, **replaced)
+
+
+@contextlib.contextmanager
+def forked(
+    flags: Sequence[str], output: Path, environment: Mapping[str, str] | None = None, **replaced: object
+) -> Iterator[BaseProcess]:
+    """The script in a process of its own, which is killed in the end if it has not ended by then.
+
+    Args:
+        flags: Of the script.
+        output: A file for what it says.
+        environment: Further variables.
+        **replaced: As in `train`; functions of a module.
+    """
+    process = _FORKS.Process(target=_train_in_fork, args=(flags, output, environment or {}, replaced))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+        print(output.read_text() if output.exists() else "it has said nothing")  # for the report of a failure
+
+
+def wait_until(happens: Callable[[], bool], alive: Callable[[], bool], pause: float = 0.005) -> None:
+    """Waits for something that a process does.
+
+    Args:
+        happens: Whether it has happened.
+        alive: Whether the process still runs.
+        pause: Seconds between two looks.
+    """
+    end = time.monotonic() + 120
+    while not happens():
+        assert alive(), "the process has ended"
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(pause)
 
 
 def manifest(checkpoint: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.noise_schedule import NoiseSchedule
+from pokemon_ddpm.noise_schedule import VARIANCE_TYPES, NoiseSchedule
 from pokemon_ddpm.objectives import add_noise
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
@@ -81,11 +81,17 @@ def bits_per_dim(
         description: For the progress bar.
 
     Raises:
-        ValueError: If there is no picture, or fewer than one timestep is asked for.
+        ValueError: If there is no picture, fewer than one timestep is asked for, or the scheduler does not say what
+            variance the reverse process has.
     """
     if not len(data) or (timesteps_a_picture is not None and timesteps_a_picture < 1):
         raise ValueError("Bits per dimension need at least one picture and one timestep a picture.")
     device, scheduler = pipeline.unet.device, pipeline.scheduler
+    if scheduler.config.get("variance_type") not in VARIANCE_TYPES:
+        raise ValueError(
+            "Bits per dimension need the scheduler that the model was trained with, a DDPMScheduler with a "
+            f"variance_type of {', '.join(VARIANCE_TYPES)}; this is a {type(scheduler).__name__}."
+        )
     schedule = NoiseSchedule.of(scheduler, device)
     data = data.to(device)
     generator = torch.Generator().manual_seed(seed)

@@ -40,6 +40,7 @@ class TrainingState:
         step: Updates done.
         total_batch_size: Pictures an update, over all processes and accumulation.
         config: The run's configuration, without the token.
+        network: The `UNet2DModel` configuration.
         data_digest: Of the training split's tensors.
         metrics: What was measured at this step; empty if nothing was.
         skipped_updates: Updates skipped so far because they were not finite.
@@ -49,6 +50,7 @@ class TrainingState:
     step: int
     total_batch_size: int
     config: dict[str, Any]
+    network: dict[str, Any]
     data_digest: str
     metrics: dict[str, float]
     skipped_updates: int

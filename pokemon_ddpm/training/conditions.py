@@ -60,5 +60,5 @@ def _forget_one(
     forgets = may_forget & (coins[:, 0] < 0.5)
     slot = torch.where(types[:, 0] == conditioner.none_id, 0, (coins[:, 1] < 0.5).long())
     slot = torch.where(types[:, 1] == conditioner.none_id, 1, slot)
-    forgotten = torch.nn.functional.one_hot(slot, 2).bool() & forgets[:, None]
+    forgotten = (slot[:, None] == torch.arange(2, device=slot.device)) & forgets[:, None]
     return torch.where(forgotten, conditioner.any_id("type"), types)

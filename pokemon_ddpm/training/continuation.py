@@ -11,16 +11,15 @@ from pokemon_ddpm.training.checkpoint import (
     load_state,
     load_tensors,
 )
-from pokemon_ddpm.training.config import TrainingConfig
 
 # What may differ between a run and its continuation; everything else would make it another run.
 MAY_CHANGE = {
     "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "compile", "ddpm_num_inference_steps",
     "deterministic", "gradient_accumulation_steps", "hub_model_id", "hub_private_repo", "load_best_model_at_end",
     "logging_steps", "max_bad_steps", "max_train_seconds", "max_train_steps", "metric_for_best_model",
-    "num_cpu_threads", "num_epochs", "output_dir", "overwrite_output_dir", "pretrained_model_name_or_path",
-    "push_to_hub", "report_to", "resume_from_checkpoint", "save_images_steps", "train_batch_size", "train_data_dir",
-    "validation_steps",
+    "model_config_name_or_path", "num_cpu_threads", "num_epochs", "output_dir", "overwrite_output_dir",
+    "pretrained_model_name_or_path", "push_to_hub", "report_to", "resume_from_checkpoint", "save_images_steps",
+    "train_batch_size", "train_data_dir", "validation_steps",
 }  # fmt: skip
 
 
@@ -47,23 +46,25 @@ def find_checkpoints(output_dir: Path, wanted: str) -> list[Path]:
     raise CheckpointError(f"--resume_from_checkpoint: there is no {wanted}; {output_dir} holds: {known}.")
 
 
-def check_unchanged(
-    folder: Path, state: TrainingState, config: TrainingConfig, total_batch_size: int, data_digest: str
-) -> None:
+def check_unchanged(folder: Path, saved: TrainingState, now: TrainingState) -> None:
     """Refuses to go on with another run than the one that was saved.
 
     Raises:
         OtherRunError: If a setting differs that changes what the run means; names all that do.
     """
-    now = config.public()
     differing = [
-        f"--{name} was {old}, now {now.get(name)}"
-        for name, old in state.config.items()
-        if name not in MAY_CHANGE and old != now.get(name)
+        f"--{name} was {old}, now {now.config.get(name)}"
+        for name, old in saved.config.items()
+        if name not in MAY_CHANGE and old != now.config.get(name)
     ]
-    if state.total_batch_size != total_batch_size:
-        differing.append(f"pictures an update were {state.total_batch_size}, now {total_batch_size}")
-    if state.data_digest != data_digest:
+    differing += [
+        f"the network's {name} was {saved.network.get(name)}, now {now.network.get(name)}"
+        for name in sorted(saved.network.keys() | now.network.keys())
+        if saved.network.get(name) != now.network.get(name)
+    ]
+    if saved.total_batch_size != now.total_batch_size:
+        differing.append(f"pictures an update were {saved.total_batch_size}, now {now.total_batch_size}")
+    if saved.data_digest != now.data_digest:
         differing.append("the training pictures or their labels are others")
     if differing:
         raise OtherRunError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
@@ -72,9 +73,7 @@ def check_unchanged(
 def restore(
     output_dir: Path,
     wanted: str,
-    config: TrainingConfig,
-    total_batch_size: int,
-    data_digest: str,
+    now: TrainingState,
     tensors: TrainingTensors,
     say: Callable[[str], None],
 ) -> tuple[Path, TrainingState] | None:
@@ -83,9 +82,7 @@ def restore(
     Args:
         output_dir: See `find_checkpoints`.
         wanted: See there.
-        config: See `check_unchanged`.
-        total_batch_size: See there.
-        data_digest: See there.
+        now: The run that is to go on, see `check_unchanged`.
         tensors: Where the checkpoint's go.
         say: Tells people.
 
@@ -100,7 +97,7 @@ def restore(
     for folder in found:
         try:
             state = load_state(folder)
-            check_unchanged(folder, state, config, total_batch_size, data_digest)
+            check_unchanged(folder, state, now)
             load_tensors(folder, state, tensors)
             return folder, state
         except CheckpointError as error:

@@ -56,12 +56,15 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        log_with=None if config.report_to == "none" else config.report_to,
-        project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            log_with=None if config.report_to == "none" else config.report_to,
+            project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
+        )
+    except ImportError as error:  # what the launcher's configuration asks for
+        raise ValueError(f"`accelerate config` asks for what is not installed: {error}") from error
     if int(os.environ.get("WORLD_SIZE", 1)) != accelerator.num_processes:
         raise ValueError("The processes do not see each other; on CPUs, set ACCELERATE_USE_CPU=true.")
     if accelerator.distributed_type in DIVIDING:
@@ -137,7 +140,8 @@ def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
             )
         # Not there, damaged, or a script, which datasets refuses.
         except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise ValueError(f"--dataset_name {config.dataset_name}: {error}") from error
+            hint = " Without held-out pictures, train with --validation_steps 0." if split == "validation" else ""
+            raise ValueError(f"--dataset_name {config.dataset_name}: {error}{hint}") from error
     else:
         dataset = load_sprites(
             config.train_data_dir,

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import threading
 import time
 from types import FrameType, TracebackType
 
@@ -12,7 +14,7 @@ from accelerate import Accelerator
 class StopRequest:
     """Notes that the run should stop; the loop asks after each update and then saves.
 
-    Used as a context manager, it handles SIGINT and SIGTERM. A second SIGINT stops at once.
+    Used as a context manager, it handles SIGINT and SIGTERM. A second SIGINT ends the process at once.
 
     Args:
         max_seconds: Stop after this time; None for no limit.
@@ -30,16 +32,31 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._handle)
+        # Python runs a handler only between two of its own instructions, and a backward pass is a single one, which
+        # can take minutes. So a thread counts the interrupts as they arrive.
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._previous_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._end_at_second_interrupt, args=(reader,), daemon=True).start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        signal.set_wakeup_fd(self._previous_descriptor)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._writer.close()  # which ends the thread
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.reason and number == signal.SIGINT:
-            raise SystemExit(128 + number)
-        self.reason = signal.Signals(number).name
+        self.reason = self.reason or signal.Signals(number).name
+
+    @staticmethod
+    def _end_at_second_interrupt(reader: socket.socket) -> None:
+        interrupts = 0
+        with reader:
+            while number := reader.recv(1):
+                interrupts += number[0] == signal.SIGINT
+                if interrupts == 2:
+                    os._exit(128 + signal.SIGINT)
 
     def requested(self) -> bool:
         """Whether this process should stop; the way to ask inside longer work between two updates."""
