@@ -36,8 +36,15 @@ from diffusers.training_utils import EMAModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pokemon_ddpm.data import sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.models import CONDITIONS, ConditionalDenoiser, build_conditioner, build_unet, unet_config
+from pokemon_ddpm.models import (
+    ConditionalDenoiser,
+    build_conditioner,
+    build_unet,
+    unet_config,
+    varying_attributes,
+)
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.progress import Meter
 from pokemon_ddpm.training.setup import cores_a_process
@@ -184,15 +191,18 @@ def load_pictures(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoa
     scaling = [transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
     prepare = transforms.Compose([*resizing, transforms.RandomHorizontalFlip(), *scaling])
     dataset = load_sprites(options.train_data_dir, split="train", cache_dir=options.cache_dir)
-    attributes = [name for name in CONDITIONS if name == "type" or len(dataset.unique(name)) > 1]
+    labels = sprite_tensors(dataset, options.resolution).labels
+    attributes = varying_attributes(labels)
 
-    def transform(rows: dict[str, list]) -> dict[str, list]:
-        labels = {**rows, "type": [torch.tensor(pair) for pair in zip(rows["type1"], rows["type2"], strict=True)]}
-        inputs = [prepare(image.convert("RGB")) for image in rows["image"]]
-        return {"input": inputs, **{name: labels[name] for name in attributes}}
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(dataset)
 
-    dataset.set_transform(transform)
-    return torch.utils.data.DataLoader(dataset, batch_size=options.train_batch_size, shuffle=True), attributes
+        def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+            picture = prepare(dataset[row]["image"].convert("RGB"))
+            return {"input": picture, **{name: labels[name][row] for name in attributes}}
+
+    return torch.utils.data.DataLoader(Pictures(), batch_size=options.train_batch_size, shuffle=True), attributes
 
 
 def describe_machine(options: argparse.Namespace) -> dict[str, Any]:

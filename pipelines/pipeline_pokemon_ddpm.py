@@ -1,33 +1,41 @@
-"""`PokemonDDPMPipeline`: new sprites of a chosen type, used as any diffusers pipeline is used."""
+"""`PokemonDDPMPipeline`: new sprites of a chosen kind, used as any diffusers pipeline is used."""
 
 import importlib
 import inspect
-import json
 import math
 import os
 import re
-import shutil
-from collections.abc import Callable
-from numbers import Integral, Real
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 
-from .sampling import guide, image_generators, set_timesteps, step, takes_variance
+from .editing import Original, as_mask, as_samples, skip_steps, slerp
+from .guidance import Guidance
+from .inputs import (
+    Callback,
+    check_callback,
+    check_generators,
+    check_guidance,
+    check_output_type,
+    check_pictures,
+    check_tensor,
+    check_whole,
+    guidance_scales,
+    one_each,
+)
+from .sampling import alpha_bar_at, image_generators, predicted_clean, set_timesteps, step, takes_variance
+from .saving import CONDITIONER_MODULE, check_index, write_code
 
 # What of diffusers' arguments for loading goes on to the components.
 LOADING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "variant"}
+DEFAULTS = ("num_inference_steps", "guidance_scale")
 
-PokemonType = str | int | tuple | None
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-# The files of a saved model, and the modules its model_index.json names, so that diffusers finds the code in it.
-PIPELINE_MODULE = "pipeline"
-SAMPLING_MODULE = "sampling"
-CONDITIONER_MODULE = "sprite_conditioner"
+PokemonType = str | int | tuple | Mapping | None
+Word = str | bool | None
 
 
 class PokemonDDPMPipeline(DiffusionPipeline):
@@ -35,57 +43,102 @@ class PokemonDDPMPipeline(DiffusionPipeline):
 
     Args:
         unet: `UNet2DModel` with `class_embed_type="identity"`.
-        conditioner: `SpriteConditioner`; makes the network's class embedding from the types.
-        scheduler: Any discrete-time scheduler of diffusers that fits the network's `prediction_type`; `DDPMScheduler`,
-            `DDIMScheduler`, `DPMSolverMultistepScheduler` and `UniPCMultistepScheduler` are tested.
+        conditioner: `SpriteConditioner`; makes the network's class embedding from words.
+        scheduler: Any discrete-time scheduler of diffusers that fits the network's `prediction_type`; those that
+            `pokemon_ddpm.schedulers` names are tested.
+        num_inference_steps: What a call does if it is not told otherwise; saved with the model.
+        guidance_scale: Likewise.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
-    _callback_tensor_inputs = ["latents"]
 
-    def __init__(self, unet: UNet2DModel, conditioner: torch.nn.Module, scheduler: SchedulerMixin):
+    def __init__(
+        self,
+        unet: UNet2DModel,
+        conditioner: torch.nn.Module,
+        scheduler: SchedulerMixin,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 2.0,
+    ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
+        self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+        self._interrupt = False
 
     @torch.no_grad()
     def __call__(
         self,
         pokemon_type: PokemonType | list[PokemonType] = None,
-        view: str | list[str | None] | None = None,
-        finish: str | list[str | None] | None = None,
+        color: Word | list[Word] = None,
+        shape: Word | list[Word] = None,
+        game: Word | list[Word] = None,
+        view: Word | list[Word] = None,
+        finish: Word | list[Word] = None,
+        size: Word | list[Word] = None,
+        form: Word | list[Word] = None,
+        legendary: Word | list[Word] = None,
         num_images_per_type: int = 1,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 2.0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | list[float] | None = None,
+        guidance_interval: tuple[float, float] = (0.0, math.inf),
+        guidance_rescale: float = 0.0,
+        negative_pokemon_type: PokemonType | list[PokemonType] = None,
+        image: Image.Image | list[Image.Image] | torch.Tensor | None = None,
+        mask_image: Image.Image | torch.Tensor | None = None,
+        strength: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
+        class_embeddings: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[["PokemonDDPMPipeline", int, int, dict], dict | None] | None = None,
+        callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: list[str] | None = None,
     ) -> ImagePipelineOutput | tuple:
         r"""Draws sprites.
 
+        Every condition can be left out. Those that the model was not trained on are refused by name;
+        `pipeline.conditioner.vocabulary` lists what it knows.
+
         Args:
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
-                "fire/none" (purely fire), an id, or None (unconditional). A list holds one entry an image; only a
-                tuple or a slash makes a pair.
-            view: "front" or "back", or a list of one for each entry; None for any. Only models that were trained on
-                both take it.
-            finish: "normal" or "shiny", likewise.
+                "fire/none" (purely fire), an id, or None (unconditional); or a blend of these,
+                {"fire": 0.7, "water": 0.3}. A list holds one entry an image; only a tuple or a slash makes a pair.
+            color: For example "red"; or a list of one for each entry of `pokemon_type`; None for any.
+            shape: Likewise, for example "wings".
+            game: The game whose drawing style it has, for example "gen5".
+            view: "front" or "back".
+            finish: "normal" or "shiny".
+            size: "tiny", "small", "medium", "large" or "huge", by the height of the Pokémon.
+            form: For example "mega".
+            legendary: True or False ("yes" or "no").
             num_images_per_type: Images for each entry; those of one entry follow each other.
-            num_inference_steps: Denoising steps, from 1 to the number of training steps.
-            guidance_scale: s in uncond + s * (cond - uncond). 1 is the conditional model itself, at half the cost.
+            num_inference_steps: Denoising steps, from 1 to the number of training steps; the model's own if not given.
+            guidance_scale: s in uncond + s * (cond - uncond), a number or a list of one an image; the model's own if
+                not given. 1 is the conditional model itself, at half the cost.
+            guidance_interval: Noise levels between which there is guidance (Kynkäänniemi et al. 2024), see
+                `Guidance.interval`.
+            guidance_rescale: From 0 to 1 (Lin et al. 2023), see `Guidance.rescale`.
+            negative_pokemon_type: What to lead away from, in place of the unconditional model.
+            image: Sprites to vary, of the model's size: a picture, a list of one an image, or a tensor (N, C, S, S)
+                in [-1, 1].
+            mask_image: Which part of `image` to repaint: a picture of its size, white where it may change; or a
+                tensor (1, 1, S, S).
+            strength: How much of the way the sprites are taken back to noise, above 0 and at most 1; 0.6 if not given,
+                with a mask 1.
             generator: One `torch.Generator` for each image, or a single one: freshly seeded with s it gives image i
                 the picture of seed s + i, whatever the size of the batch; used again it goes on to new pictures.
                 Its noise is drawn on the CPU, that of a list on the list's devices. In fp32, the same picture from
                 batches of different sizes agrees within one grey level.
             latents: Noise to start from, (N, C, S, S), instead of drawing it.
+            class_embeddings: (N, D) from `conditioner.encode`, in place of all conditions.
             output_type: "pil" (images), "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1])
                 or "latent" (the final sample, (N, C, S, S), about [-1, 1]).
             return_dict: Whether to return an `ImagePipelineOutput` and not a tuple.
             callback_on_step_end: Called after each step as callback(pipeline, step_index, timestep, tensors); what it
-                returns under "latents" replaces the latents.
-            callback_on_step_end_tensor_inputs: Names of the tensors the callback is given; only "latents".
+                returns under "latents" replaces the latents. It may set `pipeline._interrupt` to end the call after
+                the step, with the pictures as they are.
+            callback_on_step_end_tensor_inputs: Names of the tensors the callback is given: "latents" and
+                "pred_original_sample", the clean sprites (N, C, S, S) that the network expects at this step.
 
         Returns:
             `ImagePipelineOutput` with `images`, or a tuple with them.
@@ -95,81 +148,97 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             TypeError: If `pokemon_type` holds something that is no type.
         """
         requests = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-        tensor_inputs = (
-            ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
+        words = {
+            "color": color, "shape": shape, "game": game, "view": view, "finish": finish, "size": size, "form": form,
+            "legendary": legendary,
+        }  # fmt: skip
+        words = {name: word for name, word in words.items() if word is not None}
+        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        strength = strength if strength is not None else 0.6 if mask_image is None else 1.0
+        tensor_inputs = callback_on_step_end_tensor_inputs
+        tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs
+        self._check_network()
+        check_whole("num_inference_steps", steps, 1, self.scheduler.config.num_train_timesteps)
+        check_whole("num_images_per_type", num_images_per_type, 1)
+        check_output_type(output_type)
+        check_callback(callback_on_step_end, tensor_inputs)
+        check_guidance(guidance_interval, guidance_rescale)
+        embeddings = self._class_embeddings(requests, words, class_embeddings, num_images_per_type)
+        count = len(embeddings)
+        guidance = Guidance(guidance_scales(scale, count), tuple(guidance_interval), guidance_rescale)
+        against = self._negative_embeddings(negative_pokemon_type, count)
+        check_generators(generator, count)
+        if latents is not None:
+            check_tensor("latents", latents, (count, *self.sample_shape))
+        pictures = check_pictures(image, mask_image, strength, count, self.sample_shape)
+
+        timesteps = set_timesteps(self.scheduler, steps, self._execution_device)
+        generators = image_generators(generator, count)
+        noise = self.prepare_latents(generators, latents)
+        original = None
+        if pictures is not None:
+            timesteps = skip_steps(self.scheduler, strength)
+            mask = None if mask_image is None else as_mask(mask_image).to(noise.device)
+            original = Original(as_samples(pictures).to(noise), noise, mask)
+            latents = original.noisy(self.scheduler, timesteps[0])
+        else:
+            latents = noise * self.scheduler.init_noise_sigma
+        if torch.equal(against, embeddings):
+            guidance = Guidance((1.0,) * count)  # there is nothing to lead away from
+        latents = self._denoise(
+            latents,
+            timesteps,
+            (against, embeddings),
+            guidance,
+            generators,
+            original,
+            callback_on_step_end,
+            tensor_inputs,
         )
-        self.check_inputs(
-            requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
-            callback_on_step_end, tensor_inputs,
-        )  # fmt: skip
-        labels = self.label_ids(requests, view=view, finish=finish)
-        device = self._execution_device
-        timesteps = set_timesteps(self.scheduler, num_inference_steps, device)
-        labels = {
-            attribute: torch.tensor(ids, device=device).repeat_interleave(num_images_per_type, dim=0)
-            for attribute, ids in labels.items()
-        }
-        if all((ids == self.conditioner.any_id(attribute)).all() for attribute, ids in labels.items()):
-            guidance_scale = 1  # conditional and unconditional are the same
-        class_embedding = self.encode_labels(labels, guidance_scale)
-        generators = image_generators(generator, len(requests) * num_images_per_type)
-        latents = self.prepare_latents(generators, latents)
-        extra = {"generator": generators} if "generator" in inspect.signature(self.scheduler.step).parameters else {}
-
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for i, t in enumerate(timesteps):
-                prediction = self.guided_prediction(latents, t, class_embedding, guidance_scale)
-                latents = step(self.scheduler, prediction, t, latents, **extra)
-                if callback_on_step_end is not None:
-                    given = {name: {"latents": latents}[name] for name in tensor_inputs}
-                    latents = (callback_on_step_end(self, i, t, given) or {}).get("latents", latents)
-                progress_bar.update()
-
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def check_inputs(
-        self, requests, num_images_per_type, num_inference_steps, guidance_scale, generator, latents, output_type,
-        callback, tensor_inputs,
-    ) -> None:  # fmt: skip
-        """Refuses, before anything is computed, what `__call__` cannot do. See there for the arguments."""
-        if takes_variance(self.scheduler) and self.unet.config.out_channels == self.unet.config.in_channels:
-            raise ValueError(
-                f"The scheduler's variance_type is {self.scheduler.config.variance_type!r}, but this network does not "
-                'predict a variance; use "fixed_small" or "fixed_large".'
-            )
-        if not requests:
-            raise ValueError("pokemon_type is an empty list; give at least one type, or None for any.")
-        for request in requests:
-            self.conditioner.type_ids(request)
-        if not _is_number(num_images_per_type, Integral) or num_images_per_type < 1:
-            raise ValueError(f"num_images_per_type must be a whole number from 1, but is {num_images_per_type!r}.")
-        limit = self.scheduler.config.num_train_timesteps
-        if not _is_number(num_inference_steps, Integral) or not 1 <= num_inference_steps <= limit:
-            raise ValueError(f"num_inference_steps must be from 1 to {limit}, but is {num_inference_steps!r}.")
-        if not _is_number(guidance_scale, Real) or not math.isfinite(guidance_scale):
-            raise ValueError(f"guidance_scale must be a finite number, but is {guidance_scale!r}.")
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, but is {output_type!r}.")
-        count = len(requests) * num_images_per_type
-        generators = generator if isinstance(generator, list) else [] if generator is None else [generator]
-        if not all(isinstance(one, torch.Generator) for one in generators):
-            raise ValueError(f"generator must be a torch.Generator, or a list of one an image, but is {generator!r}.")
-        if isinstance(generator, list) and len(generator) != count:
-            raise ValueError(f"A list of generators must have one an image, {count}, but has {len(generator)}.")
-        shape = (count, *self.sample_shape)
-        if latents is not None and (not isinstance(latents, torch.Tensor) or tuple(latents.shape) != shape):
-            raise ValueError(
-                f"latents must be a tensor of the shape {shape}, but have {getattr(latents, 'shape', None)}."
-            )
-        if callback is not None and not callable(callback):
-            raise ValueError(f"callback_on_step_end must be callable, but is {callback!r}.")
-        unknown = [name for name in tensor_inputs if name not in self._callback_tensor_inputs]
-        if unknown:
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs knows {self._callback_tensor_inputs}, but got {unknown}."
-            )
+    def interpolate(
+        self,
+        a: PokemonType | Mapping[str, Any],
+        b: PokemonType | Mapping[str, Any],
+        steps: int,
+        generator: list[torch.Generator] | torch.Generator | None = None,
+        **arguments: Any,
+    ) -> ImagePipelineOutput | tuple:
+        """Draws the way from one sprite to another, between their conditions and between their noises.
+
+        Conditions are interpolated linearly, as embeddings, noises spherically. With a scheduler that adds noise on
+        the way, all sprites are given the same.
+
+        Args:
+            a: The first sprite's type, or all that is asked of it: {"pokemon_type": "fire", "color": "red"}.
+            b: The last one's.
+            steps: How many sprites to draw, from 2.
+            generator: Two, of the noises at the ends; a single one, freshly seeded with s, means seeds s and s + 1.
+            **arguments: Further arguments of `__call__`.
+
+        Raises:
+            ValueError, TypeError: As `__call__`.
+        """
+        check_whole("steps", steps, 2)
+        ends = [self._encode_all(asked) for asked in (a, b)]
+        check_generators(generator, 2)
+        one, other = image_generators(generator, 2)
+        noises = self.prepare_latents([one, other])
+        shares = [i / (steps - 1) for i in range(steps)]
+        on_the_way = one.get_state()
+        generators = [torch.Generator(one.device) for _ in shares]
+        for each in generators:
+            each.set_state(on_the_way)
+        return self(
+            class_embeddings=torch.cat([torch.lerp(*ends, share) for share in shares]),
+            latents=torch.stack([slerp(*noises, share) for share in shares]),
+            generator=generators,
+            **arguments,
+        )
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -178,53 +247,107 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config.in_channels, height, width
 
-    def label_ids(
-        self, requests: list[PokemonType], **attributes: str | list[str | None] | None
-    ) -> dict[str, list[int | tuple[int, int]]]:
-        """The conditioner's ids for each request, of the types and of what else is asked for.
+    def _check_network(self) -> None:
+        if takes_variance(self.scheduler) and self.unet.config.out_channels == self.unet.config.in_channels:
+            raise ValueError(
+                f"The scheduler's variance_type is {self.scheduler.config.variance_type!r}, but this network does not "
+                'predict a variance; use "fixed_small" or "fixed_large".'
+            )
 
-        Raises:
-            ValueError: If something is unknown to the model, or a list has another length than that of the requests.
-        """
-        ids: dict[str, list] = {"type": [self.conditioner.type_ids(request) for request in requests]}
-        for attribute, asked in attributes.items():
-            if asked is None:
-                continue
-            names = asked if isinstance(asked, list) else [asked] * len(requests)
-            if len(names) != len(requests):
-                raise ValueError(
-                    f"A list of {attribute} must have one a pokemon_type, {len(requests)}, but has {len(names)}."
-                )
-            ids[attribute] = [self.conditioner.attribute_id(attribute, name) for name in names]
-        return ids
+    def _encode_all(self, asked: PokemonType | Mapping[str, Any]) -> torch.Tensor:
+        """(1, D) of a type, or of a mapping of `__call__`'s conditions."""
+        known = {"pokemon_type", *self.conditioner.vocabulary} - {"type"}
+        words = dict(asked) if isinstance(asked, Mapping) and asked.keys() & known else {"pokemon_type": asked}
+        pokemon_type = words.pop("pokemon_type", None)
+        return self.conditioner.encode([pokemon_type], **{name: [word] for name, word in words.items()})
 
-    def encode_labels(self, labels: dict[str, torch.Tensor], guidance_scale: float) -> torch.Tensor:
-        """Class embeddings (N, D) of N images' labels; with guidance (2N, D), the unconditional ones first."""
-        if guidance_scale != 1:
-            labels = {
-                attribute: torch.cat([torch.full_like(ids, self.conditioner.any_id(attribute)), ids])
-                for attribute, ids in labels.items()
-            }
-        return self.conditioner(labels)
+    def _class_embeddings(
+        self, requests: list, words: dict[str, Any], given: torch.Tensor | None, each: int
+    ) -> torch.Tensor:
+        """(N, D) of what is asked for, or those given."""
+        if given is not None:
+            if words or requests != [None]:
+                raise ValueError("class_embeddings stand in place of pokemon_type and all other conditions.")
+            width = self.unet.time_embedding.linear_2.out_features
+            count = len(given) if isinstance(given, torch.Tensor) and given.ndim else 1
+            check_tensor("class_embeddings", given, (count, width))
+            return given.to(self._execution_device).repeat_interleave(each, dim=0)
+        if not requests:
+            raise ValueError("pokemon_type is an empty list; give at least one type, or None for any.")
+        words = {name: one_each(name, word, len(requests)) for name, word in words.items()}
+        return self.conditioner.encode(requests, **words).repeat_interleave(each, dim=0)
 
-    def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None) -> torch.Tensor:
-        """The noise to start from, (N, C, S, S), scaled as the scheduler wants it."""
+    def _negative_embeddings(self, negative: PokemonType | list[PokemonType], count: int) -> torch.Tensor:
+        """(N, D) of what guidance leads away from."""
+        requests = negative if isinstance(negative, list) else [negative]
+        if len(requests) not in (1, count):
+            raise ValueError(f"A list of negative_pokemon_type must have one an image, {count}, not {len(requests)}.")
+        return self.conditioner.encode(requests).expand(count, -1)
+
+    def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None = None) -> torch.Tensor:
+        """Unit Gaussian noise to start from, (N, C, S, S), on the device; that given, or drawn."""
         if latents is None:
             # float32 whatever the network computes in, so that a seed means the same noise for every dtype
             noise = [torch.randn(self.sample_shape, generator=g, device=g.device).cpu() for g in generators]
             latents = torch.stack(noise)
-        return latents.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
+        return latents.to(self._execution_device, self.unet.dtype)
+
+    def _denoise(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: tuple[torch.Tensor, torch.Tensor],
+        guidance: Guidance,
+        generators: list[torch.Generator],
+        original: Original | None,
+        callback: Callback | None,
+        tensor_inputs: list[str],
+    ) -> torch.Tensor:
+        """The reverse process over the timesteps, (N, C, S, S)."""
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        extra = {"generator": generators} if takes_generator else {}
+        self._interrupt = False
+        with self.progress_bar(total=len(timesteps)) as progress_bar:
+            for i, t in enumerate(timesteps):
+                sample = self.scheduler.scale_model_input(latents, t)
+                prediction = self.guided_prediction(sample, t, embeddings, guidance)
+                latents = step(self.scheduler, prediction, t, latents, **extra)
+                if original is not None:
+                    latents = original.keep(latents, self.scheduler, timesteps[i + 1] if t != timesteps[-1] else None)
+                if callback is not None:
+                    tensors = {"latents": latents}
+                    if "pred_original_sample" in tensor_inputs:
+                        tensors["pred_original_sample"] = predicted_clean(self.scheduler, prediction, t, sample)
+                    given = {name: tensors[name] for name in tensor_inputs}
+                    latents = (callback(self, i, t, given) or {}).get("latents", latents)
+                progress_bar.update()
+                if self._interrupt:
+                    break
+        return latents
 
     def guided_prediction(
-        self, latents: torch.Tensor, t: torch.Tensor, class_embedding: torch.Tensor, guidance_scale: float
+        self,
+        sample: torch.Tensor,
+        t: torch.Tensor,
+        embeddings: tuple[torch.Tensor, torch.Tensor],
+        guidance: Guidance,
     ) -> torch.Tensor:
-        """The network's prediction for (N, C, S, S) latents at timestep t, with guidance unless its scale is 1."""
-        sample = self.scheduler.scale_model_input(latents, t)
-        if guidance_scale == 1:
-            return self.unet(sample, t, class_labels=class_embedding, return_dict=False)[0]
-        both = self.unet(torch.cat([sample, sample]), t, class_labels=class_embedding, return_dict=False)[0]
-        unconditional, conditional = both.chunk(2)
-        return guide(unconditional, conditional, guidance_scale, channels=latents.shape[1])
+        """The network's prediction for a sample (N, C, S, S) at timestep t, guided where that applies.
+
+        Args:
+            sample: Scaled as the network takes it.
+            t: The timestep.
+            embeddings: Of what to lead away from and of what is asked for, (N, D) each.
+            guidance: How.
+        """
+        against, asked = embeddings
+        alpha_bar = alpha_bar_at(self.scheduler, t)
+        sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
+        if not guidance.applies(sigma):
+            return self.unet(sample, t, class_labels=asked, return_dict=False)[0]
+        both = torch.cat([against, asked])
+        prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0]
+        return guidance.combine(*prediction.chunk(2), channels=sample.shape[1])
 
     def postprocess(self, latents: torch.Tensor, output_type: str) -> Any:
         """From samples (N, C, S, S) in about [-1, 1] to the output type; out-of-range values are clipped."""
@@ -246,7 +369,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
     ) -> None:
         """Saves the pipeline as a self-contained folder, which is what a Hub repository holds.
 
-        Beside weights and configurations it holds the code of the pipeline (two files) and of the conditioner, so that
+        Beside weights and configurations it holds the code of the pipeline and of the conditioner, so that
         `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` works where this package is not installed.
 
         Args:
@@ -266,17 +389,8 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         if kwargs and not push_to_hub:
             raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
         super().save_pretrained(save_directory, variant=variant, **shard)
-        folder, here = Path(save_directory), Path(__file__)
-        shutil.copyfile(here, folder / f"{PIPELINE_MODULE}.py")
-        shutil.copyfile(here.with_name(f"{SAMPLING_MODULE}.py"), folder / f"{SAMPLING_MODULE}.py")
-        shutil.copyfile(inspect.getfile(type(self.conditioner)), folder / "conditioner" / f"{CONDITIONER_MODULE}.py")
-        for name in ("unet/config.json", "conditioner/config.json", "scheduler/scheduler_config.json"):
-            _edit_json(folder / name)
-        _edit_json(
-            folder / self.config_name,
-            _class_name=[PIPELINE_MODULE, "PokemonDDPMPipeline"],
-            conditioner=[CONDITIONER_MODULE, type(self.conditioner).__name__],
-        )
+        folder = Path(save_directory)
+        write_code(folder, PokemonDDPMPipeline, type(self.conditioner))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **shard, **kwargs)
 
@@ -317,7 +431,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             index = cls.load_config(source, **kwargs)
         except OSError as error:
             raise OSError(f"{source} is neither a folder with a model nor a model on the Hub: {error}") from error
-        scheduler_class = _check_index(index, source)
+        scheduler_class = check_index(index, cls.__name__, source)
         conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
         # Memory-mapped weights lie unaligned, and kernels then differ in the last bits from the model that was saved.
         weights = {**kwargs, "variant": variant, "dtype": dtype, "use_safetensors": True, "disable_mmap": True}
@@ -326,32 +440,4 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         for name, (component_class, arguments) in classes.items():
             if components[name] is None:
                 components[name] = component_class.from_pretrained(source, subfolder=name, **arguments)
-        return cls(**components)
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _edit_json(file: Path, **changes: Any) -> None:
-    """Sets values of a JSON file, and takes out the path that a component was loaded from."""
-    config = {**json.loads(file.read_text(encoding="utf-8")), **changes}
-    config.pop("_name_or_path", None)
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _check_index(index: dict[str, Any], source: str) -> type[SchedulerMixin]:
-    """Returns the class of the scheduler that a model_index.json names.
-
-    Raises:
-        ValueError: If it is the index of another kind of pipeline, or names a scheduler that diffusers has not.
-    """
-    saved = index.get("_class_name")
-    saved = saved[-1] if isinstance(saved, list) else saved
-    if saved != "PokemonDDPMPipeline":
-        raise ValueError(f"{source} holds a {saved}, not a PokemonDDPMPipeline.")
-    scheduler_name = (index.get("scheduler") or [None, None])[-1]
-    scheduler_class = getattr(diffusers, str(scheduler_name), None)
-    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, SchedulerMixin)):
-        raise ValueError(f"{source} names the scheduler {scheduler_name!r}, which diffusers does not have.")
-    return scheduler_class
+        return cls(**components, **{name: index[name] for name in DEFAULTS if name in index})

@@ -1,5 +1,7 @@
 """What diffusers leaves open in sampling: whose noise is whose, timesteps that can be trusted, a learned variance."""
 
+import math
+
 import torch
 from diffusers import DDIMParallelScheduler, DDIMScheduler, DDPMParallelScheduler, DDPMScheduler, SchedulerMixin
 
@@ -62,19 +64,29 @@ def takes_variance(scheduler: SchedulerMixin) -> bool:
     return isinstance(scheduler, ANCESTRAL) and scheduler.config.variance_type in ("learned", "learned_range")
 
 
-def guide(
-    unconditional: torch.Tensor, conditional: torch.Tensor, guidance_scale: float, channels: int
+def alpha_bar_at(scheduler: SchedulerMixin, t: torch.Tensor) -> float:
+    """alpha_bar of a scheduler's training at one timestep, which for some solvers lies between two."""
+    return scheduler.alphas_cumprod[int(t.round())].item()
+
+
+def predicted_clean(
+    scheduler: SchedulerMixin, prediction: torch.Tensor, t: torch.Tensor, sample: torch.Tensor
 ) -> torch.Tensor:
-    """uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022, whose w is s - 1.
+    """The clean sample that a prediction means, x_0 (N, C, S, S), not clipped.
 
     Args:
-        unconditional: (N, C, S, S), with a learned variance (N, 2C, S, S).
-        conditional: The same for the condition.
-        guidance_scale: s.
-        channels: C. What follows them is the variance, which is the conditional one's: guidance is of the mean.
+        scheduler: Says what is predicted.
+        prediction: epsilon, v (Salimans & Ho 2022, appendix D) or x_0; what follows its first C channels is left out.
+        t: The timestep.
+        sample: x_t (N, C, S, S), scaled as the network takes it.
     """
-    mean = unconditional[:, :channels] + guidance_scale * (conditional - unconditional)[:, :channels]
-    return torch.cat([mean, conditional[:, channels:]], dim=1)
+    mean, alpha_bar = prediction[:, : sample.shape[1]], alpha_bar_at(scheduler, t)
+    alpha, sigma = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    if scheduler.config.prediction_type == "sample":
+        return mean
+    if scheduler.config.prediction_type == "v_prediction":
+        return alpha * sample - sigma * mean
+    return (sample - sigma * mean) / alpha
 
 
 def step(

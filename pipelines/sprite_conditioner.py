@@ -4,7 +4,9 @@ This file imports nothing of the project, since a saved model carries a copy of 
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -18,6 +20,14 @@ ANY = "any"
 def _table(attribute: str) -> str:
     # A module cannot have a child named "type", which is a method of every module.
     return f"{attribute}_embedding"
+
+
+def _nearest(word: str, names: Sequence[str]) -> str:
+    """Ends the message about an unknown word: the name it is nearest to, if to any, and all names."""
+    lowered = [name.lower() for name in names]
+    close = difflib.get_close_matches(word, lowered, n=1, cutoff=0.5)
+    hint = f"Did you mean {names[lowered.index(close[0])]!r}? " if close else ""
+    return f"{hint}Known: {', '.join(names)}."
 
 
 class SpriteConditioner(ModelMixin, ConfigMixin):
@@ -117,9 +127,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             lowered = [known.lower() for known in names]
             if word in lowered:
                 return lowered.index(word)
-            close = difflib.get_close_matches(word, lowered, n=1, cutoff=0.5)
-            hint = f"Did you mean {names[lowered.index(close[0])]!r}? " if close else ""
-            raise ValueError(f"Unknown type {name!r}. {hint}Known: {', '.join(names)}.")
+            raise ValueError(f"Unknown type {name!r}. {_nearest(word, names)}")
         scalar = hasattr(name, "item") and getattr(name, "ndim", 1) == 0  # numpy's and torch's numbers
         number = name.item() if scalar else name
         if isinstance(number, bool) or not isinstance(number, int):
@@ -133,19 +141,80 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             )
         return number
 
-    def attribute_id(self, attribute: str, name: str | None) -> int:
-        """Id of a name of an attribute other than the type; "any" and None say nothing.
+    def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
+        """Reads one request for a type or for a blend of several.
+
+        Args:
+            pokemon_type: As in `type_ids`, or a mapping of such requests to weights: {"fire": 0.7, "water": 0.3}.
+
+        Returns:
+            Weights, which sum up to 1, with the ids of the two slots.
+
+        Raises:
+            ValueError: As `type_ids`; and if a weight is negative or not finite, or all are 0.
+            TypeError: As `type_ids`; and if a weight is no number.
+        """
+        if not isinstance(pokemon_type, Mapping):
+            return [(1.0, self.type_ids(pokemon_type))]
+        ids = [self.type_ids(part) for part in pokemon_type]
+        weights = list(pokemon_type.values())
+        if not all(isinstance(weight, Real) and not isinstance(weight, bool) for weight in weights):
+            raise TypeError(f"The weights of a blend are numbers, but pokemon_type is {pokemon_type!r}.")
+        total = sum(weights)
+        if not (all(weight >= 0 for weight in weights) and 0 < total < math.inf):
+            raise ValueError(
+                "The weights of a blend must not be negative and sum up to a positive number, but pokemon_type is "
+                f"{dict(pokemon_type)!r}."
+            )
+        return [(float(weight / total), slots) for weight, slots in zip(weights, ids, strict=True)]
+
+    def attribute_id(self, attribute: str, name: str | bool | None) -> int:
+        """Id of a name of an attribute other than the type.
+
+        Args:
+            attribute: For example "color".
+            name: One of its names, case and surrounding space ignored; "any" or None says nothing. A truth value
+                where the names are "no" and "yes".
 
         Raises:
             ValueError: If the attribute or the name is unknown.
         """
-        if attribute not in self.config.vocabulary:
-            raise ValueError(f"This model was not trained on {attribute}; it knows {', '.join(self.vocabulary)}.")
+        if attribute not in self.config.vocabulary or attribute == "type":
+            known = ", ".join(self.vocabulary)
+            raise ValueError(f"This model was not trained on {attribute}; it knows {known}.")
         names = [*self.config.vocabulary[attribute], ANY]
+        if isinstance(name, bool):
+            name = "yes" if name else "no"
         word = ANY if name is None else str(name).strip().lower()
         if word not in names:
-            raise ValueError(f"Unknown {attribute} {name!r}. Known: {', '.join(names)}.")
+            raise ValueError(f"Unknown {attribute} {name!r}. {_nearest(word, names)}")
         return names.index(word)
+
+    def encode(self, types: Sequence, **attributes: Sequence) -> torch.Tensor:
+        """Embeds requests in words.
+
+        Args:
+            types: One request an image, as `type_blend` takes them. A blend is the weighted mean of its parts'
+                embeddings.
+            **attributes: Attribute -> one name an image, as `attribute_id` takes them.
+
+        Returns:
+            (N, D), on the conditioner's device.
+
+        Raises:
+            ValueError, TypeError: As `type_blend` and `attribute_id`.
+        """
+        blends = [self.type_blend(request) for request in types]
+        ids = {name: [self.attribute_id(name, word) for word in words] for name, words in attributes.items()}
+        parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]
+        rows = [image for image, _, _ in parts]
+        labels = {"type": torch.tensor([slots for _, _, slots in parts], device=self.device)}
+        for name, of_images in ids.items():
+            labels[name] = torch.tensor([of_images[image] for image in rows], device=self.device)
+        embedded = self(labels)
+        weights = torch.tensor([weight for _, weight, _ in parts], device=self.device, dtype=embedded.dtype)
+        blended = embedded.new_zeros(len(blends), embedded.shape[1])
+        return blended.index_add_(0, torch.tensor(rows, device=self.device), embedded * weights[:, None])
 
     def forward(self, labels: Mapping[str, torch.Tensor], augmentation: torch.Tensor | None = None) -> torch.Tensor:
         """Embeds a batch of labels.

@@ -5,12 +5,8 @@ from pathlib import Path
 
 import torch
 
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
-    CONDITIONER_MODULE,
-    PIPELINE_MODULE,
-    SAMPLING_MODULE,
-    PokemonDDPMPipeline,
-)
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.saving import CODE_FILES
 
 
 def bundle(source: Path, destination: Path) -> None:
@@ -21,7 +17,7 @@ def bundle(source: Path, destination: Path) -> None:
         destination: Folder to write; a model card in it stays as it is.
     """
     PokemonDDPMPipeline.from_pretrained(source, dtype=torch.float16).save_pretrained(destination)
-    for code in (f"{PIPELINE_MODULE}.py", f"{SAMPLING_MODULE}.py", f"conditioner/{CONDITIONER_MODULE}.py"):
+    for code in CODE_FILES:
         (destination / code).unlink()
 
 

@@ -55,7 +55,7 @@ def generate(
     _check_file(output)
 
     from pokemon_ddpm.generation import generate as draw  # after the cheap checks: torch takes seconds to import
-    from pokemon_ddpm.postprocessing import sprite_sheet
+    from pokemon_ddpm.sheets import sprite_sheet
 
     try:
         pipeline = _load(model)

@@ -9,6 +9,7 @@ import torch
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import check_resolution, preprocess
+from pokemon_ddpm.vocabulary import SIZE_LIMITS, SIZES
 
 REQUIRED_COLUMNS = ("image", "type1", "type2")
 
@@ -20,7 +21,8 @@ class SpriteTensors:
     Attributes:
         images: uint8 (N, 3, S, S), RGB in [0, 255].
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other attribute that is a
-            `ClassLabel`, a whole number or a truth value in the data set. Unknown numbers are -1.
+            `ClassLabel`, a whole number or a truth value in the data set, unknown ones being -1; and "size" where
+            there are heights.
     """
 
     images: torch.Tensor
@@ -69,7 +71,15 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
     table = dataset.with_format("numpy", columns=[name for name in dataset.column_names if _is_whole(dataset, name)])
     labels = {name: _int64(table[name]) for name in table.format["columns"]}
     labels["type"] = torch.stack([labels.pop("type1"), labels.pop("type2")], dim=1)
+    if "height" in labels:
+        labels["size"] = size_classes(labels["height"])
     return SpriteTensors(torch.from_numpy(images), labels)
+
+
+def size_classes(heights: torch.Tensor) -> torch.Tensor:
+    """Ids of `SIZES`, int64 (N,), of heights in decimetres (N,); the id after the last where the height is unknown."""
+    classes = torch.bucketize(heights, torch.tensor(SIZE_LIMITS), right=True)
+    return torch.where(heights > 0, classes, len(SIZES))
 
 
 def _is_whole(dataset: datasets.Dataset, column: str) -> bool:

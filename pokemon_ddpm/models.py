@@ -1,7 +1,7 @@
 """The networks: named presets, and the denoiser that training works on."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 # What a conditioner can be trained on. The key is a key of `SpriteTensors.labels`, so a further attribute is one line.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "type": vocabulary.TYPES,
+    "color": vocabulary.COLORS,
+    "shape": vocabulary.SHAPES,
+    "game": vocabulary.GAMES,
     "view": vocabulary.VIEWS,
     "finish": vocabulary.FINISHES,
+    "size": vocabulary.SIZES,
+    "form": vocabulary.FORMS,
+    "legendary": vocabulary.LEGENDARY,
 }
 
 
@@ -164,6 +170,11 @@ def build_unet(
 def network_config(unet: UNet2DModel) -> dict[str, Any]:
     """The arguments a network was built with, as JSON has them: lists for tuples."""
     return json.loads(json.dumps({n: v for n, v in unet.config.items() if not n.startswith("_")}))
+
+
+def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
+    """What pictures with these labels can be told apart by: the type, and the other `CONDITIONS` that vary."""
+    return [name for name in CONDITIONS if name == "type" or (name in labels and len(labels[name].unique()) > 1)]
 
 
 def build_conditioner(

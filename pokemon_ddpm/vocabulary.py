@@ -50,6 +50,10 @@ GAMES = ("gen3_e", "gen3_fl", "gen4_dp", "gen4_hs", "gen5", "gen6", "gen7", "gen
 VIEWS = ("front", "back")
 FINISHES = ("normal", "shiny")
 FORMS = ("base", "mega", "gmax", "alola", "galar")
+SIZES = ("tiny", "small", "medium", "large", "huge")
+# Heights, in decimetres, where the next class begins: even steps of the logarithm.
+SIZE_LIMITS = (4, 8, 16, 32)
+LEGENDARY = ("no", "yes")
 
 NONE = "none"
 ANY = "any"

@@ -1,5 +1,6 @@
 """From rows of a data set to the tensors that training indexes."""
 
+import math
 from pathlib import Path
 
 import datasets
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.data import SpriteTensors, sprite_tensors
+from pokemon_ddpm.data import SpriteTensors, size_classes, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.vocabulary import SIZES
 
 LABELS = {
     "type",
@@ -28,6 +30,7 @@ LABELS = {
     "dex_number",
     "index",
     "line",
+    "size",
 }
 
 
@@ -51,6 +54,11 @@ def made(**columns: list) -> datasets.Dataset:
     return datasets.Dataset.from_dict({**values, "image": [picture] * 2, **columns}, features=FEATURES)
 
 
+def size_of(height: int) -> str:
+    """The class of a height in decimetres: each begins at twice the height of the one before."""
+    return SIZES[min(4, max(0, int(math.log2(height)) - 1))]
+
+
 def assert_matches(tensors: SpriteTensors, dataset: datasets.Dataset) -> None:
     """Every label of every row, and the pictures of some, read one by one from the data set."""
     count = len(dataset)
@@ -60,7 +68,8 @@ def assert_matches(tensors: SpriteTensors, dataset: datasets.Dataset) -> None:
         assert ids.shape == ((count, 2) if name == "type" else (count,))
     for number, row in enumerate(dataset.remove_columns("image")):
         assert tensors.labels["type"][number].tolist() == [row["type1"], row["type2"]]
-        for name in LABELS - {"type"}:
+        assert SIZES[tensors.labels["size"][number]] == size_of(row["height"])
+        for name in LABELS - {"type", "size"}:
             expected = -1 if row[name] is None else int(row[name])
             assert tensors.labels[name][number].item() == expected, (number, name)
     for number in range(0, count, 40):
@@ -140,6 +149,11 @@ def test_types_that_are_no_class_labels_are_refused() -> None:
     dataset = made().cast_column("type1", datasets.Value("string"))
     with pytest.raises(ValueError, match="type1"):
         sprite_tensors(dataset, 32)
+
+
+def test_classes_of_size_begin_at_their_limits() -> None:
+    heights = torch.tensor([1, 3, 4, 7, 8, 15, 16, 31, 32, 1000, 0, -1])
+    assert size_classes(heights).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]  # 5 is any: unknown
 
 
 @pytest.mark.parametrize("resolution", [33, 0, -8])

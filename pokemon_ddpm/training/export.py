@@ -10,7 +10,7 @@ from diffusers.training_utils import EMAModel
 from pokemon_ddpm.generation import generate
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.postprocessing import sprite_sheet
+from pokemon_ddpm.sheets import sprite_sheet
 
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 

@@ -14,8 +14,9 @@ from diffusers import UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.models import CONDITIONS, ConditionalDenoiser, build_conditioner, build_unet, unet_config
+from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_unet, unet_config, varying_attributes
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.saving import CODE_FILES
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.checkpoint import checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
@@ -27,8 +28,7 @@ DIVIDING = {DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEG
 # What of a run may lie in its folder; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = (
     "model_index.json",
-    "pipeline.py",
-    "sampling.py",
+    *CODE_FILES,
     "unet",
     "conditioner",
     "scheduler",
@@ -191,9 +191,8 @@ def make_denoiser(unet: UNet2DModel, trained: SpriteConditioner | None, data: Sp
     Raises:
         ValueError: If a trained conditioner knows other words.
     """
-    attributes = [name for name in CONDITIONS if name == "type" or len(data.labels[name].unique()) > 1]
     try:
-        return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained))
+        return ConditionalDenoiser(unet, build_conditioner(unet, varying_attributes(data.labels), trained))
     except ValueError as error:
         raise ValueError(f"--pretrained_model_name_or_path cannot be gone on with: {error}.") from error
 
