@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 
+from .compatibility import check_scheduler
 from .editing import Original, as_mask, as_samples, skip_steps, slerp
 from .guidance import Guidance
 from .inputs import (
@@ -27,7 +28,7 @@ from .inputs import (
     guidance_scales,
     one_each,
 )
-from .sampling import alpha_bar_at, image_generators, predicted_clean, set_timesteps, step, takes_variance
+from .sampling import alpha_bar_at, image_generators, predicted_clean, set_timesteps, step
 from .saving import CONDITIONER_MODULE, check_index, write_code
 
 # What of diffusers' arguments for loading goes on to the components.
@@ -158,7 +159,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         strength = strength if strength is not None else 0.6 if mask_image is None else 1.0
         tensor_inputs = callback_on_step_end_tensor_inputs
         tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs
-        self._check_network()
+        check_scheduler(self.scheduler, self.unet.config.out_channels > self.unet.config.in_channels)
         check_whole("num_inference_steps", steps, 1, self.scheduler.config.num_train_timesteps)
         check_whole("num_images_per_type", num_images_per_type, 1)
         check_output_type(output_type)
@@ -246,13 +247,6 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config.in_channels, height, width
-
-    def _check_network(self) -> None:
-        if takes_variance(self.scheduler) and self.unet.config.out_channels == self.unet.config.in_channels:
-            raise ValueError(
-                f"The scheduler's variance_type is {self.scheduler.config.variance_type!r}, but this network does not "
-                'predict a variance; use "fixed_small" or "fixed_large".'
-            )
 
     def _encode_all(self, asked: PokemonType | Mapping[str, Any]) -> torch.Tensor:
         """(1, D) of a type, or of a mapping of `__call__`'s conditions."""

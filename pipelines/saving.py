@@ -12,7 +12,7 @@ from diffusers import SchedulerMixin
 # The modules that model_index.json names, so that diffusers finds the code in the folder, and those they import.
 PIPELINE_MODULE = "pipeline"
 CONDITIONER_MODULE = "sprite_conditioner"
-SIBLINGS = ("editing", "guidance", "inputs", "sampling", "saving")
+SIBLINGS = ("compatibility", "editing", "guidance", "inputs", "sampling", "saving")
 CODE_FILES = (
     f"{PIPELINE_MODULE}.py",
     *(f"{name}.py" for name in SIBLINGS),

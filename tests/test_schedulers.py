@@ -33,8 +33,9 @@ class GaussianDenoiser(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(self, mean: float, std: float, prediction_type: str, sample_size: int = 64, in_channels: int = 3):
+    def __init__(self, mean: float, std: float, prediction_type: str, sample_size: int = 64):
         super().__init__()
+        self.register_to_config(in_channels=3, out_channels=3)
         self.unused = nn.Parameter(torch.zeros(1))
         self.alpha_bar = DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()
         self.timesteps: list[int] = []

@@ -1,0 +1,66 @@
+"""Schedulers that would crash in the middle, or give wrong pictures without a word, are refused with the reason."""
+
+import diffusers
+from diffusers import SchedulerMixin
+
+from .sampling import ANCESTRAL, takes_variance
+
+# They expect noise levels or networks of another kind, load all the same, and draw something wrong.
+WRONG = (
+    "IPNDMScheduler",
+    "EDMEulerScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "UnCLIPScheduler",
+    "DDIMInverseScheduler",
+    "CMStochasticIterativeScheduler",
+    "PNDMScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+)
+NO_SAMPLE_PREDICTION = ("EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
+
+
+def is_one_of(scheduler: SchedulerMixin, names: tuple[str, ...]) -> bool:
+    """Whether a scheduler is of one of diffusers' classes."""
+    return isinstance(scheduler, tuple(getattr(diffusers, name) for name in names if hasattr(diffusers, name)))
+
+
+def check_scheduler(scheduler: SchedulerMixin, predicts_variance: bool) -> None:
+    """Refuses a scheduler that cannot draw with a DDPM as they are trained here.
+
+    Args:
+        scheduler: With its configuration.
+        predicts_variance: Whether the network has outputs for the variance.
+
+    Raises:
+        ValueError: With the reason and what to take instead.
+    """
+    name, config = type(scheduler).__name__, scheduler.config
+    if not hasattr(scheduler, "alphas_cumprod") or is_one_of(scheduler, WRONG):
+        raise ValueError(
+            f"{name} does not draw from a network that was trained on discrete timesteps; take DDPMScheduler, "
+            "DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler or DEISMultistepScheduler."
+        )
+    if config.get("use_karras_sigmas") and config.get("beta_schedule") == "squaredcos_cap_v2":
+        raise ValueError(
+            f"{name} with use_karras_sigmas=True asks the cosine schedule twice for the same timestep and crashes; set "
+            "use_karras_sigmas=False."
+        )
+    if config.prediction_type == "epsilon" and config.get("rescale_betas_zero_snr"):
+        raise ValueError(
+            f"{name} has rescale_betas_zero_snr=True, where the noise alone says nothing of the picture and epsilon "
+            "leads to a division by zero; it needs a network that predicts v or the sample."
+        )
+    if config.prediction_type == "sample" and is_one_of(scheduler, NO_SAMPLE_PREDICTION):
+        raise ValueError(f"{name} cannot take a network that predicts the sample; take another scheduler.")
+    variance = config.get("variance_type")
+    if isinstance(scheduler, ANCESTRAL) and variance in ("learned", "fixed_large_log"):
+        raise ValueError(
+            f'{name} gives NaN with variance_type="{variance}"; use "fixed_small", "fixed_large", or "learned_range" '
+            "where the network predicts the variance."
+        )
+    if takes_variance(scheduler) and not predicts_variance:
+        raise ValueError(
+            f"The scheduler's variance_type is {variance!r}, but this network does not predict a variance; use "
+            '"fixed_small" or "fixed_large".'
+        )
