@@ -33,9 +33,9 @@ def save_animation(
 ) -> None:
     """Writes frames as an animation that repeats for ever.
 
-    WebP keeps every pixel exactly. A GIF has at most 255 colours for all frames together, without dithering: first
-    those of the last frame, exactly if they are so few (else 192 that stand for them), then colours fitted to the
-    frames before it. Its transparency is all or nothing: alpha below 128 is transparent. Its times are rounded to
+    WebP keeps every visible pixel exactly. A GIF has at most 255 colours for all frames together, without dithering:
+    first those of the last frame, exactly if they are so few (else 192 that stand for them), then colours fitted to
+    the frames before it. Its transparency is all or nothing: alpha below 128 is transparent. Its times are rounded to
     hundredths of a second.
 
     Args:
@@ -79,11 +79,13 @@ def _check_frames(frames: Sequence[Image.Image]) -> None:
 
 
 def _rgba(frames: Sequence[Image.Image]) -> list[np.ndarray]:
-    return [np.asarray(frame.convert("RGBA")) for frame in frames]
+    """Pixels without colour where nothing is seen, so that frames that look equal are equal."""
+    pixels = [np.asarray(frame.convert("RGBA")) for frame in frames]
+    return [np.where(frame[..., 3:] > 0, frame, np.uint8(0)) for frame in pixels]
 
 
 def _without_half_alpha(frames: list[np.ndarray]) -> list[np.ndarray]:
-    """Alpha of 0 or 255 only, and no colour where nothing is seen, so that frames that look equal are equal."""
+    """The same with an alpha of 0 or 255 only."""
     seen = [frame[..., 3:] >= _OPAQUE_FROM for frame in frames]
     opaque = [np.dstack([frame[..., :3], np.full_like(frame[..., 3:], 255)]) for frame in frames]
     return [np.where(part, frame, np.uint8(0)) for part, frame in zip(seen, opaque, strict=True)]
@@ -102,7 +104,7 @@ def _merged(frames: list[np.ndarray], durations: list[int]) -> list[_Shot]:
 
 def _save_webp(shots: list[_Shot], path: Path, scale: int) -> None:
     first, *others = [enlarge(Image.fromarray(shot.pixels), scale) for shot in shots]
-    # exact: the colours of invisible pixels as well. quality: here the effort of the lossless encoder.
+    # quality is the effort here, as nothing is lost.
     first.save(
         path,
         "WEBP",
@@ -111,7 +113,6 @@ def _save_webp(shots: list[_Shot], path: Path, scale: int) -> None:
         duration=[shot.duration_ms for shot in shots],
         loop=0,
         lossless=True,
-        exact=True,
         quality=80,
     )
 
@@ -133,8 +134,8 @@ def _save_gif(shots: list[_Shot], path: Path, scale: int) -> None:
         picture = Image.fromarray(index.astype(np.uint8))
         picture.putpalette(table)
         pictures.append(enlarge(picture, scale))
-    # Frame by frame: Pillow's own way to save them all writes a second header where a transparent frame is empty, which
-    # ends the file for a browser, and repeats the palette in every frame.
+    # Frame by frame: Pillow's own way to save them all repeats the palette in every frame, and writes a second header
+    # where a transparent frame is empty, which ends the file for a browser.
     see_through = any((shot.pixels[..., 3] == 0).any() for shot in shots)
     # Transparent pixels show what was there before, unless each frame is cleared away (disposal 2).
     options = {"transparency": transparent, "disposal": 2} if see_through else {}

@@ -86,14 +86,16 @@ def test_frames_of_few_colors_come_back_exactly_and_the_last_is_held(tmp_path, s
         assert np.array_equal(found, rgba(frame).repeat(scale, axis=0).repeat(scale, axis=1))
 
 
-def test_webp_keeps_every_color_even_of_invisible_pixels(tmp_path):
+def test_webp_keeps_every_alpha_and_every_color_that_is_seen(tmp_path):
     alpha = np.random.default_rng(5).integers(0, 256, (4, 24, 24, 1), dtype=np.uint8)
     alpha[:, ::2] = 0
     frames = [Image.fromarray(np.dstack([np.asarray(frame), a])) for frame, a in zip(noise(4), alpha, strict=True)]
     save_animation(frames, tmp_path / "a.webp")
     pixels, _, _ = frames_of(tmp_path / "a.webp")
     for found, frame in zip(pixels, frames, strict=True):
-        assert np.array_equal(found, rgba(frame))
+        assert np.array_equal(found[..., 3], rgba(frame)[..., 3])
+        seen = found[..., 3] > 0
+        assert np.array_equal(found[seen], rgba(frame)[seen])
 
 
 def test_webp_keeps_noise_exactly(tmp_path):
@@ -143,6 +145,16 @@ def test_equal_frames_in_a_row_lose_no_time(tmp_path, suffix):
     for millisecond, frame in [(0, a), (149, a), (150, b), (199, b), (200, a), (250, c), (999, c)]:
         assert np.array_equal(shown_at(path, millisecond), rgba(frame)), millisecond
     assert len(pixels) == 4
+
+
+@BOTH
+def test_frames_that_differ_only_unseen_are_equal(tmp_path, suffix):
+    pixels = np.zeros((2, 4, 4, 4), dtype=np.uint8)
+    pixels[:, :2] = (9, 8, 7, 255)
+    pixels[1, 3] = (200, 100, 50, 0)
+    path = tmp_path / f"x{suffix}"
+    save_animation([*(Image.fromarray(each) for each in pixels), Image.new("RGB", (4, 4))], path, 50, 100)
+    assert frames_of(path)[1] == [100, 100]
 
 
 @BOTH
