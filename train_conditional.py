@@ -31,7 +31,6 @@ from pokemon_ddpm.training.batches import draw_batch
 from pokemon_ddpm.training.config import TrainingConfig, parse_config
 from pokemon_ddpm.training.export import Interrupted, averaged, make_pipeline, save_sheet
 from pokemon_ddpm.training.finite import DivergedError, NonFiniteGuard
-from pokemon_ddpm.training.objective import Objective
 from pokemon_ddpm.training.progress import Meter, log_line
 from pokemon_ddpm.training.randomness import NETWORK, SHEET, WEIGHTS, derive_seed
 from pokemon_ddpm.training.stopping import StopRequest
@@ -71,7 +70,7 @@ class Trainer:
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.max_train_steps or -(-config.num_epochs * len(self.data) // self.batch_size)
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading may have drawn numbers
-        denoiser = setup.make_denoiser(unet, trained_conditioner, data)
+        denoiser = setup.make_denoiser(config, unet, trained_conditioner, data)
         if self.device.type == "cuda":
             # What tensor cores want; CPUs gain nothing by it.
             denoiser = denoiser.to(memory_format=torch.channels_last)
@@ -87,7 +86,7 @@ class Trainer:
         ).lr_lambdas[0]
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
-        self.objective = Objective.of(self.scheduler, config.snr_gamma, self.device)
+        self.objective = setup.make_objective(config, self.scheduler, denoiser)
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
         self.guard = NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
@@ -281,7 +280,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             with contextlib.suppress(Interrupted):
                 save_sheet(
-                    make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler),
+                    make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config.student_steps),
                     self.output_dir / "samples" / f"step-{self.step:06d}.png",
                     self.config.ddpm_num_inference_steps,
                     derive_seed(self.config.seed, SHEET),
@@ -303,7 +302,7 @@ class Trainer:
         if self.config.load_best_model_at_end and finished and best:
             checkpoint.load_weights(best, denoiser)
             self.accelerator.print(f"The model is that of {best}.")
-        pipeline = make_pipeline(denoiser, self.scheduler)
+        pipeline = make_pipeline(denoiser, self.scheduler, self.config.student_steps)
         try:
             pipeline.save_pretrained(self.output_dir)
         except (OSError, SafetensorError) as error:

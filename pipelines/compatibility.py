@@ -43,8 +43,8 @@ def check_scheduler(scheduler: SchedulerMixin, predicts_variance: bool) -> None:
         )
     if config.get("use_karras_sigmas") and config.get("beta_schedule") == "squaredcos_cap_v2":
         raise ValueError(
-            f"{name} with use_karras_sigmas=True asks the cosine schedule twice for the same timestep and crashes; set "
-            "use_karras_sigmas=False."
+            f"{name} with use_karras_sigmas=True asks the cosine schedule twice for the same timestep and crashes; "
+            "set use_karras_sigmas=False."
         )
     if config.prediction_type == "epsilon" and config.get("rescale_betas_zero_snr"):
         raise ValueError(

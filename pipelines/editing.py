@@ -24,23 +24,15 @@ def skip_steps(scheduler: SchedulerMixin, strength: float) -> torch.Tensor:
 
 
 def as_samples(images: list[Image.Image] | torch.Tensor) -> torch.Tensor:
-    """Pictures as the network sees them, float32 (N, 3, S, S) in [-1, 1]; what is transparent is white.
+    """Pictures as the network sees them, float32 (N, 3, S, S) in [-1, 1].
 
     Args:
-        images: Pictures of one size, or what is such a tensor already.
+        images: RGB pictures of one size, or what is such a tensor already.
     """
     if isinstance(images, torch.Tensor):
         return images.float()
-    arrays = [np.asarray(on_white(image)) for image in images]
+    arrays = [np.asarray(image) for image in images]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """An RGB picture, with white where the given one is transparent."""
-    if image.mode == "RGB":
-        return image
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def as_mask(mask: Image.Image | torch.Tensor) -> torch.Tensor:

@@ -135,6 +135,10 @@ def check_pictures(
     for one in images:
         if not isinstance(one, Image.Image):
             raise ValueError(f"image must be a PIL image, a list of one an image or a tensor, but is {one!r}.")
+        if one.mode != "RGB":
+            raise ValueError(
+                f"image must be in RGB, but is in {one.mode}; lay it on white by pokemon_ddpm.postprocessing.on_white."
+            )
         if one.size != (width, height):
             raise ValueError(
                 f"image is {one.width}x{one.height}, but the model draws {width}x{height}; bring it to that size by "

@@ -72,10 +72,10 @@ def test_all_is_a_row_of_every_type(model: Path, tmp_path: Path) -> None:
     [
         (["--type", "fyre"], "Unknown type 'fyre'. Did you mean 'fire'? Known: bug,"),
         (["--type", "fire/fire"], "names the same type twice"),
-        (["--num-inference-steps", 0], "num_inference_steps must be from 1 to 1000, but is 0"),
+        (["--num-inference-steps", 0], "num_inference_steps must be a whole number from 1 to 1000, but is 0"),
         (["--guidance-scale", "nan"], "guidance_scale must be a finite number"),
         (["--output", "/nowhere/sheet.png"], "there is no folder /nowhere"),
-        (["--output", "sheet.gif"], "must end in .png"),
+        (["--output", "sheet.jpg"], "must end in .png or .gif or .webp"),
         (["--model", "/nowhere"], "There is no model folder '/nowhere'"),
         (["--num-images", 0], "num-images"),
     ],
@@ -97,7 +97,12 @@ def test_view_and_finish_are_drawn_as_asked(tmp_path: Path) -> None:
     crop = np.asarray(Image.open(sheet).crop((4, 4, 20, 20)), dtype=np.float32)
     for view, finish, same in (("back", "shiny", True), ("front", "shiny", False), ("back", None, False)):
         drawn = knowing_views()(
-            "fire", view, finish, num_inference_steps=3, output_type="np", generator=torch.Generator().manual_seed(0)
+            "fire",
+            view=view,
+            finish=finish,
+            num_inference_steps=3,
+            output_type="np",
+            generator=torch.Generator().manual_seed(0),
         ).images[0]
         assert (abs(drawn * 255 - crop).max() <= 1.5) == same
 

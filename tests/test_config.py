@@ -7,6 +7,8 @@ import pytest
 
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, parse_config
 
+DISTILL = "--distill_from a --distill_teacher_steps 32"
+
 
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture) -> str:
     """The message of refused arguments: status 2, nothing on standard output, one line beside the hint to --help."""
@@ -190,6 +192,25 @@ def test_a_stray_word_is_refused(capsys):
         ("--rescale_betas_zero_snr --snr_gamma 0.5", ["--rescale_betas_zero_snr", "--snr_gamma of 0, or of 1"]),
         ("--num_cpu_threads 0", ["--num_cpu_threads", "above 0"]),
         ("--ddpm_num_steps 20 --lr_warmup_steps 0", ["--ddpm_num_inference_steps", "--ddpm_num_steps"]),
+        ("--distill_from a", ["--distill_from", "even --distill_teacher_steps", "None"]),
+        ("--distill_from a --distill_teacher_steps 5", ["--distill_from", "even --distill_teacher_steps", "5"]),
+        ("--distill_from a --distill_teacher_steps 0", ["even --distill_teacher_steps", "0"]),
+        ("--distill_from a --distill_teacher_steps 1002", ["up to --ddpm_num_steps", "1002"]),
+        ("--distill_from a --distill_teacher_steps four", ["--distill_teacher_steps", "int", "four"]),
+        ("--distill_teacher_steps 4", ["--distill_teacher_steps", "need --distill_from"]),
+        ("--distill_guidance_scale 2", ["--distill_guidance_scale", "need --distill_from"]),
+        (f"{DISTILL} --distill_guidance_scale=-1", ["--distill_guidance_scale", "0 or more"]),
+        (f"{DISTILL} --distill_guidance_scale nan", ["--distill_guidance_scale", "nan"]),
+        (f"{DISTILL} --variance_type learned_range", ["--distill_from excludes --variance_type", "no noise"]),
+        (f"{DISTILL} --prediction_type epsilon", ["--distill_from excludes --prediction_type epsilon", "pure noise"]),
+        (f"{DISTILL} --timestep_sampling loss_second_moment", ["--distill_from excludes", "uniform or stratified"]),
+        (f"{DISTILL} --snr_gamma 1", ["--distill_from excludes --snr_gamma", "max(SNR, 1)"]),
+        (f"{DISTILL} --ddpm_num_inference_steps 50", ["--distill_from excludes --ddpm_num_inference_steps", "16"]),
+        (
+            f"{DISTILL} --pretrained_model_name_or_path b",
+            ["--pretrained_model_name_or_path and --distill_from exclude each other"],
+        ),
+        (f"{DISTILL} --model_config_name_or_path base", ["--model_config_name_or_path and --distill_from exclude"]),
         ("--train_data_dir a --dataset_name b", ["--train_data_dir", "--dataset_name", "exclude"]),
         ("--resume_from_checkpoint latest --overwrite_output_dir", ["--resume_from_checkpoint", "exclude"]),
         ("--hub_model_id me/model", ["--hub_model_id", "--push_to_hub"]),
@@ -244,6 +265,14 @@ def test_a_saved_configuration_is_read_again_as_it_was(config, tmp_path):
     config.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [CONFIG_FILE]
     assert parse_config([str(tmp_path / CONFIG_FILE)]) == config
+
+
+def test_a_student_is_drawn_in_its_own_steps(tmp_path):
+    config = parse_config(DISTILL.split())
+    assert config.student_steps == config.ddpm_num_inference_steps == 16
+    config.save(tmp_path)
+    assert parse_config([str(tmp_path / CONFIG_FILE)]) == config
+    assert parse_config([]).student_steps is None
 
 
 def test_all_checkpoints_can_be_kept_by_a_setting_of_the_file(tmp_path):

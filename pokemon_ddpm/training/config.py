@@ -81,6 +81,17 @@ class TrainingConfig:
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of pictures trained without any condition, for guidance.")
 
+    # Progressive distillation (Salimans & Ho 2022), one halving a run
+    distill_from: str | None = _option(
+        None, "Learn to draw in half as many steps from this trained pipeline, the teacher, starting at its weights."
+    )
+    distill_teacher_steps: int | None = _option(
+        None, "DDIM steps of the teacher; the student takes half as many. Even; 32 and then 16, 8, 4 are usual."
+    )
+    distill_guidance_scale: float | None = _option(
+        None, "The teacher's guidance, which the student has in itself; by default the one saved with the teacher."
+    )
+
     # Optimisation
     train_batch_size: int = _option(32, "Pictures a process and a forward pass.")
     gradient_accumulation_steps: int = _option(1, "Forward passes an update.")
@@ -148,6 +159,7 @@ class TrainingConfig:
         if self.output_dir is None:
             data = self.dataset_name or self.dataset_config_name or ("front" if self.train_data_dir else "starter")
             self.output_dir = f"outputs/{Path(data).name}-{self.resolution}"
+        self._check_distillation()
         for name in (
             "ddpm_num_steps", "train_batch_size", "gradient_accumulation_steps", "num_epochs", "max_train_steps",
             "max_train_seconds", "learning_rate", "adam_epsilon", "max_grad_norm", "checkpointing_steps",
@@ -155,15 +167,9 @@ class TrainingConfig:
         ):  # fmt: skip
             self._check(name, lambda value: value > 0, "above 0")
         for name in (
-            "snr_gamma",
-            "lr_warmup_steps",
-            "adam_weight_decay",
-            "save_images_steps",
-            "checkpoints_total_limit",
-            "max_bad_steps",
-            "validation_steps",
-            "seed",
-        ):
+            "snr_gamma", "lr_warmup_steps", "adam_weight_decay", "save_images_steps", "checkpoints_total_limit",
+            "max_bad_steps", "validation_steps", "seed",
+        ):  # fmt: skip
             self._check(name, lambda value: value >= 0, "0 or more")
         for name in ("translate_prob", "scale_prob", "rotate_prob", "brightness_prob", "hue_prob"):
             self._check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
@@ -181,8 +187,10 @@ class TrainingConfig:
         self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
         if self.train_data_dir and self.dataset_name:
             raise ValueError("--train_data_dir and --dataset_name exclude each other.")
-        if self.model_config_name_or_path and self.pretrained_model_name_or_path:
-            raise ValueError("--model_config_name_or_path and --pretrained_model_name_or_path exclude each other.")
+        networks = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
+        networks = [f"--{name}" for name in networks if getattr(self, name)]
+        if len(networks) > 1:
+            raise ValueError(f"{' and '.join(networks)} exclude each other.")
         if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not self.train_data_dir:
             raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
         if self.resume_from_checkpoint and self.overwrite_output_dir:
@@ -194,6 +202,36 @@ class TrainingConfig:
         value = getattr(self, name)
         if value is not None and not (math.isfinite(value) and holds(value)):
             raise ValueError(f"--{name} must be {allowed}, but is {value}.")
+
+    def _check_distillation(self) -> None:
+        self._check("distill_guidance_scale", lambda value: value >= 0, "0 or more")
+        if not self.distill_from:
+            if self.distill_teacher_steps is not None or self.distill_guidance_scale is not None:
+                raise ValueError("--distill_teacher_steps and --distill_guidance_scale need --distill_from.")
+            return
+        steps = self.distill_teacher_steps
+        if steps is None or steps < 2 or steps % 2 or steps > self.ddpm_num_steps:
+            raise ValueError(
+                f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
+            )
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, value, reason in (
+            ("variance_type", "learned_range", "its steps add no noise"),
+            ("prediction_type", "epsilon", "at pure noise, where a step starts, that tells nothing of the picture"),
+            ("timestep_sampling", "loss_second_moment", "it has few timesteps; take uniform or stratified"),
+        ):
+            if getattr(self, name) == value:
+                raise ValueError(f"--distill_from excludes --{name} {value}: {reason}.")
+        if self.snr_gamma != default["snr_gamma"]:
+            raise ValueError("--distill_from excludes --snr_gamma: its loss is weighted by max(SNR, 1).")
+        if self.ddpm_num_inference_steps not in (self.student_steps, default["ddpm_num_inference_steps"]):
+            raise ValueError(f"--distill_from excludes --ddpm_num_inference_steps: it draws in {self.student_steps}.")
+        self.ddpm_num_inference_steps = self.student_steps
+
+    @property
+    def student_steps(self) -> int | None:
+        """Denoising steps of a student; None where nothing is distilled."""
+        return self.distill_teacher_steps // 2 if self.distill_from else None
 
     def public(self) -> dict[str, Any]:
         """All values but the token."""

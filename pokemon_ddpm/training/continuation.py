@@ -11,6 +11,7 @@ from pokemon_ddpm.training.checkpoint import (
     load_state,
     load_tensors,
 )
+from pokemon_ddpm.training.config import TrainingConfig
 
 # What may differ between a run and its continuation; everything else would make it another run.
 MAY_CHANGE = {
@@ -52,9 +53,10 @@ def check_unchanged(folder: Path, saved: TrainingState, now: TrainingState) -> N
     Raises:
         OtherRunError: If a setting differs that changes what the run means; names all that do.
     """
+    before = {**TrainingConfig().public(), **saved.config}  # of a flag that is newer than the checkpoint its default
     differing = [
         f"--{name} was {old}, now {now.config.get(name)}"
-        for name, old in saved.config.items()
+        for name, old in before.items()
         if name not in MAY_CHANGE and old != now.config.get(name)
     ]
     differing += [

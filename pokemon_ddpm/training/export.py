@@ -7,7 +7,8 @@ from pathlib import Path
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
-from pokemon_ddpm.generation import generate
+from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.sheets import sprite_sheet
@@ -27,8 +28,19 @@ def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> Conditional
     return denoiser
 
 
-def make_pipeline(denoiser: ConditionalDenoiser, scheduler: DDPMScheduler) -> PokemonDDPMPipeline:
-    """The pipeline of a denoiser, with a scheduler of its own."""
+def make_pipeline(
+    denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, student_steps: int | None = None
+) -> PokemonDDPMPipeline:
+    """The pipeline of a denoiser, with a scheduler of its own.
+
+    Args:
+        denoiser: The weights.
+        scheduler: That of the training.
+        student_steps: How many steps a student was distilled to; these and no further guidance become its defaults.
+    """
+    if student_steps:
+        sampler = student_scheduler(scheduler)
+        return PokemonDDPMPipeline(denoiser.unet, denoiser.conditioner, sampler, student_steps, guidance_scale=1.0)
     return PokemonDDPMPipeline(denoiser.unet, denoiser.conditioner, DDPMScheduler.from_config(scheduler.config))
 
 
@@ -48,9 +60,10 @@ def save_sheet(
         Interrupted: If that says yes.
     """
     types = pipeline.conditioner.vocabulary["type"]
-    requests = [name for name in types for _ in range(SHEET_COLUMNS)]
     usual = {"view": "front", "finish": "normal"}
-    attributes = {name: word for name, word in usual.items() if name in pipeline.conditioner.vocabulary}
+    words = {name: word for name, word in usual.items() if name in pipeline.conditioner.vocabulary}
+    rows = [name for name in types for _ in range(SHEET_COLUMNS)]
+    requests = [SpriteRequest(seed + i, name, words) for i, name in enumerate(rows)]
 
     def check(*_: object) -> dict:
         if interrupted():
@@ -58,8 +71,6 @@ def save_sheet(
         return {}
 
     pipeline.set_progress_bar_config(disable=True)
-    images = generate(
-        pipeline, requests, seed, num_inference_steps=num_inference_steps, callback_on_step_end=check, **attributes
-    )
+    images = list(generate(pipeline, requests, num_inference_steps=num_inference_steps, callback_on_step_end=check))
     path.parent.mkdir(parents=True, exist_ok=True)
     sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS).save(path)

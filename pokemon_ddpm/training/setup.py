@@ -10,7 +10,7 @@ import psutil
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
-from diffusers import UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
@@ -21,6 +21,8 @@ from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.checkpoint import checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.training.continuation import find_checkpoints
+from pokemon_ddpm.training.distillation import DistillationObjective, check_teacher
+from pokemon_ddpm.training.objective import Objective
 
 # Ways of several devices that divide the weights, of which a checkpoint here would hold a part only.
 DIVIDING = {DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM}
@@ -156,18 +158,20 @@ def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
 
 
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:
-    """A new network, or that of --pretrained_model_name_or_path with its conditioner.
+    """A new network, or that of --pretrained_model_name_or_path or --distill_from with its conditioner.
 
     Raises:
         ValueError: If the configuration does not fit the network.
         OSError: If there is no such pretrained model.
     """
-    source = config.pretrained_model_name_or_path
+    source = config.distill_from or config.pretrained_model_name_or_path
     if source is None:
         network = unet_config(config.model_config_name_or_path or "small")
         learned = config.variance_type == "learned_range"
         return build_unet(network, config.resolution, learned, config.ddpm_num_steps), None
     pipeline = PokemonDDPMPipeline.from_pretrained(source)
+    if config.distill_from:
+        check_teacher(pipeline, config)
     trained = pipeline.scheduler.config
     needed = {
         "resolution": pipeline.unet.config.sample_size,
@@ -185,16 +189,32 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
     return pipeline.unet, pipeline.conditioner
 
 
-def make_denoiser(unet: UNet2DModel, trained: SpriteConditioner | None, data: SpriteTensors) -> ConditionalDenoiser:
+def make_denoiser(
+    config: TrainingConfig, unet: UNet2DModel, trained: SpriteConditioner | None, data: SpriteTensors
+) -> ConditionalDenoiser:
     """The network with the conditioner for what the training pictures can be told apart by.
+
+    A student's is its teacher's, which could not teach it anything else.
 
     Raises:
         ValueError: If a trained conditioner knows other words.
     """
+    attributes = [] if config.distill_from else varying_attributes(data.labels)
     try:
-        return ConditionalDenoiser(unet, build_conditioner(unet, varying_attributes(data.labels), trained))
+        return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained))
     except ValueError as error:
-        raise ValueError(f"--pretrained_model_name_or_path cannot be gone on with: {error}.") from error
+        flag = "--distill_from" if config.distill_from else "--pretrained_model_name_or_path"
+        raise ValueError(f"{flag} cannot be gone on with: {error}.") from error
+
+
+def make_objective(
+    config: TrainingConfig, scheduler: DDPMScheduler, denoiser: ConditionalDenoiser
+) -> Objective | DistillationObjective:
+    """What the run minimises; a teacher is a copy of the denoiser as it is now, in place and precision, too."""
+    device = next(denoiser.parameters()).device
+    if config.distill_from:
+        return DistillationObjective.of(config, scheduler, denoiser, device)
+    return Objective.of(scheduler, config.snr_gamma, device)
 
 
 def make_optimizer(config: TrainingConfig, denoiser: ConditionalDenoiser) -> torch.optim.AdamW:

@@ -1,0 +1,65 @@
+"""What the commands share: options, loading, and mistakes told in a sentence."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from pokemon_ddpm import PokemonDDPMPipeline
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Folder of a trained model, or its name on the Hub.", show_default="the one that comes with the project"
+    ),
+]
+DataDir = Annotated[
+    str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
+]
+ConfigName = Annotated[
+    str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
+]
+
+
+def fail(message: object) -> NoReturn:
+    """Ends the command with an error."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def check_file(output: Path, *suffixes: str) -> None:
+    """Refuses a file that cannot be written or has another ending, before anything slow starts."""
+    if suffixes and output.suffix.lower() not in suffixes:
+        fail(f"--output {output} must end in {' or '.join(suffixes)}.")
+    if output.is_dir():
+        fail(f"--output {output} is a folder.")
+    if not output.parent.is_dir():
+        fail(f"--output {output}: there is no folder {output.parent}.")
+
+
+def make_folder(flag: str, folder: Path) -> None:
+    """Makes a folder for the output unless it is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{flag} {folder} cannot be made: {error.strerror}.")
+    if not os.access(folder, os.W_OK):
+        fail(f"{flag} {folder} cannot be written.")
+
+
+def best_device() -> str:
+    """CUDA, then MPS, then the CPU; of several processes each its own GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load(model: str) -> "PokemonDDPMPipeline":
+    """Loads a model onto the best device there is."""
+    from pokemon_ddpm import PokemonDDPMPipeline
+
+    return PokemonDDPMPipeline.from_pretrained(model).to(best_device())
