@@ -48,6 +48,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrainingConfig):
+        self.stop = StopRequest(config.max_train_seconds)
         # What is cheap to refuse comes first, and nothing of an older run is touched before all is known to be well.
         setup.check_tracker(config.report_to)
         setup.check_output_dir(config)
@@ -66,11 +67,14 @@ class Trainer:
         with self.accelerator.local_main_process_first():  # it builds the data set, the others find it in the cache
             data = setup.load_split(config, "train")
             held_out = setup.load_split(config, "validation") if config.validation_steps else None
-        self.data, self.data_digest = data.to(self.device), data.digest()
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
-        self.max_steps = config.max_train_steps or -(-config.num_epochs * len(self.data) // self.batch_size)
+        self.max_steps = config.max_train_steps or -(-config.num_epochs * len(data) // self.batch_size)
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading may have drawn numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, data)
+        self.data_digest = data.digest()
+        any_ids = {name: denoiser.conditioner.any_id(name) for name in denoiser.conditioner.vocabulary}
+        data, held_out = (split and split.described(any_ids).to(self.device) for split in (data, held_out))
+        self.data = data
         if self.device.type == "cuda":
             # What tensor cores want; CPUs gain nothing by it.
             denoiser = denoiser.to(memory_format=torch.channels_last)
@@ -91,10 +95,9 @@ class Trainer:
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
         self.guard = NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
-        self.probes = make_probes(data, held_out, denoiser.conditioner, config.ddpm_num_steps, self.device)
+        self.probes = make_probes(data, held_out, config.ddpm_num_steps)
         self.metrics: dict[str, float] = {}  # measured at the present step
         self.step, self.tried_step, self.saved_step = 0, None, None
-        self.stop = StopRequest(config.max_train_seconds)
         if self.accelerator.is_main_process:
             self.hub_model_id = None
             if config.push_to_hub:
@@ -200,9 +203,17 @@ class Trainer:
     def log(self, meter: Meter, bar: tqdm) -> None:
         """Writes the log interval's line, and its values to the tracker."""
         values = {**meter.read(), "lr": self.learning_rate, "skipped_updates": self.guard.check(self.step)}
-        self.accelerator.log({**values, "images_seen": self.step * self.batch_size}, step=self.step)
+        self.track({**values, "images_seen": self.step * self.batch_size})
         if self.accelerator.is_main_process:
             bar.write(log_line(self.step, self.step * self.batch_size, values))
+
+    def track(self, values: dict[str, float]) -> None:
+        """Hands values to the tracker, whose failure (a full disk, no network) does not end the run."""
+        try:
+            self.accelerator.log(values, step=self.step)
+        except Exception as error:  # each tracker has its own kinds
+            self.accelerator.trackers.clear()
+            tqdm.write(f"warning: --report_to {self.config.report_to} failed ({error}). The run goes on without it.")
 
     def is_validation_step(self) -> bool:
         """Whether the present weights are to be measured."""
@@ -219,7 +230,7 @@ class Trainer:
         if not all(map(math.isfinite, metrics.values())):
             return  # interrupted
         self.metrics = metrics
-        self.accelerator.log(metrics, step=self.step)
+        self.track(metrics)
         if self.accelerator.is_main_process:
             values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             bar.write(f"step {self.step:,}  {values}")
@@ -268,6 +279,12 @@ class Trainer:
             raise ValueError(
                 f"{folder} has more updates than --max_train_steps or --num_epochs ask for, {self.max_steps}."
             )
+        lengths = [(each["max_train_steps"], each["num_epochs"]) for each in (state.config, self.config.public())]
+        if lengths[0] != lengths[1] and not self.config.lr_scheduler.startswith("constant"):
+            self.accelerator.print(
+                "The length of the run is another, so from here on the learning rate follows the "
+                f"{self.config.lr_scheduler} course of a run of {self.max_steps:,} updates."
+            )
         self.step = self.tried_step = self.saved_step = state.step
         self.metrics = state.metrics
         self.guard.restore(state.skipped_updates)
@@ -277,15 +294,21 @@ class Trainer:
 
     def draw_samples(self) -> None:
         """Draws samples of every type into `samples/` in the output folder, unless the run is to stop meanwhile."""
+        path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
         if self.accelerator.is_main_process:
-            with contextlib.suppress(Interrupted):
+            try:
                 save_sheet(
                     make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config.student_steps),
-                    self.output_dir / "samples" / f"step-{self.step:06d}.png",
+                    path,
                     self.config.ddpm_num_inference_steps,
                     derive_seed(self.config.seed, SHEET),
                     self.stop.requested,
                 )
+            except Interrupted:
+                pass
+            except OSError as error:
+                path.unlink(missing_ok=True)
+                tqdm.write(f"warning: {path} could not be written ({error.strerror or error}). The run goes on.")
         self.accelerator.wait_for_everyone()
 
     def save_pipeline(self) -> None:
@@ -300,8 +323,11 @@ class Trainer:
         denoiser = averaged(self.unwrapped, self.ema)
         best = checkpoint.best_checkpoint(self.output_dir, self.config.metric_for_best_model)
         if self.config.load_best_model_at_end and finished and best:
-            checkpoint.load_weights(best, denoiser)
-            self.accelerator.print(f"The model is that of {best}.")
+            try:
+                checkpoint.load_weights(best, denoiser)
+                self.accelerator.print(f"The model is that of {best}.")
+            except checkpoint.CheckpointError as error:
+                self.accelerator.print(f"warning: {error} The model is that of the last update.")
         pipeline = make_pipeline(denoiser, self.scheduler, self.config.student_steps)
         try:
             pipeline.save_pretrained(self.output_dir)
@@ -330,6 +356,8 @@ def main() -> None:
             config.save(trainer.output_dir)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted before the first update; nothing was lost.")
     accelerator = trainer.accelerator
     # TensorBoard takes no None.
     accelerator.init_trackers("pokemon-ddpm", {n: v if v is not None else "" for n, v in config.public().items()})
@@ -341,7 +369,8 @@ def main() -> None:
     except (DivergedError, ValueError, OSError) as error:
         sys.exit(f"error: {error}" if accelerator.is_main_process else 1)
     finally:
-        accelerator.end_training()
+        with contextlib.suppress(Exception):  # a tracker that cannot finish; the model is safe by now
+            accelerator.end_training()
     if trainer.step < trainer.max_steps:
         accelerator.print(
             f"Stopped by {trainer.stop.reason} after {trainer.step:,} updates. "

@@ -1,6 +1,7 @@
 """All pixels of a split in one uint8 tensor, all labels in int64 tensors: training then only indexes."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import datasets
@@ -38,6 +39,18 @@ class SpriteTensors:
             total.update(name.encode() + ids.cpu().numpy().tobytes())
         return total.hexdigest()
 
+    def described(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
+        """The same pictures with labels for these attributes alone; where one is unknown, nothing is said of it.
+
+        Args:
+            any_ids: Attribute -> the id that says nothing.
+        """
+        labels = {}
+        for name, any_id in any_ids.items():
+            ids = self.labels.get(name, torch.full((len(self),), -1, device=self.images.device))
+            labels[name] = torch.where(ids >= 0, ids, any_id)
+        return SpriteTensors(self.images, labels)
+
     def to(self, device: torch.device) -> "SpriteTensors":
         """The same tensors on another device."""
         return SpriteTensors(self.images.to(device), {name: ids.to(device) for name, ids in self.labels.items()})
@@ -52,8 +65,8 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
         mode: See `pokemon_ddpm.preprocessing.preprocess`.
 
     Raises:
-        ValueError: If a needed column is missing, the types are not the sprites' own `ClassLabel`s, or resolution or
-            mode cannot be used.
+        ValueError: If a needed column is missing or a type is, the types are not the sprites' own `ClassLabel`s, or
+            resolution or mode cannot be used.
     """
     check_resolution(resolution)
     missing = [column for column in REQUIRED_COLUMNS if column not in dataset.column_names]
@@ -70,6 +83,9 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
         images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)
     table = dataset.with_format("numpy", columns=[name for name in dataset.column_names if _is_whole(dataset, name)])
     labels = {name: _int64(table[name]) for name in table.format["columns"]}
+    for name in ("type1", "type2"):
+        if (labels[name] < 0).any():
+            raise ValueError(f"The column {name} is empty in some rows; say 'none' where there is no second type.")
     labels["type"] = torch.stack([labels.pop("type1"), labels.pop("type2")], dim=1)
     if "height" in labels:
         labels["size"] = size_classes(labels["height"])

@@ -161,8 +161,15 @@ def build_unet(
     }
     if config.get("time_embedding_type") == "learned":
         fixed["num_train_timesteps"] = num_train_timesteps
+    if config.get("time_embedding_type") == "fourier":
+        raise ValueError("time_embedding_type fourier takes the timestep's logarithm, and there is a timestep of 0.")
     try:
-        return UNet2DModel(**{**config, **fixed})
+        unet = UNet2DModel(**{**config, **fixed})
+        picture = torch.zeros(1, 3, resolution, resolution)
+        with torch.no_grad():  # what can be built cannot always be run
+            embedding = torch.zeros(1, unet.time_embedding.linear_2.out_features)
+            unet.eval()(picture, 0, class_labels=embedding)
+        return unet.train()
     except Exception as error:  # diffusers checks little of it: divisions by zero and missing variables are among them
         raise ValueError(f"Not a valid UNet2DModel configuration: {error}") from error
 
@@ -174,7 +181,8 @@ def network_config(unet: UNet2DModel) -> dict[str, Any]:
 
 def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
     """What pictures with these labels can be told apart by: the type, and the other `CONDITIONS` that vary."""
-    return [name for name in CONDITIONS if name == "type" or (name in labels and len(labels[name].unique()) > 1)]
+    known = {name: ids[ids >= 0] for name, ids in labels.items()}
+    return [name for name in CONDITIONS if name == "type" or (name in known and len(known[name].unique()) > 1)]
 
 
 def build_conditioner(

@@ -405,7 +405,7 @@ def test_the_same_settings_after_a_way_through_the_file_are_the_same_run(tmp_pat
 
 
 def test_settings_that_do_not_change_the_run_may_differ():
-    state = state_at(1)
+    state = state_at(1, TrainingConfig(train_data_dir="here"))
     now = TrainingConfig(
         output_dir="elsewhere", max_train_steps=7, num_epochs=3, save_images_steps=0, checkpoints_total_limit=1,
         train_batch_size=4, gradient_accumulation_steps=2, resume_from_checkpoint="latest", train_data_dir="moved",

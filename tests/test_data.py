@@ -172,3 +172,19 @@ def test_tensors_move_to_a_device() -> None:
     assert moved.images.device.type == "meta"
     assert moved.labels.keys() == LABELS
     assert {ids.device.type for ids in moved.labels.values()} == {"meta"}
+
+
+def test_what_is_unknown_says_nothing() -> None:
+    data = SpriteTensors(
+        torch.zeros(3, 3, 8, 8), {"color": torch.tensor([2, -1, 0]), "height": torch.tensor([1, 2, 3])}
+    )
+    described = data.described({"color": 10, "view": 2})
+    assert described.labels.keys() == {"color", "view"}
+    assert described.labels["color"].tolist() == [2, 10, 0]
+    assert described.labels["view"].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("column", ["type1", "type2"])
+def test_a_missing_type_is_refused(column: str) -> None:
+    with pytest.raises(ValueError, match=f"The column {column} is empty in some rows; say 'none'"):
+        sprite_tensors(made(**{column: [0, None]}), 8)

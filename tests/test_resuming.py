@@ -349,3 +349,72 @@ def test_a_disk_too_full_for_the_model_is_told_in_a_sentence(flags: list[str], r
     said = str(stop.value)
     assert said.startswith("error: ") and str(run) in said and "File too large" in said
     assert names(run) == ["checkpoint-1"]
+
+
+def test_a_disk_too_full_for_a_sheet_costs_the_sheet(
+    flags: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(pipeline: PokemonDDPMPipeline, path: Path, *_: object) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    train([*flags, "--save_images_steps=2"], save_sheet=full)
+    said = capsys.readouterr().out
+    assert "step-000002.png could not be written (No space left on device). The run goes on." in said
+    assert not list((run / "samples").iterdir())
+    assert names(run)[-1] == f"checkpoint-{UPDATES}"
+
+
+def test_a_tracker_that_fails_does_not_end_the_run(
+    flags: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", fail)
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.finish", fail)
+    train([*flags, "--report_to=tensorboard"])
+    assert capsys.readouterr().out.count("warning: --report_to tensorboard failed") == 1
+    assert names(run)[-1] == f"checkpoint-{UPDATES}"
+
+
+# Folders
+
+
+def test_a_checkpoint_of_another_run_is_not_mixed_into_a_run(flags: list[str], run: Path, tmp_path: Path) -> None:
+    advance([*flags, "--max_train_steps=1"])
+    advance([*flags, f"--output_dir={tmp_path / 'other'}"])
+    before = contents(run)
+    with pytest.raises(SystemExit, match="already holds a run, and .* is of another; choose another --output_dir"):
+        train([*flags, f"--resume_from_checkpoint={tmp_path / 'other' / 'checkpoint-2'}"])
+    assert contents(run) == before
+
+
+def test_a_model_without_checkpoints_is_not_overwritten(flags: list[str], run: Path) -> None:
+    train([*flags, "--max_train_steps=1"])
+    shutil.rmtree(run / "checkpoint-1")
+    before = contents(run)
+    with pytest.raises(SystemExit, match="holds a model but no checkpoint to go on from"):
+        train([*flags, LATEST])
+    assert contents(run) == before
+
+
+def test_killed_between_two_renames_the_checkpoint_is_still_there(flags: list[str], run: Path, tmp_path: Path) -> None:
+    advance([*flags, "--max_train_steps=2"])
+    unbroken = shutil.copytree(run / "checkpoint-2", tmp_path / "checkpoint-2")
+    (run / "checkpoint-2").rename(run / ".checkpoint-2.replaced")
+    shutil.copytree(unbroken, run / ".checkpoint-2.partial")
+    advance([*flags, LATEST, "--max_train_seconds=1e-9"])
+    assert names(run) == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]
+    assert_same_checkpoint(run / "checkpoint-2", unbroken)
+
+
+def test_a_longer_run_says_what_becomes_of_the_learning_rate(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    advance([*flags, "--max_train_seconds=1e-9"])
+    advance([*flags, LATEST, "--max_train_seconds=1e-9"])
+    assert "learning rate follows" not in capsys.readouterr().out
+    advance([*flags, LATEST, "--max_train_steps=9", "--max_train_seconds=1e-9"])
+    assert "learning rate follows the cosine course of a run of 9 updates" in capsys.readouterr().out

@@ -56,7 +56,7 @@ def objective() -> Objective:
 
 @pytest.fixture(scope="module")
 def probe(data: SpriteTensors) -> Probe:
-    return Probe(data, PICTURES, ["type", "view"], T)
+    return Probe(data, PICTURES, T)
 
 
 def measured(probe: Probe, denoiser: Any, objective: Any, of: SimpleNamespace | None = None) -> float:
@@ -81,7 +81,7 @@ class Recording:
 def test_two_measurements_agree_to_the_bit_whatever_happened_between(probe, denoiser, objective, data):
     first = measured(probe, denoiser, objective)
     torch.randn(5)
-    other = Probe(data, PICTURES, ["type", "view"], T)
+    other = Probe(data, PICTURES, T)
     assert measured(probe, denoiser, objective) == measured(other, denoiser, objective) == first
     changed = copy.deepcopy(denoiser)
     with torch.no_grad():
@@ -163,11 +163,11 @@ def test_as_many_training_pictures_are_measured_as_there_are(data, denoiser, hel
         return SpriteTensors(images, {name: ids[:count] for name, ids in data.labels.items()})
 
     splits = first(train, 10), first(held_out, 20)
-    probes = make_probes(*splits, denoiser.conditioner, T, torch.device("cpu"))
+    probes = make_probes(*splits, T)
     assert list(probes) == ["validation_loss", "train_split_loss"]
     shades = {name: (len(probe.images), set(probe.images.flatten().tolist())) for name, probe in probes.items()}
     assert shades == {"validation_loss": (2 * held_out, {20}), "train_split_loss": (2 * min(held_out, train), {10})}
-    assert make_probes(splits[0], None, denoiser.conditioner, T, torch.device("cpu")) == {}
+    assert make_probes(splits[0], None, T) == {}
 
 
 # In a run
@@ -217,7 +217,9 @@ def test_the_averaged_weights_are_measured_on_the_held_out_split(flags: list[str
         average = copy.deepcopy(plain)
         for parameter, shadow in zip(average.parameters(), run.ema.shadow_params, strict=True):
             parameter.data = shadow.clone()
-        probe = Probe(held_out, len(held_out), ["type"], T)
+        conditioner = run.unwrapped.conditioner
+        held_out = held_out.described({name: conditioner.any_id(name) for name in conditioner.vocabulary})
+        probe = Probe(held_out, len(held_out), T)
         assert run.metrics["validation_loss"] == measured(probe, average, run.objective)
         assert run.metrics["validation_loss"] != measured(probe, plain, run.objective)
         assert run.unwrapped.training

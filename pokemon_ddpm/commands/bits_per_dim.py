@@ -55,4 +55,7 @@ def bits_per_dim(
         )
     if output is not None:
         figures = {name: dataclasses.asdict(result) for name, result in found.items()}
-        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        try:
+            output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            fail(f"--output {output} cannot be written: {error.strerror}.")

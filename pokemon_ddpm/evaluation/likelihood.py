@@ -93,7 +93,8 @@ def bits_per_dim(
             f"variance_type of {', '.join(VARIANCE_TYPES)}; this is a {type(scheduler).__name__}."
         )
     schedule = NoiseSchedule.of(scheduler, device)
-    data = data.to(device)
+    any_ids = {name: pipeline.conditioner.any_id(name) for name in pipeline.conditioner.vocabulary}
+    data = data.described(any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)
     each = len(schedule) if timesteps_a_picture is None else timesteps_a_picture
     timesteps, factor = drawn_timesteps(len(data), len(schedule), each, generator)
@@ -106,7 +107,7 @@ def bits_per_dim(
         clean = data.images[chosen].float() / 127.5 - 1
         noise = torch.randn(clean.shape, generator=generator).to(device)
         noisy = add_noise(schedule, clean, noise, t)
-        labels = {attribute: data.labels[attribute][chosen] for attribute in pipeline.conditioner.vocabulary}
+        labels = {attribute: ids[chosen] for attribute, ids in data.labels.items()}
         embedding = pipeline.conditioner(labels)
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
         terms[part] = bound_term(

@@ -110,6 +110,15 @@ def best_checkpoint(output_dir: Path, metric: str) -> Path | None:
     return min(measured, key=measured.get, default=None)
 
 
+def recover(output_dir: Path) -> None:
+    """Puts back a checkpoint whose run was killed between moving it aside and moving its replacement in."""
+    for aside in output_dir.glob(".checkpoint-*.replaced"):
+        final = output_dir / aside.name[1:].removesuffix(".replaced")
+        if not final.exists():
+            with contextlib.suppress(OSError):  # another process was faster
+                aside.rename(final)
+
+
 def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> Path:
     """Writes `checkpoint-STEP/` beside its final place, flushes it to disk, renames it, and deletes the oldest.
 
@@ -127,6 +136,7 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
     replaced = output_dir / f".{final.name}.replaced"
+    recover(output_dir)
     try:
         for left in output_dir.glob(".checkpoint-*"):  # by a run that was killed while it saved
             shutil.rmtree(left)

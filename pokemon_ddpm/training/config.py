@@ -156,8 +156,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        if self.train_data_dir == "":
+            raise ValueError("--train_data_dir is empty; leave it out for the starter set.")
+        if self.dataset_config_name is None and not self.dataset_name:
+            self.dataset_config_name = "front" if self.train_data_dir else "starter"
         if self.output_dir is None:
-            data = self.dataset_name or self.dataset_config_name or ("front" if self.train_data_dir else "starter")
+            data = self.dataset_name or self.dataset_config_name
             self.output_dir = f"outputs/{Path(data).name}-{self.resolution}"
         self._check_distillation()
         for name in (
@@ -175,6 +179,9 @@ class TrainingConfig:
             self._check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "conditioning_dropout_prob"):
             self._check(name, lambda value: 0 <= value < 1, "from 0 to below 1")
+        self._check("ddpm_num_steps", lambda value: value > 1, "2 or more")
+        if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
+            raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
         if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
             raise ValueError(
                 "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample: at the last timestep there "

@@ -10,6 +10,7 @@ from pokemon_ddpm.training.checkpoint import (
     checkpoints,
     load_state,
     load_tensors,
+    recover,
 )
 from pokemon_ddpm.training.config import TrainingConfig
 
@@ -38,9 +39,10 @@ def find_checkpoints(output_dir: Path, wanted: str) -> list[Path]:
     Raises:
         CheckpointError: If a named checkpoint does not exist.
     """
+    recover(output_dir)
     if wanted == "latest":
         return checkpoints(output_dir)[::-1]
-    for folder in (Path(wanted), output_dir / wanted):
+    for folder in (output_dir / wanted, Path(wanted)):
         if folder.is_dir():
             return [folder]
     known = ", ".join(path.name for path in checkpoints(output_dir)) or "none"

@@ -74,12 +74,23 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
             f"The networks here fit any GPU and are not divided by {accelerator.distributed_type.value}: choose plain "
             "multi-GPU training in `accelerate config`."
         )
+    if config.compile:
+        _check_compiler(accelerator.device)
     if accelerator.device.type == "cpu":
         torch.set_num_threads(config.num_cpu_threads or cores_a_process())
         if accelerator.mixed_precision == "fp16":
             raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
     config.mixed_precision = accelerator.mixed_precision  # resolved: a continuation must compute alike
     return accelerator
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Raises ValueError if torch.compile does not work on this machine, for example for want of a C++ compiler."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
+    except Exception as error:  # the compiler's back ends have kinds of their own
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--compile does not work on this machine: {reason}") from error
 
 
 def check_tracker(name: str) -> None:
@@ -103,7 +114,17 @@ def check_output_dir(config: TrainingConfig) -> None:
             "choose another --output_dir, or throw it away by --overwrite_output_dir."
         )
     if config.resume_from_checkpoint:
-        find_checkpoints(folder, config.resume_from_checkpoint)
+        found = find_checkpoints(folder, config.resume_from_checkpoint)
+        if present and any(each.parent.resolve() != folder.resolve() for each in found):
+            raise ValueError(
+                f"{folder} already holds a run, and {found[0]} is of another; choose another --output_dir."
+            )
+        if not found and (folder / "model_index.json").exists():
+            raise ValueError(
+                f"{folder} holds a model but no checkpoint to go on from. Start from its weights by "
+                f"--pretrained_model_name_or_path {folder} with another --output_dir, or throw it away by "
+                "--overwrite_output_dir."
+            )
 
 
 def prepare_output_dir(config: TrainingConfig) -> None:
@@ -136,6 +157,8 @@ def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
         ValueError: If the data cannot be used (`SpriteDataError` for the sprites' own).
     """
     if config.dataset_name:
+        if config.dataset_name.startswith((".", os.sep)) and not os.path.exists(config.dataset_name):
+            raise ValueError(f"--dataset_name {config.dataset_name} does not exist.")
         try:
             dataset = datasets.load_dataset(
                 config.dataset_name, config.dataset_config_name, split=split, cache_dir=config.cache_dir

@@ -8,7 +8,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.timesteps import sample_timesteps
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.objective import Objective
@@ -25,18 +24,17 @@ class Probe:
     augmented or dropped.
 
     Args:
-        data: The split, on the device.
+        data: The split, on the device, with labels for what the network is conditioned on.
         count: How many of its pictures, chosen once and for all; at most all.
-        attributes: What the network is conditioned on.
         num_train_timesteps: T.
     """
 
-    def __init__(self, data: SpriteTensors, count: int, attributes: list[str], num_train_timesteps: int):
+    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
         device = data.images.device
         generator = generator_for("cpu", VALIDATION)
         chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_A_PICTURE).to(device)
         self.images = data.images[chosen]
-        self.labels = {attribute: data.labels[attribute][chosen] for attribute in attributes}
+        self.labels = {attribute: ids[chosen] for attribute, ids in data.labels.items()}
         self.timesteps = sample_timesteps(len(chosen), num_train_timesteps, generator, stratified=True).to(device)
 
     def loss(
@@ -65,13 +63,7 @@ class Probe:
         return accelerator.reduce(total, "sum").item() / len(self.images)
 
 
-def make_probes(
-    train: SpriteTensors,
-    held_out: SpriteTensors | None,
-    conditioner: SpriteConditioner,
-    num_train_timesteps: int,
-    device: torch.device,
-) -> dict[str, Probe]:
+def make_probes(train: SpriteTensors, held_out: SpriteTensors | None, num_train_timesteps: int) -> dict[str, Probe]:
     """Probes of all held-out pictures and of as many training pictures, by the name of what they measure.
 
     Where the second falls and the first does not, the network learns its training pictures by heart.
@@ -79,7 +71,4 @@ def make_probes(
     if held_out is None:
         return {}
     splits = {"validation_loss": held_out, "train_split_loss": train}
-    return {
-        name: Probe(split.to(device), len(held_out), list(conditioner.vocabulary), num_train_timesteps)
-        for name, split in splits.items()
-    }
+    return {name: Probe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
