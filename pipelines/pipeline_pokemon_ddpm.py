@@ -279,12 +279,13 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         return self.conditioner.encode(requests).expand(count, -1)
 
     def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None = None) -> torch.Tensor:
-        """Unit Gaussian noise to start from, (N, C, S, S), on the device; that given, or drawn."""
+        """Unit Gaussian noise to start from, float32 (N, C, S, S), on the device; that given, or drawn."""
         if latents is None:
-            # float32 whatever the network computes in, so that a seed means the same noise for every dtype
             noise = [torch.randn(self.sample_shape, generator=g, device=g.device).cpu() for g in generators]
             latents = torch.stack(noise)
-        return latents.to(self._execution_device, self.unet.dtype)
+        # float32 whatever the network computes in: a seed means the same noise for every dtype, and a scheduler's
+        # many small steps would be lost in the rounding of anything shorter.
+        return latents.to(self._execution_device, torch.float32)
 
     def _denoise(
         self,
@@ -326,7 +327,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         embeddings: tuple[torch.Tensor, torch.Tensor],
         guidance: Guidance,
     ) -> torch.Tensor:
-        """The network's prediction for a sample (N, C, S, S) at timestep t, guided where that applies.
+        """The network's prediction, float32, for a sample (N, C, S, S) at timestep t, guided where that applies.
 
         Args:
             sample: Scaled as the network takes it.
@@ -337,10 +338,11 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         against, asked = embeddings
         alpha_bar = alpha_bar_at(self.scheduler, t)
         sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
+        sample = sample.to(self.unet.dtype)
         if not guidance.applies(sigma):
-            return self.unet(sample, t, class_labels=asked, return_dict=False)[0]
+            return self.unet(sample, t, class_labels=asked, return_dict=False)[0].float()
         both = torch.cat([against, asked])
-        prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0]
+        prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0].float()
         return guidance.combine(*prediction.chunk(2), channels=sample.shape[1])
 
     def postprocess(self, latents: torch.Tensor, output_type: str) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
 from pokemon_ddpm.noise_schedule import make_scheduler
-from pokemon_ddpm.pipelines.sampling import guide
+from pokemon_ddpm.pipelines.guidance import Guidance
 from pokemon_ddpm.vocabulary import TYPES
 from tests.conftest import tiny_pipeline
 from tests.drawing import ANY, FIRE, SCHEDULERS, SHAPE, draw, seeded, with_scheduler
@@ -109,10 +109,11 @@ def test_the_ancestral_scheduler_uses_the_predicted_variance(prediction_type: st
 def test_guidance_is_of_the_mean_alone() -> None:
     """uncond + s (cond - uncond) for the first three channels, cond for the others."""
     unconditional, conditional = torch.randn(2, 2, 6, 4, 4)
-    guided = guide(unconditional, conditional, 3.0, channels=3)
+    guidance = Guidance((3.0,) * len(conditional))
+    guided = guidance.combine(unconditional, conditional, channels=3)
     torch.testing.assert_close(guided[:, :3], (3 * conditional - 2 * unconditional)[:, :3])
     assert torch.equal(guided[:, 3:], conditional[:, 3:])
-    assert torch.equal(guide(unconditional[:, :3], conditional[:, :3], 3.0, channels=3), guided[:, :3])
+    assert torch.equal(guidance.combine(unconditional[:, :3], conditional[:, :3], channels=3), guided[:, :3])
 
 
 @pytest.mark.parametrize("learned", [False, True])

@@ -10,7 +10,7 @@ from diffusers import (
     DDPMScheduler,
 )
 
-from pokemon_ddpm import PokemonDDPMPipeline, generation
+from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.vocabulary import TYPES
 from tests.conftest import tiny_pipeline
 from tests.drawing import (
@@ -221,17 +221,6 @@ def test_given_latents_are_the_start(pipeline):
     assert torch.equal(latents, before)
     torch.testing.assert_close(given, draw(pipeline, ["fire", "water"], 4, generator=seeded(5, 6)), rtol=0, atol=1e-4)
     assert not torch.allclose(given, draw(pipeline, ["fire", "water"], 4, latents=-latents), atol=0.01)
-
-
-def test_many_sprites_by_their_own_seeds(pipeline, monkeypatch):
-    monkeypatch.setattr(generation, "MAX_BATCH", 2)
-    requests = ["fire", "water", None, "fire/flying", 3]
-    images = generation.generate(pipeline, requests, seed=10, num_inference_steps=3, guidance_scale=1.5)
-    alone = [
-        draw(pipeline, request, 3, "pil", generator=seeded(10 + i), guidance_scale=1.5)[0]
-        for i, request in enumerate(requests)
-    ]
-    assert grey_levels(images, alone) <= 1
 
 
 # Callback
