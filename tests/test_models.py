@@ -229,15 +229,18 @@ def trained_conditioner(*attributes: str, augmentation_dim: int = AUGMENTATION_D
 
 
 @pytest.mark.parametrize("augmentation_dim", [0, AUGMENTATION_DIM])
-def test_what_a_trained_conditioner_lacks_changes_nothing_at_first(augmentation_dim: int) -> None:
+def test_where_nothing_is_said_of_what_a_trained_conditioner_lacks_nothing_changes(augmentation_dim: int) -> None:
     trained = trained_conditioner("type", augmentation_dim=augmentation_dim)
     grown = build_conditioner(tiny(), ["type", "view", "finish"], trained)
     assert set(grown.vocabulary) == {"type", "view", "finish"}
     types, told = torch.tensor([[1, 2], [3, 18], [19, 19]]), torch.randn(3, AUGMENTATION_DIM)
-    labels = {"type": types, "view": torch.tensor([0, 1, 2]), "finish": torch.tensor([2, 1, 0])}
+    labels = {"type": types, "view": torch.full((3,), 2), "finish": torch.full((3,), 2)}
     known = told if augmentation_dim else None
     assert torch.equal(grown(labels, told), trained({"type": types}, known))
-    # But the new tables can be learned.
+    # But the new words are all different, and can be learned.
+    for name in ("view", "finish"):
+        words = grown.tables[f"{name}_embedding"].weight[:-1]
+        assert (torch.cdist(words, words) + torch.eye(len(words)) > 0.1).all()
     grown(labels, told).sum().backward()
     assert all(parameter.grad.any() for parameter in grown.parameters())
 
