@@ -1,0 +1,176 @@
+"""How long one waits for a sprite: warm and cold, one and sixty-four, beside 1,000 ancestral steps at batch 1.
+
+    python benchmarks/latency.py --output latency.json
+
+All ways use the same network and the same guidance, and take turns within one run. The last is how the thesis drew.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
+
+MANY = 64
+THESIS_STEPS = 1000
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+COLD = (
+    "from pokemon_ddpm import PokemonDDPMPipeline; from pokemon_ddpm.schedulers import make_sampler; import sys;"
+    "p = PokemonDDPMPipeline.from_pretrained(sys.argv[1]);"
+    "p.scheduler = make_sampler(sys.argv[2], p.scheduler);"
+    "p('fire', num_inference_steps=int(sys.argv[3]), guidance_scale=float(sys.argv[4]))"
+)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
+    parser.add_argument("--scheduler", default="dpmsolver++", choices=list(SAMPLERS))
+    parser.add_argument("--num_inference_steps", type=int, default=10)
+    parser.add_argument("--guidance_scale", type=float, default=2.0)
+    parser.add_argument("--turns", type=int, default=5, help="of each way; of the thesis's one in five")
+    parser.add_argument("--num_cpu_threads", type=int, help="all cores if not given")
+    parser.add_argument("--compile", action="store_true", help="also measure what torch.compile costs and saves")
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    options = parser.parse_args(arguments)
+    for name in ("num_inference_steps", "turns", "num_cpu_threads"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name} must be 1 or more, but is {getattr(options, name)}.")
+    if options.output is not None and not options.output.parent.is_dir():
+        parser.error(f"--output {options.output} must be in a folder that exists.")
+    return options
+
+
+def load(options: argparse.Namespace, dtype: torch.dtype, scheduler: str) -> PokemonDDPMPipeline:
+    """The model with a scheduler, without a bar."""
+    pipeline = PokemonDDPMPipeline.from_pretrained(options.model, dtype=dtype)
+    pipeline.scheduler = make_sampler(scheduler, pipeline.scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def ways_of(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """What is timed, by its name in the report."""
+    ways: dict[str, Callable[[], object]] = {}
+
+    def add(name: str, pipeline: PokemonDDPMPipeline, count: int, steps: int) -> None:
+        ways[name] = lambda: pipeline(
+            ["fire"] * count, num_inference_steps=steps, guidance_scale=options.guidance_scale
+        )
+
+    for name, dtype in DTYPES.items():
+        pipeline = load(options, dtype, options.scheduler)
+        for count in (1, MANY):
+            add(f"{count} warm, {name}", pipeline, count, options.num_inference_steps)
+    channels_last = load(options, torch.float32, options.scheduler)
+    channels_last.unet.to(memory_format=torch.channels_last)
+    add("1 warm, fp32, channels-last", channels_last, 1, options.num_inference_steps)
+    return ways
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long something takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def cold(options: argparse.Namespace) -> None:
+    """One sprite by a process that starts for it."""
+    words = [options.model, options.scheduler, str(options.num_inference_steps), str(options.guidance_scale)]
+    subprocess.run([sys.executable, "-c", COLD, *words], check=True, capture_output=True)
+
+
+def compiled(options: argparse.Namespace, plain: float) -> dict[str, float]:
+    """What compiling the network costs at its first call, what a sprite costs then, and when that pays off."""
+    pipeline = load(options, torch.float32, options.scheduler)
+    pipeline.unet.compile()
+
+    def draw() -> object:
+        return pipeline("fire", num_inference_steps=options.num_inference_steps, guidance_scale=options.guidance_scale)
+
+    first = seconds(draw)
+    later = statistics.median(seconds(draw) for _ in range(options.turns))
+    saved = plain - later
+    return {"first": first, "later": later, "pays_off_after": (first - plain) / saved if saved > 0 else float("inf")}
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All ways, in turns."""
+    torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
+    ways = ways_of(options)
+    for action in ways.values():
+        action()
+    ways["1 cold (process start), fp32"] = lambda: cold(options)
+    ancestral = load(options, torch.float32, "ddpm")
+    thesis = f"1 warm, fp32, {THESIS_STEPS:,} ancestral steps"
+    found: dict[str, list[float]] = {name: [] for name in [*ways, thesis]}
+    for turn in range(options.turns):
+        for name, action in ways.items():
+            found[name].append(seconds(action))
+        if turn % 5 == 0:
+            found[thesis].append(
+                seconds(
+                    lambda: ancestral("fire", num_inference_steps=THESIS_STEPS, guidance_scale=options.guidance_scale)
+                )
+            )
+    report: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "scheduler": options.scheduler,
+        "num_inference_steps": options.num_inference_steps,
+        "network_evaluations": network_evaluations(options.scheduler, options.num_inference_steps),
+        "guidance_scale": options.guidance_scale,
+        "seconds": found,
+        "times_faster": statistics.median(found[thesis]) / statistics.median(found["1 warm, fp32"]),
+    }
+    if options.compile:
+        report["compile"] = compiled(options, statistics.median(found["1 warm, fp32"]))
+    return report
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report for people."""
+    thesis = statistics.median(list(report["seconds"].values())[-1])
+    lines = [
+        "{scheduler}, {num_inference_steps} steps ({network_evaluations} evaluations), guidance {guidance_scale:g}, "
+        "{threads} threads; median (minimum to maximum) in seconds.\n".format(**report),
+        "| | seconds | a sprite | times faster than 1,000 ancestral steps |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, times in report["seconds"].items():
+        middle, count = statistics.median(times), MANY if name.startswith(f"{MANY} ") else 1
+        lines.append(
+            f"| {name} | {middle:.3f} ({min(times):.3f} to {max(times):.3f}) | {middle / count:.3f} | "
+            f"{thesis / (middle / count):.0f} |"
+        )
+    if "compile" in report:
+        lines.append(
+            "\ntorch.compile: {first:.1f} s at the first sprite, then {later:.3f} s each; it pays off after "
+            "{pays_off_after:,.0f} sprites.".format(**report["compile"])
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    options = parse()
+    try:
+        report = measure(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(markdown(report))
+    if options.output is not None:
+        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Which sampler, and how many steps: six schedulers at 5 to 100 steps, by network evaluations and time.
+
+    python benchmarks/samplers.py --work_dir outputs/samplers --output samplers.json
+
+Two figures for each: for the solvers of the probability-flow ODE, how far each picture is from that of the same solver
+at 200 steps from the same noise; and for all, the sliced Wasserstein distance of the samples to 256 others of 1,000
+ancestral steps, with a bootstrap interval. Samples are kept in --work_dir, so that an interrupted run goes on.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ot
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
+
+STEPS = (5, 10, 20, 50, 100)
+ODE = tuple(name for name in SAMPLERS if name != "ddpm")
+ODE_STEPS, ANCESTRAL_STEPS = 200, 1000
+BATCH = 64
+PROJECTIONS, BOOTSTRAPS = 256, 200
+REFERENCE_SEED = 1_000_000  # other noise than that of the samples
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
+    parser.add_argument("--work_dir", type=Path, required=True, help="where samples are kept")
+    parser.add_argument("--num_images", type=int, default=256)
+    parser.add_argument("--num_ode_images", type=int, default=64, help="of them, compared with 200 steps")
+    parser.add_argument("--guidance_scale", type=float, default=2.0)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
+    parser.add_argument("--num_reference_steps", type=int, default=ANCESTRAL_STEPS)
+    parser.add_argument("--num_cpu_threads", type=int, help="all cores if not given")
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    options = parser.parse_args(arguments)
+    if not 2 <= options.num_ode_images <= options.num_images:
+        parser.error("--num_ode_images must be from 2 to --num_images.")
+    if options.output is not None and not options.output.parent.is_dir():
+        parser.error(f"--output {options.output} must be in a folder that exists.")
+    return options
+
+
+class Samples:
+    """Draws samples of one model, or reads those that were drawn before.
+
+    Args:
+        options: The run's. Types are asked for in turn, so that all kinds of sprites are among them.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self._options = options
+        self._pipeline = PokemonDDPMPipeline.from_pretrained(options.model, dtype=getattr(torch, options.dtype))
+        self._pipeline.set_progress_bar_config(disable=True)
+        options.work_dir.mkdir(parents=True, exist_ok=True)
+
+    def draw(self, sampler: str, steps: int, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Samples of seeds `seed` to `seed + count - 1`.
+
+        Returns:
+            "images" float32 (N, 3, S, S) in [0, 1], "seconds" and "first_timestep", scalars.
+        """
+        options, pipeline = self._options, self._pipeline
+        settings = f"{options.guidance_scale:g}-{options.dtype}"
+        file = options.work_dir / f"{sampler}-{steps}-{count}-{seed}-{settings}.safetensors"
+        if file.exists():
+            return load_file(file)
+        pipeline.scheduler = make_sampler(sampler, pipeline.scheduler)
+        types = pipeline.conditioner.vocabulary["type"]
+        requests = [types[i % len(types)] for i in range(count)]
+        images, start = [], time.perf_counter()
+        for first in tqdm(range(0, count, BATCH), desc=f"{sampler}, {steps} steps"):
+            part = requests[first : first + BATCH]
+            generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
+            images.append(
+                pipeline(
+                    part,
+                    num_inference_steps=steps,
+                    guidance_scale=options.guidance_scale,
+                    generator=generators,
+                    output_type="pt",
+                ).images
+            )
+        samples = {
+            "images": torch.cat(images),
+            "seconds": torch.tensor(time.perf_counter() - start, dtype=torch.float64),
+            "first_timestep": torch.as_tensor(pipeline.scheduler.timesteps[0]).double(),
+        }
+        save_file(samples, file)
+        return samples
+
+
+def sliced_wasserstein(images: torch.Tensor, reference: torch.Tensor) -> tuple[float, float, float]:
+    """Sliced 2-Wasserstein distance of two sets of pictures, with the 95 % interval of a bootstrap over both.
+
+    Args:
+        images: (N, 3, S, S) in [0, 1].
+        reference: (M, 3, S, S).
+
+    Returns:
+        The distance and the interval's ends. Resampling repeats pictures, which by itself makes sets more distant, so
+        the interval is that of the basic bootstrap, around the distance itself.
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(images[0].numel(), PROJECTIONS, generator=generator)
+    directions /= directions.norm(dim=0)
+    one, other = images.flatten(1) @ directions, reference.flatten(1) @ directions
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+        return ot.wasserstein_1d(a, b, p=2).mean().sqrt().item()
+
+    found = distance(one, other)
+    again = []
+    for _ in range(BOOTSTRAPS):
+        rows, others = (torch.randint(len(x), (len(x),), generator=generator) for x in (one, other))
+        again.append(distance(one[rows], other[others]))
+    shift = torch.tensor(again) - torch.tensor(again).mean()
+    low, high = shift.quantile(torch.tensor([0.025, 0.975])).tolist()
+    return found, found + low, found + high
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All rows of the table."""
+    torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
+    samples = Samples(options)
+    reference = samples.draw("ddpm", options.num_reference_steps, options.num_images, REFERENCE_SEED)["images"]
+    rows = []
+    for sampler in SAMPLERS:
+        exact = samples.draw(sampler, ODE_STEPS, options.num_ode_images)["images"] if sampler in ODE else None
+        for steps in options.steps:
+            drawn = samples.draw(sampler, steps, options.num_images)
+            distance, low, high = sliced_wasserstein(drawn["images"], reference)
+            row = {
+                "sampler": sampler,
+                "steps": steps,
+                "evaluations": network_evaluations(sampler, steps),
+                "first_timestep": drawn["first_timestep"].item(),
+                "seconds": drawn["seconds"].item() / options.num_images,
+                "distance": distance,
+                "interval": [low, high],
+            }
+            if exact is not None:
+                difference = drawn["images"][: options.num_ode_images] - exact
+                row["ode_error"] = difference.square().mean(dim=(1, 2, 3)).sqrt().mean().item()
+            rows.append(row)
+    settings = {name: value for name, value in vars(options).items() if name not in ("work_dir", "output")}
+    return {"settings": settings, "rows": rows, "choice": choose(rows)}
+
+
+def choose(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row with the fewest evaluations whose interval overlaps that of the lowest distance."""
+    best = min(rows, key=lambda row: row["distance"])
+    near = [row for row in rows if row["interval"][0] <= best["interval"][1]]
+    return min(near, key=lambda row: (row["evaluations"], row["distance"]))
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report for people."""
+    lines = [
+        "{num_images} samples each, guidance {guidance_scale:g}, {dtype}.\n".format(**report["settings"]),
+        "| sampler | steps | evaluations | first timestep | s a sprite | ODE error | sliced Wasserstein (95 %) |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in report["rows"]:
+        error = f"{row['ode_error']:.4f}" if "ode_error" in row else ""
+        low, high = row["interval"]
+        lines.append(
+            f"| {row['sampler']} | {row['steps']} | {row['evaluations']} | {row['first_timestep']:g} | "
+            f"{row['seconds']:.3f} | {error} | {row['distance']:.4f} ({low:.4f} to {high:.4f}) |"
+        )
+    choice = report["choice"]
+    lines.append(f"\nThe fewest evaluations whose interval overlaps the best: {choice['sampler']}, {choice['steps']}.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    options = parse()
+    try:
+        report = measure(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(markdown(report))
+    if options.output is not None:
+        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
