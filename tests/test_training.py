@@ -10,26 +10,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
-from tests.training_runs import TINY_NETWORK, logged, train
+from tests.training_runs import TINY_NETWORK, logged, tiny_flags, train
 
 
 @pytest.fixture
 def flags(sprites_cache: Path, tmp_path: Path) -> list[str]:
     """A run of four updates, of which `run` in tmp_path is the output folder."""
-    network = tmp_path / "tiny.json"
-    network.write_text(json.dumps(TINY_NETWORK))
-    return [
-        f"--model_config_name_or_path={network}",
-        f"--cache_dir={sprites_cache}",
-        f"--output_dir={tmp_path / 'run'}",
-        "--resolution=16",
-        "--train_batch_size=8",
-        "--max_train_steps=4",
-        "--lr_warmup_steps=2",
-        "--logging_steps=1",
-        "--save_images_steps=0",
-        "--num_cpu_threads=1",
-    ]
+    return tiny_flags(tmp_path, sprites_cache)
 
 
 @pytest.fixture
