@@ -10,7 +10,7 @@ import torch
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import check_resolution, preprocess
-from pokemon_ddpm.vocabulary import SIZE_LIMITS, SIZES
+from pokemon_ddpm.vocabulary import COLORS, FINISHES, SIZE_LIMITS, SIZES
 
 REQUIRED_COLUMNS = ("image", "type1", "type2")
 
@@ -23,7 +23,7 @@ class SpriteTensors:
         images: uint8 (N, 3, S, S), RGB in [0, 255].
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other attribute that is a
             `ClassLabel`, a whole number or a truth value in the data set, unknown ones being -1; and "size" where
-            there are heights.
+            there are heights. The colour of a shiny, which is not its species', is `any`.
     """
 
     images: torch.Tensor
@@ -87,6 +87,10 @@ def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit"
         if (labels[name] < 0).any():
             raise ValueError(f"The column {name} is empty in some rows; say 'none' where there is no second type.")
     labels["type"] = torch.stack([labels.pop("type1"), labels.pop("type2")], dim=1)
+    if {"color", "finish"} <= labels.keys():
+        # The colour is that of the species, and a shiny has another.
+        shiny = labels["finish"] == FINISHES.index("shiny")
+        labels["color"] = torch.where(shiny, len(COLORS), labels["color"])
     if "height" in labels:
         labels["size"] = size_classes(labels["height"])
     return SpriteTensors(torch.from_numpy(images), labels)

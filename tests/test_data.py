@@ -13,7 +13,7 @@ from pokemon_ddpm import load_sprites
 from pokemon_ddpm.data import SpriteTensors, size_classes, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import preprocess
-from pokemon_ddpm.vocabulary import SIZES
+from pokemon_ddpm.vocabulary import COLORS, FINISHES, SIZES
 
 LABELS = {
     "type",
@@ -69,7 +69,9 @@ def assert_matches(tensors: SpriteTensors, dataset: datasets.Dataset) -> None:
     for number, row in enumerate(dataset.remove_columns("image")):
         assert tensors.labels["type"][number].tolist() == [row["type1"], row["type2"]]
         assert SIZES[tensors.labels["size"][number]] == size_of(row["height"])
-        for name in LABELS - {"type", "size"}:
+        color = len(COLORS) if FINISHES[row["finish"]] == "shiny" else row["color"]
+        assert tensors.labels["color"][number].item() == color
+        for name in LABELS - {"type", "size", "color"}:
             expected = -1 if row[name] is None else int(row[name])
             assert tensors.labels[name][number].item() == expected, (number, name)
     for number in range(0, count, 40):
@@ -172,6 +174,11 @@ def test_tensors_move_to_a_device() -> None:
     assert moved.images.device.type == "meta"
     assert moved.labels.keys() == LABELS
     assert {ids.device.type for ids in moved.labels.values()} == {"meta"}
+
+
+def test_a_shiny_has_not_the_colour_of_its_species() -> None:
+    tensors = sprite_tensors(made(color=[3, 3], finish=[0, 1]), 8)
+    assert tensors.labels["color"].tolist() == [3, len(COLORS)]
 
 
 def test_what_is_unknown_says_nothing() -> None:
