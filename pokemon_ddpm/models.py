@@ -208,7 +208,7 @@ def build_conditioner(
     conditioner = SpriteConditioner(names, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
     if trained is not None:
         # The new words begin at random, as all did once: a network soon learns to read codes that differ, but codes
-        # that all begin at zero hardly ever move apart (tried: after 8,000 updates they were at a tenth of the types').
+        # that all begin at zero hardly move apart (tried: after 8,000 updates they were at a tenth of the types').
         for table in conditioner.tables.values():
             torch.nn.init.zeros_(table.weight[-1])  # any
         conditioner.load_state_dict(trained.state_dict(), strict=False)

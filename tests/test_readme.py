@@ -23,7 +23,9 @@ PYTHON = "\n".join(block for language, block in BLOCKS if language == "python")
 # Beginning of a line -> what makes it short. In all of them the path of the data is replaced.
 DATA = "path/to/pokemon-sprites"
 REPLACED = {
+    "pokemon-ddpm generate --like": "",
     "pokemon-ddpm generate": "--num-inference-steps 1",
+    "pokemon-ddpm explain": "",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4",

@@ -37,6 +37,8 @@ def check_file(output: Path, *suffixes: str) -> None:
         fail(f"--output {output} is a folder.")
     if not output.parent.is_dir():
         fail(f"--output {output}: there is no folder {output.parent}.")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        fail(f"--output {output} cannot be written.")
 
 
 def make_folder(flag: str, folder: Path) -> None:

@@ -79,6 +79,8 @@ def generate(
     scale = scale or (1 if output_dir or game_sheet else SHEET_SCALE)
     if like is not None:
         check_file(output, ".png")
+        if not like.is_file():
+            fail(f"--like {like} is no file.")
     elif output_dir is None:
         check_file(output, *(SUFFIXES[:1] if game_sheet else SUFFIXES))
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
