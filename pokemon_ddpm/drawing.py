@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm.generation import CHUNK_SIZE, SpriteRequest, generate
+from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
 from pokemon_ddpm.provenance import Provenance, read_png, write_png
@@ -107,7 +108,8 @@ def read_drawing(path: Path) -> tuple[Drawing, SpriteRequest]:
     """
     made = read_png(path)
     after, words = made.postprocessing, dict(made.condition)
-    if made.chunk_size != CHUNK_SIZE or set(after) != {"transparent", "palette", "scale"}:
+    known = set(words) <= CONDITIONS.keys()
+    if not known or made.chunk_size != CHUNK_SIZE or set(after) != {"transparent", "palette", "scale"}:
         raise ValueError(f"{path} was drawn by another version of this project, which cannot be repeated to the bit.")
     drawing = Drawing(
         model=made.model,
@@ -131,7 +133,7 @@ def file_name(request: SpriteRequest) -> str:
     """A name that tells what was asked for: "fire-flying_red_7.png"."""
     asked = request.pokemon_type
     if isinstance(asked, dict):
-        asked = "+".join(f"{name}{weight:g}" for name, weight in asked.items())
+        asked = "+".join(f"{name}{weight}" for name, weight in asked.items())
     elif isinstance(asked, tuple):
         asked = "/".join(map(str, asked))
     words = [str(asked if asked is not None else "any"), *map(str, request.words.values()), str(request.seed)]
@@ -170,6 +172,10 @@ def draw_files(
 
 def _is_drawn(path: Path, provenance: Provenance) -> bool:
     try:
-        return read_png(path) == provenance
-    except (OSError, ValueError):
+        if read_png(path) != provenance:
+            return False
+        with Image.open(path) as image:
+            image.load()  # a file that was cut off says well how it was made
+        return True
+    except (OSError, ValueError, SyntaxError):
         return False

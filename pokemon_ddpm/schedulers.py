@@ -32,7 +32,9 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
     """
     if name not in SAMPLERS:
         raise ValueError(f"There is no scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
-    return SAMPLERS[name].from_config(trained.config)
+    # What the model's scheduler left at its own class's default is kept too, as it is once saved and loaded.
+    config = {key: value for key, value in trained.config.items() if key != "_use_default_values"}
+    return SAMPLERS[name].from_config(config)
 
 
 def sampler_name(scheduler: SchedulerMixin) -> str:

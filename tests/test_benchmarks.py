@@ -25,9 +25,9 @@ def benchmark(*words: object) -> subprocess.CompletedProcess:
 
 def flops_of_a_forward_pass(batch_size: int) -> int:
     """A third of a step's: the backward pass computes two gradients where the forward pass computes one output."""
+    unet = build_unet(TINY_NETWORK, resolution=16)
+    embedding = torch.zeros(batch_size, unet.time_embedding.linear_2.out_features)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        unet = build_unet(TINY_NETWORK, resolution=16)
-        embedding = torch.zeros(batch_size, unet.time_embedding.linear_2.out_features)
         unet(torch.zeros(batch_size, 3, 16, 16), 0, class_labels=embedding)
     return counter.get_total_flops()
 

@@ -1,0 +1,54 @@
+"""Samplers by name: they keep the model's noise schedule, and ask the network as often as they say."""
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+
+from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations, sampler_name
+from tests.conftest import tiny_pipeline
+from tests.drawing import draw, record_calls, seeded
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_keeps_what_the_model_was_trained_with(name: str) -> None:
+    trained = tiny_pipeline().scheduler
+    sampler = make_sampler(name, trained)
+    assert type(sampler) is SAMPLERS[name] and sampler_name(sampler) == name
+    assert torch.equal(sampler.betas, trained.betas)
+    assert sampler.config.prediction_type == "v_prediction"
+    assert sampler.config.timestep_spacing == "trailing"
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_saved_model_has_the_same_sampler(name: str, tmp_path) -> None:
+    trained = tiny_pipeline().scheduler
+    trained.save_pretrained(tmp_path)
+    loaded = make_sampler(name, DDPMScheduler.from_pretrained(tmp_path))
+    one, other = (
+        {key: value for key, value in each.config.items() if not key.startswith("_")}
+        for each in (make_sampler(name, trained), loaded)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("steps", [1, 5, 10])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_network_is_asked_as_often_as_is_said(name: str, steps: int) -> None:
+    pipeline = tiny_pipeline()
+    pipeline.scheduler = make_sampler(name, pipeline.scheduler)
+    calls = record_calls(pipeline)
+    draw(pipeline, "fire", steps, guidance_scale=1, generator=seeded(0))
+    assert len(calls) == network_evaluations(name, steps)
+    assert calls[0] == (1, 999) and min(timestep for _, timestep in calls) >= 0
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="There is no scheduler 'euler'. Known: ddpm, ddim, dpmsolver"):
+        make_sampler("euler", tiny_pipeline().scheduler)
+
+
+def test_another_scheduler_is_named_by_its_class() -> None:
+    class Own(DPMSolverMultistepScheduler):
+        pass
+
+    assert sampler_name(Own()) == "Own"
