@@ -5,7 +5,7 @@ from diffusers import SchedulerMixin
 
 from .sampling import ANCESTRAL, takes_variance
 
-# They expect noise levels or networks of another kind, load all the same, and draw something wrong.
+# They expect noise levels, networks or arguments of another kind, load all the same, and crash or draw wrong pictures.
 WRONG = (
     "IPNDMScheduler",
     "EDMEulerScheduler",
@@ -16,6 +16,10 @@ WRONG = (
     "PNDMScheduler",
     "FlowMatchEulerDiscreteScheduler",
     "FlowMatchHeunDiscreteScheduler",
+    "CogVideoXDDIMScheduler",
+    "CogVideoXDPMScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "RePaintScheduler",
 )
 NO_SAMPLE_PREDICTION = ("EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 
@@ -41,11 +45,17 @@ def check_scheduler(scheduler: SchedulerMixin, predicts_variance: bool) -> None:
             f"{name} does not draw from a network that was trained on discrete timesteps; take DDPMScheduler, "
             "DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler or DEISMultistepScheduler."
         )
-    if config.get("use_karras_sigmas") and config.get("beta_schedule") == "squaredcos_cap_v2":
+    if config.get("use_flow_sigmas"):
         raise ValueError(
-            f"{name} with use_karras_sigmas=True asks the cosine schedule twice for the same timestep and crashes; "
-            "set use_karras_sigmas=False."
+            f"{name} with use_flow_sigmas=True goes along noise levels of flow matching, which a DDPM was not trained "
+            "on; set use_flow_sigmas=False."
         )
+    for spacing in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"):
+        if config.get(spacing) and config.get("beta_schedule") == "squaredcos_cap_v2":
+            raise ValueError(
+                f"{name} with {spacing}=True asks the cosine schedule twice for the same timestep and crashes or goes "
+                f"wrong; set {spacing}=False."
+            )
     if config.prediction_type == "epsilon" and config.get("rescale_betas_zero_snr"):
         raise ValueError(
             f"{name} has rescale_betas_zero_snr=True, where the noise alone says nothing of the picture and epsilon "

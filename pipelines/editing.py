@@ -14,10 +14,16 @@ def skip_steps(scheduler: SchedulerMixin, strength: float) -> torch.Tensor:
     Args:
         scheduler: Its further steps count from the first that remains.
         strength: Share of the steps to keep, above 0; at least one is.
+
+    Raises:
+        ValueError: If the scheduler asks the network twice a step.
     """
-    order = scheduler.order  # of a second-order solver, each step is two timesteps, of which the first is single
-    steps = (len(scheduler.timesteps) + order - 1) // order
-    start = (steps - max(1, round(steps * strength))) * order
+    if scheduler.order > 1:
+        raise ValueError(
+            f"{type(scheduler).__name__} goes every step twice and cannot begin with image; take another scheduler."
+        )
+    steps = len(scheduler.timesteps)
+    start = steps - max(1, round(steps * strength))
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
     return scheduler.timesteps[start:]

@@ -47,7 +47,7 @@ def guidance_scales(guidance_scale: Any, count: int) -> tuple[float, ...]:
     Raises:
         ValueError: If one is no finite number, or the list has another length than the number of images.
     """
-    one_each = isinstance(guidance_scale, (list, tuple, torch.Tensor))
+    one_each = isinstance(guidance_scale, (list, tuple)) or getattr(guidance_scale, "ndim", 0) > 0
     scales = [
         float(scale) if isinstance(scale, torch.Tensor) and scale.ndim == 0 else scale
         for scale in (guidance_scale if one_each else [guidance_scale] * count)

@@ -34,6 +34,7 @@ from .saving import CONDITIONER_MODULE, check_index, write_code
 # What of diffusers' arguments for loading goes on to the components.
 LOADING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "variant"}
 DEFAULTS = ("num_inference_steps", "guidance_scale")
+CONDITIONS = ("pokemon_type", "color", "shape", "game", "view", "finish", "size", "form", "legendary")
 
 PokemonType = str | int | tuple | Mapping | None
 Word = str | bool | None
@@ -250,7 +251,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
 
     def _encode_all(self, asked: PokemonType | Mapping[str, Any]) -> torch.Tensor:
         """(1, D) of a type, or of a mapping of `__call__`'s conditions."""
-        known = {"pokemon_type", *self.conditioner.vocabulary} - {"type"}
+        known = {*CONDITIONS, *self.conditioner.vocabulary} - {"type"}
         words = dict(asked) if isinstance(asked, Mapping) and asked.keys() & known else {"pokemon_type": asked}
         pokemon_type = words.pop("pokemon_type", None)
         return self.conditioner.encode([pokemon_type], **{name: [word] for name, word in words.items()})
@@ -263,7 +264,7 @@ class PokemonDDPMPipeline(DiffusionPipeline):
             if words or requests != [None]:
                 raise ValueError("class_embeddings stand in place of pokemon_type and all other conditions.")
             width = self.unet.time_embedding.linear_2.out_features
-            count = len(given) if isinstance(given, torch.Tensor) and given.ndim else 1
+            count = max(1, len(given)) if isinstance(given, torch.Tensor) and given.ndim else 1
             check_tensor("class_embeddings", given, (count, width))
             return given.to(self._execution_device).repeat_interleave(each, dim=0)
         if not requests:
@@ -308,7 +309,8 @@ class PokemonDDPMPipeline(DiffusionPipeline):
                 prediction = self.guided_prediction(sample, t, embeddings, guidance)
                 latents = step(self.scheduler, prediction, t, latents, **extra)
                 if original is not None:
-                    latents = original.keep(latents, self.scheduler, timesteps[i + 1] if t != timesteps[-1] else None)
+                    following = timesteps[i + 1] if i + 1 < len(timesteps) else None
+                    latents = original.keep(latents, self.scheduler, following)
                 if callback is not None:
                     tensors = {"latents": latents}
                     if "pred_original_sample" in tensor_inputs:

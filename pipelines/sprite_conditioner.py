@@ -183,9 +183,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             known = ", ".join(self.vocabulary)
             raise ValueError(f"This model was not trained on {attribute}; it knows {known}.")
         names = [*self.config.vocabulary[attribute], ANY]
-        if isinstance(name, bool):
-            name = "yes" if name else "no"
-        word = ANY if name is None else str(name).strip().lower()
+        said = {None: ANY, True: "yes", False: "no"}[name] if name is None or isinstance(name, bool) else str(name)
+        word = said.strip().lower()
         if word not in names:
             raise ValueError(f"Unknown {attribute} {name!r}. {_nearest(word, names)}")
         return names.index(word)

@@ -1,5 +1,7 @@
 """Drawing with a tiny pipeline in tests."""
 
+import math
+
 import numpy as np
 import torch
 from diffusers import (
@@ -16,6 +18,12 @@ FIRE, FLYING, WATER, ANY = 6, 7, 17, 19
 ANY_STEPS = [DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler]
 SCHEDULERS = [DDIMScheduler, *ANY_STEPS]  # DDIM's number of steps must divide that of training
 SHAPE = (3, 16, 16)
+
+
+def alpha_bar(t: int) -> float:
+    """Of the cosine schedule, from its definition."""
+    f = [math.cos((i / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(t + 2)]
+    return math.prod(1 - min(1 - after / before, 0.999) for before, after in zip(f, f[1:], strict=False))
 
 
 def seeded(*seeds: int) -> list[torch.Generator]:

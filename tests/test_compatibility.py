@@ -1,0 +1,46 @@
+"""Schedulers that would crash in the middle or draw something wrong are refused, the others draw."""
+
+import diffusers
+import pytest
+
+from tests.conftest import tiny_pipeline
+from tests.drawing import draw, record_calls
+
+NOT_DISCRETE = "does not draw from a network that was trained on discrete timesteps; take DDPMScheduler"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "settings", "reason"),
+    [
+        *((name, "epsilon", {}, NOT_DISCRETE) for name in (
+            "IPNDMScheduler", "EDMEulerScheduler", "UnCLIPScheduler", "DDIMInverseScheduler", "PNDMScheduler",
+            "CMStochasticIterativeScheduler", "FlowMatchEulerDiscreteScheduler",
+        )),
+        ("DPMSolverMultistepScheduler", "epsilon", {"use_karras_sigmas": True}, "asks the cosine schedule twice"),
+        ("DDIMScheduler", "epsilon", {"rescale_betas_zero_snr": True}, "a division by zero"),
+        ("EulerAncestralDiscreteScheduler", "sample", {}, "cannot take a network that predicts the sample"),
+        ("KDPM2DiscreteScheduler", "sample", {}, "cannot take a network that predicts the sample"),
+        ("DDPMScheduler", "epsilon", {"variance_type": "learned"}, 'gives NaN with variance_type="learned"'),
+        ("DDPMScheduler", "epsilon", {"variance_type": "fixed_large_log"}, "gives NaN"),
+        ("DDPMScheduler", "epsilon", {"variance_type": "learned_range"}, "does not predict a variance"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_refused_before_the_network_is_asked(name, kind, settings, reason):
+    pipeline = tiny_pipeline(kind)
+    config = {k: v for k, v in pipeline.scheduler.config.items() if name != "UnCLIPScheduler" or k == "clip_sample"}
+    pipeline.scheduler = getattr(diffusers, name).from_config(config, **settings)
+    calls = record_calls(pipeline)
+    with pytest.raises(ValueError, match=f"(?s){name if reason[0] != 'd' else ''}.*{reason}"):
+        draw(pipeline, "fire")
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DDPM", "DDIM", "DPMSolverMultistep", "UniPCMultistep", "DEISMultistep", "EulerDiscrete", "HeunDiscrete"],
+)
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_what_fits_draws(name, kind):
+    pipeline = tiny_pipeline(kind)
+    pipeline.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(pipeline.scheduler.config)
+    assert draw(pipeline, "fire", 4, "latent").isfinite().all()
