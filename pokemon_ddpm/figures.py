@@ -34,7 +34,7 @@ def dissolving(picture: np.ndarray, columns: int = 9, seed: int = 0, num_train_t
         noisy = add_noise(schedule, clean.expand(columns, -1, -1, -1), noise.expand(columns, -1, -1, -1), timesteps)
         for column, sample in enumerate(noisy):
             axes = figure.add_subplot(grid[row, column])
-            _show(axes, ((sample / 2 + 0.5).clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy())
+            _show(axes, ((sample / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
             axes.set_title(f"t = {timesteps[column]}", fontsize=8)
             if column == 0:
                 axes.set_ylabel(title.replace(" (", "\n("), fontsize=8)

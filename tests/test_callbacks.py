@@ -4,7 +4,12 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
 
 from tests.conftest import tiny_pipeline
 from tests.drawing import SHAPE, alpha_bar, draw, record_calls, seeded, with_scheduler
@@ -55,3 +60,42 @@ def test_the_call_after_an_interrupted_one_goes_to_its_end(pipeline):
     whole = draw(pipeline, "fire", 4, generator=seeded(0))
     draw(pipeline, "fire", 4, callback_on_step_end=interrupting(1))
     assert torch.equal(draw(pipeline, "fire", 4, generator=seeded(0)), whole)
+
+
+@pytest.mark.parametrize(
+    "scheduler_class", [DPMSolverMultistepScheduler, UniPCMultistepScheduler, DEISMultistepScheduler]
+)
+def test_a_solver_forgets_the_steps_of_an_interrupted_call(pipeline, scheduler_class):
+    with_scheduler(pipeline, scheduler_class)
+    whole = draw(pipeline, "fire", 4, generator=seeded(0))
+    draw(pipeline, "water", 4, generator=seeded(9), callback_on_step_end=interrupting(2))
+    assert torch.equal(draw(pipeline, "fire", 4, generator=seeded(0)), whole)
+
+
+def test_the_predicted_clean_sprite_is_the_guided_one():
+    pipeline = with_scheduler(tiny_pipeline("sample"), DDIMScheduler)
+    asked, seen = [], []
+    pipeline.unet.register_forward_hook(lambda _, args, output: asked.append(output[0]))
+    draw(
+        pipeline, "fire", 2, guidance_scale=3,
+        callback_on_step_end=lambda _, step, t, tensors: seen.append(tensors["pred_original_sample"].clone()),
+        callback_on_step_end_tensor_inputs=["latents", "pred_original_sample"],
+    )  # fmt: skip
+    for (without, told), found in zip(asked, seen, strict=True):
+        torch.testing.assert_close(found[0], without + 3 * (told - without), rtol=1e-4, atol=1e-5)
+
+
+def test_replaced_latents_are_what_the_next_step_begins_with(pipeline):
+    """Without noise on the way and from the same latents, it ends as another call that has been there."""
+    with_scheduler(pipeline, DDIMScheduler)
+    states: list[torch.Tensor] = []
+
+    def keep(_, step, t, tensors):
+        states.append(tensors["latents"].clone())
+
+    def replace(_, step, t, tensors):
+        return {"latents": states[1]} if step == 1 else None
+
+    other = draw(pipeline, "fire", 4, "latent", generator=seeded(1), callback_on_step_end=keep)
+    found = draw(pipeline, "fire", 4, "latent", generator=seeded(0), callback_on_step_end=replace)
+    assert torch.equal(found, other)

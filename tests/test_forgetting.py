@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pokemon_ddpm import SpriteConditioner
+from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.training.conditions import forget
 
@@ -14,10 +14,14 @@ OTHERS = [name for name in CONDITIONS if name != "type"]
 SETS = 2**9 - 1
 
 
+def knowing_all() -> SpriteConditioner:
+    return SpriteConditioner({name: list(words) for name, words in CONDITIONS.items()}, embedding_dim=4)
+
+
 @pytest.fixture(scope="module")
 def said() -> dict[str, torch.Tensor]:
     """Whether each picture says its first type, its second, and each other attribute, (DRAWN,) each."""
-    conditioner = SpriteConditioner({name: list(words) for name, words in CONDITIONS.items()}, embedding_dim=4)
+    conditioner = knowing_all()
     labels = {name: torch.ones(DRAWN, dtype=torch.int64) for name in OTHERS}
     labels["type"] = torch.tensor([[FIRE, FLYING]]).repeat(DRAWN, 1)
     kept = forget(labels, conditioner, 0.1, torch.Generator().manual_seed(0))
@@ -52,3 +56,27 @@ def test_how_often_each_attribute_is_said(said, name):
 def test_how_often_each_type_is_said(said, slot):
     """Everything 20 %; where types are said otherwise, three times in four: both half of the time, else either."""
     assert_share(said[slot], 0.2 + (0.3 + 0.4 * 2**8 / SETS) * 3 / 4)
+
+
+def test_a_random_part_holds_at_least_one_attribute():
+    """If it could be empty, one picture in 1280 would say nothing: of these, 156."""
+    labels = {name: torch.ones(DRAWN, dtype=torch.int64) for name in OTHERS}
+    labels["type"] = torch.tensor([[FIRE, FLYING]]).repeat(DRAWN, 1)
+    kept = forget(labels, knowing_all(), 0.0, torch.Generator().manual_seed(0))
+    says = (kept["type"] != ANY).any(dim=1)
+    for name in OTHERS:
+        says |= kept[name] == 1
+    assert says.all()
+
+
+def test_what_is_not_known_of_a_picture_is_never_said():
+    """Neither an attribute that is unknown (-1) nor one that the data set lacks; the others are."""
+    conditioner, count = knowing_all(), 1000
+    labels = {"type": torch.tensor([[FIRE, FLYING]]).repeat(count, 1), "color": torch.arange(count) % 11 - 1}
+    any_ids = {name: conditioner.any_id(name) for name in conditioner.vocabulary}
+    data = SpriteTensors(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), labels).described(any_ids)
+    kept = forget(data.labels, conditioner, 0.1, torch.Generator().manual_seed(0))
+    assert all((kept[name] == conditioner.any_id(name)).all() for name in OTHERS if name != "color")
+    told = kept["color"] != conditioner.any_id("color")
+    assert torch.equal(kept["color"][told], labels["color"][told]) and not told[labels["color"] < 0].any()
+    assert told.sum() > 300

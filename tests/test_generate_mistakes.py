@@ -1,6 +1,9 @@
 """`pokemon-ddpm generate`: every mistake is told in a sentence, and nothing is written."""
 
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from PIL import Image
 
 from pokemon_ddpm.provenance import read_png, write_png
 from tests.generating import knowing_all, run
+from tests.training_runs import full_disk
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
         (["--output", "/nowhere/sheet.png"], "there is no folder /nowhere"),
         (["--output", "/dev/null/sheet.png"], "there is no folder /dev/null"),
         (["--game-sheet", "--output", "sheet.gif"], "must end in .png."),
+        (["--game-sheet", "--output-dir", "made"], "--game-sheet and --output-dir exclude each other; give one."),
         (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be made: Not a directory."),
         (["--output-dir", "/proc/folder"], "--output-dir /proc/folder cannot be made:"),
         (["--like", "missing.png"], "--like missing.png is no file."),
@@ -113,8 +118,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_drawing(
         ({"postprocessing": {}}, "drawn by another version"),
         ({"condition": {"type": "fyre"}}, "Unknown type 'fyre'"),
         ({"condition": {"type": ["fire", "fire"]}}, "names the same type twice"),
-        ({"condition": {"output_type": "latent"}}, "output_type"),
-        ({"condition": {"evil": "x"}}, "evil"),
+        ({"condition": {"output_type": "latent"}}, "drawn by another version"),
+        ({"condition": {"evil": "x"}}, "drawn by another version"),
         ({"num_inference_steps": 5000}, "from 1 to 1000, but is 5000"),
         ({"guidance_interval": [2, 1]}, "guidance_interval"),
         ({"postprocessing": {"transparent": False, "palette": None, "scale": 0}}, "must be 1 or more"),
@@ -135,3 +140,49 @@ def test_several_processes_cannot_share_a_sheet(model: Path, tmp_path: Path, mon
     code, said = run("generate", "--model", model, "--output", tmp_path / "sheet.png")
     assert code == 2 and said == "error: Several processes cannot share one sheet; give --output-dir."
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_a_file_name_need_not_wait_for_torch() -> None:
+    program = """
+import sys
+from pokemon_ddpm.cli import app
+try:
+    app(["generate", "--output", "/nowhere/sheet.png"])
+finally:
+    assert "torch" not in sys.modules and "diffusers" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "error: --output /nowhere/sheet.png: there is no folder /nowhere.\n"
+
+
+def test_what_is_wrong_with_a_file_is_said_of_that_file(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pokemon_ddpm.drawing.read_png", refuse)
+    (tmp_path / "secret.png").write_bytes(b"")
+    code, said = run("generate", "--like", tmp_path / "secret.png", "--output", tmp_path / "again.png")
+    assert code == 2 and said == f"error: {tmp_path / 'secret.png'}: Permission denied."
+
+
+@pytest.mark.parametrize("output", ["sheet.png", "sheet.gif", "folder"])
+def test_a_full_disk_is_told_in_a_sentence(model: Path, tmp_path: Path, output: str) -> None:
+    where = ["--output-dir", tmp_path] if output == "folder" else ["--output", tmp_path / output]
+    with full_disk():
+        code, said = run("generate", "--model", model, "--num-images", 1, *where)
+    assert code == 2 and "File too large." in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("lost", ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize("way", ["lost", "damaged"])
+def test_a_damaged_model_is_told_in_a_sentence(model: Path, tmp_path: Path, lost: str, way: str) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model" / lost).unlink()
+    if way == "damaged":
+        (tmp_path / "model" / lost).write_bytes(b"{")
+    code, said = run("generate", "--model", tmp_path / "model", "--output", tmp_path / "sheet.png")
+    assert code == 2 and "error:" in said and str(tmp_path / "model") in said
+    assert not (tmp_path / "sheet.png").exists()

@@ -280,3 +280,9 @@ def test_a_way_of_fewer_than_two_sprites_is_refused(knowing, steps):
 def test_a_way_needs_two_generators(knowing):
     with pytest.raises(ValueError, match="generators must have one an image, 2, but has 3"):
         knowing.interpolate("fire", "water", 3, seeded(1, 2, 3))
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_way_to_what_the_model_was_not_trained_on_is_refused_by_name(pipeline, name):
+    with pytest.raises(ValueError, match=f"This model was not trained on {name}; it knows type."):
+        pipeline.interpolate("fire", {name: WORDS[name]}, 3)

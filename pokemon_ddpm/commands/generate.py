@@ -1,5 +1,6 @@
 """`pokemon-ddpm generate`: sprites of what is asked for, on a sheet, as an animation, or as files of their own."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,8 @@ def generate(
         check_file(output, *(SUFFIXES[:1] if game_sheet else SUFFIXES))
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             fail("Several processes cannot share one sheet; give --output-dir.")
+    elif game_sheet:
+        fail("--game-sheet and --output-dir exclude each other; give one.")
     else:
         make_folder("--output-dir", output_dir)
     asked = {
@@ -94,6 +97,7 @@ def generate(
 
     from pokemon_ddpm.commands import outputs  # after the cheap checks: torch takes seconds to import
     from pokemon_ddpm.drawing import Drawing, read_drawing
+    from pokemon_ddpm.sheets import sprite_sheet
 
     try:
         if like is not None:
@@ -118,15 +122,18 @@ def generate(
         requests = numbered(rows, num_images, seed, same_seeds)
         columns = min(num_images, MAX_COLUMNS) if len(rows) == 1 else num_images  # a single row may wrap
         labels = [row.label for row in rows] if len(rows) > 1 else []
+        lay_out = functools.partial(
+            sprite_sheet, columns=columns, row_labels=labels, scale=drawing.scale, panels=panels
+        )
         if output_dir is not None:
             outputs.files(pipeline, drawing, requests, output_dir)
         elif game_sheet:
             outputs.game_sheet(pipeline, drawing, requests, columns, output)
         elif output.suffix.lower() == ".png":
-            outputs.sheet(pipeline, drawing, requests, columns, labels, panels, output)
+            outputs.sheet(pipeline, drawing, requests, lay_out, output)
         else:
-            outputs.animation(pipeline, drawing, requests, columns, labels, panels, output)
+            outputs.animation(pipeline, drawing, requests, lay_out, output)
     except (ValueError, TypeError) as error:
         fail(error)
     except OSError as error:
-        fail(f"{output_dir or output} cannot be written: {error.strerror}." if error.strerror else error)
+        fail(f"{error.filename or output_dir or output}: {error.strerror}." if error.strerror else error)

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import typer
+from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.animation import save_animation
@@ -15,58 +16,47 @@ from pokemon_ddpm.generation import SpriteRequest, denoise, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet as lay_out_for_a_game
-from pokemon_ddpm.sheets import sheet_description, sprite_sheet
+from pokemon_ddpm.sheets import sheet_description
 
 
 def sheet(
     pipeline: PokemonDDPMPipeline,
     drawing: Drawing,
     requests: Sequence[SpriteRequest],
-    columns: int,
-    labels: Sequence[str],
-    panels: int,
+    lay_out: Callable[[Sequence[Image.Image]], Image.Image],
     output: Path,
 ) -> None:
-    """A sheet for people."""
-    unscaled = replace(drawing, scale=1)
-    drawn = tqdm(generate(pipeline, requests, **drawing.arguments()), total=len(requests), desc="Drawing")
-    images = [unscaled.finish(image) for image in drawn]
-    sprite_sheet(images, columns, labels, drawing.scale, panels).save(output)
-    _say(len(images), output)
+    """A sheet for people, which `lay_out` makes of sprites and enlarges."""
+    lay_out(_draw(pipeline, replace(drawing, scale=1), requests)).save(output)
+    _say(len(requests), output)
 
 
 def game_sheet(
     pipeline: PokemonDDPMPipeline, drawing: Drawing, requests: Sequence[SpriteRequest], columns: int, output: Path
 ) -> None:
     """A sheet for a game engine, and its description in JSON beside it."""
-    drawn = tqdm(generate(pipeline, requests, **drawing.arguments()), total=len(requests), desc="Drawing")
     about = [{"condition": {"type": each.pokemon_type, **each.words}, "seed": each.seed} for each in requests]
-    picture, cells = lay_out_for_a_game([drawing.finish(image) for image in drawn], columns, metadata=about)
+    picture, cells = lay_out_for_a_game(_draw(pipeline, drawing, requests), columns, metadata=about)
     picture.save(output)
     description = json.dumps(sheet_description(output.name, columns, cells), indent=2)
     output.with_suffix(".json").write_text(description + "\n", encoding="utf-8")
-    _say(len(cells), f"{output} and {output.with_suffix('.json')}")
+    _say(len(requests), f"{output} and {output.with_suffix('.json')}")
 
 
 def animation(
     pipeline: PokemonDDPMPipeline,
     drawing: Drawing,
     requests: Sequence[SpriteRequest],
-    columns: int,
-    labels: Sequence[str],
-    panels: int,
+    lay_out: Callable[[Sequence[Image.Image]], Image.Image],
     output: Path,
 ) -> None:
-    """The sprites as they appear: what the network expects of them after each step."""
-    unscaled = replace(drawing, scale=1, transparent=False)
+    """The sprites as they appear: what the network expects of them after each step, laid out as on a sheet."""
+    opaque = replace(drawing, scale=1, transparent=False)
     frames = denoise(pipeline, requests, **drawing.arguments())
-    steps = zip(*frames, strict=True)
-    sheets = [
-        sprite_sheet([unscaled.finish(image) for image in images], columns, labels, drawing.scale, panels)
-        for images in steps
-    ]
-    save_animation(sheets, output)
-    _say(len(frames), output)
+    save_animation(
+        [lay_out([opaque.finish(image) for image in images]) for images in zip(*frames, strict=True)], output
+    )
+    _say(len(requests), output)
 
 
 def files(pipeline: PokemonDDPMPipeline, drawing: Drawing, requests: Sequence[SpriteRequest], folder: Path) -> None:
@@ -83,6 +73,11 @@ def single(pipeline: PokemonDDPMPipeline, drawing: Drawing, request: SpriteReque
     (image,) = generate(pipeline, [request], **drawing.arguments())
     write_png(drawing.finish(image), output, drawing.provenance(pipeline, request))
     _say(1, output)
+
+
+def _draw(pipeline: PokemonDDPMPipeline, drawing: Drawing, requests: Sequence[SpriteRequest]) -> list[Image.Image]:
+    drawn = tqdm(generate(pipeline, requests, **drawing.arguments()), total=len(requests), desc="Drawing")
+    return [drawing.finish(image) for image in drawn]
 
 
 def _say(count: int, where: object) -> None:
