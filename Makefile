@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo
-SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3
+SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3 --scheduler dpmsolver++ --num-inference-steps 20
 # Two minutes are a few hundred updates, so the warm-up must be short.
 DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50
 
@@ -19,7 +19,7 @@ help: ## this list
 
 demo: .venv/installed ## draws all 18 types, then trains for two minutes on the starter sprites and draws those
 	mkdir -p $(DEMO)
-	$(BIN)/pokemon-ddpm generate $(SHEET) --output $(DEMO)/released.png
+	$(BIN)/pokemon-ddpm generate $(SHEET) --view front --finish normal --output $(DEMO)/released.png
 	$(BIN)/accelerate launch train_conditional.py $(DEMO_FLAGS) --output_dir $(DEMO)/starter --overwrite_output_dir
 	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter $(SHEET) --output $(DEMO)/starter.png
 	@echo "Look at $(DEMO)/released.png (the model that comes with the project) and $(DEMO)/starter.png (two minutes old)."
