@@ -99,7 +99,7 @@ def write_png(image: Image.Image, path: str | Path, provenance: Provenance) -> N
     info.add_text(KEYWORD, text)
     content = io.BytesIO()
     image.save(content, "PNG", pnginfo=info)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = path.with_name(f".{path.name}.partial")
     try:
         with beside.open("wb") as file:
             file.write(content.getbuffer())
