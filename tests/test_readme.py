@@ -39,6 +39,7 @@ NOT_RUN_HERE = {
     "source .venv/bin/activate": "make does it",
     "pip install -e .": "make does it",
     "pip install kaggle": "it is for the next line",
+    "python benchmarks/latency.py --num_inference_steps 10 --turns 3": "it takes a minute; a tiny model tests it",
     **dict.fromkeys(
         (line for line in COMMANDS if "--multi_gpu" in line),
         "it needs several GPUs; two processes on a CPU are tested",
