@@ -72,7 +72,7 @@ class Trainer:
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading may have drawn numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, data)
         self.data_digest = data.digest()
-        any_ids = {name: denoiser.conditioner.any_id(name) for name in denoiser.conditioner.vocabulary}
+        any_ids = denoiser.conditioner.any_ids
         data, held_out = (split and split.described(any_ids).to(self.device) for split in (data, held_out))
         self.data = data
         if self.device.type == "cuda":

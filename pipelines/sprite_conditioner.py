@@ -84,6 +84,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """Id of `any` in an attribute's table."""
         return self.tables[_table(attribute)].num_embeddings - 1
 
+    @property
+    def any_ids(self) -> dict[str, int]:
+        """Attribute -> the id of `any`, in the order of `vocabulary`."""
+        return {attribute: self.any_id(attribute) for attribute in self.vocabulary}
+
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
         """Reads one request for a type.
 

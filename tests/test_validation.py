@@ -217,8 +217,7 @@ def test_the_averaged_weights_are_measured_on_the_held_out_split(flags: list[str
         average = copy.deepcopy(plain)
         for parameter, shadow in zip(average.parameters(), run.ema.shadow_params, strict=True):
             parameter.data = shadow.clone()
-        conditioner = run.unwrapped.conditioner
-        held_out = held_out.described({name: conditioner.any_id(name) for name in conditioner.vocabulary})
+        held_out = held_out.described(run.unwrapped.conditioner.any_ids)
         probe = Probe(held_out, len(held_out), T)
         assert run.metrics["validation_loss"] == measured(probe, average, run.objective)
         assert run.metrics["validation_loss"] != measured(probe, plain, run.objective)

@@ -93,8 +93,7 @@ def bits_per_dim(
             f"variance_type of {', '.join(VARIANCE_TYPES)}; this is a {type(scheduler).__name__}."
         )
     schedule = NoiseSchedule.of(scheduler, device)
-    any_ids = {name: pipeline.conditioner.any_id(name) for name in pipeline.conditioner.vocabulary}
-    data = data.described(any_ids).to(device)
+    data = data.described(pipeline.conditioner.any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)
     each = len(schedule) if timesteps_a_picture is None else timesteps_a_picture
     timesteps, factor = drawn_timesteps(len(data), len(schedule), each, generator)
