@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.compilation import compile_network
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
 
 MANY = 64
@@ -59,22 +61,21 @@ def load(options: argparse.Namespace, dtype: torch.dtype, scheduler: str) -> Pok
     return pipeline
 
 
+def way(pipeline: PokemonDDPMPipeline, count: int, steps: int, guidance_scale: float) -> Callable[[], object]:
+    """Draws so many sprites."""
+    return lambda: pipeline(["fire"] * count, num_inference_steps=steps, guidance_scale=guidance_scale)
+
+
 def ways_of(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     """What is timed, by its name in the report."""
-    ways: dict[str, Callable[[], object]] = {}
-
-    def add(name: str, pipeline: PokemonDDPMPipeline, count: int, steps: int) -> None:
-        ways[name] = lambda: pipeline(
-            ["fire"] * count, num_inference_steps=steps, guidance_scale=options.guidance_scale
-        )
-
+    ways, settings = {}, (options.num_inference_steps, options.guidance_scale)
     for name, dtype in DTYPES.items():
         pipeline = load(options, dtype, options.scheduler)
         for count in (1, MANY):
-            add(f"{count} warm, {name}", pipeline, count, options.num_inference_steps)
+            ways[f"{count} warm, {name}"] = way(pipeline, count, *settings)
     channels_last = load(options, torch.float32, options.scheduler)
     channels_last.unet.to(memory_format=torch.channels_last)
-    add("1 warm, fp32, channels-last", channels_last, 1, options.num_inference_steps)
+    ways["1 warm, fp32, channels-last"] = way(channels_last, 1, *settings)
     return ways
 
 
@@ -91,20 +92,6 @@ def cold(options: argparse.Namespace) -> None:
     subprocess.run([sys.executable, "-c", COLD, *words], check=True, capture_output=True)
 
 
-def compiled(options: argparse.Namespace, plain: float) -> dict[str, float]:
-    """What compiling the network costs at its first call, what a sprite costs then, and when that pays off."""
-    pipeline = load(options, torch.float32, options.scheduler)
-    pipeline.unet.compile()
-
-    def draw() -> object:
-        return pipeline("fire", num_inference_steps=options.num_inference_steps, guidance_scale=options.guidance_scale)
-
-    first = seconds(draw)
-    later = statistics.median(seconds(draw) for _ in range(options.turns))
-    saved = plain - later
-    return {"first": first, "later": later, "pays_off_after": (first - plain) / saved if saved > 0 else float("inf")}
-
-
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All ways, in turns."""
     torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
@@ -112,18 +99,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for action in ways.values():
         action()
     ways["1 cold (process start), fp32"] = lambda: cold(options)
-    ancestral = load(options, torch.float32, "ddpm")
+    ancestral = way(load(options, torch.float32, "ddpm"), 1, THESIS_STEPS, options.guidance_scale)
     thesis = f"1 warm, fp32, {THESIS_STEPS:,} ancestral steps"
     found: dict[str, list[float]] = {name: [] for name in [*ways, thesis]}
     for turn in range(options.turns):
         for name, action in ways.items():
             found[name].append(seconds(action))
         if turn % 5 == 0:
-            found[thesis].append(
-                seconds(
-                    lambda: ancestral("fire", num_inference_steps=THESIS_STEPS, guidance_scale=options.guidance_scale)
-                )
-            )
+            found[thesis].append(seconds(ancestral))
     report: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "scheduler": options.scheduler,
@@ -134,7 +117,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "times_faster": statistics.median(found[thesis]) / statistics.median(found["1 warm, fp32"]),
     }
     if options.compile:
-        report["compile"] = compiled(options, statistics.median(found["1 warm, fp32"]))
+        pipeline = load(options, torch.float32, options.scheduler)
+        cost = compile_network(pipeline, way(pipeline, 1, options.num_inference_steps, options.guidance_scale))
+        report["compile"] = {**asdict(cost), "pays_off_after": cost.turns_to_pay_off}
     return report
 
 
@@ -155,8 +140,8 @@ def markdown(report: dict[str, Any]) -> str:
         )
     if "compile" in report:
         lines.append(
-            "\ntorch.compile: {first:.1f} s at the first sprite, then {later:.3f} s each; it pays off after "
-            "{pays_off_after:,.0f} sprites.".format(**report["compile"])
+            "\ntorch.compile: {first:.1f} s for the first sprite, then {after:.4f} s instead of {before:.4f}; it pays "
+            "off after {pays_off_after:,.0f} sprites.".format(**report["compile"])
         )
     return "\n".join(lines)
 

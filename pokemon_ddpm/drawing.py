@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from pokemon_ddpm.compilation import Compilation, compile_network
 from pokemon_ddpm.generation import CHUNK_SIZE, SpriteRequest, generate
 from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
@@ -32,6 +33,7 @@ class Drawing:
         guidance_rescale: phi.
         negative_pokemon_type: None for the unconditional model.
         dtype: Of the weights and the computation, of `DTYPES`.
+        compiled: Whether the network is compiled, whose kernels differ in the last bits.
         transparent: Whether the background is removed.
         palette: Number of colours to reduce to; None to leave them.
         scale: Enlargement by a whole factor.
@@ -45,6 +47,7 @@ class Drawing:
     guidance_rescale: float = 0.0
     negative_pokemon_type: PokemonType = None
     dtype: str = "float32"
+    compiled: bool = False
     transparent: bool = False
     palette: int | None = None
     scale: int = 1
@@ -62,6 +65,14 @@ class Drawing:
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def compile(self, pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Compilation:
+        """Compiles the network for chunks of requests like this one, and measures what that does.
+
+        Raises:
+            ValueError: If torch.compile does not work on this machine.
+        """
+        return compile_network(pipeline, lambda: list(generate(pipeline, [request], **self.arguments())))
 
     def arguments(self) -> dict[str, Any]:
         """What the pipeline is called with beside conditions and seeds."""
@@ -95,6 +106,7 @@ class Drawing:
             guidance_rescale=self.guidance_rescale,
             negative_pokemon_type=self.negative_pokemon_type,
             dtype=self.dtype,
+            compiled=self.compiled,
             chunk_size=CHUNK_SIZE,
             postprocessing={"transparent": self.transparent, "palette": self.palette, "scale": self.scale},
         )
@@ -120,6 +132,7 @@ def read_drawing(path: Path) -> tuple[Drawing, SpriteRequest]:
         guidance_rescale=made.guidance_rescale,
         negative_pokemon_type=_as_type(made.negative_pokemon_type),
         dtype=made.dtype,
+        compiled=made.compiled,
         **after,
     )
     return drawing, SpriteRequest(made.seed, _as_type(words.pop("type", None)), words)

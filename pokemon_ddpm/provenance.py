@@ -38,8 +38,9 @@ class Provenance:
         guidance_rescale: A finite number.
         negative_pokemon_type: The types guided away from, in any form the pipeline takes; None for the unconditional
             model.
-        dtype: Of the weights, such as "float32".
-        chunk_size: Pictures drawn together, from 1: last bits depend on it.
+        dtype: Of the weights, such as "float32"; last bits depend on it and the following two.
+        compiled: Whether the network was compiled, likewise.
+        chunk_size: Pictures drawn together, from 1.
         postprocessing: What was done to the picture afterwards, such as `{"transparent": True, "palette": 16}`.
 
     Raises:
@@ -56,6 +57,7 @@ class Provenance:
     guidance_rescale: float = 0.0
     negative_pokemon_type: Any = None
     dtype: str
+    compiled: bool = False
     chunk_size: int
     postprocessing: dict[str, Any] = field(default_factory=dict)
 
@@ -65,6 +67,8 @@ class Provenance:
         for name, low, high in (("seed", 0, 2**64 - 1), ("num_inference_steps", 1, None), ("chunk_size", 1, None)):
             check_whole(name, getattr(self, name), low, high)
             object.__setattr__(self, name, int(getattr(self, name)))  # JSON knows none of numpy's
+        if not isinstance(self.compiled, bool):
+            raise ValueError(f"compiled must be true or false, but is {_short(self.compiled)}.")
         for name in ("guidance_scale", "guidance_rescale"):
             _check_number(name, getattr(self, name))
         if self.guidance_interval is not None:

@@ -25,10 +25,11 @@ FULL = {
     "guidance_rescale": 0.7,
     "negative_pokemon_type": ["fire", "flying"],
     "dtype": "bfloat16",
+    "compiled": True,
     "chunk_size": 16,
     "postprocessing": {"transparent": True, "palette": 16, "scale": 4},
 }
-OPTIONAL = ("guidance_interval", "guidance_rescale", "negative_pokemon_type", "postprocessing")
+OPTIONAL = ("compiled", "guidance_interval", "guidance_rescale", "negative_pokemon_type", "postprocessing")
 SHORT = {name: value for name, value in FULL.items() if name not in OPTIONAL}
 NAN, INF = float("nan"), float("inf")
 WRONG = {
@@ -38,6 +39,7 @@ WRONG = {
     "condition": ["fire", None, {"type": NAN}, {"type": [INF]}, {1: "fire"}, {"type": {"fire"}}, {"type": b"fire"}],
     "seed": [-1, 2**64, 1.0, True, "7"],
     "num_inference_steps": [0, 2.5],
+    "compiled": [1, None, "yes"],
     "chunk_size": [0, None],
     "guidance_scale": [NAN, -INF, True, "2", 10**400],
     "guidance_interval": [[0.1], [0.1, 0.2, 0.3], [0.1, NAN], [0.1, None], "01", 0.5],

@@ -57,6 +57,9 @@ def generate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where the processor has it), float16.")] = (
         "float32"
     ),
+    compile: Annotated[
+        bool, typer.Option("--compile", help="torch.compile, for long jobs; tells after how many sprites it pays off.")
+    ] = False,
     transparent: Annotated[bool, typer.Option("--transparent", help="Remove the background.")] = False,
     palette: Annotated[int | None, typer.Option(min=2, max=256, help="Reduce each sprite to so many colours.")] = None,
     scale: Annotated[
@@ -102,7 +105,9 @@ def generate(
     try:
         if like is not None:
             drawing, request = read_drawing(like)
-            outputs.single(drawing.load(best_device()), drawing, request, output)
+            pipeline = drawing.load(best_device())
+            outputs.compiled(pipeline, drawing, [request])
+            outputs.single(pipeline, drawing, request, output)
             return
         drawing = Drawing(
             model=model,
@@ -113,6 +118,7 @@ def generate(
             guidance_rescale=guidance_rescale,
             negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
             dtype=dtype,
+            compiled=compile,
             transparent=transparent or game_sheet,
             palette=palette,
             scale=scale,
@@ -120,6 +126,7 @@ def generate(
         pipeline = drawing.load(best_device())
         rows = rows_of(asked, pipeline.conditioner.vocabulary)
         requests = numbered(rows, num_images, seed, same_seeds)
+        outputs.compiled(pipeline, drawing, requests)
         columns = min(num_images, MAX_COLUMNS) if len(rows) == 1 else num_images  # a single row may wrap
         labels = [row.label for row in rows] if len(rows) > 1 else []
         lay_out = functools.partial(

@@ -1,6 +1,7 @@
 """What `pokemon-ddpm generate` can make of sprites: a sheet, one for a game, an animation, or files."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,11 +13,24 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.animation import save_animation
 from pokemon_ddpm.drawing import Drawing, draw_files
-from pokemon_ddpm.generation import SpriteRequest, denoise, generate
+from pokemon_ddpm.generation import CHUNK_SIZE, SpriteRequest, denoise, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet as lay_out_for_a_game
 from pokemon_ddpm.sheets import sheet_description
+
+
+def compiled(pipeline: PokemonDDPMPipeline, drawing: Drawing, requests: Sequence[SpriteRequest]) -> None:
+    """Compiles the network where that is asked for, and says whether it is worth it for so many sprites."""
+    if not drawing.compiled:
+        return
+    cost = drawing.compile(pipeline, requests[0])
+    enough = CHUNK_SIZE * cost.turns_to_pay_off
+    verdict = f"pays off after {enough:,.0f} sprites" if math.isfinite(enough) else "never pays off"
+    typer.echo(
+        f"torch.compile: {cost.first:.1f} s for the first {CHUNK_SIZE} sprites, then {cost.after:.3f} s instead of "
+        f"{cost.before:.3f}; it {verdict}, and this job has {len(requests):,}."
+    )
 
 
 def sheet(

@@ -12,6 +12,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
 from diffusers import DDPMScheduler, UNet2DModel
 
+from pokemon_ddpm.compilation import check_compiler
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_unet, unet_config, varying_attributes
@@ -75,22 +76,13 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
             "multi-GPU training in `accelerate config`."
         )
     if config.compile:
-        _check_compiler(accelerator.device)
+        check_compiler(accelerator.device)
     if accelerator.device.type == "cpu":
         torch.set_num_threads(config.num_cpu_threads or cores_a_process())
         if accelerator.mixed_precision == "fp16":
             raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
     config.mixed_precision = accelerator.mixed_precision  # resolved: a continuation must compute alike
     return accelerator
-
-
-def _check_compiler(device: torch.device) -> None:
-    """Raises ValueError if torch.compile does not work on this machine, for example for want of a C++ compiler."""
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
-    except Exception as error:  # the compiler's back ends have kinds of their own
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"--compile does not work on this machine: {reason}") from error
 
 
 def check_tracker(name: str) -> None:
