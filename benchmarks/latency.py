@@ -37,6 +37,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
+    parser.add_argument("--distilled", nargs="*", default=[], help="students of the model, drawn as they are saved")
     parser.add_argument("--scheduler", default="dpmsolver++", choices=list(SAMPLERS))
     parser.add_argument("--num_inference_steps", type=int, default=10)
     parser.add_argument("--guidance_scale", type=float, default=2.0)
@@ -53,16 +54,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def load(options: argparse.Namespace, dtype: torch.dtype, scheduler: str) -> PokemonDDPMPipeline:
-    """The model with a scheduler, without a bar."""
-    pipeline = PokemonDDPMPipeline.from_pretrained(options.model, dtype=dtype)
-    pipeline.scheduler = make_sampler(scheduler, pipeline.scheduler)
+def load(model: str, dtype: torch.dtype, scheduler: str | None = None) -> PokemonDDPMPipeline:
+    """A model with a scheduler or its own, without a bar."""
+    pipeline = PokemonDDPMPipeline.from_pretrained(model, dtype=dtype)
+    if scheduler is not None:
+        pipeline.scheduler = make_sampler(scheduler, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def way(pipeline: PokemonDDPMPipeline, count: int, steps: int, guidance_scale: float) -> Callable[[], object]:
-    """Draws so many sprites."""
+def way(
+    pipeline: PokemonDDPMPipeline, count: int, steps: int | None = None, guidance_scale: float | None = None
+) -> Callable[[], object]:
+    """Draws so many sprites, by the model's own steps and guidance unless others are given."""
     return lambda: pipeline(["fire"] * count, num_inference_steps=steps, guidance_scale=guidance_scale)
 
 
@@ -70,10 +74,14 @@ def ways_of(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     """What is timed, by its name in the report."""
     ways, settings = {}, (options.num_inference_steps, options.guidance_scale)
     for name, dtype in DTYPES.items():
-        pipeline = load(options, dtype, options.scheduler)
+        pipeline = load(options.model, dtype, options.scheduler)
         for count in (1, MANY):
             ways[f"{count} warm, {name}"] = way(pipeline, count, *settings)
-    channels_last = load(options, torch.float32, options.scheduler)
+        for model in options.distilled:
+            student = load(model, dtype)
+            for count in (1, MANY):
+                ways[f"{count} warm, {name}, {Path(model).name}"] = way(student, count)
+    channels_last = load(options.model, torch.float32, options.scheduler)
     channels_last.unet.to(memory_format=torch.channels_last)
     ways["1 warm, fp32, channels-last"] = way(channels_last, 1, *settings)
     return ways
@@ -99,7 +107,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for action in ways.values():
         action()
     ways["1 cold (process start), fp32"] = lambda: cold(options)
-    ancestral = way(load(options, torch.float32, "ddpm"), 1, THESIS_STEPS, options.guidance_scale)
+    ancestral = way(load(options.model, torch.float32, "ddpm"), 1, THESIS_STEPS, options.guidance_scale)
     thesis = f"1 warm, fp32, {THESIS_STEPS:,} ancestral steps"
     found: dict[str, list[float]] = {name: [] for name in [*ways, thesis]}
     for turn in range(options.turns):
@@ -114,10 +122,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "network_evaluations": network_evaluations(options.scheduler, options.num_inference_steps),
         "guidance_scale": options.guidance_scale,
         "seconds": found,
-        "times_faster": statistics.median(found[thesis]) / statistics.median(found["1 warm, fp32"]),
     }
     if options.compile:
-        pipeline = load(options, torch.float32, options.scheduler)
+        pipeline = load(options.model, torch.float32, options.scheduler)
         cost = compile_network(pipeline, way(pipeline, 1, options.num_inference_steps, options.guidance_scale))
         report["compile"] = {**asdict(cost), "pays_off_after": cost.turns_to_pay_off}
     return report

@@ -3,8 +3,9 @@
     python benchmarks/samplers.py --work_dir outputs/samplers --output samplers.json
 
 Two figures for each: for the solvers of the probability-flow ODE, how far each picture is from that of the same solver
-at 200 steps from the same noise; and for all, the sliced Wasserstein distance of the samples to 256 others of 1,000
-ancestral steps, with a bootstrap interval. Samples are kept in --work_dir, so that an interrupted run goes on.
+at 200 steps from the same noise (a student's from that of DPM-Solver++); and for all, the sliced Wasserstein distance
+of the samples to 256 others of 1,000 ancestral steps, with a bootstrap interval. Samples are kept in --work_dir, so
+that an interrupted run goes on.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
 STEPS = (5, 10, 20, 50, 100)
 ODE = tuple(name for name in SAMPLERS if name != "ddpm")
 ODE_STEPS, ANCESTRAL_STEPS = 200, 1000
+STUDENTS_ODE = "dpmsolver++"  # whose 200 steps a student is compared with; it learned those of DDIM
 BATCH = 64
 PROJECTIONS, BOOTSTRAPS = 256, 200
 REFERENCE_SEED = 1_000_000  # other noise than that of the samples
@@ -35,6 +37,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
     parser.add_argument("--work_dir", type=Path, required=True, help="where samples are kept")
+    parser.add_argument("--distilled", nargs="*", default=[], help="students of the model, drawn as they are saved")
     parser.add_argument("--num_images", type=int, default=256)
     parser.add_argument("--num_ode_images", type=int, default=64, help="of them, compared with 200 steps")
     parser.add_argument("--guidance_scale", type=float, default=2.0)
@@ -56,41 +59,47 @@ class Samples:
 
     Args:
         options: The run's. Types are asked for in turn, so that all kinds of sprites are among them.
+        model: Folder or Hub name.
     """
 
-    def __init__(self, options: argparse.Namespace):
+    def __init__(self, options: argparse.Namespace, model: str):
         self._options = options
-        self._pipeline = PokemonDDPMPipeline.from_pretrained(options.model, dtype=getattr(torch, options.dtype))
+        self._pipeline = PokemonDDPMPipeline.from_pretrained(model, dtype=getattr(torch, options.dtype))
         self._pipeline.set_progress_bar_config(disable=True)
+        self._name = Path(model).name
         options.work_dir.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def own_steps(self) -> int:
+        """What the model does if it is not told otherwise."""
+        return self._pipeline.config.num_inference_steps
+
     def draw(self, sampler: str, steps: int, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Samples of seeds `seed` to `seed + count - 1`.
+        """Samples of seeds `seed` to `seed + count - 1` by a sampler, with the guidance of the run.
 
         Returns:
             "images" float32 (N, 3, S, S) in [0, 1], "seconds" and "first_timestep", scalars.
         """
-        options, pipeline = self._options, self._pipeline
-        settings = f"{options.guidance_scale:g}-{options.dtype}"
-        file = options.work_dir / f"{sampler}-{steps}-{count}-{seed}-{settings}.safetensors"
+        scale = self._options.guidance_scale
+        self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
+        name = f"{sampler}-{steps}-{count}-{seed}-{scale:g}"
+        return self._kept(name, count, seed, num_inference_steps=steps, guidance_scale=scale)
+
+    def draw_as_saved(self, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+        """As `draw`, but with the model's own scheduler, steps and guidance."""
+        return self._kept(f"{self._name}-{count}-{seed}", count, seed)
+
+    def _kept(self, name: str, count: int, seed: int, **arguments: float) -> dict[str, torch.Tensor]:
+        file = self._options.work_dir / f"{name}-{self._options.dtype}.safetensors"
         if file.exists():
             return load_file(file)
-        pipeline.scheduler = make_sampler(sampler, pipeline.scheduler)
+        pipeline, images, start = self._pipeline, [], time.perf_counter()
         types = pipeline.conditioner.vocabulary["type"]
         requests = [types[i % len(types)] for i in range(count)]
-        images, start = [], time.perf_counter()
-        for first in tqdm(range(0, count, BATCH), desc=f"{sampler}, {steps} steps"):
+        for first in tqdm(range(0, count, BATCH), desc=name):
             part = requests[first : first + BATCH]
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
-            images.append(
-                pipeline(
-                    part,
-                    num_inference_steps=steps,
-                    guidance_scale=options.guidance_scale,
-                    generator=generators,
-                    output_type="pt",
-                ).images
-            )
+            images.append(pipeline(part, generator=generators, output_type="pt", **arguments).images)
         samples = {
             "images": torch.cat(images),
             "seconds": torch.tensor(time.perf_counter() - start, dtype=torch.float64),
@@ -132,29 +141,44 @@ def sliced_wasserstein(images: torch.Tensor, reference: torch.Tensor) -> tuple[f
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All rows of the table."""
     torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
-    samples = Samples(options)
+    samples = Samples(options, options.model)
     reference = samples.draw("ddpm", options.num_reference_steps, options.num_images, REFERENCE_SEED)["images"]
-    rows = []
+    rows, few_steps = [], []
     for sampler in SAMPLERS:
         exact = samples.draw(sampler, ODE_STEPS, options.num_ode_images)["images"] if sampler in ODE else None
         for steps in options.steps:
             drawn = samples.draw(sampler, steps, options.num_images)
-            distance, low, high = sliced_wasserstein(drawn["images"], reference)
-            row = {
-                "sampler": sampler,
-                "steps": steps,
-                "evaluations": network_evaluations(sampler, steps),
-                "first_timestep": drawn["first_timestep"].item(),
-                "seconds": drawn["seconds"].item() / options.num_images,
-                "distance": distance,
-                "interval": [low, high],
-            }
-            if exact is not None:
-                difference = drawn["images"][: options.num_ode_images] - exact
-                row["ode_error"] = difference.square().mean(dim=(1, 2, 3)).sqrt().mean().item()
-            rows.append(row)
+            row = {"sampler": sampler, "steps": steps, "evaluations": network_evaluations(sampler, steps)}
+            rows.append(row | figures(drawn, reference, exact))
+    for model in options.distilled:
+        student = Samples(options, model)
+        exact = samples.draw(STUDENTS_ODE, ODE_STEPS, options.num_ode_images)["images"]
+        row = {"sampler": Path(model).name, "steps": student.own_steps, "evaluations": student.own_steps}
+        few_steps.append(row | figures(student.draw_as_saved(options.num_images), reference, exact))
     settings = {name: value for name, value in vars(options).items() if name not in ("work_dir", "output")}
-    return {"settings": settings, "rows": rows, "choice": choose(rows)}
+    return {"settings": settings, "rows": rows, "few_steps": few_steps, "choice": choose(rows)}
+
+
+def figures(drawn: dict[str, torch.Tensor], reference: torch.Tensor, exact: torch.Tensor | None) -> dict[str, Any]:
+    """What is measured of samples.
+
+    Args:
+        drawn: Of `Samples`.
+        reference: Samples to be like, (M, 3, S, S).
+        exact: Where the first of them should have ended, (K, 3, S, S), or None.
+    """
+    images = drawn["images"]
+    distance, low, high = sliced_wasserstein(images, reference)
+    found = {
+        "first_timestep": drawn["first_timestep"].item(),
+        "seconds": drawn["seconds"].item() / len(images),
+        "distance": distance,
+        "interval": [low, high],
+    }
+    if exact is not None:
+        difference = images[: len(exact)] - exact
+        found["ode_error"] = difference.square().mean(dim=(1, 2, 3)).sqrt().mean().item()
+    return found
 
 
 def choose(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -171,7 +195,7 @@ def markdown(report: dict[str, Any]) -> str:
         "| sampler | steps | evaluations | first timestep | s a sprite | ODE error | sliced Wasserstein (95 %) |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in report["rows"]:
+    for row in [*report["rows"], *report["few_steps"]]:
         error = f"{row['ode_error']:.4f}" if "ode_error" in row else ""
         low, high = row["interval"]
         lines.append(

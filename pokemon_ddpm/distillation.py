@@ -13,6 +13,7 @@ from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 
 from pokemon_ddpm.noise_schedule import NoiseSchedule
 from pokemon_ddpm.pipelines.sampling import set_timesteps
+from pokemon_ddpm.schedulers import whole_config
 
 CLEAN = -1  # the timestep of the clean picture, before the first
 
@@ -119,7 +120,7 @@ def student_scheduler(trained: SchedulerMixin) -> DPMSolverMultistepScheduler:
         trained: A scheduler with the noise schedule and the prediction type.
     """
     return DPMSolverMultistepScheduler.from_config(
-        trained.config,
+        whole_config(trained),
         algorithm_type="dpmsolver++",
         solver_order=1,
         timestep_spacing="trailing",

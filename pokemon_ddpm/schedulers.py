@@ -1,5 +1,7 @@
 """The samplers that commands and benchmarks know by name: diffusers' schedulers on a model's noise schedule."""
 
+from typing import Any
+
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -19,6 +21,13 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "heun": HeunDiscreteScheduler,  # Karras et al. 2022, algorithm 1
 }
 
+# One solver's settings would be handed on to the next, which has others of the same name or cannot take them.
+SETTINGS: dict[str, dict[str, str | int]] = {
+    "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
+    "unipc": {"solver_order": 2, "solver_type": "bh2"},
+    "deis": {"algorithm_type": "deis", "solver_order": 2, "solver_type": "logrho"},
+}
+
 
 def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
     """A sampler on the noise schedule that a model was trained with.
@@ -32,9 +41,16 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
     """
     if name not in SAMPLERS:
         raise ValueError(f"There is no scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
-    # What the model's scheduler left at its own class's default is kept too, as it is once saved and loaded.
-    config = {key: value for key, value in trained.config.items() if key != "_use_default_values"}
-    return SAMPLERS[name].from_config(config)
+    return SAMPLERS[name].from_config(whole_config(trained), **SETTINGS.get(name, {}))
+
+
+def whole_config(scheduler: SchedulerMixin) -> dict[str, Any]:
+    """What a scheduler is, for another class to be made of it, as it would be once saved and loaded.
+
+    Of a scheduler that was never saved, diffusers would drop what its class has by default, and so lose that the model
+    was trained with it.
+    """
+    return {key: value for key, value in scheduler.config.items() if key != "_use_default_values"}
 
 
 def sampler_name(scheduler: SchedulerMixin) -> str:

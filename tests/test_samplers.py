@@ -1,9 +1,12 @@
 """Samplers by name: they keep the model's noise schedule, and ask the network as often as they say."""
 
+import inspect
+
 import pytest
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
+from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations, sampler_name
 from tests.conftest import tiny_pipeline
 from tests.drawing import draw, record_calls, seeded
@@ -29,6 +32,20 @@ def test_a_saved_model_has_the_same_sampler(name: str, tmp_path) -> None:
         for each in (make_sampler(name, trained), loaded)
     )
     assert one == other
+
+
+@pytest.mark.parametrize("before", [*SAMPLERS, "student"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_is_the_same_whichever_came_before(name: str, before: str) -> None:
+    trained = tiny_pipeline().scheduler
+    earlier = student_scheduler(trained) if before == "student" else make_sampler(before, trained)
+    one, other = (own_settings(make_sampler(name, each)) for each in (trained, earlier))
+    assert one == other
+
+
+def own_settings(sampler: SchedulerMixin) -> dict:
+    """What its class knows, not what is only carried along for others."""
+    return {key: sampler.config[key] for key in inspect.signature(type(sampler)).parameters}
 
 
 @pytest.mark.parametrize("steps", [1, 5, 10])
