@@ -297,13 +297,8 @@ class Trainer:
         path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
         if self.accelerator.is_main_process:
             try:
-                save_sheet(
-                    make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config.student_steps),
-                    path,
-                    self.config.ddpm_num_inference_steps,
-                    derive_seed(self.config.seed, SHEET),
-                    self.stop.requested,
-                )
+                pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
+                save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET), self.stop.requested)
             except Interrupted:
                 pass
             except OSError as error:
@@ -328,7 +323,7 @@ class Trainer:
                 self.accelerator.print(f"The model is that of {best}.")
             except checkpoint.CheckpointError as error:
                 self.accelerator.print(f"warning: {error} The model is that of the last update.")
-        pipeline = make_pipeline(denoiser, self.scheduler, self.config.student_steps)
+        pipeline = make_pipeline(denoiser, self.scheduler, self.config)
         try:
             pipeline.save_pretrained(self.output_dir)
         except (OSError, SafetensorError) as error:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import datasets
 import numpy as np
@@ -10,9 +10,7 @@ import torch
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import check_resolution, preprocess
-from pokemon_ddpm.vocabulary import COLORS, FINISHES, SIZE_LIMITS, SIZES
-
-REQUIRED_COLUMNS = ("image", "type1", "type2")
+from pokemon_ddpm.vocabulary import COLORS, FINISHES, SIZE_LIMITS, SIZES, TYPES
 
 
 @dataclass(frozen=True)
@@ -24,19 +22,23 @@ class SpriteTensors:
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other attribute that is a
             `ClassLabel`, a whole number or a truth value in the data set, unknown ones being -1; and "size" where
             there are heights. The colour of a shiny, which is not its species', is `any`.
+        type_names: The names of the types; of other pictures than sprites, of their classes.
     """
 
     images: torch.Tensor
     labels: dict[str, torch.Tensor]
+    type_names: tuple[str, ...] = TYPES
 
     def __len__(self) -> int:
         return len(self.images)
 
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of pictures and labels."""
+        """SHA-256, in hexadecimal, of pictures, labels and, where they are not the sprites' types, class names."""
         total = hashlib.sha256(self.images.cpu().numpy())
         for name, ids in sorted(self.labels.items()):
             total.update(name.encode() + ids.cpu().numpy().tobytes())
+        if self.type_names != TYPES:
+            total.update("\0".join(self.type_names).encode())
         return total.hexdigest()
 
     def described(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
@@ -49,37 +51,36 @@ class SpriteTensors:
         for name, any_id in any_ids.items():
             ids = self.labels.get(name, torch.full((len(self),), -1, device=self.images.device))
             labels[name] = torch.where(ids >= 0, ids, any_id)
-        return SpriteTensors(self.images, labels)
+        return replace(self, labels=labels)
 
     def to(self, device: torch.device) -> "SpriteTensors":
         """The same tensors on another device."""
-        return SpriteTensors(self.images.to(device), {name: ids.to(device) for name, ids in self.labels.items()})
+        labels = {name: ids.to(device) for name, ids in self.labels.items()}
+        return replace(self, images=self.images.to(device), labels=labels)
 
 
-def sprite_tensors(dataset: datasets.Dataset, resolution: int, mode: str = "fit") -> SpriteTensors:
+def sprite_tensors(
+    dataset: datasets.Dataset, resolution: int, mode: str = "fit", image_column: str = "image"
+) -> SpriteTensors:
     """Preprocesses a split of the sprites into tensors.
 
     Args:
         dataset: A split with the columns of `PokemonSprites`, as `load_sprites` returns it.
         resolution: Side S in pixels, a multiple of 8.
         mode: See `pokemon_ddpm.preprocessing.preprocess`.
+        image_column: Name of the pictures' column.
 
     Raises:
         ValueError: If a needed column is missing or a type is, the types are not the sprites' own `ClassLabel`s, or
             resolution or mode cannot be used.
     """
     check_resolution(resolution)
-    missing = [column for column in REQUIRED_COLUMNS if column not in dataset.column_names]
-    if missing:
-        raise ValueError(
-            f"The data set lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"it has {', '.join(dataset.column_names)}."
-        )
+    _check_columns(dataset, (image_column, "type1", "type2"))
     for column in ("type1", "type2"):
         if dataset.features[column] != FEATURES[column]:
             raise ValueError(f"The column {column} must be a {FEATURES[column]}, but is {dataset.features[column]}.")
     images = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8)
-    for row, image in enumerate(dataset.select_columns("image")["image"]):
+    for row, image in enumerate(dataset.select_columns(image_column)[image_column]):
         images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)
     table = dataset.with_format("numpy", columns=[name for name in dataset.column_names if _is_whole(dataset, name)])
     labels = {name: _int64(table[name]) for name in table.format["columns"]}
@@ -100,6 +101,17 @@ def size_classes(heights: torch.Tensor) -> torch.Tensor:
     """Ids of `SIZES`, int64 (N,), of heights in decimetres (N,); the id after the last where the height is unknown."""
     classes = torch.bucketize(heights, torch.tensor(SIZE_LIMITS), right=True)
     return torch.where(heights > 0, classes, len(SIZES))
+
+
+def _check_columns(dataset: datasets.Dataset, needed: tuple[str, ...]) -> None:
+    missing = [column for column in needed if column not in dataset.column_names]
+    if missing:
+        classes = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
+        hint = f" To train on other classes than types, give --label_column: {', '.join(classes)}." if classes else ""
+        raise ValueError(
+            f"The data set lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"it has {', '.join(dataset.column_names)}.{hint}"
+        )
 
 
 def _is_whole(dataset: datasets.Dataset, column: str) -> bool:

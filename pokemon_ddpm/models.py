@@ -1,7 +1,7 @@
 """The networks: named presets, and the denoiser that training works on."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # What a conditioner can be trained on. The key is a key of `SpriteTensors.labels`, so a further attribute is one line.
+# Where pictures have classes of their own, these take the place of the types.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "type": vocabulary.TYPES,
     "color": vocabulary.COLORS,
@@ -186,7 +187,10 @@ def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def build_conditioner(
-    unet: UNet2DModel, attributes: Iterable[str] = ("type",), trained: SpriteConditioner | None = None
+    unet: UNet2DModel,
+    attributes: Iterable[str] = ("type",),
+    trained: SpriteConditioner | None = None,
+    type_names: Sequence[str] = vocabulary.TYPES,
 ) -> SpriteConditioner:
     """Builds the conditioner that fits a network.
 
@@ -195,15 +199,18 @@ def build_conditioner(
         attributes: What it is conditioned on, of `CONDITIONS`.
         trained: A conditioner to go on with. Its attributes stay, and what it lacks is added so that, where nothing is
             said of it, nothing changes.
+        type_names: The words of "type"; see `SpriteTensors.type_names`.
 
     Raises:
-        ValueError: If the trained one knows other words than this version does.
+        ValueError: If the trained one knows other words than the data and this version do.
     """
-    names = {attribute: list(CONDITIONS[attribute]) for attribute in attributes}
+    known = {**CONDITIONS, "type": type_names}
+    names = {attribute: list(known[attribute]) for attribute in attributes}
     if trained is not None:
-        other = [name for name, words in trained.vocabulary.items() if list(CONDITIONS.get(name, ())) != words]
+        other = [name for name, words in trained.vocabulary.items() if list(known.get(name, ())) != words]
         if other:
-            raise ValueError(f"its conditioner knows other words for {', '.join(other)} than this version does")
+            by_whom = "this version does" if tuple(type_names) == vocabulary.TYPES else "the data set has"
+            raise ValueError(f"its conditioner knows other words for {', '.join(other)} than {by_whom}")
         names |= trained.vocabulary
     conditioner = SpriteConditioner(names, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
     if trained is not None:

@@ -191,7 +191,7 @@ def test_a_stray_word_is_refused(capsys):
         ("--rescale_betas_zero_snr --prediction_type epsilon", ["--rescale_betas_zero_snr", "v_prediction or sample"]),
         ("--rescale_betas_zero_snr --snr_gamma 0.5", ["--rescale_betas_zero_snr", "--snr_gamma of 0, or of 1"]),
         ("--num_cpu_threads 0", ["--num_cpu_threads", "above 0"]),
-        ("--ddpm_num_steps 20 --lr_warmup_steps 0", ["--ddpm_num_inference_steps", "--ddpm_num_steps"]),
+        ("--ddpm_num_steps 4 --lr_warmup_steps 0", ["--ddpm_num_inference_steps", "--ddpm_num_steps"]),
         ("--distill_from a", ["--distill_from", "even --distill_teacher_steps", "None"]),
         ("--distill_from a --distill_teacher_steps 5", ["--distill_from", "even --distill_teacher_steps", "5"]),
         ("--distill_from a --distill_teacher_steps 0", ["even --distill_teacher_steps", "0"]),
@@ -212,6 +212,10 @@ def test_a_stray_word_is_refused(capsys):
         ),
         (f"{DISTILL} --model_config_name_or_path base", ["--model_config_name_or_path and --distill_from exclude"]),
         ("--train_data_dir a --dataset_name b", ["--train_data_dir", "--dataset_name", "exclude"]),
+        ("--image_column picture", ["--image_column and --label_column need --dataset_name"]),
+        ("--label_column kind --train_data_dir a", ["need --dataset_name", "those folders' names"]),
+        ("--label_column= --dataset_name a/b", ["--label_column", "empty"]),
+        ("--image_column= --dataset_name a/b", ["--image_column", "empty"]),
         ("--resume_from_checkpoint latest --overwrite_output_dir", ["--resume_from_checkpoint", "exclude"]),
         ("--hub_model_id me/model", ["--hub_model_id", "--push_to_hub"]),
         ("missing.yaml", ["cannot read missing.yaml"]),
@@ -258,8 +262,9 @@ def test_a_picture_is_no_configuration_file(tmp_path, capsys):
             report_to="tensorboard", dataset_config_name="all", output_dir="-odd = name", adam_epsilon=1e-12,
         ),
         TrainingConfig(checkpoints_total_limit=0),
+        TrainingConfig(dataset_name="user/boxes", image_column="my picture", label_column="kind"),
     ],
-    ids=["defaults", "many", "all checkpoints kept"],
+    ids=["defaults", "many", "all checkpoints kept", "other columns"],
 )  # fmt: skip
 def test_a_saved_configuration_is_read_again_as_it_was(config, tmp_path):
     config.save(tmp_path)

@@ -29,6 +29,7 @@ from pokemon_ddpm.pipelines.sampling import set_timesteps
 from pokemon_ddpm.pipelines.sampling import step as scheduler_step
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.checkpoint import TrainingState
+from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.continuation import OtherRunError, check_unchanged
 from pokemon_ddpm.training.distillation import DistillationObjective
 from pokemon_ddpm.training.export import make_pipeline
@@ -262,11 +263,15 @@ def test_the_schedulers_steps_are_those_that_were_trained(student_steps, predict
     torch.testing.assert_close(sample, clean, rtol=0, atol=1e-5)  # nothing of the noise is left
 
 
+def student_of(steps: int) -> TrainingConfig:
+    return TrainingConfig(distill_from="teacher", distill_teacher_steps=2 * steps)
+
+
 @pytest.mark.parametrize("student_steps", STUDENTS)
 def test_a_saved_student_draws_in_its_steps_and_without_guidance(student_steps, tmp_path):
     teacher = tiny_pipeline()
     denoiser = SimpleNamespace(unet=teacher.unet, conditioner=teacher.conditioner)
-    make_pipeline(denoiser, make_scheduler(), student_steps).save_pretrained(tmp_path)
+    make_pipeline(denoiser, make_scheduler(), student_of(student_steps)).save_pretrained(tmp_path)
     pipeline = PokemonDDPMPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     assert type(pipeline.scheduler) is DPMSolverMultistepScheduler
@@ -302,8 +307,9 @@ def flags(teacher: Path, sprites_cache: Path, tmp_path: Path) -> list[str]:
 def test_two_halvings_by_the_script(flags: list[str], tmp_path: Path) -> None:
     sheets = []
 
-    def note(pipeline, path, num_inference_steps, *_):
-        sheets.append((num_inference_steps, pipeline.config.guidance_scale, pipeline.scheduler.config.solver_order))
+    def note(pipeline, *_):
+        own, order = pipeline.config, pipeline.scheduler.config.solver_order
+        sheets.append((own.num_inference_steps, own.guidance_scale, order))
 
     train([*flags, "--save_images_steps=4", "--report_to=none"], save_sheet=note)
     config = json.loads((tmp_path / "run" / "training_config.json").read_text())
@@ -443,7 +449,7 @@ def test_a_teacher_with_a_learned_variance_is_refused(flags, sprites_cache, tmp_
 def test_a_student_teaches_its_own_steps_only(flags, tmp_path):
     student = tiny_pipeline()
     denoiser = SimpleNamespace(unet=student.unet, conditioner=student.conditioner)
-    make_pipeline(denoiser, make_scheduler(), 8).save_pretrained(tmp_path / "student")
+    make_pipeline(denoiser, make_scheduler(), student_of(8)).save_pretrained(tmp_path / "student")
     with pytest.raises(
         SystemExit, match="distilled to 8 steps and knows no others: it needs --distill_teacher_steps 8"
     ):

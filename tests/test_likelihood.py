@@ -5,6 +5,7 @@ a function of the grey level alone, which is computed here for all 256 levels.
 """
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,10 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
+from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.evaluation.likelihood import BitsPerDim, bits_per_dim, drawn_timesteps
 from pokemon_ddpm.noise_schedule import make_scheduler
+from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import TYPES
 from tests.test_noise_schedule import cosine_betas
 
@@ -257,3 +260,19 @@ def test_a_scheduler_that_the_model_was_not_trained_with_is_refused(scheduler: S
     measured.scheduler = scheduler
     with pytest.raises(ValueError, match="scheduler"):
         bits_per_dim(measured, pictures(2), 3)
+
+
+def test_the_sampler_that_a_model_draws_with_changes_nothing() -> None:
+    measured, data = model(), pictures(4)
+    expected = bits_per_dim(measured, data, 3)
+    measured.scheduler = make_sampler("dpmsolver++", measured.scheduler)
+    assert bits_per_dim(measured, data, 3) == expected
+
+
+def test_a_student_and_a_model_of_other_classes_are_refused() -> None:
+    measured, data = model(), pictures(4)
+    with pytest.raises(ValueError, match="trained on other classes"):
+        bits_per_dim(measured, replace(data, type_names=("cat", "dog")), 3)
+    measured.scheduler = student_scheduler(measured.scheduler)
+    with pytest.raises(ValueError, match="distilled to a few; take its teacher"):
+        bits_per_dim(measured, data, 3)

@@ -265,3 +265,14 @@ def test_what_a_trained_conditioner_knows_stays() -> None:
 def test_a_conditioner_with_other_words_is_refused(vocabulary: dict[str, list[str]], named: str) -> None:
     with pytest.raises(ValueError, match=f"knows other words for {named} than this version"):
         build_conditioner(tiny(), ["type"], SpriteConditioner(vocabulary, 64))
+
+
+def test_the_words_of_the_types_can_be_the_data_s_own() -> None:
+    own = ("cat", "dog")
+    conditioner = build_conditioner(tiny(), ["type", "view"], type_names=own)
+    assert conditioner.vocabulary == {"type": ["cat", "dog"], "view": list(VIEWS)}
+    assert build_conditioner(tiny(), [], conditioner, own).vocabulary == conditioner.vocabulary
+    with pytest.raises(ValueError, match="knows other words for type than the data set has"):
+        build_conditioner(tiny(), ["type"], conditioner, ("dog", "cat"))
+    with pytest.raises(ValueError, match="knows other words for type than this version"):
+        build_conditioner(tiny(), ["type"], conditioner)

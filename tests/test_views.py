@@ -81,7 +81,8 @@ def test_a_sheet_shows_normal_fronts(tmp_path: Path) -> None:
     pipeline = knowing_views()
     given: list[torch.Tensor] = []
     pipeline.unet.register_forward_pre_hook(lambda _, __, named: given.append(named["class_labels"]), with_kwargs=True)
-    save_sheet(pipeline, tmp_path / "sheet.png", 1, 0, lambda: False)
+    pipeline.register_to_config(num_inference_steps=1)
+    save_sheet(pipeline, tmp_path / "sheet.png", 0, lambda: False)
     unconditional, told = (torch.cat(part) for part in zip(*(each.chunk(2) for each in given), strict=True))
     assert torch.equal(unconditional[0], embedding(pipeline, (ANY_TYPE, ANY_TYPE), ANY_VIEW, ANY_FINISH))
     torch.testing.assert_close(told[2 * FIRE], embedding(pipeline, (FIRE, ANY_TYPE), 0, 0))

@@ -7,6 +7,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.distillation import is_distilled
 from pokemon_ddpm.noise_schedule import VARIANCE_TYPES, NoiseSchedule
 from pokemon_ddpm.objectives import add_noise
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -73,7 +74,7 @@ def bits_per_dim(
     as in sampling. The variance is the scheduler's `variance_type`.
 
     Args:
-        pipeline: The model; its scheduler must be the one it was trained with.
+        pipeline: The model; its scheduler must have the noise schedule and the variance that it was trained with.
         data: The pictures.
         timesteps_a_picture: How many of the terms L_1 to L_{T-1} are computed for each picture; None for all, which
             gives the bound itself but for the noise's chance.
@@ -81,16 +82,22 @@ def bits_per_dim(
         description: For the progress bar.
 
     Raises:
-        ValueError: If there is no picture, fewer than one timestep is asked for, or the scheduler does not say what
-            variance the reverse process has.
+        ValueError: If there is no picture, fewer than one timestep is asked for, the model was distilled or trained on
+            other classes, or the scheduler does not say what variance the reverse process has.
     """
     if not len(data) or (timesteps_a_picture is not None and timesteps_a_picture < 1):
         raise ValueError("Bits per dimension need at least one picture and one timestep a picture.")
     device, scheduler = pipeline.unet.device, pipeline.scheduler
+    if is_distilled(scheduler):
+        raise ValueError(
+            "Bits per dimension add up all timesteps, and this model was distilled to a few; take its teacher."
+        )
+    if tuple(pipeline.conditioner.vocabulary["type"]) != data.type_names:
+        raise ValueError("The model was trained on other classes than these pictures have.")
     if scheduler.config.get("variance_type") not in VARIANCE_TYPES:
         raise ValueError(
-            "Bits per dimension need the scheduler that the model was trained with, a DDPMScheduler with a "
-            f"variance_type of {', '.join(VARIANCE_TYPES)}; this is a {type(scheduler).__name__}."
+            "Bits per dimension need a scheduler that says what variance the model was trained with, by a "
+            f"variance_type of {', '.join(VARIANCE_TYPES)}; this {type(scheduler).__name__} does not."
         )
     schedule = NoiseSchedule.of(scheduler, device)
     data = data.described(pipeline.conditioner.any_ids).to(device)

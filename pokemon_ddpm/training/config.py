@@ -12,6 +12,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from pokemon_ddpm.preprocessing import check_resolution
+from pokemon_ddpm.training.config_checks import check_data, check_distillation
 
 CONFIG_FILE = "training_config.json"
 
@@ -30,13 +31,21 @@ class TrainingConfig:
 
     # Data
     train_data_dir: str | None = _option(
-        None, "The sprite archive from Kaggle, as a folder or .zip. Without it the procedural starter set is used."
+        None,
+        "The sprite archive from Kaggle, as a folder or .zip; or a folder with one sub-folder of pictures for each "
+        "class. Without it the procedural starter set is used.",
     )
     dataset_name: str | None = _option(
-        None, "A data set with the same columns instead: its name on the Hub, or a folder of Parquet files."
+        None,
+        "A data set with the sprites' columns instead, or with any --label_column: its name on the Hub, or a folder "
+        "of Parquet files.",
     )
     dataset_config_name: str | None = _option(
-        None, "front (front, not shiny; the default with --train_data_dir), all, starter, or one of --dataset_name's."
+        None, "front (front, not shiny; the sprite archive's default), all, starter, or one of --dataset_name's."
+    )
+    image_column: str = _option("image", "The column of --dataset_name that holds the pictures.")
+    label_column: str | None = _option(
+        None, "A ClassLabel column of --dataset_name; its class names take the place of the types, of all labels."
     )
     exclude_faulty: bool = _option(False, "Leave out the few pictures that show something else than their label.")
     deduplicate: bool = _option(False, "Leave out exact duplicates inside a split.")
@@ -142,7 +151,9 @@ class TrainingConfig:
     checkpoints_total_limit: int = _option(3, "How many checkpoints to keep, the newest, beside the best; 0 for all.")
     resume_from_checkpoint: str | None = _option(None, "latest, or a checkpoint folder.")
     save_images_steps: int = _option(1000, "Updates between sample sheets; 0 for none.")
-    ddpm_num_inference_steps: int = _option(25, "Denoising steps for the sample sheets.")
+    ddpm_num_inference_steps: int = _option(
+        20, "Denoising steps of the sample sheets, and of the saved pipeline if it is not told otherwise."
+    )
     logging_steps: int = _option(20, "Updates between log entries.")
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _option(
         "none", "Where the log goes beside the bar."
@@ -156,14 +167,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
-        if self.train_data_dir == "":
-            raise ValueError("--train_data_dir is empty; leave it out for the starter set.")
-        if self.dataset_config_name is None and not self.dataset_name:
-            self.dataset_config_name = "front" if self.train_data_dir else "starter"
+        check_data(self)
         if self.output_dir is None:
-            data = self.dataset_name or self.dataset_config_name
-            self.output_dir = f"outputs/{Path(data).name}-{self.resolution}"
-        self._check_distillation()
+            data = self.dataset_name or self.dataset_config_name or Path(self.train_data_dir).expanduser()
+            self.output_dir = f"outputs/{Path(data).resolve().name}-{self.resolution}"
+        self._check("distill_guidance_scale", lambda value: value >= 0, "0 or more")
+        check_distillation(self)
         for name in (
             "ddpm_num_steps", "train_batch_size", "gradient_accumulation_steps", "num_epochs", "max_train_steps",
             "max_train_seconds", "learning_rate", "adam_epsilon", "max_grad_norm", "checkpointing_steps",
@@ -192,14 +201,10 @@ class TrainingConfig:
         if self.load_best_model_at_end and (self.metric_for_best_model == "none" or not self.validation_steps):
             raise ValueError("--load_best_model_at_end needs --validation_steps and --metric_for_best_model.")
         self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
-        if self.train_data_dir and self.dataset_name:
-            raise ValueError("--train_data_dir and --dataset_name exclude each other.")
         networks = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
         networks = [f"--{name}" for name in networks if getattr(self, name)]
         if len(networks) > 1:
             raise ValueError(f"{' and '.join(networks)} exclude each other.")
-        if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not self.train_data_dir:
-            raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
         if self.resume_from_checkpoint and self.overwrite_output_dir:
             raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
         if (self.hub_model_id or self.hub_private_repo or self.hub_token) and not self.push_to_hub:
@@ -209,31 +214,6 @@ class TrainingConfig:
         value = getattr(self, name)
         if value is not None and not (math.isfinite(value) and holds(value)):
             raise ValueError(f"--{name} must be {allowed}, but is {value}.")
-
-    def _check_distillation(self) -> None:
-        self._check("distill_guidance_scale", lambda value: value >= 0, "0 or more")
-        if not self.distill_from:
-            if self.distill_teacher_steps is not None or self.distill_guidance_scale is not None:
-                raise ValueError("--distill_teacher_steps and --distill_guidance_scale need --distill_from.")
-            return
-        steps = self.distill_teacher_steps
-        if steps is None or steps < 2 or steps % 2 or steps > self.ddpm_num_steps:
-            raise ValueError(
-                f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
-            )
-        default = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, value, reason in (
-            ("variance_type", "learned_range", "its steps add no noise"),
-            ("prediction_type", "epsilon", "at pure noise, where a step starts, that tells nothing of the picture"),
-            ("timestep_sampling", "loss_second_moment", "it has few timesteps; take uniform or stratified"),
-        ):
-            if getattr(self, name) == value:
-                raise ValueError(f"--distill_from excludes --{name} {value}: {reason}.")
-        if self.snr_gamma != default["snr_gamma"]:
-            raise ValueError("--distill_from excludes --snr_gamma: its loss is weighted by max(SNR, 1).")
-        if self.ddpm_num_inference_steps not in (self.student_steps, default["ddpm_num_inference_steps"]):
-            raise ValueError(f"--distill_from excludes --ddpm_num_inference_steps: it draws in {self.student_steps}.")
-        self.ddpm_num_inference_steps = self.student_steps
 
     @property
     def student_steps(self) -> int | None:

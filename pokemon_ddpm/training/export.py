@@ -11,8 +11,11 @@ from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.training.config import TrainingConfig
 
+DEFAULT_SAMPLER = "dpmsolver++"  # measured by benchmarks/samplers.py, as is the number of steps
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
@@ -29,30 +32,27 @@ def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> Conditional
 
 
 def make_pipeline(
-    denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, student_steps: int | None = None
+    denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
 ) -> PokemonDDPMPipeline:
-    """The pipeline of a denoiser, with a scheduler of its own.
+    """The pipeline of a denoiser, with a scheduler of its own that draws in few steps.
 
     Args:
         denoiser: The weights.
         scheduler: That of the training.
-        student_steps: How many steps a student was distilled to; these and no further guidance become its defaults.
+        config: The run's. Of a student, whose teacher's guidance is folded in, the pipeline guides no further.
     """
-    if student_steps:
-        sampler = student_scheduler(scheduler)
-        return PokemonDDPMPipeline(denoiser.unet, denoiser.conditioner, sampler, student_steps, guidance_scale=1.0)
-    return PokemonDDPMPipeline(denoiser.unet, denoiser.conditioner, DDPMScheduler.from_config(scheduler.config))
+    parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
+    if config.distill_from:
+        return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, guidance_scale=1.0)
+    return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps)
 
 
-def save_sheet(
-    pipeline: PokemonDDPMPipeline, path: Path, num_inference_steps: int, seed: int, interrupted: Callable[[], bool]
-) -> None:
+def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted: Callable[[], bool]) -> None:
     """Draws a row of sprites of every type, the same seeds each time, and saves them as one PNG.
 
     Args:
         pipeline: The model; of one that knows several views and finishes, the sheet shows normal fronts.
         path: The sheet.
-        num_inference_steps: Denoising steps.
         seed: Of the first sprite.
         interrupted: Asked after each step.
 
@@ -71,6 +71,6 @@ def save_sheet(
         return {}
 
     pipeline.set_progress_bar_config(disable=True)
-    images = list(generate(pipeline, requests, num_inference_steps=num_inference_steps, callback_on_step_end=check))
+    images = list(generate(pipeline, requests, callback_on_step_end=check))
     path.parent.mkdir(parents=True, exist_ok=True)
     sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS).save(path)

@@ -12,9 +12,12 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
 from diffusers import DDPMScheduler, UNet2DModel
 
+from pokemon_ddpm.class_folders import has_class_folders
 from pokemon_ddpm.compilation import check_compiler
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX
+from pokemon_ddpm.labelled_images import class_folder_tensors, labelled_tensors
 from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_unet, unet_config, varying_attributes
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.saving import CODE_FILES
@@ -148,28 +151,52 @@ def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     Raises:
         ValueError: If the data cannot be used (`SpriteDataError` for the sprites' own).
     """
+    size, mode = config.resolution, config.preprocessing
     if config.dataset_name:
-        if config.dataset_name.startswith((".", os.sep)) and not os.path.exists(config.dataset_name):
-            raise ValueError(f"--dataset_name {config.dataset_name} does not exist.")
+        dataset = _load_named(config, split)
         try:
-            dataset = datasets.load_dataset(
-                config.dataset_name, config.dataset_config_name, split=split, cache_dir=config.cache_dir
-            )
-        # Not there, damaged, or a script, which datasets refuses.
-        except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
-            hint = " Without held-out pictures, train with --validation_steps 0." if split == "validation" else ""
-            raise ValueError(f"--dataset_name {config.dataset_name}: {error}{hint}") from error
-    else:
-        dataset = load_sprites(
-            config.train_data_dir,
-            config.dataset_config_name,
-            split=split,
-            exclude_faulty=config.exclude_faulty,
-            deduplicate=config.deduplicate,
-            skip_bad_images=config.skip_bad_images,
-            cache_dir=config.cache_dir,
+            if config.label_column:
+                return labelled_tensors(dataset, size, mode, config.image_column, config.label_column)
+            return sprite_tensors(dataset, size, mode, config.image_column)
+        except ValueError as error:
+            raise ValueError(f"--dataset_name {config.dataset_name}: {error}") from error
+    folder, skip, deduplicate = config.train_data_dir, config.skip_bad_images, config.deduplicate
+    if folder and has_class_folders(folder):
+        return class_folder_tensors(folder, split, size, mode, skip, deduplicate)
+    if folder:
+        _check_folder(Path(folder).expanduser())
+    dataset = load_sprites(
+        folder,
+        config.dataset_config_name,
+        split=split,
+        exclude_faulty=config.exclude_faulty,
+        deduplicate=deduplicate,
+        skip_bad_images=skip,
+        cache_dir=config.cache_dir,
+    )
+    return sprite_tensors(dataset, size, mode)
+
+
+def _load_named(config: TrainingConfig, split: str) -> datasets.Dataset:
+    """A split of --dataset_name."""
+    name = config.dataset_name
+    if name.startswith((".", os.sep)) and not os.path.exists(name):
+        raise ValueError(f"--dataset_name {name} does not exist.")
+    try:
+        return datasets.load_dataset(name, config.dataset_config_name, split=split, cache_dir=config.cache_dir)
+    # Not there, damaged, or a script, which datasets refuses.
+    except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
+        hint = " Without held-out pictures, train with --validation_steps 0." if split == "validation" else ""
+        raise ValueError(f"--dataset_name {name}: {error}{hint}") from error
+
+
+def _check_folder(path: Path) -> None:
+    """Raises ValueError if a folder has nothing in it that could be meant by --train_data_dir."""
+    if path.is_dir() and not any(any(path.glob(each)) for each in (POKEDEX, f"*/{POKEDEX}", "sprites", "*.zip")):
+        raise ValueError(
+            f"--train_data_dir {path} is neither the sprite archive ({POKEDEX} and sprites/), nor are there "
+            "sub-folders with pictures in it, one for each class."
         )
-    return sprite_tensors(dataset, config.resolution, config.preprocessing)
 
 
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:
@@ -216,7 +243,7 @@ def make_denoiser(
     """
     attributes = [] if config.distill_from else varying_attributes(data.labels)
     try:
-        return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained))
+        return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.type_names))
     except ValueError as error:
         flag = "--distill_from" if config.distill_from else "--pretrained_model_name_or_path"
         raise ValueError(f"{flag} cannot be gone on with: {error}.") from error

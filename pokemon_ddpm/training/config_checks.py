@@ -1,0 +1,68 @@
+"""What settings of a run exclude each other, beyond the range of a single one."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pokemon_ddpm.class_folders import has_class_folders
+
+if TYPE_CHECKING:
+    from pokemon_ddpm.training.config import TrainingConfig
+
+
+def check_data(config: "TrainingConfig") -> None:
+    """Checks what says where the pictures come from, and settles which of the sprites are meant.
+
+    Raises:
+        ValueError: If two settings exclude each other, or one needs another.
+    """
+    if config.train_data_dir == "":
+        raise ValueError("--train_data_dir is empty; leave it out for the starter set.")
+    if config.train_data_dir and config.dataset_name:
+        raise ValueError("--train_data_dir and --dataset_name exclude each other.")
+    if (config.label_column is not None or config.image_column != "image") and not config.dataset_name:
+        raise ValueError(
+            "--image_column and --label_column need --dataset_name; in a --train_data_dir with one sub-folder a "
+            "class, the classes are those folders' names."
+        )
+    if not config.image_column or config.label_column == "":
+        raise ValueError("--image_column and --label_column take the name of a column; leave out what is empty.")
+    if (config.exclude_faulty or config.deduplicate or config.skip_bad_images) and not config.train_data_dir:
+        raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
+    if config.train_data_dir and has_class_folders(config.train_data_dir):
+        if config.dataset_config_name or config.exclude_faulty:
+            raise ValueError(
+                "--dataset_config_name and --exclude_faulty are about the sprite archive, but "
+                f"{config.train_data_dir} has one sub-folder of pictures for each class."
+            )
+    elif config.dataset_config_name is None and not config.dataset_name:
+        config.dataset_config_name = "front" if config.train_data_dir else "starter"
+
+
+def check_distillation(config: "TrainingConfig") -> None:
+    """Checks the settings of a distillation, and has the sample sheets drawn in the student's steps.
+
+    Raises:
+        ValueError: If one is missing, or goes with no distillation.
+    """
+    if not config.distill_from:
+        if config.distill_teacher_steps is not None or config.distill_guidance_scale is not None:
+            raise ValueError("--distill_teacher_steps and --distill_guidance_scale need --distill_from.")
+        return
+    steps = config.distill_teacher_steps
+    if steps is None or steps < 2 or steps % 2 or steps > config.ddpm_num_steps:
+        raise ValueError(
+            f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
+        )
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    for name, value, reason in (
+        ("variance_type", "learned_range", "its steps add no noise"),
+        ("prediction_type", "epsilon", "at pure noise, where a step starts, that tells nothing of the picture"),
+        ("timestep_sampling", "loss_second_moment", "it has few timesteps; take uniform or stratified"),
+    ):
+        if getattr(config, name) == value:
+            raise ValueError(f"--distill_from excludes --{name} {value}: {reason}.")
+    if config.snr_gamma != default["snr_gamma"]:
+        raise ValueError("--distill_from excludes --snr_gamma: its loss is weighted by max(SNR, 1).")
+    if config.ddpm_num_inference_steps not in (config.student_steps, default["ddpm_num_inference_steps"]):
+        raise ValueError(f"--distill_from excludes --ddpm_num_inference_steps: it draws in {config.student_steps}.")
+    config.ddpm_num_inference_steps = config.student_steps
