@@ -1,18 +1,16 @@
 """`PokemonDDPMPipeline`: new sprites of a chosen kind, used as any diffusers pipeline is used."""
 
-import importlib
 import inspect
 import math
-import os
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 
+# Of a saved folder, diffusers takes the files that this one imports, and not what those import: so it imports all.
+from .cards import CARD_FILE  # noqa: F401
 from .compatibility import check_scheduler
 from .editing import Original, as_mask, as_samples, skip_steps, slerp
 from .guidance import Guidance
@@ -28,19 +26,18 @@ from .inputs import (
     guidance_scales,
     one_each,
 )
+from .pushing import push_folder  # noqa: F401
 from .sampling import alpha_bar_at, image_generators, predicted_clean, set_timesteps, step
-from .saving import CONDITIONER_MODULE, check_index, write_code
+from .saving import SIBLINGS  # noqa: F401
+from .storage import SelfContained
 
-# What of diffusers' arguments for loading goes on to the components.
-LOADING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "variant"}
-DEFAULTS = ("num_inference_steps", "guidance_scale")
 CONDITIONS = ("pokemon_type", "color", "shape", "game", "view", "finish", "size", "form", "legendary")
 
 PokemonType = str | int | tuple | Mapping | None
 Word = str | bool | None
 
 
-class PokemonDDPMPipeline(DiffusionPipeline):
+class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
     """Draws sprites with a class-conditional DDPM (Ho et al. 2020) and classifier-free guidance (Ho & Salimans 2022).
 
     Args:
@@ -356,86 +353,3 @@ class PokemonDDPMPipeline(DiffusionPipeline):
         if output_type == "np":
             return arrays
         return [Image.fromarray(pixels) for pixels in (arrays * 255).round().astype("uint8")]
-
-    def save_pretrained(
-        self,
-        save_directory: str | os.PathLike,
-        safe_serialization: bool = True,
-        variant: str | None = None,
-        push_to_hub: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        """Saves the pipeline as a self-contained folder, which is what a Hub repository holds.
-
-        Beside weights and configurations it holds the code of the pipeline and of the conditioner, so that
-        `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` works where this package is not installed.
-
-        Args:
-            save_directory: The folder.
-            safe_serialization: Must be true: weights are saved as safetensors only.
-            variant: As in diffusers, for example "fp16".
-            push_to_hub: Whether to push to the Hub afterwards.
-            **kwargs: `max_shard_size`, and for a push what `push_to_hub` takes (`repo_id`, `private`, `token`, ...).
-
-        Raises:
-            ValueError: If `safe_serialization` is false.
-            TypeError: If there are other arguments.
-        """
-        if not safe_serialization:
-            raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
-        shard = {name: kwargs.pop(name) for name in ("max_shard_size",) if name in kwargs}
-        if kwargs and not push_to_hub:
-            raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
-        super().save_pretrained(save_directory, variant=variant, **shard)
-        folder = Path(save_directory)
-        write_code(folder, PokemonDDPMPipeline, type(self.conditioner))
-        if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **shard, **kwargs)
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, dtype: torch.dtype | None = None, **kwargs: Any
-    ) -> "PokemonDDPMPipeline":
-        """Loads a saved pipeline from its component folders and runs no code that lies in it.
-
-        Args:
-            pretrained_model_name_or_path: A folder, or a repository on the Hub.
-            dtype: Of the weights in memory; float32 if not given, whatever the dtype of the files.
-            **kwargs: Ready-made components (`unet`, `conditioner`, `scheduler`), diffusers' `variant`, `revision`,
-                `token`, `cache_dir`, `force_download`, `local_files_only` and `proxies`, and `torch_dtype`, which is
-                `dtype`. `trust_remote_code` changes nothing.
-
-        Raises:
-            OSError: If there is no such model, or its weights are not safetensors.
-            ValueError: If the model is not of this class.
-            TypeError: If there are other arguments.
-        """
-        if __name__.startswith("diffusers_modules"):
-            # This file is a model's own copy that diffusers was trusted to load, and so is the conditioner's.
-            return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
-        source = os.fspath(pretrained_model_name_or_path)
-        # A name whose first part is a folder here is a mistyped path: asking the Hub would take long and say little.
-        hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
-        if not os.path.isdir(source) and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
-            raise OSError(f"There is no model folder {source!r}.")
-        dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
-        kwargs.pop("trust_remote_code", None)
-        components = {name: kwargs.pop(name, None) for name in ("unet", "conditioner", "scheduler")}
-        unknown = kwargs.keys() - LOADING_ARGUMENTS
-        if unknown:
-            raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
-        variant = kwargs.pop("variant", None)
-        try:
-            index = cls.load_config(source, **kwargs)
-        except OSError as error:
-            raise OSError(f"{source} is neither a folder with a model nor a model on the Hub: {error}") from error
-        scheduler_class = check_index(index, cls.__name__, source)
-        conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
-        # Memory-mapped weights lie unaligned, and kernels then differ in the last bits from the model that was saved.
-        weights = {**kwargs, "variant": variant, "dtype": dtype, "use_safetensors": True, "disable_mmap": True}
-        classes = {"unet": (UNet2DModel, weights), "conditioner": (conditioner_class, weights)}
-        classes["scheduler"] = (scheduler_class, kwargs)
-        for name, (component_class, arguments) in classes.items():
-            if components[name] is None:
-                components[name] = component_class.from_pretrained(source, subfolder=name, **arguments)
-        return cls(**components, **{name: index[name] for name in DEFAULTS if name in index})

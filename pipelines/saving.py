@@ -12,7 +12,9 @@ from diffusers import SchedulerMixin
 # The modules that model_index.json names, so that diffusers finds the code in the folder, and those they import.
 PIPELINE_MODULE = "pipeline"
 CONDITIONER_MODULE = "sprite_conditioner"
-SIBLINGS = ("compatibility", "editing", "guidance", "inputs", "sampling", "saving")
+SIBLINGS = (
+    "cards", "compatibility", "editing", "guidance", "inputs", "pushing", "sampling", "saving", "storage",
+)  # fmt: skip
 CODE_FILES = (
     f"{PIPELINE_MODULE}.py",
     *(f"{name}.py" for name in SIBLINGS),

@@ -10,7 +10,7 @@ import pytest
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training.config import TrainingConfig
-from tests.loopback_hub import LoopbackHub
+from tests.loopback_hub import LoopbackHub, environment
 from tests.training_runs import ROOT, TINY_NETWORK, command, logged, train
 
 SCRIPT = ROOT / "train_conditional.py"
@@ -96,26 +96,26 @@ class TestPush:
         ]  # fmt: skip
 
     def push(self, words: list[object], hub: LoopbackHub, home: Path) -> subprocess.CompletedProcess:
-        return command(*words, HF_ENDPOINT=hub.endpoint, HF_HUB_DISABLE_XET="1", HF_HUB_OFFLINE="0", HF_HOME=str(home))
+        return command(*words, **environment(home, hub.endpoint))
 
     def test_the_pipeline_arrives(self, words: list[object], tmp_path: Path) -> None:
-        with LoopbackHub() as hub:
+        with LoopbackHub(tokens={"hf_secret": "ash"}) as hub:
             done = self.push(words, hub, tmp_path / "home")
         assert done.returncode == 0, done.stderr
-        assert hub.repositories[0] == "ash/sprites"
+        files = hub.repository("ash/sprites").files()
         here = (tmp_path / "run" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-        assert hub.files["unet/diffusion_pytorch_model.safetensors"] == here
-        assert {"model_index.json", "pipeline.py", "conditioner/sprite_conditioner.py"} <= hub.files.keys()
-        assert not [name for name in hub.files if "checkpoint" in name or "optimizer" in name]
-        assert b"hf_secret" not in b"".join(hub.files.values())
+        assert files["unet/diffusion_pytorch_model.safetensors"] == here
+        assert {"model_index.json", "pipeline.py", "conditioner/sprite_conditioner.py"} <= files.keys()
+        assert not [name for name in files if "checkpoint" in name or "optimizer" in name]
+        assert b"hf_secret" not in b"".join(files.values())
         assert "hf_secret" not in (tmp_path / "run" / "training_config.json").read_text()
 
     def test_no_right_to_write_is_said_before_training(self, words: list[object], tmp_path: Path) -> None:
-        with LoopbackHub(refuse=403) as hub:
+        with LoopbackHub(tokens={"hf_secret": "misty"}) as hub:
             done = self.push(words, hub, tmp_path / "home")
         assert done.returncode != 0
         assert "error: Cannot push to ash/sprites" in done.stderr and "Traceback" not in done.stderr
-        assert not list(tmp_path.glob("run/*"))
+        assert not list(tmp_path.glob("run/*")) and not hub.repositories
 
 
 def test_from_a_clone_that_is_not_installed_it_says_so(tmp_path: Path) -> None:

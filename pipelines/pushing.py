@@ -1,0 +1,89 @@
+"""Pushing a self-contained folder to the Hub, in one commit."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
+from huggingface_hub.hf_api import ModelInfo
+
+from .cards import CARD_FILE, merged, named
+from .saving import CODE_FILES
+
+COMPONENTS = ("unet", "conditioner", "scheduler")
+SHEETS = "samples"
+# What a repository of anybody's may hold before there is a model in it.
+EMPTY = {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"}
+
+
+def files_to_push(folder: Path) -> list[str]:
+    """What of a folder belongs into a repository: pipeline, code and the newest sheet; no checkpoints and no logs."""
+    files = [name for name in ("model_index.json", *CODE_FILES) if (folder / name).is_file()]
+    for component in COMPONENTS:
+        # No pickle, and nothing that lies in deeper folders.
+        paths = [*(folder / component).glob("*.json"), *(folder / component).glob("*.safetensors")]
+        files += [path.relative_to(folder).as_posix() for path in sorted(paths)]
+    return files + [path.relative_to(folder).as_posix() for path in sorted((folder / SHEETS).glob("*.png"))[-1:]]
+
+
+def push_folder(
+    folder: Path,
+    repository: str,
+    card: ModelCard,
+    token: str | None = None,
+    private: bool | None = None,
+    commit_message: str = "Upload the model",
+    create_pr: bool = False,
+    force: bool = False,
+) -> CommitInfo:
+    """Pushes a saved pipeline in a single commit: all of it arrives or nothing. The folder is only read.
+
+    Args:
+        folder: What `save_pretrained` or a training run left.
+        repository: "user/name"; it is made if it is not there.
+        card: What is merged with the card that the repository has.
+        token: None for the stored one.
+        private: Whether a new repository is private; None for what the account has by default.
+        commit_message: The commit's.
+        create_pr: Whether to open a pull request instead of changing the repository.
+        force: Whether to push into a repository that holds something else, which stays beside the model.
+
+    Raises:
+        ValueError: If the repository holds something else, or the card is not valid.
+        HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as it was before.
+    """
+    api = HfApi(token=token)
+    repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
+    info = api.model_info(repository)
+    present = {sibling.rfilename for sibling in info.siblings or []}
+    if not force:
+        _check_kind(api, info, present, json.loads((folder / "model_index.json").read_text())["_class_name"][-1])
+    card = merged(named(card, repository), _text(api, info, CARD_FILE) if CARD_FILE in present else None)
+    card.validate()
+    names = files_to_push(folder)
+    add = [CommitOperationAdd(name, str(folder / name)) for name in names]
+    add.append(CommitOperationAdd(CARD_FILE, card.content.encode()))
+    stale = {name for name in present - set(names) if name.split("/")[0] in (*COMPONENTS, SHEETS)}
+    operations = [*add, *(CommitOperationDelete(name) for name in sorted(stale))]
+    return api.create_commit(
+        repository, operations, commit_message=commit_message, create_pr=create_pr, parent_commit=info.sha
+    )
+
+
+def _check_kind(api: HfApi, info: ModelInfo, present: set[str], class_name: str) -> None:
+    """Raises ValueError if a repository holds something else than a pipeline of this class."""
+    found = "other files"
+    if "model_index.json" in present:
+        try:
+            saved = json.loads(_text(api, info, "model_index.json")).get("_class_name")
+        except (ValueError, AttributeError):
+            saved = None
+        found = f"a {saved[-1] if isinstance(saved, list) and saved else saved}"
+        if found == f"a {class_name}":
+            return
+    elif present <= EMPTY:
+        return
+    raise ValueError(f"{info.id} holds {found}, not a {class_name}. Choose another name, or push into it by force.")
+
+
+def _text(api: HfApi, info: ModelInfo, name: str) -> str:
+    return Path(api.hf_hub_download(info.id, name, revision=info.sha)).read_text(encoding="utf-8")
