@@ -25,9 +25,11 @@ except ModuleNotFoundError:
 from pokemon_ddpm import hub
 from pokemon_ddpm.models import network_config
 from pokemon_ddpm.noise_schedule import make_scheduler
+from pokemon_ddpm.pipelines.cards import write_card
 from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training import checkpoint, continuation, setup
 from pokemon_ddpm.training.batches import draw_batch
+from pokemon_ddpm.training.card import run_card
 from pokemon_ddpm.training.config import TrainingConfig, parse_config
 from pokemon_ddpm.training.export import Interrupted, averaged, make_pipeline, save_sheet
 from pokemon_ddpm.training.finite import DivergedError, NonFiniteGuard
@@ -72,6 +74,7 @@ class Trainer:
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading may have drawn numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, data)
         self.data_digest = data.digest()
+        self.counts = {"training": len(data), **({"validation": len(held_out)} if held_out else {})}
         any_ids = denoiser.conditioner.any_ids
         data, held_out = (split and split.described(any_ids).to(self.device) for split in (data, held_out))
         self.data = data
@@ -102,7 +105,7 @@ class Trainer:
             self.hub_model_id = None
             if config.push_to_hub:
                 name = config.hub_model_id or self.output_dir.resolve().name
-                self.hub_model_id = hub.create_repository(name, config.hub_private_repo, config.hub_token)
+                self.hub_model_id = hub.create_repository(name, config.hub_private_repo or None, config.hub_token)
             setup.prepare_output_dir(config)
         self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
@@ -266,6 +269,8 @@ class Trainer:
                 self.saved_step = self.step
             except checkpoint.CheckpointError as error:
                 tqdm.write(f"warning: {error} The run goes on.")
+            if self.config.hub_strategy == "every_save" and self.step < self.max_steps:
+                self.push_meanwhile()
         self.accelerator.wait_for_everyone()
 
     def resume(self, wanted: str) -> None:
@@ -315,32 +320,53 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         finished = self.step >= self.max_steps
-        denoiser = averaged(self.unwrapped, self.ema)
+        denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
         best = checkpoint.best_checkpoint(self.output_dir, self.config.metric_for_best_model)
         if self.config.load_best_model_at_end and finished and best:
             try:
                 checkpoint.load_weights(best, denoiser)
+                metrics = checkpoint.load_state(best).metrics
                 self.accelerator.print(f"The model is that of {best}.")
             except checkpoint.CheckpointError as error:
                 self.accelerator.print(f"warning: {error} The model is that of the last update.")
-        pipeline = make_pipeline(denoiser, self.scheduler, self.config)
-        try:
-            pipeline.save_pretrained(self.output_dir)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"The model could not be written into {self.output_dir} ({error}).") from error
+        self.export(denoiser, metrics)
         self.accelerator.print(f"The model is in {self.output_dir}.")
         if self.hub_model_id and finished:
             try:
-                hub.push(pipeline, self.hub_model_id, self.config.hub_private_repo, self.config.hub_token)
+                hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token)
             except ValueError as error:
                 raise ValueError(
-                    f"{error}\nThe model is safe in {self.output_dir}; push it again from there."
+                    f"{error}\nThe model is safe in {self.output_dir}; "
+                    f"`pokemon-ddpm push {self.output_dir} {self.hub_model_id}` pushes it again."
                 ) from error
         if self.saved_step != self.step:
             raise ValueError(
                 f"There is no checkpoint of update {self.step:,}; --resume_from_checkpoint latest goes on from the "
                 "last one that could be written."
             )
+
+    def export(self, denoiser: torch.nn.Module, metrics: dict[str, float]) -> None:
+        """Makes the output folder a pipeline of these weights, with a card.
+
+        Raises:
+            ValueError: If it cannot be written.
+        """
+        pipeline, name = make_pipeline(denoiser, self.scheduler, self.config), self.output_dir.resolve().name
+        try:
+            pipeline.save_pretrained(self.output_dir)
+            write_card(self.output_dir, run_card(pipeline, self.config, name, self.step, self.counts, metrics))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ValueError(f"The model could not be written into {self.output_dir} ({error}).") from error
+
+    def push_meanwhile(self) -> None:
+        """Pushes the model as it is now; if that fails, says so and goes on."""
+        try:
+            self.export(averaged(self.unwrapped, self.ema), self.metrics)
+            hub.push_model(
+                self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=f"Update {self.step:,}"
+            )
+        except ValueError as error:
+            tqdm.write(f"warning: {error} The run goes on.")
 
 
 def main() -> None:

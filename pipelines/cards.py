@@ -64,7 +64,8 @@ def pipeline_sections(pipeline: "DiffusionPipeline") -> list[str]:
     _, height, width = pipeline.sample_shape
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters())
     vocabulary, config = pipeline.conditioner.vocabulary, pipeline.config
-    words = [f"| `{name.replace('type', 'pokemon_type')}` | {', '.join(each)} |" for name, each in vocabulary.items()]
+    known = {"pokemon_type": vocabulary["type"], **{name: vocabulary[name] for name in vocabulary if name != "type"}}
+    words = [f"| `{name}` | {', '.join(each)} |" for name, each in known.items()]
     return [
         f"A class-conditional DDPM that draws sprites of {width}x{height} pixels: a `UNet2DModel` and a "
         f"`SpriteConditioner` of {parameters / 1e6:.1f} million parameters together. By default it draws in "
@@ -93,7 +94,7 @@ def merged(new: ModelCard, old_text: str | None) -> ModelCard:
     """A new card with what people wrote into the old one.
 
     Args:
-        new: As `make_card` makes it.
+        new: With a part that the program wrote; or one that is all by hand, which replaces the old one's text.
         old_text: The README.md so far, or None. What stands outside of the program's part stays; of a card without
             such a part, everything does. Metadata that the new card does not know stays, too, as do further tags.
 
@@ -106,13 +107,14 @@ def merged(new: ModelCard, old_text: str | None) -> ModelCard:
         old = ModelCard(old_text, ignore_metadata_errors=True)
     except Exception as error:  # yaml's own kinds
         raise ValueError(f"The metadata at the top of {CARD_FILE} are not YAML; repair them: {error}") from error
-    metadata = {**old.data.to_dict(), **new.data.to_dict()}
-    metadata["tags"] = list(dict.fromkeys([*new.data.to_dict()["tags"], *(old.data.to_dict().get("tags") or [])]))
-    part = _GENERATED.search(new.content)[0]
-    body = old.text.strip("\n")
-    body = (
-        _GENERATED.sub(lambda _: part, body, count=1) if _GENERATED.search(body) else f"{body}\n\n{part}".strip("\n")
-    )
+    before, now = old.data.to_dict(), new.data.to_dict()
+    metadata = {**before, **now, "tags": list(dict.fromkeys([*now.get("tags", []), *before.get("tags", [])]))}
+    part, body = _GENERATED.search(new.content), new.text.strip()
+    by_hand = _GENERATED.sub("", old.text).strip()
+    if part and by_hand:
+        # The part goes where it was; on a card that had none, below.
+        place = old.text.strip() if _GENERATED.search(old.text) else f"{by_hand}\n\n{BEGIN}{END}"
+        body = _GENERATED.sub(lambda _: part[0], place, count=1)
     return ModelCard(f"---\n{ModelCardData(**metadata).to_yaml()}\n---\n\n{body}\n")
 
 

@@ -6,6 +6,7 @@ from pokemon_ddpm.commands.bits_per_dim import bits_per_dim
 from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.explain import explain
 from pokemon_ddpm.commands.generate import generate
+from pokemon_ddpm.commands.push import push
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -15,7 +16,7 @@ def about() -> None:
     """New Pokémon of a chosen kind, by a class-conditional DDPM."""
 
 
-for command in (generate, describe, explain, bits_per_dim):
+for command in (generate, describe, explain, bits_per_dim, push):
     app.command()(command)
 
 

@@ -1,18 +1,27 @@
-"""The Hub's failures, told in a sentence with what to do."""
+"""Pushing to the Hub, with its failures told in a sentence and what to do."""
 
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import huggingface_hub
+from huggingface_hub import ModelCard
 from huggingface_hub.errors import (
-    HFValidationError,
     HfHubHTTPError,
+    HFValidationError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+
+from pokemon_ddpm.pipelines.cards import CARD_FILE, pipeline_card
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pushing import files_to_push, push_folder
+from pokemon_ddpm.pipelines.saving import write_code
 
 LOGIN = "`hf auth login` stores a token"
 
@@ -60,6 +69,45 @@ def create_repository(name: str, private: bool | None, token: str | None, repo_t
         ).repo_id
 
 
+def push_model(
+    folder: Path,
+    repository: str,
+    token: str | None = None,
+    private: bool | None = None,
+    commit_message: str = "Upload the model",
+    force: bool = False,
+) -> str:
+    """Pushes the model in a folder, which is only read: pipeline, code, card and newest sheet, in a single commit.
+
+    Args:
+        folder: What a training run or `save_pretrained` left; of a bundled model the code is added.
+        repository: "user/name"; it is made if it is not there.
+        token: None for the stored one.
+        private: Whether a new repository is private; None for what the account has by default.
+        commit_message: The commit's.
+        force: Whether to push into a repository that holds something else, which stays beside the model.
+
+    Returns:
+        The commit's URL.
+
+    Raises:
+        OSError, ValueError: If there is no whole model in the folder.
+        HubError: If the push fails. The repository is then as it was before, and the push can be repeated.
+    """
+    pipeline = PokemonDDPMPipeline.from_pretrained(folder)
+    with tempfile.TemporaryDirectory() as copy:
+        whole = Path(copy)
+        for name in files_to_push(folder):
+            (whole / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / name, whole / name)
+        write_code(whole, PokemonDDPMPipeline, type(pipeline.conditioner))
+        readme = folder / CARD_FILE
+        # A card that somebody wrote is theirs; only where there is none the program has something to say.
+        card = ModelCard.load(readme) if readme.is_file() else pipeline_card(pipeline, repository)
+        with told(f"The push to {repository}"):
+            return push_folder(whole, repository, card, token, private, commit_message, force=force).commit_url
+
+
 def _reason(error: Exception) -> str:
     """A sentence or two: what happened, and the remedy."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
@@ -68,11 +116,12 @@ def _reason(error: Exception) -> str:
         return "HF_HUB_OFFLINE is set, so that the Hub is not asked. Unset it."
     if isinstance(error, HFValidationError):
         return f"{first}. A name on the Hub is user/name, of letters, digits, '-', '_' and '.'."
-    if isinstance(error, LocalTokenNotFoundError) or (status == 401 and not isinstance(error, RepositoryNotFoundError)):
+    unseen = isinstance(error, RepositoryNotFoundError)
+    if isinstance(error, LocalTokenNotFoundError) or (status == 401 and not unseen):
         return f"the Hub takes no changes without a valid token. {LOGIN}, or give --token."
     if isinstance(error, RevisionNotFoundError):
         return "there is no such revision. Give a branch, a tag or a commit of the repository."
-    if isinstance(error, RepositoryNotFoundError):
+    if unseen:
         return f"there is no such repository, or the token may not see it. {LOGIN}."
     if status == 403:
         return "the token may not write there. Take one with the right to write, or a name of your own."
@@ -80,7 +129,8 @@ def _reason(error: Exception) -> str:
         return "somebody else has changed the repository meanwhile. Try again."
     if status == 429:
         wait = error.response.headers.get("Retry-After", "")
-        return f"the Hub was asked too often. Try again{f' in {wait} s' if re.fullmatch('[0-9]+', wait) else ' later'}."
+        when = f"in {wait} seconds" if re.fullmatch("[0-9]+", wait) else "later"
+        return f"the Hub was asked too often. Try again {when}."
     if isinstance(error, (HfHubHTTPError, ValueError)):
         return f"{first}."
     return f"{first}. Nothing was changed there; try again once the Hub can be reached."

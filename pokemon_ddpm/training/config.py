@@ -159,6 +159,9 @@ class TrainingConfig:
         "none", "Where the log goes beside the bar."
     )
     push_to_hub: bool = _option(False, "Push the model to the Hub at the end.")
+    hub_strategy: Literal["end", "every_save"] = _option(
+        "end", "Push at the end alone, or with every checkpoint as well (the model, not the checkpoint)."
+    )
     hub_model_id: str | None = _option(None, "user/name to push to; by default the output folder's name.")
     hub_private_repo: bool = _option(False, "Make the pushed repository private.")
     hub_token: str | None = dataclasses.field(
@@ -207,8 +210,9 @@ class TrainingConfig:
             raise ValueError(f"{' and '.join(networks)} exclude each other.")
         if self.resume_from_checkpoint and self.overwrite_output_dir:
             raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
-        if (self.hub_model_id or self.hub_private_repo or self.hub_token) and not self.push_to_hub:
-            raise ValueError("--hub_model_id, --hub_private_repo and --hub_token need --push_to_hub.")
+        asked = self.hub_model_id or self.hub_private_repo or self.hub_token or self.hub_strategy != "end"
+        if asked and not self.push_to_hub:
+            raise ValueError("--hub_model_id, --hub_private_repo, --hub_strategy and --hub_token need --push_to_hub.")
 
     def _check(self, name: str, holds: Any, allowed: str) -> None:
         value = getattr(self, name)

@@ -1,0 +1,141 @@
+"""The model card of a training run: what it was trained on, how, how well, and whose the pictures are."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard
+
+from pokemon_ddpm.pipelines.cards import make_card, pipeline_sections
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pushing import SHEETS
+from pokemon_ddpm.training.config import TrainingConfig
+
+# Of the configuration, what says nothing of the model: places on somebody's machine, and what only this start needed.
+LEFT_OUT = {
+    "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "compile", "dataset_config_name", "dataset_name",
+    "hub_model_id", "hub_private_repo", "hub_strategy", "hub_token", "logging_steps", "max_train_seconds",
+    "num_cpu_threads", "output_dir", "overwrite_output_dir", "push_to_hub", "report_to", "resume_from_checkpoint",
+    "save_images_steps", "train_data_dir", "validation_steps",
+}  # fmt: skip
+ALWAYS = {"resolution", "prediction_type", "ddpm_beta_schedule", "train_batch_size", "learning_rate", "seed"}
+
+SPRITES_LICENCE = {"license": "other", "license_name": "research-and-education-only"}
+SPRITES = """## Licence and credits
+
+**Research and education only.** The weights were trained on pictures that are not the trainer's: sprites of Nintendo's
+and Game Freak's games, and very probably fan art of Smogon's sprite projects, which asks for credit and non-profit
+use, collected by Yehong Jiang on Kaggle under a CC0 tag that is the uploader's claim. Heights and evolution lines are
+from PokéAPI (© Paul Hallett and PokéAPI contributors, BSD 3-clause). Pokémon and Pokémon character names are
+trademarks of Nintendo; this model is not affiliated with them."""
+STARTER = """## Licence and credits
+
+The weights were trained on small procedural creatures that come with the project, and are under its Apache 2.0
+licence."""
+OTHERS = """## Licence
+
+The weights were trained on pictures of the one who trained them, who says here what may be done with them."""
+LIMITS = """## Limits
+
+It knows nothing but pictures like those it was trained on. Whether a sprite is new or close to a training picture is
+not told by looking at it; small data sets are learned by heart in time."""
+
+
+def run_card(
+    pipeline: PokemonDDPMPipeline,
+    config: TrainingConfig,
+    name: str,
+    step: int,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
+) -> ModelCard:
+    """The card of the model that a run has made.
+
+    Args:
+        pipeline: The model.
+        config: The run's.
+        name: Of the model, or of its repository.
+        step: Updates made.
+        counts: Pictures by split.
+        metrics: Losses by name, "validation_loss" and "train_split_loss"; may be empty.
+    """
+    licence, credits = licence_of(config)
+    metadata: dict[str, Any] = dict(licence)
+    if config.dataset_name and not Path(config.dataset_name).exists():
+        metadata["datasets"] = [config.dataset_name]
+    if metrics:
+        metadata |= {"model_name": name.split("/")[-1], "eval_results": _results(config, metrics)}
+    sheet = sorted((Path(config.output_dir) / SHEETS).glob("*.png"))[-1:]
+    about, *rest = pipeline_sections(pipeline)
+    return make_card(
+        name,
+        [about, *(f"![Sprites of each type]({SHEETS}/{each.name})" for each in sheet), *rest]
+        + [_training(config, step, counts), *_measured(metrics), LIMITS, credits],
+        metadata,
+    )
+
+
+def data_name(config: TrainingConfig) -> str:
+    """What the pictures are, without telling where they lie."""
+    if config.dataset_name:
+        return Path(config.dataset_name).name if Path(config.dataset_name).exists() else config.dataset_name
+    if config.dataset_config_name == "starter":
+        return "the starter sprites of the project"
+    if config.dataset_config_name:
+        return f"the Pokémon sprites ({config.dataset_config_name})"
+    return Path(config.train_data_dir).name
+
+
+def licence_of(config: TrainingConfig) -> tuple[dict[str, str], str]:
+    """The Hub's metadata of the licence, and what the card says of it."""
+    if config.label_column or not (config.dataset_name or config.dataset_config_name):
+        return {}, OTHERS
+    if not config.dataset_name and config.dataset_config_name == "starter":
+        return {"license": "apache-2.0"}, STARTER
+    return SPRITES_LICENCE, SPRITES
+
+
+def _training(config: TrainingConfig, step: int, counts: Mapping[str, int]) -> str:
+    split = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    how = f"On {data_name(config)}: {split} pictures. {step:,} updates."
+    if config.distill_from:
+        how += (
+            f" A student of {Path(config.distill_from).name}: two of its {config.distill_teacher_steps} steps in one, "
+            f"its guidance of {config.distill_guidance_scale:g} folded in (Salimans & Ho 2022; Meng et al. 2023)."
+        )
+    default = {field.name: field.default for field in fields(config)}
+    said = {name: value for name, value in config.public().items() if name not in LEFT_OUT and value is not None}
+    rows = [
+        f"| `{name}` | {_short(value)} |" for name, value in said.items() if name in ALWAYS or value != default[name]
+    ]
+    return "\n".join(
+        ["## Training", "", how, "", "| setting | |", "|---|---|", *rows, "", "Everything else is as by default."]
+    )
+
+
+def _short(value: Any) -> Any:
+    """A path's last part: the rest is a matter of somebody's machine."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _measured(metrics: Mapping[str, float]) -> list[str]:
+    if not metrics:
+        return []
+    rows = [f"| {name.replace('_', ' ')} | {value:.4f} |" for name, value in metrics.items()]
+    about = "The denoising loss of held-out and of as many training pictures."
+    return ["\n".join(["## Results", "", about, "", "| | |", "|---|---:|", *rows])]
+
+
+def _results(config: TrainingConfig, metrics: Mapping[str, float]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="unconditional-image-generation",
+            dataset_type=config.dataset_name or "pictures",
+            dataset_name=data_name(config),
+            metric_type="loss",
+            metric_name=name.replace("_", " "),
+            metric_value=round(value, 6),
+        )
+        for name, value in metrics.items()
+    ]
