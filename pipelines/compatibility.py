@@ -20,6 +20,7 @@ WRONG = (
     "CogVideoXDPMScheduler",
     "DPMSolverMultistepInverseScheduler",
     "RePaintScheduler",
+    "LCMScheduler",
 )
 NO_SAMPLE_PREDICTION = ("EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 
@@ -49,6 +50,11 @@ def check_scheduler(scheduler: SchedulerMixin, predicts_variance: bool) -> None:
         raise ValueError(
             f"{name} with use_flow_sigmas=True goes along noise levels of flow matching, which a DDPM was not trained "
             "on; set use_flow_sigmas=False."
+        )
+    if config.get("interpolation_type") == "log_linear":
+        raise ValueError(
+            f'{name} with interpolation_type="log_linear" asks for other noise levels than its timesteps say; set '
+            'interpolation_type="linear".'
         )
     for spacing in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"):
         if config.get(spacing) and config.get("beta_schedule") == "squaredcos_cap_v2":

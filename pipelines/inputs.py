@@ -152,6 +152,8 @@ def _check_mask(mask_image: Any, count: int, size: tuple[int, int]) -> None:
         allowed = [(1, 1, *size), (count, 1, *size)]
         if tuple(mask_image.shape) not in allowed:
             raise ValueError(f"mask_image must have the shape {allowed[0]}, but has {tuple(mask_image.shape)}.")
+        if not ((mask_image >= 0) & (mask_image <= 1)).all():  # nor is NaN
+            raise ValueError("mask_image must hold numbers from 0 to 1: 1 where the sprite may change.")
     elif not isinstance(mask_image, Image.Image):
         raise ValueError(f"mask_image must be a PIL image or a tensor, but is {mask_image!r}.")
     elif mask_image.size != size[::-1]:

@@ -16,13 +16,14 @@ NOT_DISCRETE = "does not draw from a network that was trained on discrete timest
             "IPNDMScheduler", "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "UnCLIPScheduler",
             "DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler", "PNDMScheduler", "RePaintScheduler",
             "CMStochasticIterativeScheduler", "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler",
-            "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler",
+            "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "LCMScheduler",
         )),
         *((f"{solver}Scheduler", "v_prediction", {f"use_{kind}_sigmas": True}, "asks the cosine schedule twice")
           for kind in ("karras", "exponential", "beta")
           for solver in ("DPMSolverMultistep", "UniPCMultistep", "DEISMultistep", "HeunDiscrete")),
         ("DPMSolverMultistepScheduler", "v_prediction", {"use_flow_sigmas": True}, "noise levels of flow matching"),
         ("UniPCMultistepScheduler", "v_prediction", {"use_flow_sigmas": True}, "noise levels of flow matching"),
+        ("EulerDiscreteScheduler", "epsilon", {"interpolation_type": "log_linear"}, "other noise levels"),
         ("DDIMScheduler", "epsilon", {"rescale_betas_zero_snr": True}, "a division by zero"),
         ("EulerAncestralDiscreteScheduler", "sample", {}, "cannot take a network that predicts the sample"),
         ("KDPM2DiscreteScheduler", "sample", {}, "cannot take a network that predicts the sample"),

@@ -71,6 +71,8 @@ def test_what_is_not_repainted_stays_to_the_bit(pipeline, scheduler_class, mask)
         ({"image": CLEAN[0]}, "image must be a tensor of the shape"),
         ({"image": PICTURE, "mask_image": AS_PICTURE.resize((8, 8))}, "mask_image is 8x8, but image is 16x16"),
         ({"image": PICTURE, "mask_image": LEFT[0]}, "mask_image must have the shape"),
+        ({"image": PICTURE, "mask_image": 255 * LEFT}, "mask_image must hold numbers from 0 to 1"),
+        ({"image": PICTURE, "mask_image": LEFT / 0}, "mask_image must hold numbers from 0 to 1"),
         ({"image": PICTURE, "mask_image": "mask.png"}, "mask_image must be a PIL image or a tensor"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -1,4 +1,4 @@
-"""The README's commands and Python lines, run in their order as they stand there.
+"""The commands and Python lines of the README and of docs/, run in their order as they stand there.
 
 Two tables say what is done with each line: `REPLACED`, what is added to make it short, or `NOT_RUN_HERE`, why not. A
 line that is in neither fails.
@@ -15,10 +15,11 @@ import pytest
 
 from tests.training_runs import BIN, ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+PAGES = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
-PYTHON = "\n".join(block for language, block in BLOCKS if language == "python")
+HUB = "user/pokemon-"  # where nothing is; tests of pushing and pulling run these lines against a Hub of their own
+PYTHON = "\n".join(block for language, block in BLOCKS if language == "python" and HUB not in block)
 
 # Beginning of a line -> what makes it short. In all of them the path of the data is replaced.
 DATA = "path/to/pokemon-sprites"
@@ -40,6 +41,11 @@ NOT_RUN_HERE = {
     "pip install -e .": "make does it",
     "pip install kaggle": "it is for the next line",
     "python benchmarks/latency.py --num_inference_steps 10 --turns 3": "it takes a minute; a tiny model tests it",
+    "accelerate launch train_conditional.py --train_data_dir path/to/my-art --resolution 32": "it needs art",
+    **dict.fromkeys(
+        (line for line in COMMANDS if HUB in line or "uoft-cs/cifar10" in line),
+        "it needs the Hub; the tests of pushing, pulling and labelled data have one of their own",
+    ),
     **dict.fromkeys(
         (line for line in COMMANDS if "--multi_gpu" in line),
         "it needs several GPUs; two processes on a CPU are tested",
