@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 try:
@@ -25,13 +24,11 @@ except ModuleNotFoundError:
 from pokemon_ddpm import hub
 from pokemon_ddpm.models import network_config
 from pokemon_ddpm.noise_schedule import make_scheduler
-from pokemon_ddpm.pipelines.cards import write_card
 from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training import checkpoint, continuation, setup
 from pokemon_ddpm.training.batches import draw_batch
-from pokemon_ddpm.training.card import run_card
 from pokemon_ddpm.training.config import TrainingConfig, parse_config
-from pokemon_ddpm.training.export import Interrupted, averaged, make_pipeline, save_sheet
+from pokemon_ddpm.training.export import Interrupted, averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.finite import DivergedError, NonFiniteGuard
 from pokemon_ddpm.training.progress import Meter, log_line
 from pokemon_ddpm.training.randomness import NETWORK, SHEET, WEIGHTS, derive_seed
@@ -329,7 +326,8 @@ class Trainer:
                 self.accelerator.print(f"The model is that of {best}.")
             except checkpoint.CheckpointError as error:
                 self.accelerator.print(f"warning: {error} The model is that of the last update.")
-        self.export(denoiser, metrics)
+        pipeline = make_pipeline(denoiser, self.scheduler, self.config)
+        save_model(pipeline, self.config, self.step, self.counts, metrics)
         self.accelerator.print(f"The model is in {self.output_dir}.")
         if self.hub_model_id and finished:
             try:
@@ -345,23 +343,11 @@ class Trainer:
                 "last one that could be written."
             )
 
-    def export(self, denoiser: torch.nn.Module, metrics: dict[str, float]) -> None:
-        """Makes the output folder a pipeline of these weights, with a card.
-
-        Raises:
-            ValueError: If it cannot be written.
-        """
-        pipeline, name = make_pipeline(denoiser, self.scheduler, self.config), self.output_dir.resolve().name
-        try:
-            pipeline.save_pretrained(self.output_dir)
-            write_card(self.output_dir, run_card(pipeline, self.config, name, self.step, self.counts, metrics))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ValueError(f"The model could not be written into {self.output_dir} ({error}).") from error
-
     def push_meanwhile(self) -> None:
         """Pushes the model as it is now; if that fails, says so and goes on."""
         try:
-            self.export(averaged(self.unwrapped, self.ema), self.metrics)
+            pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
+            save_model(pipeline, self.config, self.step, self.counts, self.metrics)
             hub.push_model(
                 self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=f"Update {self.step:,}"
             )

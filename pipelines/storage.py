@@ -9,13 +9,24 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import tqdm
 
 from .cards import CARD_FILE, pipeline_card, write_card
 from .pushing import push_folder
 from .saving import CONDITIONER_MODULE, check_index, write_code
 
-# What of diffusers' arguments for loading goes on to the components.
-LOADING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "variant"}
+# What of diffusers' arguments for loading is about the Hub.
+PULLING_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "token"}
+INDEX_FILE = "model_index.json"
+KINDS = ("json", "safetensors")  # neither pickles nor code
 DEFAULTS = ("num_inference_steps", "guidance_scale")
 
 
@@ -111,8 +122,8 @@ class SelfContained:
             pretrained_model_name_or_path: A folder, or a repository on the Hub.
             dtype: Of the weights in memory; float32 if not given, whatever the dtype of the files.
             **kwargs: Ready-made components (`unet`, `conditioner`, `scheduler`), diffusers' `variant`, `revision`,
-                `token`, `cache_dir`, `force_download`, `local_files_only` and `proxies`, and `torch_dtype`, which is
-                `dtype`. `trust_remote_code` changes nothing.
+                `token`, `cache_dir`, `force_download` and `local_files_only`, and `torch_dtype`, which is `dtype`.
+                `trust_remote_code` changes nothing.
 
         Raises:
             OSError: If there is no such model, or its weights are not safetensors.
@@ -130,21 +141,85 @@ class SelfContained:
         dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
         kwargs.pop("trust_remote_code", None)
         components = {name: kwargs.pop(name, None) for name in ("unet", "conditioner", "scheduler")}
-        unknown = kwargs.keys() - LOADING_ARGUMENTS
+        variant = kwargs.pop("variant", None)
+        unknown = kwargs.keys() - PULLING_ARGUMENTS
         if unknown:
             raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
-        variant = kwargs.pop("variant", None)
-        try:
-            index = cls.load_config(source, **kwargs)
-        except OSError as error:
-            raise OSError(f"{source} is neither a folder with a model nor a model on the Hub: {error}") from error
+        pulled = not os.path.isdir(source)
+        folder = pull(source, [INDEX_FILE], **kwargs) if pulled else Path(source)
+        if not (folder / INDEX_FILE).is_file():
+            raise OSError(f"{source} holds no model: there is no {INDEX_FILE} in it.")
+        index = cls.load_config(folder)
         scheduler_class = check_index(index, cls.__name__, source)
+        if pulled:
+            # All of the commit that the index is of, whatever is pushed meanwhile.
+            files = [f"{name}/*.{kind}" for name in components if components[name] is None for kind in KINDS]
+            folder = pull(source, files, **{**kwargs, "revision": folder.name})
         conditioner_class = importlib.import_module(f".{CONDITIONER_MODULE}", __package__).SpriteConditioner
         # Memory-mapped weights lie unaligned, and kernels then differ in the last bits from the model that was saved.
-        weights = {**kwargs, "variant": variant, "dtype": dtype, "use_safetensors": True, "disable_mmap": True}
+        weights = {"variant": variant, "dtype": dtype, "use_safetensors": True, "disable_mmap": True}
         classes = {"unet": (UNet2DModel, weights), "conditioner": (conditioner_class, weights)}
-        classes["scheduler"] = (scheduler_class, kwargs)
+        classes["scheduler"] = (scheduler_class, {})
         for name, (component_class, arguments) in classes.items():
             if components[name] is None:
-                components[name] = component_class.from_pretrained(source, subfolder=name, **arguments)
+                if name != "scheduler" and not any((folder / name).glob("*.safetensors")):
+                    raise OSError(
+                        f"{source} holds no weights of its {name} as safetensors, and pickles are not loaded: they can "
+                        "run code. Let whoever made it save it as safetensors."
+                    )
+                try:
+                    components[name] = component_class.from_pretrained(folder, subfolder=name, **arguments)
+                except OSError as error:
+                    raise OSError(f"{source} holds no whole model: {error}") from error
         return cls(**components, **{name: index[name] for name in DEFAULTS if name in index})
+
+
+class _NoBar(tqdm):
+    """The client shows its bar of files also where all of them are in the cache."""
+
+    def __init__(self, *arguments: Any, **kwargs: Any):
+        super().__init__(*arguments, **{**kwargs, "disable": True})
+
+
+def pull(name: str, files: list[str], **arguments: Any) -> Path:
+    """Fetches files of a repository into the Hub's cache, from which they come the next time, and without the network.
+
+    Args:
+        name: "user/name".
+        files: Patterns of their paths; what the repository has not is not there afterwards either.
+        **arguments: Those of `PULLING_ARGUMENTS`.
+
+    Returns:
+        The commit's folder, whose name is the commit.
+
+    Raises:
+        OSError: If they cannot be had; the message says what to do.
+    """
+    try:
+        return Path(snapshot_download(name, allow_patterns=files, tqdm_class=_NoBar, **arguments))
+    except Exception as error:  # the client has its own kinds, and those of the HTTP library it uses
+        raise OSError(_reason(name, error, **arguments)) from error
+
+
+def _reason(name: str, error: Exception, revision: str | None = None, **arguments: Any) -> str:
+    if not isinstance(error, LocalEntryNotFoundError):
+        error = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+    if isinstance(error, GatedRepoError):
+        return f"{name} is open only to whom its owner lets in. Ask on its page, then log in by `hf auth login`."
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"{name} is neither a folder here nor a model on the Hub that this token may see. For a private one log "
+            "in by `hf auth login`, or pass a token."
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name} has no revision {revision!r}. Give a branch, a tag or a commit."
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
+        return "The Hub does not know the token. `hf auth login` stores another one."
+    if isinstance(error, LocalEntryNotFoundError):
+        if arguments.get("local_files_only") or constants.HF_HUB_OFFLINE:
+            why = "is not asked: HF_HUB_OFFLINE or local_files_only is set"
+        else:
+            why = f"cannot be reached ({first.removeprefix('Got: ')})"
+        return f"{name} is not in the cache, or not whole, and the Hub {why}. Load it once with the network."
+    return f"{name} could not be fetched from the Hub ({first}). Try again; what has arrived is kept."

@@ -7,6 +7,7 @@ from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.explain import explain
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.push import push
+from pokemon_ddpm.commands.push_dataset import push_dataset
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -16,7 +17,7 @@ def about() -> None:
     """New Pokémon of a chosen kind, by a class-conditional DDPM."""
 
 
-for command in (generate, describe, explain, bits_per_dim, push):
+for command in (generate, describe, explain, bits_per_dim, push, push_dataset):
     app.command()(command)
 
 

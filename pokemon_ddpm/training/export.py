@@ -1,18 +1,21 @@
 """What a run leaves: the pipeline folder, and sheets of samples on the way."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 
 from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.models import ConditionalDenoiser
+from pokemon_ddpm.pipelines.cards import write_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.training.card import run_card
 from pokemon_ddpm.training.config import TrainingConfig
 
 DEFAULT_SAMPLER = "dpmsolver++"  # measured by benchmarks/samplers.py, as is the number of steps
@@ -45,6 +48,33 @@ def make_pipeline(
     if config.distill_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, guidance_scale=1.0)
     return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps)
+
+
+def save_model(
+    pipeline: PokemonDDPMPipeline,
+    config: TrainingConfig,
+    step: int,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
+) -> None:
+    """Makes a run's output folder the pipeline's, with a model card.
+
+    Args:
+        pipeline: The model.
+        config: The run's.
+        step: Updates made.
+        counts: Pictures by split.
+        metrics: What was measured of the model; may be empty.
+
+    Raises:
+        ValueError: If it cannot be written.
+    """
+    folder = Path(config.output_dir)
+    try:
+        pipeline.save_pretrained(folder)
+        write_card(folder, run_card(pipeline, config, folder.resolve().name, step, counts, metrics))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"The model could not be written into {folder} ({error}).") from error
 
 
 def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted: Callable[[], bool]) -> None:
