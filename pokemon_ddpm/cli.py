@@ -2,12 +2,14 @@
 
 import typer
 
+from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.bits_per_dim import bits_per_dim
 from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.explain import explain
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.push import push
 from pokemon_ddpm.commands.push_dataset import push_dataset
+from pokemon_ddpm.commands.push_space import push_space
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -17,8 +19,9 @@ def about() -> None:
     """New Pokémon of a chosen kind, by a class-conditional DDPM."""
 
 
-for command in (generate, describe, explain, bits_per_dim, push, push_dataset):
+for command in (generate, describe, explain, bits_per_dim, push, push_dataset, push_space):
     app.command()(command)
+app.command("app")(start_app)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -18,11 +18,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from pokemon_ddpm.pipelines.cards import CARD_FILE, pipeline_card
+from pokemon_ddpm.pipelines.cards import CARD_FILE, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.pushing import files_to_push, push_folder
+from pokemon_ddpm.pipelines.pushing import check_kind, files_to_push, push_folder
 from pokemon_ddpm.pipelines.saving import write_code
 
+LONGEST = 400  # characters of a reason that somebody else gives
 LOGIN = "`hf auth login` stores a token"
 
 
@@ -61,12 +62,16 @@ def create_repository(name: str, private: bool | None, token: str | None, repo_t
         The repository's full id.
 
     Raises:
-        HubError: If there is no token, it may not write there, or the Hub cannot be reached.
+        HubError: If there is no token, it may not write there, the Hub cannot be reached, or of a model: the
+            repository holds something else.
     """
     with told(f"Making {name}"):
-        return huggingface_hub.create_repo(
-            name, private=private, token=token, repo_type=repo_type, exist_ok=True
-        ).repo_id
+        made = huggingface_hub.create_repo(name, private=private, token=token, repo_type=repo_type, exist_ok=True)
+        api = HfApi(made.endpoint, token)
+        api.auth_check(made.repo_id, repo_type=repo_type, write=True)
+        if repo_type == "model":
+            check_kind(api, api.model_info(made.repo_id), PokemonDDPMPipeline.__name__)
+        return made.repo_id
 
 
 def push_model(
@@ -95,7 +100,7 @@ def push_model(
         HubError: If the push fails. The repository is then as it was before, and the push can be repeated.
     """
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
-    with tempfile.TemporaryDirectory() as copy:
+    with told(f"The push to {repository}"), tempfile.TemporaryDirectory() as copy:
         whole = Path(copy)
         for name in files_to_push(folder):
             (whole / name).parent.mkdir(exist_ok=True)
@@ -103,14 +108,14 @@ def push_model(
         write_code(whole, PokemonDDPMPipeline, type(pipeline.conditioner))
         readme = folder / CARD_FILE
         # A card that somebody wrote is theirs; only where there is none the program has something to say.
-        card = ModelCard.load(readme) if readme.is_file() else pipeline_card(pipeline, repository)
-        with told(f"The push to {repository}"):
-            return push_folder(whole, repository, card, token, private, commit_message, force=force).commit_url
+        card = read_card(readme.read_text("utf-8")) if readme.is_file() else pipeline_card(pipeline, repository)
+        return push_folder(whole, repository, card, token, private, commit_message, force=force).commit_url
 
 
 def _reason(error: Exception) -> str:
     """A sentence or two: what happened, and the remedy."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+    again = "Try again later; nothing is left half-done there"
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so that the Hub is not asked. Unset it."
@@ -131,6 +136,8 @@ def _reason(error: Exception) -> str:
         wait = error.response.headers.get("Retry-After", "")
         when = f"in {wait} seconds" if re.fullmatch("[0-9]+", wait) else "later"
         return f"the Hub was asked too often. Try again {when}."
-    if isinstance(error, (HfHubHTTPError, ValueError)):
-        return f"{first}."
-    return f"{first}. Nothing was changed there; try again once the Hub can be reached."
+    if status is not None:
+        return f"the Hub answered {status} ({first}). {again}."
+    if isinstance(error, ValueError):
+        return f"{' '.join(str(error).split())[:LONGEST].rstrip('.:')}."
+    return f"{first}. {again}."
