@@ -20,6 +20,7 @@ import torch
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.compilation import compile_network
+from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
 
 MANY = 64
@@ -56,7 +57,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def load(model: str, dtype: torch.dtype, scheduler: str | None = None) -> PokemonDDPMPipeline:
     """A model with a scheduler or its own, without a bar."""
-    pipeline = PokemonDDPMPipeline.from_pretrained(model, dtype=dtype)
+    pipeline = PokemonDDPMPipeline.from_pretrained(locate(model), dtype=dtype)
     if scheduler is not None:
         pipeline.scheduler = make_sampler(scheduler, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)

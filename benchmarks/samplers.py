@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
 
 STEPS = (5, 10, 20, 50, 100)
@@ -64,7 +65,7 @@ class Samples:
 
     def __init__(self, options: argparse.Namespace, model: str):
         self._options = options
-        self._pipeline = PokemonDDPMPipeline.from_pretrained(model, dtype=getattr(torch, options.dtype))
+        self._pipeline = PokemonDDPMPipeline.from_pretrained(locate(model), dtype=getattr(torch, options.dtype))
         self._pipeline.set_progress_bar_config(disable=True)
         self._name = Path(model).name
         options.work_dir.mkdir(parents=True, exist_ok=True)

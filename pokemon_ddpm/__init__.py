@@ -1,8 +1,9 @@
 """Train a class-conditional DDPM on Pokémon sprites, and draw new Pokémon of a chosen type."""
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pokemon_ddpm.released_models import RELEASED
 
 if TYPE_CHECKING:
     from pokemon_ddpm.data import SpriteTensors, sprite_tensors
@@ -10,8 +11,11 @@ if TYPE_CHECKING:
     from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
     from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
-RELEASED_MODEL = str(Path(__file__).parent / "released" / "pokemon-ddpm-32")
+RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-32")
 """Folder of the model that comes with the package: 32x32 px, trained on the real sprites."""
+
+RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-32-fast")
+"""Folder of the same model, distilled to four steps without guidance."""
 
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",
@@ -23,6 +27,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "RELEASED_FAST_MODEL",
     "RELEASED_MODEL",
     "PokemonDDPMPipeline",
     "PokemonSprites",

@@ -15,6 +15,7 @@ from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
 from pokemon_ddpm.provenance import Provenance, read_png, write_png
+from pokemon_ddpm.released_models import locate, name_of
 from pokemon_ddpm.schedulers import make_sampler, sampler_name
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -25,7 +26,7 @@ class Drawing:
     """Everything that makes a picture but its condition and its seed.
 
     Attributes:
-        model: Folder or Hub name.
+        model: Folder, Hub name, or name of one that comes with the package.
         scheduler: A name of `SAMPLERS`; None for the model's own.
         num_inference_steps: None for the model's own, as `guidance_scale`.
         guidance_scale: See the pipeline, for this and the following three.
@@ -60,7 +61,7 @@ class Drawing:
         """
         if self.dtype not in DTYPES:
             raise ValueError(f"There is no dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
-        pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=getattr(torch, self.dtype)).to(device)
+        pipeline = PokemonDDPMPipeline.from_pretrained(locate(self.model), dtype=getattr(torch, self.dtype)).to(device)
         if self.scheduler is not None and self.scheduler != sampler_name(pipeline.scheduler):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
         pipeline.set_progress_bar_config(disable=True)
@@ -96,7 +97,7 @@ class Drawing:
         """What the file of a request's picture says of itself."""
         steps, scale = self.num_inference_steps, self.guidance_scale
         return Provenance(
-            model=self.model,
+            model=name_of(self.model),
             condition={"type": request.pokemon_type, **request.words},
             seed=request.seed,
             scheduler=sampler_name(pipeline.scheduler),

@@ -17,8 +17,9 @@ REQUESTS = [
     SpriteRequest(2, "fire/none"),
     SpriteRequest(2**64 - 1),
 ]
-WAY = Drawing("somewhere", "ddpm", 2, 3.0, (0.5, 2.0), 0.5, ("ice", "rock"), "float32", True, 4, 2)
-
+WAY = Drawing(
+    "somewhere", "ddpm", 2, 3.0, (0.5, 2.0), 0.5, ("ice", "rock"), transparent=True, palette=4, scale=2
+)  # fmt: skip
 
 BLEND = replace(WAY, guidance_interval=None, negative_pokemon_type={"ice": 1.0, "rock": 2.5}, palette=None)
 
@@ -52,8 +53,12 @@ def test_only_what_is_not_there_as_asked_is_drawn(tmp_path: Path, harm: str) -> 
 
 
 @pytest.mark.parametrize(
-    "change", [{"model": "elsewhere"}, {"num_inference_steps": 3}, {"dtype": "bfloat16"}, {"scale": 1}, {"palette": 5}]
-)
+    "change",
+    [
+        {"model": "elsewhere"}, {"num_inference_steps": 3}, {"dtype": "bfloat16"}, {"compiled": True}, {"scale": 1},
+        {"palette": 5},
+    ],
+)  # fmt: skip
 def test_another_way_draws_again(tmp_path: Path, change: dict) -> None:
     pipeline, way = knowing_all(), replace(WAY, **change)
     list(draw_files(pipeline, WAY, REQUESTS, tmp_path))

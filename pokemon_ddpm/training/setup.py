@@ -22,6 +22,7 @@ from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_un
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.saving import CODE_FILES
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.training.checkpoint import checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.training.continuation import find_checkpoints
@@ -211,7 +212,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         network = unet_config(config.model_config_name_or_path or "small")
         learned = config.variance_type == "learned_range"
         return build_unet(network, config.resolution, learned, config.ddpm_num_steps), None
-    pipeline = PokemonDDPMPipeline.from_pretrained(source)
+    pipeline = PokemonDDPMPipeline.from_pretrained(locate(source))
     if config.distill_from:
         check_teacher(pipeline, config)
     trained = pipeline.scheduler.config

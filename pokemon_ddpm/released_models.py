@@ -1,0 +1,20 @@
+"""The models that come with the package, by name."""
+
+from pathlib import Path
+
+RELEASED = Path(__file__).parent / "released"
+
+
+def locate(model: str) -> str:
+    """The folder of a model that comes with the package, if that is its name and nothing here is called so.
+
+    Args:
+        model: Such a name, a folder, or a name on the Hub; the latter two are returned as they are.
+    """
+    known = {folder.name: str(folder) for folder in RELEASED.iterdir() if (folder / "model_index.json").is_file()}
+    return model if Path(model).exists() else known.get(model, model)
+
+
+def name_of(model: str) -> str:
+    """The opposite: what to call a model so that another machine finds it, too, where that is possible."""
+    return Path(model).name if Path(model).parent == RELEASED else model
