@@ -1,5 +1,6 @@
 """Model cards: a part that the program writes anew each time, and around it whatever people write."""
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ image = pipeline(pokemon_type="TYPE").images[0]
 
 `pokemon_type` takes a type, a pair of them, a blend, or `None` for anything; the pipeline's docstring tells all that
 can be steered."""
+BAR = "\\|"  # one that ends no cell
 _GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
@@ -65,12 +67,12 @@ def pipeline_sections(pipeline: "DiffusionPipeline") -> list[str]:
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters())
     vocabulary, config = pipeline.conditioner.vocabulary, pipeline.config
     known = {"pokemon_type": vocabulary["type"], **{name: vocabulary[name] for name in vocabulary if name != "type"}}
-    words = [f"| `{name}` | {', '.join(each)} |" for name, each in known.items()]
+    words = [f"| `{name}` | {', '.join(each).replace('|', BAR)} |" for name, each in known.items()]
     return [
         f"A class-conditional DDPM that draws sprites of {width}x{height} pixels: a `UNet2DModel` and a "
         f"`SpriteConditioner` of {parameters / 1e6:.1f} million parameters together. By default it draws in "
         f"{config.num_inference_steps} steps with a guidance of {config.guidance_scale:g}.",
-        USE.replace("TYPE", vocabulary["type"][0]),
+        USE.replace('"TYPE"', json.dumps(vocabulary["type"][0], ensure_ascii=False)),
         "\n".join(["## What it knows", "", "| argument | words |", "|---|---|", *words]),
     ]
 
@@ -90,6 +92,26 @@ def named(card: ModelCard, repository: str) -> ModelCard:
     return ModelCard(_GENERATED.sub(rename, card.content))
 
 
+def as_part(card: ModelCard) -> ModelCard:
+    """A card that somebody wrote in the place of the program's part, so that what is written around it stays, too."""
+    if _GENERATED.search(card.content):
+        return card
+    text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
+    return ModelCard(f"---\n{card.data.to_yaml()}\n---\n\n{text}\n", ignore_metadata_errors=True)
+
+
+def read_card(text: str) -> ModelCard:
+    """A card from its text.
+
+    Raises:
+        ValueError: If the metadata at its top are not YAML.
+    """
+    try:
+        return ModelCard(text, ignore_metadata_errors=True)
+    except Exception as error:  # yaml's own kinds
+        raise ValueError(f"The metadata at the top of {CARD_FILE} are not YAML; repair them: {error}") from error
+
+
 def merged(new: ModelCard, old_text: str | None) -> ModelCard:
     """A new card with what people wrote into the old one.
 
@@ -103,10 +125,7 @@ def merged(new: ModelCard, old_text: str | None) -> ModelCard:
     """
     if not old_text:
         return new
-    try:
-        old = ModelCard(old_text, ignore_metadata_errors=True)
-    except Exception as error:  # yaml's own kinds
-        raise ValueError(f"The metadata at the top of {CARD_FILE} are not YAML; repair them: {error}") from error
+    old = read_card(old_text)
     before, now = old.data.to_dict(), new.data.to_dict()
     metadata = {**before, **now, "tags": list(dict.fromkeys([*now.get("tags", []), *before.get("tags", [])]))}
     part, body = _GENERATED.search(new.content), new.text.strip()

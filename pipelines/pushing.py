@@ -1,16 +1,18 @@
 """Pushing a self-contained folder to the Hub, in one commit."""
 
 import json
+import re
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from huggingface_hub.hf_api import ModelInfo
 
-from .cards import CARD_FILE, merged, named
+from .cards import CARD_FILE, as_part, merged, named
 from .saving import CODE_FILES
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 SHEETS = "samples"
+_SHEET = re.compile(rf"{SHEETS}/step-\d+\.png")  # as a run names its own; other pictures there are somebody's
 # What a repository of anybody's may hold before there is a model in it.
 EMPTY = {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"}
 
@@ -56,30 +58,32 @@ def push_folder(
     info = api.model_info(repository)
     present = {sibling.rfilename for sibling in info.siblings or []}
     if not force:
-        _check_kind(api, info, present, json.loads((folder / "model_index.json").read_text())["_class_name"][-1])
-    card = merged(named(card, repository), _text(api, info, CARD_FILE) if CARD_FILE in present else None)
-    card.validate()
+        check_kind(api, info, json.loads((folder / "model_index.json").read_text())["_class_name"][-1])
+    old = _text(api, info, CARD_FILE) if CARD_FILE in present else None
+    card = merged(as_part(named(card, repository)), old)
     names = files_to_push(folder)
     add = [CommitOperationAdd(name, str(folder / name)) for name in names]
     add.append(CommitOperationAdd(CARD_FILE, card.content.encode()))
-    stale = {name for name in present - set(names) if name.split("/")[0] in (*COMPONENTS, SHEETS)}
+    stale = {name for name in present - set(names) if name.split("/")[0] in COMPONENTS or _SHEET.fullmatch(name)}
     operations = [*add, *(CommitOperationDelete(name) for name in sorted(stale))]
     return api.create_commit(
         repository, operations, commit_message=commit_message, create_pr=create_pr, parent_commit=info.sha
     )
 
 
-def _check_kind(api: HfApi, info: ModelInfo, present: set[str], class_name: str) -> None:
+def check_kind(api: HfApi, info: ModelInfo, class_name: str) -> None:
     """Raises ValueError if a repository holds something else than a pipeline of this class."""
+    present = {sibling.rfilename for sibling in info.siblings or []}
     found = "other files"
     if "model_index.json" in present:
         try:
             saved = json.loads(_text(api, info, "model_index.json")).get("_class_name")
         except (ValueError, AttributeError):
             saved = None
-        found = f"a {saved[-1] if isinstance(saved, list) and saved else saved}"
-        if found == f"a {class_name}":
+        saved = saved[-1] if isinstance(saved, list) and saved else saved
+        if saved == class_name:
             return
+        found = f"a {saved}" if saved else "another model"
     elif present <= EMPTY:
         return
     raise ValueError(f"{info.id} holds {found}, not a {class_name}. Choose another name, or push into it by force.")

@@ -4,6 +4,8 @@ import importlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +148,11 @@ class SelfContained:
         if unknown:
             raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
         pulled = not os.path.isdir(source)
-        folder = pull(source, [INDEX_FILE], **kwargs) if pulled else Path(source)
+        folder = pull(source, [INDEX_FILE, CARD_FILE], **kwargs) if pulled else Path(source)
         if not (folder / INDEX_FILE).is_file():
             raise OSError(f"{source} holds no model: there is no {INDEX_FILE} in it.")
-        index = cls.load_config(folder)
+        with _told(source, folder):
+            index = cls.load_config(folder)
         scheduler_class = check_index(index, cls.__name__, source)
         if pulled:
             # All of the commit that the index is of, whatever is pushed meanwhile.
@@ -164,14 +167,22 @@ class SelfContained:
             if components[name] is None:
                 if name != "scheduler" and not any((folder / name).glob("*.safetensors")):
                     raise OSError(
-                        f"{source} holds no weights of its {name} as safetensors, and pickles are not loaded: they can "
-                        "run code. Let whoever made it save it as safetensors."
+                        f"{source} holds no weights of its {name} as safetensors, and pickles are not loaded: they "
+                        "can run code. Let whoever made it save it as safetensors."
                     )
-                try:
+                with _told(source, folder):
                     components[name] = component_class.from_pretrained(folder, subfolder=name, **arguments)
-                except OSError as error:
-                    raise OSError(f"{source} holds no whole model: {error}") from error
         return cls(**components, **{name: index[name] for name in DEFAULTS if name in index})
+
+
+@contextmanager
+def _told(source: str, folder: Path) -> Iterator[None]:
+    """Says in a line which model it is whose files cannot be read, wherever in the cache they lie."""
+    try:
+        yield
+    except OSError as error:
+        first = str(error).replace(str(folder), source).strip().splitlines()[0]
+        raise OSError(f"{source} holds no whole model: {first}") from error
 
 
 class _NoBar(tqdm):

@@ -107,7 +107,7 @@ def push_model(
             shutil.copyfile(folder / name, whole / name)
         write_code(whole, PokemonDDPMPipeline, type(pipeline.conditioner))
         readme = folder / CARD_FILE
-        # A card that somebody wrote is theirs; only where there is none the program has something to say.
+        # A card that is here is taken as it is; only where there is none the program has something to say.
         card = read_card(readme.read_text("utf-8")) if readme.is_file() else pipeline_card(pipeline, repository)
         return push_folder(whole, repository, card, token, private, commit_message, force=force).commit_url
 
@@ -140,4 +140,6 @@ def _reason(error: Exception) -> str:
         return f"the Hub answered {status} ({first}). {again}."
     if isinstance(error, ValueError):
         return f"{' '.join(str(error).split())[:LONGEST].rstrip('.:')}."
+    if isinstance(error, KeyError):
+        first = f"the Hub's answer lacks {first}"
     return f"{first}. {again}."

@@ -1,5 +1,6 @@
 """The model card of a training run: what it was trained on, how, how well, and whose the pictures are."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
-from pokemon_ddpm.pipelines.cards import make_card, pipeline_sections
+from pokemon_ddpm.pipelines.cards import CARD_FILE, make_card, pipeline_sections, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.pushing import SHEETS
+from pokemon_ddpm.pipelines.storage import pull
+from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.training.config import TrainingConfig
 
 # Of the configuration, what says nothing of the model: places on somebody's machine, and what only this start needed.
@@ -36,6 +39,12 @@ licence."""
 OTHERS = """## Licence
 
 The weights were trained on pictures of the one who trained them, who says here what may be done with them."""
+HUBS = """## Licence
+
+The weights were trained on pictures of {name}; what its licence says of them holds for the weights, too."""
+CONTINUED = """## Licence and credits
+
+The weights began as those of {name}, whose licence and credits hold for them, too."""
 LIMITS = """## Limits
 
 It knows nothing but pictures like those it was trained on. Whether a sprite is new or close to a training picture is
@@ -62,8 +71,11 @@ def run_card(
     """
     licence, credits = licence_of(config)
     metadata: dict[str, Any] = dict(licence)
-    if config.dataset_name and not Path(config.dataset_name).exists():
+    if config.dataset_name and not _is_here(config.dataset_name):
         metadata["datasets"] = [config.dataset_name]
+    base = _base(config)
+    if base and "/" in _short(base):
+        metadata["base_model"] = base
     if metrics:
         metadata |= {"model_name": name.split("/")[-1], "eval_results": _results(config, metrics)}
     sheet = sorted((Path(config.output_dir) / SHEETS).glob("*.png"))[-1:]
@@ -79,21 +91,49 @@ def run_card(
 def data_name(config: TrainingConfig) -> str:
     """What the pictures are, without telling where they lie."""
     if config.dataset_name:
-        return Path(config.dataset_name).name if Path(config.dataset_name).exists() else config.dataset_name
+        return _short(config.dataset_name)
     if config.dataset_config_name == "starter":
         return "the starter sprites of the project"
     if config.dataset_config_name:
         return f"the Pokémon sprites ({config.dataset_config_name})"
-    return Path(config.train_data_dir).name
+    return Path(config.train_data_dir).resolve().name
 
 
 def licence_of(config: TrainingConfig) -> tuple[dict[str, str], str]:
     """The Hub's metadata of the licence, and what the card says of it."""
+    licence, credits = _licence_of_data(config)
+    base = _base(config)
+    if base is None:
+        return licence, credits
+    continued = CONTINUED.format(name=_short(base))
+    if licence == SPRITES_LICENCE:
+        return licence, f"{credits} {continued.splitlines()[-1]}"
+    return _licence_in(base), continued
+
+
+def _licence_of_data(config: TrainingConfig) -> tuple[dict[str, str], str]:
     if config.label_column or not (config.dataset_name or config.dataset_config_name):
-        return {}, OTHERS
+        theirs = config.dataset_name and not _is_here(config.dataset_name)
+        return {}, HUBS.format(name=config.dataset_name) if theirs else OTHERS
     if not config.dataset_name and config.dataset_config_name == "starter":
         return {"license": "apache-2.0"}, STARTER
     return SPRITES_LICENCE, SPRITES
+
+
+def _base(config: TrainingConfig) -> str | None:
+    """The model whose weights the run began with."""
+    return config.distill_from or config.pretrained_model_name_or_path
+
+
+def _licence_in(model: str) -> dict[str, str]:
+    """The licence that a model's card names; empty where there is none."""
+    try:
+        folder = Path(locate(model))
+        folder = folder if folder.is_dir() else pull(model, [CARD_FILE], local_files_only=True)
+        data = read_card((folder / CARD_FILE).read_text("utf-8")).data.to_dict()
+    except (OSError, ValueError):
+        return {}
+    return {name: data[name] for name in ("license", "license_name", "license_link") if name in data}
 
 
 def _training(config: TrainingConfig, step: int, counts: Mapping[str, int]) -> str:
@@ -101,7 +141,7 @@ def _training(config: TrainingConfig, step: int, counts: Mapping[str, int]) -> s
     how = f"On {data_name(config)}: {split} pictures. {step:,} updates."
     if config.distill_from:
         how += (
-            f" A student of {Path(config.distill_from).name}: two of its {config.distill_teacher_steps} steps in one, "
+            f" A student of {_short(config.distill_from)}: two of its {config.distill_teacher_steps} steps in one, "
             f"its guidance of {config.distill_guidance_scale:g} folded in (Salimans & Ho 2022; Meng et al. 2023)."
         )
     default = {field.name: field.default for field in fields(config)}
@@ -114,9 +154,14 @@ def _training(config: TrainingConfig, step: int, counts: Mapping[str, int]) -> s
     )
 
 
+def _is_here(name: str) -> bool:
+    """Whether a path is meant, and no name on the Hub."""
+    return name.startswith((".", "~", os.sep)) or Path(name).exists()
+
+
 def _short(value: Any) -> Any:
     """A path's last part: the rest is a matter of somebody's machine."""
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return Path(value).resolve().name if isinstance(value, str) and _is_here(value) else value
 
 
 def _measured(metrics: Mapping[str, float]) -> list[str]:
@@ -131,7 +176,7 @@ def _results(config: TrainingConfig, metrics: Mapping[str, float]) -> list[EvalR
     return [
         EvalResult(
             task_type="unconditional-image-generation",
-            dataset_type=config.dataset_name or "pictures",
+            dataset_type=_short(config.dataset_name) or "pictures",
             dataset_name=data_name(config),
             metric_type="loss",
             metric_name=name.replace("_", " "),

@@ -1,0 +1,8 @@
+"""Starts the app, as a Hugging Face Space does."""
+
+from pokemon_ddpm.app import launch
+
+MODEL = "pokemon-ddpm-32"
+
+if __name__ == "__main__":
+    launch(MODEL)
