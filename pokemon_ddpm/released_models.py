@@ -11,7 +11,7 @@ def locate(model: str) -> str:
     Args:
         model: Such a name, a folder, or a name on the Hub; the latter two are returned as they are.
     """
-    known = {folder.name: str(folder) for folder in RELEASED.iterdir() if (folder / "model_index.json").is_file()}
+    known = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
     return model if Path(model).exists() else known.get(model, model)
 
 

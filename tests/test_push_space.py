@@ -115,7 +115,7 @@ def started(command: Sequence[str], folder: Path, log: Path, **variables: str) -
             command, cwd=folder, env={**inherited, **known, **variables}, stdout=output, stderr=output
         )
     try:
-        for _ in range(1200):
+        for _ in range(3000):
             if f"127.0.0.1:{port}" in log.read_text():
                 break
             assert process.poll() is None, log.read_text()
@@ -123,7 +123,7 @@ def started(command: Sequence[str], folder: Path, log: Path, **variables: str) -
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def drawn(url: str, *asked: Any) -> Image.Image:
@@ -131,7 +131,7 @@ def drawn(url: str, *asked: Any) -> Image.Image:
     body = json.dumps({"data": asked}).encode()
     request = urllib.request.Request(f"{url}/gradio_api/call/generate", body, {"Content-Type": "application/json"})
     event = json.load(urllib.request.urlopen(request))["event_id"]
-    answer = urllib.request.urlopen(f"{url}/gradio_api/call/generate/{event}", timeout=120).read().decode()
+    answer = urllib.request.urlopen(f"{url}/gradio_api/call/generate/{event}", timeout=300).read().decode()
     assert "event: complete" in answer, answer
     (shown,), seed = json.loads(re.findall("^data: (.*)$", answer, re.MULTILINE)[-1])
     assert shown["caption"] == f"seed {seed}"

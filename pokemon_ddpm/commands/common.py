@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 Model = Annotated[
     str,
     typer.Option(
-        help="Folder of a trained model, or its name on the Hub.", show_default="the one that comes with the project"
+        help="Folder of a trained model, or its name on the Hub; pokemon-ddpm-32-fast draws in four steps.",
+        show_default="pokemon-ddpm-32, which comes with the project",
     ),
 ]
 DataDir = Annotated[
@@ -63,5 +64,6 @@ def best_device() -> str:
 def load(model: str) -> "PokemonDDPMPipeline":
     """Loads a model onto the best device there is."""
     from pokemon_ddpm import PokemonDDPMPipeline
+    from pokemon_ddpm.released_models import locate
 
-    return PokemonDDPMPipeline.from_pretrained(model).to(best_device())
+    return PokemonDDPMPipeline.from_pretrained(locate(model)).to(best_device())
