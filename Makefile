@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo
-SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3 --scheduler dpmsolver++ --num-inference-steps 20
+SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3
 # Two minutes are a few hundred updates, so the warm-up must be short.
 DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50
 

@@ -5,6 +5,7 @@ import typer
 from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.bits_per_dim import bits_per_dim
 from pokemon_ddpm.commands.describe import describe
+from pokemon_ddpm.commands.describe_data import describe_data
 from pokemon_ddpm.commands.explain import explain
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.push import push
@@ -19,7 +20,7 @@ def about() -> None:
     """New Pokémon of a chosen kind, by a class-conditional DDPM."""
 
 
-for command in (generate, describe, explain, bits_per_dim, push, push_dataset, push_space):
+for command in (generate, describe, describe_data, explain, bits_per_dim, push, push_dataset, push_space):
     app.command()(command)
 app.command("app")(start_app)
 

@@ -16,7 +16,6 @@ FITS = {32: 30, 64: 64}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # In what the pictures of a group of equal ones may differ.
 DIFFERENCES = ("game", "frame", "finish", "view", "index", "line", "split")
-FEW = 30
 
 
 def count(sprites: MeasuredSprites) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def _types(sprites: MeasuredSprites) -> dict[str, dict[str, Any]]:
         if (first & shown).any():
             difference = average(sprites, first & shown) - everything
             types[word]["from_mean"] = round(float(np.sqrt(np.square(difference).mean())), 3)
-            row = typical(sprites, first & shown)
+            row = typical(sprites, first & shown, shown)
             types[word]["typical"] = {"row": row, **{key: str(labels[key][row]) for key in ("name", "path")}}
     return types
 
@@ -198,13 +197,13 @@ def _duplicates(sprites: MeasuredSprites) -> dict[str, Any]:
 def _corrections(sprites: MeasuredSprites) -> dict[str, Any]:
     labels = sprites.labels
     faulty, exchanged, unknown = labels["faulty"], labels["exchanged"], labels["color"] == ANY
-    rows = np.flatnonzero(exchanged).tolist()
+    folders = {folder_name(labels["path"][row]): str(labels["name"][row]) for row in np.flatnonzero(exchanged)}
     shiny, regional = labels["finish"] == "shiny", np.isin(labels["form"], ("alola", "galar"))
     return {
         "faulty": int(faulty.sum()),
         "faulty_pictures": labels["path"][faulty].tolist(),
-        "exchanged": len(rows),
-        "exchanged_folders": dict(sorted({folder_name(labels["path"][i]): str(labels["name"][i]) for i in rows}.items())),
+        "exchanged": int(exchanged.sum()),
+        "exchanged_folders": dict(sorted(folders.items())),
         "color_any": {"shiny": int((unknown & shiny).sum()), "regional": int((unknown & ~shiny & regional).sum()),
                       "other": int((unknown & ~shiny & ~regional).sum())},
         "weight_unknown": sum(weight is None or weight != weight for weight in labels["weight"].tolist()),

@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 
 import datasets
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.dataset_scripts.sprite_records import EXCHANGED_FOLDERS, FAULTY_PICTURES
@@ -15,7 +14,6 @@ from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 SMALL = 32
-MARKED = ("faulty", "exchanged")
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,21 @@ def average(sprites: MeasuredSprites, chosen: np.ndarray) -> np.ndarray:
     return sprites.small[chosen].mean(axis=0, dtype=np.float64)
 
 
-def typical(sprites: MeasuredSprites, chosen: np.ndarray) -> int:
-    """The row of the chosen picture that is nearest to the mean of the chosen ones; of equals the first."""
-    rows, mean = np.flatnonzero(chosen), average(sprites, chosen)
-    return int(rows[np.argmin([np.square(sprites.small[row] - mean).sum() for row in rows])])
+def typical(sprites: MeasuredSprites, chosen: np.ndarray, others: np.ndarray) -> int:
+    """The row of the chosen picture that shows best what the chosen ones are and the others are not.
 
+    It is the one whose difference from the mean of all points most in the direction in which the mean of the chosen
+    ones differs from it, by the cosine. (The nearest to their mean would be a pale one, as means are.)
 
-def picture(sprites: MeasuredSprites, row: int) -> Image.Image:
-    """A picture as it is in the data."""
-    return sprites.rows[row]["image"]
+    Args:
+        sprites: The pictures.
+        chosen: bool (N,), at least one.
+        others: bool (N,), what the mean of all is taken of; the chosen ones are among them.
+    """
+    rows, everything = np.flatnonzero(chosen), average(sprites, others)
+    direction = average(sprites, chosen) - everything
+    differences = [sprites.small[row] - everything for row in rows]
+    return int(rows[np.argmax([(each * direction).sum() / (np.linalg.norm(each) + 1e-9) for each in differences])])
 
 
 def _labels(rows: datasets.Dataset) -> dict[str, np.ndarray]:

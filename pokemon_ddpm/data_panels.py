@@ -1,26 +1,25 @@
 """The two figures of the report of the data that show sprites: a typical one of each type, and the mean of each."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pokemon_ddpm.data_figures import TYPE_COLORS
-from pokemon_ddpm.data_measures import MeasuredSprites, average, picture
+from pokemon_ddpm.data_measures import MeasuredSprites, average
+from pokemon_ddpm.data_style import TYPE_COLORS, Numbers
 from pokemon_ddpm.vocabulary import TYPES
 
 ROWS, COLUMNS = 3, 6
 
 
-def examples(sprites: MeasuredSprites, numbers: Mapping[str, Any]) -> Figure:
+def examples(sprites: MeasuredSprites, numbers: Numbers) -> Figure:
     """The typical picture of each type, with its name."""
     chosen = {name: found["typical"] for name, found in numbers["types"].items() if "typical" in found}
-    pixels = {name: np.asarray(picture(sprites, each["row"])) for name, each in chosen.items()}
+    pixels = {name: np.asarray(sprites.rows[each["row"]]["image"]) for name, each in chosen.items()}
     return _panels(pixels, {name: each["name"] for name, each in chosen.items()})
 
 
-def averages(sprites: MeasuredSprites, numbers: Mapping[str, Any]) -> Figure:
+def averages(sprites: MeasuredSprites, numbers: Numbers) -> Figure:
     """The mean picture of each type, with how many it is the mean of."""
     counts = {name: found["shown"] for name, found in numbers["types"].items() if found["shown"]}
     of_type = {name: sprites.shown & (sprites.labels["type1"] == name) for name in counts}

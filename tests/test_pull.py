@@ -91,7 +91,8 @@ print(type(pipe).__module__, type(pipe.conditioner).__module__)
 def test_a_stranger_needs_two_lines(hub, monkeypatch, tmp_path):
     hub.tokens["hf_user"] = "user"
     push_model(Path(RELEASED_MODEL), "user/pokemon-ddpm", token="hf_user")
-    assert stranger(PROGRAM, environment(tmp_path, hub.endpoint), tmp_path).count("diffusers_modules") == 2
+    said = stranger(PROGRAM, environment(tmp_path, hub.endpoint), tmp_path, timeout=600)
+    assert said.count("diffusers_modules") == 2
     ours = PokemonDDPMPipeline.from_pretrained("user/pokemon-ddpm")
     ours.set_progress_bar_config(disable=True)
     torch.manual_seed(0)
@@ -302,13 +303,6 @@ class TestMistakes:
         hub.heal()
         hub.cut("^GET .*safetensors", 1000, 1)
         pull()
-
-    def test_no_traceback_in_a_process_of_its_own(self, hub, tmp_path):
-        done = fresh_process(
-            "pokemon-ddpm", "describe", "ash/nothing", **environment(tmp_path, hub.endpoint), PYTHONWARNINGS="error"
-        )
-        assert done.returncode == 2 and done.stdout == ""
-        assert done.stderr.startswith("error: ash/nothing is neither a folder here") and done.stderr.count("\n") == 1
 
 
 class TestTraining:

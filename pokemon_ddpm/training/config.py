@@ -152,7 +152,7 @@ class TrainingConfig:
     resume_from_checkpoint: str | None = _option(None, "latest, or a checkpoint folder.")
     save_images_steps: int = _option(1000, "Updates between sample sheets; 0 for none.")
     ddpm_num_inference_steps: int = _option(
-        20, "Denoising steps of the sample sheets, and of the saved pipeline if it is not told otherwise."
+        10, "Denoising steps of the sample sheets, and of the saved pipeline if it is not told otherwise."
     )
     logging_steps: int = _option(20, "Updates between log entries.")
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _option(

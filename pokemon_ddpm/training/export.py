@@ -18,7 +18,7 @@ from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.training.card import run_card
 from pokemon_ddpm.training.config import TrainingConfig
 
-DEFAULT_SAMPLER = "dpmsolver++"  # measured by benchmarks/samplers.py, as is the number of steps
+DEFAULT_SAMPLER = "unipc"  # measured by benchmarks/samplers.py, as is the number of steps
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 

@@ -1,0 +1,147 @@
+"""A report of the sprites with figures: `report.md`, `report.json` and their PNGs in a folder."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import datasets
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from pokemon_ddpm import data_distributions, data_figures, data_panels, data_text
+from pokemon_ddpm.data_counts import count
+from pokemon_ddpm.data_measures import MeasuredSprites, measure
+from pokemon_ddpm.data_style import Numbers
+from pokemon_ddpm.data_text import SECTIONS, amount, listed, percent, plain
+
+REPORT, NUMBERS = "report.md", "report.json"
+DPI = 150
+FIGURES: Mapping[str, Callable[[Numbers], Figure]] = {
+    "splits.png": data_figures.splits,
+    "games.png": data_figures.games,
+    "types.png": data_figures.types,
+    "pairs.png": data_figures.pairs,
+    "colors-shapes.png": data_figures.colors_and_shapes,
+    "duplicates.png": data_figures.duplicates,
+    "heights.png": data_distributions.heights,
+    "geometry.png": data_distributions.geometry,
+    "palettes.png": data_distributions.palettes,
+}
+PANELS: Mapping[str, Callable[[MeasuredSprites, Numbers], Figure]] = {
+    "examples.png": data_panels.examples,
+    "averages.png": data_panels.averages,
+}
+
+
+def write_report(sprites: Mapping[str, datasets.Dataset], folder: Path, source: str, starter: bool) -> Numbers:
+    """Writes the report; older files of the same names are replaced, and others left alone.
+
+    Args:
+        sprites: Split -> its pictures, as `load_sprites` returns them.
+        folder: Where to; it must be there.
+        source: What the pictures are, for the title.
+        starter: Whether they are free for everybody, being the starter set.
+
+    Returns:
+        What `report.json` holds.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    measured = measure(sprites)
+    numbers = {"source": source, **count(measured)}
+    drawings = {name: (draw, (numbers,)) for name, draw in FIGURES.items()}
+    drawings |= {name: (draw, (measured, numbers)) for name, draw in PANELS.items()}
+    for name, (draw, given) in tqdm(drawings.items(), desc="Drawing figures"):
+        draw(*given).savefig(folder / name, dpi=DPI)
+    (folder / NUMBERS).write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(report(numbers, starter), encoding="utf-8")
+    return numbers
+
+
+def report(numbers: Numbers, starter: bool) -> str:
+    """The page, in Markdown.
+
+    Args:
+        numbers: What `count` gives, and the "source".
+        starter: See `write_report`.
+    """
+    blocks = [f"# {plain(numbers['source'])}", _introduction(numbers, starter), _glance(numbers)]
+    if any("typical" in found for found in numbers["types"].values()):
+        blocks += [
+            "![a sprite of each type](examples.png)",
+            "Of each first type the sprite that shows best what sets it apart: its difference from the mean of all "
+            "pictures points most in the direction of its type's.",
+        ]
+    tables = {"Splits": _splits, "Views, finishes and games": _views, "Types": _types}
+    for title, (figure, shown, sentences) in SECTIONS.items():
+        blocks += [f"## {title}", " ".join(sentences(numbers)), f"![{shown}]({figure})"]
+        if title in tables:
+            blocks.append(tables[title](numbers))
+    blocks += ["## What was corrected", *data_text.corrections(numbers)]
+    blocks.append(f"All numbers are in [{NUMBERS}]({NUMBERS}).")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _introduction(numbers: Numbers, starter: bool) -> str:
+    made = "A report by `pokemon-ddpm describe-data`; every number in it is counted in the pictures that it was given."
+    if starter:
+        return f"{made} They are the starter set: drawn by a program, and free for everybody."
+    return f"{made} Two figures show sprites, which belong to others: mind that before you pass this folder on."
+
+
+def _glance(numbers: Numbers) -> str:
+    duplicates, canvases = numbers["duplicates"], list(numbers["geometry"]["canvases"])
+    sizes = listed([f"{size} px" for size in canvases]) if len(canvases) < 4 else f"{len(canvases)} sizes"
+    distinct = f"{duplicates['distinct']:,} ({percent(duplicates['distinct'], numbers['pictures'])})"
+    rows = {
+        "pictures": f"{numbers['pictures']:,}",
+        "distinct to the pixel": distinct,
+        "species": f"{numbers['species']:,}",
+        "forms": f"{numbers['forms']:,}",
+        "evolution lines (look-alike families share one)": f"{numbers['lines']:,}",
+        "canvas": sizes,
+        "colours a picture, median": f"{numbers['palettes']['p50']:g}",
+    }
+    return _table(["at a glance", ""], [[name, value] for name, value in rows.items()])
+
+
+def _splits(numbers: Numbers) -> str:
+    keys = ("pictures", "species", "forms", "lines")
+    rows = [[name, *(f"{part[key]:,}" for key in keys)] for name, part in numbers["splits"].items()]
+    return _table(["split", *keys], rows)
+
+
+def _views(numbers: Numbers) -> str:
+    kinds = [game["kinds"] for game in numbers["games"].values()]
+    rows = []
+    for view in numbers["views"]:
+        counts = [sum(kind[f"{view} {finish}"] for kind in kinds) for finish in numbers["finishes"]]
+        rows.append([view, *(f"{each:,}" for each in (*counts, sum(counts)))])
+    return _table(["view", *numbers["finishes"], "both"], rows)
+
+
+def _types(numbers: Numbers) -> str:
+    splits = list(numbers["splits"])
+    columns = ("first", "second", "either", "alone", "forms", "lines")
+    rows = [
+        [name, *(f"{found[key]:,}" for key in columns), *(f"{found['splits'][split]:,}" for split in splits)]
+        for name, found in sorted(numbers["types"].items(), key=lambda item: -item[1]["first"])
+    ]
+    note = "Forms, lines and splits are counted by the first type."
+    return f"{_table(['type', *columns, *splits], rows)}\n\n{note}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column holds words and the others numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def summary(numbers: Numbers) -> str:
+    """One line for the terminal."""
+    repeated = numbers["duplicates"]["redundant"]
+    return (
+        f"{amount(numbers['pictures'], 'picture')} of {numbers['species']:,} species in "
+        f"{amount(numbers['forms'], 'form')}, {repeated:,} of them repeated"
+    )
