@@ -10,6 +10,7 @@ that an interrupted run goes on.
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ ODE = tuple(name for name in SAMPLERS if name != "ddpm")
 ODE_STEPS, ANCESTRAL_STEPS = 200, 1000
 STUDENTS_ODE = "dpmsolver++"  # whose 200 steps a student is compared with; it learned those of DDIM
 BATCH = 64
+PACE_BATCH, PACE_STEPS, PACE_TURNS = 16, 10, 3
 PROJECTIONS, BOOTSTRAPS = 256, 200
 REFERENCE_SEED = 1_000_000  # other noise than that of the samples
 
@@ -79,12 +81,31 @@ class Samples:
         """Samples of seeds `seed` to `seed + count - 1` by a sampler, with the guidance of the run.
 
         Returns:
-            "images" float32 (N, 3, S, S) in [0, 1], "seconds" and "first_timestep", scalars.
+            "images" float32 (N, 3, S, S) in [0, 1], and "first_timestep", a scalar.
         """
         scale = self._options.guidance_scale
         self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
         name = f"{sampler}-{steps}-{count}-{seed}-{scale:g}"
         return self._kept(name, count, seed, num_inference_steps=steps, guidance_scale=scale)
+
+    def pace(self, sampler: str | None = None) -> float:
+        """Seconds that a sprite costs for each evaluation, measured apart from the samples, which may be old.
+
+        Args:
+            sampler: None for the model as it is saved.
+        """
+        steps, scale = self.own_steps, None
+        if sampler is not None:
+            self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
+            steps, scale = PACE_STEPS, self._options.guidance_scale
+        found = []
+        for _ in range(PACE_TURNS):
+            start = time.perf_counter()
+            self._pipeline(
+                [None if scale is None else "fire"] * PACE_BATCH, num_inference_steps=steps, guidance_scale=scale
+            )
+            found.append(time.perf_counter() - start)
+        return statistics.median(found) / PACE_BATCH / network_evaluations(sampler or "", steps)
 
     def draw_as_saved(self, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
         """As `draw`, but with the model's own scheduler, steps and guidance."""
@@ -94,7 +115,7 @@ class Samples:
         file = self._options.work_dir / f"{name}-{self._options.dtype}.safetensors"
         if file.exists():
             return load_file(file)
-        pipeline, images, start = self._pipeline, [], time.perf_counter()
+        pipeline, images = self._pipeline, []
         types = pipeline.conditioner.vocabulary["type"]
         requests = [types[i % len(types)] for i in range(count)]
         for first in tqdm(range(0, count, BATCH), desc=name):
@@ -103,7 +124,6 @@ class Samples:
             images.append(pipeline(part, generator=generators, output_type="pt", **arguments).images)
         samples = {
             "images": torch.cat(images),
-            "seconds": torch.tensor(time.perf_counter() - start, dtype=torch.float64),
             "first_timestep": torch.as_tensor(pipeline.scheduler.timesteps[0]).double(),
         }
         save_file(samples, file)
@@ -147,14 +167,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows, few_steps = [], []
     for sampler in SAMPLERS:
         exact = samples.draw(sampler, ODE_STEPS, options.num_ode_images)["images"] if sampler in ODE else None
+        pace = samples.pace(sampler)
         for steps in options.steps:
             drawn = samples.draw(sampler, steps, options.num_images)
-            row = {"sampler": sampler, "steps": steps, "evaluations": network_evaluations(sampler, steps)}
+            evaluations = network_evaluations(sampler, steps)
+            row = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "seconds": evaluations * pace}
             rows.append(row | figures(drawn, reference, exact))
     for model in options.distilled:
         student = Samples(options, model)
         exact = samples.draw(STUDENTS_ODE, ODE_STEPS, options.num_ode_images)["images"]
-        row = {"sampler": Path(model).name, "steps": student.own_steps, "evaluations": student.own_steps}
+        steps = student.own_steps
+        row = {"sampler": Path(model).name, "steps": steps, "evaluations": steps, "seconds": steps * student.pace()}
         few_steps.append(row | figures(student.draw_as_saved(options.num_images), reference, exact))
     settings = {name: value for name, value in vars(options).items() if name not in ("work_dir", "output")}
     return {"settings": settings, "rows": rows, "few_steps": few_steps, "choice": choose(rows)}
@@ -172,7 +195,6 @@ def figures(drawn: dict[str, torch.Tensor], reference: torch.Tensor, exact: torc
     distance, low, high = sliced_wasserstein(images, reference)
     found = {
         "first_timestep": drawn["first_timestep"].item(),
-        "seconds": drawn["seconds"].item() / len(images),
         "distance": distance,
         "interval": [low, high],
     }
