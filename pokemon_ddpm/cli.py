@@ -7,6 +7,7 @@ from pokemon_ddpm.commands.bits_per_dim import bits_per_dim
 from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.describe_data import describe_data
 from pokemon_ddpm.commands.explain import explain
+from pokemon_ddpm.commands.fit_features import fit_features
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.push import push
 from pokemon_ddpm.commands.push_dataset import push_dataset
@@ -20,7 +21,9 @@ def about() -> None:
     """New Pokémon of a chosen kind, by a class-conditional DDPM."""
 
 
-for command in (generate, describe, describe_data, explain, bits_per_dim, push, push_dataset, push_space):
+for command in (
+    generate, describe, describe_data, explain, bits_per_dim, fit_features, push, push_dataset, push_space,
+):  # fmt: skip
     app.command()(command)
 app.command("app")(start_app)
 

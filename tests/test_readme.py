@@ -27,7 +27,9 @@ REPLACED = {
     "pokemon-ddpm generate --like": "",
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "pokemon-ddpm explain": "",
+    "accelerate launch train_conditional.py --distill_from": "--max_train_steps 2 --validation_steps 0",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
+    "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4",
 }
@@ -40,7 +42,14 @@ NOT_RUN_HERE = {
     "source .venv/bin/activate": "make does it",
     "pip install -e .": "make does it",
     "pip install kaggle": "it is for the next line",
-    "python benchmarks/latency.py --num_inference_steps 10 --turns 3": "it takes a minute; a tiny model tests it",
+    **dict.fromkeys(
+        (
+            line
+            for line in COMMANDS
+            if line.startswith(("python benchmarks/latency.py", "python benchmarks/samplers.py"))
+        ),
+        "it takes minutes; a tiny model tests it",
+    ),
     "accelerate launch train_conditional.py --train_data_dir path/to/my-art --resolution 32": "it needs art",
     **dict.fromkeys(
         (line for line in COMMANDS if HUB in line or "uoft-cs/cifar10" in line),
