@@ -30,7 +30,7 @@ COLD = (
     "from pokemon_ddpm import PokemonDDPMPipeline; from pokemon_ddpm.schedulers import make_sampler; import sys;"
     "p = PokemonDDPMPipeline.from_pretrained(sys.argv[1]);"
     "p.scheduler = make_sampler(sys.argv[2], p.scheduler);"
-    "p('fire', num_inference_steps=int(sys.argv[3]), guidance_scale=float(sys.argv[4]))"
+    "p(['fire'] * int(sys.argv[5]), num_inference_steps=int(sys.argv[3]), guidance_scale=float(sys.argv[4]))"
 )
 
 
@@ -95,10 +95,11 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def cold(options: argparse.Namespace) -> None:
-    """One sprite by a process that starts for it."""
-    words = [options.model, options.scheduler, str(options.num_inference_steps), str(options.guidance_scale)]
-    subprocess.run([sys.executable, "-c", COLD, *words], check=True, capture_output=True)
+def cold(options: argparse.Namespace, count: int) -> Callable[[], object]:
+    """Draws so many sprites by a process that starts for them."""
+    settings = options.scheduler, options.num_inference_steps, options.guidance_scale, count
+    words = [sys.executable, "-c", COLD, locate(options.model), *map(str, settings)]
+    return lambda: subprocess.run(words, check=True, capture_output=True)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ways = ways_of(options)
     for action in ways.values():
         action()
-    ways["1 cold (process start), fp32"] = lambda: cold(options)
+    for count in (1, MANY):
+        ways[f"{count} cold (process start), fp32"] = cold(options, count)
     ancestral = way(load(options.model, torch.float32, "ddpm"), 1, THESIS_STEPS, options.guidance_scale)
     thesis = f"1 warm, fp32, {THESIS_STEPS:,} ancestral steps"
     found: dict[str, list[float]] = {name: [] for name in [*ways, thesis]}

@@ -47,10 +47,10 @@ def test_latency_times_every_way(model: Path, tmp_path: Path, monkeypatch: pytes
     report = latency.measure(latency.parse(flags))
     counts = {name: len(times) for name, times in report["seconds"].items()}
     thesis = "1 warm, fp32, 40 ancestral steps"
-    assert counts.pop(thesis) == 1 and set(counts.values()) == {2} and len(counts) == 10
+    assert counts.pop(thesis) == 1 and set(counts.values()) == {2} and len(counts) == 11
     slowest = max(report["seconds"], key=lambda name: min(report["seconds"][name]) * ("cold" not in name))
     assert slowest == thesis  # twenty times as many steps
-    assert latency.markdown(report).count("\n| ") == 12
+    assert latency.markdown(report).count("\n| ") == 13
 
 
 def test_samplers_are_compared_and_kept(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
