@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo
 SHEET := --type all --num-images 4 --panels 2 --guidance-scale 3
+# Processes with two threads each would stall each other. A file's tests stay together, since some build on earlier ones.
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Two minutes are a few hundred updates, so the warm-up must be short.
 DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50
 
@@ -25,7 +27,7 @@ demo: .venv/installed ## draws all 18 types, then trains for two minutes on the 
 	@echo "Look at $(DEMO)/released.png (the model that comes with the project) and $(DEMO)/starter.png (two minutes old)."
 
 test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemon-sprites also on the real sprites
-	$(BIN)/python -m pytest --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(WORKERS)
 
 test-slow: .venv/installed ## the tests that take minutes: killed and resumed runs, compilation
 	$(BIN)/python -m pytest --quiet -m slow

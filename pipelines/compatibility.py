@@ -1,6 +1,7 @@
 """Schedulers that would crash in the middle, or give wrong pictures without a word, are refused with the reason."""
 
 import diffusers
+import torch
 from diffusers import SchedulerMixin
 
 from .sampling import ANCESTRAL, takes_variance
@@ -21,6 +22,7 @@ WRONG = (
     "DPMSolverMultistepInverseScheduler",
     "RePaintScheduler",
     "LCMScheduler",
+    "TCDScheduler",
 )
 NO_SAMPLE_PREDICTION = ("EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 
@@ -28,6 +30,28 @@ NO_SAMPLE_PREDICTION = ("EulerAncestralDiscreteScheduler", "KDPM2DiscreteSchedul
 def is_one_of(scheduler: SchedulerMixin, names: tuple[str, ...]) -> bool:
     """Whether a scheduler is of one of diffusers' classes."""
     return isinstance(scheduler, tuple(getattr(diffusers, name) for name in names if hasattr(diffusers, name)))
+
+
+def check_trained(scheduler: SchedulerMixin, trained: SchedulerMixin) -> None:
+    """Refuses a scheduler with another noise schedule or prediction type than a network was trained with.
+
+    Args:
+        scheduler: What is to draw.
+        trained: What came with the network.
+
+    Raises:
+        ValueError: With what differs.
+    """
+    remedy = "; make it by from_config(pipeline.scheduler.config) of the scheduler that came with the model."
+    name, kinds = type(scheduler).__name__, [each.config.get("prediction_type") for each in (scheduler, trained)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"{name} expects a network that predicts {kinds[0]}, this one predicts {kinds[1]}{remedy}")
+    one, other = (getattr(each, "alphas_cumprod", None) for each in (scheduler, trained))
+    if one is None or other is None:
+        return
+    # Of zero-terminal SNR some keep a trace of the picture at the last timestep, so as not to divide by 0.
+    if len(one) != len(other) or not torch.allclose(one, other, atol=1e-5):
+        raise ValueError(f"{name} has another noise schedule than the model was trained with{remedy}")
 
 
 def check_scheduler(scheduler: SchedulerMixin, predicts_variance: bool) -> None:

@@ -85,10 +85,12 @@ def check_generators(generator: Any, count: int) -> None:
 
 
 def check_tensor(name: str, tensor: Any, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless it is a tensor of a shape."""
+    """Raises ValueError unless it is a tensor of a shape, of finite numbers."""
     if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
         given = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise ValueError(f"{name} must be a tensor of the shape {shape}, but is {given}.")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} must hold finite numbers, but holds NaN or infinity.")
 
 
 def one_each(name: str, value: Any, count: int) -> list:
@@ -126,7 +128,7 @@ def check_pictures(
         _check_mask(mask_image, count, (height, width))
     if isinstance(image, torch.Tensor):
         check_tensor("image", image, (count, *sample_shape))
-        if not torch.isfinite(image).all() or image.abs().max() > 1:
+        if image.abs().max() > 1:
             raise ValueError("image must hold numbers in [-1, 1].")
         return image
     images = image if isinstance(image, list) else [image] * count

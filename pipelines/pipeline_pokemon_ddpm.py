@@ -11,7 +11,7 @@ from PIL import Image
 
 # Of a saved folder, diffusers takes the files that this one imports, and not what those import: so it imports all.
 from .cards import CARD_FILE  # noqa: F401
-from .compatibility import check_scheduler
+from .compatibility import check_scheduler, check_trained
 from .editing import Original, as_mask, as_samples, skip_steps, slerp
 from .guidance import Guidance
 from .inputs import (
@@ -63,6 +63,7 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
         self._interrupt = False
+        self._trained_with = scheduler
 
     @torch.no_grad()
     def __call__(
@@ -154,10 +155,13 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         words = {name: word for name, word in words.items() if word is not None}
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        if strength is not None and image is None:
+            raise ValueError("strength says how much of image is kept; give image as well.")
         strength = strength if strength is not None else 0.6 if mask_image is None else 1.0
         tensor_inputs = callback_on_step_end_tensor_inputs
         tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs
         check_scheduler(self.scheduler, self.unet.config.out_channels > self.unet.config.in_channels)
+        check_trained(self.scheduler, self._trained_with)
         check_whole("num_inference_steps", steps, 1, self.scheduler.config.num_train_timesteps)
         check_whole("num_images_per_type", num_images_per_type, 1)
         check_output_type(output_type)
@@ -223,6 +227,14 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
             ValueError, TypeError: As `__call__`.
         """
         check_whole("steps", steps, 2)
+        given = sorted(arguments.keys() & {*CONDITIONS, "class_embeddings", "latents"})
+        if given:
+            raise ValueError(
+                f"interpolate takes what is asked for in a and b, for example a={{'pokemon_type': 'fire', 'color': "
+                f"'red'}}, and not as {', '.join(given)}."
+            )
+        if isinstance(a, list) or isinstance(b, list):
+            raise ValueError("interpolate goes from one sprite to another; a and b cannot be lists.")
         ends = [self._encode_all(asked) for asked in (a, b)]
         check_generators(generator, 2)
         one, other = image_generators(generator, 2)

@@ -8,6 +8,7 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    SchedulerMixin,
     UniPCMultistepScheduler,
 )
 from PIL import Image
@@ -33,6 +34,13 @@ def seeded(*seeds: int) -> list[torch.Generator]:
 def with_scheduler(pipeline: PokemonDDPMPipeline, scheduler_class: type) -> PokemonDDPMPipeline:
     pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
     return pipeline
+
+
+def trained_with(pipeline: PokemonDDPMPipeline, scheduler: SchedulerMixin) -> PokemonDDPMPipeline:
+    """The same parts, as if the network had been trained on the scheduler's noise schedule."""
+    made = PokemonDDPMPipeline(pipeline.unet, pipeline.conditioner, scheduler)
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
 def record_calls(pipeline: PokemonDDPMPipeline) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ import diffusers
 import pytest
 
 from tests.conftest import tiny_pipeline
-from tests.drawing import draw, record_calls
+from tests.drawing import draw, record_calls, trained_with
 
 NOT_DISCRETE = "does not draw from a network that was trained on discrete timesteps; take DDPMScheduler"
 
@@ -16,7 +16,7 @@ NOT_DISCRETE = "does not draw from a network that was trained on discrete timest
             "IPNDMScheduler", "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "UnCLIPScheduler",
             "DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler", "PNDMScheduler", "RePaintScheduler",
             "CMStochasticIterativeScheduler", "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler",
-            "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "LCMScheduler",
+            "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "LCMScheduler", "TCDScheduler",
         )),
         *((f"{solver}Scheduler", "v_prediction", {f"use_{kind}_sigmas": True}, "asks the cosine schedule twice")
           for kind in ("karras", "exponential", "beta")
@@ -66,5 +66,22 @@ def test_what_fits_draws(name, kind):
     ids=str,
 )
 def test_what_only_resembles_it_draws(pipeline, name, settings):
-    pipeline.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(pipeline.scheduler.config, **settings)
-    assert draw(pipeline, "fire", 4, "latent").isfinite().all()
+    scheduler = getattr(diffusers, f"{name}Scheduler").from_config(pipeline.scheduler.config, **settings)
+    assert draw(trained_with(pipeline, scheduler), "fire", 4, "latent").isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"beta_schedule": "linear"}, "another noise schedule"),
+        ({"num_train_timesteps": 500}, "another noise schedule"),
+        ({"rescale_betas_zero_snr": True}, "another noise schedule"),
+        ({"prediction_type": "epsilon"}, "expects a network that predicts epsilon, this one predicts v_prediction"),
+    ],
+)
+def test_another_training_than_the_networks_is_refused(pipeline, settings, reason):
+    pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, **settings)
+    calls = record_calls(pipeline)
+    with pytest.raises(ValueError, match=reason):
+        draw(pipeline, "fire")
+    assert calls == []

@@ -67,7 +67,7 @@ def test_what_is_not_repainted_stays_to_the_bit(pipeline, scheduler_class, mask)
         ({"image": [PICTURE] * 2}, "image must have one an image, 1, but has 2"),
         ({"image": "sprite.png"}, "image must be a PIL image"),
         ({"image": 2 * CLEAN}, "numbers in .-1, 1."),
-        ({"image": CLEAN * math.nan}, "numbers in .-1, 1."),
+        ({"image": CLEAN * math.nan}, "image must hold finite numbers"),
         ({"image": CLEAN[0]}, "image must be a tensor of the shape"),
         ({"image": PICTURE, "mask_image": AS_PICTURE.resize((8, 8))}, "mask_image is 8x8, but image is 16x16"),
         ({"image": PICTURE, "mask_image": LEFT[0]}, "mask_image must have the shape"),
@@ -90,3 +90,26 @@ def test_a_scheduler_that_goes_every_step_twice_is_refused(pipeline):
     with pytest.raises(ValueError, match="HeunDiscreteScheduler goes every step twice and cannot begin with image"):
         draw(pipeline, "fire", 4, image=Image.new("RGB", (16, 16)))
     assert calls == []
+
+
+def test_a_strength_without_a_picture_is_refused(pipeline):
+    with pytest.raises(ValueError, match="strength says how much of image is kept; give image as well"):
+        pipeline("fire", strength=0.5)
+
+
+def test_noise_that_is_no_number_is_refused(pipeline):
+    with pytest.raises(ValueError, match="latents must hold finite numbers"):
+        pipeline("fire", latents=torch.full((1, 3, 16, 16), math.nan))
+
+
+@pytest.mark.parametrize(
+    ("a", "arguments", "reason"),
+    [
+        ("fire", {"color": "red"}, "takes what is asked for in a and b, .* not as color"),
+        ("fire", {"latents": torch.zeros(2, 3, 16, 16)}, "not as latents"),
+        (["fire", "ice"], {}, "a and b cannot be lists"),
+    ],
+)
+def test_what_interpolate_does_not_take_is_said(pipeline, a, arguments, reason):
+    with pytest.raises(ValueError, match=reason):
+        pipeline.interpolate(a, "water", steps=2, **arguments)

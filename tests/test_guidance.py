@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.guidance import Guidance
 from tests.conftest import tiny_pipeline
-from tests.drawing import ANY, FIRE, SHAPE, WATER, alpha_bar, draw, record_calls, seeded
+from tests.drawing import ANY, FIRE, SHAPE, WATER, alpha_bar, draw, record_calls, seeded, trained_with
 
 ELECTRIC = 3
 
@@ -150,7 +150,8 @@ def test_an_interval_without_any_of_the_noise_levels_is_the_conditional_model(pi
 
 def test_an_infinite_noise_level_is_inside_an_open_interval_and_outside_a_closed_one(pipeline):
     """Where the noise schedule ends without any signal (Lin et al. 2023)."""
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, rescale_betas_zero_snr=True)
+    scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, rescale_betas_zero_snr=True)
+    pipeline = trained_with(pipeline, scheduler)
     assert pipeline.scheduler.alphas_cumprod[999] == 0
     calls = record_calls(pipeline)
     for high in (math.inf, 1e6):

@@ -454,7 +454,7 @@ def test_strangers_know_nothing_of_this_project(hub, tmp_path):
     (tmp_path / "neighbour.py").touch()
     code = """
 import importlib, os, sys
-for name in ("pokemon_ddpm", "pokemon_ddpm.hub", "tests", "neighbour"):
+for name in ("pokemon_ddpm", "pokemon_ddpm.hub", "train_conditional", "neighbour"):
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -462,7 +462,7 @@ for name in ("pokemon_ddpm", "pokemon_ddpm.hub", "tests", "neighbour"):
 print(os.environ["HF_ENDPOINT"], sys.argv[1:])
 """
     said = stranger(code, given, tmp_path, "a", 1).splitlines()
-    assert said == ["pokemon_ddpm", "pokemon_ddpm", "tests", "neighbour", f"{hub.endpoint} ['a', '1']"]
+    assert said == ["pokemon_ddpm", "pokemon_ddpm", "train_conditional", "neighbour", f"{hub.endpoint} ['a', '1']"]
     with pytest.raises(AssertionError, match="a reason"):
         stranger("raise SystemExit('a reason')", given, tmp_path)
 

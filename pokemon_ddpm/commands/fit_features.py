@@ -11,9 +11,9 @@ from pokemon_ddpm.commands.common import DataDir, best_device, fail, make_folder
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network, its figures and its card.")],
     data_dir: DataDir = None,
-    num_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pictures.")] = 16,
+    num_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pictures.")] = 8,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures of an update.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 2e-3,
+    learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the fit.")] = 0,
     mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
 ) -> None:

@@ -17,7 +17,9 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, RegNetConfig, RegNetModel
 from transformers.utils import logging
 
-RELEASED_FEATURES = Path(__file__).parents[1] / "released" / "sprite-features"
+from pokemon_ddpm.released_models import RELEASED
+
+RELEASED_FEATURES = RELEASED / "sprite-features"
 """Folder of the network that comes with the package."""
 
 DIMENSION = 64
