@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import feature_training
+from pokemon_ddpm.evaluation.corruptions import swap_palette
 from pokemon_ddpm.evaluation.feature_card import FILES, write_features
 from pokemon_ddpm.evaluation.feature_checks import Accuracy, Point
 from pokemon_ddpm.evaluation.feature_training import (
@@ -18,6 +19,8 @@ from pokemon_ddpm.evaluation.feature_training import (
     fit,
     negative_log_likelihood,
     standardise,
+    turn_colors,
+    turn_loss,
     validation_loss,
 )
 from pokemon_ddpm.evaluation.features import (
@@ -39,7 +42,7 @@ BACKBONE = {
     "layer_type": "y",
     "downsample_in_first_stage": True,
 }
-TINY = FitSettings(num_epochs=2, batch_size=16, backbone=BACKBONE, dimension=6, seed=3)
+TINY = FitSettings(num_epochs=2, batch_size=16, learning_rate=1e-2, backbone=BACKBONE, dimension=6, seed=3)
 FIRE, FLYING, NO_TYPE = TYPES.index("fire"), TYPES.index("flying"), len(TYPES)
 RED, BLUE, ANY_COLOR = COLORS.index("red"), COLORS.index("blue"), len(COLORS)
 
@@ -108,7 +111,7 @@ def test_a_picture_without_any_type_counts_nothing() -> None:
 
 def test_a_fit_learns_what_is_to_be_seen(network: SpriteFeatures) -> None:
     held_out = blobs(48, seed=1)
-    answers = predict(SpriteClassifier(fit(blobs(96), held_out, FitSettings(**{**vars(TINY), "num_epochs": 8}))[0]),
+    answers = predict(SpriteClassifier(fit(blobs(96), held_out, FitSettings(**{**vars(TINY), "num_epochs": 12}))[0]),
                       held_out.images)  # fmt: skip
     assert (answers["type"][:, FIRE] == (held_out.labels["type"][:, 0] == FIRE)).all()
     assert network.words == {"type": TYPES, "color": COLORS}  # not frame, and nothing that does not vary
@@ -164,14 +167,48 @@ def test_changed_pictures_are_mirrored_and_shifted_on_white() -> None:
     assert {way[0] for way in seen} == {False, True} and len(seen) > 20
 
 
+def test_turned_pictures_keep_their_build_and_tell_no_colour() -> None:
+    data = blobs(400)
+    labels = {**data.labels, "shape": torch.ones(400, dtype=torch.long)}
+    pixels = to_pixels(data.images, 32)
+    turned, told, turn = turn_colors(pixels, labels, torch.Generator().manual_seed(0))
+    changed = turn > 0
+    assert 0.2 < changed.float().mean() < 0.3 and turn.max() <= 1
+    assert torch.equal(turned[~changed], pixels[~changed])
+    assert (told["type"][changed] == -1).all() and (told["color"][changed] == -1).all()
+    assert torch.equal(told["type"][~changed], labels["type"][~changed])
+    assert torch.equal(told["shape"], labels["shape"]) and (labels["type"] != -1).all()
+    # As by the corruption of the same strength, to one side or the other.
+    sides = set()
+    for row in changed.nonzero().flatten().tolist():
+        picture = data.images[row : row + 1]
+        there = swap_palette(picture, float(turn[row]))
+        # A turn to the other side is the same one of the picture with two channels swapped, seen with them swapped.
+        back = swap_palette(picture[:, [1, 0, 2]], float(turn[row]))[:, [1, 0, 2]]
+        found = (turned[row] + 1) * 127.5
+        fits = [bool((found - each[0].float()).abs().max() < 1) for each in (there, back)]
+        assert any(fits)
+        sides.update(side for side, fit_ in enumerate(fits) if fit_)
+    assert sides == {0, 1}
+
+
+def test_the_loss_of_a_turn_is_that_of_its_limits() -> None:
+    logits, turn = torch.tensor([[0.5, -1.0, 2.0, 0.0]] * 3), torch.tensor([0.0, 0.3, 1.0])
+    found = turn_loss(logits, turn)
+    for row, passed in enumerate(([0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1])):
+        signs = [1 if each else -1 for each in passed]
+        expected = sum(math.log(1 + math.exp(-sign * x)) for sign, x in zip(signs, logits[0].tolist(), strict=True))
+        assert found[row].item() == pytest.approx(expected, rel=1e-5)
+
+
 # The features
 
 
 def test_training_features_have_mean_0_and_standard_deviation_1(network: SpriteFeatures) -> None:
     features = extract_features(SpriteFeatureExtractor(network), blobs(96).images)
     assert features.shape == (96, 6) and features.dtype == torch.float32
-    assert torch.allclose(features.mean(dim=0), torch.zeros(6), atol=2e-3)
-    assert torch.allclose(features.std(dim=0, unbiased=False), torch.ones(6), atol=2e-3)
+    assert torch.allclose(features.mean(dim=0), torch.zeros(6), atol=1e-2)
+    assert torch.allclose(features.std(dim=0, unbiased=False), torch.ones(6), atol=1e-2)
 
 
 def test_a_feature_that_never_varies_stays_finite() -> None:
