@@ -331,7 +331,8 @@ class Trainer:
         self.accelerator.print(f"The model is in {self.output_dir}.")
         if self.hub_model_id and finished:
             try:
-                hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token)
+                url = hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token)
+                self.accelerator.print(f"It is pushed: {url}")
             except ValueError as error:
                 raise ValueError(
                     f"{error}\nThe model is safe in {self.output_dir}; "

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ image = pipeline(pokemon_type="TYPE").images[0]
 `pokemon_type` takes a type, a pair of them, a blend, or `None` for anything; the pipeline's docstring tells all that
 can be steered."""
 BAR = "\\|"  # one that ends no cell
+_SHEET_LINE = re.compile(r"^!\[[^\]\n]*\]\((samples/step-\d+\.png)\)\n+", re.MULTILINE)
 _GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
@@ -98,6 +100,11 @@ def as_part(card: ModelCard) -> ModelCard:
         return card
     text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
     return ModelCard(f"---\n{card.data.to_yaml()}\n---\n\n{text}\n", ignore_metadata_errors=True)
+
+
+def with_sheets(card: ModelCard, files: Collection[str]) -> ModelCard:
+    """The card without the sheets that are not among the files beside it."""
+    return ModelCard(_SHEET_LINE.sub(lambda line: line[0] if line[1] in files else "", card.content))
 
 
 def read_card(text: str) -> ModelCard:

@@ -2,12 +2,13 @@
 
 import json
 import re
+import tempfile
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from huggingface_hub.hf_api import ModelInfo
 
-from .cards import CARD_FILE, as_part, merged, named
+from .cards import CARD_FILE, as_part, merged, named, read_card, with_sheets
 from .saving import CODE_FILES
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
@@ -36,6 +37,7 @@ def push_folder(
     commit_message: str = "Upload the model",
     create_pr: bool = False,
     force: bool = False,
+    keep_card: bool = False,
 ) -> CommitInfo:
     """Pushes a saved pipeline in a single commit: all of it arrives or nothing. The folder is only read.
 
@@ -48,9 +50,11 @@ def push_folder(
         commit_message: The commit's.
         create_pr: Whether to open a pull request instead of changing the repository.
         force: Whether to push into a repository that holds something else, which stays beside the model.
+        keep_card: Whether a card that the repository has stays as it is: it may say more than this one.
 
     Raises:
-        ValueError: If the repository holds something else, or the card is not valid.
+        ValueError: If the repository holds something else, is public though it should be private, or the card is not
+            valid.
         HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as it was before.
     """
     api = HfApi(token=token)
@@ -59,16 +63,28 @@ def push_folder(
     present = {sibling.rfilename for sibling in info.siblings or []}
     if not force:
         check_kind(api, info, json.loads((folder / "model_index.json").read_text())["_class_name"][-1])
-    old = _text(api, info, CARD_FILE) if CARD_FILE in present else None
-    card = merged(as_part(named(card, repository)), old)
+    check_private(info, private)
     names = files_to_push(folder)
+    # Without a sheet of its own the push leaves those that are there.
+    sheets = {name for name in present if _SHEET.fullmatch(name)}
+    sheets -= sheets if any(_SHEET.fullmatch(name) for name in names) else set()
+    old = _text(api, info, CARD_FILE) if CARD_FILE in present else None
+    card = read_card(old) if keep_card and old else merged(as_part(named(card, repository)), old)
+    card = with_sheets(card, {*names, *sheets})
     add = [CommitOperationAdd(name, str(folder / name)) for name in names]
     add.append(CommitOperationAdd(CARD_FILE, card.content.encode()))
-    stale = {name for name in present - set(names) if name.split("/")[0] in COMPONENTS or _SHEET.fullmatch(name)}
+    gone = present - {*names, *sheets}
+    stale = {name for name in gone if name.split("/")[0] in COMPONENTS or _SHEET.fullmatch(name)}
     operations = [*add, *(CommitOperationDelete(name) for name in sorted(stale))]
     return api.create_commit(
         repository, operations, commit_message=commit_message, create_pr=create_pr, parent_commit=info.sha
     )
+
+
+def check_private(info: ModelInfo, private: bool | None) -> None:
+    """Raises ValueError if a repository can be seen by everybody, though it is to be private."""
+    if private and info.private is False:
+        raise ValueError(f"{info.id} can be seen by everybody already. Make it private in its settings, then push.")
 
 
 def check_kind(api: HfApi, info: ModelInfo, class_name: str) -> None:
@@ -86,8 +102,14 @@ def check_kind(api: HfApi, info: ModelInfo, class_name: str) -> None:
         found = f"a {saved}" if saved else "another model"
     elif present <= EMPTY:
         return
-    raise ValueError(f"{info.id} holds {found}, not a {class_name}. Choose another name, or push into it by force.")
+    raise ValueError(
+        f"{info.id} holds {found}, not a {class_name}. Choose another name, or push beside it with --force (in Python "
+        "force=True)."
+    )
 
 
 def _text(api: HfApi, info: ModelInfo, name: str) -> str:
-    return Path(api.hf_hub_download(info.id, name, revision=info.sha)).read_text(encoding="utf-8")
+    # Not into the cache, where a revision with only this file in it would stand for the whole model.
+    with tempfile.TemporaryDirectory() as folder:
+        file = api.hf_hub_download(info.id, name, revision=info.sha, local_dir=folder)
+        return Path(file).read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import ModelCard, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import tqdm
 
-from .cards import CARD_FILE, pipeline_card, write_card
-from .pushing import push_folder
+from .cards import CARD_FILE, pipeline_card, read_card, with_sheets, write_card
+from .pushing import files_to_push, push_folder
 from .saving import CONDITIONER_MODULE, check_index, write_code
 
 # What of diffusers' arguments for loading is about the Hub.
@@ -34,6 +34,8 @@ DEFAULTS = ("num_inference_steps", "guidance_scale")
 
 class SelfContained:
     """What a `DiffusionPipeline` needs to be saved as a folder that works by itself, here and on the Hub."""
+
+    _card_text: str | None = None  # of the folder or repository that it was loaded from
 
     def save_pretrained(
         self,
@@ -70,7 +72,7 @@ class SelfContained:
         own = next(each for each in type(self).__mro__ if SelfContained in each.__bases__)
         write_code(folder, own, type(self.conditioner))
         if not (folder / CARD_FILE).exists():
-            write_card(folder, pipeline_card(self, folder.resolve().name))
+            write_card(folder, with_sheets(self._card(folder.resolve().name), files_to_push(folder)))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", folder.name), variant=variant, **shard, **kwargs)
 
@@ -109,10 +111,22 @@ class SelfContained:
         shard = {} if max_shard_size is None else {"max_shard_size": max_shard_size}
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, safe_serialization, variant, **shard)
-            card = pipeline_card(self, repo_id)
-            return push_folder(
-                Path(folder), repo_id, card, token, private, commit_message, create_pr, force
-            ).commit_url
+            commit = push_folder(
+                Path(folder),
+                repo_id,
+                self._card(repo_id),
+                token,
+                private,
+                commit_message,
+                create_pr,
+                force,
+                keep_card=self._card_text is None,
+            )
+            return commit.commit_url
+
+    def _card(self, name: str) -> ModelCard:
+        """The card that the pipeline was loaded with, else what can be said of it."""
+        return pipeline_card(self, name) if self._card_text is None else read_card(self._card_text)
 
     @classmethod
     def from_pretrained(
@@ -168,11 +182,15 @@ class SelfContained:
                 if name != "scheduler" and not any((folder / name).glob("*.safetensors")):
                     raise OSError(
                         f"{source} holds no weights of its {name} as safetensors, and pickles are not loaded: they "
-                        "can run code. Let whoever made it save it as safetensors."
+                        "can run code. Let whoever made it save it as safetensors"
+                        + (", or load it once with the network, if the cache holds a part only." if pulled else ".")
                     )
                 with _told(source, folder):
                     components[name] = component_class.from_pretrained(folder, subfolder=name, **arguments)
-        return cls(**components, **{name: index[name] for name in DEFAULTS if name in index})
+        pipeline = cls(**components, **{name: index[name] for name in DEFAULTS if name in index})
+        if (folder / CARD_FILE).is_file():
+            pipeline._card_text = (folder / CARD_FILE).read_text(encoding="utf-8")
+        return pipeline
 
 
 @contextmanager

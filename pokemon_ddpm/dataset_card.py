@@ -200,8 +200,7 @@ def _summary(sprites: Mapping[str, datasets.DatasetDict]) -> str:
     of_forms = "" if forms == len(pictures) else f" of {species:,} species in {forms:,} forms"
     return (
         f"{len(pictures):,} pixel-art {kind}{of_forms}{size}, labelled with types, colour, shape and more. They are "
-        "split by evolution line: no relative of a training picture is held out. (In a random split, most of those "
-        "held out would have one.)"
+        "split by evolution line: no relative of a training picture is held out."
     )
 
 

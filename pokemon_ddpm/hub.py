@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 
 from pokemon_ddpm.pipelines.cards import CARD_FILE, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.pushing import check_kind, files_to_push, push_folder
+from pokemon_ddpm.pipelines.pushing import check_kind, check_private, files_to_push, push_folder
 from pokemon_ddpm.pipelines.saving import write_code
 
 LONGEST = 400  # characters of a reason that somebody else gives
@@ -70,7 +70,9 @@ def create_repository(name: str, private: bool | None, token: str | None, repo_t
         api = HfApi(made.endpoint, token)
         api.auth_check(made.repo_id, repo_type=repo_type, write=True)
         if repo_type == "model":
-            check_kind(api, api.model_info(made.repo_id), PokemonDDPMPipeline.__name__)
+            info = api.model_info(made.repo_id)
+            check_kind(api, info, PokemonDDPMPipeline.__name__)
+            check_private(info, private)
         return made.repo_id
 
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import feature_training
-from pokemon_ddpm.evaluation.corruptions import swap_palette
 from pokemon_ddpm.evaluation.feature_card import FILES, write_features
 from pokemon_ddpm.evaluation.feature_checks import Accuracy, Point
 from pokemon_ddpm.evaluation.feature_training import (
@@ -19,8 +18,6 @@ from pokemon_ddpm.evaluation.feature_training import (
     fit,
     negative_log_likelihood,
     standardise,
-    turn_colors,
-    turn_loss,
     validation_loss,
 )
 from pokemon_ddpm.evaluation.features import (
@@ -153,9 +150,8 @@ def test_validation_pictures_count_alike(network: SpriteFeatures, monkeypatch: p
 
 def test_changed_pictures_are_mirrored_and_shifted_on_white() -> None:
     images = torch.randint(0, 255, (40, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = change(images, torch.Generator().manual_seed(1))
     seen = set()
-    for before, after in zip(images, found, strict=True):
+    for before, after in zip(images, change(images, torch.Generator().manual_seed(1)), strict=True):
         ways = {}
         for mirrored in (False, True):
             padded = torch.nn.functional.pad(before.flip(2) if mirrored else before, (3,) * 4, value=255)
@@ -165,40 +161,6 @@ def test_changed_pictures_are_mirrored_and_shifted_on_white() -> None:
         (way,) = (key for key, picture in ways.items() if torch.equal(picture, after))
         seen.add(way)
     assert {way[0] for way in seen} == {False, True} and len(seen) > 20
-
-
-def test_turned_pictures_keep_their_build_and_tell_no_colour() -> None:
-    data = blobs(400)
-    labels = {**data.labels, "shape": torch.ones(400, dtype=torch.long)}
-    pixels = to_pixels(data.images, 32)
-    turned, told, turn = turn_colors(pixels, labels, torch.Generator().manual_seed(0))
-    changed = turn > 0
-    assert 0.2 < changed.float().mean() < 0.3 and turn.max() <= 1
-    assert torch.equal(turned[~changed], pixels[~changed])
-    assert (told["type"][changed] == -1).all() and (told["color"][changed] == -1).all()
-    assert torch.equal(told["type"][~changed], labels["type"][~changed])
-    assert torch.equal(told["shape"], labels["shape"]) and (labels["type"] != -1).all()
-    # As by the corruption of the same strength, to one side or the other.
-    sides = set()
-    for row in changed.nonzero().flatten().tolist():
-        picture = data.images[row : row + 1]
-        there = swap_palette(picture, float(turn[row]))
-        # A turn to the other side is the same one of the picture with two channels swapped, seen with them swapped.
-        back = swap_palette(picture[:, [1, 0, 2]], float(turn[row]))[:, [1, 0, 2]]
-        found = (turned[row] + 1) * 127.5
-        fits = [bool((found - each[0].float()).abs().max() < 1) for each in (there, back)]
-        assert any(fits)
-        sides.update(side for side, fit_ in enumerate(fits) if fit_)
-    assert sides == {0, 1}
-
-
-def test_the_loss_of_a_turn_is_that_of_its_limits() -> None:
-    logits, turn = torch.tensor([[0.5, -1.0, 2.0, 0.0]] * 3), torch.tensor([0.0, 0.3, 1.0])
-    found = turn_loss(logits, turn)
-    for row, passed in enumerate(([0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1])):
-        signs = [1 if each else -1 for each in passed]
-        expected = sum(math.log(1 + math.exp(-sign * x)) for sign, x in zip(signs, logits[0].tolist(), strict=True))
-        assert found[row].item() == pytest.approx(expected, rel=1e-5)
 
 
 # The features

@@ -15,9 +15,8 @@ from diffusers import DDPMPipeline
 from huggingface_hub import ModelCard, constants, file_download, hf_api
 from huggingface_hub.utils import _http, disable_progress_bars, enable_progress_bars
 
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.hub import HubError, create_repository
-from pokemon_ddpm.pipelines.cards import BEGIN, END
 from pokemon_ddpm.pipelines.saving import CODE_FILES
 from tests.conftest import tiny_pipeline
 from tests.generating import run as command
@@ -177,14 +176,41 @@ class TestWhatIsPushed:
         before = state(Path(RELEASED_MODEL))
         pushed(Path(RELEASED_MODEL), NAME)
         files = hub.repository(NAME).files()
-        assert files.keys() == MODEL_FILES
-        card, ours = (
-            ModelCard(text.decode()) for text in (files["README.md"], (read(Path(RELEASED_MODEL)))["README.md"])
-        )
-        assert card.text.strip() == f"{BEGIN}\n\n{ours.text.strip()}\n\n{END}"
+        assert files.keys() == MODEL_FILES | {"samples/step-026484.png"}
+        card = ModelCard(files["README.md"].decode())
+        assert "# model\n" in card.text and card.text.count(f'from_pretrained("{NAME}"') == 2
+        assert "![Six new sprites" in card.text and "## Licence and credits" in card.text
         assert card.data.license == "other" and card.data.license_name == "research-and-education-only"
         assert json.loads(files["model_index.json"])["_class_name"] == ["pipeline", "PokemonDDPMPipeline"]
         assert state(Path(RELEASED_MODEL)) == before
+
+    def test_python_pushes_the_card_that_the_model_came_with(self, hub):
+        PokemonDDPMPipeline.from_pretrained(RELEASED_MODEL).push_to_hub(NAME)
+        card = ModelCard(hub.repository(NAME).files()["README.md"].decode())
+        assert card.data.license_name == "research-and-education-only" and "## Limits" in card.text
+        assert "samples/" not in card.text  # the sheet did not come along
+        pushed(Path(RELEASED_MODEL), NAME)
+        before = hub.repository(NAME).files()
+        assert "![Six new sprites" in before["README.md"].decode()
+        # A pipeline that knows nothing of its card leaves the one that is there, and its sheet.
+        pipeline = PokemonDDPMPipeline.from_pretrained(RELEASED_MODEL)
+        pipeline._card_text = None
+        pipeline.push_to_hub(NAME)
+        after = hub.repository(NAME).files()
+        assert {name: after[name] for name in ("README.md", "samples/step-026484.png")} == {
+            name: before[name] for name in ("README.md", "samples/step-026484.png")
+        }
+
+    def test_a_push_leaves_the_cache_alone(self, hub, folder, tmp_path):
+        pushed(folder, NAME)
+        pushed(folder, NAME, "--message", "Again")
+        assert not list((tmp_path / "hub-cache").glob("models--*"))
+
+    def test_a_public_repository_is_not_taken_for_a_private_one(self, hub, folder):
+        hub.create(NAME)
+        status, said = command("push", folder, NAME, "--private")
+        assert status == 2 and "can be seen by everybody already. Make it private in its settings" in said
+        assert hub.repository(NAME).files() == {}
 
     def test_python_pushes_the_same(self, hub, folder, tmp_path):
         url = tiny_pipeline().push_to_hub("ash/python", commit_message="By hand", private=True)
@@ -231,9 +257,14 @@ class TestAgain:
             "unet/diffusion_pytorch_model-00001-of-00002.safetensors": b"older",
             "unet/diffusion_pytorch_model.safetensors.index.json": b"{}",
             "conditioner/older.py": b"",
-            "samples/step-000001.png": b"older",
         }
-        kept = {"samples/favourites.png": b"mine", "notes.md": b"mine", "app/unet/a.json": b"{}"}
+        # A model without a sheet of its own leaves those that are there.
+        kept = {"samples/step-000001.png": b"a sheet"}
+        kept |= {
+            "samples/favourites.png": b"mine",
+            "notes.md": b"mine",
+            "app/unet/a.json": b"{}",
+        }
         hub.repository(NAME).commit({**gone, **kept})
         pushed(folder, NAME)
         assert hub.repository(NAME).files().keys() == MODEL_FILES | kept.keys()
@@ -297,7 +328,7 @@ class TestWhatIsInTheWay:
     def test_something_else_is_not_overwritten(self, hub, folder, theirs):
         found = "a DDPMPipeline, not" if "unet/config.json" in theirs else "(another model|other files), not"
         message = refusal(folder, NAME)
-        assert re.search(f"{NAME} holds {found} a PokemonDDPMPipeline. Choose another name, or .* by force", message)
+        assert re.search(f"{NAME} holds {found} a PokemonDDPMPipeline. Choose .* with --force", message)
         with pytest.raises(ValueError, match="not a PokemonDDPMPipeline"):
             tiny_pipeline().push_to_hub(NAME)
         with pytest.raises(HubError, match="not a PokemonDDPMPipeline"):  # before a training starts

@@ -11,7 +11,7 @@ from pokemon_ddpm.commands.common import DataDir, best_device, fail, make_folder
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network, its figures and its card.")],
     data_dir: DataDir = None,
-    num_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pictures.")] = 8,
+    num_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pictures.")] = 6,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures of an update.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the fit.")] = 0,
@@ -28,7 +28,7 @@ def fit_features(
         fail(f"--learning-rate {learning_rate} must be between 0 and 1.")
     try:
         from pokemon_ddpm.evaluation.feature_card import FILES, UNFINISHED, write_features
-        from pokemon_ddpm.evaluation.feature_checks import accuracies, corruption_curves
+        from pokemon_ddpm.evaluation.feature_checks import IN_FRONT, accuracies, corruption_curves, fronts
         from pokemon_ddpm.evaluation.feature_training import FitSettings, fit
         from pokemon_ddpm.evaluation.features import RESOLUTION, SpriteClassifier, SpriteFeatureExtractor
     except ImportError as error:
@@ -50,6 +50,10 @@ def fit_features(
         network.to("cpu")
         typer.echo("Measuring it on held-out pictures.")
         found = accuracies(SpriteClassifier(network), train.labels, held_out)
+        if config == "all":
+            # Shinies have the types of their species, but not its colours; and backs show little.
+            plain_found = accuracies(SpriteClassifier(network), train.labels, fronts(held_out))
+            found |= {f"{name} (front, not shiny)": plain_found[name] for name in IN_FRONT if name in plain_found}
         curves = corruption_curves(SpriteFeatureExtractor(network), train.images, held_out.images)
         counts = {"train": len(train), "validation": len(held_out)}
         write_features(network, settings, passes, counts, found, curves, output_dir, starter=data_dir is None)

@@ -38,12 +38,11 @@ SIZES = """Larger pictures are reduced to {resolution} pixels by the mean over a
 network, and within one resolution."""
 
 TRAINING = """By `pokemon-ddpm fit-features`, on {data}: {train:,} pictures of the training split, mirrored half of the
-time and shifted by up to {shift} pixels; of a quarter of them colours are turned, and it is to be told how far,
-instead of type, colour and finish. {count} passes in batches of {settings.batch_size}, AdamW at
-{settings.learning_rate:g} with a weight decay of {settings.weight_decay:g}, dropout of {settings.dropout:g} before the
-heads, seed {settings.seed}, in {precision}. The loss is the negative log-likelihood of all that is known of a picture:
-{best.train_loss:.2f} nats in training, that turn included, and
-{best.validation_loss:.2f} held out after pass {kept}, which was kept."""
+time and shifted by up to {shift} pixels. {count} passes in batches of
+{settings.batch_size}, AdamW at {settings.learning_rate:g} with a weight decay of {settings.weight_decay:g}, dropout of
+{settings.dropout:g} before the heads, seed {settings.seed}, in {precision}. The loss is the negative log-likelihood of
+all that is known of a picture: {best.train_loss:.2f} nats in training and {best.validation_loss:.2f} held out after
+pass {kept}, which was kept."""
 
 MEASURED = """{n:,} pictures of the validation split, whose evolution lines the network has not seen; the pass was
 chosen by the loss on the same pictures. Chance is the same answers given to the pictures in another order, majority

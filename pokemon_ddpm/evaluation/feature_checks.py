@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from matplotlib.figure import Figure
@@ -13,8 +13,10 @@ from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS
 from pokemon_ddpm.evaluation.distances import fid, kid
 from pokemon_ddpm.evaluation.obedience import label_words
 from pokemon_ddpm.evaluation.protocols import AttributeClassifier, FeatureExtractor, extract_features, predict
+from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+IN_FRONT = ("type, likeliest", "types, micro F1", "types, macro F1", "color", "shape")  # told of `fronts`, too
 TITLES = {
     "blur": "blur",
     "posterise": "few levels",
@@ -96,6 +98,12 @@ def accuracies(
         found["types, micro F1"] = _f1(answer, truth, majority, macro=False)
         found["types, macro F1"] = _f1(answer, truth, majority, macro=True)
     return found
+
+
+def fronts(data: SpriteTensors) -> SpriteTensors:
+    """The pictures in front view that are not shiny."""
+    rows = (data.labels["view"] == VIEWS.index("front")) & (data.labels["finish"] == FINISHES.index("normal"))
+    return replace(data, images=data.images[rows], labels={name: ids[rows] for name, ids in data.labels.items()})
 
 
 def corruption_curves(

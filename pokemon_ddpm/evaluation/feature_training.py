@@ -1,20 +1,13 @@
-"""Fits the network for sprites: to tell types, colour, shape and whatever else training pictures vary in.
-
-And by how far colours were turned, which a part of the pictures' are. What sprites show does not teach it that: the
-colours of all sprites, turned by 180 degrees, resemble those of sprites more than turned by 90 they do.
-"""
+"""Fits the network for sprites: to tell types, colour, shape and whatever else training pictures vary in."""
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.augmentation import KINDS, augment
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
@@ -29,9 +22,6 @@ from pokemon_ddpm.models import CONDITIONS, varying_attributes
 
 WARMUP = 0.1  # of all updates
 MOST_SHIFT = 3  # pixels
-TURNED = 0.25  # share of the pictures whose colours are turned
-TURN_STEPS = 8  # that are told apart
-_COLOURED = ("type", "color", "finish")  # what is not to be told of turned colours
 _BATCH = 256  # without gradients
 
 
@@ -51,7 +41,7 @@ class FitSettings:
         dimension: D, of the features.
     """
 
-    num_epochs: int = 8
+    num_epochs: int = 6
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -67,8 +57,8 @@ class Epoch:
     """What a pass left.
 
     Attributes:
-        train_loss: Mean over the updates of the pass, of changed pictures, with dropout and the loss of the turn.
-        validation_loss: Mean over the validation pictures, without that.
+        train_loss: Mean over the updates of the pass, of changed pictures and with dropout.
+        validation_loss: Mean over the validation pictures.
     """
 
     train_loss: float
@@ -110,17 +100,14 @@ def fit(
             resolution=RESOLUTION,
         )
         network = SpriteFeatures(config).to(device, memory_format=torch.channels_last)
-        turn_head = nn.Linear(settings.dimension, TURN_STEPS).to(device)  # of use in the fit alone
-        optimizer = torch.optim.AdamW(
-            _groups(nn.ModuleList([network, turn_head]), settings.weight_decay), settings.learning_rate
-        )
+        optimizer = torch.optim.AdamW(_groups(network, settings.weight_decay), settings.learning_rate)
         updates = -(-len(train) // settings.batch_size) * settings.num_epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.learning_rate, max(2, updates), pct_start=WARMUP, cycle_momentum=False
         )
         with tqdm(total=updates, desc="Fitting", unit="update") as bar:
             for _ in range(settings.num_epochs):
-                train_loss = _pass(network, turn_head, train, optimizer, schedule, settings, bar)
+                train_loss = _pass(network, train, optimizer, schedule, settings, bar)
                 passes.append(Epoch(train_loss, validation_loss(network, validation)))
                 bar.set_postfix(train=f"{train_loss:.3f}", validation=f"{passes[-1].validation_loss:.3f}")
                 if passes[-1].validation_loss <= min(each.validation_loss for each in passes):
@@ -207,49 +194,8 @@ def change(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def turn_colors(
-    pixels: torch.Tensor, labels: Mapping[str, torch.Tensor], generator: torch.Generator
-) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-    """Turns the colours of a quarter of the pictures about the axis of greys, by up to 180 degrees to either side.
-
-    Args:
-        pixels: Float (N, 3, S, S) in [-1, 1].
-        labels: See `SpriteTensors.labels`.
-        generator: On the CPU.
-
-    Returns:
-        The pictures, clipped; the labels, with type, colour and finish unknown where colours were turned; and how far
-        they were, float (N,), from 0 to 1 for half a turn.
-    """
-    turn = torch.rand(len(pixels), generator=generator) * 2 - 1
-    turn = torch.where(torch.rand(len(pixels), generator=generator) < TURNED, turn, 0.0).to(pixels.device)
-    parameters = {kind: turn.new_zeros(len(turn), count) for kind, count in KINDS.items()}
-    parameters["hue"] = torch.stack([(math.pi * turn).cos() - 1, (math.pi * turn).sin()], dim=1)
-    turned = turn != 0
-    labels = dict(labels)
-    for name in labels.keys() & set(_COLOURED):
-        labels[name] = labels[name].masked_fill(turned.view(-1, *[1] * (labels[name].ndim - 1)), -1)
-    return augment(pixels, torch.cat(list(parameters.values()), dim=1)).clamp(-1, 1), labels, turn.abs()
-
-
-def turn_loss(logits: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood, in nats, of a turn among evenly spaced limits: ordinal regression (Frank & Hall 2001).
-
-    Args:
-        logits: Float (N, K), of the turn being greater than k / K, for k from 0 to K - 1.
-        turn: Float (N,) in [0, 1].
-
-    Returns:
-        Float (N,), the sum over the limits.
-    """
-    limits = torch.arange(logits.shape[1], device=turn.device) / logits.shape[1]
-    target = (turn[:, None] > limits).to(logits)
-    return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)
-
-
 def _pass(
     network: SpriteFeatures,
-    turn_head: nn.Linear,
     data: SpriteTensors,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -263,12 +209,10 @@ def _pass(
     for rows in batches:
         pixels = to_pixels(change(data.images[rows], generator), RESOLUTION)
         labels = {name: ids[rows] for name, ids in data.labels.items()}
-        pixels, labels, turn = turn_colors(pixels, labels, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
             raw = network.raw(pixels.contiguous(memory_format=torch.channels_last))
         raw = functional.dropout(raw.float(), settings.dropout)
-        losses = negative_log_likelihood(network.logits(raw), labels) + turn_loss(turn_head(raw), turn)
-        loss = losses.mean()
+        loss = negative_log_likelihood(network.logits(raw), labels).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -279,7 +223,7 @@ def _pass(
     return total / len(batches)
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict]:
+def _groups(network: SpriteFeatures, weight_decay: float) -> list[dict]:
     """Weights decay; biases and normalisations, which have one dimension, do not."""
     parameters = list(network.parameters())
     return [
