@@ -52,9 +52,10 @@ picture's; F1 is of the sets of types."""
 DAMAGE = """KID from the training pictures to the held-out ones, damaged by a strength from 0 to 1; report.json has the
 intervals and the Fréchet distances."""
 
-LIMITS = """It judges what it was taught: types, colours and build. It was not shown pictures of models, and what is
-wrong with these need not look like any of the damages above. Types of unseen species are often not to be told from a
-sprite at all, so read the share of obeyed types beside the accuracy on real ones."""
+LIMITS = """What it recognises no better than the majority does, in the table above, it cannot judge in samples either.
+It was not shown pictures of models, and what is wrong with these need not look like any of the damages above; where a
+row above does not rise, its distances are blind. Types of unseen species are often not to be told from a sprite at
+all, so read the share of obeyed types beside the accuracy on real ones."""
 
 
 def write_features(
