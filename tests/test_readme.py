@@ -19,7 +19,10 @@ PAGES = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sort
 BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
 HUB = "user/pokemon-"  # where nothing is; tests of pushing and pulling run these lines against a Hub of their own
-PYTHON = "\n".join(block for language, block in BLOCKS if language == "python" and HUB not in block)
+DOWNLOADED = "dinov2"  # weights that have to be downloaded
+PYTHON = "\n".join(
+    block for language, block in BLOCKS if language == "python" and HUB not in block and DOWNLOADED not in block
+)
 
 # Beginning of a line -> what makes it short. In all of them the path of the data is replaced.
 DATA = "path/to/pokemon-sprites"
@@ -49,6 +52,10 @@ NOT_RUN_HERE = {
             if line.startswith(("python benchmarks/latency.py", "python benchmarks/samplers.py"))
         ),
         "it takes minutes; a tiny model tests it",
+    ),
+    **dict.fromkeys(
+        (line for line in COMMANDS if line.startswith("pokemon-ddpm fit-features")),
+        "it takes minutes; tests fit a tiny network",
     ),
     "accelerate launch train_conditional.py --train_data_dir path/to/my-art --resolution 32": "it needs art",
     **dict.fromkeys(
