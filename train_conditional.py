@@ -333,7 +333,7 @@ class Trainer:
             try:
                 url = hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token)
                 self.accelerator.print(f"It is pushed: {url}")
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise ValueError(
                     f"{error}\nThe model is safe in {self.output_dir}; "
                     f"`pokemon-ddpm push {self.output_dir} {self.hub_model_id}` pushes it again."
@@ -352,7 +352,7 @@ class Trainer:
             hub.push_model(
                 self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=f"Update {self.step:,}"
             )
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             tqdm.write(f"warning: {error} The run goes on.")
 
 
