@@ -4,21 +4,27 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 # Before anything reads them. The tests compare to the bit and so run on the CPU, wherever they run; and they neither
 # see nor touch what the user's own cache and configuration of Accelerate hold.
 os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="", HF_HOME=tempfile.mkdtemp())
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
+import datasets  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
+from huggingface_hub import constants, file_download, hf_api  # noqa: E402
+from huggingface_hub.utils import _http, disable_progress_bars, enable_progress_bars  # noqa: E402
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner  # noqa: E402
 from pokemon_ddpm.dataset_scripts import pokemon_sprites  # noqa: E402
 from pokemon_ddpm.vocabulary import TYPES  # noqa: E402
+from tests.loopback_hub import LoopbackHub  # noqa: E402
 from tests.small_archives import PICTURES, POKEDEX, sprite, write  # noqa: E402
 
 
@@ -97,3 +103,31 @@ def no_building(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise AssertionError("built anew")
 
     return lambda: monkeypatch.setattr(pokemon_sprites.PokemonSprites, "_split_generators", fail)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub that the clients of this process go to, as ash."""
+    with LoopbackHub() as hub:
+        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        for home, name, value in (
+            (constants, "ENDPOINT", hub.endpoint),
+            (constants, "HUGGINGFACE_CO_URL_TEMPLATE", template),
+            (constants, "HF_HUB_DISABLE_XET", True),
+            (hf_api.api, "endpoint", hub.endpoint),
+            (datasets.config, "HF_ENDPOINT", hub.endpoint),
+        ):
+            monkeypatch.setattr(home, name, value)
+        monkeypatch.setenv("HF_TOKEN", "hf_ash")
+        yield hub
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Hub's clients try again at once, and without bars."""
+    noting = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    for module in (_http, file_download):
+        monkeypatch.setattr(module, "time", noting)
+    disable_progress_bars()
+    yield
+    enable_progress_bars()

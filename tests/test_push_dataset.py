@@ -5,16 +5,13 @@ import json
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import pytest
 import torch
-from huggingface_hub import DatasetCard, constants, file_download, hf_api
-from huggingface_hub.utils import _http, disable_progress_bars, enable_progress_bars
+from huggingface_hub import DatasetCard
 
 from pokemon_ddpm import load_sprites, sprite_tensors
 from pokemon_ddpm.dataset_card import FIELDS, dataset_card, is_ours, merged_card
@@ -29,32 +26,10 @@ from tests.training_runs import BIN, SCRIPT, tiny_flags
 NAME = "ash/pokemon-sprites"
 LABELS = [column for column in FEATURES if column != "image"]
 # The client's own way to send files.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A Hub that the clients of this process go to."""
-    with LoopbackHub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(hf_api.api, "endpoint", hub.endpoint)
-        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", "hf_ash")
-        yield hub
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The clients try again at once."""
-    noting = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
-    for module in (_http, file_download):
-        monkeypatch.setattr(module, "time", noting)
-    disable_progress_bars()
-    yield
-    enable_progress_bars()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.usefixtures("no_waiting"),
+]
 
 
 def push(*words: object) -> tuple[int, str]:

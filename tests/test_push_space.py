@@ -11,13 +11,11 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio
 import pytest
-from huggingface_hub import SpaceCard, constants, file_download, hf_api
-from huggingface_hub.utils import _http, disable_progress_bars, enable_progress_bars
+from huggingface_hub import SpaceCard
 from PIL import Image
 
 from pokemon_ddpm import RELEASED_MODEL
@@ -33,31 +31,10 @@ NAME, MODEL = "ash/sprites", "ash/tiny"
 # What the project depends on and a Space does not install.
 UNNEEDED = ("datasets", "matplotlib", "transformers")
 # The client's own way to send files.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A Hub that the clients of this process go to."""
-    with LoopbackHub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(hf_api.api, "endpoint", hub.endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", "hf_ash")
-        yield hub
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The clients try again at once."""
-    noting = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
-    for module in (_http, file_download):
-        monkeypatch.setattr(module, "time", noting)
-    disable_progress_bars()
-    yield
-    enable_progress_bars()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.usefixtures("no_waiting"),
+]
 
 
 @pytest.fixture(scope="module")
