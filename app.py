@@ -2,7 +2,7 @@
 
 from pokemon_ddpm.app import launch
 
-MODEL = "pokemon-ddpm-32"
+MODELS = ["pokemon-ddpm-32", "pokemon-ddpm-32-fast"]
 
 if __name__ == "__main__":
-    launch(MODEL)
+    launch(MODELS)

@@ -22,13 +22,14 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the clone's folder: pip install -e .")
 
 from pokemon_ddpm import hub
+from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.models import network_config
-from pokemon_ddpm.noise_schedule import make_scheduler
 from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training import checkpoint, continuation, setup
 from pokemon_ddpm.training.batches import draw_batch
 from pokemon_ddpm.training.config import TrainingConfig, parse_config
-from pokemon_ddpm.training.export import Interrupted, averaged, make_pipeline, save_model, save_sheet
+from pokemon_ddpm.training.evaluation import check_evaluation, make_evaluation
+from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.finite import DivergedError, NonFiniteGuard
 from pokemon_ddpm.training.progress import Meter, log_line
 from pokemon_ddpm.training.randomness import NETWORK, SHEET, WEIGHTS, derive_seed
@@ -50,24 +51,21 @@ class Trainer:
         self.stop = StopRequest(config.max_train_seconds)
         # What is cheap to refuse comes first, and nothing of an older run is touched before all is known to be well.
         setup.check_tracker(config.report_to)
+        if config.eval_steps:
+            check_evaluation(config.resolution)
         setup.check_output_dir(config)
         self.config = config
         self.accelerator = setup.make_accelerator(config)
         self.device, self.output_dir = self.accelerator.device, Path(config.output_dir)
-        self.scheduler = make_scheduler(
-            config.ddpm_num_steps,
-            config.ddpm_beta_schedule,
-            config.prediction_type,
-            config.variance_type,
-            config.rescale_betas_zero_snr,
-        )
+        self.scheduler = setup.noise_scheduler(config)
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
         unet, trained_conditioner = setup.make_unet(config)
         with self.accelerator.local_main_process_first():  # it builds the data set, the others find it in the cache
             data = setup.load_split(config, "train")
-            held_out = setup.load_split(config, "validation") if config.validation_steps else None
+            measured = config.validation_steps or config.eval_steps
+            held_out = setup.load_split(config, "validation") if measured else None
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
-        self.max_steps = config.max_train_steps or -(-config.num_epochs * len(data) // self.batch_size)
+        self.max_steps = config.updates(len(data), self.batch_size)
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading may have drawn numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, data)
         self.data_digest = data.digest()
@@ -95,7 +93,9 @@ class Trainer:
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
         self.guard = NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
-        self.probes = make_probes(data, held_out, config.ddpm_num_steps)
+        self.probes = make_probes(data, held_out if config.validation_steps else None, config.ddpm_num_steps)
+        if config.eval_steps:
+            self.evaluation = make_evaluation(config, held_out, denoiser.conditioner)
         self.metrics: dict[str, float] = {}  # measured at the present step
         self.step, self.tried_step, self.saved_step = 0, None, None
         if self.accelerator.is_main_process:
@@ -178,9 +178,8 @@ class Trainer:
         )
         meter = Meter(accelerator)
         with bar:
-            if self.step and self.is_validation_step() and not self.metrics:
+            if self.step and self.measure(bar):
                 # It was stopped while it measured.
-                self.validate(bar)
                 self.tried_step = None
                 self.save_checkpoint()
             while self.step < self.max_steps:
@@ -190,8 +189,7 @@ class Trainer:
                 if self.step % config.logging_steps == 0 or self.step == self.max_steps:
                     self.log(meter, bar)
                 with meter.paused():
-                    if self.is_validation_step():
-                        self.validate(bar)
+                    self.measure(bar)
                     if config.save_images_steps and self.step % config.save_images_steps == 0:
                         self.draw_samples()
                     if self.stop.wanted(accelerator):
@@ -215,10 +213,19 @@ class Trainer:
             self.accelerator.trackers.clear()
             tqdm.write(f"warning: --report_to {self.config.report_to} failed ({error}). The run goes on without it.")
 
-    def is_validation_step(self) -> bool:
-        """Whether the present weights are to be measured."""
-        every = self.config.validation_steps
-        return bool(every) and (self.step % every == 0 or self.step == self.max_steps)
+    def measure(self, bar: tqdm) -> bool:
+        """Measures of the present weights what is due and not measured yet; returns whether anything was due."""
+        due = [
+            measure
+            for every, metric, measure in (
+                (self.config.validation_steps, "validation_loss", self.validate),
+                (self.config.eval_steps, "kid", self.evaluate),
+            )
+            if every and (self.step % every == 0 or self.step == self.max_steps) and metric not in self.metrics
+        ]
+        for measure in due:
+            measure(bar)
+        return bool(due)
 
     def validate(self, bar: tqdm) -> None:
         """Measures the averaged weights on held-out pictures, and on as many training pictures."""
@@ -229,7 +236,19 @@ class Trainer:
         }
         if not all(map(math.isfinite, metrics.values())):
             return  # interrupted
-        self.metrics = metrics
+        self.note(metrics, bar)
+
+    def evaluate(self, bar: tqdm) -> None:
+        """Measures samples that the averaged weights draw, unless the run is to stop meanwhile."""
+        if self.accelerator.is_main_process:
+            pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
+            with contextlib.suppress(Interrupted):
+                self.note(self.evaluation.measure(pipeline, self.stop.requested), bar)
+        self.accelerator.wait_for_everyone()
+
+    def note(self, metrics: dict[str, float], bar: tqdm) -> None:
+        """Keeps what was measured at the present step for its checkpoint, and tells it."""
+        self.metrics = {**self.metrics, **metrics}
         self.track(metrics)
         if self.accelerator.is_main_process:
             values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -169,7 +169,7 @@ def parse_records(archive: SpriteArchive, problems: Problems) -> list[SpriteReco
             problems.add(path, f"belongs to dex number {int(match['dex'])}, not {pokedex[index]['dex_number']}")
         else:
             own = {"view": view, "finish": finish, "game": match["game"].lower(), "frame": int(match["frame"] or 1)}
-            records.append(_record(path, file, index, pokedex, own))
+            records.append(_record(path, index, pokedex, own))
     return records
 
 
@@ -187,7 +187,7 @@ def _folder_complaint(folder: str, pokedex: dict[int, dict[str, Any]]) -> str | 
     return None
 
 
-def _record(path: str, file: str, index: int, pokedex: dict[int, dict[str, Any]], own: dict[str, Any]) -> SpriteRecord:
+def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]], own: dict[str, Any]) -> SpriteRecord:
     shown = EXCHANGED_FOLDERS.get(index, index)
     labels = {**pokedex.get(shown, pokedex[index]), **own}
     facts = _facts()[shown]
@@ -198,8 +198,19 @@ def _record(path: str, file: str, index: int, pokedex: dict[int, dict[str, Any]]
     labels["index"] = index
     labels["line"] = int(facts["line"])
     labels["path"] = path
-    faulty = index in FAULTY_PICTURES and bool(FAULTY_PICTURES[index].fullmatch(file))
-    return SpriteRecord(path, facts["split"], faulty, labels)
+    return SpriteRecord(path, facts["split"], is_faulty(index, path), labels)
+
+
+def is_faulty(index: int, path: str) -> bool:
+    """Whether a picture shows something other than its labels say.
+
+    Args:
+        index: Number of the form.
+        path: The picture's name in the archive. One without a folder is of the starter set, which numbers its forms
+            alike and has no such pictures.
+    """
+    folder, _, file = path.rpartition("/")
+    return bool(folder) and index in FAULTY_PICTURES and bool(FAULTY_PICTURES[index].fullmatch(file))
 
 
 def check_picture(content: bytes) -> tuple[bytes, str]:

@@ -6,6 +6,7 @@ from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.bits_per_dim import bits_per_dim
 from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.describe_data import describe_data
+from pokemon_ddpm.commands.evaluate import evaluate
 from pokemon_ddpm.commands.explain import explain
 from pokemon_ddpm.commands.fit_features import fit_features
 from pokemon_ddpm.commands.generate import generate
@@ -22,7 +23,7 @@ def about() -> None:
 
 
 for command in (
-    generate, describe, describe_data, explain, bits_per_dim, fit_features, push, push_dataset, push_space,
+    generate, describe, describe_data, explain, evaluate, bits_per_dim, fit_features, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(command)
 app.command("app")(start_app)

@@ -3,7 +3,6 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 
 import datasets
 from datasets.info import DatasetInfosDict
@@ -12,7 +11,7 @@ from huggingface_hub import DatasetCardData, ModelCard, ModelCardData
 from PIL import Image
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
-from pokemon_ddpm.dataset_scripts.sprite_records import FAULTY_PICTURES
+from pokemon_ddpm.dataset_scripts.sprite_records import is_faulty
 from pokemon_ddpm.pipelines.cards import BEGIN, END, merged
 from pokemon_ddpm.vocabulary import NONE
 
@@ -287,9 +286,7 @@ def _repeated(part: datasets.Dataset) -> int:
 
 
 def _faulty(part: datasets.Dataset) -> int:
-    rows = zip(part["index"], part["path"], strict=True)
-    known = ((FAULTY_PICTURES[index], PurePosixPath(path).name) for index, path in rows if index in FAULTY_PICTURES)
-    return sum(pattern.fullmatch(file) is not None for pattern, file in known)
+    return sum(map(is_faulty, part["index"], part["path"]))
 
 
 def _encoded(part: datasets.Dataset) -> datasets.arrow_dataset.Column:

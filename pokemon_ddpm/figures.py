@@ -1,6 +1,7 @@
 """Two figures for those who learn: a sprite that dissolves, and one that appears."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,28 +24,69 @@ def dissolving(picture: np.ndarray, columns: int = 9, seed: int = 0, num_train_t
         seed: Of the noise.
         num_train_timesteps: T.
     """
-    clean = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     timesteps = torch.linspace(0, num_train_timesteps - 1, columns).round().long()
     figure = Figure(figsize=(1.2 * columns, 7), layout="constrained")
     grid = figure.add_gridspec(3, columns, height_ratios=(1, 1, 2.2))
-    curve = figure.add_subplot(grid[2, :])
     for row, (name, title) in enumerate(SCHEDULES.items()):
-        schedule = NoiseSchedule.of(make_scheduler(num_train_timesteps, name))
-        noisy = add_noise(schedule, clean.expand(columns, -1, -1, -1), noise.expand(columns, -1, -1, -1), timesteps)
-        for column, sample in enumerate(noisy):
+        pictures = noised(picture, name, timesteps, seed, num_train_timesteps)
+        for column, (timestep, pixels) in enumerate(zip(timesteps, pictures, strict=True)):
             axes = figure.add_subplot(grid[row, column])
-            _show(axes, ((sample / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-            axes.set_title(f"t = {timesteps[column]}", fontsize=8)
+            _show(axes, pixels)
+            axes.set_title(f"t = {timestep}", fontsize=8)
             if column == 0:
                 axes.set_ylabel(title.replace(" (", "\n("), fontsize=8)
-        curve.semilogy(schedule.snr.clamp(min=1e-8), label=title)
-    curve.axhline(1, color="gray", linewidth=0.8, linestyle=":")
-    curve.set_ylim(1e-6, 1e4)
-    curve.set_xlabel("timestep t")
-    curve.set_ylabel("signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)")
-    curve.legend()
+    plot_snr(figure.add_subplot(grid[2, :]), num_train_timesteps)
     return figure
+
+
+def noised(
+    picture: np.ndarray, schedule: str, timesteps: torch.Tensor, seed: int = 0, num_train_timesteps: int = 1000
+) -> np.ndarray:
+    """A picture at timesteps of the forward process, always with the same noise.
+
+    Args:
+        picture: uint8 (S, S, 3).
+        schedule: A key of `SCHEDULES`.
+        timesteps: int64 (N,), from 0 to T - 1.
+        seed: Of the noise.
+        num_train_timesteps: T.
+
+    Returns:
+        uint8 (N, S, S, 3); what is beyond black and white is cut off.
+    """
+    clean = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    shape = (len(timesteps), -1, -1, -1)
+    tables = NoiseSchedule.of(make_scheduler(num_train_timesteps, schedule))
+    noisy = add_noise(tables, clean.expand(shape), noise.expand(shape), timesteps)
+    return ((noisy / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def plot_snr(axes: Axes, num_train_timesteps: int = 1000) -> None:
+    """Draws the signal-to-noise ratios of both schedules, and a line where signal and noise are equal."""
+    for name, title in SCHEDULES.items():
+        schedule = NoiseSchedule.of(make_scheduler(num_train_timesteps, name))
+        axes.semilogy(schedule.snr.clamp(min=1e-8), label=title)
+    axes.axhline(1, color="gray", linewidth=0.8, linestyle=":")
+    axes.set_ylim(1e-6, 1e4)
+    axes.set_xlabel("timestep t")
+    axes.set_ylabel("signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)")
+    axes.legend()
+
+
+def plot_alpha_bar(axes: Axes, num_train_timesteps: int = 1000) -> None:
+    """Draws alpha_bar of both schedules: how much of the picture's variance is left."""
+    for name, title in SCHEDULES.items():
+        axes.plot(NoiseSchedule.of(make_scheduler(num_train_timesteps, name)).alpha_bar, label=title)
+    axes.set_xlabel("timestep t")
+    axes.set_ylabel("alpha_bar, the share of the signal")
+    axes.legend()
+
+
+def evenly(steps: Sequence[Any], most: int) -> Sequence[Any]:
+    """So many steps from the first to the last, evenly spread; all of them if there is at most one more."""
+    last = len(steps) - 1
+    return [steps[round(i * last / (most - 1))] for i in range(most)] if last >= most else steps
 
 
 def appearing(noisy: Sequence[Image.Image], expected: Sequence[Image.Image], timesteps: Sequence[int]) -> Figure:

@@ -1,6 +1,6 @@
 """Many sprites, each by its own condition and seed, so that it is the same whatever is drawn beside it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,10 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, Po
 
 CHUNK_SIZE = 4
 """How many sprites are always drawn together: kernels differ in their last bits between sizes of a batch."""
+
+
+class Interrupted(Exception):
+    """Drawing was given up."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,17 @@ def generate(
     """
     for chunk, images in _chunks(pipeline, requests, arguments):
         yield from images[: len(chunk)]
+
+
+def giving_up(interrupted: Callable[[], bool]) -> Callable[..., dict]:
+    """A `callback_on_step_end` that raises `Interrupted` as soon as it is told to."""
+
+    def check(*_: object) -> dict:
+        if interrupted():
+            raise Interrupted
+        return {}
+
+    return check
 
 
 def denoise(

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Sp
 from huggingface_hub.utils import validate_repo_id
 
 import pokemon_ddpm
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.pipelines.cards import BEGIN, CARD_FILE, END, merged
 from pokemon_ddpm.pipelines.pushing import EMPTY
 from pokemon_ddpm.released_models import RELEASED, locate, name_of
@@ -26,18 +27,29 @@ APP_FILE = "app.py"
 # In a clone these parts of the package lie elsewhere.
 SUBPACKAGES = ("pipelines", "dataset_scripts")
 DATA_SUFFIXES = (".csv", ".txt")
-# Of the project's dependencies, what drawing takes. accelerate is diffusers' way to load weights.
-NEEDED = ("accelerate", "diffusers", "huggingface-hub", "numpy", "pillow", "safetensors", "torch", "typer", "gradio")
+# Of the project's dependencies, what drawing and explaining take. accelerate is diffusers' way to load weights.
+NEEDED = (
+    "accelerate",
+    "diffusers",
+    "gradio",
+    "huggingface-hub",
+    "matplotlib",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "torch",
+    "typer",
+)
 # What people change by hand in the metadata; all else there says how the Space is run.
 LOOKS = ("title", "emoji", "colorFrom", "colorTo", "short_description", "pinned", "thumbnail")
 APP = '''"""Starts the app, as a Hugging Face Space does."""
 
 from pokemon_ddpm.app import launch
 
-MODEL = NAME
+MODELS = NAMES
 
 if __name__ == "__main__":
-    launch(MODEL)
+    launch(MODELS)
 '''
 
 
@@ -46,8 +58,8 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
 
     Args:
         folder: Where to; it is made if it is not there.
-        model: Folder or name of a model that comes with the package, which then travels along; or a name on the Hub,
-            from where the Space loads it.
+        model: Folder or name of a model that comes with the package, which then travels along (with the default, its
+            fast version, too); or a name on the Hub, from where the Space loads it.
 
     Raises:
         ValueError: If the model is a folder here, or its name cannot be one on the Hub; if Gradio is not installed.
@@ -55,11 +67,14 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
     """
     check_model(model)
     card, lines = space_card(model), requirements()
-    _copy_source(folder, locate(model))
+    models = [RELEASED_MODEL, RELEASED_FAST_MODEL] if locate(model) == RELEASED_MODEL else [model]
+    _copy_source(folder, [Path(locate(each)) for each in models])
     (folder / CARD_FILE).write_text(card.content, encoding="utf-8")
     (folder / "LICENSE").write_text(_of_the_project("LICENSE", "licenses/LICENSE"), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    (folder / APP_FILE).write_text(APP.replace("NAME", json.dumps(name_of(model))), encoding="utf-8")
+    (folder / APP_FILE).write_text(
+        APP.replace("NAMES", json.dumps([name_of(each) for each in models])), encoding="utf-8"
+    )
 
 
 def check_model(model: str) -> None:
@@ -171,8 +186,8 @@ def _of_the_project(in_clone: str, in_metadata: str) -> str:
     return text
 
 
-def _copy_source(folder: Path, model: str) -> None:
-    """Copies what the wheel holds of the package, whatever else lies in a clone; of its models only this one."""
+def _copy_source(folder: Path, models: Sequence[Path]) -> None:
+    """Copies what the wheel holds of the package, whatever else lies in a clone; of its models only these."""
     package = Path(pokemon_ddpm.__path__[0])
     homes = {package: folder / PACKAGE}
     for name in SUBPACKAGES:
@@ -181,7 +196,7 @@ def _copy_source(folder: Path, model: str) -> None:
     for home, destination in homes.items():
         for path in sorted(home.rglob("*")):
             code = path.suffix == ".py" or (home.name == "dataset_scripts" and path.suffix in DATA_SUFFIXES)
-            wanted = Path(model) in path.parents if RELEASED in path.parents else code
+            wanted = any(model in path.parents for model in models) if RELEASED in path.parents else code
             if wanted and path.is_file():
                 copy = destination / path.relative_to(home)
                 copy.parent.mkdir(parents=True, exist_ok=True)

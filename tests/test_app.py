@@ -1,49 +1,63 @@
-"""The app, without a browser: what it computes, and what it answers to requests."""
+"""The app over HTTP, as a browser or a program uses it, and the command that starts it."""
 
+import asyncio
 import json
+import os
+import re
+import signal
 import socket
-import urllib.error
-import urllib.request
+import subprocess
+import sys
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from PIL import Image
 
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm import app as the_app
-from pokemon_ddpm.app.drawing import MAX_IMAGES, MAX_SEED, SHOWN_SIZE, SpriteDrawer, random_seed
-from pokemon_ddpm.postprocessing import enlarge
-from pokemon_ddpm.vocabulary import TYPES
-from tests.generating import knowing_all, run
+from pokemon_ddpm.app.downloads import SHOWN_SIZE, Files
+from pokemon_ddpm.app.handlers import Handlers
+from pokemon_ddpm.app.limits import KEPT_SECONDS, PLACES, SWEEP_SECONDS
+from pokemon_ddpm.app.models import Models
+from pokemon_ddpm.app.workshop import Workshop
+from pokemon_ddpm.provenance import read_png
+from tests.app_running import (
+    BALANCED,
+    USUAL,
+    Network,
+    free_port,
+    from_the_command_line,
+    pictures,
+    running,
+    same,
+    save_models,
+    until,
+    watching_the_network,
+)
+from tests.generating import run
+from tests.training_runs import ROOT
 
 # Gradio's own use of pandas.
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    knowing_all().save_pretrained(folder)
-    return folder
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return save_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
-def drawer(model: Path) -> SpriteDrawer:
-    return SpriteDrawer(str(model))
-
-
-@pytest.fixture(scope="module")
-def page(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[gr.Blocks]:
-    """The app, running."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = the_app.launch(str(model), port=free_port(), wait=False)
+def page(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[gr.Blocks]:
+    """The app, running, for everybody."""
+    with running(models, tmp_path_factory.mktemp("temporary")) as page:
         yield page
-        page.close()
 
 
 @pytest.fixture
@@ -53,152 +67,319 @@ def client(page: gr.Blocks, tmp_path: Path) -> Iterator[Client]:
     client.close()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def sprites(gallery: list[dict[str, Any]]) -> list[Image.Image]:
-    """The pictures that a client was given, which are PNGs."""
-    assert all(Path(shown["image"]).suffix == ".png" for shown in gallery)
-    return [Image.open(shown["image"]).convert("RGB") for shown in gallery]
-
-
-def from_the_command_line(model: Path, folder: Path, *words: object) -> list[Image.Image]:
-    status, said = run("generate", "--model", model, "--output-dir", folder, *words)
-    assert status == 0, said
-    files = sorted(folder.glob("*.png"), key=lambda path: int(path.stem.split("_")[-1]))
-    return [Image.open(path).convert("RGB") for path in files]
-
-
-def same(shown: list[Image.Image], drawn: list[Image.Image]) -> bool:
-    large = [enlarge(image, SHOWN_SIZE // image.width) for image in drawn]
-    return [(image.size, image.tobytes()) for image in shown] == [(image.size, image.tobytes()) for image in large]
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with watching_the_network() as network:
+        yield network
 
 
 class TestDrawing:
-    def test_it_knows_the_types_of_its_model(self, drawer: SpriteDrawer) -> None:
-        assert drawer.types == list(TYPES)
-
-    @pytest.mark.parametrize(
-        ("asked", "word"),
-        [
-            (("any", "any"), "any"),
-            (("fire", "any"), "fire"),
-            (("any", "fire"), "fire"),
-            (("fire", "none"), "fire/none"),
-            (("fire", "flying"), "fire/flying"),
-        ],
-    )
-    def test_a_seed_gives_the_sprites_of_the_command_line(
-        self, drawer: SpriteDrawer, model: Path, tmp_path: Path, asked: tuple[str, str], word: str
-    ) -> None:
-        words = "--type", word, "--seed", 7, "--num-images", 5
-        drawn = list(drawer.draw(drawer.requests(*asked, 5, 7)))
-        assert same(drawn, from_the_command_line(model, tmp_path, *words))
-
-    def test_numbers_of_a_browser(self, drawer: SpriteDrawer) -> None:
-        requests = drawer.requests("fire", "any", 2.0, 7.0)
-        assert [request.seed for request in requests] == [7, 8]
-        assert all(isinstance(request.seed, int) for request in requests)
-
-    def test_the_limits_are_allowed(self, drawer: SpriteDrawer) -> None:
-        assert len(drawer.requests("fire", "any", MAX_IMAGES, MAX_SEED)) == MAX_IMAGES
-        assert len(list(drawer.draw(drawer.requests("fire", "any", 1, MAX_SEED)))) == 1
-
-    def test_new_seeds_are_new(self) -> None:
-        seeds = {random_seed() for _ in range(8)}
-        assert len(seeds) == 8 and all(0 <= seed <= MAX_SEED for seed in seeds)
-
-    @pytest.mark.parametrize("number", [0, 17, 2.5, -1, float("nan"), float("inf"), None, "4", True, [4], 10**30])
-    def test_wrong_numbers_of_sprites(self, drawer: SpriteDrawer, number: Any) -> None:
-        with pytest.raises(ValueError, match=r"^The number of sprites must be a whole number from 1 to 16\.$"):
-            drawer.requests("fire", "any", number, 0)
-
-    @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 0.5, float("nan"), None, "0", False])
-    def test_wrong_seeds(self, drawer: SpriteDrawer, seed: Any) -> None:
-        with pytest.raises(ValueError, match=rf"^The seed must be a whole number from 0 to {MAX_SEED}\.$"):
-            drawer.requests("fire", "any", 4, seed)
-
-    @pytest.mark.parametrize(
-        ("asked", "message"),
-        [
-            (("fires", "any"), "The type must be one of: any, bug"),
-            (("none", "fire"), "The type must be one of"),
-            (("fire/water", "any"), "The type must be one of"),
-            ((["fire"], "any"), "The type must be one of"),
-            ((6, "any"), "The type must be one of"),
-            ((None, "any"), "The type must be one of"),
-            (("fire", {"water": 1}), "The second type must be one of: any, none, bug"),
-            (("fire", "x" * 10**6), "The second type must be one of"),
-            (("fire", "fire"), "Choose two different types"),
-            (("any", "none"), "Choose a type that is to be the only one"),
-        ],
-    )
-    def test_wrong_types(self, drawer: SpriteDrawer, asked: tuple[Any, Any], message: str) -> None:
-        with pytest.raises(ValueError, match=f"^{message}") as caught:
-            drawer.requests(*asked, 4, 0)
-        assert len(str(caught.value)) < 300
-
-
-class TestPage:
-    def test_a_click_draws_four_with_a_new_seed(self, client: Client) -> None:
+    def test_a_click_draws_four_of_random_types_with_a_new_seed(self, client: Client) -> None:
         gallery, seed = client.predict(api_name="/generate")
-        assert [shown["caption"] for shown in gallery] == [f"seed {seed + i}" for i in range(4)]
-        assert {image.size for image in sprites(gallery)} == {(SHOWN_SIZE, SHOWN_SIZE)}
+        captions = [shown["caption"] for shown in gallery]
+        assert [re.fullmatch(r"(\w+) · front · normal · seed (\d+)", each)[2] for each in captions] == [
+            str(seed + i) for i in range(4)
+        ]
+        assert {image.size for image in pictures(gallery)} == {(SHOWN_SIZE, SHOWN_SIZE)}
         assert client.predict(api_name="/generate")[1] != seed
 
     def test_the_pictures_arrive_as_the_command_line_draws_them(
-        self, client: Client, model: Path, tmp_path: Path
+        self, client: Client, models: tuple[str, str], tmp_path: Path
     ) -> None:
-        gallery, seed = client.predict("water", "flying", 5, False, 11, api_name="/generate")
-        words = "--type", "water/flying", "--seed", 11, "--num-images", 5
-        assert seed == 11 and same(sprites(gallery), from_the_command_line(model, tmp_path / "files", *words))
+        gallery, seed = client.predict("water", "flying", 5, False, 11, color="red", api_name="/generate")
+        words = ("--type", "water/flying", "--color", "red", *USUAL, "--seed", 11, "--num-images", 5, *BALANCED)
+        assert seed == 11 and same(pictures(gallery), from_the_command_line(models[0], tmp_path / "files", *words))
 
     def test_the_seed_that_is_shown_draws_the_same_again(self, client: Client) -> None:
-        gallery, seed = client.predict("water", "any", 1, True, None, api_name="/generate")
-        again, shown = client.predict("water", "any", 1, False, seed, api_name="/generate")
-        assert shown == seed and sprites(again)[0].tobytes() == sprites(gallery)[0].tobytes()
+        gallery, seed = client.predict(num_images=1, api_name="/generate")
+        again, shown = client.predict(num_images=1, new_seed=False, seed=seed, api_name="/generate")
+        assert shown == seed and pictures(again)[0].tobytes() == pictures(gallery)[0].tobytes()
+        assert again[0]["caption"] == gallery[0]["caption"]
 
+    def test_the_picture_appears(self, client: Client) -> None:
+        job = client.submit(num_images=6, api_name="/generate")
+        gallery, seed = job.result(60)
+        shown = [[Path(each["image"]) for each in output[0]] for output in job.outputs() if output[0]]
+        assert [len(each) for each in shown] == [4] * 5 + [6] * 6  # every second of ten steps, then the sprites
+        contents = {each[0].read_bytes() for each in shown}
+        assert len(contents) > 4
+
+    def test_a_distilled_model(self, client: Client, models: tuple[str, str], tmp_path: Path) -> None:
+        asked = {"model": "quick", "view": "any", "finish": "any", "quality": "best", "guidance_scale": 5}
+        gallery, _ = client.predict("fire", "any", 2, False, 3, **asked, api_name="/generate")
+        words = ("--type", "fire", "--seed", 3, "--num-images", 2)
+        assert same(pictures(gallery), from_the_command_line(models[1], tmp_path / "files", *words))
+
+    def test_going_on(self, client: Client) -> None:
+        first, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
+        alike, seed = client.predict(2, 3, 0.5, api_name="/more_like_this")
+        assert [each["caption"] for each in alike] == [
+            "fire · front · normal · seed 6",
+            *(f"fire · front · normal · seed {seed + i} (a variation, 0.5)" for i in range(3)),
+        ]
+        assert pictures(alike)[0].tobytes() == pictures(first)[1].tobytes()
+        both, seed = client.predict(1, "water", "none", api_name="/other_type")
+        assert seed == 6 and [each["caption"] for each in both] == [
+            "fire · front · normal · seed 6",
+            "water/none · front · normal · seed 6",
+        ]
+        alone, _ = client.predict("water", "none", 1, False, 6, api_name="/generate")
+        assert pictures(both)[1].tobytes() == pictures(alone)[0].tobytes()
+
+    def test_keeping(self, client: Client) -> None:
+        client.predict("fire", "any", 3, False, 5, api_name="/generate")
+        png, archive, gif, sheet = map(Path, client.predict(2, "transparent", 4, api_name="/keep"))
+        made = read_png(png)
+        assert made.seed == 6 and made.model == "able" and made.postprocessing["scale"] == 4
+        assert len(zipfile.ZipFile(archive).namelist()) == 4
+        assert [path.suffix for path in (png, archive, gif, sheet)] == [".png", ".zip", ".gif", ".png"]
+
+    def test_each_visitor_has_sprites_of_their_own(self, client: Client, page: gr.Blocks, tmp_path: Path) -> None:
+        other = Client(page.local_url, verbose=False, download_files=tmp_path / "other")
+        client.predict("fire", "any", 1, False, 5, api_name="/generate")
+        with pytest.raises(AppError, match="^Draw some sprites first"):
+            other.predict(api_name="/keep")
+        other.predict("water", "any", 1, False, 9, api_name="/generate")
+        assert read_png(client.predict(api_name="/keep")[0]).seed == 5
+        assert read_png(other.predict(api_name="/keep")[0]).seed == 9
+        other.close()
+
+    def test_the_documented_example(
+        self, page: gr.Blocks, tmp_path: Path, network: Network, capsys: pytest.CaptureFixture
+    ) -> None:
+        text = (ROOT / "docs" / "app.md").read_text(encoding="utf-8")
+        (code,) = re.findall("```python\n(.*?)```", text, flags=re.DOTALL)
+        before = 'Client("http://127.0.0.1:7860")'
+        assert before in code
+        network.seconds = 0.05
+        exec(code.replace(before, f"Client({page.local_url!r}, download_files={str(tmp_path)!r})"), {})
+        said = capsys.readouterr().out
+        assert "fire/flying · red · front · normal · seed 7 " in said and "The drawing was cancelled." in said
+
+
+class TestMistakes:
     @pytest.mark.parametrize(
         ("asked", "message"),
         [
-            (("fires", "any", 4, False, 0), "The type must be one of: any, bug"),
-            (("fire", "any", 99, False, 0), "The number of sprites must be a whole number from 1 to 16"),
-            (("fire", "any", "four", False, 0), "The number of sprites must be a whole number from 1 to 16"),
-            (("fire", "any", 4, False, None), "The seed must be a whole number from 0 to"),
+            ({"pokemon_type": "fires"}, "The type must be one of: random, any, bug"),
+            ({"num_images": 99}, "The number of sprites must be a whole number from 1 to 16"),
+            ({"num_images": "four"}, "The number of sprites must be a whole number from 1 to 16"),
+            ({"new_seed": False, "seed": None}, "The seed must be a whole number from 0 to"),
+            ({"model": "/etc"}, "The model must be one of: able, quick"),
+            ({"model": "quick", "color": "red"}, "quick was not trained on color; leave it at any"),
+            ({"quality": 1000}, "The quality must be one of"),
+            ({"guidance_scale": 1e9}, "The guidance must be a number from 1 to 10"),
         ],
     )
-    def test_mistakes_are_told(
-        self, client: Client, capfd: pytest.CaptureFixture, asked: tuple[Any, ...], message: str
+    def test_they_are_told(
+        self, client: Client, capfd: pytest.CaptureFixture, network: Network, asked: dict[str, Any], message: str
     ) -> None:
         with pytest.raises(AppError, match=f"^{message}"):
-            client.predict(*asked, api_name="/generate")
+            client.predict(**asked, api_name="/generate")
+        assert "Traceback" not in capfd.readouterr().err and not network.asked
+
+    def test_the_unexpected_is_told_without_its_traceback(
+        self, client: Client, page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("pokemon_ddpm.app.workshop.draw", lambda *_: 1 / 0)
+            with pytest.raises(AppError, match="^Something went wrong here, which was noted. Try again.$"):
+                client.predict(api_name="/generate")
+        assert len(client.predict(api_name="/generate")[0]) == 4
+
+    def test_after_one_the_last_sprites_are_still_there(self, client: Client) -> None:
+        client.predict("fire", "any", 1, False, 5, api_name="/generate")
+        with pytest.raises(AppError):
+            client.predict("fires", api_name="/generate")
+        assert read_png(client.predict(api_name="/keep")[0]).seed == 5
+
+
+class TestCancelling:
+    def test_by_the_button(self, client: Client, network: Network) -> None:
+        client.predict("fire", "any", 1, False, 5, api_name="/generate")
+        network.asked, network.seconds = 0, 0.05
+        job = client.submit("water", num_images=16, quality="best", api_name="/generate")
+        network.wait_for(7)
+        client.predict(api_name="/cancel")
+        with pytest.raises(AppError, match=r"^The drawing was cancelled\.$"):
+            job.result(60)
+        until(lambda: stopped(network))
+        assert network.asked < 80
+        network.seconds = 0
+        (last,) = job.outputs()[-1][0]  # the gallery shows again what can be drawn on from
+        assert last["caption"] == "fire · front · normal · seed 5"
+        assert read_png(client.predict(api_name="/keep")[0]).seed == 5
+
+    def test_by_the_client(self, client: Client, network: Network) -> None:
+        network.seconds = 0.05
+        job = client.submit(num_images=16, quality="best", api_name="/generate")
+        network.wait_for(3)
+        job.cancel()
+        until(lambda: stopped(network))
+        assert network.asked < 80
+        network.seconds = 0
+        until(lambda: self.draws(client))
+
+    def test_by_going_away(self, page: gr.Blocks, client: Client, network: Network) -> None:
+        network.seconds = 0.05
+        with httpx.Client(base_url=page.local_url, timeout=60) as http:
+            body = {"num_images": 16, "quality": "best"}
+            event = http.post("/gradio_api/call/v2/generate", json=body).json()["event_id"]
+            with http.stream("GET", f"/gradio_api/call/v2/generate/{event}"):
+                network.wait_for(3)
+        until(lambda: stopped(network))
+        assert network.asked < 80
+        network.seconds = 0
+        until(lambda: self.draws(client))
+
+    def test_one_at_a_time_each(self, client: Client, network: Network) -> None:
+        network.seconds = 0.05
+        job = client.submit(num_images=4, api_name="/generate")
+        network.wait_for(1)
+        with pytest.raises(AppError, match=r"^You have a drawing under way: wait for it, or cancel it\.$"):
+            client.predict(api_name="/generate")
+        network.seconds = 0
+        assert len(job.result(60)[0]) == 4
+
+    @staticmethod
+    def draws(client: Client) -> bool:
+        """Whether the place is free again."""
+        try:
+            return len(client.predict(num_images=1, api_name="/generate")[0]) == 1
+        except AppError as error:
+            assert "under way" in str(error)
+            return False
+
+
+def stopped(network: Network) -> bool:
+    """Whether nothing asks the network any more."""
+    asked = network.asked
+    time.sleep(10 * network.seconds)
+    return network.asked == asked
+
+
+class TestPublic:
+    def test_it_is_fit_to_stand_in_public(self, page: gr.Blocks, models: tuple[str, str]) -> None:
+        config = httpx.get(f"{page.local_url}config").json()
+        html = httpx.get(page.local_url).text
+        assert "research and education" in html and "trademarks of Nintendo" in html.replace("\\n", " ")
+        for model in models:
+            assert model not in json.dumps(config) and model not in html
+        assert "image-rendering: pixelated" in config["css"]
+        assert page._queue.max_size == PLACES
+        assert "load_model" not in [each["api_name"] for each in config["dependencies"]]
+        drawing = [each for each in config["dependencies"] if each["api_name"] in ("generate", "more_like_this")]
+        assert len(drawing) == 2 and all(each["queue"] for each in drawing)
+
+    def test_files_go_after_a_while(self, client: Client, page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = Path(page.folder.name)
+        client.predict(api_name="/generate")
+        client.predict(api_name="/keep")
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        Files(folder).sweep()
+        assert {path.suffix for path in files} == {".png", ".zip", ".gif"} and all(path.is_file() for path in files)
+        later = time.time() + KEPT_SECONDS + 3 * SWEEP_SECONDS
+        monkeypatch.setattr("pokemon_ddpm.app.downloads.time.time", lambda: later)
+        Files(folder).sweep()
+        Files(folder).sweep()
+        assert not [path for path in folder.rglob("*") if path.is_file()]
+        assert page.delete_cache == (SWEEP_SECONDS, KEPT_SECONDS)  # for what Gradio notes of each file
+
+    def test_nothing_is_left_nor_written_elsewhere(self, models: tuple[str, str], tmp_path: Path) -> None:
+        temporary, home = tmp_path / "temporary", tmp_path / "home"
+        temporary.mkdir(), home.mkdir()
+        code = "import sys; from pokemon_ddpm.app import launch; launch([sys.argv[1]])"
+        hidden = ("GRADIO_SERVER_NAME", "MPLCONFIGDIR")
+        inherited = {name: value for name, value in os.environ.items() if name not in hidden}
+        port = free_port()
+        known = {
+            "GRADIO_TEMP_DIR": str(temporary),
+            "GRADIO_SERVER_PORT": str(port),
+            "HOME": str(home),
+            "HF_HOME": str(home / "hf"),
+            "TMPDIR": str(temporary),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(the_app.__file__).parents[2]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        place = tmp_path / "here"
+        place.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, models[0]],
+            cwd=place,
+            env={**inherited, **known},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            assert f"runs on http://127.0.0.1:{port}" in process.stdout.readline()
+            client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=tmp_path / "downloads")
+            client.predict(api_name="/generate")
+            client.predict(api_name="/keep")
+            client.close()
+            assert len(left(temporary)) == 1
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=60)[0]
+        assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said, said
+        assert not left(temporary) and not list(place.iterdir())
+        # Matplotlib keeps a list of the fonts that there are.
+        assert [path.parent.name for path in home.rglob("*") if path.is_file()] in ([], ["matplotlib"])
+
+
+def left(folder: Path) -> list[Path]:
+    """What lies in a folder, but for an empty one that Gradio makes when it is imported."""
+    return [path for path in folder.iterdir() if path.name != "vibe_edit_history" or list(path.iterdir())]
+
+
+class TestOwnMachine:
+    def test_another_model(self, models: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+        (tmp_path / "temporary").mkdir()
+        with running(models[:1], tmp_path / "temporary", public=False) as page:
+            client = Client(page.local_url, verbose=False, download_files=tmp_path / "downloads")
+            with pytest.raises(AppError, match="^There is no model folder"):
+                client.predict(str(tmp_path / "nowhere"), api_name="/load_model")
+            gallery, _ = client.predict("fire", "any", 1, False, 3, api_name="/generate")
+            assert client.predict(models[1], api_name="/load_model")["value"] == "quick"
+            asked = {"model": "quick", "view": "any", "finish": "any"}
+            other, _ = client.predict("fire", "any", 1, False, 3, **asked, api_name="/generate")
+            assert pictures(other)[0].tobytes() != pictures(gallery)[0].tobytes()
+            assert read_png(client.predict(api_name="/keep")[0]).model == models[1]
+            client.close()
         assert "Traceback" not in capfd.readouterr().err
 
-    def test_it_is_fit_to_stand_in_public(self, page: gr.Blocks, model: Path) -> None:
-        read = lambda path: urllib.request.urlopen(f"{page.local_url}{path}").read().decode()  # noqa: E731
-        config = json.loads(read("config"))
-        html = read("")
-        assert "research and education" in html and "trademarks of Nintendo" in html.replace("\\n", " ")
-        assert not config["analytics_enabled"] and not config["run_history"] and not config.get("mcp_server")
-        assert str(model) not in json.dumps(config) and "image-rendering: pixelated" in config["css"]
-        assert "googleapis" not in html + read("theme.css") and '<script src="http' not in html
-        (click,) = config["dependencies"]
-        assert click["queue"] and page.fns[click["id"]].concurrency_limit == 1 and page._queue.max_size == 32
-        for path in ("/etc/passwd", str(model / "model_index.json"), "pyproject.toml"):
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                read(f"gradio_api/file={path}")
-            assert refused.value.code in (403, 404)
+    def test_what_a_model_does_not_know_is_greyed_out(self, models: tuple[str, str], tmp_path: Path) -> None:
+        handlers = Handlers(Models(models, public=True), Workshop(), Files(tmp_path))
+        chosen = ("fire", "none", "random", "any", "red", "any", "gen5", "front", "normal", "any", "any", "any")
+
+        async def updates(name: str) -> list[Any]:
+            return handlers.choose_model(name, *chosen)
+
+        quick, able = (asyncio.run(updates(name)) for name in ("quick", "able"))
+        assert [each.value for each in quick[:4]] == list(chosen[:4])
+        assert not quick[4].interactive and not quick[5].interactive and able[4].interactive
+        assert {(each.value, each.interactive) for each in quick[6:]} == {("any", False)}
+        assert [each.value for each in able[6:]] == list(chosen[4:]) and all(each.interactive for each in able[6:])
 
 
 class TestCommand:
-    def test_it_listens_here_alone_unless_told_otherwise(self, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    def test_whom_it_lets_in(self, monkeypatch: pytest.MonkeyPatch, models: tuple[str, str]) -> None:
         launched: list[tuple] = []
         monkeypatch.setattr(the_app, "launch", lambda *arguments: launched.append(arguments))
-        assert run("app", "--model", model) == (0, "")
-        assert run("app", "--model", "ash/tiny", "--host", "0.0.0.0", "--port", port := free_port(), "--share")[0] == 0
-        assert launched == [(str(model), "127.0.0.1", None, False), ("ash/tiny", "0.0.0.0", port, True)]
+        port = free_port()
+        assert run("app") == (0, "")
+        assert run("app", "--model", models[0], "--model", "ash/tiny", "--host", "localhost") == (0, "")
+        assert run("app", "--model", "ash/tiny", "--host", "0.0.0.0", "--port", port)[0] == 0
+        assert run("app", "--share")[0] == run("app", "--public")[0] == 0
+        ours = [RELEASED_MODEL, RELEASED_FAST_MODEL]
+        assert launched == [
+            (ours, "127.0.0.1", None, False, False),
+            ([models[0], "ash/tiny"], "localhost", None, False, False),
+            (["ash/tiny"], "0.0.0.0", port, False, True),
+            (ours, "127.0.0.1", None, True, True),
+            (ours, "127.0.0.1", None, False, True),
+        ]
 
     def test_no_such_model(self, tmp_path: Path) -> None:
         status, said = run("app", "--model", tmp_path / "nothing")

@@ -7,6 +7,7 @@ pytest.importorskip("scipy")
 
 from pokemon_ddpm.evaluation.corruptions import (  # noqa: E402
     CORRUPTIONS,
+    PALETTE,
     PATCHES,
     add_noise,
     blur,
@@ -53,7 +54,7 @@ def test_a_picture_does_not_depend_on_those_after_it(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("name", ["shuffle_patches", "add_noise"])
+@pytest.mark.parametrize("name", ["shuffle_patches", "add_noise", "swap_palette"])
 def test_chance_follows_the_seed(name: str) -> None:
     images = sprites()
     assert not torch.equal(CORRUPTIONS[name](images, 0.5, 0), CORRUPTIONS[name](images, 0.5, 1))
@@ -104,13 +105,40 @@ def test_noise_is_as_strong_as_is_said() -> None:
     assert found.std().item() == pytest.approx(0.2 * 127.5, rel=0.03) and abs(found.mean().item()) < 1.5
 
 
-def test_another_palette_keeps_brightness_and_greys() -> None:
-    colors = torch.tensor([[150, 100, 80], [90, 90, 90], [0, 0, 0], [200, 120, 130]], dtype=torch.uint8)
-    images = colors.T.reshape(1, 3, 2, 2)
-    third = swap_palette(images, 2 / 3)  # a third of a turn, by which the channels change places
-    assert torch.equal(third, images.roll(1, dims=1))
-    half = swap_palette(images, 1.0).float().mean(dim=1)
-    assert torch.allclose(half, images.float().mean(dim=1), atol=0.5)
+def flat_colors(count: int) -> torch.Tensor:
+    """Sprites of 12 rows on white, each row of another colour."""
+    colors = torch.arange(12, dtype=torch.uint8)
+    rows = torch.stack([20 * colors, 240 - 20 * colors, (70 * colors) % 200]).view(3, 12, 1)
+    images = torch.full((count, 3, 14, 14), 255, dtype=torch.uint8)
+    images[:, :, 1:13, 1:13] = rows.expand(count, 3, 12, 12)
+    return images
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.5, 1])
+def test_a_swapped_palette_has_the_same_colours_that_share_of_them_at_other_places(strength: float) -> None:
+    images = flat_colors(4)
+    found = swap_palette(images, strength, 1)
+    before, after = images[:, :, 1:13, 1], found[:, :, 1:13, 1]
+    assert torch.equal(found[:, :, 1:13, 1:13], after[..., None].expand(-1, -1, -1, 12))
+    assert ((before != after).any(dim=1).sum(dim=1) == round(strength * 12)).all()
+    for one, other in zip(before, after, strict=True):
+        assert sorted(one.T.tolist()) == sorted(other.T.tolist())
+    assert not torch.equal(after[0], after[1]) and (found[:, :, 0] == 255).all()
+
+
+def test_colours_that_moved_move_at_more_strength_too() -> None:
+    images = flat_colors(3)
+    moved = [(swap_palette(images, strength, 1) != images).any(dim=1) for strength in (0.25, 0.5, 1)]
+    assert not (moved[0] & ~moved[1]).any() and not (moved[1] & ~moved[2]).any()
+
+
+def test_differences_between_similar_colours_survive_another_palette() -> None:
+    ramp = (2 * torch.arange(64, dtype=torch.uint8) + 40).view(1, 1, 8, 8).repeat(1, 3, 1, 1)
+    found = swap_palette(ramp, 1.0).int()
+    steps = found[0, 0].flatten().diff()
+    kept = (steps - 2).abs() <= 1  # rounded
+    assert 2 <= (~kept).sum() < PALETTE  # only from group to group
+    assert torch.equal(found[:, 0], found[:, 1]) and torch.equal(found[:, 0], found[:, 2])  # greys stay grey
 
 
 @pytest.mark.parametrize("name", NAMES)

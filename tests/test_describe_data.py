@@ -12,20 +12,21 @@ import pytest
 from PIL import Image
 
 import pokemon_ddpm
-from pokemon_ddpm import data_report, data_text, load_sprites
-from pokemon_ddpm.data_counts import count
-from pokemon_ddpm.data_measures import measure
+from pokemon_ddpm import load_sprites
+from pokemon_ddpm.data_report import report, text
+from pokemon_ddpm.data_report.counts import count
+from pokemon_ddpm.data_report.measures import measure
 from tests.generating import run
 from tests.small_archives import BULBASAUR, PARAS, SPEAROW, rows, sprite, write, zip_of
 
-FILES = {"report.md", "report.json", *data_report.FIGURES, *data_report.PANELS}
+FILES = {"report.md", "report.json", *report.FIGURES, *report.PANELS}
 
 
 @pytest.fixture
 def command(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The command, with a cache of its own and small figures, into the folder `out`."""
     monkeypatch.setattr(pokemon_ddpm, "load_sprites", functools.partial(load_sprites, cache_dir=cache))
-    monkeypatch.setattr(data_report, "DPI", 20)
+    monkeypatch.setattr(report, "DPI", 20)
     return functools.partial(run, "describe-data", "--output-dir", tmp_path / "out")
 
 
@@ -117,7 +118,7 @@ def test_duplicates_are_found_within_and_across_splits(small: Path, cache: Path)
         "game": 2, "frame": 1, "finish": 0, "view": 0, "index": 1, "line": 1, "split": 1
     }  # fmt: skip
     assert twins["games"] == {"gen3_e + gen5": 1, "gen4_dp + gen4_hs + gen5": 1}
-    said = " ".join(data_text.duplicates(found))
+    said = " ".join(text.duplicates(found))
     assert "6 of 9 pictures are distinct; 3 pictures repeat one of them to the pixel (2 groups)." in said
     assert "**1 group has pictures in two splits**" in said and "**1 group has different types**" in said
     assert "leaves out 2." in said
@@ -160,7 +161,7 @@ def test_the_facts_of_the_real_sprites(sprites_dir: Path, sprites_cache: Path) -
 
 
 def test_no_sentence_is_said_of_the_real_data_alone(numbers: dict) -> None:
-    page = data_report.report(numbers, starter=True)
+    page = report.report(numbers, starter=True)
     assert "free for everybody" in page and "belong to others" not in page
     assert "Every first type has 60 pictures" in page and "known by the first type alone" not in page
     assert "No two pictures have the same pixels" in page and "Nothing had to be corrected" in page
@@ -168,16 +169,14 @@ def test_no_sentence_is_said_of_the_real_data_alone(numbers: dict) -> None:
 
 
 def test_leaks_and_missing_splits_are_told(numbers: dict) -> None:
-    assert "No line is in two splits" in " ".join(data_text.splits(numbers))
-    assert "**2 lines are in more than one split**" in " ".join(
-        data_text.splits({**numbers, "lines_in_several_splits": 2})
-    )
+    assert "No line is in two splits" in " ".join(text.splits(numbers))
+    assert "**2 lines are in more than one split**" in " ".join(text.splits({**numbers, "lines_in_several_splits": 2}))
     alone = {**numbers, "splits": {"train": numbers["splits"]["train"]}}
-    assert "Nothing is held out" in " ".join(data_text.splits(alone))
+    assert "Nothing is held out" in " ".join(text.splits(alone))
 
 
 def test_names_are_no_markup() -> None:
-    assert data_text.plain("Mr|*Mime*") == r"Mr\|\*Mime\*"
+    assert text.plain("Mr|*Mime*") == r"Mr\|\*Mime\*"
 
 
 # The command
@@ -192,17 +191,17 @@ def test_a_report_is_written_and_nothing_else_touched(command, small: Path, tmp_
     assert {path.name for path in out.iterdir()} == FILES | {"mine.txt"} and (out / "mine.txt").read_bytes() == b"mine"
     page, figures = (out / "report.md").read_text(), json.loads((out / "report.json").read_text())
     assert page.startswith("# sprites.zip (all)\n") and "belong to others" in page
-    assert {*re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)} == {*data_report.FIGURES, *data_report.PANELS}
+    assert {*re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)} == {*report.FIGURES, *report.PANELS}
     assert "| pictures | 7 |" in page and figures["pictures"] == 7
     assert "NaN" not in (out / "report.json").read_text() and "nan" not in page
-    for name in (*data_report.FIGURES, *data_report.PANELS):
+    for name in (*report.FIGURES, *report.PANELS):
         assert len(Image.open(out / name).convert("L").getcolors(256)) > 5, name
 
 
 def test_without_an_archive_it_is_the_starter_set(command, starter, tmp_path: Path, monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(pokemon_ddpm, "load_sprites", lambda *words: asked.append(words) or {"test": starter["test"]})
-    monkeypatch.setattr(data_report, "FIGURES", {})  # drawn elsewhere
+    monkeypatch.setattr(report, "FIGURES", {})  # drawn elsewhere
     code, said = command()
     assert code == 0 and asked == [(None, "starter")]
     assert said.endswith(f"108 pictures of 108 species in 108 forms, 0 of them repeated: {tmp_path / 'out/report.md'}")

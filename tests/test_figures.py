@@ -12,7 +12,7 @@ from PIL import Image
 
 import pokemon_ddpm
 from pokemon_ddpm import figures, load_sprites
-from pokemon_ddpm.figures import appearing, dissolving
+from pokemon_ddpm.figures import appearing, dissolving, plot_alpha_bar
 from pokemon_ddpm.generation import SpriteRequest, watch
 from pokemon_ddpm.preprocessing import preprocess
 from tests.generating import knowing_all, run
@@ -61,6 +61,14 @@ def test_the_curves_are_the_signal_to_noise_ratios(dissolved: Figure, i: int, sc
     assert line.get_label().startswith(schedule)
     np.testing.assert_array_equal(line.get_xdata(), np.arange(T))
     np.testing.assert_allclose(line.get_ydata(), np.maximum(bar / (1 - bar), 1e-8), rtol=1e-3)
+
+
+def test_the_share_of_the_signal_is_alpha_bar() -> None:
+    axes = Figure().add_subplot()
+    plot_alpha_bar(axes)
+    for line, (schedule, bar) in zip(axes.lines, alpha_bars().items(), strict=True):
+        assert line.get_label().startswith(schedule)
+        np.testing.assert_allclose(line.get_ydata(), bar, rtol=1e-3, atol=1e-8)
 
 
 def test_where_signal_and_noise_are_equal_is_marked(dissolved: Figure) -> None:

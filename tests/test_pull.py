@@ -19,7 +19,8 @@ from tests.conftest import tiny_pipeline
 from tests.drawing import draw, seeded
 from tests.generating import run as command
 from tests.loopback_hub import LoopbackHub, environment, stranger
-from tests.test_push import hub_of_this_process, meanwhile, read
+from tests.loopback_hub.this_process import hub_of_this_process, meanwhile
+from tests.test_push.pushing import read
 from tests.training_runs import command as fresh_process
 from tests.training_runs import tiny_flags, train, trainer
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,18 +19,22 @@ import pytest
 from huggingface_hub import SpaceCard
 from PIL import Image
 
-from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.app.drawing import SpriteDrawer
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.app.downloads import SHOWN_SIZE
+from pokemon_ddpm.app.drawing import draw
+from pokemon_ddpm.app.models import Models
+from pokemon_ddpm.app.orders import USUAL, new_sprites
+from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.space import NEEDED, write_space
+from tests.app_running import free_port
 from tests.generating import knowing_all, run
 from tests.loopback_hub import LoopbackHub, Repository, environment
-from tests.test_app import free_port
 from tests.test_package import WITHOUT_CLONE
 from tests.training_runs import ROOT
 
 NAME, MODEL = "ash/sprites", "ash/tiny"
 # What the project depends on and a Space does not install.
-UNNEEDED = ("datasets", "matplotlib", "transformers")
+UNNEEDED = ("datasets", "transformers")
 # The client's own way to send files.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
@@ -103,22 +108,32 @@ def started(command: Sequence[str], folder: Path, log: Path, **variables: str) -
         process.wait(60)
 
 
-def drawn(url: str, *asked: Any) -> Image.Image:
+def drawn(url: str, pokemon_type: str, second_type: str, seed: int) -> Image.Image:
     """One sprite, as the app's API draws it."""
-    body = json.dumps({"data": asked}).encode()
-    request = urllib.request.Request(f"{url}/gradio_api/call/generate", body, {"Content-Type": "application/json"})
+    asked = {
+        "pokemon_type": pokemon_type,
+        "second_type": second_type,
+        "num_images": 1,
+        "new_seed": False,
+        "seed": seed,
+    }
+    request = urllib.request.Request(
+        f"{url}/gradio_api/call/v2/generate", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
     event = json.load(urllib.request.urlopen(request))["event_id"]
-    answer = urllib.request.urlopen(f"{url}/gradio_api/call/generate/{event}", timeout=300).read().decode()
+    answer = urllib.request.urlopen(f"{url}/gradio_api/call/v2/generate/{event}", timeout=300).read().decode()
     assert "event: complete" in answer, answer
-    (shown,), seed = json.loads(re.findall("^data: (.*)$", answer, re.MULTILINE)[-1])
-    assert shown["caption"] == f"seed {seed}"
+    (shown,), seed, _ = json.loads(re.findall("^data: (.*)$", answer, re.MULTILINE)[-1])
+    assert shown["caption"].endswith(f"seed {seed}")
     return Image.open(io.BytesIO(urllib.request.urlopen(shown["image"]["url"]).read())).convert("RGB")
 
 
-def expected(model: object, *asked: Any) -> Image.Image:
+def expected(model: object, pokemon_type: str, second_type: str, seed: int) -> Image.Image:
     """The same sprite, drawn here."""
-    drawer = SpriteDrawer(str(model))
-    return next(drawer.draw(drawer.requests(*asked)))
+    models = Models([str(model)], public=True)
+    order = new_sprites(models.get(models.names[0]), pokemon_type, second_type, 1, seed, "balanced", 2.0, USUAL)
+    (sprite,) = draw(order, lambda _: None, threading.Event())
+    return enlarge(sprite.image, SHOWN_SIZE // sprite.image.width)
 
 
 def hiding(names: Sequence[str]) -> list[str]:
@@ -139,7 +154,8 @@ class TestFolder:
         kinds = {Path(name).suffix for name in package if "/released/" not in name}
         assert kinds == {".py", ".csv", ".txt"}
         weights = {name for name in package if name.endswith(".safetensors")}
-        assert len(weights) == 2 and all(Path(RELEASED_MODEL).name in name for name in weights)
+        bundled = {Path(model).name for model in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
+        assert len(weights) == 4 and {Path(name).parts[2] for name in weights} == bundled
 
     def test_its_app_is_the_one_of_the_repository(self, folder: Path) -> None:
         assert (folder / "app.py").read_text() == (ROOT / "app.py").read_text()
@@ -160,7 +176,7 @@ class TestFolder:
 
     def test_a_model_on_the_hub_stays_there(self, tmp_path: Path) -> None:
         write_space(tmp_path, MODEL)
-        assert f'\nMODEL = "{MODEL}"\n' in (tmp_path / "app.py").read_text()
+        assert f'\nMODELS = ["{MODEL}"]\n' in (tmp_path / "app.py").read_text()
         data = SpaceCard.load(tmp_path / "README.md").data
         assert data.models == [MODEL] and data.license == "apache-2.0"
         assert not (tmp_path / "pokemon_ddpm" / "released").exists()
@@ -203,8 +219,8 @@ class TestStarting:
         before = files_of(folder)
         with started(hiding(UNNEEDED), folder, tmp_path / "log", HF_HUB_OFFLINE="1") as url:
             assert b"Pok" in urllib.request.urlopen(url).read()
-            shown = drawn(url, "fire", "any", 1, False, 7)
-        assert shown.tobytes() == expected(RELEASED_MODEL, "fire", "any", 1, 7).tobytes()
+            shown = drawn(url, "fire", "any", 7)
+        assert shown.tobytes() == expected(RELEASED_MODEL, "fire", "any", 7).tobytes()
         assert files_of(folder) == before
 
     def test_with_a_model_on_the_hub(self, hub: LoopbackHub, tmp_path: Path) -> None:
@@ -214,9 +230,9 @@ class TestStarting:
             (space / name).parent.mkdir(parents=True, exist_ok=True)
             (space / name).write_bytes(content)
         with started(hiding(UNNEEDED), space, tmp_path / "log", **environment(tmp_path, hub.endpoint)) as url:
-            shown = drawn(url, "water", "flying", 1, False, 3)
+            shown = drawn(url, "water", "flying", 3)
         knowing_all().save_pretrained(tmp_path / "model")
-        assert shown.tobytes() == expected(tmp_path / "model", "water", "flying", 1, 3).tobytes()
+        assert shown.tobytes() == expected(tmp_path / "model", "water", "flying", 3).tobytes()
 
     @pytest.mark.slow
     def test_in_a_fresh_environment(self, folder: Path, tmp_path: Path) -> None:
@@ -225,8 +241,8 @@ class TestStarting:
         subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(folder / "requirements.txt")], check=True)
         with started([python, "app.py"], folder, tmp_path / "log", HF_HUB_OFFLINE="1") as url:
             assert b"Pok" in urllib.request.urlopen(url).read()
-            shown = drawn(url, "fire", "any", 1, False, 7)
-        assert shown.tobytes() == expected(RELEASED_MODEL, "fire", "any", 1, 7).tobytes()
+            shown = drawn(url, "fire", "any", 7)
+        assert shown.tobytes() == expected(RELEASED_MODEL, "fire", "any", 7).tobytes()
 
 
 class TestPush:

@@ -20,8 +20,11 @@ BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```",
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
 HUB = "user/pokemon-"  # where nothing is; tests of pushing and pulling run these lines against a Hub of their own
 DOWNLOADED = "dinov2"  # weights that have to be downloaded
+CLIENT = "gradio_client"  # of the app; its own tests run these lines against an app of theirs
 PYTHON = "\n".join(
-    block for language, block in BLOCKS if language == "python" and HUB not in block and DOWNLOADED not in block
+    block
+    for language, block in BLOCKS
+    if language == "python" and not any(word in block for word in (HUB, DOWNLOADED, CLIENT))
 )
 
 # Beginning of a line -> what makes it short. In all of them the path of the data is replaced.
@@ -31,7 +34,9 @@ REPLACED = {
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "pokemon-ddpm explain": "",
     "accelerate launch train_conditional.py --distill_from": "--max_train_steps 2 --validation_steps 0",
+    "accelerate launch train_conditional.py --eval_steps": "--max_train_steps 2 --num_eval_images 20",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
+    "pokemon-ddpm evaluate --watch": "",
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4",
@@ -44,6 +49,11 @@ NOT_RUN_HERE = {
     "python3 -m venv .venv": "make does it",
     "source .venv/bin/activate": "make does it",
     "pip install -e .": "make does it",
+    "pip install -e '.[app]'": "make does it",
+    **dict.fromkeys(
+        (line for line in COMMANDS if line.startswith("pokemon-ddpm app")),
+        "it runs until it is stopped; the app's own tests start it",
+    ),
     "pip install kaggle": "it is for the next line",
     **dict.fromkeys(
         (

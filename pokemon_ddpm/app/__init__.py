@@ -1,5 +1,5 @@
 """The app: a page on which sprites are drawn."""
 
-from pokemon_ddpm.app.interface import build, launch
+from pokemon_ddpm.app.server import launch
 
-__all__ = ["build", "launch"]
+__all__ = ["launch"]

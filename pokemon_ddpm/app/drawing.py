@@ -1,84 +1,127 @@
-"""What the app computes; nothing here knows of the page.
+"""From an order to sprites, with a look at each step; nothing here knows of the page or of the line."""
 
-The app may stand where everybody can reach it. So all that comes from a browser is checked here, whatever the page
-lets one choose, and what was wrong is told without repeating it.
-"""
-
-import secrets
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
 
-from pokemon_ddpm.commands.common import best_device
-from pokemon_ddpm.drawing import Drawing
-from pokemon_ddpm.generation import SpriteRequest, generate
-from pokemon_ddpm.postprocessing import enlarge
-from pokemon_ddpm.vocabulary import ANY, NONE
+from pokemon_ddpm.app.limits import Refused
+from pokemon_ddpm.app.orders import Order, Sprite
+from pokemon_ddpm.generation import CHUNK_SIZE, generate
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.schedulers import make_sampler
 
-MAX_IMAGES = 16
-MAX_SEED = 2**31 - 1
-SHOWN_SIZE = 256
-"""About how many pixels wide a sprite is shown."""
+LOOKS = 4
+"""About how many times four sprites are shown before they are there."""
+TENSORS = ["latents", "pred_original_sample"]
 
 
-class SpriteDrawer:
-    """A loaded model, which draws as `pokemon-ddpm generate` does.
+class Stopped(Exception):
+    """Nobody wants the rest of a drawing any more."""
 
-    Args:
-        model: Folder or Hub name.
+
+@dataclass(frozen=True)
+class Look:
+    """How far a drawing is.
 
     Attributes:
-        types: The names of the types that it knows.
-
-    Raises:
-        ValueError, OSError: If there is no such model.
+        done: Steps of the network so far.
+        total: Of how many.
+        pictures: What is expected of the sprites begun so far, in their order; None where nothing new is shown.
     """
 
-    def __init__(self, model: str):
-        self._drawing = Drawing(model)
-        self._pipeline = self._drawing.load(best_device())
-        self.types: list[str] = self._pipeline.conditioner.vocabulary["type"]
-
-    def requests(self, pokemon_type: Any, second_type: Any, num_images: Any, seed: Any) -> list[SpriteRequest]:
-        """Reads what is asked for.
-
-        Args:
-            pokemon_type: A type or "any".
-            second_type: A further type, "none" for purely the first one, or "any".
-            num_images: How many sprites, from 1 to `MAX_IMAGES`.
-            seed: Of the first sprite; the others have the numbers after it.
-
-        Raises:
-            ValueError: If something else is given.
-        """
-        if pokemon_type not in [ANY, *self.types]:
-            raise ValueError(f"The type must be one of: {', '.join([ANY, *self.types])}.")
-        if second_type not in [ANY, NONE, *self.types]:
-            raise ValueError(f"The second type must be one of: {', '.join([ANY, NONE, *self.types])}.")
-        if pokemon_type == ANY and second_type == NONE:
-            raise ValueError("Choose a type that is to be the only one, or let the second be any.")
-        if pokemon_type == second_type != ANY:
-            raise ValueError("Choose two different types; for purely one type, the second is none.")
-        count = _whole("The number of sprites", num_images, 1, MAX_IMAGES)
-        seed = _whole("The seed", seed, 0, MAX_SEED)
-        return [SpriteRequest(seed + i, (pokemon_type, second_type)) for i in range(count)]
-
-    def draw(self, requests: Sequence[SpriteRequest]) -> Iterator[Image.Image]:
-        """Draws sprites, every pixel enlarged to a square."""
-        factor = max(1, SHOWN_SIZE // self._pipeline.sample_shape[-1])
-        for image in generate(self._pipeline, requests, **self._drawing.arguments()):
-            yield enlarge(image, factor)
+    done: int
+    total: int
+    pictures: Sequence[Image.Image] | None = None
 
 
-def random_seed() -> int:
-    """A seed that nobody chose."""
-    return secrets.randbelow(MAX_SEED + 1)
+def draw(
+    order: Order, see: Callable[[Look], None], stop: threading.Event, seconds: float | None = None
+) -> list[Sprite]:
+    """Draws sprites, the same as `pokemon-ddpm generate` draws by the same sampler, steps and guidance.
+
+    Args:
+        order: What.
+        see: Is told after each step how far it is.
+        stop: Ends the drawing after the step it is in.
+        seconds: Likewise, with a sentence, after so long; None for never.
+
+    Returns:
+        The new ones, without `order.shown`.
+
+    Raises:
+        Stopped: If it was stopped.
+        Refused: If it took too long, or the model cannot do it.
+    """
+    try:
+        return _draw(order, _Watcher(order, see, stop, seconds))
+    except ValueError as error:  # the pipeline's, whose sentence says what the model or its scheduler cannot do
+        raise Refused(str(error)) from error
 
 
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    """A number from a browser, in which 4 and 4.0 are the same, as an int."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or value != value or not low <= value <= high or value != int(value):
-        raise ValueError(f"{name} must be a whole number from {low} to {high}.")
-    return int(value)
+def _draw(order: Order, watcher: "_Watcher") -> list[Sprite]:
+    pipeline, drawing, own = order.model.pipeline, order.drawing, order.model.scheduler
+    pipeline.scheduler = own if drawing.scheduler is None else make_sampler(drawing.scheduler, own)
+    arguments = drawing.arguments()
+    if order.original is not None:
+        arguments |= {"image": order.original.image, "strength": order.strength}
+    images = generate(
+        pipeline,
+        order.requests,
+        callback_on_step_end=watcher.after_step,
+        callback_on_step_end_tensor_inputs=TENSORS,
+        **arguments,
+    )
+    sprites: list[Sprite] = []
+    for i, (request, image) in enumerate(zip(order.requests, images, strict=True)):
+        if i % CHUNK_SIZE == 0:
+            steps = watcher.next_chunk()
+        made = drawing.provenance(pipeline, request) if order.original is None else None
+        own_steps = [(timestep, samples[i % CHUNK_SIZE], clean[i % CHUNK_SIZE]) for timestep, samples, clean in steps]
+        sprites.append(Sprite(request, drawing, made, order.model.name, image, own_steps, order.strength))
+        watcher.finished.append(image)
+    return sprites
+
+
+class _Watcher:
+    """Keeps what is seen at each step of a chunk, tells how far it is, and ends it in time."""
+
+    def __init__(self, order: Order, see: Callable[[Look], None], stop: threading.Event, seconds: float | None):
+        self.finished: list[Image.Image] = []
+        self._see, self._stop, self._seconds = see, stop, seconds
+        self._began = time.monotonic()
+        steps = order.drawing.num_inference_steps or order.model.pipeline.config.num_inference_steps
+        if order.strength is not None:
+            steps = max(1, round(steps * order.strength))
+        self._count = len(order.requests)
+        self._total = steps * -(-self._count // CHUNK_SIZE)
+        self._every = max(1, steps // LOOKS)
+        self._done = 0
+        self._seen: list[tuple[int, list[Image.Image], list[Image.Image]]] = []
+
+    def next_chunk(self) -> list[tuple[int, list[Image.Image], list[Image.Image]]]:
+        """For each step of the chunk that has ended its timestep, its samples and what was expected of them."""
+        seen, self._seen = self._seen, []
+        return seen
+
+    def after_step(
+        self, pipeline: PokemonDDPMPipeline, step: int, timestep: int, tensors: dict[str, torch.Tensor]
+    ) -> dict[str, Any]:
+        """The pipeline's callback. What it raises ends the call, and nothing more is asked of the network."""
+        if self._stop.is_set():
+            raise Stopped
+        self._done += 1
+        if self._seconds is not None and time.monotonic() - self._began > self._seconds and self._done < self._total:
+            raise Refused(
+                f"That took more than {self._seconds:.0f} seconds and was stopped. Ask for fewer sprites, or for a "
+                "lower quality."
+            )
+        samples, clean = (pipeline.postprocess(tensors[name], "pil") for name in TENSORS)
+        self._seen.append((int(timestep), samples, clean))
+        shown = [*self.finished, *clean][: self._count]
+        self._see(Look(self._done, self._total, shown if len(self._seen) % self._every == 0 else None))
+        return {}

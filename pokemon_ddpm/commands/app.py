@@ -1,22 +1,37 @@
 """`pokemon-ddpm app`: a page on which sprites are drawn."""
 
 import importlib.util
+import ipaddress
 import socket
 from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, fail
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.commands.common import fail
 
 
 def start_app(
-    model: Model = RELEASED_MODEL,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder of a trained model, or its name on the Hub; several times for a choice.",
+            show_default="the two that come with the project",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port.", show_default="the first free one from 7860")
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Also make a public link, through Gradio's server.")] = False,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Draw with these models only, and for a limited time, as wherever others can reach the page: say so "
+            "where something else passes it on. It is implied by --share and by other hosts than this machine.",
+        ),
+    ] = False,
 ) -> None:
     """Starts a page in the browser on which sprites are drawn, until Ctrl-C."""
     if importlib.util.find_spec("gradio") is None:
@@ -31,7 +46,16 @@ def start_app(
 
     from pokemon_ddpm.app import launch
 
+    models = model or [RELEASED_MODEL, RELEASED_FAST_MODEL]
     try:
-        launch(model, host, port, share)
+        launch(models, host, port, share, public or share or not is_this_machine(host))
     except (ValueError, OSError) as error:
         fail(error)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether only this machine reaches what listens on an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -52,18 +52,10 @@ def make_folder(flag: str, folder: Path) -> None:
         fail(f"{flag} {folder} cannot be written.")
 
 
-def best_device() -> str:
-    """CUDA, then MPS, then the CPU; of several processes each its own GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def load(model: str) -> "PokemonDDPMPipeline":
     """Loads a model onto the best device there is."""
     from pokemon_ddpm import PokemonDDPMPipeline
+    from pokemon_ddpm.devices import best_device
     from pokemon_ddpm.released_models import locate
 
     return PokemonDDPMPipeline.from_pretrained(locate(model)).to(best_device())

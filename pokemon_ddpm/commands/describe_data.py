@@ -31,7 +31,7 @@ def describe_data(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
-    from pokemon_ddpm.data_report import FIGURES, NUMBERS, PANELS, REPORT, summary, write_report
+    from pokemon_ddpm.data_report.report import FIGURES, NUMBERS, PANELS, REPORT, summary, write_report
 
     for name in (REPORT, NUMBERS, *FIGURES, *PANELS):
         _check_own(output_dir / name)

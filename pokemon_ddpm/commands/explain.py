@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import ConfigName, DataDir, Model, best_device, fail, make_folder
+from pokemon_ddpm.commands.common import ConfigName, DataDir, Model, fail, make_folder
 from pokemon_ddpm.commands.requests import parse_type
+from pokemon_ddpm.devices import best_device
 
 COLUMNS = 9
 
@@ -28,7 +29,7 @@ def explain(
 
     from pokemon_ddpm import load_sprites
     from pokemon_ddpm.drawing import Drawing
-    from pokemon_ddpm.figures import appearing, dissolving
+    from pokemon_ddpm.figures import appearing, dissolving, evenly
     from pokemon_ddpm.generation import SpriteRequest, watch
     from pokemon_ddpm.preprocessing import preprocess
 
@@ -43,9 +44,7 @@ def explain(
         dissolving(preprocess(picture, pipeline.sample_shape[-1]), COLUMNS, seed).savefig(
             output_dir / "dissolving.png"
         )
-        last = len(steps) - 1
-        shown = [steps[round(i * last / (COLUMNS - 1))] for i in range(COLUMNS)] if last >= COLUMNS else steps
-        timesteps, noisy, expected = zip(*shown, strict=True)
+        timesteps, noisy, expected = zip(*evenly(steps, COLUMNS), strict=True)
         appearing(noisy, expected, timesteps).savefig(output_dir / "appearing.png")
     except (ValueError, TypeError, OSError) as error:
         fail(error)

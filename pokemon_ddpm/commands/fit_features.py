@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm.commands.common import DataDir, best_device, fail, make_folder
+from pokemon_ddpm.commands.common import DataDir, fail, make_folder
+from pokemon_ddpm.devices import best_device
 
 
 def fit_features(

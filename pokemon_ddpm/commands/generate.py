@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, best_device, check_file, fail, make_folder
+from pokemon_ddpm.commands.common import Model, check_file, fail, make_folder
 from pokemon_ddpm.commands.requests import numbered, parse_type, rows_of
+from pokemon_ddpm.devices import best_device
 
 MAX_COLUMNS = 8
 SHEET_SCALE = 4

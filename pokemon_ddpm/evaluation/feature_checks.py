@@ -8,11 +8,11 @@ import torch
 from matplotlib.figure import Figure
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.data_style import BLUE, GRID, VERMILION, plain
 from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS
 from pokemon_ddpm.evaluation.distances import fid, kid
 from pokemon_ddpm.evaluation.obedience import label_words
 from pokemon_ddpm.evaluation.protocols import AttributeClassifier, FeatureExtractor, extract_features, predict
+from pokemon_ddpm.plotting import BLUE, GRID, VERMILION, plain
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)

@@ -18,9 +18,9 @@ from pokemon_ddpm.training.config import TrainingConfig
 # Of the configuration, what says nothing of the model: places on somebody's machine, and what only this start needed.
 LEFT_OUT = {
     "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "compile", "dataset_config_name", "dataset_name",
-    "hub_model_id", "hub_private_repo", "hub_strategy", "hub_token", "logging_steps", "max_train_seconds",
-    "num_cpu_threads", "output_dir", "overwrite_output_dir", "push_to_hub", "report_to", "resume_from_checkpoint",
-    "save_images_steps", "train_data_dir", "validation_steps",
+    "eval_steps", "hub_model_id", "hub_private_repo", "hub_strategy", "hub_token", "logging_steps",
+    "max_train_seconds", "num_cpu_threads", "num_eval_images", "output_dir", "overwrite_output_dir", "push_to_hub",
+    "report_to", "resume_from_checkpoint", "save_images_steps", "train_data_dir", "validation_steps",
 }  # fmt: skip
 ALWAYS = {"resolution", "prediction_type", "ddpm_beta_schedule", "train_batch_size", "learning_rate", "seed"}
 
@@ -67,7 +67,8 @@ def run_card(
         name: Of the model, or of its repository.
         step: Updates made.
         counts: Pictures by split.
-        metrics: Losses by name, "validation_loss" and "train_split_loss"; may be empty.
+        metrics: By name: the losses "validation_loss" and "train_split_loss", and what `--eval_steps` measures; may
+            be empty.
     """
     licence, credits = licence_of(config)
     metadata: dict[str, Any] = dict(licence)
@@ -83,7 +84,7 @@ def run_card(
     return make_card(
         name,
         [about, *(f"![Sprites of each type]({SHEETS}/{each.name})" for each in sheet), *rest]
-        + [_training(config, step, counts), *_measured(metrics), LIMITS, credits],
+        + [_training(config, step, counts), *_measured(config, metrics), LIMITS, credits],
         metadata,
     )
 
@@ -164,12 +165,24 @@ def _short(value: Any) -> Any:
     return Path(value).resolve().name if isinstance(value, str) and _is_here(value) else value
 
 
-def _measured(metrics: Mapping[str, float]) -> list[str]:
+def _measured(config: TrainingConfig, metrics: Mapping[str, float]) -> list[str]:
     if not metrics:
         return []
-    rows = [f"| {name.replace('_', ' ')} | {value:.4f} |" for name, value in metrics.items()]
-    about = "The denoising loss of held-out and of as many training pictures."
-    return ["\n".join(["## Results", "", about, "", "| | |", "|---|---:|", *rows])]
+    figures = {name: f"{value:.4f}" for name, value in metrics.items()}
+    about = []
+    if "validation_loss" in metrics:
+        about.append("The denoising loss of held-out and of as many training pictures.")
+    if "kid" in metrics:
+        figures["kid"] += f" ± {figures.pop('kid_standard_error')}"
+        about.append(
+            f"KID (Bińkowski et al. 2018), with its standard error, of {config.num_eval_images} samples in "
+            f"{config.ddpm_num_inference_steps} steps to the held-out pictures, as the project's network for sprites "
+            "sees them; it compares with figures of that network alone."
+        )
+    if "obedience" in metrics:
+        about.append("Obedience is the share of these samples in which it sees all types that were asked for.")
+    rows = [f"| {_title(name)} | {figure} |" for name, figure in figures.items()]
+    return ["\n".join(["## Results", "", " ".join(about), "", "| | |", "|---|---:|", *rows])]
 
 
 def _results(config: TrainingConfig, metrics: Mapping[str, float]) -> list[EvalResult]:
@@ -178,9 +191,14 @@ def _results(config: TrainingConfig, metrics: Mapping[str, float]) -> list[EvalR
             task_type="unconditional-image-generation",
             dataset_type=_short(config.dataset_name) or "pictures",
             dataset_name=data_name(config),
-            metric_type="loss",
-            metric_name=name.replace("_", " "),
+            metric_type="loss" if name.endswith("_loss") else name,
+            metric_name=_title(name),
             metric_value=round(value, 6),
         )
         for name, value in metrics.items()
+        if name != "kid_standard_error"
     ]
+
+
+def _title(metric: str) -> str:
+    return "KID" if metric == "kid" else metric.replace("_", " ")

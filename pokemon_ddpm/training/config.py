@@ -12,9 +12,10 @@ import yaml
 from transformers import HfArgumentParser
 
 from pokemon_ddpm.preprocessing import check_resolution
-from pokemon_ddpm.training.config_checks import check_data, check_distillation
+from pokemon_ddpm.training.config_checks import LEAST_EVAL_IMAGES, check_best, check_data, check_distillation
 
 CONFIG_FILE = "training_config.json"
+EVALUATION_FILE = "evaluation.jsonl"  # what another process has measured of the run
 
 
 def _option(default: Any, help: str) -> Any:
@@ -135,7 +136,13 @@ class TrainingConfig:
         500,
         "Updates between measurements of the denoising loss of held-out and of as many training pictures; 0: never.",
     )
-    metric_for_best_model: Literal["validation_loss", "none"] = _option(
+    eval_steps: int = _option(
+        0,
+        "Updates between measurements of KID and obedience, of samples that are asked for what held-out pictures are; "
+        "0: never. They need pip install 'pokemon-ddpm[evaluation]'.",
+    )
+    num_eval_images: int = _option(256, "How many samples these are measured of.")
+    metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
         "validation_loss", "Which measurement decides what the best checkpoint is, which is kept; none: none is."
     )
     load_best_model_at_end: bool = _option(
@@ -184,7 +191,7 @@ class TrainingConfig:
             self._check(name, lambda value: value > 0, "above 0")
         for name in (
             "snr_gamma", "lr_warmup_steps", "adam_weight_decay", "save_images_steps", "checkpoints_total_limit",
-            "max_bad_steps", "validation_steps", "seed",
+            "max_bad_steps", "validation_steps", "eval_steps", "seed",
         ):  # fmt: skip
             self._check(name, lambda value: value >= 0, "0 or more")
         for name in ("translate_prob", "scale_prob", "rotate_prob", "brightness_prob", "hue_prob"):
@@ -201,8 +208,8 @@ class TrainingConfig:
             )
         if self.rescale_betas_zero_snr and 0 < self.snr_gamma < 1:
             raise ValueError("--rescale_betas_zero_snr needs an --snr_gamma of 0, or of 1 or more.")
-        if self.load_best_model_at_end and (self.metric_for_best_model == "none" or not self.validation_steps):
-            raise ValueError("--load_best_model_at_end needs --validation_steps and --metric_for_best_model.")
+        self._check("num_eval_images", lambda value: value >= LEAST_EVAL_IMAGES, f"{LEAST_EVAL_IMAGES} or more")
+        check_best(self)
         self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
         networks = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
         networks = [f"--{name}" for name in networks if getattr(self, name)]
@@ -224,6 +231,10 @@ class TrainingConfig:
         """Denoising steps of a student; None where nothing is distilled."""
         return self.distill_teacher_steps // 2 if self.distill_from else None
 
+    def updates(self, pictures: int, batch_size: int) -> int:
+        """How many updates the whole run makes, of so many training pictures, with so many an update."""
+        return self.max_train_steps or -(-self.num_epochs * pictures // batch_size)
+
     def public(self) -> dict[str, Any]:
         """All values but the token."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "hub_token"}
@@ -237,6 +248,19 @@ class TrainingConfig:
         for name in ("overwrite_output_dir", "resume_from_checkpoint"):
             del values[name]
         (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, **changed: Any) -> "TrainingConfig":
+        """Reads what `save` has written into a run's folder, but for what is to be another.
+
+        Raises:
+            ValueError: If there is none, or it is none of this version.
+        """
+        try:
+            values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            return cls(**{**values, **changed})
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder} is not the folder of a training run that can be read ({error}).") from error
 
 
 class _Parser(HfArgumentParser):

@@ -8,6 +8,9 @@ from pokemon_ddpm.class_folders import has_class_folders
 if TYPE_CHECKING:
     from pokemon_ddpm.training.config import TrainingConfig
 
+LEAST_EVAL_IMAGES = 20
+"""Of fewer pictures KID has no standard error."""
+
 
 def check_data(config: "TrainingConfig") -> None:
     """Checks what says where the pictures come from, and settles which of the sprites are meant.
@@ -66,3 +69,21 @@ def check_distillation(config: "TrainingConfig") -> None:
     if config.ddpm_num_inference_steps not in (config.student_steps, default["ddpm_num_inference_steps"]):
         raise ValueError(f"--distill_from excludes --ddpm_num_inference_steps: it draws in {config.student_steps}.")
     config.ddpm_num_inference_steps = config.student_steps
+
+
+def check_best(config: "TrainingConfig") -> None:
+    """Checks that what is to decide on the best checkpoint is measured.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    metric = config.metric_for_best_model
+    if metric == "kid" and not config.eval_steps:
+        raise ValueError("--metric_for_best_model kid needs --eval_steps, which measures it.")
+    if config.load_best_model_at_end and (
+        metric == "none" or (metric == "validation_loss" and not config.validation_steps)
+    ):
+        raise ValueError(
+            "--load_best_model_at_end needs a --metric_for_best_model that is measured: validation_loss is by "
+            "--validation_steps, kid by --eval_steps."
+        )

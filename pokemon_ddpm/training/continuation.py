@@ -17,11 +17,11 @@ from pokemon_ddpm.training.config import TrainingConfig
 # What may differ between a run and its continuation; everything else would make it another run.
 MAY_CHANGE = {
     "cache_dir", "checkpointing_steps", "checkpoints_total_limit", "compile", "ddpm_num_inference_steps",
-    "deterministic", "gradient_accumulation_steps", "hub_model_id", "hub_private_repo", "hub_strategy",
+    "deterministic", "eval_steps", "gradient_accumulation_steps", "hub_model_id", "hub_private_repo", "hub_strategy",
     "load_best_model_at_end", "logging_steps", "max_bad_steps", "max_train_seconds", "max_train_steps",
-    "metric_for_best_model", "model_config_name_or_path", "num_cpu_threads", "num_epochs", "output_dir",
-    "overwrite_output_dir", "pretrained_model_name_or_path", "push_to_hub", "report_to", "resume_from_checkpoint",
-    "save_images_steps", "train_batch_size", "train_data_dir", "validation_steps",
+    "metric_for_best_model", "model_config_name_or_path", "num_cpu_threads", "num_epochs", "num_eval_images",
+    "output_dir", "overwrite_output_dir", "pretrained_model_name_or_path", "push_to_hub", "report_to",
+    "resume_from_checkpoint", "save_images_steps", "train_batch_size", "train_data_dir", "validation_steps",
 }  # fmt: skip
 
 

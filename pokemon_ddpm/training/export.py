@@ -9,7 +9,7 @@ from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 
 from pokemon_ddpm.distillation import student_scheduler
-from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.generation import SpriteRequest, generate, giving_up
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.pipelines.cards import write_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -20,10 +20,6 @@ from pokemon_ddpm.training.config import TrainingConfig
 
 DEFAULT_SAMPLER = "unipc"  # measured by benchmarks/samplers.py, as is the number of steps
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
-
-
-class Interrupted(Exception):
-    """Drawing was given up because the run is to stop."""
 
 
 def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> ConditionalDenoiser:
@@ -95,12 +91,7 @@ def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted
     rows = [name for name in types for _ in range(SHEET_COLUMNS)]
     requests = [SpriteRequest(seed + i, name, words) for i, name in enumerate(rows)]
 
-    def check(*_: object) -> dict:
-        if interrupted():
-            raise Interrupted
-        return {}
-
     pipeline.set_progress_bar_config(disable=True)
-    images = list(generate(pipeline, requests, callback_on_step_end=check))
+    images = list(generate(pipeline, requests, callback_on_step_end=giving_up(interrupted)))
     path.parent.mkdir(parents=True, exist_ok=True)
     sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS).save(path)

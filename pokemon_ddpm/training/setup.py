@@ -19,12 +19,13 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX
 from pokemon_ddpm.labelled_images import class_folder_tensors, labelled_tensors
 from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_unet, unet_config, varying_attributes
+from pokemon_ddpm.noise_schedule import make_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.saving import CODE_FILES
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.training.checkpoint import checkpoints
-from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
+from pokemon_ddpm.training.config import CONFIG_FILE, EVALUATION_FILE, TrainingConfig
 from pokemon_ddpm.training.continuation import find_checkpoints
 from pokemon_ddpm.training.distillation import DistillationObjective, check_teacher
 from pokemon_ddpm.training.objective import Objective
@@ -40,6 +41,7 @@ RUN_CONTENTS = (
     "conditioner",
     "scheduler",
     CONFIG_FILE,
+    EVALUATION_FILE,
     "samples",
     "logs",
 )
@@ -187,7 +189,8 @@ def _load_named(config: TrainingConfig, split: str) -> datasets.Dataset:
         return datasets.load_dataset(name, config.dataset_config_name, split=split, cache_dir=config.cache_dir)
     # Not there, damaged, or a script, which datasets refuses.
     except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
-        hint = " Without held-out pictures, train with --validation_steps 0." if split == "validation" else ""
+        hint = " Without held-out pictures, train with --validation_steps 0 and without --eval_steps."
+        hint = hint if split == "validation" else ""
         raise ValueError(f"--dataset_name {name}: {error}{hint}") from error
 
 
@@ -198,6 +201,17 @@ def _check_folder(path: Path) -> None:
             f"--train_data_dir {path} is neither the sprite archive ({POKEDEX} and sprites/), nor are there "
             "sub-folders with pictures in it, one for each class."
         )
+
+
+def noise_scheduler(config: TrainingConfig) -> DDPMScheduler:
+    """The noise schedule of the training."""
+    return make_scheduler(
+        config.ddpm_num_steps,
+        config.ddpm_beta_schedule,
+        config.prediction_type,
+        config.variance_type,
+        config.rescale_betas_zero_snr,
+    )
 
 
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:

@@ -8,22 +8,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, StrMethodFormatter
 
-from pokemon_ddpm.data_counts import FITS
-from pokemon_ddpm.data_style import (
-    BLUE,
-    EDGE,
-    GAME_NAMES,
-    HEAT,
-    INK,
-    SKY,
-    THOUSANDS,
-    VERMILION,
-    Numbers,
-    double,
-    label_pictures,
-    name_bars,
-    single,
-)
+from pokemon_ddpm.data_report.counts import FITS
+from pokemon_ddpm.data_report.style import GAME_NAMES, Numbers, label_pictures
+from pokemon_ddpm.plotting import BLUE, EDGE, HEAT, INK, SKY, THOUSANDS, VERMILION, double, name_bars, single
 from pokemon_ddpm.vocabulary import SIZE_LIMITS, SIZES
 
 METRES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 10, 30, 100, 300, 1000)

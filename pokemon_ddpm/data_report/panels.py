@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from pokemon_ddpm.data_measures import MeasuredSprites, average
-from pokemon_ddpm.data_style import TYPE_COLORS, Numbers
+from pokemon_ddpm.data_report.measures import MeasuredSprites, average
+from pokemon_ddpm.data_report.style import TYPE_COLORS, Numbers
 from pokemon_ddpm.vocabulary import TYPES
 
 ROWS, COLUMNS = 3, 6

@@ -1,39 +1,16 @@
-"""What the figures of the report of the data have in common: names, colours, axes."""
+"""The look of figures that count or measure: colours, axes, bars."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from pokemon_ddpm.dataset_scripts.starter_art import LOOKS
-from pokemon_ddpm.vocabulary import ANY, COLORS, GAMES
-
-Numbers = Mapping[str, Any]  # what `report.json` holds
-
-GAME_NAMES = dict(
-    zip(
-        (*GAMES, ANY),
-        ("Emerald", "FireRed/LeafGreen", "Diamond/Pearl", "HeartGold/SoulSilver", "Black/White",
-         "Generation 6", "Generation 7", "Generation 8", "Giant forms, small", "Of no game"),
-        strict=True,
-    )
-)  # fmt: skip
 # Okabe and Ito's colours, which people with any colour vision can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
 INK, EDGE, GRID, STRIPE = "#222222", "#555555", "#DDDDDD", "#F4F4F4"
 HEAT = "YlGnBu"  # from light to dark, so that it also reads in grey
-TYPE_COLORS = {name: tuple(value / 255 for value in look.body) for name, look in LOOKS.items()}
-COLOR_COLORS = dict(
-    zip(
-        (*COLORS, ANY),
-        ("#303030", "#3D7DCA", "#8C5A2B", "#9A9A9A", "#4CA64C", "#F49AC1", "#8E5BB5", "#D93A32", "#FFFFFF", "#F2CE2E",
-         "#EEEEEE"),
-        strict=True,
-    )
-)  # fmt: skip
 THOUSANDS = "{x:,.0f}"
 
 
@@ -84,12 +61,6 @@ def number_bars(
     axes.set_xlim(0, room * most)
     axes.xaxis.set_major_formatter(StrMethodFormatter(THOUSANDS))
     axes.set_xlabel(label, fontsize=10)
-
-
-def label_pictures(axes: Axes) -> None:
-    """The vertical axis of a histogram of pictures."""
-    axes.set_ylabel("pictures", fontsize=10)
-    axes.yaxis.set_major_formatter(StrMethodFormatter(THOUSANDS))
 
 
 def legend_above(figure: Figure) -> None:

@@ -8,28 +8,28 @@ import datasets
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from pokemon_ddpm import data_distributions, data_figures, data_panels, data_text
-from pokemon_ddpm.data_counts import count
-from pokemon_ddpm.data_measures import MeasuredSprites, measure
-from pokemon_ddpm.data_style import Numbers
-from pokemon_ddpm.data_text import SECTIONS, amount, listed, percent, plain
+from pokemon_ddpm.data_report import distributions, figures, panels, text
+from pokemon_ddpm.data_report.counts import count
+from pokemon_ddpm.data_report.measures import MeasuredSprites, measure
+from pokemon_ddpm.data_report.style import Numbers
+from pokemon_ddpm.data_report.text import SECTIONS, amount, listed, percent, plain
 
 REPORT, NUMBERS = "report.md", "report.json"
 DPI = 150
 FIGURES: Mapping[str, Callable[[Numbers], Figure]] = {
-    "splits.png": data_figures.splits,
-    "games.png": data_figures.games,
-    "types.png": data_figures.types,
-    "pairs.png": data_figures.pairs,
-    "colors-shapes.png": data_figures.colors_and_shapes,
-    "duplicates.png": data_figures.duplicates,
-    "heights.png": data_distributions.heights,
-    "geometry.png": data_distributions.geometry,
-    "palettes.png": data_distributions.palettes,
+    "splits.png": figures.splits,
+    "games.png": figures.games,
+    "types.png": figures.types,
+    "pairs.png": figures.pairs,
+    "colors-shapes.png": figures.colors_and_shapes,
+    "duplicates.png": figures.duplicates,
+    "heights.png": distributions.heights,
+    "geometry.png": distributions.geometry,
+    "palettes.png": distributions.palettes,
 }
 PANELS: Mapping[str, Callable[[MeasuredSprites, Numbers], Figure]] = {
-    "examples.png": data_panels.examples,
-    "averages.png": data_panels.averages,
+    "examples.png": panels.examples,
+    "averages.png": panels.averages,
 }
 
 
@@ -78,7 +78,7 @@ def report(numbers: Numbers, starter: bool) -> str:
         blocks += [f"## {title}", " ".join(sentences(numbers)), f"![{shown}]({figure})"]
         if title in tables:
             blocks.append(tables[title](numbers))
-    blocks += ["## What was corrected", *data_text.corrections(numbers)]
+    blocks += ["## What was corrected", *text.corrections(numbers)]
     blocks.append(f"All numbers are in [{NUMBERS}]({NUMBERS}).")
     return "\n\n".join(blocks) + "\n"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pokemon_ddpm.data_style import GAME_NAMES, Numbers
+from pokemon_ddpm.data_report.style import GAME_NAMES, Numbers
 from pokemon_ddpm.vocabulary import ANY, SIZES
 
 FEW_HELD_OUT = 20

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pokemon_ddpm.data import size_classes
-from pokemon_ddpm.data_measures import SMALL, MeasuredSprites, average, folder_name, typical
+from pokemon_ddpm.data_report.measures import SMALL, MeasuredSprites, average, folder_name, typical
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, GAMES, NONE, SHAPES, SIZES, TYPES, VIEWS
 
 # The longest side that is pasted one to one: at 32 px a margin is kept.

@@ -7,11 +7,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pokemon_ddpm.data_style import (
+from pokemon_ddpm.data_report.style import COLOR_COLORS, GAME_NAMES, TYPE_COLORS, Numbers
+from pokemon_ddpm.plotting import (
     BLUE,
-    COLOR_COLORS,
     EDGE,
-    GAME_NAMES,
     GREEN,
     GRID,
     HEAT,
@@ -19,9 +18,7 @@ from pokemon_ddpm.data_style import (
     ORANGE,
     SKY,
     STRIPE,
-    TYPE_COLORS,
     VERMILION,
-    Numbers,
     double,
     legend_above,
     name_bars,

@@ -3,13 +3,12 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import datasets
 import numpy as np
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.dataset_scripts.sprite_records import EXCHANGED_FOLDERS, FAULTY_PICTURES
+from pokemon_ddpm.dataset_scripts.sprite_records import EXCHANGED_FOLDERS, is_faulty
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
@@ -122,8 +121,7 @@ def _marked(labels: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """
     faulty, exchanged = [], []
     for index, path, name in zip(labels["index"], labels["path"], labels["name"], strict=True):
-        pattern = FAULTY_PICTURES.get(index)
-        faulty.append(bool(pattern and "/" in path and pattern.fullmatch(PurePosixPath(path).name)))
+        faulty.append(is_faulty(index, path))
         # The labels stay where the archive lacks the other folder's row.
         exchanged.append(index in EXCHANGED_FOLDERS and "/" in path and folder_name(path) != name)
     return np.array(faulty), np.array(exchanged)

@@ -1,0 +1,239 @@
+"""What happens when something on the page is clicked, or its API is called."""
+
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from pokemon_ddpm.app.downloads import Files
+from pokemon_ddpm.app.drawing import Look, Stopped
+from pokemon_ddpm.app.limits import Refused
+from pokemon_ddpm.app.models import Models
+from pokemon_ddpm.app.orders import (
+    ATTRIBUTES,
+    RANDOM,
+    Order,
+    Sprite,
+    chosen,
+    new_sprites,
+    other_type,
+    random_seed,
+    variations,
+)
+from pokemon_ddpm.app.strip import strip
+from pokemon_ddpm.app.workshop import Waiting, Workshop
+from pokemon_ddpm.vocabulary import ANY, NONE
+
+UNEXPECTED = "Something went wrong here, which was noted. Try again."
+CANCELLED = "The drawing was cancelled."
+PROGRESS = gr.Progress()
+Sprites = tuple[Sprite, ...]
+logger = logging.getLogger(__name__)
+
+
+class Handlers:
+    """The page's functions. Their inputs are those of `interface`, unchecked; `sprites` is the visitor's own state.
+
+    Args:
+        models: What can be drawn with.
+        workshop: Where it is drawn.
+        files: Where pictures are put for the browser to fetch.
+    """
+
+    def __init__(self, models: Models, workshop: Workshop, files: Files):
+        self._models, self._workshop, self._files = models, workshop, files
+
+    async def generate(
+        self,
+        pokemon_type: Any,
+        second_type: Any,
+        num_images: Any,
+        new_seed: Any,
+        seed: Any,
+        model: Any,
+        quality: Any,
+        guidance_scale: Any,
+        color: Any,
+        shape: Any,
+        game: Any,
+        view: Any,
+        finish: Any,
+        size: Any,
+        form: Any,
+        legendary: Any,
+        sprites: Sprites | None,
+        request: gr.Request,
+        progress: gr.Progress = PROGRESS,
+    ) -> AsyncIterator[tuple]:
+        """Draws new sprites; returns them with captions, and the seed of the first."""
+        words = dict(zip(ATTRIBUTES, (color, shape, game, view, finish, size, form, legendary), strict=True))
+
+        def order() -> Order:
+            first = random_seed() if new_seed else seed
+            known = self._models.get(model)
+            return new_sprites(known, pokemon_type, second_type, num_images, first, quality, guidance_scale, words)
+
+        async with contextlib.aclosing(self._draw(order, sprites, request, progress)) as shown:
+            async for each in shown:
+                yield each
+
+    async def more_like_this(
+        self,
+        sprite: Any,
+        num_images: Any,
+        strength: Any,
+        sprites: Sprites | None,
+        request: gr.Request,
+        progress: gr.Progress = PROGRESS,
+    ) -> AsyncIterator[tuple]:
+        """Draws variations of a shown sprite; returns it and them with captions, and the seed of the first of them."""
+
+        def order() -> Order:
+            original = chosen(sprites, sprite)
+            return variations(self._models.get(original.model), original, num_images, strength, random_seed())
+
+        async with contextlib.aclosing(self._draw(order, sprites, request, progress)) as shown:
+            async for each in shown:
+                yield each
+
+    async def other_type(
+        self,
+        sprite: Any,
+        pokemon_type: Any,
+        second_type: Any,
+        sprites: Sprites | None,
+        request: gr.Request,
+        progress: gr.Progress = PROGRESS,
+    ) -> AsyncIterator[tuple]:
+        """Draws a shown sprite's seed as another type; returns both with captions, and the seed."""
+
+        def order() -> Order:
+            original = chosen(sprites, sprite)
+            return other_type(self._models.get(original.model), original, pokemon_type, second_type)
+
+        async with contextlib.aclosing(self._draw(order, sprites, request, progress)) as shown:
+            async for each in shown:
+                yield each
+
+    async def _draw(
+        self, make: Callable[[], Order], before: Sprites | None, request: gr.Request, progress: gr.Progress
+    ) -> AsyncIterator[tuple]:
+        """Yields what the gallery, the seed and the visitor's sprites become while an order is carried out."""
+        shown = False
+        try:
+            order = make()
+            work = self._workshop.carry_out(order, *_who(request))
+            async with contextlib.aclosing(work) as happening:
+                async for news in happening:
+                    if isinstance(news, Waiting):
+                        progress(0, desc=f"{news.ahead} before you")
+                        yield gr.skip(), gr.skip(), gr.skip()
+                    elif isinstance(news, list):
+                        sprites = (*order.shown, *news)
+                        yield self._files.show(sprites), order.requests[0].seed, sprites
+                    elif news is None:
+                        yield gr.skip(), gr.skip(), gr.skip()
+                    else:
+                        progress((news.done, news.total), desc="Drawing", unit="steps")
+                        if news.pictures is not None:
+                            shown = True
+                            yield self._expected(order, news), gr.skip(), gr.skip()
+        except Exception as error:
+            if shown:  # What was begun goes, and what can be drawn on from is there again
+                yield self._files.show(before or ()), gr.skip(), gr.skip()
+            raise _told(error) from None
+
+    def _expected(self, order: Order, look: Look) -> list[tuple[str, str | None]]:
+        return [*self._files.show(order.shown), *self._files.show_expected(look.pictures)]
+
+    def first(self, background: Any, scale: Any, sprites: Sprites | None) -> tuple:
+        """Chooses the first sprite, after a drawing: what is said of them, its number, and else as `choose`."""
+        said = f"{_count(sprites)} by {sprites[-1].model}; they are kept here for an hour." if sprites else gr.skip()
+        return said, 1, *self.choose(1, background, scale, sprites)
+
+    def choose(self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None) -> tuple:
+        """Shows the steps of a sprite and offers its files: strip, steps, and the buttons of `keep`."""
+        if not sprites:
+            return (gr.skip(),) * 6
+        try:
+            one = chosen(sprites, sprite)
+        except Refused as error:
+            raise _told(error) from None
+        files = self.keep(sprite, background, scale, sprites)
+        return strip(one), list(one.steps), *(gr.DownloadButton(value=file, interactive=True) for file in files)
+
+    def select(self, background: Any, scale: Any, sprites: Sprites | None, event: gr.SelectData) -> tuple:
+        """Chooses the sprite that was clicked; else as `choose`, its number first."""
+        number = event.index + 1 if isinstance(event.index, int) else 1
+        return number, *self.choose(number, background, scale, sprites)
+
+    def keep(self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None) -> tuple[str, ...]:
+        """Writes files of the sprites that are shown: one as a PNG, all as a zip, its steps as a GIF, the sheet."""
+        try:
+            return self._files.keep(sprites or (), chosen(sprites, sprite), background, scale)
+        except Exception as error:
+            raise _told(error) from None
+
+    def choose_model(self, name: Any, *values: Any) -> list:
+        """Lets one choose what a model knows, and greys out what it does not.
+
+        Args:
+            name: The model's.
+            *values: What is chosen so far, in the order of what is returned.
+
+        Returns:
+            The types, twice two of them, quality, guidance, and the other attributes.
+        """
+        try:
+            model = self._models.get(name)
+        except Refused as error:
+            raise _told(error) from None
+        types, guided = model.vocabulary["type"], not model.is_distilled
+        allowed = [(RANDOM, ANY, *types), (ANY, NONE, RANDOM, *types)]
+        typed = [_dropdown(words, value) for words, value in zip(2 * allowed, values[:4], strict=True)]
+        others = [
+            _dropdown((ANY, *model.vocabulary.get(attribute, ())), value)
+            for attribute, value in zip(ATTRIBUTES, values[4:], strict=True)
+        ]
+        return [*typed, gr.Radio(interactive=guided), gr.Slider(interactive=guided), *others]
+
+    async def load_model(self, source: Any) -> gr.Dropdown:
+        """Loads one more model and chooses it; one that cannot be loaded changes nothing."""
+        try:
+            model = await self._workshop.beside(lambda: self._models.load(source))
+        except Exception as error:
+            raise _told(error) from None
+        return gr.Dropdown(choices=self._models.names, value=model.name)
+
+    def cancel(self, request: gr.Request) -> None:
+        """Ends the visitor's drawing, if there is one, after the step it is in."""
+        self._workshop.stop(_who(request)[0])
+
+
+def _who(request: gr.Request) -> tuple[str, str]:
+    """Whoever asks, and from where. A call without a session is a visitor of its own."""
+    client = getattr(request, "client", None)
+    return request.session_hash or uuid.uuid4().hex, getattr(client, "host", None) or "nowhere"
+
+
+def _count(sprites: Sprites) -> str:
+    return f"{len(sprites)} sprite{'s' * (len(sprites) != 1)}"
+
+
+def _dropdown(words: Sequence[str], value: Any) -> gr.Dropdown:
+    return gr.Dropdown(choices=list(words), value=value if value in words else ANY, interactive=len(words) > 1)
+
+
+def _told(error: Exception) -> gr.Error:
+    """What the page says of an error: its sentence, or that it was none that one is told."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, Stopped):
+        return gr.Error(CANCELLED, title="Cancelled", print_exception=False)
+    if isinstance(error, Refused):
+        return gr.Error(str(error), title="Not possible", print_exception=False)
+    logger.error("The app failed.", exc_info=error)
+    return gr.Error(UNEXPECTED, print_exception=False)

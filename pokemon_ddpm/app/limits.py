@@ -1,0 +1,101 @@
+"""How much one may ask for, and the line in which everybody waits for the model."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+
+MAX_IMAGES = 16
+MAX_SEED = 2**31 - 1
+GUIDANCE = (1.0, 10.0)
+STRENGTH = (0.1, 1.0)
+MAX_SCALE = 16
+PLACES = 32
+"""How many may wait or draw at a time."""
+PLACES_PER_ADDRESS = 16
+"""Of these, for one address, which many people may share."""
+PUBLIC_SECONDS = 120.0
+"""How long one drawing may take where everybody can ask for it."""
+KEPT_SECONDS = 3600
+"""How long pictures and files can be fetched, and a visitor's last sprites are remembered."""
+SWEEP_SECONDS = 60
+"""How often what is older is removed."""
+SESSIONS = 64
+"""How many visitors' last sprites are remembered; at 32x32 px, those of one take 2 MB at most."""
+MAX_BODY = 1 << 16
+"""Bytes of a request."""
+TICK_SECONDS = 2.0
+"""How long a drawing may be silent before it looks whether anybody still waits for it."""
+
+
+class Refused(Exception):
+    """What is asked for is not done; the message says why, to whoever asked."""
+
+
+@dataclass(eq=False)
+class Place:
+    """A place in the line.
+
+    Attributes:
+        user: Whose it is.
+        address: From where.
+        moved: Is set whenever somebody before it has left, or the place is given up.
+        stop: Is set when nobody wants any more what was asked for.
+    """
+
+    user: str
+    address: str
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Line:
+    """Who waits for the model, the first of whom has it.
+
+    Nothing in it waits or locks: it belongs to one event loop.
+
+    Args:
+        places: How many may stand in it.
+        per_address: How many of these for one address.
+    """
+
+    def __init__(self, places: int = PLACES, per_address: int = PLACES_PER_ADDRESS):
+        self._places: list[Place] = []
+        self._most, self._per_address = places, per_address
+
+    def join(self, user: str, address: str) -> Place:
+        """Takes the last place.
+
+        Raises:
+            Refused: If the user has one already, or too many are taken.
+        """
+        if any(place.user == user for place in self._places):
+            raise Refused("You have a drawing under way: wait for it, or cancel it.")
+        near = sum(place.address == address for place in self._places)
+        if len(self._places) >= self._most or near >= self._per_address:
+            raise Refused("Too many people are drawing at the moment. Try again in a minute.")
+        place = Place(user, address)
+        self._places.append(place)
+        return place
+
+    def ahead(self, place: Place) -> int:
+        """How many are before a place; 0 for whoever has the model."""
+        return self._places.index(place)
+
+    def leave(self, place: Place) -> None:
+        """Frees a place, and tells those behind it."""
+        self._places.remove(place)
+        for other in self._places:
+            other.moved.set()
+
+    def give_up(self, user: str) -> bool:
+        """Marks the place of a user, who then leaves as soon as possible; returns whether there was one."""
+        mine = [place for place in self._places if place.user == user]
+        for place in mine:
+            place.stop.set()
+            place.moved.set()
+        return bool(mine)
+
+    def give_up_all(self) -> None:
+        """Marks every place so, from any thread."""
+        for place in list(self._places):
+            place.stop.set()

@@ -1,0 +1,183 @@
+"""What of Gradio's server can be reached from outside, and what cannot."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+
+from pokemon_ddpm.app.limits import MAX_BODY
+from tests.app_running import running, save_models
+
+# Gradio's own use of pandas.
+pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+FILE_INPUT = {
+    "path": "http://127.0.0.1:9/x.png",
+    "url": "http://127.0.0.1:9/x.png",
+    "meta": {"_type": "gradio.FileData"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("app")
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Iterator[gr.Blocks]:
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    with running(save_models(folder / "models"), temporary, public=True) as page:
+        yield page
+
+
+@pytest.fixture
+def http(page: gr.Blocks) -> Iterator[httpx.Client]:
+    headers = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=page.local_url, timeout=30, headers=headers) as client:
+        yield client
+
+
+def test_the_page_comes_from_here_alone(http: httpx.Client) -> None:
+    html, config = http.get("/"), http.get("/config").json()
+    policy = html.headers["content-security-policy"]
+    assert html.status_code == 200 and "default-src 'self'" in policy and "http" not in policy and "*" not in policy
+    assert html.headers["x-content-type-options"] == "nosniff"
+    for asset in re.findall(r'(?:src|href)="([^"#]+)"', html.text):
+        assert asset.startswith(("./", "/")) or "gradio.app" in asset, asset
+    css = http.get("/theme.css").text + config["css"]
+    assert "googleapis" not in html.text + css and "@import" not in css and "url(http" not in css
+    assert not config["analytics_enabled"] and not config["run_history"] and not config.get("mcp_server")
+
+
+def test_what_the_page_needs_is_there(http: httpx.Client) -> None:
+    html = http.get("/").text
+    asset = re.search(r'"\./(assets/[^"]+\.js)"', html)[1]
+    for path in (
+        asset,
+        "config",
+        "gradio_api/info",
+        "gradio_api/startup-events",
+        "favicon.ico",
+        "gradio_api/openapi.json",
+    ):
+        assert http.get(f"/{path}").status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "pyproject.toml",
+        "http://127.0.0.1:9/x",
+        "https://example.com/x.png",
+        "%2e%2e/%2e%2e/etc/passwd",
+        ".",
+        "",
+        "\x01",
+        "x" * 5000,
+    ],
+)
+def test_no_file_of_the_server_can_be_read(http: httpx.Client, path: str) -> None:
+    answer = http.get(httpx.URL(str(http.base_url) + f"/gradio_api/file={path.replace(chr(1), '%00')}"))
+    assert answer.status_code in (403, 404) and "root:" not in answer.text
+
+
+def test_nor_a_models_or_one_beside_the_folder(http: httpx.Client, page: gr.Blocks, folder: Path) -> None:
+    mine = Path(page.folder.name) / "mine.txt"
+    mine.write_text("mine")
+    beside = Path(page.folder.name).parent / "beside.txt"
+    beside.write_text("secret")
+    link = mine.with_name("link.txt")
+    link.symlink_to(beside)
+    read = lambda path: http.get(f"/gradio_api/file={path}")  # noqa: E731
+    assert read(mine).text == "mine"
+    for path in (
+        beside,
+        f"{mine.parent}/../beside.txt",
+        link,
+        folder / "models" / "able" / "model_index.json",
+        mine.parent,
+        f"{mine.parent}-other/x",
+    ):
+        assert read(path).status_code in (403, 404), path
+    mine.unlink()
+    link.unlink()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/gradio_api/upload"),
+        ("GET", "/gradio_api/upload_progress?upload_id=1"),
+        ("GET", "/gradio_api/proxy=https://example.hf.space/x"),
+        ("GET", "/gradio_api/deep_link"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/process_recording"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("GET", "/gradio_api/vibe-code"),
+        ("GET", "/gradio_api/runs"),
+        ("GET", "/gradio_api/run-history/records"),
+        ("POST", "/gradio_api/stream/1"),
+        ("GET", "/gradio_api/custom_component/1/client/component/index.js"),
+        ("POST", "/gradio_api/run/generate"),
+        ("POST", "/gradio_api/api/generate"),
+        ("POST", "/login"),
+        ("GET", "/monitoring"),
+        ("GET", "/monitoring/summary"),
+        ("GET", "/docs"),
+        ("GET", "/gradio_api/mcp/sse"),
+        ("GET", "/dev/reload"),
+        ("PUT", "/config"),
+        ("DELETE", "/"),
+    ],
+)
+def test_the_rest_of_gradio_is_not_there(http: httpx.Client, method: str, path: str) -> None:
+    assert http.request(method, path, json={"data": []}).status_code == 404
+
+
+def test_the_queue_cannot_be_passed_by(http: httpx.Client) -> None:
+    names = {each["api_name"]: each["id"] for each in http.get("/config").json()["dependencies"]}
+    body = {"data": [None] * 17, "fn_index": names["generate"], "session_hash": "me"}
+    assert http.post("/gradio_api/run/predict", json=body).status_code == 404
+
+
+@pytest.mark.parametrize("wrong", [FILE_INPUT, [FILE_INPUT], {"a": 1}, [1]])
+def test_inputs_are_words_and_numbers(http: httpx.Client, wrong: Any, page: gr.Blocks) -> None:
+    before = sorted(Path(page.folder.name).rglob("*"))
+    for path, body in (
+        ("call/generate", {"data": [wrong]}),
+        ("call/v2/generate", {"pokemon_type": wrong}),
+        ("queue/join", {"data": [wrong], "fn_index": 0, "session_hash": "x"}),
+        ("run/predict", {"data": [wrong], "fn_index": 0, "session_hash": "x"}),
+    ):
+        answer = http.post(f"/gradio_api/{path}", json=body)
+        assert (answer.status_code, answer.text) == (422, "A request's values are words and numbers."), path
+    assert sorted(Path(page.folder.name).rglob("*")) == before
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b"7", b'{"data": {}}', b"[" * 60_000, b"\xff"])
+def test_what_is_no_call(http: httpx.Client, body: bytes) -> None:
+    assert http.post("/gradio_api/call/generate", content=body).status_code == 422
+
+
+def test_long_requests(http: httpx.Client) -> None:
+    body = json.dumps({"data": ["x" * MAX_BODY]}).encode()
+    assert http.post("/gradio_api/call/generate", content=body).status_code == 413
+    endless = (b"x" * 1000 for _ in range(1000))
+    assert http.post("/gradio_api/call/generate", content=endless).status_code == 413
+
+
+def test_other_sites_pages_cannot_call_it(http: httpx.Client) -> None:
+    other = {"Origin": "https://example.com"}
+    asked = {**other, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    allowed = http.options("/gradio_api/call/cancel", headers=asked).headers.get("access-control-allow-origin")
+    assert allowed not in ("*", "https://example.com")
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        body = b'{"data": []}'
+        answer = http.post("/gradio_api/call/cancel", content=body, headers={**other, "Content-Type": kind})
+        assert (answer.status_code, answer.text) == (415, "A request is JSON.")
