@@ -3,10 +3,12 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.blocks import BlockFunction
 from PIL import Image
 
 from pokemon_ddpm.app import explanation_figures as figures
@@ -75,20 +77,6 @@ class TestSchedules:
         assert corner in figures.schedules(0)
 
 
-class TestBackwards:
-    def test_nothing_is_drawn_yet(self) -> None:
-        assert not pictures(figures.appearing(None)) and "not drawn" in figures.appearing(None)
-
-    @pytest.mark.parametrize(("count", "chosen"), [(1, [0]), (10, range(10)), (19, range(0, 19, 2))])
-    def test_the_steps_of_a_sprite(self, count: int, chosen: list[int]) -> None:
-        shown = pictures(figures.appearing(steps(count)))
-        assert [said for said, _ in shown[:2]] == [
-            "The sample after the step at timestep 999",
-            "What was expected at timestep 999",
-        ]
-        assert [image.getpixel((0, 0))[:2] for _, image in shown] == [(i, row) for i in chosen for row in (0, 1)]
-
-
 class TestLooks:
     @pytest.mark.parametrize("name", [*TYPES, "any", "cats"])
     def test_a_type_is_legible_on_light_and_dark_and_under_white(self, name: str) -> None:
@@ -128,10 +116,38 @@ def page() -> gr.Blocks:
     return page
 
 
+def takes_state(function: BlockFunction) -> bool:
+    return isinstance(function.inputs[0], gr.State)
+
+
 class TestTab:
-    def test_what_was_drawn_arrives(self, page: gr.Blocks) -> None:
-        (function,) = (fn for fn in page.fns.values() if isinstance(fn.inputs[0], gr.State))
-        assert len(pictures(function.fn(steps(3)))) == 6
+    @pytest.mark.parametrize(("count", "chosen"), [(1, [0]), (10, range(10)), (19, range(0, 19, 2))])
+    def test_what_was_drawn_arrives(self, page: gr.Blocks, count: int, chosen: Sequence[int]) -> None:
+        (function,) = filter(takes_state, page.fns.values())
+        shown = pictures(function.fn(steps(count)))
+        assert [said for said, _ in shown[:2]] == ["the sample after step 1", "expected at step 1"]
+        assert [image.getpixel((0, 0))[:2] for _, image in shown] == [(i, row) for i in chosen for row in (0, 1)]
+
+    def test_nothing_is_drawn_yet(self, page: gr.Blocks) -> None:
+        (shown,) = (block for block in page.blocks.values() if block.elem_id == "appearing")
+        assert "not drawn" in shown.value and not pictures(shown.value)
+
+    @pytest.mark.parametrize(
+        ("asked", "message"),
+        [
+            (("fires", 5), "The type must be one of: bug"),
+            ((["fire"], 5), "The type must be one of: bug"),
+            (("fire", 1000), "The timestep must be a whole number from 0 to 999."),
+            (("fire", float("nan")), "The timestep must be a whole number from 0 to 999."),
+            ((None,), "The timestep must be a whole number from 0 to 999."),
+        ],
+    )
+    def test_what_no_page_sends_is_told(self, page: gr.Blocks, asked: tuple, message: str) -> None:
+        (function,) = (fn for fn in page.fns.values() if len(fn.inputs) == len(asked) and not takes_state(fn))
+        with pytest.raises(gr.Error) as caught:
+            function.fn(*asked)
+        assert caught.value.message.startswith(message)
+        assert not function.preprocess and not caught.value.print_exception
 
     def test_nothing_of_it_waits_for_the_model_or_can_be_called(self, page: gr.Blocks) -> None:
         assert page.fns and not any(fn.queue for fn in page.fns.values())

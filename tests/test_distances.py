@@ -11,7 +11,7 @@ ot = pytest.importorskip("ot")
 
 from scipy.optimize import linear_sum_assignment  # noqa: E402
 
-from pokemon_ddpm.evaluation.distances import fid, kid, kid_by_word, precision_recall  # noqa: E402
+from pokemon_ddpm.evaluation.distances import fid, kid, kid_by_word, kid_difference, precision_recall  # noqa: E402
 from pokemon_ddpm.evaluation.intervals import Estimate, basic_bootstrap, check_pair, share  # noqa: E402
 from pokemon_ddpm.evaluation.picture_statistics import picture_statistics  # noqa: E402
 from pokemon_ddpm.evaluation.transport import (  # noqa: E402
@@ -297,3 +297,17 @@ def test_shares_have_wilson_s_interval() -> None:
         [(middle - half) / (1 + z**2 / 20), (middle + half) / (1 + z**2 / 20)]
     )
     assert math.isnan(share(0, 0).value) and share(0, 0).n == 0
+
+
+def test_the_difference_of_two_sets_from_the_same_noise_is_that_of_their_kids_and_surer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise, reference = (torch.randn(300, 8, generator=generator) for _ in range(2))
+    worse = noise + 0.3
+    found = kid_difference(worse, noise, reference)
+    one, other = kid(worse, reference), kid(noise, reference)
+    assert found.value == pytest.approx(one.value - other.value, abs=1e-12)
+    assert found.low > 0 and found.high - found.low < one.high - one.low
+    same = kid_difference(noise, noise, reference)
+    assert (same.value, same.standard_error) == (0, 0)
+    with pytest.raises(ValueError, match="but these 300 and 299"):
+        kid_difference(noise, noise[1:], reference)

@@ -34,7 +34,7 @@ REPLACED = {
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "pokemon-ddpm explain": "",
     "accelerate launch train_conditional.py --distill_from": "--max_train_steps 2 --validation_steps 0",
-    "accelerate launch train_conditional.py --eval_steps": "--max_train_steps 2 --num_eval_images 20",
+    "accelerate launch train_conditional.py --eval": "--max_train_steps 2 --num_eval_images 20 --validation_steps 0",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
     "pokemon-ddpm evaluate --watch": "",
     "pokemon-ddpm describe-data": "--config-name front",

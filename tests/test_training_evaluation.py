@@ -174,6 +174,14 @@ def test_it_is_given_up_at_once_and_made_up_for(
         assert_same_checkpoint(run / name, measured / name)
 
 
+def test_a_run_may_begin_to_measure_later_and_with_more_samples(flags: list[str], run: Path) -> None:
+    train([*flags, "--max_train_steps=2"])
+    train([*flags, LATEST, "--max_train_steps=3", "--eval_steps=2"])
+    assert metrics(run, 2).keys() == metrics(run, 3).keys() == FIGURES
+    train([*flags, LATEST, "--eval_steps=2", "--num_eval_images=24"])
+    assert metrics(run, 4).keys() == FIGURES
+
+
 def test_two_processes_wait_for_the_one_that_measures(flags: list[str], run: Path) -> None:
     flags = [*flags, "--eval_steps=2", "--validation_steps=2", "--train_batch_size=4"]
     with contextlib.ExitStack() as stack:

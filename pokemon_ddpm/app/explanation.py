@@ -1,9 +1,16 @@
 """The page "How it works"."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import gradio as gr
+from PIL import Image
 
 from pokemon_ddpm.app import explanation_figures as figures
 from pokemon_ddpm.app import explanation_text as text
+from pokemon_ddpm.app.limits import Refused
+from pokemon_ddpm.app.orders import one_of, whole
+from pokemon_ddpm.app.strip import strip_of
 from pokemon_ddpm.vocabulary import TYPES
 
 FIRST_TYPE, FIRST_TIMESTEP = "fire", 100
@@ -31,7 +38,6 @@ def explanation_tab(last_steps: gr.State) -> None:
                 figures.LAST_TIMESTEP,
                 FIRST_TIMESTEP,
                 step=1,
-                precision=0,
                 label="Timestep t",
                 min_width=300,
                 scale=3,
@@ -43,14 +49,30 @@ def explanation_tab(last_steps: gr.State) -> None:
             with gr.Column(scale=3, min_width=300):
                 curves = gr.HTML(figures.schedules(FIRST_TIMESTEP), elem_id="schedules")
         gr.Markdown(text.REVERSE, elem_classes="reading")
-        appearing = gr.HTML(figures.appearing(None), elem_id="appearing")
-    gr.on(
-        [kind.change, timestep.change],
-        figures.dissolving,
-        [kind, timestep],
-        dissolving,
-        trigger_mode="always_last",
-        **AT_ONCE,
-    )
-    timestep.change(figures.schedules, timestep, curves, trigger_mode="always_last", **AT_ONCE)
-    last_steps.change(figures.appearing, last_steps, appearing, **AT_ONCE)
+        appearing = gr.HTML(_appearing(None), elem_id="appearing")
+    moved = {"preprocess": False, "trigger_mode": "always_last", **AT_ONCE}
+    gr.on([kind.change, timestep.change], _dissolving, [kind, timestep], dissolving, **moved)
+    timestep.change(_schedules, timestep, curves, **moved)
+    last_steps.change(_appearing, last_steps, appearing, **AT_ONCE)
+
+
+def _dissolving(kind: Any, timestep: Any) -> str:
+    try:
+        return figures.dissolving(one_of("The type", kind, TYPES), _timestep(timestep))
+    except Refused as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def _schedules(timestep: Any) -> str:
+    try:
+        return figures.schedules(_timestep(timestep))
+    except Refused as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def _appearing(steps: Sequence[tuple[int, Image.Image, Image.Image]] | None) -> str:
+    return strip_of(steps or []) or f"<p>{text.NOTHING_DRAWN}</p>"
+
+
+def _timestep(value: Any) -> int:
+    return whole("The timestep", value, 0, figures.LAST_TIMESTEP)

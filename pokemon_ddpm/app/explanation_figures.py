@@ -3,12 +3,11 @@
 What they show comes from `pokemon_ddpm.figures`, which draws the same for `pokemon-ddpm explain`.
 """
 
-import base64
 import functools
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import matplotlib
 import torch
@@ -16,17 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pokemon_ddpm.app.explanation_text import NOTHING_DRAWN
+from pokemon_ddpm.app.strip import picture
 from pokemon_ddpm.app.style import type_color
 from pokemon_ddpm.dataset_scripts.starter_sprites import draw_starter_sprite
-from pokemon_ddpm.figures import SCHEDULES, evenly, noised, plot_alpha_bar, plot_snr
+from pokemon_ddpm.figures import SCHEDULES, noised, plot_alpha_bar, plot_snr
 from pokemon_ddpm.noise_schedule import NoiseSchedule, make_scheduler
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import NONE
 
 LAST_TIMESTEP = 999
 RESOLUTION = 32
-COLUMNS = 10
 # The part of a chart that its axes fill: left, bottom, width, height.
 AXES = (0.2, 0.17, 0.78, 0.8)
 # No colour that Matplotlib would draw by itself, so that it can be found again in the SVG.
@@ -56,15 +54,15 @@ def dissolving(pokemon_type: str, timestep: int) -> str:
     Raises:
         ValueError: If there is no such type.
     """
-    picture = preprocess(Image.fromarray(draw_starter_sprite(pokemon_type, NONE, line=0, stage=1)), RESOLUTION)
+    clean = preprocess(Image.fromarray(draw_starter_sprite(pokemon_type, NONE, line=0, stage=1)), RESOLUTION)
     figures = []
     for name, title in SCHEDULES.items():
         schedule = NoiseSchedule.of(make_scheduler(LAST_TIMESTEP + 1, name))
-        (pixels,) = noised(picture, name, torch.tensor([timestep]))
+        (pixels,) = noised(clean, name, torch.tensor([timestep]))
         said = f"A {pokemon_type} sprite at timestep {timestep} of the {title.split(' (')[0]} schedule"
         numbers = f"ᾱ = {schedule.alpha_bar[timestep]:.3g}<br>signal to noise = {schedule.snr[timestep]:.3g}"
         caption = f"<figcaption><b>{html.escape(title)}</b><br>{numbers}</figcaption>"
-        figures.append(f"<figure>{_img(Image.fromarray(pixels), said)}{caption}</figure>")
+        figures.append(f"<figure>{picture(Image.fromarray(pixels), said)}{caption}</figure>")
     return f'<div class="dissolving" style="--first: {type_color(pokemon_type)}">{"".join(figures)}</div>'
 
 
@@ -75,22 +73,6 @@ def schedules(timestep: int) -> str:
     place = f"left: {100 * at:.2f}%; bottom: {100 * bottom:.0f}%; height: {100 * height:.0f}%"
     charts = (f'<div class="chart">{_chart(plot, said)}<i style="{place}"></i></div>' for plot, said in CHARTS)
     return f'<div class="charts">{"".join(charts)}</div>'
-
-
-def appearing(steps: Sequence[tuple[int, Image.Image, Image.Image]] | None) -> str:
-    """A sample on its way, of many steps `COLUMNS`.
-
-    Args:
-        steps: For each step its timestep, the sample after it, and the clean sprite that was expected.
-    """
-    if not steps:
-        return f'<p class="appearing-empty">{NOTHING_DRAWN}</p>'
-    items = (
-        f"<li>{_img(sample, f'The sample after the step at timestep {timestep}')}"
-        f"{_img(expected, f'What was expected at timestep {timestep}')}<span>t = {timestep}</span></li>"
-        for timestep, sample, expected in evenly(steps, COLUMNS)
-    )
-    return f'<ol class="appearing">{"".join(items)}</ol>'
 
 
 @functools.cache
@@ -109,10 +91,3 @@ def _chart(plot: Callable[[Axes], None], said: str) -> str:
     # In a page, this style would be that of all its icons, and the names of groups would come twice.
     svg = re.sub(r"<style.*?</style>| id=\"[a-z\d.]+_\d+\"", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     return svg.replace(INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{html.escape(said)}"', 1)
-
-
-def _img(image: Image.Image, said: str) -> str:
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img class="pixels" src="data:image/png;base64,{data}" alt="{html.escape(said)}">'

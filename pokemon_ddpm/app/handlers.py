@@ -1,9 +1,10 @@
 """What happens when something on the page is clicked, or its API is called."""
 
+import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -67,7 +68,7 @@ class Handlers:
         sprites: Sprites | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
-    ) -> AsyncIterator[tuple]:
+    ) -> AsyncGenerator[tuple, None]:
         """Draws new sprites; returns them with captions, and the seed of the first."""
         words = dict(zip(ATTRIBUTES, (color, shape, game, view, finish, size, form, legendary), strict=True))
 
@@ -88,7 +89,7 @@ class Handlers:
         sprites: Sprites | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
-    ) -> AsyncIterator[tuple]:
+    ) -> AsyncGenerator[tuple, None]:
         """Draws variations of a shown sprite; returns it and them with captions, and the seed of the first of them."""
 
         def order() -> Order:
@@ -107,7 +108,7 @@ class Handlers:
         sprites: Sprites | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
-    ) -> AsyncIterator[tuple]:
+    ) -> AsyncGenerator[tuple, None]:
         """Draws a shown sprite's seed as another type; returns both with captions, and the seed."""
 
         def order() -> Order:
@@ -120,34 +121,35 @@ class Handlers:
 
     async def _draw(
         self, make: Callable[[], Order], before: Sprites | None, request: gr.Request, progress: gr.Progress
-    ) -> AsyncIterator[tuple]:
+    ) -> AsyncGenerator[tuple, None]:
         """Yields what the gallery, the seed and the visitor's sprites become while an order is carried out."""
-        shown = False
+        nothing_new = (gr.skip(), gr.skip(), gr.skip())
+        stays: list[tuple[str, str]] | None = None
         try:
             order = make()
-            work = self._workshop.carry_out(order, *_who(request))
-            async with contextlib.aclosing(work) as happening:
+            async with contextlib.aclosing(self._workshop.carry_out(order, *_who(request))) as happening:
                 async for news in happening:
-                    if isinstance(news, Waiting):
-                        progress(0, desc=f"{news.ahead} before you")
-                        yield gr.skip(), gr.skip(), gr.skip()
-                    elif isinstance(news, list):
-                        sprites = (*order.shown, *news)
-                        yield self._files.show(sprites), order.requests[0].seed, sprites
-                    elif news is None:
-                        yield gr.skip(), gr.skip(), gr.skip()
-                    else:
-                        progress((news.done, news.total), desc="Drawing", unit="steps")
-                        if news.pictures is not None:
-                            shown = True
-                            yield self._expected(order, news), gr.skip(), gr.skip()
+                    match news:
+                        case None:
+                            yield nothing_new
+                        case Waiting(ahead):
+                            progress(0, desc=f"{ahead} before you")
+                            yield nothing_new
+                        case Look(done, total, pictures):
+                            progress((done, total), desc="Drawing", unit="steps")
+                            if pictures is not None:
+                                if stays is None:
+                                    stays = await asyncio.to_thread(self._files.show, order.shown)
+                                expected = await asyncio.to_thread(self._files.show_expected, pictures)
+                                yield [*stays, *expected], gr.skip(), gr.skip()
+                        case drawn:
+                            sprites = (*order.shown, *drawn)
+                            shown = await asyncio.to_thread(self._files.show, sprites)
+                            yield shown, order.requests[0].seed, sprites
         except Exception as error:
-            if shown:  # What was begun goes, and what can be drawn on from is there again
-                yield self._files.show(before or ()), gr.skip(), gr.skip()
+            if stays is not None:  # what was begun goes, and what can be drawn on from is there again
+                yield await asyncio.to_thread(self._files.show, before or ()), gr.skip(), gr.skip()
             raise _told(error) from None
-
-    def _expected(self, order: Order, look: Look) -> list[tuple[str, str | None]]:
-        return [*self._files.show(order.shown), *self._files.show_expected(look.pictures)]
 
     def first(self, background: Any, scale: Any, sprites: Sprites | None) -> tuple:
         """Chooses the first sprite, after a drawing: what is said of them, its number, and else as `choose`."""

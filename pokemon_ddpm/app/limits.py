@@ -19,7 +19,7 @@ KEPT_SECONDS = 3600
 """How long pictures and files can be fetched, and a visitor's last sprites are remembered."""
 SWEEP_SECONDS = 60
 """How often what is older is removed."""
-SESSIONS = 64
+SESSIONS = 200
 """How many visitors' last sprites are remembered; at 32x32 px, those of one take 2 MB at most."""
 MAX_BODY = 1 << 16
 """Bytes of a request."""

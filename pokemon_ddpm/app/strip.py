@@ -1,50 +1,54 @@
 """The steps in which a sprite came about, as a strip for the page, without any file."""
 
 import base64
+import html
 import io
+from collections.abc import Sequence
 
 from PIL import Image
 
 from pokemon_ddpm.app.orders import Sprite
+from pokemon_ddpm.figures import evenly
 
 MOST = 10
-WIDTH = 64
 
 
 def strip(sprite: Sprite | None) -> str:
-    """Shows what there was after each step, from noise to the sprite, and below it what was expected.
+    """Shows the steps of a sprite; see `strip_of`.
 
     Args:
         sprite: None for nothing yet.
+    """
+    return "" if sprite is None else strip_of(sprite.steps)
+
+
+def strip_of(steps: Sequence[tuple[int, Image.Image, Image.Image]]) -> str:
+    """Shows what there was after each step, from noise to the sprite, and below it what was expected.
+
+    Args:
+        steps: For each its timestep, the sample after it, and the clean sprite that was expected.
 
     Returns:
-        HTML with the pictures in it; of more than `MOST` steps, so many from the first to the last.
+        HTML with the pictures in it, its looks in `style`; nothing for no steps, and of more than `MOST` + 1 steps
+        `MOST`, from the first to the last.
     """
-    if sprite is None or not sprite.steps:
-        return ""
-    last = len(sprite.steps) - 1
-    count = min(MOST, len(sprite.steps))
-    shown = sorted({round(i * last / max(1, count - 1)) for i in range(count)})
-    cells = "".join(_cell(step + 1, *sprite.steps[step]) for step in shown)
-    return (
-        f'<div class="strip" role="group" aria-label="The steps of this sprite" '
-        f'style="display:flex;flex-wrap:wrap;gap:.5rem">{cells}</div>'
-    )
+    cells = "".join(_cell(number, *step) for number, step in evenly(list(enumerate(steps, 1)), MOST))
+    return cells and f'<div class="strip" role="group" aria-label="The steps of this sprite">{cells}</div>'
 
 
-def _cell(step: int, timestep: int, sample: Image.Image, expected: Image.Image) -> str:
-    return (
-        '<figure style="margin:0;text-align:center">'
-        f"{_picture(sample, f'the sample after step {step}')}{_picture(expected, f'what was expected at step {step}')}"
-        f"<figcaption>t = {timestep}</figcaption></figure>"
-    )
+def picture(image: Image.Image, said: str) -> str:
+    """A picture as HTML, whose pixels stay squares.
 
-
-def _picture(image: Image.Image, said: str) -> str:
+    Args:
+        image: It lies in the HTML itself.
+        said: What it shows, for those who do not see it.
+    """
     content = io.BytesIO()
     image.save(content, "PNG")
     data = base64.b64encode(content.getvalue()).decode()
-    return (
-        f'<img class="pixels" src="data:image/png;base64,{data}" alt="{said}" width="{WIDTH}" height="{WIDTH}" '
-        'style="display:block">'
-    )
+    return f'<img class="pixels" src="data:image/png;base64,{data}" alt="{html.escape(said)}">'
+
+
+def _cell(number: int, timestep: int, sample: Image.Image, expected: Image.Image) -> str:
+    pictures = picture(sample, f"the sample after step {number}") + picture(expected, f"expected at step {number}")
+    return f"<figure>{pictures}<figcaption>t = {timestep}</figcaption></figure>"

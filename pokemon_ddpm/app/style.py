@@ -104,6 +104,7 @@ CSS = f"""
 .gradio-container .html-container {{ padding: 0; }}
 .dark .gradio-container {{ --color-accent: var(--primary-400); }}
 .dark input[type="range"] {{ --neutral-200: var(--neutral-700); }}
+.gradio-container footer .divider {{ display: none; }}
 .reading {{ max-width: 48rem; }}
 :focus-visible {{ outline: 3px solid var(--color-accent) !important; outline-offset: 2px; }}
 /* What stands beside something taller. */
@@ -137,17 +138,14 @@ CSS = f"""
 .chart svg {{ display: block; width: 100%; height: auto; }}
 .chart svg text {{ font-family: var(--font) !important; }}
 .chart i {{ position: absolute; width: 0; border-left: 2px solid var(--color-accent); }}
-.appearing {{
-  display: grid; grid-template-columns: repeat(5, minmax(0, 6rem)); gap: 0.5rem; margin: 0; padding: 0;
-  list-style: none;
-}}
-.appearing li {{ margin: 0; text-align: center; color: var(--body-text-color-subdued); }}
-.appearing img {{ width: 100%; border: 1px solid var(--border-color-primary); }}
-.appearing img + img {{ border-top: 0; }}
+.strip {{ display: grid; grid-template-columns: repeat(5, minmax(0, 6rem)); gap: 0.5rem; }}
+.strip figure {{ margin: 0; text-align: center; color: var(--body-text-color-subdued); }}
+.strip img {{ display: block; width: 100%; border: 1px solid var(--border-color-primary); }}
+.strip img + img {{ border-top: 0; }}
 
 @media (min-width: 640px) {{
   #sprites .grid-container {{ grid-template-columns: repeat(4, minmax(0, 1fr)); }}
-  .appearing {{ grid-template-columns: repeat(10, minmax(0, 6rem)); }}
+  .strip {{ grid-template-columns: repeat(10, minmax(0, 6rem)); }}
 }}
 @media (max-width: 639px) {{
   /* The button stays in sight while one scrolls through what can be chosen: hence no hidden overflow above. */

@@ -1,7 +1,7 @@
 """Where orders are carried out: one after the other in a thread, while the event loop tells how far they are."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -39,7 +39,7 @@ class Workshop:
 
     async def carry_out(
         self, order: Order, user: str, address: str
-    ) -> AsyncIterator[Waiting | Look | list[Sprite] | None]:
+    ) -> AsyncGenerator[Waiting | Look | list[Sprite] | None, None]:
         """Carries out an order.
 
         Whoever stops listening, by closing this iterator or cancelling the task that waits for it, ends the work

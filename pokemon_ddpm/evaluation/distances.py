@@ -98,20 +98,50 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
         ValueError: See `check_pair`.
     """
     samples, reference = check_pair(samples, reference)
+    return _estimate(_divided(samples, reference, seed), len(samples), len(reference))
+
+
+def kid_difference(one: torch.Tensor, other: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """KID of one set less that of another, whose rows were drawn from the same noise in the same order.
+
+    Both are divided alike, so that what they have in common cancels out within each subset, and a small difference is
+    seen that the two intervals would hide.
+
+    Args:
+        one: Float (N, D).
+        other: Float (N, D).
+        reference: Float (M, D).
+        seed: As in `kid`.
+
+    Raises:
+        ValueError: If the two have not as many rows; see `check_pair`.
+    """
+    if len(one) != len(other):
+        raise ValueError(
+            f"Two sets of samples from the same noise have as many rows, but these {len(one)} and {len(other)}."
+        )
+    found = [_divided(*check_pair(samples, reference), seed) for samples in (one, other)]
+    return _estimate(found[0] - found[1], len(one), len(reference))
+
+
+def _divided(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> np.ndarray:
+    """KID of each subset of each division: (divisions, subsets)."""
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_LEAST_BLOCK))
-    size = smaller // blocks
     seeds = range(seed * KID_DIVISIONS, (seed + 1) * KID_DIVISIONS)
-    divisions = (disjoint_blocks(samples, reference, blocks, size, division) for division in seeds)
-    found = np.array([[_kid(*pair) for pair in pairs] for pairs in divisions])
-    value = float(found.mean())
+    divisions = (disjoint_blocks(samples, reference, blocks, smaller // blocks, division) for division in seeds)
+    return np.array([[_kid(*pair) for pair in pairs] for pairs in divisions])
+
+
+def _estimate(found: np.ndarray, n: int, m: int) -> Estimate:
+    value, blocks = float(found.mean()), found.shape[1]
     error = float(np.sqrt(found.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else float("nan")
     half = half_width(error, blocks)
     warnings = ()
     if blocks < KID_BLOCKS:
         least = KID_BLOCKS * KID_LEAST_BLOCK
-        warnings = (f"KID from {smaller} pictures is very uncertain; its standard error wants {least}.",)
-    return Estimate(value, value - half, value + half, len(samples), len(reference), error, warnings)
+        warnings = (f"KID from {min(n, m)} pictures is very uncertain; its standard error wants {least}.",)
+    return Estimate(value, value - half, value + half, n, m, error, warnings)
 
 
 def _kid(samples: torch.Tensor, reference: torch.Tensor) -> float:

@@ -42,7 +42,7 @@ def report(numbers: Numbers, figures: Sequence[str]) -> str:
 
     blocks = [f"# Evaluation of {numbers['name']}", *figure("samples.png"), "## In short", _listed(in_short(numbers))]
     blocks += ["## Distance", DISTANCE, _distances(numbers), *figure("scale.png"), SCALE, _statistics(numbers)]
-    blocks += ["## Novelty", NOVELTY, _novelty(numbers), *figure("novelty.png"), *figure("closest.png")]
+    blocks += ["## Novelty", NOVELTY, _novelty(numbers), *figure("novelty.png"), *figure("closest.png"), CLOSEST]
     if numbers["obedience"]:
         blocks += ["## Obedience", OBEDIENCE, _obedience(numbers)]
     if numbers["types"]:
@@ -68,6 +68,9 @@ NOVELTY = (
     "How near the nearest training picture is, over mirror images and, in pixels, shifts by up to two. Held-out "
     "pictures, of other evolution lines, show what new pictures have; 5 % of them are nearer than the threshold. "
     "If samples were as new as they are, the share would lie in the range of chance."
+)
+CLOSEST = (
+    "`closest.png` shows training pictures, which may belong to others: mind that before you pass this folder on."
 )
 OBEDIENCE = (
     "A sample obeys if the network for sprites sees in it all the words that it was asked for. `real` is how often "
