@@ -11,7 +11,7 @@ from pokemon_ddpm.evaluation.evaluation import evaluate
 from pokemon_ddpm.evaluation.likelihood import BitsPerDim
 from pokemon_ddpm.evaluation.model_card import HEADING, with_metrics
 from pokemon_ddpm.evaluation.report import drawn_how, evaluations_of, write_report
-from pokemon_ddpm.evaluation.report_text import equal_strength, in_short, report
+from pokemon_ddpm.evaluation.report_text import equal_strength, in_short, judges, report
 from pokemon_ddpm.pipelines.cards import BEGIN, END, make_card
 from tests.sprite_sets import MeanExtractor, RedClassifier, blobs
 from tests.test_evaluation import HELD_OUT, TRAIN, as_samples, own_types
@@ -89,6 +89,16 @@ def test_the_strength_of_equal_damage_is_interpolated():
     assert equal_strength(points, 3.0) == pytest.approx(0.625)
     assert equal_strength(points, 0.9) is None
     assert equal_strength(points, 7.0) is None
+
+
+def test_a_network_that_knows_the_commonest_word_alone_is_no_judge():
+    def seen(value: float, counts: list[int]) -> dict:
+        words = {str(i): {"real": {"n": n}} for i, n in enumerate(counts)}
+        return {"real": {"value": value, "n": sum(counts)}, "by_word": words}
+
+    assert judges("color", seen(0.61, [60, 40])) and not judges("color", seen(0.6, [60, 40]))
+    assert judges("type", seen(0.1, [60, 40]))
+    assert judges("color", {"real": None, "by_word": {"red": {"real": None}}})
 
 
 def test_samples_say_how_they_were_drawn():

@@ -75,7 +75,9 @@ CLOSEST = (
 OBEDIENCE = (
     "A sample obeys if the network for sprites sees in it all the words that it was asked for. `real` is how often "
     "it sees in held-out pictures what they are, which is what can be expected of this network; `chance` is what a "
-    "model would reach that does not listen; `majority` is the share if all showed the words most asked for."
+    "model would reach that does not listen; `majority` is the share if all showed the words most asked for. Of what "
+    "is marked with *, the network sees no more in real pictures than if it always said the commonest word: it cannot "
+    "judge that."
 )
 BY_TYPE = (
     "Samples that were asked for a type, also as one of two, beside the training pictures that have it. `floor` is "
@@ -217,11 +219,20 @@ def _novelty(numbers: Numbers) -> str:
 
 def _obedience(numbers: Numbers) -> str:
     rows = [
-        [name, f"{found['obeyed']['n']:,}", percent(found["obeyed"]), percent(found["real"]),
+        [name + "*" * (not judges(name, found)), f"{found['obeyed']['n']:,}", percent(found["obeyed"]), percent(found["real"]),
          f"{found['real']['n']:,}" if found["real"] else "-", _percent(found["chance"]), _percent(found["majority"])]
         for name, found in numbers["obedience"].items()
     ]  # fmt: skip
     return table(["asked for", "n", "obeyed", "real", "n of real", "chance", "majority"], rows)
+
+
+def judges(attribute: str, found: Numbers) -> bool:
+    """Whether the network knows more of an attribute than its commonest word, as held-out pictures show.
+
+    Of types, of which a picture has one or two, that is not so easily told.
+    """
+    counts = [each["real"]["n"] for each in found["by_word"].values() if each["real"]]
+    return attribute == "type" or not counts or found["real"]["value"] > max(counts) / found["real"]["n"]
 
 
 def _types(numbers: Numbers) -> str:
