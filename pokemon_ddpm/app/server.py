@@ -41,12 +41,13 @@ def launch(
         port: None for $GRADIO_SERVER_PORT, or else the first free one from 7860.
         share: Whether Gradio makes a public link.
         public: Whether others than the owner of the machine can reach it: then there are only these models, and a
-            drawing has a time limit. It must be true where `share` is.
+            drawing has a time limit. Implied by `share`.
         wait: Whether to return only when the app is stopped, by Ctrl-C or SIGTERM.
 
     Raises:
         ValueError, OSError: If there is no such model, the port is taken, or no temporary folder can be made.
     """
+    public = public or share
     known = Models(models, public)
     workshop = Workshop(PUBLIC_SECONDS if public else None)
     # All that is written lies there, and goes with the app.
@@ -79,7 +80,7 @@ def launch(
     )
     page.folder = folder  # which is removed with the page
     threading.Thread(target=files.sweep_for_ever, daemon=True).start()
-    print(f"{TITLE} runs on {page.local_url}", flush=True)
+    print(f"{TITLE} runs on {page.share_url or page.local_url}", flush=True)
     if wait:
         try:
             with _ended_by_sigterm():

@@ -218,11 +218,12 @@ def _novelty(numbers: Numbers) -> str:
 
 
 def _obedience(numbers: Numbers) -> str:
-    rows = [
-        [name + "*" * (not judges(name, found)), f"{found['obeyed']['n']:,}", percent(found["obeyed"]), percent(found["real"]),
-         f"{found['real']['n']:,}" if found["real"] else "-", _percent(found["chance"]), _percent(found["majority"])]
-        for name, found in numbers["obedience"].items()
-    ]  # fmt: skip
+    rows = []
+    for name, found in numbers["obedience"].items():
+        real = found["real"]
+        row = [name + "*" * (not judges(name, found)), f"{found['obeyed']['n']:,}", percent(found["obeyed"])]
+        row += [percent(real), f"{real['n']:,}" if real else "-"]
+        rows.append([*row, _percent(found["chance"]), _percent(found["majority"])])
     return table(["asked for", "n", "obeyed", "real", "n of real", "chance", "majority"], rows)
 
 
