@@ -185,3 +185,17 @@ class TestWorkshop:
             return asked, await work
 
         assert in_a_workshop(body)[0] == 5
+
+    def test_closing_ends_all_of_it(self, models: Models, network: Network) -> None:
+        network.seconds = 0.02
+
+        async def body(workshop: Workshop) -> None:
+            works = [asyncio.create_task(result(workshop, order(models, count=16), user)) for user in "ab"]
+            await asyncio.to_thread(network.wait_for, 1)
+            workshop.close()
+            for work in works:
+                with pytest.raises(Stopped):
+                    await work
+
+        in_a_workshop(body)
+        assert network.asked < 20

@@ -37,6 +37,7 @@ REPLACED = {
     "accelerate launch train_conditional.py --eval": "--max_train_steps 2 --num_eval_images 20 --validation_steps 0",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
     "pokemon-ddpm evaluate --watch": "",
+    "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4",
