@@ -27,7 +27,7 @@ from pokemon_ddpm.models import network_config
 from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training import checkpoint, continuation, setup
 from pokemon_ddpm.training.batches import draw_batch
-from pokemon_ddpm.training.config import TrainingConfig, parse_config
+from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.evaluation import check_evaluation, make_evaluation
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.finite import DivergedError, NonFiniteGuard
@@ -387,7 +387,8 @@ def main() -> None:
         sys.exit("Interrupted before the first update; nothing was lost.")
     accelerator = trainer.accelerator
     # TensorBoard takes no None.
-    accelerator.init_trackers("pokemon-ddpm", {n: v if v is not None else "" for n, v in config.public().items()})
+    settings = {name: "" if value is None else as_text(value) for name, value in config.public().items()}
+    accelerator.init_trackers("pokemon-ddpm", settings)
     accelerator.print(trainer.summary())
     try:
         with trainer.stop:

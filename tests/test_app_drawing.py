@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pokemon_ddpm.app.drawing import Look, Stopped, draw
+from pokemon_ddpm.app.drawing import Look, draw
 from pokemon_ddpm.app.limits import Refused
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import Order, new_sprites, other_type, variations
 from pokemon_ddpm.app.strip import MOST, strip
-from pokemon_ddpm.generation import watch
+from pokemon_ddpm.generation import Interrupted, watch
 from tests.app_running import BALANCED, Network, from_the_command_line, save_models, watching_the_network
 
 
@@ -110,7 +110,7 @@ class TestStopping:
             if look.done == 3:
                 stop.set()
 
-        with pytest.raises(Stopped):
+        with pytest.raises(Interrupted):
             draw(order(models, 16), see, stop)
         assert network.asked == 4
 
@@ -123,7 +123,7 @@ class TestStopping:
     def test_the_next_one_is_whole_again(self, models: Models) -> None:
         stop = threading.Event()
         stop.set()
-        with pytest.raises(Stopped):
+        with pytest.raises(Interrupted):
             draw(order(models, 2, quality="best"), lambda _: None, stop)
         before = [sprite.image.tobytes() for sprite in drawn(order(models, 2))]
         assert before == [sprite.image.tobytes() for sprite in drawn(order(models, 2))]

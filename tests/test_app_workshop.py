@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pokemon_ddpm.app.drawing import Look, Stopped
+from pokemon_ddpm.app.drawing import Look
 from pokemon_ddpm.app.limits import Line, Refused
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import Order, Sprite, new_sprites
 from pokemon_ddpm.app.workshop import Waiting, Workshop
+from pokemon_ddpm.generation import Interrupted
 from tests.app_running import Network, save_models, watching_the_network
 
 
@@ -112,7 +113,7 @@ class TestWorkshop:
             work = asyncio.create_task(result(workshop, order(models, count=16), "a"))
             await asyncio.to_thread(network.wait_for, 3)
             assert workshop.stop("a") and not workshop.stop("b")
-            with pytest.raises(Stopped):
+            with pytest.raises(Interrupted):
                 await work
             asked = network.asked
             await asyncio.sleep(0.1)
@@ -129,7 +130,7 @@ class TestWorkshop:
             second = asyncio.create_task(result(workshop, order(models, count=16), "b"))
             await asyncio.to_thread(network.wait_for, 1)
             workshop.stop("b")
-            with pytest.raises(Stopped):
+            with pytest.raises(Interrupted):
                 await second
             await first
 
@@ -194,7 +195,7 @@ class TestWorkshop:
             await asyncio.to_thread(network.wait_for, 1)
             workshop.close()
             for work in works:
-                with pytest.raises(Stopped):
+                with pytest.raises(Interrupted):
                     await work
 
         in_a_workshop(body)

@@ -11,17 +11,13 @@ from PIL import Image
 
 from pokemon_ddpm.app.limits import Refused
 from pokemon_ddpm.app.orders import Order, Sprite
-from pokemon_ddpm.generation import CHUNK_SIZE, generate
+from pokemon_ddpm.generation import CHUNK_SIZE, Interrupted, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.schedulers import make_sampler
 
 LOOKS = 4
 """About how many times four sprites are shown before they are there."""
 TENSORS = ["latents", "pred_original_sample"]
-
-
-class Stopped(Exception):
-    """Nobody wants the rest of a drawing any more."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def draw(
         The new ones, without `order.shown`.
 
     Raises:
-        Stopped: If it was stopped.
+        Interrupted: If it was stopped.
         Refused: If it took too long, or the model cannot do it.
     """
     try:
@@ -113,7 +109,7 @@ class _Watcher:
     ) -> dict[str, Any]:
         """The pipeline's callback. What it raises ends the call, and nothing more is asked of the network."""
         if self._stop.is_set():
-            raise Stopped
+            raise Interrupted
         self._done += 1
         if self._seconds is not None and time.monotonic() - self._began > self._seconds and self._done < self._total:
             raise Refused(

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from pokemon_ddpm.app.downloads import Files
-from pokemon_ddpm.app.drawing import Look, Stopped
+from pokemon_ddpm.app.drawing import Look
 from pokemon_ddpm.app.limits import Refused
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import (
@@ -26,6 +26,7 @@ from pokemon_ddpm.app.orders import (
 )
 from pokemon_ddpm.app.strip import strip
 from pokemon_ddpm.app.workshop import Waiting, Workshop
+from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 UNEXPECTED = "Something went wrong here, which was noted. Try again."
@@ -233,7 +234,7 @@ def _told(error: Exception) -> gr.Error:
     """What the page says of an error: its sentence, or that it was none that one is told."""
     if isinstance(error, gr.Error):
         return error
-    if isinstance(error, Stopped):
+    if isinstance(error, Interrupted):
         return gr.Error(CANCELLED, title="Cancelled", print_exception=False)
     if isinstance(error, Refused):
         return gr.Error(str(error), title="Not possible", print_exception=False)

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pokemon_ddpm.app.drawing import Look, Stopped, draw
+from pokemon_ddpm.app.drawing import Look, draw
 from pokemon_ddpm.app.limits import TICK_SECONDS, Line, Place
 from pokemon_ddpm.app.orders import Order, Sprite
+from pokemon_ddpm.generation import Interrupted
 
 Result = TypeVar("Result")
 
@@ -56,7 +57,7 @@ class Workshop:
 
         Raises:
             Refused: If there is no place, or it takes too long.
-            Stopped: If the user stopped it.
+            Interrupted: If the user stopped it.
         """
         place = self.line.join(user, address)
         news: asyncio.Queue[Look | None] = asyncio.Queue()
@@ -66,7 +67,7 @@ class Workshop:
                 yield Waiting(ahead)
                 await _moved(place)
                 if place.stop.is_set():
-                    raise Stopped
+                    raise Interrupted
             work = self._begin(order, place, news)
             while (look := await _next(news)) is not _END:
                 yield look

@@ -13,7 +13,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.pushing import SHEETS
 from pokemon_ddpm.pipelines.storage import pull
 from pokemon_ddpm.released_models import locate
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 # Of the configuration, what says nothing of the model: places on somebody's machine, and what only this start needed.
 LEFT_OUT = {
@@ -148,7 +148,7 @@ def _training(config: TrainingConfig, step: int, counts: Mapping[str, int]) -> s
     default = {field.name: field.default for field in fields(config)}
     said = {name: value for name, value in config.public().items() if name not in LEFT_OUT and value is not None}
     rows = [
-        f"| `{name}` | {_short(value)} |" for name, value in said.items() if name in ALWAYS or value != default[name]
+        f"| `{name}` | {_short(as_text(value))} |" for name, value in said.items() if name in ALWAYS or value != default[name]
     ]
     return "\n".join(
         ["## Training", "", how, "", "| setting | |", "|---|---|", *rows, "", "Everything else is as by default."]

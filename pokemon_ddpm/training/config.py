@@ -12,7 +12,15 @@ import yaml
 from transformers import HfArgumentParser
 
 from pokemon_ddpm.preprocessing import check_resolution
-from pokemon_ddpm.training.config_checks import LEAST_EVAL_IMAGES, check_best, check_data, check_distillation
+from pokemon_ddpm.training.config_checks import (
+    LEAST_EVAL_IMAGES,
+    check_best,
+    check_conditions,
+    check_data,
+    check_distillation,
+    check_network,
+    check_noise,
+)
 
 CONFIG_FILE = "training_config.json"
 EVALUATION_FILE = "evaluation.jsonl"  # what another process has measured of the run
@@ -70,6 +78,11 @@ class TrainingConfig:
         "configuration in JSON.",
     )
     pretrained_model_name_or_path: str | None = _option(None, "Start from this trained pipeline's weights instead.")
+    conditions: list[str] | None = _option(
+        None,
+        "What the network is told of a picture, such as `type color`; by default all that varies in the training "
+        "pictures. The fewer, the sooner each is learned.",
+    )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
         "v_prediction", "What the network predicts: the noise, v, or the clean picture."
     )
@@ -178,6 +191,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
         check_data(self)
+        check_conditions(self)
         if self.output_dir is None:
             data = self.dataset_name or self.dataset_config_name or Path(self.train_data_dir).expanduser()
             self.output_dir = f"outputs/{Path(data).resolve().name}-{self.resolution}"
@@ -201,20 +215,11 @@ class TrainingConfig:
         self._check("ddpm_num_steps", lambda value: value > 1, "2 or more")
         if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
             raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
-        if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
-            raise ValueError(
-                "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample: at the last timestep there "
-                "is only noise, of which nothing can be told by predicting it."
-            )
-        if self.rescale_betas_zero_snr and 0 < self.snr_gamma < 1:
-            raise ValueError("--rescale_betas_zero_snr needs an --snr_gamma of 0, or of 1 or more.")
+        check_noise(self)
         self._check("num_eval_images", lambda value: value >= LEAST_EVAL_IMAGES, f"{LEAST_EVAL_IMAGES} or more")
         check_best(self)
         self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
-        networks = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
-        networks = [f"--{name}" for name in networks if getattr(self, name)]
-        if len(networks) > 1:
-            raise ValueError(f"{' and '.join(networks)} exclude each other.")
+        check_network(self)
         if self.resume_from_checkpoint and self.overwrite_output_dir:
             raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
         asked = self.hub_model_id or self.hub_private_repo or self.hub_token or self.hub_strategy != "end"
@@ -263,6 +268,11 @@ class TrainingConfig:
             raise ValueError(f"{folder} is not the folder of a training run that can be read ({error}).") from error
 
 
+def as_text(value: Any) -> Any:
+    """A setting as trackers, cards and messages show it: a list as its words in a row."""
+    return " ".join(value) if isinstance(value, list) else value
+
+
 class _Parser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
         # One line instead of argparse's usage, which is forty flags long.
@@ -308,4 +318,10 @@ def _file_arguments(path: str, parser: _Parser) -> list[str]:
         parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         parser.error(f"{path} must hold flags and their values, such as `resolution: 32`.")
-    return [f"--{name}={value}" for name, value in values.items() if value not in ("", "null", "~")]
+    given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
+    listed = given.pop("conditions", None)
+    flags = [f"--{name}={value}" for name, value in given.items()]
+    if listed is None:
+        return flags
+    # The one flag that takes several values; argparse wants each as an argument.
+    return [*flags, "--conditions", *map(str, listed if isinstance(listed, list) else [listed])]

@@ -4,6 +4,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pokemon_ddpm.class_folders import has_class_folders
+from pokemon_ddpm.models import CONDITIONS
+from pokemon_ddpm.vocabulary import nearest
 
 if TYPE_CHECKING:
     from pokemon_ddpm.training.config import TrainingConfig
@@ -41,6 +43,55 @@ def check_data(config: "TrainingConfig") -> None:
         config.dataset_config_name = "front" if config.train_data_dir else "starter"
 
 
+def check_conditions(config: "TrainingConfig") -> None:
+    """Checks what the network is to be conditioned on, and brings it into the order of `CONDITIONS`.
+
+    Raises:
+        ValueError: If it is none of these, lacks the type, or goes with no pictures that have classes of their own.
+    """
+    if config.conditions is None:
+        return
+    for name in config.conditions:
+        if name not in CONDITIONS:
+            raise ValueError(f"--conditions: there is no {name!r}. {nearest(name, list(CONDITIONS))}")
+    if "type" not in config.conditions:
+        raise ValueError(f"--conditions must hold type, but is {' '.join(config.conditions)}.")
+    config.conditions = [name for name in CONDITIONS if name in config.conditions]
+    own_classes = config.label_column or not (config.dataset_name or config.dataset_config_name)
+    if own_classes and config.conditions != ["type"]:
+        raise ValueError(
+            f"--conditions is {' '.join(config.conditions)}, but of pictures with classes of their own nothing else is "
+            "known: it can only be type."
+        )
+
+
+def check_noise(config: "TrainingConfig") -> None:
+    """Checks that the loss has a finite value at every noise level of the schedule.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    if config.rescale_betas_zero_snr and config.prediction_type == "epsilon":
+        raise ValueError(
+            "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample: at the last timestep there is "
+            "only noise, of which nothing can be told by predicting it."
+        )
+    if config.rescale_betas_zero_snr and 0 < config.snr_gamma < 1:
+        raise ValueError("--rescale_betas_zero_snr needs an --snr_gamma of 0, or of 1 or more.")
+
+
+def check_network(config: "TrainingConfig") -> None:
+    """Checks that the network is named once.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    names = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
+    given = [f"--{name}" for name in names if getattr(config, name)]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other.")
+
+
 def check_distillation(config: "TrainingConfig") -> None:
     """Checks the settings of a distillation, and has the sample sheets drawn in the student's steps.
 
@@ -64,6 +115,8 @@ def check_distillation(config: "TrainingConfig") -> None:
     ):
         if getattr(config, name) == value:
             raise ValueError(f"--distill_from excludes --{name} {value}: {reason}.")
+    if config.conditions is not None:
+        raise ValueError("--distill_from excludes --conditions: a student's are its teacher's.")
     if config.snr_gamma != default["snr_gamma"]:
         raise ValueError("--distill_from excludes --snr_gamma: its loss is weighted by max(SNR, 1).")
     if config.ddpm_num_inference_steps not in (config.student_steps, default["ddpm_num_inference_steps"]):

@@ -12,7 +12,7 @@ from pokemon_ddpm.training.checkpoint import (
     load_tensors,
     recover,
 )
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 # What may differ between a run and its continuation; everything else would make it another run.
 MAY_CHANGE = {
@@ -57,7 +57,7 @@ def check_unchanged(folder: Path, saved: TrainingState, now: TrainingState) -> N
     """
     before = {**TrainingConfig().public(), **saved.config}  # of a flag that is newer than the checkpoint its default
     differing = [
-        f"--{name} was {old}, now {now.config.get(name)}"
+        f"--{name} was {as_text(old)}, now {as_text(now.config.get(name))}"
         for name, old in before.items()
         if name not in MAY_CHANGE and old != now.config.get(name)
     ]

@@ -18,14 +18,21 @@ from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX
 from pokemon_ddpm.labelled_images import class_folder_tensors, labelled_tensors
-from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_unet, unet_config, varying_attributes
+from pokemon_ddpm.models import (
+    CONDITIONS,
+    ConditionalDenoiser,
+    build_conditioner,
+    build_unet,
+    unet_config,
+    varying_attributes,
+)
 from pokemon_ddpm.noise_schedule import make_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.saving import CODE_FILES
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.training.checkpoint import checkpoints
-from pokemon_ddpm.training.config import CONFIG_FILE, EVALUATION_FILE, TrainingConfig
+from pokemon_ddpm.training.config import CONFIG_FILE, EVALUATION_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.continuation import find_checkpoints
 from pokemon_ddpm.training.distillation import DistillationObjective, check_teacher
 from pokemon_ddpm.training.objective import Objective
@@ -240,23 +247,35 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
     # Fixed variances are a matter of sampling; only a learned one has outputs of its own.
     if (pipeline.unet.config.out_channels == 6) != (config.variance_type == "learned_range"):
         needed["variance_type"] = "learned_range" if pipeline.unet.config.out_channels == 6 else "fixed_small"
+    if config.conditions:  # what it knows stays
+        known = {*config.conditions, *pipeline.conditioner.vocabulary}
+        needed["conditions"] = [name for name in CONDITIONS if name in known]
     for name, value in needed.items():
         if getattr(config, name) != value:
-            raise ValueError(f"{source} needs --{name} {value}.")
+            raise ValueError(f"{source} needs --{name} {as_text(value)}.")
     return pipeline.unet, pipeline.conditioner
 
 
 def make_denoiser(
     config: TrainingConfig, unet: UNet2DModel, trained: SpriteConditioner | None, data: SpriteTensors
 ) -> ConditionalDenoiser:
-    """The network with the conditioner for what the training pictures can be told apart by.
+    """The network with the conditioner for what the training pictures can be told apart by, or what of it is chosen.
 
     A student's is its teacher's, which could not teach it anything else.
 
     Raises:
-        ValueError: If a trained conditioner knows other words.
+        ValueError: If a trained conditioner knows other words, or --conditions names what never varies.
     """
     attributes = [] if config.distill_from else varying_attributes(data.labels)
+    if config.conditions:
+        known = trained.vocabulary if trained else {}
+        constant = [name for name in config.conditions if name not in attributes and name not in known]
+        if constant:
+            raise ValueError(
+                f"--conditions: the training pictures do not differ in {', '.join(constant)}, only in "
+                f"{', '.join(attributes)}."
+            )
+        attributes = config.conditions
     try:
         return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.type_names))
     except ValueError as error:
