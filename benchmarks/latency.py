@@ -40,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
     parser.add_argument("--distilled", nargs="*", default=[], help="students of the model, drawn as they are saved")
     parser.add_argument("--scheduler", default="unipc", choices=list(SAMPLERS))
-    parser.add_argument("--num_inference_steps", type=int, default=10)
+    parser.add_argument("--num_inference_steps", type=int, default=16)
     parser.add_argument("--guidance_scale", type=float, default=2.0)
     parser.add_argument("--turns", type=int, default=5, help="of each way; of the thesis's one in five")
     parser.add_argument("--num_cpu_threads", type=int, help="all cores if not given")

@@ -23,7 +23,7 @@ from tests.conftest import tiny_pipeline
 from tests.generating import knowing_all, run
 
 USUAL = ("--view", "front", "--finish", "normal")
-BALANCED = ("--scheduler", "unipc", "--num-inference-steps", 10, "--guidance-scale", 2)
+BALANCED = ("--scheduler", "unipc", "--num-inference-steps", 16, "--guidance-scale", 2)
 
 
 def save_models(folder: Path) -> tuple[str, str]:

@@ -87,7 +87,7 @@ class TestDrawing:
         job = client.submit(num_images=6, api_name="/generate")
         gallery, seed = job.result(60)
         shown = [[Path(each["image"]) for each in output[0]] for output in job.outputs() if output[0]]
-        assert [len(each) for each in shown] == [4] * 5 + [6] * 6  # every second of ten steps, then the sprites
+        assert [len(each) for each in shown] == [4] * 4 + [6] * 5  # every fourth of 16 steps, then the sprites
         contents = {each[0].read_bytes() for each in shown}
         assert len(contents) > 4
 

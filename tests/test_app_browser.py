@@ -63,7 +63,7 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def drawn(model: Path) -> Callable[..., list[Image.Image]]:
     """What the pipeline draws for a type and seeds."""
-    drawing = Drawing(str(model), "unipc", 10, 2.0)
+    drawing = Drawing(str(model), "unipc", 16, 2.0)
     pipeline = drawing.load("cpu")
 
     def draw(pokemon_type: str, *seeds: int) -> list[Image.Image]:

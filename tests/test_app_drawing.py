@@ -71,7 +71,7 @@ class TestDraw:
     def test_what_is_told_on_the_way(self, models: Models) -> None:
         looks: list[Look] = []
         sprites = drawn(order(models, 6), looks.append)
-        assert [look.done for look in looks] == list(range(1, 11)) and {look.total for look in looks} == {10}
+        assert [look.done for look in looks] == list(range(1, 21)) and {look.total for look in looks} == {20}
         shown = [look.pictures for look in looks if look.pictures is not None]
         assert [len(pictures) for pictures in shown] == [4] * 5 + [6] * 5
         assert [image.tobytes() for image in shown[-1][:4]] == [sprite.image.tobytes() for sprite in sprites[:4]]
@@ -80,7 +80,7 @@ class TestDraw:
     def test_not_every_step_is_shown(self, models: Models) -> None:
         looks: list[Look] = []
         drawn(order(models, 2, quality="best"), looks.append)
-        assert [look.done for look in looks if look.pictures is not None] == [5, 10, 15, 20]
+        assert [look.done for look in looks if look.pictures is not None] == [12, 24, 36, 48]
 
     def test_variations_begin_with_the_original(self, models: Models) -> None:
         (original,) = drawn(order(models, 1))
@@ -89,7 +89,7 @@ class TestDraw:
         looks: list[Look] = []
         sprites = drawn(asked, looks.append)
         assert [sprite.strength for sprite in sprites] == [0.4, 0.4] and sprites[0].made is None
-        assert len(sprites[0].steps) == 2 and looks[-1].done == looks[-1].total == 2
+        assert len(sprites[0].steps) == 4 and looks[-1].done == looks[-1].total == 4
         alone = drawn(new_sprites(model, "fire", "flying", 2, 30, "fast", 2.0, {}))
         assert sprites[0].image.tobytes() not in {alone[0].image.tobytes(), original.image.tobytes()}
         again = drawn(variations(model, original, 1, 0.4, seed=30))

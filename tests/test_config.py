@@ -95,6 +95,26 @@ def test_json_file(tmp_path):
     assert parse_config([str(file)]) == TrainingConfig(resolution=64, learning_rate=1e-5, use_ema=False)
 
 
+@pytest.mark.parametrize(
+    "text", ["conditions: [size, type]", "conditions:\n- size\n- type\n- type", "conditions: [type, size]\nseed: 0"]
+)
+def test_conditions_in_a_file_are_a_list(tmp_path, text):
+    """Their order means nothing."""
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    assert parse_config([str(file)]) == TrainingConfig(conditions=["type", "size"])
+    assert parse_config("--conditions size type".split()) == TrainingConfig(conditions=["type", "size"])
+    assert parse_config([str(file), "--conditions", "type"]).conditions == ["type"]
+
+
+def test_one_condition_in_a_file_can_be_a_word(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("conditions: type\n")
+    assert parse_config([str(file)]).conditions == ["type"]
+    file.write_text("conditions: null\n")
+    assert parse_config([str(file)]).conditions is None
+
+
 def test_flags_override_the_file(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(YAML)
@@ -205,12 +225,17 @@ def test_a_stray_word_is_refused(capsys):
         (f"{DISTILL} --prediction_type epsilon", ["--distill_from excludes --prediction_type epsilon", "pure noise"]),
         (f"{DISTILL} --timestep_sampling loss_second_moment", ["--distill_from excludes", "uniform or stratified"]),
         (f"{DISTILL} --snr_gamma 1", ["--distill_from excludes --snr_gamma", "max(SNR, 1)"]),
+        (f"{DISTILL} --conditions type", ["--distill_from excludes --conditions", "its teacher's"]),
         (f"{DISTILL} --ddpm_num_inference_steps 50", ["--distill_from excludes --ddpm_num_inference_steps", "16"]),
         (
             f"{DISTILL} --pretrained_model_name_or_path b",
             ["--pretrained_model_name_or_path and --distill_from exclude each other"],
         ),
         (f"{DISTILL} --model_config_name_or_path base", ["--model_config_name_or_path and --distill_from exclude"]),
+        ("--conditions type colour", ["--conditions", "no 'colour'", "Did you mean 'color'?", "legendary"]),
+        ("--conditions color view", ["--conditions must hold type", "color view"]),
+        ("--conditions", ["--conditions", "expected at least one argument"]),
+        ("--conditions type size --dataset_name a/b --label_column kind", ["type size", "it can only be type"]),
         ("--train_data_dir a --dataset_name b", ["--train_data_dir", "--dataset_name", "exclude"]),
         ("--image_column picture", ["--image_column and --label_column need --dataset_name"]),
         ("--label_column kind --train_data_dir a", ["need --dataset_name", "those folders' names"]),
@@ -238,6 +263,9 @@ def test_a_wrong_value_is_refused_in_one_line(arguments, said, capsys):
         ("resolution: 64\n  seed: [\n", "cannot read"),
         ("\tresolution: 64\n", "cannot read"),
         ("resolution: 30\n", "multiple of 8"),
+        ("conditions: []\n", "--conditions"),
+        ("conditions: [type, {a: b}]\n", "--conditions"),
+        ("conditions: type color\n", "--conditions"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(content, said, tmp_path, capsys):
@@ -263,8 +291,10 @@ def test_a_picture_is_no_configuration_file(tmp_path, capsys):
         ),
         TrainingConfig(checkpoints_total_limit=0),
         TrainingConfig(dataset_name="user/boxes", image_column="my picture", label_column="kind"),
+        TrainingConfig(conditions=["type"]),
+        TrainingConfig(conditions=["type", "color", "view"], seed=1),
     ],
-    ids=["defaults", "many", "all checkpoints kept", "other columns"],
+    ids=["defaults", "many", "all checkpoints kept", "other columns", "one condition", "several conditions"],
 )  # fmt: skip
 def test_a_saved_configuration_is_read_again_as_it_was(config, tmp_path):
     config.save(tmp_path)

@@ -211,8 +211,8 @@ class Handlers:
             raise _told(error) from None
         return gr.Dropdown(choices=self._models.names, value=model.name)
 
-    def cancel(self, request: gr.Request) -> None:
-        """Ends the visitor's drawing, if there is one, after the step it is in."""
+    async def cancel(self, request: gr.Request) -> None:
+        """Ends the visitor's drawing, if there is one, after the step it is in; in the event loop, as the line is."""
         self._workshop.stop(_who(request)[0])
 
 

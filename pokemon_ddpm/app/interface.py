@@ -265,7 +265,8 @@ def _connect(
     ]
     for event in events:
         event.success(handlers.first, [*keeping, sprites], [shown.status, shown.number, *of_chosen], **PRIVATE)
-    asked.cancel.click(handlers.cancel, api_name="cancel", **SHORT)
+    # Not queued: others' requests, however many, cannot keep anybody from cancelling.
+    asked.cancel.click(handlers.cancel, api_name="cancel", queue=False, show_progress="hidden")
     page.unload(handlers.cancel)
     shown.gallery.select(handlers.select, [*keeping, sprites], [shown.number, *of_chosen], **PRIVATE)
     for each in (shown.number, *keeping):

@@ -20,7 +20,7 @@ from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 RANDOM = "random"
-QUALITIES = {"fast": ("unipc", 5), "balanced": ("unipc", 10), "best": ("unipc", 20)}
+QUALITIES = {"fast": ("unipc", 10), "balanced": ("unipc", 16), "best": ("unipc", 50)}
 """Sampler and steps; what is behind them is measured in docs/sampling.md."""
 ATTRIBUTES = ("color", "shape", "game", "view", "finish", "size", "form", "legendary")
 USUAL = {"view": "front", "finish": "normal"}

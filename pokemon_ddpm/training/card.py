@@ -148,7 +148,9 @@ def _training(config: TrainingConfig, step: int, counts: Mapping[str, int]) -> s
     default = {field.name: field.default for field in fields(config)}
     said = {name: value for name, value in config.public().items() if name not in LEFT_OUT and value is not None}
     rows = [
-        f"| `{name}` | {_short(as_text(value))} |" for name, value in said.items() if name in ALWAYS or value != default[name]
+        f"| `{name}` | {_short(as_text(value))} |"
+        for name, value in said.items()
+        if name in ALWAYS or value != default[name]
     ]
     return "\n".join(
         ["## Training", "", how, "", "| setting | |", "|---|---|", *rows, "", "Everything else is as by default."]

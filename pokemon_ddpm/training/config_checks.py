@@ -43,7 +43,23 @@ def check_data(config: "TrainingConfig") -> None:
         config.dataset_config_name = "front" if config.train_data_dir else "starter"
 
 
-def check_conditions(config: "TrainingConfig") -> None:
+def check_together(config: "TrainingConfig") -> None:
+    """Checks what a run is made of, once the data are settled and every value is in its range.
+
+    Raises:
+        ValueError: If two settings exclude each other, or one needs another.
+    """
+    _check_conditions(config)
+    _check_distillation(config)
+    _check_network(config)
+    _check_noise(config)
+    _check_best(config)
+    _check_output(config)
+    if config.lr_scheduler == "polynomial" and config.learning_rate <= 1e-7:
+        raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
+
+
+def _check_conditions(config: "TrainingConfig") -> None:
     """Checks what the network is to be conditioned on, and brings it into the order of `CONDITIONS`.
 
     Raises:
@@ -60,12 +76,12 @@ def check_conditions(config: "TrainingConfig") -> None:
     own_classes = config.label_column or not (config.dataset_name or config.dataset_config_name)
     if own_classes and config.conditions != ["type"]:
         raise ValueError(
-            f"--conditions is {' '.join(config.conditions)}, but of pictures with classes of their own nothing else is "
-            "known: it can only be type."
+            f"--conditions is {' '.join(config.conditions)}, but it can only be type: of pictures with classes of "
+            "their own nothing else is known."
         )
 
 
-def check_noise(config: "TrainingConfig") -> None:
+def _check_noise(config: "TrainingConfig") -> None:
     """Checks that the loss has a finite value at every noise level of the schedule.
 
     Raises:
@@ -80,7 +96,7 @@ def check_noise(config: "TrainingConfig") -> None:
         raise ValueError("--rescale_betas_zero_snr needs an --snr_gamma of 0, or of 1 or more.")
 
 
-def check_network(config: "TrainingConfig") -> None:
+def _check_network(config: "TrainingConfig") -> None:
     """Checks that the network is named once.
 
     Raises:
@@ -92,7 +108,7 @@ def check_network(config: "TrainingConfig") -> None:
         raise ValueError(f"{' and '.join(given)} exclude each other.")
 
 
-def check_distillation(config: "TrainingConfig") -> None:
+def _check_distillation(config: "TrainingConfig") -> None:
     """Checks the settings of a distillation, and has the sample sheets drawn in the student's steps.
 
     Raises:
@@ -124,7 +140,7 @@ def check_distillation(config: "TrainingConfig") -> None:
     config.ddpm_num_inference_steps = config.student_steps
 
 
-def check_best(config: "TrainingConfig") -> None:
+def _check_best(config: "TrainingConfig") -> None:
     """Checks that what is to decide on the best checkpoint is measured.
 
     Raises:
@@ -140,3 +156,16 @@ def check_best(config: "TrainingConfig") -> None:
             "--load_best_model_at_end needs a --metric_for_best_model that is measured: validation_loss is by "
             "--validation_steps, kid by --eval_steps."
         )
+
+
+def _check_output(config: "TrainingConfig") -> None:
+    """Checks what is to become of an older run, and of the model.
+
+    Raises:
+        ValueError: If two settings exclude each other, or one needs another.
+    """
+    if config.resume_from_checkpoint and config.overwrite_output_dir:
+        raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
+    asked = config.hub_model_id or config.hub_private_repo or config.hub_token or config.hub_strategy != "end"
+    if asked and not config.push_to_hub:
+        raise ValueError("--hub_model_id, --hub_private_repo, --hub_strategy and --hub_token need --push_to_hub.")
