@@ -386,9 +386,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("Interrupted before the first update; nothing was lost.")
     accelerator = trainer.accelerator
-    # TensorBoard takes no None.
-    settings = {name: "" if value is None else as_text(value) for name, value in config.public().items()}
-    accelerator.init_trackers("pokemon-ddpm", settings)
+    # TensorBoard takes neither None nor lists.
+    accelerator.init_trackers("pokemon-ddpm", {n: "" if v is None else as_text(v) for n, v in config.public().items()})
     accelerator.print(trainer.summary())
     try:
         with trainer.stop:
