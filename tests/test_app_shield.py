@@ -15,6 +15,7 @@ from tests.app_running import running, save_models
 
 # Gradio's own use of pandas.
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+POLICY = "content-security-policy"
 FILE_INPUT = {
     "path": "http://127.0.0.1:9/x.png",
     "url": "http://127.0.0.1:9/x.png",
@@ -163,6 +164,39 @@ def test_inputs_are_words_and_numbers(http: httpx.Client, wrong: Any, page: gr.B
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b"7", b'{"data": {}}', b"[" * 60_000, b"\xff"])
 def test_what_is_no_call(http: httpx.Client, body: bytes) -> None:
     assert http.post("/gradio_api/call/generate", content=body).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "", "a b", "é", "a/b", 7, ["x"]])
+def test_names_of_sessions_are_short(http: httpx.Client, name: Any) -> None:
+    body = {"data": [], "fn_index": 0, "session_hash": name}
+    for path in ("queue/join", "run/predict", "call/cancel", "cancel"):
+        assert http.post(f"/gradio_api/{path}", json=body).status_code == 422
+    assert isinstance(name, list) or http.get(f"/gradio_api/heartbeat/{'x' * 65}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "call/nothing", {"data": []}),
+        ("POST", "call/v2/nothing", {}),
+        ("POST", "call/v2/generate", {"nothing": 1}),
+        ("POST", "queue/join", {"data": [], "fn_index": 10**6, "session_hash": "x"}),
+        ("POST", "run/predict", {"data": [], "fn_index": -1, "session_hash": "x"}),
+    ],
+)
+def test_a_call_that_there_is_not_is_told(
+    http: httpx.Client, method: str, path: str, body: dict[str, Any], capfd: pytest.CaptureFixture
+) -> None:
+    answer = http.request(method, f"/gradio_api/{path}", json=body)
+    said = "There is nothing here. /gradio_api/info says what can be called, and with what."
+    assert (answer.status_code, answer.text) == (404, said) and "default-src" in answer.headers[POLICY]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_session_that_there_is_not(http: httpx.Client, capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(httpx.RemoteProtocolError), http.stream("GET", "/gradio_api/call/generate/nothing") as answer:
+        answer.read()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_long_requests(http: httpx.Client) -> None:

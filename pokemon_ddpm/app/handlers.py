@@ -11,7 +11,7 @@ import gradio as gr
 
 from pokemon_ddpm.app.downloads import Files
 from pokemon_ddpm.app.drawing import Look
-from pokemon_ddpm.app.limits import Refused
+from pokemon_ddpm.app.limits import Desks, Refused
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import (
     ATTRIBUTES,
@@ -47,6 +47,7 @@ class Handlers:
 
     def __init__(self, models: Models, workshop: Workshop, files: Files):
         self._models, self._workshop, self._files = models, workshop, files
+        self._desks = Desks()
 
     async def generate(
         self,
@@ -152,12 +153,14 @@ class Handlers:
                 yield await asyncio.to_thread(self._files.show, before or ()), gr.skip(), gr.skip()
             raise _told(error) from None
 
-    def first(self, background: Any, scale: Any, sprites: Sprites | None) -> tuple:
+    async def first(self, background: Any, scale: Any, sprites: Sprites | None, request: gr.Request) -> tuple:
         """Chooses the first sprite, after a drawing: what is said of them, its number, and else as `choose`."""
         said = f"{_count(sprites)} by {sprites[-1].model}; they are kept here for an hour." if sprites else gr.skip()
-        return said, 1, *self.choose(1, background, scale, sprites)
+        return said, 1, *await self.choose(1, background, scale, sprites, request)
 
-    def choose(self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None) -> tuple:
+    async def choose(
+        self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None, request: gr.Request
+    ) -> tuple:
         """Shows the steps of a sprite and offers its files: strip, steps, and the buttons of `keep`."""
         if not sprites:
             return (gr.skip(),) * 6
@@ -165,18 +168,24 @@ class Handlers:
             one = chosen(sprites, sprite)
         except Refused as error:
             raise _told(error) from None
-        files = self.keep(sprite, background, scale, sprites)
+        files = await self.keep(sprite, background, scale, sprites, request)
         return strip(one), list(one.steps), *(gr.DownloadButton(value=file, interactive=True) for file in files)
 
-    def select(self, background: Any, scale: Any, sprites: Sprites | None, event: gr.SelectData) -> tuple:
+    async def select(
+        self, background: Any, scale: Any, sprites: Sprites | None, event: gr.SelectData, request: gr.Request
+    ) -> tuple:
         """Chooses the sprite that was clicked; else as `choose`, its number first."""
         number = event.index + 1 if isinstance(event.index, int) else 1
-        return number, *self.choose(number, background, scale, sprites)
+        return number, *await self.choose(number, background, scale, sprites, request)
 
-    def keep(self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None) -> tuple[str, ...]:
+    async def keep(
+        self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None, request: gr.Request
+    ) -> tuple[str, ...]:
         """Writes files of the sprites that are shown: one as a PNG, all as a zip, its steps as a GIF, the sheet."""
         try:
-            return self._files.keep(sprites or (), chosen(sprites, sprite), background, scale)
+            one = chosen(sprites, sprite)
+            async with self._desks.desk(_who(request)[0]):
+                return await asyncio.to_thread(self._files.keep, sprites, one, background, scale)
         except Exception as error:
             raise _told(error) from None
 

@@ -29,9 +29,10 @@ NOTICE = (
     "This is an unaffiliated research and education project. Pokémon and Pokémon character names are trademarks of "
     "Nintendo."
 )
-# Handlers that draw run beside each other, since they wait in a line of their own. The others are short.
+# Handlers run beside each other and never wait in Gradio's queue, which one visitor could fill: those that draw wait
+# in a line of their own, the others at desks.
 DRAWING = {"concurrency_limit": None, "preprocess": False}
-SHORT = {"concurrency_limit": 4, "concurrency_id": "short", "preprocess": False, "show_progress": "hidden"}
+SHORT = {"concurrency_limit": None, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**SHORT, "api_visibility": "private"}
 
 

@@ -1,7 +1,10 @@
 """How much one may ask for, and the line in which everybody waits for the model."""
 
 import asyncio
+import contextlib
 import threading
+from collections import Counter
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 MAX_IMAGES = 16
@@ -13,6 +16,8 @@ PLACES = 32
 """How many may wait or draw at a time."""
 PLACES_PER_ADDRESS = 16
 """Of these, for one address, which many people may share."""
+DESKS, DESKS_PER_USER = 4, 3
+"""How many have files written at a time, and how often one visitor may ask for that before the last is done."""
 PUBLIC_SECONDS = 120.0
 """How long one drawing may take where everybody can ask for it."""
 KEPT_SECONDS = 3600
@@ -46,6 +51,38 @@ class Place:
     address: str
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Desks:
+    """Where what is short is done, a few at a time.
+
+    Nobody asks for so much of it that others are kept waiting: what is more than one visitor's share is refused at
+    once, and waits nowhere. As `Line`, it belongs to one event loop.
+
+    Args:
+        desks: How many there are.
+        per_user: How many one visitor may have or wait for.
+    """
+
+    def __init__(self, desks: int = DESKS, per_user: int = DESKS_PER_USER):
+        self._free, self._per_user = asyncio.Semaphore(desks), per_user
+        self._taken: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def desk(self, user: str) -> AsyncGenerator[None, None]:
+        """Waits for one.
+
+        Raises:
+            Refused: If the user has too many.
+        """
+        if self._taken[user] >= self._per_user:
+            raise Refused("That is too much at a time. Try again in a moment.")
+        self._taken[user] += 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._taken -= Counter((user,))  # which forgets those who have none
 
 
 class Line:

@@ -57,6 +57,8 @@ def launch(
     path = Path(folder.name).resolve()
     # Gradio reads it whenever it makes a component anew, as it does for each visitor.
     os.environ["GRADIO_TEMP_DIR"] = str(path)
+    # It sums up all calls so far, with who made them, after each one, for a page that this app does not have.
+    os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(sys.maxsize)}
     files = Files(path)
     page = build(known, workshop, files, public)
     page.launch(

@@ -5,6 +5,7 @@ would fetch a file that a request names as an input. All of that is refused befo
 """
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ API = "/gradio_api"
 READ = re.compile(
     r"/|/(assets|static|svelte)/.+|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon)/?"
     rf"|{API}/(info|openapi\.json|startup-events|app_id|theme\.css|queue/(data|status))/?"
-    rf"|{API}/heartbeat/[\w-]+|{API}/call/(v2/)?\w+/\w+"
+    rf"|{API}/heartbeat/[\w-]{{1,64}}|{API}/call/(v2/)?\w+/\w+"
 )
 WRITTEN = re.compile(rf"{API}/(queue/join|run/predict|cancel|reset|call/(?P<named>v2/)?\w+)/?")
 FILE = f"{API}/file="
+# Gradio remembers every session's name for as long as it runs.
+SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 # The page comes from this server alone, and so must all that it loads: no fonts, scripts or pictures from elsewhere.
 # What frames it is not said: a Space stands in a frame of the Hub.
 POLICY = (
@@ -35,6 +38,7 @@ HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
 }
+logger = logging.getLogger(__name__)
 
 
 class Shield:
@@ -65,7 +69,7 @@ class Shield:
 
         path, method = scope["path"], scope["method"]
         if method in ("GET", "HEAD") and (READ.fullmatch(path) or self._is_ours(path)):
-            await self._app(scope, receive, answer)
+            await self._have_answered(scope, receive, answer)
         elif method == "POST" and (found := WRITTEN.fullmatch(path)):
             # Of another site's page a browser asks first whether it may send such a thing, and of nothing else.
             if not Headers(scope=scope).get("content-type", "").startswith("application/json"):
@@ -77,11 +81,28 @@ class Shield:
             elif not _is_plain(body, by_name=bool(found["named"])):
                 await PlainTextResponse("A request's values are words and numbers.", 422)(scope, receive, answer)
             else:
-                await self._app(scope, _again(body, receive), answer)
+                await self._have_answered(scope, _again(body, receive), answer)
         elif method == "OPTIONS":
-            await self._app(scope, receive, answer)  # a browser asks whether another site's page may call
+            await self._have_answered(scope, receive, answer)  # a browser asks whether another site's page may call
         else:
             await PlainTextResponse("There is nothing here.", 404)(scope, receive, answer)
+
+    async def _have_answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Has Gradio answer, which stumbles over calls that there are not, and over sessions that have ended."""
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            logger.warning("No answer to %.200r: %.200r", scope["path"], error)
+            if not begun:
+                text = f"There is nothing here. {API}/info says what can be called, and with what."
+                await PlainTextResponse(text, 404)(scope, receive, send)
 
     def _is_ours(self, path: str) -> bool:
         """Whether a file of the app's folder is asked for."""
@@ -124,6 +145,9 @@ def _is_plain(body: bytes, by_name: bool) -> bool:
     except (ValueError, RecursionError):
         return False
     if not isinstance(asked, dict):
+        return False
+    session = asked.get("session_hash")
+    if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
         return False
     values = list(asked.values()) if by_name else asked.get("data", [])
     return isinstance(values, list) and not any(isinstance(value, dict | list) for value in values)
