@@ -186,7 +186,7 @@ class TestCancelling:
         client.predict("fire", "any", 1, False, 5, api_name="/generate")
         network.asked, network.seconds = 0, 0.05
         job = client.submit("water", num_images=16, quality="best", api_name="/generate")
-        network.wait_for(7)
+        network.wait_for(14)
         client.predict(api_name="/cancel")
         with pytest.raises(AppError, match=r"^The drawing was cancelled\.$"):
             job.result(60)

@@ -158,7 +158,7 @@ class TestDrawing:
             patch.setattr(workshop, "draw", held)
             ask(page, count=4, seed=20)
             generate_button(page).click()
-            expect(page.locator("#status")).to_contain_text("1/10")
+            expect(page.locator("#status")).to_contain_text("1/16")
             page.get_by_role("button", name="Cancel").click()
             expect(page.get_by_test_id("toast-body")).to_contain_text("The drawing was cancelled.")
         expect(page.locator("#sprites img[alt*='seed 20']")).to_have_count(0)

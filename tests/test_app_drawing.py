@@ -54,7 +54,7 @@ class TestDraw:
 
     def test_each_quality_draws_with_its_own_scheduler(self, models: Models) -> None:
         before = models.get("able").scheduler
-        for quality, steps in (("best", 20), ("fast", 5)):
+        for quality, steps in (("best", 20), ("fast", 10)):
             (sprite,) = drawn(order(models, 1, quality=quality))
             assert len(sprite.steps) == steps and sprite.made.num_inference_steps == steps
         assert models.get("able").scheduler is before

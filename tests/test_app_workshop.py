@@ -135,7 +135,7 @@ class TestWorkshop:
             await first
 
         in_a_workshop(body)
-        assert network.asked == 5
+        assert network.asked == 10
 
     @pytest.mark.parametrize("way", ["closed", "cancelled"])
     def test_nobody_listens_any_more(self, models: Models, network: Network, way: str) -> None:
@@ -156,7 +156,7 @@ class TestWorkshop:
             with pytest.raises(Refused, match="under way"):  # for the network is at its last step
                 workshop.line.join("a", "here")
             assert len(await result(workshop, order(models, seed=4), "b")) == 1
-            assert network.asked - asked <= 1 + 5 and network.most == 1
+            assert network.asked - asked <= 1 + 10 and network.most == 1
 
         in_a_workshop(body)
 
@@ -185,7 +185,7 @@ class TestWorkshop:
             asked = await workshop.beside(lambda: network.asked)
             return asked, await work
 
-        assert in_a_workshop(body)[0] == 5
+        assert in_a_workshop(body)[0] == 10
 
     def test_closing_ends_all_of_it(self, models: Models, network: Network) -> None:
         network.seconds = 0.02

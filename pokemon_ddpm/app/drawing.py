@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from pokemon_ddpm.app.limits import Refused
+from pokemon_ddpm.app.limits import KEPT_STEPS, Refused
 from pokemon_ddpm.app.orders import Order, Sprite
+from pokemon_ddpm.figures import evenly
 from pokemon_ddpm.generation import CHUNK_SIZE, Interrupted, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.schedulers import make_sampler
@@ -100,9 +101,9 @@ class _Watcher:
         self._seen: list[tuple[int, list[Image.Image], list[Image.Image]]] = []
 
     def next_chunk(self) -> list[tuple[int, list[Image.Image], list[Image.Image]]]:
-        """For each step of the chunk that has ended its timestep, its samples and what was expected of them."""
+        """For steps of the chunk that has ended their timestep, their samples and what was expected of them."""
         seen, self._seen = self._seen, []
-        return seen
+        return list(evenly(seen, KEPT_STEPS))
 
     def after_step(
         self, pipeline: PokemonDDPMPipeline, step: int, timestep: int, tensors: dict[str, torch.Tensor]

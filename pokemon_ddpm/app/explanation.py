@@ -1,16 +1,13 @@
 """The page "How it works"."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from pokemon_ddpm.app import explanation_figures as figures
 from pokemon_ddpm.app import explanation_text as text
 from pokemon_ddpm.app.limits import Refused
 from pokemon_ddpm.app.orders import one_of, whole
-from pokemon_ddpm.app.strip import strip_of
 from pokemon_ddpm.vocabulary import TYPES
 
 FIRST_TYPE, FIRST_TIMESTEP = "fire", 100
@@ -19,12 +16,11 @@ AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private
 FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
 
-def explanation_tab(last_steps: gr.State) -> None:
+def explanation_tab(strip: gr.HTML) -> None:
     """Lays out the page in a tab: the forward process, the noise schedules, and the last sprite's way back.
 
     Args:
-        last_steps: For each step of the session's last sprite its timestep, the sample after it, and the clean sprite
-            that was expected; or None.
+        strip: Shows the steps of the last sprite, as soon as there is one.
     """
     with gr.Tab("How it works", id="explanation", elem_id="explanation"):
         for words in (text.INTRODUCTION, text.FORWARD, text.SCHEDULES):
@@ -49,11 +45,12 @@ def explanation_tab(last_steps: gr.State) -> None:
             with gr.Column(scale=3, min_width=300):
                 curves = gr.HTML(figures.schedules(FIRST_TIMESTEP), elem_id="schedules")
         gr.Markdown(text.REVERSE, elem_classes="reading")
-        appearing = gr.HTML(_appearing(None), elem_id="appearing")
+        appearing = gr.HTML(f"<p>{text.NOTHING_DRAWN}</p>", elem_id="appearing")
     moved = {"preprocess": False, "trigger_mode": "always_last", **AT_ONCE}
     gr.on([kind.change, timestep.change], _dissolving, [kind, timestep], dissolving, **moved)
     timestep.change(_schedules, timestep, curves, **moved)
-    last_steps.change(_appearing, last_steps, appearing, **AT_ONCE)
+    # In the browser, which has it already.
+    strip.change(None, strip, appearing, js="(shown) => shown", **AT_ONCE)
 
 
 def _dissolving(kind: Any, timestep: Any) -> str:
@@ -68,10 +65,6 @@ def _schedules(timestep: Any) -> str:
         return figures.schedules(_timestep(timestep))
     except Refused as error:
         raise gr.Error(str(error), print_exception=False) from None
-
-
-def _appearing(steps: Sequence[tuple[int, Image.Image, Image.Image]] | None) -> str:
-    return strip_of(steps or []) or f"<p>{text.NOTHING_DRAWN}</p>"
 
 
 def _timestep(value: Any) -> int:

@@ -12,12 +12,12 @@ import gradio as gr
 from pokemon_ddpm.app.downloads import Files
 from pokemon_ddpm.app.drawing import Look
 from pokemon_ddpm.app.limits import Desks, Refused
+from pokemon_ddpm.app.memory import Memory, Sprites
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import (
     ATTRIBUTES,
     RANDOM,
     Order,
-    Sprite,
     chosen,
     new_sprites,
     other_type,
@@ -32,12 +32,11 @@ from pokemon_ddpm.vocabulary import ANY, NONE
 UNEXPECTED = "Something went wrong here, which was noted. Try again."
 CANCELLED = "The drawing was cancelled."
 PROGRESS = gr.Progress()
-Sprites = tuple[Sprite, ...]
 logger = logging.getLogger(__name__)
 
 
 class Handlers:
-    """The page's functions. Their inputs are those of `interface`, unchecked; `sprites` is the visitor's own state.
+    """The page's functions. Their inputs are those of `interface`, unchecked.
 
     Args:
         models: What can be drawn with.
@@ -47,7 +46,7 @@ class Handlers:
 
     def __init__(self, models: Models, workshop: Workshop, files: Files):
         self._models, self._workshop, self._files = models, workshop, files
-        self._desks = Desks()
+        self._desks, self._memory = Desks(), Memory()
 
     async def generate(
         self,
@@ -67,7 +66,6 @@ class Handlers:
         size: Any,
         form: Any,
         legendary: Any,
-        sprites: Sprites | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
     ) -> AsyncGenerator[tuple, None]:
@@ -79,7 +77,7 @@ class Handlers:
             known = self._models.get(model)
             return new_sprites(known, pokemon_type, second_type, num_images, first, quality, guidance_scale, words)
 
-        async with contextlib.aclosing(self._draw(order, sprites, request, progress)) as shown:
+        async with contextlib.aclosing(self._draw(order, request, progress)) as shown:
             async for each in shown:
                 yield each
 
@@ -88,17 +86,16 @@ class Handlers:
         sprite: Any,
         num_images: Any,
         strength: Any,
-        sprites: Sprites | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
     ) -> AsyncGenerator[tuple, None]:
         """Draws variations of a shown sprite; returns it and them with captions, and the seed of the first of them."""
 
         def order() -> Order:
-            original = chosen(sprites, sprite)
+            original = chosen(self._sprites(request), sprite)
             return variations(self._models.get(original.model), original, num_images, strength, random_seed())
 
-        async with contextlib.aclosing(self._draw(order, sprites, request, progress)) as shown:
+        async with contextlib.aclosing(self._draw(order, request, progress)) as shown:
             async for each in shown:
                 yield each
 
@@ -107,29 +104,29 @@ class Handlers:
         sprite: Any,
         pokemon_type: Any,
         second_type: Any,
-        sprites: Sprites | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
     ) -> AsyncGenerator[tuple, None]:
         """Draws a shown sprite's seed as another type; returns both with captions, and the seed."""
 
         def order() -> Order:
-            original = chosen(sprites, sprite)
+            original = chosen(self._sprites(request), sprite)
             return other_type(self._models.get(original.model), original, pokemon_type, second_type)
 
-        async with contextlib.aclosing(self._draw(order, sprites, request, progress)) as shown:
+        async with contextlib.aclosing(self._draw(order, request, progress)) as shown:
             async for each in shown:
                 yield each
 
     async def _draw(
-        self, make: Callable[[], Order], before: Sprites | None, request: gr.Request, progress: gr.Progress
+        self, make: Callable[[], Order], request: gr.Request, progress: gr.Progress
     ) -> AsyncGenerator[tuple, None]:
-        """Yields what the gallery, the seed and the visitor's sprites become while an order is carried out."""
-        nothing_new = (gr.skip(), gr.skip(), gr.skip())
+        """Yields what the gallery and the seed become while an order is carried out; its sprites are remembered."""
+        user, address = _who(request)
+        nothing_new = (gr.skip(), gr.skip())
         stays: list[tuple[str, str]] | None = None
         try:
             order = make()
-            async with contextlib.aclosing(self._workshop.carry_out(order, *_who(request))) as happening:
+            async with contextlib.aclosing(self._workshop.carry_out(order, user, address)) as happening:
                 async for news in happening:
                     match news:
                         case None:
@@ -143,45 +140,49 @@ class Handlers:
                                 if stays is None:
                                     stays = await asyncio.to_thread(self._files.show, order.shown)
                                 expected = await asyncio.to_thread(self._files.show_expected, pictures)
-                                yield [*stays, *expected], gr.skip(), gr.skip()
+                                yield [*stays, *expected], gr.skip()
                         case drawn:
                             sprites = (*order.shown, *drawn)
                             shown = await asyncio.to_thread(self._files.show, sprites)
-                            yield shown, order.requests[0].seed, sprites
+                            self._memory.remember(user, sprites)
+                            yield shown, order.requests[0].seed
         except Exception as error:
             if stays is not None:  # what was begun goes, and what can be drawn on from is there again
-                yield await asyncio.to_thread(self._files.show, before or ()), gr.skip(), gr.skip()
+                yield await asyncio.to_thread(self._files.show, self._memory.of(user)), gr.skip()
             raise _told(error) from None
 
-    async def first(self, background: Any, scale: Any, sprites: Sprites | None, request: gr.Request) -> tuple:
+    async def first(self, background: Any, scale: Any, request: gr.Request) -> tuple:
         """Chooses the first sprite, after a drawing: what is said of them, its number, and else as `choose`."""
+        sprites = self._sprites(request)
         said = f"{_count(sprites)} by {sprites[-1].model}; they are kept here for an hour." if sprites else gr.skip()
-        return said, 1, *await self.choose(1, background, scale, sprites, request)
+        return said, 1, *await self.choose(1, background, scale, request)
 
     async def choose(
-        self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None, request: gr.Request
+        self, sprite: Any, background: Any, scale: Any, request: gr.Request
     ) -> tuple:
-        """Shows the steps of a sprite and offers its files: strip, steps, and the buttons of `keep`."""
+        """Shows the steps of a sprite and offers its files: strip, and the buttons of `keep`."""
+        sprites = self._sprites(request)
         if not sprites:
-            return (gr.skip(),) * 6
+            return (gr.skip(),) * 5
         try:
             one = chosen(sprites, sprite)
         except Refused as error:
             raise _told(error) from None
-        files = await self.keep(sprite, background, scale, sprites, request)
-        return strip(one), list(one.steps), *(gr.DownloadButton(value=file, interactive=True) for file in files)
+        files = await self.keep(sprite, background, scale, request)
+        return strip(one), *(gr.DownloadButton(value=file, interactive=True) for file in files)
 
     async def select(
-        self, background: Any, scale: Any, sprites: Sprites | None, event: gr.SelectData, request: gr.Request
+        self, background: Any, scale: Any, event: gr.SelectData, request: gr.Request
     ) -> tuple:
         """Chooses the sprite that was clicked; else as `choose`, its number first."""
         number = event.index + 1 if isinstance(event.index, int) else 1
-        return number, *await self.choose(number, background, scale, sprites, request)
+        return number, *await self.choose(number, background, scale, request)
 
     async def keep(
-        self, sprite: Any, background: Any, scale: Any, sprites: Sprites | None, request: gr.Request
+        self, sprite: Any, background: Any, scale: Any, request: gr.Request
     ) -> tuple[str, ...]:
         """Writes files of the sprites that are shown: one as a PNG, all as a zip, its steps as a GIF, the sheet."""
+        sprites = self._sprites(request)
         try:
             one = chosen(sprites, sprite)
             async with self._desks.desk(_who(request)[0]):
@@ -223,6 +224,10 @@ class Handlers:
     async def cancel(self, request: gr.Request) -> None:
         """Ends the visitor's drawing, if there is one, after the step it is in; in the event loop, as the line is."""
         self._workshop.stop(_who(request)[0])
+
+    def _sprites(self, request: gr.Request) -> Sprites:
+        """The visitor's last ones."""
+        return self._memory.of(_who(request)[0])
 
 
 def _who(request: gr.Request) -> tuple[str, str]:

@@ -88,8 +88,6 @@ def build(models: Models, workshop: Workshop, files: Files, public: bool) -> gr.
     """
     model = models.get(models.names[0])
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
-        sprites = gr.State(time_to_live=KEPT_SECONDS)
-        last_steps = gr.State(time_to_live=KEPT_SECONDS)
         gr.Markdown(INTRODUCTION)
         with gr.Tabs():
             with gr.Tab("Draw", id="draw"), gr.Row():
@@ -97,9 +95,9 @@ def build(models: Models, workshop: Workshop, files: Files, public: bool) -> gr.
                     controls = _controls(models, model, public)
                 with gr.Column(scale=2, min_width=320):
                     results = _results(model)
-            explanation_tab(last_steps)
+            explanation_tab(results.strip)
         gr.Markdown(NOTICE)
-        _connect(page, Handlers(models, workshop, files), controls, results, sprites, last_steps)
+        _connect(page, Handlers(models, workshop, files), controls, results)
     return page.queue(max_size=PLACES, api_open=False)
 
 
@@ -229,21 +227,19 @@ def _results(model: Model) -> Results:
     )
 
 
-def _connect(
-    page: gr.Blocks, handlers: Handlers, asked: Controls, shown: Results, sprites: gr.State, last_steps: gr.State
-) -> None:
+def _connect(page: gr.Blocks, handlers: Handlers, asked: Controls, shown: Results) -> None:
     """Says which handler each event has, and what of it belongs to the API."""
     attributes = list(asked.attributes.values())
-    drawn = [shown.gallery, asked.seed, sprites]
+    drawn = [shown.gallery, asked.seed]
     drawing: dict[str, Any] = {**DRAWING, "show_progress_on": [shown.status]}
     keeping = [shown.background, shown.scale]
-    of_chosen = [shown.strip, last_steps, *shown.downloads]
+    of_chosen = [shown.strip, *shown.downloads]
     events = [
         asked.generate.click(
             handlers.generate,
             [
                 *(asked.first, asked.second, asked.count, asked.new_seed, asked.seed),
-                *(asked.model, asked.quality, asked.guidance, *attributes, sprites),
+                *(asked.model, asked.quality, asked.guidance, *attributes),
             ],
             drawn,
             api_name="generate",
@@ -251,34 +247,34 @@ def _connect(
         ),
         shown.vary.click(
             handlers.more_like_this,
-            [shown.number, asked.count, shown.strength, sprites],
+            [shown.number, asked.count, shown.strength],
             drawn,
             api_name="more_like_this",
             **drawing,
         ),
         shown.draw_other.click(
             handlers.other_type,
-            [shown.number, shown.other_first, shown.other_second, sprites],
+            [shown.number, shown.other_first, shown.other_second],
             drawn,
             api_name="other_type",
             **drawing,
         ),
     ]
     for event in events:
-        event.success(handlers.first, [*keeping, sprites], [shown.status, shown.number, *of_chosen], **PRIVATE)
+        event.success(handlers.first, keeping, [shown.status, shown.number, *of_chosen], **PRIVATE)
     # Not queued: others' requests, however many, cannot keep anybody from cancelling.
     asked.cancel.click(handlers.cancel, api_name="cancel", queue=False, show_progress="hidden")
     page.unload(handlers.cancel)
-    shown.gallery.select(handlers.select, [*keeping, sprites], [shown.number, *of_chosen], **PRIVATE)
+    shown.gallery.select(handlers.select, keeping, [shown.number, *of_chosen], **PRIVATE)
     for each in (shown.number, *keeping):
         each.input(
             handlers.choose,
-            [shown.number, *keeping, sprites],
+            [shown.number, *keeping],
             of_chosen,
             trigger_mode="always_last",  # as a slider is drawn over many values
             **PRIVATE,
         )
-    shown.keep.click(handlers.keep, [shown.number, *keeping, sprites], shown.downloads, api_name="keep", **SHORT)
+    shown.keep.click(handlers.keep, [shown.number, *keeping], shown.downloads, api_name="keep", **SHORT)
     known = [asked.first, asked.second, shown.other_first, shown.other_second]
     asked.model.change(
         handlers.choose_model,

@@ -24,8 +24,12 @@ KEPT_SECONDS = 3600
 """How long pictures and files can be fetched, and a visitor's last sprites are remembered."""
 SWEEP_SECONDS = 60
 """How often what is older is removed."""
+MEMORY = 400 << 20
+"""Bytes of pictures that are remembered of all visitors' last sprites; those of one take 3 MB at most at 32x32 px."""
+KEPT_STEPS = 20
+"""About how many steps of a sprite are kept; what has more is kept from the first to the last, evenly spread."""
 SESSIONS = 200
-"""How many visitors' last sprites are remembered; at 32x32 px, those of one take 2 MB at most."""
+"""Of how many visitors Gradio notes what their page is made of, in 0.13 MB each. Nobody misses what it forgets."""
 MAX_BODY = 1 << 16
 """Bytes of a request."""
 TICK_SECONDS = 2.0

@@ -37,7 +37,8 @@ class Sprite:
         made: What its files say of themselves; None of a variation, which no file can describe.
         model: The model's name in the app.
         image: RGB, of the model's size.
-        steps: After each step the timestep, the sample and the clean sprite that was expected.
+        steps: After each step, or of many about `KEPT_STEPS`: the timestep, the sample and the clean sprite that was
+            expected.
         strength: Of a variation: how far the original was taken back to noise.
     """
 

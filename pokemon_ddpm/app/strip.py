@@ -26,13 +26,13 @@ def strip_of(steps: Sequence[tuple[int, Image.Image, Image.Image]]) -> str:
     """Shows what there was after each step, from noise to the sprite, and below it what was expected.
 
     Args:
-        steps: For each its timestep, the sample after it, and the clean sprite that was expected.
+        steps: Of each its timestep, the sample after it, and the clean sprite that was expected.
 
     Returns:
         HTML with the pictures in it, its looks in `style`; nothing for no steps, and of more than `MOST` + 1 steps
         `MOST`, from the first to the last.
     """
-    cells = "".join(_cell(number, *step) for number, step in evenly(list(enumerate(steps, 1)), MOST))
+    cells = "".join(_cell(*step) for step in evenly(steps, MOST))
     return cells and f'<div class="strip" role="group" aria-label="The steps of this sprite">{cells}</div>'
 
 
@@ -49,6 +49,7 @@ def picture(image: Image.Image, said: str) -> str:
     return f'<img class="pixels" src="data:image/png;base64,{data}" alt="{html.escape(said)}">'
 
 
-def _cell(number: int, timestep: int, sample: Image.Image, expected: Image.Image) -> str:
-    pictures = picture(sample, f"the sample after step {number}") + picture(expected, f"expected at step {number}")
+def _cell(timestep: int, sample: Image.Image, expected: Image.Image) -> str:
+    said = f"the step at t = {timestep}"
+    pictures = picture(sample, f"the sample after {said}") + picture(expected, f"expected at {said}")
     return f"<figure>{pictures}<figcaption>t = {timestep}</figcaption></figure>"
