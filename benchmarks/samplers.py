@@ -92,7 +92,7 @@ class Samples:
         """
         scale = self._options.guidance_scale
         self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
-        name = f"{sampler}-{steps}-{count}-{seed}-{scale:g}"
+        name = f"{self._name}-{sampler}-{steps}-{count}-{seed}-{scale:g}"
         return self._kept(name, count, seed, num_inference_steps=steps, guidance_scale=scale)
 
     def pace(self, sampler: str | None = None) -> float:
@@ -133,7 +133,8 @@ class Samples:
             "images": torch.cat(images),
             "first_timestep": torch.as_tensor(pipeline.scheduler.timesteps[0]).double(),
         }
-        save_file(samples, file)
+        save_file(samples, file.with_suffix(".part"))
+        file.with_suffix(".part").rename(file)  # so that a file is whole
         return samples
 
 

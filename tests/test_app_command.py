@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -109,6 +110,12 @@ class TestOwnMachine:
         assert {(each.value, each.interactive) for each in quick[6:]} == {("any", False)}
         assert [each.value for each in able[6:]] == list(chosen[4:]) and all(each.interactive for each in able[6:])
 
+    def test_after_one_without_views_the_usual_one_comes_back(self, models: tuple[str, str], tmp_path: Path) -> None:
+        handlers = Handlers(Models(models, public=True), Workshop(), Files(tmp_path))
+        chosen = [each.value for each in handlers.choose_model("quick", *["any"] * 12)[6:]]
+        again = handlers.choose_model("able", *["any"] * 4, *chosen)[6:]
+        assert [each.value for each in again] == ["any", "any", "any", "front", "normal", "any", "any", "any"]
+
 
 class TestCommand:
     def test_whom_it_lets_in(self, monkeypatch: pytest.MonkeyPatch, models: tuple[str, str]) -> None:
@@ -141,6 +148,17 @@ class TestCommand:
             2,
             f"error: The app cannot listen on 127.0.0.1:{port}: Address already in use. Choose by --host and --port.",
         )
+
+    @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
+    def test_ipv6(self, monkeypatch: pytest.MonkeyPatch, models: tuple[str, str], tmp_path: Path) -> None:
+        launched: list[tuple] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(the_app, "launch", lambda *arguments: launched.append(arguments))
+            assert run("app", "--model", "ash/tiny", "--host", "::1") == (0, "")
+        assert launched == [(["ash/tiny"], "::1", None, False, False)]
+        with running(models[:1], tmp_path / "temporary", host="::1", public=False) as page:
+            assert page.local_url.startswith("http://[::1]:")
+            assert httpx.get(page.local_url).status_code == 200
 
     def test_without_gradio(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

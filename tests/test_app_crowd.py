@@ -67,7 +67,7 @@ def test_files_and_cancelling_while_another_one_asks_for_all_there_is(
     try:
         greedy.predict(num_images=1, new_seed=False, seed=0, api_name="/generate")
         with httpx.Client(base_url=page.local_url, timeout=30) as http, watching_the_network() as network:
-            body = {"data": [1, "white", 1, None], "fn_index": number["keep"], "session_hash": greedy.session_hash}
+            body = {"data": [1, "white", 1], "fn_index": number["keep"], "session_hash": greedy.session_hash}
             for _ in range(2 * PLACES):
                 assert http.post("/gradio_api/queue/join", json=body).status_code == 200
             other.predict(num_images=1, new_seed=False, seed=1, api_name="/generate")

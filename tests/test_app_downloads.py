@@ -105,8 +105,8 @@ class TestKeep:
     def test_the_denoising_as_a_gif(self, sprites: list[Sprite], tmp_path: Path) -> None:
         gif = keep(Files(tmp_path), sprites, 1)[2]
         with Image.open(gif) as animation:
-            assert animation.format == "GIF" and animation.n_frames == 5 and animation.size == (32, 32)
-            animation.seek(4)
+            assert animation.format == "GIF" and animation.n_frames == 10 and animation.size == (32, 32)
+            animation.seek(9)
             last = np.asarray(animation.convert("RGB")).astype(int)
         assert np.abs(last - np.asarray(enlarge(sprites[0].image, 2)).astype(int)).mean() < 8
 
@@ -130,7 +130,7 @@ class TestKeep:
 
     def test_names_of_files_are_harmless(self, sprites: list[Sprite], tmp_path: Path) -> None:
         strange = Sprite(
-            type(sprites[0].request)(1, "../../x\0|<b>", {"color": "a\\b" * 100}),
+            type(sprites[0].request)(1, "../../x\0|<b>", {"color": "a\\b" * 100 + "ポ" * 100}),
             sprites[0].drawing,
             None,
             "able",
@@ -138,10 +138,31 @@ class TestKeep:
             sprites[0].steps,
         )
         paths = keep(Files(tmp_path), [strange], 1)
-        assert all(path.parent.parent == tmp_path and len(path.name) < 110 for path in paths)
+        assert all(path.parent.parent == tmp_path and len(path.name.encode()) < 110 for path in paths)
 
 
 class TestSweeping:
+    def test_the_oldest_make_room_for_the_others(self, tmp_path: Path) -> None:
+        for age, (name, size) in enumerate((("d", 10), ("c", 40), ("b", 50), ("a", 1))):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "x").write_bytes(bytes(size))
+            os.utime(tmp_path / name, (1000 - age, 1000 - age))
+        Files(tmp_path).make_room(100)
+        assert sorted(path.parent.name for path in tmp_path.glob("*/x")) == ["b", "c", "d"]
+        Files(tmp_path).make_room(99)
+        assert sorted(path.parent.name for path in tmp_path.glob("*/x")) == ["c", "d"]
+
+    def test_room_is_made_between_sweeps(
+        self, sprites: list[Sprite], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pokemon_ddpm.app.downloads.FOLDERS_PER_LOOK", 3)
+        looked: list[Files] = []
+        monkeypatch.setattr(Files, "make_room", lambda files: looked.append(files))
+        files = Files(tmp_path)
+        for _ in range(7):
+            files.show(sprites[:1])
+        assert len(looked) == 2
+
     def test_what_is_old_goes(self, sprites: list[Sprite], tmp_path: Path) -> None:
         files = Files(tmp_path)
         old, kept, emptied, new = (Path(files.show(sprites[:1])[0][0]) for _ in range(4))

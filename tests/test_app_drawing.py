@@ -1,5 +1,6 @@
 """The app draws what the command line draws, tells how far it is, and stops when it is told to."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from pokemon_ddpm.app.drawing import Look, draw
-from pokemon_ddpm.app.limits import Refused
+from pokemon_ddpm.app.limits import KEPT_STEPS, Refused
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import Order, new_sprites, other_type, variations
 from pokemon_ddpm.app.strip import MOST, strip
@@ -54,9 +55,9 @@ class TestDraw:
 
     def test_each_quality_draws_with_its_own_scheduler(self, models: Models) -> None:
         before = models.get("able").scheduler
-        for quality, steps in (("best", 20), ("fast", 10)):
+        for quality, steps in (("best", 50), ("fast", 10)):
             (sprite,) = drawn(order(models, 1, quality=quality))
-            assert len(sprite.steps) == steps and sprite.made.num_inference_steps == steps
+            assert sprite.made.num_inference_steps == steps and len(sprite.steps) == min(steps, KEPT_STEPS)
         assert models.get("able").scheduler is before
 
     def test_the_steps_are_each_sprites_own(self, models: Models) -> None:
@@ -68,6 +69,15 @@ class TestDraw:
                 (t, a.tobytes(), b.tobytes()) for t, a, b in expected
             ]
 
+    def test_of_many_steps_some_are_kept_from_the_first_to_the_last(self, models: Models) -> None:
+        asked = order(models, 1, quality="best")
+        (sprite,) = drawn(asked)
+        expected = watch(models.get("able").pipeline, asked.requests[0], **asked.drawing.arguments())
+        kept, all_of_them = ([timestep for timestep, _, _ in steps] for steps in (sprite.steps, expected))
+        places = [all_of_them.index(timestep) for timestep in kept]
+        assert (places[0], places[-1]) == (0, 49) and {b - a for a, b in itertools.pairwise(places)} == {2, 3}
+        assert sprite.steps[-1][2].tobytes() == expected[-1][2].tobytes()
+
     def test_what_is_told_on_the_way(self, models: Models) -> None:
         looks: list[Look] = []
         sprites = drawn(order(models, 6), looks.append)
@@ -75,7 +85,7 @@ class TestDraw:
         shown = [look.pictures for look in looks if look.pictures is not None]
         assert [len(pictures) for pictures in shown] == [4] * 5 + [6] * 5
         assert [image.tobytes() for image in shown[-1][:4]] == [sprite.image.tobytes() for sprite in sprites[:4]]
-        assert shown[0][0].tobytes() == sprites[0].steps[0][2].tobytes()
+        assert shown[0][0].tobytes() == sprites[0].steps[1][2].tobytes()
 
     def test_not_every_step_is_shown(self, models: Models) -> None:
         looks: list[Look] = []
@@ -136,7 +146,7 @@ class TestStrip:
         shown = [timestep for timestep, _, _ in sprite.steps if f"t = {timestep}<" in html]
         assert len(shown) == MOST and {shown[0], shown[-1]} == {sprite.steps[0][0], sprite.steps[-1][0]}
         assert html.count("<img ") == 2 * MOST and html.count('src="data:image/png;base64,') == 2 * MOST
-        assert "sample after step 1" in html and "expected at step 20" in html
+        assert f"sample after the step at t = {sprite.steps[0][0]}" in html
 
     def test_few_steps_are_all_shown(self, models: Models) -> None:
         assert strip(drawn(order(models, 1, "quick"))[0]).count("<figure") == 2

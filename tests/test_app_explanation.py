@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import gradio as gr
 import numpy as np
 import pytest
-from gradio.blocks import BlockFunction
 from PIL import Image
 
 from pokemon_ddpm.app import explanation_figures as figures
 from pokemon_ddpm.app import style
 from pokemon_ddpm.app.explanation import explanation_tab
+from pokemon_ddpm.app.strip import strip_of
 from pokemon_ddpm.dataset_scripts.starter_sprites import draw_starter_sprite
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import TYPES
@@ -110,23 +110,25 @@ def _luminance(color: str) -> float:
 @pytest.fixture(scope="module")
 def page() -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as page:
-        last_steps = gr.State()
+        strip = gr.HTML()
         with gr.Tabs():
-            explanation_tab(last_steps)
+            explanation_tab(strip)
     return page
-
-
-def takes_state(function: BlockFunction) -> bool:
-    return isinstance(function.inputs[0], gr.State)
 
 
 class TestTab:
     @pytest.mark.parametrize(("count", "chosen"), [(1, [0]), (10, range(10)), (19, range(0, 19, 2))])
-    def test_what_was_drawn_arrives(self, page: gr.Blocks, count: int, chosen: Sequence[int]) -> None:
-        (function,) = filter(takes_state, page.fns.values())
-        shown = pictures(function.fn(steps(count)))
-        assert [said for said, _ in shown[:2]] == ["the sample after step 1", "expected at step 1"]
+    def test_what_was_drawn(self, count: int, chosen: Sequence[int]) -> None:
+        shown = pictures(strip_of(steps(count)))
+        assert [said for said, _ in shown[:2]] == [
+            "the sample after the step at t = 999",
+            "expected at the step at t = 999",
+        ]
         assert [image.getpixel((0, 0))[:2] for _, image in shown] == [(i, row) for i in chosen for row in (0, 1)]
+
+    def test_it_arrives_without_the_server(self, page: gr.Blocks) -> None:
+        (arriving,) = (fn for fn in page.fns.values() if fn.outputs[0].elem_id == "appearing")
+        assert arriving.fn is None and arriving.js and isinstance(arriving.inputs[0], gr.HTML)
 
     def test_nothing_is_drawn_yet(self, page: gr.Blocks) -> None:
         (shown,) = (block for block in page.blocks.values() if block.elem_id == "appearing")
@@ -143,7 +145,7 @@ class TestTab:
         ],
     )
     def test_what_no_page_sends_is_told(self, page: gr.Blocks, asked: tuple, message: str) -> None:
-        (function,) = (fn for fn in page.fns.values() if len(fn.inputs) == len(asked) and not takes_state(fn))
+        (function,) = (fn for fn in page.fns.values() if len(fn.inputs) == len(asked) and fn.fn)
         with pytest.raises(gr.Error) as caught:
             function.fn(*asked)
         assert caught.value.message.startswith(message)

@@ -234,6 +234,13 @@ class TestModels:
         other = save_models(tmp_path / "other")[0]
         assert models.load(other).name == "able (2)" and models.names == ["able", "able (2)"]
 
+    def test_its_name_is_never_anothers(self, tmp_path: Path) -> None:
+        able, quick = save_models(tmp_path)
+        other = save_models(tmp_path / "other")[1]
+        models = Models([able], public=False)
+        assert [models.load(source).name for source in (quick, other, quick)] == ["quick", "quick (2)", "quick"]
+        assert models.names == ["able", "quick"]
+
     def test_what_cannot_be_loaded_changes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         able, quick = save_models(tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def test_the_rest_of_gradio_is_not_there(http: httpx.Client, method: str, path: 
 
 def test_the_queue_cannot_be_passed_by(http: httpx.Client) -> None:
     names = {each["api_name"]: each["id"] for each in http.get("/config").json()["dependencies"]}
-    body = {"data": [None] * 17, "fn_index": names["generate"], "session_hash": "me"}
+    body = {"data": [None] * 16, "fn_index": names["generate"], "session_hash": "me"}
     assert http.post("/gradio_api/run/predict", json=body).status_code == 404
 
 
@@ -204,6 +205,20 @@ def test_long_requests(http: httpx.Client) -> None:
     assert http.post("/gradio_api/call/generate", content=body).status_code == 413
     endless = (b"x" * 1000 for _ in range(1000))
     assert http.post("/gradio_api/call/generate", content=endless).status_code == 413
+
+
+def test_requests_that_do_not_arrive(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pokemon_ddpm.app.shield.BODY_SECONDS", 0.05)
+    with socket.create_connection((http.base_url.host, http.base_url.port), timeout=30) as trickling:
+        head = "POST /gradio_api/call/cancel HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        trickling.sendall(f"{head}Content-Length: 12\r\n\r\n{{".encode())
+        assert trickling.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_on_ones_own_machine_it_has_no_other_name(folder: Path) -> None:
+    with running([str(folder / "models" / "quick")], folder / "own", public=False) as page:
+        asked = [httpx.get(page.local_url, headers={"Host": name}) for name in ("localhost:7860", "evil.example")]
+        assert [each.status_code for each in asked] == [200, 403]
 
 
 def test_other_sites_pages_cannot_call_it(http: httpx.Client) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def quicker() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_checks, "STRENGTHS", (0.0, 1.0))
         patch.setattr(distances, "KID_DIVISIONS", 1)
-        patch.setattr(job, "evaluate", lambda *given: evaluate(*given, num_bootstraps=4))
+        patch.setattr(job, "evaluate", lambda *given, **more: evaluate(*given, num_bootstraps=4, **more))
         patch.setattr(job, "kept_likelihood", lambda *given: kept_likelihood(*given, timesteps_a_picture=1))
         yield
 
@@ -121,7 +122,7 @@ def test_an_interrupted_evaluation_goes_on(model: Path, first: tuple[Path, str],
     assert 9 <= len(kept) < COUNT
     stamps = {name: (tmp_path / "samples" / name).stat().st_mtime_ns for name in kept}
     monkeypatch.undo()
-    monkeypatch.setattr(job, "evaluate", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(job, "evaluate", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(*words(model, tmp_path))[0] == 130  # all is drawn now
     assert contents(tmp_path / "samples") == contents(first[0] / "samples")
     assert {name: (tmp_path / "samples" / name).stat().st_mtime_ns for name in kept} == stamps
@@ -187,16 +188,67 @@ def test_what_is_asked_for_can_be_chosen() -> None:
         (["--ask", "taste"], "not trained on taste"),
         (["--resolution", 64], "The model draws 32 pixels, and 64 are asked for."),
         (["--dtype", "int8"], "There is no dtype 'int8'."),
+        (["--model", "pokemon-ddpm-32"], "pokemon-ddpm-32 learned from the sprite archive"),
         (["--data-dir", "nowhere"], "nowhere"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
-    flags: list, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: list, complaint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    code, output = run("evaluate", "--output-dir", tmp_path / "out", *flags)
+    ours = [] if "--model" in flags else ["--model", model]
+    code, output = run("evaluate", "--output-dir", tmp_path / "out", *ours, *flags)
     assert code == 2 and complaint in output.replace("│ ", ""), output
     assert not list((tmp_path / "out").glob("samples/*"))
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is_drawn(model: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    tiny_pipeline(size=16).save_pretrained(small)
+    code, output = run(*words(small, tmp_path / "out"))
+    assert code == 2 and "takes pictures from 32 pixels on, but these have 16" in output
+    broken = shutil.copytree(model, tmp_path / "broken")
+    (broken / "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
+    code, output = run(*words(broken, tmp_path / "out"))
+    assert code == 2 and len(output.strip().splitlines()) == 1 and "README.md are not YAML" in output
+    assert not (tmp_path / "out" / "samples").exists()
+
+
+def test_samples_of_others_do_not_go_into_a_models_card(model: Path, first: tuple[Path, str], tmp_path: Path) -> None:
+    mine = shutil.copytree(model, tmp_path / "mine")
+    before = (mine / "README.md").read_bytes()
+    given = ["--model", mine, "--samples", first[0] / "samples", "--output-dir", tmp_path / "out"]
+    code, output = run("evaluate", *given, "--no-likelihood")
+    assert code == 0, output
+    assert (mine / "README.md").read_bytes() == before
+    assert report(tmp_path / "out")["name"] == "samples"  # they say that another model drew them
+
+
+def test_the_pace_is_that_of_what_was_drawn(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "evaluate", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+    for steps, evaluations in ((1, 100), (3, 400)):  # with guidance, two for each step of 50 samples
+        run(*words(model, tmp_path), "--num-inference-steps", steps)
+        assert json.loads((tmp_path / "drawn.json").read_text())["evaluations"] == evaluations
+
+
+def test_a_slash_after_the_models_name_draws_nothing_anew(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "evaluate", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+    stamps = []
+    for name in (f"{model}", f"{model}/"):
+        run(*words(name, tmp_path))
+        stamps.append({file.name: file.stat().st_mtime_ns for file in (tmp_path / "samples").iterdir()})
+    assert len(stamps[0]) == COUNT and stamps[0] == stamps[1]
+
+
+def test_networks_without_classes_measure_pictures_of_any() -> None:
+    judge = job.SpriteClassifier()
+    others = ("cats", "dogs")
+    assert job._judge(SimpleNamespace(features="inception"), judge, others) is None
+    assert job._judge(SimpleNamespace(features="dinov2"), judge, judge.words["type"]) is judge
+    with pytest.raises(ValueError, match="tells 18 classes apart"):
+        job._judge(SimpleNamespace(features="sprites"), judge, others)
 
 
 def test_bad_folders_of_samples_are_refused_with_the_numbers(tmp_path: Path) -> None:
@@ -211,3 +263,5 @@ def test_bad_folders_of_samples_are_refused_with_the_numbers(tmp_path: Path) -> 
     assert code == 2 and "59 of 32x32, 1 of 40x40" in output
     code, output = run("evaluate", "--samples", tmp_path / "in", "--output-dir", tmp_path / "in")
     assert code == 2 and "needs a folder of its own" in output
+    code, output = run("evaluate", "--samples", tmp_path / "in", "--output-dir", tmp_path / "in" / "report")
+    assert code == 2 and "must hold pictures alone" in output and not (tmp_path / "in" / "report").exists()

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from pokemon_ddpm.evaluation import distances, feature_checks
 from pokemon_ddpm.evaluation.evaluation import evaluate
 from pokemon_ddpm.evaluation.likelihood import BitsPerDim
-from pokemon_ddpm.evaluation.model_card import HEADING, with_metrics
+from pokemon_ddpm.evaluation.model_card import BEGIN_FIGURES, HEADING, with_metrics
 from pokemon_ddpm.evaluation.report import drawn_how, evaluations_of, write_report
 from pokemon_ddpm.evaluation.report_text import equal_strength, in_short, judges, report
 from pokemon_ddpm.pipelines.cards import BEGIN, END, make_card
@@ -58,7 +59,7 @@ def test_overfitting_is_the_difference_with_its_error(written):
     assert "knows these by heart in part" in " ".join(in_short(numbers))
     close = copy.deepcopy(numbers)
     close["likelihood"]["difference"] = 0.09
-    assert "which may be chance" in " ".join(in_short(close))
+    assert "that may be chance" in " ".join(in_short(close))
 
 
 def test_what_is_missing_is_left_out_or_said(written):
@@ -80,7 +81,10 @@ def test_a_copying_model_is_named(written):
     _, numbers = written
     copying = copy.deepcopy(numbers)
     copying["novelty"]["pixels"] |= {"memorises": True, "copies": 3}
-    assert "**the model copies**. 3 equal a training picture." in " ".join(in_short(copying))
+    assert (
+        "copies, or pictures plainer than real ones**; see the closest pairs. 3 equal a training picture."
+        in " ".join(in_short(copying))
+    )
 
 
 def test_the_strength_of_equal_damage_is_interpolated():
@@ -91,10 +95,20 @@ def test_the_strength_of_equal_damage_is_interpolated():
     assert equal_strength(points, 7.0) is None
 
 
+def test_blur_that_rounding_undoes_is_not_named(written):
+    numbers = copy.deepcopy(written[1])
+    kid = next(row for row in numbers["distances"] if (row["name"], row["to"]) == ("all samples", "train"))["kid"]
+    for name in ("blur", "shuffle_patches"):
+        numbers["corruptions"][name] = [{"strength": s, "kid": k} for s, k in ((0.0, 1.0), (0.1, 2.0), (0.2, 6.0))]
+    for value, said in ((1.5, "blurred by less than 0.40 pixels"), (4.0, "blurred by 0.60 pixels")):
+        kid["value"] = value
+        assert said in in_short(numbers)[0]
+
+
 def test_a_network_that_knows_the_commonest_word_alone_is_no_judge():
     def seen(value: float, counts: list[int]) -> dict:
         words = {str(i): {"real": {"n": n}} for i, n in enumerate(counts)}
-        return {"real": {"value": value, "n": sum(counts)}, "by_word": words}
+        return {"real": {"value": value + 0.05, "low": value, "n": sum(counts)}, "by_word": words}
 
     assert judges("color", seen(0.61, [60, 40])) and not judges("color", seen(0.6, [60, 40]))
     assert judges("type", seen(0.1, [60, 40]))
@@ -107,6 +121,12 @@ def test_samples_say_how_they_were_drawn():
     assert told["told how they were drawn"] == 3
     assert told["inference_steps"] == 2 and told["network evaluations a sample"] == 2 and told["asked for"] == "type"
     assert drawn_how([None]) == {}
+
+
+def test_what_some_samples_alone_were_asked_for_is_told():
+    made = as_samples(blobs(2, 0).images, ["bug", "dark"]).provenances
+    told = [made[0], dataclasses.replace(made[1], condition={"type": "dark", "color": "red"})]
+    assert drawn_how(told)["asked for"] == "type, color"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +151,9 @@ def test_the_card_gets_metrics_and_a_section_in_the_place_of_earlier_ones(writte
     results = {each.metric_name: each for each in twice.data.eval_results}
     assert len(results) == len(twice.data.eval_results) == len(once.data.eval_results)
     assert results["KID to train pictures"].metric_value == 0.125
-    assert results["KID to train pictures"].dataset_split == "test"
+    assert results["KID to train pictures"].dataset_split == "train"
+    assert results["KID to held-out pictures"].dataset_split == "test"
+    assert results["KID to train pictures"].metric_args["features"] == numbers["about"]["features"]
     assert results["bits per dimension, held-out"].metric_value == 3.5
     assert results["obedience, type"].metric_value == numbers["obedience"]["type"]["obeyed"]["value"]
     for each in (once, twice):
@@ -151,3 +173,12 @@ def test_the_losses_of_a_card_stay(written):
     card = make_card("model", ["About."], {"model_name": "model", "eval_results": [loss]})
     names = [each.metric_name for each in with_metrics(card, numbers, "x", "validation").data.eval_results]
     assert names[0] == "validation loss" and "FID to held-out pictures" in names
+
+
+def test_an_evaluation_of_somebodys_own_stays(written):
+    _, numbers = written
+    card = ModelCard(f"---\nlicense: mit\n---\n\n# Mine\n\n{HEADING}\n\nMy judgement.\n")
+    once = with_metrics(card, numbers, "x", "validation")
+    twice = with_metrics(ModelCard(f"{once.content}\nBelow it.\n"), numbers, "x", "validation")
+    for text in ("My judgement.", "Below it.", BEGIN_FIGURES):
+        assert twice.content.count(text) == 1

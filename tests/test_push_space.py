@@ -123,7 +123,7 @@ def drawn(url: str, pokemon_type: str, second_type: str, seed: int) -> Image.Ima
     event = json.load(urllib.request.urlopen(request))["event_id"]
     answer = urllib.request.urlopen(f"{url}/gradio_api/call/v2/generate/{event}", timeout=300).read().decode()
     assert "event: complete" in answer, answer
-    (shown,), seed, _ = json.loads(re.findall("^data: (.*)$", answer, re.MULTILINE)[-1])
+    (shown,), seed = json.loads(re.findall("^data: (.*)$", answer, re.MULTILINE)[-1])
     assert shown["caption"].endswith(f"seed {seed}")
     return Image.open(io.BytesIO(urllib.request.urlopen(shown["image"]["url"]).read())).convert("RGB")
 

@@ -1,6 +1,7 @@
 """What can be kept of sprites, as files in the app's temporary folder."""
 
 import contextlib
+import itertools
 import json
 import re
 import secrets
@@ -14,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from pokemon_ddpm.animation import save_animation
-from pokemon_ddpm.app.limits import KEPT_SECONDS, MAX_SCALE, SWEEP_SECONDS
+from pokemon_ddpm.app.limits import FOLDERS_PER_LOOK, KEPT_SECONDS, MAX_DISK, MAX_SCALE, SWEEP_SECONDS
 from pokemon_ddpm.app.orders import Sprite, one_of, whole
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.provenance import write_png
@@ -38,6 +39,7 @@ class Files:
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self._written = itertools.count(1)
 
     def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
         """Writes sprites as the page shows them, enlarged on white, and returns each file with its caption."""
@@ -87,9 +89,10 @@ class Files:
         )
 
     def sweep_for_ever(self) -> None:
-        """Removes what is old, time and again, until the folder is gone."""
+        """Removes what is old or too much, time and again, until the folder is gone."""
         while self._folder.is_dir():
             self.sweep()
+            self.make_room()
             time.sleep(SWEEP_SECONDS)
 
     def sweep(self) -> None:
@@ -107,7 +110,23 @@ class Files:
                 if now - folder.stat().st_mtime > SWEEP_SECONDS:  # a new one may hold nothing yet
                     folder.rmdir()
 
+    def make_room(self, most: int = MAX_DISK) -> None:
+        """Removes the oldest folders' files, as many as it takes for the others to have so many bytes."""
+        folders = []
+        for folder in self._folder.glob("*/"):
+            with contextlib.suppress(OSError):
+                found = [(path, path.stat().st_size) for path in folder.iterdir() if path.is_file()]
+                folders.append((folder.stat().st_mtime, found))
+        for _, found in sorted(folders, key=lambda each: each[0], reverse=True):
+            most -= sum(size for _, size in found)
+            if most < 0:
+                for path, _ in found:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+
     def _new(self) -> Path:
+        if next(self._written) % FOLDERS_PER_LOOK == 0:
+            self.make_room()
         folder = self._folder / secrets.token_hex(16)
         folder.mkdir()
         return folder
@@ -118,8 +137,9 @@ def _shown_scale(image: Image.Image) -> int:
 
 
 def _name(sprite: Sprite) -> str:
-    """For a file, of letters and digits whatever a model's words are made of."""
-    return re.sub(r"[^\w.+-]", "-", "_".join([*sprite.words, str(sprite.request.seed)]))[-MAX_NAME:]
+    """For a file, of letters and digits whatever a model's words are made of, and of at most `MAX_NAME` bytes."""
+    name = re.sub(r"[^\w.+-]", "-", "_".join([*sprite.words, str(sprite.request.seed)]))
+    return name.encode()[-MAX_NAME:].decode(errors="ignore")
 
 
 def _write(sprite: Sprite, folder: Path, before: str, transparent: bool, scale: int) -> Path:

@@ -17,6 +17,7 @@ from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import (
     ATTRIBUTES,
     RANDOM,
+    USUAL,
     Order,
     chosen,
     new_sprites,
@@ -157,9 +158,7 @@ class Handlers:
         said = f"{_count(sprites)} by {sprites[-1].model}; they are kept here for an hour." if sprites else gr.skip()
         return said, 1, *await self.choose(1, background, scale, request)
 
-    async def choose(
-        self, sprite: Any, background: Any, scale: Any, request: gr.Request
-    ) -> tuple:
+    async def choose(self, sprite: Any, background: Any, scale: Any, request: gr.Request) -> tuple:
         """Shows the steps of a sprite and offers its files: strip, and the buttons of `keep`."""
         sprites = self._sprites(request)
         if not sprites:
@@ -171,16 +170,12 @@ class Handlers:
         files = await self.keep(sprite, background, scale, request)
         return strip(one), *(gr.DownloadButton(value=file, interactive=True) for file in files)
 
-    async def select(
-        self, background: Any, scale: Any, event: gr.SelectData, request: gr.Request
-    ) -> tuple:
+    async def select(self, background: Any, scale: Any, event: gr.SelectData, request: gr.Request) -> tuple:
         """Chooses the sprite that was clicked; else as `choose`, its number first."""
         number = event.index + 1 if isinstance(event.index, int) else 1
         return number, *await self.choose(number, background, scale, request)
 
-    async def keep(
-        self, sprite: Any, background: Any, scale: Any, request: gr.Request
-    ) -> tuple[str, ...]:
+    async def keep(self, sprite: Any, background: Any, scale: Any, request: gr.Request) -> tuple[str, ...]:
         """Writes files of the sprites that are shown: one as a PNG, all as a zip, its steps as a GIF, the sheet."""
         sprites = self._sprites(request)
         try:
@@ -208,7 +203,9 @@ class Handlers:
         allowed = [(RANDOM, ANY, *types), (ANY, NONE, RANDOM, *types)]
         typed = [_dropdown(words, value) for words, value in zip(2 * allowed, values[:4], strict=True)]
         others = [
-            _dropdown((ANY, *model.vocabulary.get(attribute, ())), value)
+            _dropdown(
+                (ANY, *model.vocabulary.get(attribute, ())), USUAL.get(attribute, ANY) if value == ANY else value
+            )
             for attribute, value in zip(ATTRIBUTES, values[4:], strict=True)
         ]
         return [*typed, gr.Radio(interactive=guided), gr.Slider(interactive=guided), *others]

@@ -265,7 +265,13 @@ def _connect(page: gr.Blocks, handlers: Handlers, asked: Controls, shown: Result
     # Not queued: others' requests, however many, cannot keep anybody from cancelling.
     asked.cancel.click(handlers.cancel, api_name="cancel", queue=False, show_progress="hidden")
     page.unload(handlers.cancel)
-    shown.gallery.select(handlers.select, keeping, [shown.number, *of_chosen], **PRIVATE)
+    shown.gallery.select(
+        handlers.select,
+        keeping,
+        [shown.number, *of_chosen],
+        trigger_mode="multiple",  # or a click would be lost while the one before is answered
+        **PRIVATE,
+    )
     for each in (shown.number, *keeping):
         each.input(
             handlers.choose,

@@ -32,6 +32,16 @@ SESSIONS = 200
 """Of how many visitors Gradio notes what their page is made of, in 0.13 MB each. Nobody misses what it forgets."""
 MAX_BODY = 1 << 16
 """Bytes of a request."""
+BODY_SECONDS = 10.0
+"""How long a request may take to arrive."""
+OPEN_PER_ADDRESS = 128
+"""How many requests of one address may be answered at a time. An open page takes one or two of them."""
+UNREAD, UNREAD_SECONDS, UNREAD_SESSIONS = 256, 120.0, 2000
+"""How many messages wait for a session that does not fetch them, for how long, and of how many sessions."""
+MAX_DISK = 1 << 30
+"""About how many bytes of files there are at a time."""
+FOLDERS_PER_LOOK = 200
+"""After how many lots of files it is looked whether there are more."""
 TICK_SECONDS = 2.0
 """How long a drawing may be silent before it looks whether anybody still waits for it."""
 

@@ -62,6 +62,7 @@ class Models:
         self._public = public
         self._given: dict[str, Model] = {}
         self._further: Model | None = None
+        self._named: dict[str, str] = {}
         for source in sources:
             model = self._load(source)
             self._given[model.name] = model
@@ -108,7 +109,12 @@ class Models:
     def _load(self, source: str) -> Model:
         pipeline = Drawing(source).load(best_device())
         last = Path(name_of(source)).name or source
-        name = next(name for name in _numbered(last if Path(source).exists() else source) if name not in self._given)
+        # A name is that of the same source for ever: sprites of the last one may still be there to go on from.
+        name = next(
+            name
+            for name in _numbered(last if Path(source).exists() else source)
+            if name not in self._given and self._named.setdefault(name, name_of(source)) == name_of(source)
+        )
         return Model(name, name if self._public else name_of(source), pipeline, pipeline.scheduler)
 
 

@@ -14,11 +14,13 @@ from starlette.middleware import Middleware
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import style
+from pokemon_ddpm.app.door import THIS_MACHINE, Door
 from pokemon_ddpm.app.downloads import Files
 from pokemon_ddpm.app.interface import TITLE, build
 from pokemon_ddpm.app.limits import PUBLIC_SECONDS, SESSIONS
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.shield import Shield
+from pokemon_ddpm.app.unread import Unread
 from pokemon_ddpm.app.workshop import Workshop
 
 THREADS = 40
@@ -61,8 +63,10 @@ def launch(
     os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(sys.maxsize)}
     files = Files(path)
     page = build(known, workshop, files, public)
+    page._queue.pending_messages_per_session = Unread(page._queue.pending_event_ids_session)
+    names = None if public else {*THIS_MACHINE, (host or "localhost").lower()}
     page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if host and ":" in host else host,  # as in an address of the web
         server_port=port,
         share=share,
         prevent_thread_lock=True,
@@ -71,7 +75,7 @@ def launch(
         theme=style.theme(),
         css=style.CSS,
         footer_links=["api"],
-        app_kwargs={"middleware": [Middleware(Shield, folder=path)]},
+        app_kwargs={"middleware": [Middleware(Door, names=names), Middleware(Shield, folder=path)]},
         state_session_capacity=SESSIONS,
         # What the page has no use for, and a public one should not offer:
         run_history=False,

@@ -4,6 +4,7 @@ Gradio offers much that the page has no use for: uploads, a proxy, files by thei
 would fetch a file that a request names as an input. All of that is refused before Gradio sees it.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -14,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pokemon_ddpm.app.limits import MAX_BODY
+from pokemon_ddpm.app.limits import BODY_SECONDS, MAX_BODY
 
 API = "/gradio_api"
 READ = re.compile(
@@ -75,7 +76,12 @@ class Shield:
             if not Headers(scope=scope).get("content-type", "").startswith("application/json"):
                 await PlainTextResponse("A request is JSON.", 415)(scope, receive, answer)
                 return
-            body = await _read(receive)
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    body = await _read(receive)
+            except TimeoutError:
+                await PlainTextResponse("The request took too long to arrive.", 408)(scope, receive, answer)
+                return
             if body is None:
                 await PlainTextResponse(f"A request may have {MAX_BODY} bytes.", 413)(scope, receive, answer)
             elif not _is_plain(body, by_name=bool(found["named"])):

@@ -38,7 +38,8 @@ def start_app(
         fail("The app needs Gradio: pip install 'pokemon-ddpm[app]'.")
     try:
         # Closed again at once: only to know before torch is imported and the model loaded, which takes seconds.
-        socket.create_server((host, port or 0)).close()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port or 0), family=family).close()
     except OSError as error:
         where = host if port is None else f"{host}:{port}"
         reason = str(error.strerror).split(" (")[0]  # without Python's "(while attempting to bind on ...)"

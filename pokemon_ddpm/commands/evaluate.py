@@ -92,6 +92,8 @@ def evaluate(
     useless = [flag for flag, value in drawing_flags.items() if value is not None]
     if samples is not None and useless:
         fail(f"{useless[0]} is for drawing, and --samples are drawn already.")
+    if samples is not None and samples.resolve() in output_dir.resolve().parents:
+        fail(f"--output-dir {output_dir} lies in --samples {samples}, which must hold pictures alone.")
     if sample_preprocessing is not None and samples is None:
         fail("--sample-preprocessing is for --samples.")
     make_folder("--output-dir", output_dir)
@@ -102,6 +104,8 @@ def evaluate(
 
     if model is None and samples is None:
         model = RELEASED_MODEL
+    elif model is not None and Path(model).is_dir():
+        model = str(Path(model))  # samples say which model drew them, with or without a slash at its end
     job = Job(
         model=model,
         drawing=Drawing(
@@ -128,7 +132,8 @@ def evaluate(
     try:
         run(job)
     except KeyboardInterrupt:
-        typer.echo(f"Stopped. What is drawn is in {output_dir}; the same command goes on from there.", err=True)
+        kept = f"What is drawn is in {output_dir}; the same command goes on from there."
+        typer.echo(f"Stopped. {'The same command measures them anew.' if samples else kept}", err=True)
         raise typer.Exit(130) from None
     except (ValueError, OSError) as error:
         fail(error)

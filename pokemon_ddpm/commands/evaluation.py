@@ -12,16 +12,18 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.distillation import is_distilled
 from pokemon_ddpm.drawing import Drawing
+from pokemon_ddpm.evaluation.distances import NEIGHBORHOOD
 from pokemon_ddpm.evaluation.evaluation import check_classes, evaluate
 from pokemon_ddpm.evaluation.features import SpriteClassifier, SpriteFeatureExtractor, load_features
 from pokemon_ddpm.evaluation.likelihood import BitsPerDim
-from pokemon_ddpm.evaluation.model_card import write_metrics
+from pokemon_ddpm.evaluation.model_card import card_of, write_metrics
+from pokemon_ddpm.evaluation.obedience import asked_words
 from pokemon_ddpm.evaluation.pretrained_features import dinov2, inception
-from pokemon_ddpm.evaluation.protocols import AttributeClassifier, FeatureExtractor
+from pokemon_ddpm.evaluation.protocols import AttributeClassifier, FeatureExtractor, extract_features, predict
 from pokemon_ddpm.evaluation.report import REPORT, write_report
 from pokemon_ddpm.evaluation.report_text import in_short
 from pokemon_ddpm.evaluation.requests import requests_like
-from pokemon_ddpm.evaluation.samples import read_samples
+from pokemon_ddpm.evaluation.samples import SampleSet, read_samples
 from pokemon_ddpm.evaluation.sampling import draw_samples, kept_likelihood, processes
 from pokemon_ddpm.labelled_images import class_folder_tensors
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -67,16 +69,22 @@ def run(job: Job) -> None:
         ValueError, OSError: If something that was given cannot be used.
     """
     # What is cheap to refuse comes first.
+    if job.data_dir is None and job.model is not None and name_of(job.model) != job.model:
+        raise ValueError(f"{name_of(job.model)} learned from the sprite archive; give that by --data-dir.")
     pipeline = None if job.model is None else job.drawing.load(best_device())
     extractor, classifier = _networks(job.features)
-    samples = None
+    samples, side = None, job.resolution
+    if pipeline is not None:
+        card_of(Path(job.model))  # a broken one would stop us when all is measured
+        side = side or pipeline.sample_shape[-1]
+        if side != pipeline.sample_shape[-1]:
+            raise ValueError(f"The model draws {pipeline.sample_shape[-1]} pixels, and {side} are asked for.")
     if job.samples is not None:
-        samples = read_samples(job.samples, job.resolution, preprocessing=job.sample_preprocessing)
-    side = samples.images.shape[-1] if samples else job.resolution or pipeline.sample_shape[-1]
-    if pipeline is not None and side != pipeline.sample_shape[-1]:
-        raise ValueError(f"The model draws {pipeline.sample_shape[-1]} pixels, and {side} are asked for.")
+        samples = read_samples(job.samples, side, preprocessing=job.sample_preprocessing)
+        side = samples.images.shape[-1]
     train, held_out = (_load(job, split, side) for split in ("train", job.split))
-    check_classes(classifier, train.type_names)
+    classifier = _judge(job, classifier, train.type_names)
+    _check_pictures(samples, held_out, extractor, classifier)
     pace = None
     if samples is None:
         requests = requests_like(train, pipeline.conditioner, job.num_samples, job.asked, job.seed)
@@ -85,21 +93,25 @@ def run(job: Job) -> None:
         if not processes().is_main_process:
             return
         samples = read_samples(folder, side)
-    evaluation = evaluate(samples, train, held_out, extractor, classifier, job.seed)
+    seen = _seen(job, train)
+    evaluation = evaluate(samples, train, held_out, extractor, classifier, job.seed, seen=seen)
     likelihood, reason = _likelihood(job, pipeline, train, held_out)
-    name = name_of(job.model).rstrip("/") if job.model else job.samples.resolve().name
+    # Pictures that do not say that this model drew them are not what the model is measured by.
+    own = job.model is not None and all(each and each.model == name_of(job.model) for each in samples.provenances)
+    name = _short_name(name_of(job.model)) if own else job.samples.resolve().name
     about = {
         "network evaluations a second": pace,
         "data": job.data_name,
         "training pictures": len(train),
+        "copies looked for among": f"{len(seen)} training pictures",
         "held out": f"{job.split} split, {len(held_out)} pictures",
         "features": f"{extractor.name}, {extractor.dimension} dimensions",
         "judged by": classifier and classifier.name,
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
-    numbers = write_report(job.output_dir, Path(name).name, evaluation, samples, train, about, likelihood, reason)
+    numbers = write_report(job.output_dir, name, evaluation, samples, seen, about, likelihood, reason)
     # Of a model that comes with the package, by its name or by default, the card belongs to the package.
-    if job.model is not None and name_of(job.model) == job.model and Path(job.model).is_dir():
+    if own and name_of(job.model) == job.model and Path(job.model).is_dir():
         write_metrics(Path(job.model), numbers, job.data_name, job.split)
     for sentence in in_short(numbers):
         typer.echo(sentence.replace("**", ""))
@@ -117,10 +129,55 @@ def _networks(features: str) -> tuple[FeatureExtractor, AttributeClassifier | No
     return SpriteFeatureExtractor(network), SpriteClassifier(network)
 
 
+def _judge(job: Job, classifier: SpriteClassifier, type_names: tuple[str, ...]) -> SpriteClassifier | None:
+    """The network that judges obedience; none of other classes, beside the networks of the world, which know none."""
+    if job.features in (INCEPTION, DINOV2) and classifier.words["type"] != type_names:
+        return None
+    check_classes(classifier, type_names)
+    return classifier
+
+
+def _check_pictures(
+    samples: SampleSet | None,
+    held_out: SpriteTensors,
+    extractor: FeatureExtractor,
+    classifier: AttributeClassifier | None,
+) -> None:
+    """Refuses what could not be measured, before anything is drawn.
+
+    Raises:
+        ValueError: If there are too few held-out pictures, a network does not take pictures of this size, or samples
+            were asked for what it does not know.
+    """
+    if len(held_out) <= NEIGHBORHOOD:
+        raise ValueError(
+            f"At least {NEIGHBORHOOD + 1} held-out pictures are needed, but the split has {len(held_out)}."
+        )
+    one = held_out.images[:1]
+    extract_features(extractor, one)
+    if classifier is not None:
+        predict(classifier, one)
+    if samples is not None:
+        asked_words(samples.conditions, {"type": held_out.type_names, **(classifier.words if classifier else {})})
+
+
+def _short_name(model: str) -> str:
+    """The last part of a name on the Hub, or of a folder's path, however that was given."""
+    return Path(model).resolve().name if Path(model).is_dir() else Path(model).name
+
+
 def _load(job: Job, split: str, resolution: int) -> SpriteTensors:
     if job.data_dir is not None and has_class_folders(job.data_dir):
         return class_folder_tensors(job.data_dir, split, resolution, job.preprocessing)
     return sprite_tensors(load_sprites(job.data_dir, job.config_name, split=split), resolution, job.preprocessing)
+
+
+def _seen(job: Job, train: SpriteTensors) -> SpriteTensors:
+    """All pictures of the archive's training split: a model of its fronts may still have learned from the others."""
+    if job.data_dir is None or has_class_folders(job.data_dir) or job.config_name == "all":
+        return train
+    rows = load_sprites(job.data_dir, "all", split="train")
+    return sprite_tensors(rows, train.images.shape[-1], job.preprocessing)
 
 
 def _likelihood(

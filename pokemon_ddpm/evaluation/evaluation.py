@@ -77,6 +77,7 @@ def evaluate(
     classifier: AttributeClassifier | None = None,
     seed: int = 0,
     num_bootstraps: int = NUM_BOOTSTRAPS,
+    seen: SpriteTensors | None = None,
 ) -> Evaluation:
     """Measures samples beside training and held-out pictures.
 
@@ -88,6 +89,7 @@ def evaluate(
         classifier: The network that judges obedience; None for no such figures.
         seed: Of subsets, directions and resamples.
         num_bootstraps: See `compare`.
+        seen: Among which copies are looked for, if the model may have learned from more than `train`.
 
     Raises:
         ValueError: If sizes differ, or the classifier knows other types than the data have.
@@ -106,11 +108,13 @@ def evaluate(
         rows = comparison_rows(of_samples, of_train, of_held_out, extractor, seed, num_bootstraps, done)
         curves = corruption_curves(extractor, train.images, held_out.images)
         done("corruptions")
-        nearest = {"pixels": nearest_by_pixels(samples.images, train.images, description="Nearest to the samples")}
-        held = {"pixels": nearest_by_pixels(held_out.images, train.images, description="Nearest to the held-out")}
+        of_seen = of_train.features if seen is None else extract_features(extractor, seen.images)
+        seen = seen or train
+        nearest = {"pixels": nearest_by_pixels(samples.images, seen.images, description="Nearest to the samples")}
+        held = {"pixels": nearest_by_pixels(held_out.images, seen.images, description="Nearest to the held-out")}
         for found, pictures in ((nearest, of_samples), (held, of_held_out)):
             mirrored = extract_features(extractor, pictures.images.flip(-1))
-            found["features"] = nearest_by_features(pictures.features, mirrored, of_train.features)
+            found["features"] = nearest_by_features(pictures.features, mirrored, of_seen)
         done("novelty")
         asked = asked_words(samples.conditions, {"type": train.type_names})["type"]
         types = {}
@@ -143,7 +147,8 @@ def check_classes(classifier: AttributeClassifier | None, type_names: tuple[str,
     if known != type_names:
         raise ValueError(
             f"{classifier.name} tells {len(known)} classes apart ({', '.join(known[:3])}, ...), and the data have "
-            f"{len(type_names)} ({', '.join(type_names[:3])}, ...). Give the features of another network."
+            f"{len(type_names)} ({', '.join(type_names[:3])}, ...). Give the features of another "
+            "network: inception or dinov2 have no classes, and obedience is then left out."
         )
 
 

@@ -11,7 +11,9 @@ from pokemon_ddpm.evaluation.report_text import Numbers, in_short, row
 from pokemon_ddpm.pipelines.cards import CARD_FILE, END, read_card
 
 HEADING = "## Evaluation"
-_SECTION = re.compile(rf"^{HEADING}\n.*?(?=^## |^{re.escape(END)}|\Z)", re.DOTALL | re.MULTILINE)
+BEGIN_FIGURES = "<!-- pokemon-ddpm: these figures are written anew by every evaluation -->"
+END_FIGURES = "<!-- pokemon-ddpm: end of the figures -->"
+_SECTION = re.compile(f"{re.escape(BEGIN_FIGURES)}.*?{re.escape(END_FIGURES)}\n*", re.DOTALL)
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str) -> None:
@@ -27,10 +29,27 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str) -> None
         ValueError: If the card's metadata are not YAML.
         OSError: If it cannot be written.
     """
+    card = card_of(folder)
+    if card is not None:
+        (folder / CARD_FILE).write_text(with_metrics(card, numbers, data, split).content, encoding="utf-8")
+
+
+def card_of(folder: Path) -> ModelCard | None:
+    """The card that lies in a model's folder, if there is one.
+
+    Raises:
+        ValueError: If it is no text, or its metadata are not YAML.
+        OSError: If it cannot be read.
+    """
     file = folder / CARD_FILE
-    if file.exists():
-        card = with_metrics(read_card(file.read_text(encoding="utf-8")), numbers, data, split)
-        file.write_text(card.content, encoding="utf-8")
+    if not file.exists():
+        return None
+    try:
+        return read_card(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no text in UTF-8: repair it, or take it away.") from error
+    except ValueError as error:
+        raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
 
 
 def with_metrics(card: ModelCard, numbers: Numbers, data: str, split: str) -> ModelCard:
@@ -52,6 +71,8 @@ def with_metrics(card: ModelCard, numbers: Numbers, data: str, split: str) -> Mo
 def _section(numbers: Numbers, data: str, split: str) -> str:
     about = numbers["about"]
     lines = [
+        BEGIN_FIGURES,
+        "",
         HEADING,
         "",
         f"{about['samples']:,} samples beside {data}, the {split} split held out, by {about['features']} and "
@@ -59,31 +80,39 @@ def _section(numbers: Numbers, data: str, split: str) -> str:
         "",
         *(f"- {sentence}" for sentence in in_short(numbers)),
         "",
+        END_FIGURES,
+        "",
         "",
     ]
     return "\n".join(lines)
 
 
 def _results(numbers: Numbers, data: str, split: str) -> Iterator[EvalResult]:
-    def result(kind: str, name: str, value: float | None) -> Iterator[EvalResult]:
+    about = numbers["about"]
+    measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
+
+    def result(kind: str, name: str, value: float | None, of: str = split) -> Iterator[EvalResult]:
         if value is not None:
             yield EvalResult(
                 task_type="unconditional-image-generation",
                 dataset_type="pictures",
                 dataset_name=data,
-                dataset_split=split,
+                dataset_split=of,
                 metric_type=kind,
                 metric_name=name,
                 metric_value=round(value, 6),
+                metric_args=measured,  # without the network nobody can tell what a KID means
             )
 
-    for to in ("train", "held-out"):
+    splits = {"train": "train", "held-out": split}
+    for to, of in splits.items():
         found = row(numbers, "all samples", to)
         for key in ("kid", "fid", "precision", "recall"):
-            yield from result(key, f"{key.upper() if len(key) == 3 else key} to {to} pictures", found[key]["value"])
+            name = f"{key.upper() if len(key) == 3 else key} to {to} pictures"
+            yield from result(key, name, found[key]["value"], of)
     for name, found in numbers["novelty"].items():
         yield from result("novelty", f"samples nearer than 5 % of held-out, {name}", found["nearer"]["value"])
     for name, found in numbers["obedience"].items():
         yield from result("obedience", f"obedience, {name}", found["obeyed"]["value"])
-    for name in ("train", "held-out") if numbers["likelihood"] else ():
-        yield from result("bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"])
+    for name, of in splits.items() if numbers["likelihood"] else ():
+        yield from result("bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of)

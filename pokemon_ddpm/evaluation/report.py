@@ -36,7 +36,7 @@ def write_report(
         name: Of what was evaluated.
         evaluation: What was measured.
         samples: Of what.
-        train: The training pictures, for the figure of the closest ones.
+        train: The training pictures among which copies were looked for.
         about: What else is to be said of how it was measured, in this order, after what the samples say themselves.
         likelihood: By "train" and "held-out"; None if it was not measured.
         no_likelihood: Why not.
@@ -91,7 +91,7 @@ def drawn_how(provenances: Sequence[Provenance | None]) -> dict[str, Any]:
              "dtype")  # fmt: skip
     told = {name: sorted({json.dumps(getattr(each, name)) for each in known}) for name in names}
     seeds = [each.seed for each in known]
-    words = [name for name in known[0].condition if any(each.condition.get(name) is not None for each in known)]
+    words = dict.fromkeys(name for each in known for name, word in each.condition.items() if word is not None)
     evaluations = sorted({evaluations_of(each) for each in known})
     return {
         "told how they were drawn": len(known),

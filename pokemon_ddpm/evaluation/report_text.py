@@ -21,7 +21,7 @@ UNITS = {
 }  # fmt: skip
 WHERE = {"train": "training pictures", "held-out": "held-out pictures"}
 FIGURES = {
-    "samples.png": "samples, the first of each type",
+    "samples.png": "some of the samples, by type if they say what they were asked for",
     "scale.png": "KID of worse and worse held-out pictures, and that of the samples",
     "novelty.png": "distances to the nearest training picture",
     "closest.png": "the twenty samples that are nearest to training pictures, above these",
@@ -58,7 +58,11 @@ def report(numbers: Numbers, figures: Sequence[str]) -> str:
 DISTANCE = (
     "KID leads, since it is unbiased at any number of pictures. FID, Wasserstein's distances, precision and recall "
     "depend on how many there are (n and m), so compare rows of equal numbers: what `samples` reach with what real "
-    "pictures reach. Intervals are of 95 %. Figures of different networks do not compare."
+    "pictures reach. Precision and recall take as many of both as the smaller set has, and exact Wasserstein up to "
+    "eight pairs of 256. Intervals are of 95 %; those of FID and of the other Wasserstein distances are for the "
+    "distance without its bias, so that a figure that is mostly bias lies above its own. All take pictures for "
+    "independent: where held-out ones resemble each other, they are too narrow. Figures of different networks do not "
+    "compare."
 )
 SCALE = (
     "The scale: real held-out pictures, made worse and worse, beside the training pictures. Where the samples' line "
@@ -67,7 +71,8 @@ SCALE = (
 NOVELTY = (
     "How near the nearest training picture is, over mirror images and, in pixels, shifts by up to two. Held-out "
     "pictures, of other evolution lines, show what new pictures have; 5 % of them are nearer than the threshold. "
-    "If samples were as new as they are, the share would lie in the range of chance."
+    "If samples were as new as they are, the share would lie in the range of chance. More may be copies, or pictures "
+    "with less on them than real ones: white paper is near to every small sprite. The closest pairs show which."
 )
 CLOSEST = (
     "`closest.png` shows training pictures, which may belong to others: mind that before you pass this folder on."
@@ -107,8 +112,11 @@ def _said_of_distance(numbers: Numbers) -> str:
     blur = equal_strength(numbers["corruptions"]["blur"], ours["value"])
     shuffled = equal_strength(numbers["corruptions"]["shuffle_patches"], ours["value"])
     if blur is not None and shuffled is not None:
+        # Rounding undoes the least blur, so that within the first step nothing can be interpolated.
+        least = numbers["corruptions"]["blur"][1]["strength"]
+        pixels = f"{max(blur, least) * numbers['resolution'] / 8:.2f} pixels"
         said += (
-            f" That is as far as held-out pictures blurred by {blur * numbers['resolution'] / 8:.2f} pixels, or with "
+            f" That is as far as held-out pictures blurred by {'less than ' * (blur < least)}{pixels}, or with "
             f"{100 * shuffled:.0f} % of their patches shuffled."
         )
     elif ours["value"] <= floor["value"]:
@@ -119,7 +127,11 @@ def _said_of_distance(numbers: Numbers) -> str:
 def _said_of_novelty(numbers: Numbers) -> Iterator[str]:
     for name, found in numbers["novelty"].items():
         low, high = _percent(found["chance_low"]), _percent(found["chance_high"])
-        verdict = "more than chance has: **the model copies**" if found["memorises"] else "no sign of copying"
+        verdict = (
+            "more than chance has: **copies, or pictures plainer than real ones**; see the closest pairs"
+            if found["memorises"]
+            else "no sign of copying from these"
+        )
         copies = found["copies"]
         exact = f" {copies:,} equal a training picture." if copies else ""
         yield (
@@ -132,10 +144,10 @@ def _said_of_likelihood(numbers: Numbers) -> Iterator[str]:
     found = numbers["likelihood"]
     if found:
         gap, error = found["difference"], found["difference_standard_error"]
-        verdict = "the model knows these by heart in part" if gap > 2 * error else "which may be chance"
+        verdict = "the model knows these by heart in part" if gap > 2 * error else "that may be chance"
         yield (
             f"**Overfitting.** Held-out pictures cost {gap:.3f} ± {error:.3f} bits a dimension more than training "
-            f"pictures: {verdict}."
+            f"pictures (± standard error): {verdict}."
         )
 
 
@@ -233,7 +245,7 @@ def judges(attribute: str, found: Numbers) -> bool:
     Of types, of which a picture has one or two, that is not so easily told.
     """
     counts = [each["real"]["n"] for each in found["by_word"].values() if each["real"]]
-    return attribute == "type" or not counts or found["real"]["value"] > max(counts) / found["real"]["n"]
+    return attribute == "type" or not counts or found["real"]["low"] > max(counts) / found["real"]["n"]
 
 
 def _types(numbers: Numbers) -> str:
@@ -259,7 +271,7 @@ def _likelihood(numbers: Numbers) -> list[str]:
     ]
     gap = f"{found['difference']:.3f} ± {found['difference_standard_error']:.3f}"
     return [
-        "The variational bound on the negative log-likelihood. The difference is the overfitting.",
+        "The variational bound on the negative log-likelihood, ± standard error. The difference is the overfitting.",
         table(["", "n", "bits a dimension"], [*rows, ["difference", "", gap]]),
     ]
 

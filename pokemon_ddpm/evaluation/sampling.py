@@ -48,22 +48,22 @@ def draw_samples(
         _check_folder(folder, notes, requests, weights_digest(pipeline))
     state.wait_for_everyone()
     mine = list(requests[state.process_index :: state.num_processes])
-    before = {file.name for file in folder.glob("*.png")}
+    before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.png")}
+    each = evaluations_of(drawing.provenance(pipeline, requests[0]))
     start, fresh = time.perf_counter(), 0
     try:
         drawn = draw_files(pipeline, drawing, mine, folder)
         for file in tqdm(drawn, total=len(mine), desc="Drawing", disable=not state.is_main_process):
-            fresh += file.name not in before
+            fresh += before.get(file.name) != file.stat().st_mtime_ns
     finally:
         if state.is_main_process and fresh:
             told = _read(notes)
-            told["sprites"] = told.get("sprites", 0) + fresh * state.num_processes
+            told["evaluations"] = told.get("evaluations", 0) + fresh * state.num_processes * each
             told["seconds"] = told.get("seconds", 0.0) + time.perf_counter() - start
             _write(notes, told)
     state.wait_for_everyone()
     told = _read(notes)
-    each = evaluations_of(drawing.provenance(pipeline, requests[0]))
-    return each * told["sprites"] / told["seconds"] if told.get("seconds") else None
+    return told["evaluations"] / told["seconds"] if told.get("evaluations") and told.get("seconds") else None
 
 
 def processes() -> PartialState:
