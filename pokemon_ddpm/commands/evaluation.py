@@ -27,7 +27,7 @@ from pokemon_ddpm.evaluation.samples import SampleSet, read_samples
 from pokemon_ddpm.evaluation.sampling import draw_samples, kept_likelihood, processes
 from pokemon_ddpm.labelled_images import class_folder_tensors
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.released_models import name_of
+from pokemon_ddpm.released_models import RELEASED, locate, name_of
 
 SPRITES, INCEPTION, DINOV2 = "sprites", "inception", "dinov2"
 
@@ -69,7 +69,7 @@ def run(job: Job) -> None:
         ValueError, OSError: If something that was given cannot be used.
     """
     # What is cheap to refuse comes first.
-    if job.data_dir is None and job.model is not None and name_of(job.model) != job.model:
+    if job.data_dir is None and job.model is not None and Path(locate(job.model)).parent == RELEASED:
         raise ValueError(f"{name_of(job.model)} learned from the sprite archive; give that by --data-dir.")
     pipeline = None if job.model is None else job.drawing.load(best_device())
     extractor, classifier = _networks(job.features)
