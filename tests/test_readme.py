@@ -68,6 +68,10 @@ NOT_RUN_HERE = {
         (line for line in COMMANDS if line.startswith("pokemon-ddpm fit-features")),
         "it takes minutes; tests fit a tiny network",
     ),
+    **dict.fromkeys(
+        (line for line in COMMANDS if line.startswith("curl ")),
+        "it asks a running app; the app's own tests ask theirs",
+    ),
     "accelerate launch train_conditional.py --train_data_dir path/to/my-art --resolution 32": "it needs art",
     **dict.fromkeys(
         (line for line in COMMANDS if HUB in line or "uoft-cs/cifar10" in line),
