@@ -53,6 +53,12 @@ class SpriteTensors:
             labels[name] = torch.where(ids >= 0, ids, any_id)
         return replace(self, labels=labels)
 
+    def rows(self, chosen: torch.Tensor) -> "SpriteTensors":
+        """Some of the pictures, by their places, int64, or by truth values, bool (N,)."""
+        return replace(
+            self, images=self.images[chosen], labels={name: ids[chosen] for name, ids in self.labels.items()}
+        )
+
     def to(self, device: torch.device) -> "SpriteTensors":
         """The same tensors on another device."""
         labels = {name: ids.to(device) for name, ids in self.labels.items()}

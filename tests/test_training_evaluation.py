@@ -244,7 +244,8 @@ def test_settings_that_do_not_go_together(settings: dict[str, Any], message: str
 
 
 def test_the_best_by_kid_needs_no_validation_loss() -> None:
-    TrainingConfig(eval_steps=2, metric_for_best_model="kid", load_best_model_at_end=True, validation_steps=0)
+    config = TrainingConfig(eval_steps=2, metric_for_best_model="kid", load_best_model_at_end=True, validation_steps=0)
+    assert (config.metric_for_best_model, config.load_best_model_at_end) == ("kid", True)
 
 
 def test_pictures_that_are_too_small_are_refused_before_anything_else(flags: list[str], run: Path) -> None:

@@ -8,6 +8,7 @@ import typer
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands.common import ConfigName, DataDir, fail, make_folder
 from pokemon_ddpm.devices import best_device
+from pokemon_ddpm.evaluation.packages import check_packages
 
 LEAST = 50
 
@@ -157,8 +158,6 @@ def _watch(run: Path, data_dir: str | None) -> None:
 
 def _check_extra() -> None:
     try:
-        import ot  # noqa: F401
-        import scipy  # noqa: F401
-        import torch_fidelity  # noqa: F401
-    except ImportError as error:
-        fail(f"evaluate needs {error.name}: pip install 'pokemon-ddpm[evaluation]'.")
+        check_packages()
+    except ValueError as error:
+        fail(error)

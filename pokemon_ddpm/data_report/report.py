@@ -13,6 +13,7 @@ from pokemon_ddpm.data_report.counts import count
 from pokemon_ddpm.data_report.measures import MeasuredSprites, measure
 from pokemon_ddpm.data_report.style import Numbers
 from pokemon_ddpm.data_report.text import SECTIONS, amount, listed, percent, plain
+from pokemon_ddpm.markdown import table
 
 REPORT, NUMBERS = "report.md", "report.json"
 DPI = 150
@@ -103,13 +104,13 @@ def _glance(numbers: Numbers) -> str:
         "canvas": sizes,
         "colours a picture, median": f"{numbers['palettes']['p50']:g}",
     }
-    return _table(["at a glance", ""], [[name, value] for name, value in rows.items()])
+    return table(["at a glance", ""], [[name, value] for name, value in rows.items()])
 
 
 def _splits(numbers: Numbers) -> str:
     keys = ("pictures", "species", "forms", "lines")
     rows = [[name, *(f"{part[key]:,}" for key in keys)] for name, part in numbers["splits"].items()]
-    return _table(["split", *keys], rows)
+    return table(["split", *keys], rows)
 
 
 def _views(numbers: Numbers) -> str:
@@ -118,7 +119,7 @@ def _views(numbers: Numbers) -> str:
     for view in numbers["views"]:
         counts = [sum(kind[f"{view} {finish}"] for kind in kinds) for finish in numbers["finishes"]]
         rows.append([view, *(f"{each:,}" for each in (*counts, sum(counts)))])
-    return _table(["view", *numbers["finishes"], "both"], rows)
+    return table(["view", *numbers["finishes"], "both"], rows)
 
 
 def _types(numbers: Numbers) -> str:
@@ -129,13 +130,7 @@ def _types(numbers: Numbers) -> str:
         for name, found in sorted(numbers["types"].items(), key=lambda item: -item[1]["first"])
     ]
     note = "Forms, lines and splits are counted by the first type."
-    return f"{_table(['type', *columns, *splits], rows)}\n\n{note}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A table whose first column holds words and the others numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table(['type', *columns, *splits], rows)}\n\n{note}"
 
 
 def summary(numbers: Numbers) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
@@ -103,7 +103,7 @@ def accuracies(
 def fronts(data: SpriteTensors) -> SpriteTensors:
     """The pictures in front view that are not shiny."""
     rows = (data.labels["view"] == VIEWS.index("front")) & (data.labels["finish"] == FINISHES.index("normal"))
-    return replace(data, images=data.images[rows], labels={name: ids[rows] for name, ids in data.labels.items()})
+    return data.rows(rows)
 
 
 def corruption_curves(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +132,7 @@ def weights_digest(pipeline: PokemonDDPMPipeline) -> str:
 
 
 def _some(data: SpriteTensors, count: int, seed: int) -> SpriteTensors:
-    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-    labels = {name: ids[rows] for name, ids in data.labels.items()}
-    return replace(data, images=data.images[rows], labels=labels)
+    return data.rows(torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count].sort().values)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,19 +3,16 @@
 That needs packages which training does without, so it is imported only where something is measured.
 """
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.packages import check_packages
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.config_checks import LEAST_EVAL_IMAGES
 
 if TYPE_CHECKING:
     from pokemon_ddpm.evaluation.quick import QuickEvaluation
-
-PACKAGES = {"ot": "POT", "scipy": "scipy", "torch_fidelity": "torch-fidelity"}
-"""What the evaluation imports -> what that is called where it is installed from."""
 
 
 def check_evaluation(resolution: int) -> None:
@@ -27,12 +24,7 @@ def check_evaluation(resolution: int) -> None:
     Raises:
         ValueError: If a package is missing, or the pictures are too small for the network that looks at them.
     """
-    missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise ValueError(
-            f"KID and obedience need {' and '.join(missing)}. Install what is missing with: "
-            "pip install 'pokemon-ddpm[evaluation]'"
-        )
+    check_packages()
     from pokemon_ddpm.evaluation.features import RESOLUTION
 
     if resolution < RESOLUTION:
