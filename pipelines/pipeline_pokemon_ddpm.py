@@ -24,14 +24,13 @@ from .inputs import (
     check_tensor,
     check_whole,
     guidance_scales,
+    is_number,
     one_each,
 )
 from .pushing import push_folder  # noqa: F401
 from .sampling import alpha_bar_at, image_generators, predicted_clean, set_timesteps, step
 from .saving import SIBLINGS  # noqa: F401
 from .storage import SelfContained
-
-CONDITIONS = ("pokemon_type", "color", "shape", "game", "view", "finish", "size", "form", "legendary")
 
 PokemonType = str | int | tuple | Mapping | None
 Word = str | bool | None
@@ -69,14 +68,6 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
     def __call__(
         self,
         pokemon_type: PokemonType | list[PokemonType] = None,
-        color: Word | list[Word] = None,
-        shape: Word | list[Word] = None,
-        game: Word | list[Word] = None,
-        view: Word | list[Word] = None,
-        finish: Word | list[Word] = None,
-        size: Word | list[Word] = None,
-        form: Word | list[Word] = None,
-        legendary: Word | list[Word] = None,
         num_images_per_type: int = 1,
         num_inference_steps: int | None = None,
         guidance_scale: float | list[float] | None = None,
@@ -93,6 +84,7 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: list[str] | None = None,
+        **attributes: Word | list[Word],
     ) -> ImagePipelineOutput | tuple:
         r"""Draws sprites.
 
@@ -103,14 +95,6 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
                 "fire/none" (purely fire), an id, or None (unconditional); or a blend of these,
                 {"fire": 0.7, "water": 0.3}. A list holds one entry an image; only a tuple or a slash makes a pair.
-            color: For example "red"; or a list of one for each entry of `pokemon_type`; None for any.
-            shape: Likewise, for example "wings".
-            game: The game whose drawing style it has, for example "gen5".
-            view: "front" or "back".
-            finish: "normal" or "shiny".
-            size: "tiny", "small", "medium", "large" or "huge", by the height of the Pokémon.
-            form: For example "mega".
-            legendary: True or False ("yes" or "no").
             num_images_per_type: Images for each entry; those of one entry follow each other.
             num_inference_steps: Denoising steps, from 1 to the number of training steps; the model's own if not given.
             guidance_scale: s in uncond + s * (cond - uncond), a number or a list of one an image; the model's own if
@@ -139,6 +123,11 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
                 the step, with the pictures as they are.
             callback_on_step_end_tensor_inputs: Names of the tensors the callback is given: "latents" and
                 "pred_original_sample", the clean sprites (N, C, S, S) that the network expects at this step.
+            **attributes: What else the model knows, by name: a word, a list of one for each entry of `pokemon_type`,
+                or None for any. Of models trained on the sprites: `color` ("red"), `shape` ("wings"), `game` (whose
+                drawing style it has, "gen5"), `view` ("front", "back"), `finish` ("normal", "shiny"), `size` ("tiny",
+                "small", "medium", "large", "huge", by the height of the Pokémon), `form` ("mega"), and `legendary`
+                (True or False, or "yes" or "no").
 
         Returns:
             `ImagePipelineOutput` with `images`, or a tuple with them.
@@ -148,11 +137,7 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
             TypeError: If `pokemon_type` holds something that is no type.
         """
         requests = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-        words = {
-            "color": color, "shape": shape, "game": game, "view": view, "finish": finish, "size": size, "form": form,
-            "legendary": legendary,
-        }  # fmt: skip
-        words = {name: word for name, word in words.items() if word is not None}
+        words = {name: word for name, word in attributes.items() if word is not None}
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if strength is not None and image is None:
@@ -227,7 +212,8 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
             ValueError, TypeError: As `__call__`.
         """
         check_whole("steps", steps, 2)
-        given = sorted(arguments.keys() & {*CONDITIONS, "class_embeddings", "latents"})
+        others = inspect.signature(self.__call__).parameters.keys() - {"pokemon_type", "class_embeddings", "latents"}
+        given = sorted(arguments.keys() - others)
         if given:
             raise ValueError(
                 f"interpolate takes what is asked for in a and b, for example a={{'pokemon_type': 'fire', 'color': "
@@ -260,8 +246,10 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
 
     def _encode_all(self, asked: PokemonType | Mapping[str, Any]) -> torch.Tensor:
         """(1, D) of a type, or of a mapping of `__call__`'s conditions."""
-        known = {*CONDITIONS, *self.conditioner.vocabulary} - {"type"}
-        words = dict(asked) if isinstance(asked, Mapping) and asked.keys() & known else {"pokemon_type": asked}
+        is_mapping = isinstance(asked, Mapping)
+        # A blend of types is a mapping as well, but to numbers.
+        says_more = is_mapping and ("pokemon_type" in asked or not all(is_number(word) for word in asked.values()))
+        words = dict(asked) if says_more else {"pokemon_type": asked}
         pokemon_type = words.pop("pokemon_type", None)
         return self.conditioner.encode([pokemon_type], **{name: [word] for name, word in words.items()})
 

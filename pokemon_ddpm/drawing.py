@@ -11,12 +11,12 @@ from PIL import Image
 
 from pokemon_ddpm.compilation import Compilation, compile_network
 from pokemon_ddpm.generation import CHUNK_SIZE, SpriteRequest, generate
-from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
 from pokemon_ddpm.provenance import Provenance, read_png, write_png
 from pokemon_ddpm.released_models import locate, name_of
 from pokemon_ddpm.schedulers import make_sampler, sampler_name
+from pokemon_ddpm.vocabulary import CONDITIONS
 
 DTYPES = ("float32", "bfloat16", "float16")
 

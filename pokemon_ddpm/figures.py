@@ -16,7 +16,9 @@ SCHEDULES = {"linear": "linear (Ho et al. 2020)", "squaredcos_cap_v2": "cosine (
 
 
 def dissolving(picture: np.ndarray, columns: int = 9, seed: int = 0, num_train_timesteps: int = 1000) -> Figure:
-    """A picture along the forward process of both schedules, with the same noise, above their signal-to-noise ratios.
+    """A picture along the forward process of both schedules, with the same noise, above what is left.
+
+    What is left is shown as signal-to-noise ratio and in bits; see `plot_snr` and `plot_information`.
 
     Args:
         picture: uint8 (S, S, 3).
@@ -25,17 +27,18 @@ def dissolving(picture: np.ndarray, columns: int = 9, seed: int = 0, num_train_t
         num_train_timesteps: T.
     """
     timesteps = torch.linspace(0, num_train_timesteps - 1, columns).round().long()
-    figure = Figure(figsize=(1.2 * columns, 7), layout="constrained")
-    grid = figure.add_gridspec(3, columns, height_ratios=(1, 1, 2.2))
+    figure = Figure(figsize=(1.2 * columns, 6), layout="constrained")
+    grid = figure.add_gridspec(3, 2 * columns, height_ratios=(1, 1, 2.2))
     for row, (name, title) in enumerate(SCHEDULES.items()):
         pictures = noised(picture, name, timesteps, seed, num_train_timesteps)
         for column, (timestep, pixels) in enumerate(zip(timesteps, pictures, strict=True)):
-            axes = figure.add_subplot(grid[row, column])
+            axes = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
             _show(axes, pixels)
             axes.set_title(f"t = {timestep}", fontsize=8)
             if column == 0:
-                axes.set_ylabel(title.replace(" (", "\n("), fontsize=8)
-    plot_snr(figure.add_subplot(grid[2, :]), num_train_timesteps)
+                axes.set_ylabel(title.split(" (")[0], fontsize=9)
+    plot_snr(figure.add_subplot(grid[2, :columns]), num_train_timesteps)
+    plot_information(figure.add_subplot(grid[2, columns:]), num_train_timesteps)
     return figure
 
 
@@ -72,6 +75,19 @@ def plot_snr(axes: Axes, num_train_timesteps: int = 1000) -> None:
     axes.set_xlabel("timestep t")
     axes.set_ylabel("signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)")
     axes.legend()
+
+
+def plot_information(axes: Axes, num_train_timesteps: int = 1000) -> None:
+    """Draws how many bits x_t can tell of a pixel value at most: 1/2 log2(1 + SNR).
+
+    That is the capacity of a Gaussian channel (Shannon 1948, theorem 17) for values whose mean square is at most 1. It
+    is the entropy of x_t less that of its noise: what the noise adds in entropy, the picture loses in information.
+    """
+    for name, title in SCHEDULES.items():
+        schedule = NoiseSchedule.of(make_scheduler(num_train_timesteps, name))
+        axes.plot((1 + schedule.snr).log2() / 2, label=title)
+    axes.set_xlabel("timestep t")
+    axes.set_ylabel("bits left of a pixel value, at most")
 
 
 def plot_alpha_bar(axes: Axes, num_train_timesteps: int = 1000) -> None:

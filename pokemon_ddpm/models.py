@@ -9,9 +9,9 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
-from pokemon_ddpm import vocabulary
 from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 
 # What the thesis's networks share: 64 * (1, 2, 2, 4) channels and one block a level. The widths of the first two are
 # not recorded, so they have those of the last. UNet2DModel differs: residual blocks of two convolutions in a row (the
@@ -58,20 +58,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Its last: more normalisation groups, dropout (here in all levels, there in the deeper ones), and an average of
     # 0.999, which is the default of --ema_decay.
     "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
-}
-
-# What a conditioner can be trained on. The key is a key of `SpriteTensors.labels`, so a further attribute is one line.
-# Where pictures have classes of their own, these take the place of the types.
-CONDITIONS: dict[str, tuple[str, ...]] = {
-    "type": vocabulary.TYPES,
-    "color": vocabulary.COLORS,
-    "shape": vocabulary.SHAPES,
-    "game": vocabulary.GAMES,
-    "view": vocabulary.VIEWS,
-    "finish": vocabulary.FINISHES,
-    "size": vocabulary.SIZES,
-    "form": vocabulary.FORMS,
-    "legendary": vocabulary.LEGENDARY,
 }
 
 
@@ -190,7 +176,7 @@ def build_conditioner(
     unet: UNet2DModel,
     attributes: Iterable[str] = ("type",),
     trained: SpriteConditioner | None = None,
-    type_names: Sequence[str] = vocabulary.TYPES,
+    type_names: Sequence[str] = TYPES,
 ) -> SpriteConditioner:
     """Builds the conditioner that fits a network.
 
@@ -209,7 +195,7 @@ def build_conditioner(
     if trained is not None:
         other = [name for name, words in trained.vocabulary.items() if list(known.get(name, ())) != words]
         if other:
-            by_whom = "this version does" if tuple(type_names) == vocabulary.TYPES else "the data set has"
+            by_whom = "this version does" if tuple(type_names) == TYPES else "the data set has"
             raise ValueError(f"its conditioner knows other words for {', '.join(other)} than {by_whom}")
         names |= trained.vocabulary
     conditioner = SpriteConditioner(names, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)

@@ -58,6 +58,22 @@ LEGENDARY = ("no", "yes")
 NONE = "none"
 ANY = "any"
 
+# All that can be told of a picture. Each is a column of the data set, with these words as its names; so a further
+# attribute is a column there and a line here, and the conditioner, the pipeline, the commands and the app know it.
+# Where pictures have classes of their own, these take the place of the types.
+CONDITIONS: dict[str, tuple[str, ...]] = {
+    "type": TYPES,
+    "color": COLORS,
+    "shape": SHAPES,
+    "game": GAMES,
+    "view": VIEWS,
+    "finish": FINISHES,
+    "size": SIZES,
+    "form": FORMS,
+    "legendary": LEGENDARY,
+}
+ATTRIBUTES = tuple(name for name in CONDITIONS if name != "type")
+
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Ends an error message about an unknown name: the nearest known name, if any is near, and the full list."""

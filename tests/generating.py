@@ -5,27 +5,15 @@ from typer.testing import CliRunner
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.vocabulary import COLORS, FINISHES, FORMS, GAMES, LEGENDARY, SHAPES, SIZES, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.conftest import tiny_pipeline
-
-VOCABULARY = {
-    "type": TYPES,
-    "color": COLORS,
-    "shape": SHAPES,
-    "game": GAMES,
-    "view": VIEWS,
-    "finish": FINISHES,
-    "size": SIZES,
-    "form": FORMS,
-    "legendary": LEGENDARY,
-}
 
 
 def knowing_all(steps: int = 2) -> PokemonDDPMPipeline:
     """`tiny_pipeline` with a conditioner that knows every attribute, and so many steps of its own."""
     pipeline = tiny_pipeline()
     torch.manual_seed(1)
-    conditioner = SpriteConditioner({name: list(words) for name, words in VOCABULARY.items()}, embedding_dim=32)
+    conditioner = SpriteConditioner({name: list(words) for name, words in CONDITIONS.items()}, embedding_dim=32)
     known = PokemonDDPMPipeline(pipeline.unet, conditioner.eval(), pipeline.scheduler, num_inference_steps=steps)
     known.set_progress_bar_config(disable=True)
     return known

@@ -9,7 +9,6 @@ from PIL import Image
 from pokemon_ddpm.app.limits import MAX_IMAGES, MAX_SEED, Refused
 from pokemon_ddpm.app.models import Model, Models
 from pokemon_ddpm.app.orders import (
-    ATTRIBUTES,
     QUALITIES,
     Order,
     Sprite,
@@ -21,9 +20,8 @@ from pokemon_ddpm.app.orders import (
 )
 from pokemon_ddpm.drawing import Drawing
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.schedulers import SAMPLERS
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import ATTRIBUTES, TYPES
 from tests.app_running import save_models
 
 
@@ -103,7 +101,6 @@ class TestNewSprites:
         assert order(quick, quality="best", guidance_scale=5).drawing == Drawing("quick")
 
     def test_all_attributes_that_there_are_can_be_chosen(self, able: Model) -> None:
-        assert {"type", *ATTRIBUTES} == set(CONDITIONS)
         words = {name: able.vocabulary[name][-1] for name in ATTRIBUTES}
         assert order(able, **words).requests[0].words == words
         assert order(able, color="any", view="back").requests[0].words == {"view": "back"}

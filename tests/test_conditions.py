@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteTensors
-from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.training.batches import draw_batch
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.setup import make_denoiser, make_unet
+from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.conftest import tiny_pipeline
 from tests.labelled_pictures import folder_of_classes
 from tests.training_runs import logged, tiny_flags, train, trainer

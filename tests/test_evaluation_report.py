@@ -32,8 +32,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
         patch.setattr(feature_checks, "STRENGTHS", (0.0, 0.5, 1.0))
         patch.setattr(distances, "KID_DIVISIONS", 2)
         found = evaluate(samples, TRAIN, HELD_OUT, MeanExtractor(), RedClassifier(), num_bootstraps=10)
+    names = [f"Nr. {i}" for i in range(len(TRAIN))]
     about = {"features": "means", "held out": "validation split", "nothing": None}
-    return folder, write_report(folder, "my|model", found, samples, TRAIN, about, BITS)
+    return folder, write_report(folder, "my|model", found, samples, TRAIN, names, about, BITS)
 
 
 def test_the_report_is_whole_and_its_json_is_what_was_returned(written):
@@ -44,6 +45,7 @@ def test_the_report_is_whole_and_its_json_is_what_was_returned(written):
         assert f"({name}.png)" in text
         with Image.open(folder / f"{name}.png") as image:
             assert image.width > 100
+    assert "`closest-names.png`" in text and (folder / "closest-names.png").is_file()
     for heading in ("In short", "Distance", "Novelty", "Obedience", "By type", "Likelihood", "How it was measured"):
         assert f"## {heading}" in text
     kid = next(row for row in numbers["distances"] if row["name"] == "all samples")["kid"]

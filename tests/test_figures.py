@@ -38,9 +38,8 @@ def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
     return [(axes.get_title(), np.asarray(axes.images[0].get_array())) for axes in figure.axes if axes.images]
 
 
-def curves(figure: Figure) -> Axes:
-    (axes,) = (axes for axes in figure.axes if not axes.images)
-    return axes
+def curves(figure: Figure, which: int = 0) -> Axes:
+    return [axes for axes in figure.axes if not axes.images][which]
 
 
 @pytest.mark.parametrize(("row", "schedule"), [(0, "linear"), (1, "cosine")])
@@ -61,6 +60,17 @@ def test_the_curves_are_the_signal_to_noise_ratios(dissolved: Figure, i: int, sc
     assert line.get_label().startswith(schedule)
     np.testing.assert_array_equal(line.get_xdata(), np.arange(T))
     np.testing.assert_allclose(line.get_ydata(), np.maximum(bar / (1 - bar), 1e-8), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("i", "schedule"), [(0, "linear"), (1, "cosine")])
+def test_bits_are_the_mutual_information_of_a_gaussian_with_its_noisy_self(
+    dissolved: Figure, i: int, schedule: str
+) -> None:
+    line, bar = curves(dissolved, 1).lines[i], alpha_bars()[schedule]
+    assert line.get_label().startswith(schedule)
+    # Two jointly Gaussian numbers with correlation rho share -1/2 log2(1 - rho^2); x_0 and x_t correlate by
+    # sqrt(alpha_bar) if x_0 has unit variance.
+    np.testing.assert_allclose(line.get_ydata(), -np.log2(1 - bar) / 2, rtol=1e-3, atol=1e-6)
 
 
 def test_the_share_of_the_signal_is_alpha_bar() -> None:

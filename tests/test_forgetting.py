@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.models import CONDITIONS
 from pokemon_ddpm.training.conditions import forget
+from pokemon_ddpm.vocabulary import CONDITIONS
 
 DRAWN = 200_000
 FIRE, FLYING, ANY = 6, 7, 19

@@ -12,8 +12,8 @@ from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.generation import generate as draw
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler
-from pokemon_ddpm.vocabulary import SIZES, TYPES
-from tests.generating import VOCABULARY, knowing_all, run
+from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES, TYPES
+from tests.generating import knowing_all, run
 
 SIDE, MARGIN = 16, 4
 
@@ -87,9 +87,9 @@ def test_all_is_every_word_in_order(made, attribute: str, words: tuple) -> None:
     assert files.keys() == {f"{prefix}{word}_{seed}.png" for seed, word in enumerate(words)}
 
 
-@pytest.mark.parametrize("attribute", [name for name in VOCABULARY if name != "type"])
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
 def test_every_attribute_reaches_the_pipeline(sheet, attribute: str) -> None:
-    word = VOCABULARY[attribute][1]
+    word = CONDITIONS[attribute][1]
     (picture,) = sheet(f"--{attribute}", word, "--type", "fire", "--num-images", 1, "--seed", 3)
     assert [picture.tobytes()] == drawn(SpriteRequest(3, "fire", {attribute: word}))
     assert [picture.tobytes()] != drawn(SpriteRequest(3, "fire"))

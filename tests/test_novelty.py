@@ -151,7 +151,7 @@ def test_the_closest_pairs_come_nearest_first() -> None:
 def test_the_figure_shows_each_sample_above_its_training_picture() -> None:
     images, train = sprites(5, 0), sprites(9, 1)
     nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0]), torch.tensor([4, 5, 6, 7, 8]))
-    figure = closest_pairs_figure(images, train, nearest, count=3, columns=2)
+    figure = closest_pairs_figure(images, nearest, train, count=3, columns=2)
     shown = [axes.images[0].get_array() for axes in figure.axes]
     expected = [images[1], train[5], images[2], train[6], images[0], train[4]]
     assert len(shown) == 6
@@ -160,3 +160,12 @@ def test_the_figure_shows_each_sample_above_its_training_picture() -> None:
     figure.canvas.draw()
     places = [axes.get_position() for axes in figure.axes]
     assert places[0].y0 > places[1].y0 > places[4].y0 > places[5].y0 and places[0].x0 == places[1].x0 < places[2].x0
+
+
+def test_names_stand_in_place_of_training_pictures() -> None:
+    images = sprites(3, 0)
+    nearest = Nearest(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 0, 1]))
+    figure = closest_pairs_figure(images, nearest, names=["Abra\ngen5, front", "Zubat\ngen3, back"], count=2)
+    shown = [(axes.get_title(), axes.get_xlabel(), axes.images[0].get_array()) for axes in figure.axes]
+    assert [each[:2] for each in shown] == [("1", "Abra\ngen5, front"), ("2", "Zubat\ngen3, back")]
+    assert all((each[2] == images[i].permute(1, 2, 0).numpy()).all() for each, i in zip(shown, (1, 2), strict=True))

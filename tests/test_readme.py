@@ -17,7 +17,10 @@ from tests.training_runs import BIN, ROOT
 
 PAGES = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
-COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines()]
+# A line that stands on several pages is run once.
+COMMANDS = list(
+    dict.fromkeys(line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines())
+)
 HUB = "user/pokemon-"  # where nothing is; tests of pushing and pulling run these lines against a Hub of their own
 DOWNLOADED = "dinov2"  # weights that have to be downloaded
 CLIENT = "gradio_client"  # of the app; its own tests run these lines against an app of theirs
@@ -51,6 +54,7 @@ NOT_RUN_HERE = {
     "source .venv/bin/activate": "make does it",
     "pip install -e .": "make does it",
     "pip install -e '.[app]'": "make does it",
+    "pip install -e '.[evaluation]'": "make does it",
     **dict.fromkeys(
         (line for line in COMMANDS if line.startswith("pokemon-ddpm app")),
         "it runs until it is stopped; the app's own tests start it",

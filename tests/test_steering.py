@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
-from pokemon_ddpm.models import CONDITIONS
+from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.conftest import tiny_pipeline
 from tests.drawing import ANY, FIRE, FLYING, WATER, draw, record_calls, seeded, with_scheduler
 
@@ -286,3 +286,16 @@ def test_a_way_needs_two_generators(knowing):
 def test_a_way_to_what_the_model_was_not_trained_on_is_refused_by_name(pipeline, name):
     with pytest.raises(ValueError, match=f"This model was not trained on {name}; it knows type."):
         pipeline.interpolate("fire", {name: WORDS[name]}, 3)
+
+
+def test_an_attribute_that_the_project_does_not_know_is_one_like_any_other(knowing) -> None:
+    knowing.register_modules(conditioner=SpriteConditioner({"type": ["fire"], "mood": ["sad", "merry"]}, 32).eval())
+    tables = knowing.conditioner.tables
+    expected = tables["type_embedding"].weight[[0, 2]].sum(dim=0) + tables["mood_embedding"].weight[1]
+    torch.testing.assert_close(told(knowing, "fire", mood="merry")[0], expected)
+    with pytest.raises(ValueError, match="Unknown mood 'angry'"):
+        draw(knowing, "fire", mood="angry")
+    with pytest.raises(ValueError, match="not trained on color; it knows mood, type"):
+        draw(knowing, "fire", color="red")
+    ends = [{"pokemon_type": "fire", "mood": mood} for mood in ("sad", "merry")]
+    assert len(knowing.interpolate(*ends, steps=2, num_inference_steps=1).images) == 2

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
+from inspect import Parameter
 from typing import Any
 
 import gradio as gr
@@ -15,7 +16,6 @@ from pokemon_ddpm.app.limits import Desks, Refused
 from pokemon_ddpm.app.memory import Memory, Sprites
 from pokemon_ddpm.app.models import Models
 from pokemon_ddpm.app.orders import (
-    ATTRIBUTES,
     RANDOM,
     USUAL,
     Order,
@@ -28,7 +28,8 @@ from pokemon_ddpm.app.orders import (
 from pokemon_ddpm.app.strip import strip
 from pokemon_ddpm.app.workshop import Waiting, Workshop
 from pokemon_ddpm.generation import Interrupted
-from pokemon_ddpm.vocabulary import ANY, NONE
+from pokemon_ddpm.signatures import spread
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
 
 UNEXPECTED = "Something went wrong here, which was noted. Try again."
 CANCELLED = "The drawing was cancelled."
@@ -59,19 +60,11 @@ class Handlers:
         model: Any,
         quality: Any,
         guidance_scale: Any,
-        color: Any,
-        shape: Any,
-        game: Any,
-        view: Any,
-        finish: Any,
-        size: Any,
-        form: Any,
-        legendary: Any,
-        request: gr.Request,
-        progress: gr.Progress = PROGRESS,
+        *attributes_request_progress: Any,
     ) -> AsyncGenerator[tuple, None]:
         """Draws new sprites; returns them with captions, and the seed of the first."""
-        words = dict(zip(ATTRIBUTES, (color, shape, game, view, finish, size, form, legendary), strict=True))
+        *values, request, progress = attributes_request_progress
+        words = dict(zip(ATTRIBUTES, values, strict=True))
 
         def order() -> Order:
             first = random_seed() if new_seed else seed
@@ -225,6 +218,17 @@ class Handlers:
     def _sprites(self, request: gr.Request) -> Sprites:
         """The visitor's last ones."""
         return self._memory.of(_who(request)[0])
+
+
+spread(
+    Handlers.generate,
+    "guidance_scale",
+    [
+        *(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Any) for name in ATTRIBUTES),
+        Parameter("request", Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request),
+        Parameter("progress", Parameter.POSITIONAL_OR_KEYWORD, default=PROGRESS, annotation=gr.Progress),
+    ],
+)
 
 
 def _who(request: gr.Request) -> tuple[str, str]:

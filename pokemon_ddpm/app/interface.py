@@ -19,9 +19,9 @@ from pokemon_ddpm.app.limits import (
     SWEEP_SECONDS,
 )
 from pokemon_ddpm.app.models import Model, Models
-from pokemon_ddpm.app.orders import ATTRIBUTES, QUALITIES, RANDOM, USUAL
+from pokemon_ddpm.app.orders import QUALITIES, RANDOM, USUAL
 from pokemon_ddpm.app.workshop import Workshop
-from pokemon_ddpm.vocabulary import ANY, NONE
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
 
 TITLE = "Pokémon DDPM"
 INTRODUCTION = f"# {TITLE}\nNew sprites, drawn by a class-conditional diffusion model."

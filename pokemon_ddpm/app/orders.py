@@ -17,12 +17,11 @@ from pokemon_ddpm.app.models import Model
 from pokemon_ddpm.drawing import Drawing
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.provenance import Provenance
-from pokemon_ddpm.vocabulary import ANY, NONE
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
 
 RANDOM = "random"
 QUALITIES = {"fast": ("unipc", 10), "balanced": ("unipc", 16), "best": ("unipc", 50)}
 """Sampler and steps; what is behind them is measured in docs/sampling.md."""
-ATTRIBUTES = ("color", "shape", "game", "view", "finish", "size", "form", "legendary")
 USUAL = {"view": "front", "finish": "normal"}
 """What is asked for, unless one says something else, where the model knows it."""
 

@@ -22,6 +22,10 @@ DataDir = Annotated[
 ConfigName = Annotated[
     str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Such as ddpm, ddim, dpmsolver++ or unipc.", show_default="the model's own"),
+]
 
 
 def fail(message: object) -> NoReturn:

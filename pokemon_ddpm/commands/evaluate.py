@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import ConfigName, DataDir, fail, make_folder
+from pokemon_ddpm.commands.common import ConfigName, DataDir, Scheduler, fail, make_folder
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.evaluation.packages import check_packages
 
@@ -46,10 +46,7 @@ def evaluate(
         ),
     ] = "sprites",
     likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension, with --model.")] = True,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="ddpm, ddim, dpmsolver++, unipc, deis or heun.", show_default="the model's own"),
-    ] = None,
+    scheduler: Scheduler = None,
     num_inference_steps: Annotated[
         int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's own")
     ] = None,

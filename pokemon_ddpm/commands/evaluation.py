@@ -93,7 +93,7 @@ def run(job: Job) -> None:
         if not processes().is_main_process:
             return
         samples = read_samples(folder, side)
-    seen = _seen(job, train)
+    seen, names = _seen(job, train)
     evaluation = evaluate(samples, train, held_out, extractor, classifier, job.seed, seen=seen)
     likelihood, reason = _likelihood(job, pipeline, train, held_out)
     # Pictures that do not say that this model drew them are not what the model is measured by.
@@ -109,7 +109,7 @@ def run(job: Job) -> None:
         "judged by": classifier and classifier.name,
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
-    numbers = write_report(job.output_dir, name, evaluation, samples, seen, about, likelihood, reason)
+    numbers = write_report(job.output_dir, name, evaluation, samples, seen, names, about, likelihood, reason)
     # Of a model that comes with the package, by its name or by default, the card belongs to the package.
     if own and name_of(job.model) == job.model and Path(job.model).is_dir():
         write_metrics(Path(job.model), numbers, job.data_name, job.split)
@@ -172,12 +172,14 @@ def _load(job: Job, split: str, resolution: int) -> SpriteTensors:
     return sprite_tensors(load_sprites(job.data_dir, job.config_name, split=split), resolution, job.preprocessing)
 
 
-def _seen(job: Job, train: SpriteTensors) -> SpriteTensors:
-    """All pictures of the archive's training split: a model of its fronts may still have learned from the others."""
-    if job.data_dir is None or has_class_folders(job.data_dir) or job.config_name == "all":
-        return train
-    rows = load_sprites(job.data_dir, "all", split="train")
-    return sprite_tensors(rows, train.images.shape[-1], job.preprocessing)
+def _seen(job: Job, train: SpriteTensors) -> tuple[SpriteTensors, list[str] | None]:
+    """All pictures of the archive's training split, as a model of its fronts may know the others; and their names."""
+    if job.data_dir is not None and has_class_folders(job.data_dir):
+        return train, None
+    rows = load_sprites(job.data_dir, job.config_name if job.data_dir is None else "all", split="train")
+    seen = sprite_tensors(rows, train.images.shape[-1], job.preprocessing)
+    details = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
+    return seen, [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *details, strict=True)]
 
 
 def _likelihood(

@@ -2,15 +2,18 @@
 
 import functools
 import os
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, check_file, fail, make_folder
+from pokemon_ddpm.commands.common import Model, Scheduler, check_file, fail, make_folder
 from pokemon_ddpm.commands.requests import numbered, parse_type, rows_of
 from pokemon_ddpm.devices import best_device
+from pokemon_ddpm.signatures import spread
+from pokemon_ddpm.vocabulary import ATTRIBUTES
 
 MAX_COLUMNS = 8
 SHEET_SCALE = 4
@@ -29,14 +32,6 @@ def generate(
             '"all" for a row of every type. Can be given several times; each is a row.'
         ),
     ] = None,
-    color: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    shape: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    game: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    view: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    finish: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    size: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    form: Annotated[Words, typer.Option(help=TRAINING)] = None,
-    legendary: Annotated[Words, typer.Option(help=TRAINING)] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Sprites a row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Sprite i is the picture of seed + i.")] = 0,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Begin every row with the same seed.")] = False,
@@ -51,10 +46,7 @@ def generate(
     ] = None,
     guidance_rescale: Annotated[float, typer.Option(help="From 0 to 1; takes contrast back.")] = 0.0,
     negative_type: Annotated[str | None, typer.Option(help="Lead away from this type.")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="ddpm, ddim, dpmsolver++, unipc, deis or heun.", show_default="the model's own"),
-    ] = None,
+    scheduler: Scheduler = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where the processor has it), float16.")] = (
         "float32"
     ),
@@ -79,6 +71,7 @@ def generate(
     like: Annotated[
         Path | None, typer.Option(help="Make such a PNG again, as --output; nothing else is needed.")
     ] = None,
+    **attributes: Words,
 ) -> None:
     """Draws sprites: on a sheet, as an animation, or as files."""
     scale = scale or (1 if output_dir or game_sheet else SHEET_SCALE)
@@ -94,10 +87,6 @@ def generate(
         fail("--game-sheet and --output-dir exclude each other; give one.")
     else:
         make_folder("--output-dir", output_dir)
-    asked = {
-        "type": type, "color": color, "shape": shape, "game": game, "view": view, "finish": finish, "size": size,
-        "form": form, "legendary": legendary,
-    }  # fmt: skip
 
     from pokemon_ddpm.commands import outputs  # after the cheap checks: torch takes seconds to import
     from pokemon_ddpm.drawing import Drawing, read_drawing
@@ -125,7 +114,7 @@ def generate(
             scale=scale,
         )
         pipeline = drawing.load(best_device())
-        rows = rows_of(asked, pipeline.conditioner.vocabulary)
+        rows = rows_of({"type": type, **attributes}, pipeline.conditioner.vocabulary)
         requests = numbered(rows, num_images, seed, same_seeds)
         outputs.compiled(pipeline, drawing, requests)
         columns = min(num_images, MAX_COLUMNS) if len(rows) == 1 else num_images  # a single row may wrap
@@ -145,3 +134,11 @@ def generate(
         fail(error)
     except OSError as error:
         fail(f"{error.filename or output_dir or output}: {error.strerror}." if error.strerror else error)
+
+
+_OPTION = Annotated[Words, typer.Option(help=TRAINING)]
+spread(
+    generate,
+    "type",
+    [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=_OPTION) for name in ATTRIBUTES],
+)

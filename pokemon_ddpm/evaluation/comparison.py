@@ -1,7 +1,7 @@
 """All distances between two sets of pictures, and what they are between real pictures and worse ones."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -52,6 +52,8 @@ class MeasuredPictures:
 class Distances:
     """What is said of two sets of pictures; see the functions of these names.
 
+    Each figure with a title is a column of the report. `compare` fills them.
+
     Attributes:
         kid: Of features, as everything but the statistics.
         fid: Fréchet distance.
@@ -62,12 +64,12 @@ class Distances:
         statistics: Wasserstein's distance of each statistic of the pictures, in its unit.
     """
 
-    kid: Estimate
-    fid: Estimate
-    sliced_wasserstein: Estimate
-    exact_wasserstein: Estimate
-    precision: Estimate
-    recall: Estimate
+    kid: Estimate = field(metadata={"title": "KID"})
+    fid: Estimate = field(metadata={"title": "FID"})
+    sliced_wasserstein: Estimate = field(metadata={"title": "sliced Wasserstein"})
+    exact_wasserstein: Estimate = field(metadata={"title": "exact Wasserstein"})
+    precision: Estimate = field(metadata={"title": "precision"})
+    recall: Estimate = field(metadata={"title": "recall"})
     statistics: dict[str, Estimate]
 
 

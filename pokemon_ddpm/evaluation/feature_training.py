@@ -18,7 +18,8 @@ from pokemon_ddpm.evaluation.features import (
     to_pixels,
 )
 from pokemon_ddpm.evaluation.obedience import label_words
-from pokemon_ddpm.models import CONDITIONS, varying_attributes
+from pokemon_ddpm.models import varying_attributes
+from pokemon_ddpm.vocabulary import CONDITIONS
 
 WARMUP = 0.1  # of all updates
 MOST_SHIFT = 3  # pixels

@@ -1,6 +1,7 @@
 """Whether samples are new or copies: how near the nearest training picture is, beside that of held-out pictures."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,30 +209,42 @@ def closest_pairs(nearest: Nearest, count: int = NUM_PAIRS) -> torch.Tensor:
 
 
 def closest_pairs_figure(
-    images: torch.Tensor, train: torch.Tensor, nearest: Nearest, count: int = NUM_PAIRS, columns: int = 10
+    images: torch.Tensor,
+    nearest: Nearest,
+    train: torch.Tensor | None = None,
+    names: Sequence[str] | None = None,
+    count: int = NUM_PAIRS,
+    columns: int = 10,
 ) -> Figure:
-    """Draws the closest pairs: each sample above its nearest training picture, with their distance.
+    """Draws the closest pairs: each sample above its nearest training picture, its name, or both; with the distance.
 
     Args:
         images: uint8 (N, 3, S, S), the samples.
-        train: uint8 (M, 3, S, S).
         nearest: Of the samples.
+        train: uint8 (M, 3, S, S); None to leave these pictures out, which belong to others.
+        names: M, of the training pictures.
         count: Pairs, nearest first.
         columns: Pairs a row.
     """
-    pairs = closest_pairs(nearest, count)
+    pairs = closest_pairs(nearest, count).tolist()
+    sets = {"sample": [images[i] for i in pairs]}
+    if train is not None:
+        sets["training"] = [train[nearest.index[i]] for i in pairs]
     rows = max(1, -(-len(pairs) // columns))
-    figure = Figure(figsize=(1.1 * columns, 2.6 * rows), layout="constrained")
-    for place, sample in enumerate(pairs.tolist()):
+    height = rows * (1.3 * len(sets) + (0.4 if names else 0))
+    figure = Figure(figsize=(1.1 * columns, height), layout="constrained")
+    for place, sample in enumerate(pairs):
         row, column = divmod(place, columns)
-        original = int(nearest.index[sample])
-        for below, (name, picture) in enumerate((("sample", images[sample]), ("training", train[original]))):
-            axes = figure.add_subplot(2 * rows, columns, (2 * row + below) * columns + column + 1)
-            axes.imshow(picture.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
+        for below, (name, pictures) in enumerate(sets.items()):
+            line = len(sets) * row + below
+            axes = figure.add_subplot(len(sets) * rows, columns, line * columns + column + 1)
+            axes.imshow(pictures[place].permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if column == 0:
                 axes.set_ylabel(name, fontsize=8)
             if not below:
                 axes.set_title(f"{nearest.distance[sample]:.3g}", fontsize=8)
+        if names:
+            axes.set_xlabel(names[nearest.index[sample]], fontsize=7)
     return figure

@@ -10,7 +10,7 @@ from pokemon_ddpm.evaluation import report_figures
 from pokemon_ddpm.evaluation.evaluation import Evaluation, plain
 from pokemon_ddpm.evaluation.likelihood import BitsPerDim
 from pokemon_ddpm.evaluation.novelty import closest_pairs_figure
-from pokemon_ddpm.evaluation.report_text import FIGURES, Numbers, report
+from pokemon_ddpm.evaluation.report_text import FIGURES, NAMED, Numbers, report
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.schedulers import SAMPLERS, network_evaluations
@@ -24,7 +24,8 @@ def write_report(
     name: str,
     evaluation: Evaluation,
     samples: SampleSet,
-    train: SpriteTensors,
+    seen: SpriteTensors,
+    names: Sequence[str] | None,
     about: Mapping[str, Any],
     likelihood: Mapping[str, BitsPerDim] | None,
     no_likelihood: str = "",
@@ -36,7 +37,8 @@ def write_report(
         name: Of what was evaluated.
         evaluation: What was measured.
         samples: Of what.
-        train: The training pictures among which copies were looked for.
+        seen: The training pictures among which copies were looked for.
+        names: Of these, in two lines each; None if they have none.
         about: What else is to be said of how it was measured, in this order, after what the samples say themselves.
         likelihood: By "train" and "held-out"; None if it was not measured.
         no_likelihood: Why not.
@@ -58,13 +60,15 @@ def write_report(
     figures = {
         "scale.png": report_figures.scale_figure(evaluation),
         "novelty.png": report_figures.novelty_figure(evaluation),
-        "closest.png": closest_pairs_figure(samples.images, train.images, evaluation.nearest["pixels"]),
+        "closest.png": closest_pairs_figure(samples.images, evaluation.nearest["pixels"], seen.images, names),
     }
+    if names:
+        figures[NAMED] = closest_pairs_figure(samples.images, evaluation.nearest["pixels"], names=names)
     if evaluation.types:
         figures["types.png"] = report_figures.types_figure(evaluation)
     for file, figure in figures.items():
         figure.savefig(folder / file, dpi=DPI)
-    asked = [_first_type(condition, train.type_names) for condition in samples.conditions]
+    asked = [_first_type(condition, seen.type_names) for condition in samples.conditions]
     report_figures.sample_sheet(samples.images, asked).save(folder / "samples.png")
     text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / NUMBERS).write_text(text + "\n", encoding="utf-8")

@@ -1,30 +1,28 @@
 """The report of an evaluation in words and tables. It is made of the numbers alone, as `report.json` holds them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from pokemon_ddpm.evaluation.comparison import Distances
 from pokemon_ddpm.markdown import table
 
 Numbers = Mapping[str, Any]
 
-DISTANCES = {
-    "kid": "KID",
-    "fid": "FID",
-    "sliced_wasserstein": "sliced Wasserstein",
-    "exact_wasserstein": "exact Wasserstein",
-    "precision": "precision",
-    "recall": "recall",
-}
+DISTANCES = {each.name: each.metadata["title"] for each in fields(Distances) if each.metadata}
+
 UNITS = {
     "red": "grey levels", "green": "grey levels", "blue": "grey levels", "saturation": "0 to 1",
     "ink": "share of the pixels", "width": "pixels", "height": "pixels", "colors": "colours",
 }  # fmt: skip
 WHERE = {"train": "training pictures", "held-out": "held-out pictures"}
+NAMED = "closest-names.png"
 FIGURES = {
     "samples.png": "some of the samples, by type if they say what they were asked for",
     "scale.png": "KID of worse and worse held-out pictures, and that of the samples",
     "novelty.png": "distances to the nearest training picture",
     "closest.png": "the twenty samples that are nearest to training pictures, above these",
+    NAMED: "the twenty samples that are nearest to training pictures, with the names of these",
     "types.png": "KID and obedience by type",
 }
 
@@ -42,7 +40,8 @@ def report(numbers: Numbers, figures: Sequence[str]) -> str:
 
     blocks = [f"# Evaluation of {numbers['name']}", *figure("samples.png"), "## In short", _listed(in_short(numbers))]
     blocks += ["## Distance", DISTANCE, _distances(numbers), *figure("scale.png"), SCALE, _statistics(numbers)]
-    blocks += ["## Novelty", NOVELTY, _novelty(numbers), *figure("novelty.png"), *figure("closest.png"), CLOSEST]
+    blocks += ["## Novelty", NOVELTY, _novelty(numbers), *figure("novelty.png"), *figure("closest.png")]
+    blocks.append(" ".join([CLOSEST, *[CLOSEST_NAMED] * (NAMED in figures)]))
     if numbers["obedience"]:
         blocks += ["## Obedience", OBEDIENCE, _obedience(numbers)]
     if numbers["types"]:
@@ -77,6 +76,7 @@ NOVELTY = (
 CLOSEST = (
     "`closest.png` shows training pictures, which may belong to others: mind that before you pass this folder on."
 )
+CLOSEST_NAMED = f"`{NAMED}` has the names in place of these pictures."
 OBEDIENCE = (
     "A sample obeys if the network for sprites sees in it all the words that it was asked for. `real` is how often "
     "it sees in held-out pictures what they are, which is what can be expected of this network; `chance` is what a "

@@ -4,8 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pokemon_ddpm.class_folders import has_class_folders
-from pokemon_ddpm.models import CONDITIONS
-from pokemon_ddpm.vocabulary import nearest
+from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 if TYPE_CHECKING:
     from pokemon_ddpm.training.config import TrainingConfig

@@ -19,7 +19,6 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX
 from pokemon_ddpm.labelled_images import class_folder_tensors, labelled_tensors
 from pokemon_ddpm.models import (
-    CONDITIONS,
     ConditionalDenoiser,
     build_conditioner,
     build_unet,
@@ -36,6 +35,7 @@ from pokemon_ddpm.training.config import CONFIG_FILE, EVALUATION_FILE, TrainingC
 from pokemon_ddpm.training.continuation import find_checkpoints
 from pokemon_ddpm.training.distillation import DistillationObjective, check_teacher
 from pokemon_ddpm.training.objective import Objective
+from pokemon_ddpm.vocabulary import CONDITIONS
 
 # Ways of several devices that divide the weights, of which a checkpoint here would hold a part only.
 DIVIDING = {DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM}
