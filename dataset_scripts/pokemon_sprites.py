@@ -22,28 +22,35 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
-FEATURES = datasets.Features(
-    {
-        "image": datasets.Image(mode="RGB"),
-        "type1": datasets.ClassLabel(names=list(TYPES)),
-        "type2": datasets.ClassLabel(names=[*TYPES, NONE]),
-        "color": datasets.ClassLabel(names=[*COLORS, ANY]),
-        "shape": datasets.ClassLabel(names=list(SHAPES)),
-        "game": datasets.ClassLabel(names=[*GAMES, ANY]),
-        "view": datasets.ClassLabel(names=list(VIEWS)),
-        "finish": datasets.ClassLabel(names=list(FINISHES)),
-        "form": datasets.ClassLabel(names=list(FORMS)),
-        "frame": datasets.Value("int32"),  # 1 or 2: some games draw a sprite in two poses
-        "legendary": datasets.Value("bool"),
-        "height": datasets.Value("int32"),  # decimetres
-        "weight": datasets.Value("int32"),  # hectograms; None where unknown
-        "name": datasets.Value("string"),
-        "dex_number": datasets.Value("int32"),
-        "index": datasets.Value("int32"),  # of the sprite's folder
-        "line": datasets.Value("int32"),  # evolution line, look-alike families merged
-        "path": datasets.Value("string"),  # in the archive
-    }
-)
+# Column -> what it holds, and what that means. What can be asked for stands in `pokemon_ddpm.vocabulary.CONDITIONS`.
+COLUMNS = {
+    "image": (datasets.Image(mode="RGB"), "the picture, opaque, on white"),
+    "type1": (datasets.ClassLabel(names=list(TYPES)), "first type"),
+    "type2": (datasets.ClassLabel(names=[*TYPES, NONE]), f"second type; `{NONE}`: it certainly has none"),
+    "color": (
+        datasets.ClassLabel(names=[*COLORS, ANY]),
+        "main colour; `any` where none is known: a shiny and an Alola or Galar form do not have their species'",
+    ),
+    "shape": (datasets.ClassLabel(names=list(SHAPES)), "build"),
+    "game": (
+        datasets.ClassLabel(names=[*GAMES, ANY]),
+        "the game that it is from (Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White) "
+        "or the generation that it was drawn for (`mini`: a giant form, smaller); `any`: none",
+    ),
+    "view": (datasets.ClassLabel(names=list(VIEWS)), "side that is seen"),
+    "finish": (datasets.ClassLabel(names=list(FINISHES)), "usual or shiny colours"),
+    "form": (datasets.ClassLabel(names=list(FORMS)), "kind of form"),
+    "frame": (datasets.Value("int32"), "1 or 2: some games draw two poses"),
+    "legendary": (datasets.Value("bool"), "whether it is legendary or mythical"),
+    "height": (datasets.Value("int32"), "in decimetres"),
+    "weight": (datasets.Value("int32"), "in hectograms; null where unknown"),
+    "name": (datasets.Value("string"), "name of the form"),
+    "dex_number": (datasets.Value("int32"), "number of the species"),
+    "index": (datasets.Value("int32"), "number of the form"),
+    "line": (datasets.Value("int32"), "number of the evolution line; families that look alike share one"),
+    "path": (datasets.Value("string"), "file name"),
+}
+FEATURES = datasets.Features({name: feature for name, (feature, _) in COLUMNS.items()})
 
 
 @dataclass

@@ -10,10 +10,9 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData, ModelCard, ModelCardData
 from PIL import Image
 
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES
 from pokemon_ddpm.dataset_scripts.sprite_records import is_faulty
 from pokemon_ddpm.pipelines.cards import BEGIN, END, merged
-from pokemon_ddpm.vocabulary import NONE
 
 STARTER = "starter"
 CONFIGS = {
@@ -22,27 +21,6 @@ CONFIGS = {
     STARTER: "small procedural creatures",
 }
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
-FIELDS = {
-    "image": "the picture, opaque, on white",
-    "type1": "first type",
-    "type2": f"second type; `{NONE}`: it certainly has none",
-    "color": "main colour; `any` where none is known: a shiny and an Alola or Galar form do not have their species'",
-    "shape": "build",
-    "game": "the game that it is from (Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White) "
-    "or the generation that it was drawn for (`mini`: a giant form, smaller); `any`: none",
-    "view": "side that is seen",
-    "finish": "usual or shiny colours",
-    "form": "kind of form",
-    "frame": "1 or 2: some games draw two poses",
-    "legendary": "whether it is legendary or mythical",
-    "height": "in decimetres",
-    "weight": "in hectograms; null where unknown",
-    "name": "name of the form",
-    "dex_number": "number of the species",
-    "index": "number of the form",
-    "line": "number of the evolution line; families that look alike share one",
-    "path": "file name",
-}
 METADATA = {
     "pretty_name": "Pokémon sprites",
     "license": "other",
@@ -253,10 +231,10 @@ def _types(name: str, splits: datasets.DatasetDict) -> str:
 
 def _fields() -> str:
     lines = ["## Fields", "", "| field | kind | meaning | words, from 0 |", "|---|---|---|---|"]
-    for name, feature in FEATURES.items():
+    for name, (feature, meaning) in COLUMNS.items():
         words = ", ".join(feature.names) if isinstance(feature, datasets.ClassLabel) else ""
         kind = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-        lines.append(f"| `{name}` | {kind} | {FIELDS[name]} | {words} |")
+        lines.append(f"| `{name}` | {kind} | {meaning} | {words} |")
     return "\n".join(lines)
 
 

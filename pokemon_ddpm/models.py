@@ -25,7 +25,7 @@ _THESIS_ATTENTION = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8.
+    # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
     "small": {
         "block_out_channels": (32, 64, 128, 192),
         "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),

@@ -58,9 +58,9 @@ LEGENDARY = ("no", "yes")
 NONE = "none"
 ANY = "any"
 
-# All that can be told of a picture. Each is a column of the data set, with these words as its names; so a further
-# attribute is a column there and a line here, and the conditioner, the pipeline, the commands and the app know it.
-# Where pictures have classes of their own, these take the place of the types.
+# All that can be told of a picture. The conditioner, the pipeline, the commands and the app know what stands here. A
+# picture's value is that of the data set's column of this name, a position in these words. (Of types there are two
+# columns; the size is that of a height.) Where pictures have classes of their own, these take the place of the types.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "type": TYPES,
     "color": COLORS,

@@ -24,7 +24,10 @@ ConfigName = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="Such as ddpm, ddim, dpmsolver++ or unipc.", show_default="the model's own"),
+    typer.Option(
+        help="ddpm, ddim, dpmsolver++, unipc, deis, heun ...",
+        show_default="the model's own",
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ def fit_features(
     seed: Annotated[int, typer.Option(min=0, help="Of the fit.")] = 0,
     mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
 ) -> None:
-    """Fits a small network to tell types, colour and shape, and measures what it is worth on held-out pictures.
+    """Fits a small network to tell all that is known of sprites, and measures what it is worth on held-out ones.
 
     Its features are for distances between sets of sprites, its heads for whether samples show what was asked for. The
     network that comes with the package was made so; one fitted anew gives figures that do not compare with its.

@@ -15,7 +15,7 @@ def push_space(
         str,
         typer.Option(
             help="Name of a model on the Hub, which the Space loads from there; or of one of the project's own.",
-            show_default="the project's own, which travels along",
+            show_default="the project's two, which travel along",
         ),
     ] = RELEASED_MODEL,
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,

@@ -269,10 +269,13 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     """
     parser = _Parser(
         TrainingConfig,
-        description="Trains a type-conditional DDPM on Pokémon sprites.",
+        description="Trains a class-conditional DDPM on Pokémon sprites.",
         usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
         allow_abbrev=False,
     )
+    for action in parser._actions:  # argparse has no public way to them
+        if action.option_strings[0].startswith("--no_"):
+            action.help = f"Turns --{action.dest} off."
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments = [*_file_arguments(arguments[0], parser), *arguments[1:]]
