@@ -32,6 +32,10 @@ SETTINGS: dict[str, dict[str, str | int]] = {
 def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
     """A sampler on the noise schedule that a model was trained with.
 
+    Of a network that predicts epsilon, the expected clean picture is cut off at black and white in each step, as DDPM
+    and DDIM do by default. It is (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4, so that the
+    least error of epsilon would become all of the picture.
+
     Args:
         name: A key of `SAMPLERS`.
         trained: Any scheduler of the model.
@@ -41,7 +45,10 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
     """
     if name not in SAMPLERS:
         raise ValueError(f"There is no scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
-    return SAMPLERS[name].from_config(whole_config(trained), **SETTINGS.get(name, {}))
+    settings = dict(SETTINGS.get(name, {}))
+    if settings:  # the others clip by `clip_sample`, which every trained scheduler has
+        settings["thresholding"] = trained.config.prediction_type == "epsilon"
+    return SAMPLERS[name].from_config(whole_config(trained), **settings)
 
 
 def whole_config(scheduler: SchedulerMixin) -> dict[str, Any]:

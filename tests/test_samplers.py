@@ -10,6 +10,7 @@ from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations, sampler_name
 from tests.conftest import tiny_pipeline
 from tests.drawing import draw, record_calls, seeded
+from tests.test_schedulers import MEAN, STD, gaussian_pipeline
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -69,3 +70,21 @@ def test_another_scheduler_is_named_by_its_class() -> None:
         pass
 
     assert sampler_name(Own()) == "Own"
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "heun"])  # which begins at another noise
+def test_a_small_error_of_an_epsilon_network_does_not_become_the_picture(name: str) -> None:
+    pipeline = gaussian_pipeline(DDPMScheduler, "epsilon")
+    exact, error = pipeline.unet.forward, 0.02 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    pipeline.unet.forward = lambda *asked, **named: (exact(*asked, **named)[0] + error,)
+    pipeline.scheduler = make_sampler(name, pipeline.scheduler)
+    samples = draw(pipeline, "fire", 20, "latent", generator=seeded(*range(4)), num_images_per_type=4)
+    # At the first timestep alpha is 5e-5: unclipped, an error of 0.02 would be one of 400 in the expected picture.
+    assert samples.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert samples.std().item() == pytest.approx(STD, rel=0.35)
+
+
+def test_nothing_is_cut_off_where_no_error_is_amplified() -> None:
+    trained = tiny_pipeline().scheduler  # of a network that predicts v
+    for name in ("unipc", "dpmsolver++", "deis"):
+        assert not make_sampler(name, trained).config.thresholding
