@@ -9,8 +9,9 @@ from huggingface_hub import ModelCard
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
 from pokemon_ddpm.pipelines.cards import BEGIN, END, make_card, merged, named, pipeline_card, write_card
+from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.conftest import tiny_pipeline
-from tests.generating import VOCABULARY, knowing_all
+from tests.generating import knowing_all
 
 
 def metadata(text: str) -> dict:
@@ -39,7 +40,7 @@ class TestOfAPipeline:
     def test_it_tells_the_size_the_defaults_and_the_words(self):
         text = pipeline_card(knowing_all(), "ash/model").text
         assert "# model\n" in text and "sprites of 16x16 pixels" in text and "in 2 steps with a guidance of 2." in text
-        for name, words in VOCABULARY.items():
+        for name, words in CONDITIONS.items():
             argument = "pokemon_type" if name == "type" else name
             assert f"| `{argument}` | {', '.join(words)} |" in text
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pokemon_ddpm.schedulers import make_sampler
+from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.conftest import tiny_pipeline
-from tests.generating import VOCABULARY, knowing_all, run
+from tests.generating import knowing_all, run
 
 
 def described(folder: Path, pipeline) -> str:
@@ -18,7 +19,7 @@ def described(folder: Path, pipeline) -> str:
 
 def test_every_word_is_told(tmp_path: Path) -> None:
     said = described(tmp_path, knowing_all())
-    for attribute, words in VOCABULARY.items():
+    for attribute, words in CONDITIONS.items():
         assert f"{attribute}: {', '.join(words)}" in said
 
 
