@@ -1,5 +1,6 @@
 """The samplers that commands and benchmarks know by name: diffusers' schedulers on a model's noise schedule."""
 
+import inspect
 from typing import Any
 
 from diffusers import (
@@ -22,7 +23,7 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
 }
 
 # One solver's settings would be handed on to the next, which has others of the same name or cannot take them.
-SETTINGS: dict[str, dict[str, str | int]] = {
+SETTINGS: dict[str, dict[str, str | int | bool]] = {
     "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
     "deis": {"algorithm_type": "deis", "solver_order": 2, "solver_type": "logrho"},
@@ -45,10 +46,11 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
     """
     if name not in SAMPLERS:
         raise ValueError(f"There is no scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
-    settings = dict(SETTINGS.get(name, {}))
-    if settings:  # the others clip by `clip_sample`, which every trained scheduler has
+    sampler, settings = SAMPLERS[name], dict(SETTINGS.get(name, {}))
+    # Those that know `clip_sample` take it from the trained scheduler.
+    if "clip_sample" not in inspect.signature(sampler).parameters:
         settings["thresholding"] = trained.config.prediction_type == "epsilon"
-    return SAMPLERS[name].from_config(whole_config(trained), **settings)
+    return sampler.from_config(whole_config(trained), **settings)
 
 
 def whole_config(scheduler: SchedulerMixin) -> dict[str, Any]:
