@@ -4,16 +4,28 @@
 
 takes the folders that `pokemon-ddpm evaluate` has written. FID, precision and recall depend on how many pictures there
 are, so they are those of as many samples as there are held-out pictures.
+
+    python benchmarks/compare_models.py --data-dir path/to/pokemon-sprites chosen=outputs/one other=outputs/two
+
+also says how much higher KID to the held-out fronts is than that of the first, by samples of the same noise; that is
+known better than the figures.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pokemon_ddpm.data import sprite_tensors
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.evaluation.distances import kid_difference
+from pokemon_ddpm.evaluation.evaluation import plain
+from pokemon_ddpm.evaluation.features import SpriteFeatureExtractor, load_features
+from pokemon_ddpm.evaluation.protocols import extract_features
 from pokemon_ddpm.evaluation.report import NUMBERS
 from pokemon_ddpm.evaluation.report_text import Numbers, estimate, percent, row
+from pokemon_ddpm.evaluation.samples import read_samples
 from pokemon_ddpm.markdown import table
 
 Cell = Callable[[Numbers], str]
@@ -62,31 +74,65 @@ ROWS: dict[str, tuple[Cell, Cell]] = {
 }
 
 
-def compare_models(reports: dict[str, Numbers]) -> str:
+def compare_models(reports: dict[str, Numbers], above: Sequence[str] | None = None) -> str:
     """The table in Markdown.
 
     Args:
         reports: Title of the column -> what `report.json` holds. Real pictures are those of the first.
+        above: What `above_first` has found of all but the first.
     """
     real = next(iter(reports.values()))
     rows = [
         [name, *(ours(numbers) for numbers in reports.values()), theirs(real)] for name, (ours, theirs) in ROWS.items()
     ]
+    if above is not None:
+        rows.insert(list(ROWS).index("KID to held-out") + 1, ["above the first, same noise", "-", *above, "-"])
     return table(["", *reports, "real pictures"], rows)
+
+
+def above_first(folders: Sequence[Path], data_dir: str) -> list[str]:
+    """KID to the held-out fronts less that of the first, for each of the others, with its interval.
+
+    Args:
+        folders: Of reports, with the samples in them.
+        data_dir: The sprite archive.
+
+    Raises:
+        ValueError: If samples are not of one size, or two with the same place in the order are of different seeds.
+        OSError: If samples or sprites cannot be read.
+    """
+    first, *others = (read_samples(folder / "samples") for folder in folders)
+    extractor = SpriteFeatureExtractor(load_features())
+    held_out = sprite_tensors(load_sprites(data_dir, split="validation"), first.images.shape[-1])
+    reference, ours = (extract_features(extractor, images) for images in (held_out.images, first.images))
+    cells = []
+    for folder, other in zip(folders[1:], others, strict=True):
+        if other.seeds != first.seeds or other.images.shape != first.images.shape:
+            raise ValueError(f"{folder}: its samples are not of the same size and seeds as those of {folders[0]}.")
+        theirs = extract_features(extractor, other.images)
+        cells.append(estimate(plain(kid_difference(theirs, ours, reference))))
+    return cells
 
 
 def main() -> None:
     """Reads the reports and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reports", nargs="+", metavar="TITLE=FOLDER", help="a column and the folder of its report")
-    reports = {}
-    for given in parser.parse_args().reports:
+    parser.add_argument("--data-dir", help="the sprite archive, for how much higher KID is than that of the first")
+    arguments = parser.parse_args()
+    folders, reports = [], {}
+    for given in arguments.reports:
         title, _, folder = given.partition("=")
         try:
             reports[title] = json.loads((Path(folder) / NUMBERS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             sys.exit(f"error: {given}: that is no TITLE=FOLDER with a {NUMBERS} of pokemon-ddpm evaluate ({error}).")
-    print(compare_models(reports))
+        folders.append(Path(folder))
+    try:
+        above = above_first(folders, arguments.data_dir) if arguments.data_dir is not None else None
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(compare_models(reports, above))
 
 
 if __name__ == "__main__":

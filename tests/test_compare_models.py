@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from pokemon_ddpm.provenance import Provenance, write_png
 from tests.training_runs import ROOT
 
 SCRIPT = ROOT / "benchmarks" / "compare_models.py"
@@ -39,6 +43,39 @@ def test_columns_are_models_and_real_pictures(tmp_path: Path) -> None:
     bits = REPORT["likelihood"]["held-out"]["mean"]
     assert found["bits a dimension, held-out"][0].startswith(f"{bits:.2f} ±")
     assert found["bits a dimension, held-out"][1:] == ["-", "-"]
+
+
+def drawn(folder: Path, seed: int, noise: float) -> str:
+    """A report with sixty samples: pictures of a few levels of grey, and as much noise."""
+    (folder / "samples").mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(REPORT), encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        picture = np.full((32, 32, 3), rng.integers(256)) + noise * rng.normal(size=(32, 32, 3))
+        how = {
+            "scheduler": "UniPC",
+            "num_inference_steps": 1,
+            "guidance_scale": 1,
+            "dtype": "float32",
+            "chunk_size": 1,
+        }
+        made = Provenance(model="m", condition={}, seed=seed + i, **how)
+        write_png(Image.fromarray(picture.clip(0, 255).astype(np.uint8)), folder / "samples" / f"{i:03}.png", made)
+    return str(folder)
+
+
+def test_samples_of_the_same_noise_are_compared_in_pairs(sprites_dir: Path, tmp_path: Path) -> None:
+    grey, same = drawn(tmp_path / "grey", 0, 0), drawn(tmp_path / "same", 0, 0)
+    noisy, other = drawn(tmp_path / "noisy", 0, 50), drawn(tmp_path / "other", 1, 0)
+    data = f"--data-dir={sprites_dir}"
+    done = compare(data, f"grey={grey}", f"same={same}", f"noisy={noisy}")
+    assert done.returncode == 0, done.stderr
+    rows = {name: values for name, *values in map(cells, done.stdout.splitlines())}
+    first, equal, different, real = rows["above the first, same noise"]
+    assert (first, real, equal) == ("-", "-", "0.000 (0.000 to 0.000)")
+    assert abs(float(different.split()[0])) > 0.1
+    done = compare(data, f"grey={grey}", f"other={other}")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {other}: its samples are not of the same size")
 
 
 def test_a_folder_without_a_report(tmp_path: Path) -> None:
