@@ -181,7 +181,7 @@ def test_what_is_asked_for_can_be_chosen() -> None:
         (["--split", "train"], "--split train must be validation or test."),
         (["--num-samples", 49], "Input should be greater than or equal to"),
         (["--samples", "nowhere"], "--samples nowhere is no folder."),
-        (["--watch", "nowhere"], "--watch nowhere is no folder."),
+        (["--watch", "nowhere"], "--output-dir says nothing beside --watch; leave it out. What can stand there is"),
         (["--sample-preprocessing", "fit"], "--sample-preprocessing is for --samples."),
         (["--features", "nowhere"], "nowhere holds no network for sprites"),
         (["--model", "nowhere/at/all"], "nowhere/at/all"),
@@ -200,6 +200,11 @@ def test_mistakes_are_told_in_a_sentence(
     code, output = run("evaluate", "--output-dir", tmp_path / "out", *ours, *flags)
     assert code == 2 and complaint in output.replace("│ ", ""), output
     assert not list((tmp_path / "out").glob("samples/*"))
+
+
+def test_no_run_to_watch(tmp_path: Path) -> None:
+    code, output = run("evaluate", "--watch", tmp_path / "nowhere", "--data-dir", tmp_path)
+    assert code == 2 and output == f"error: --watch {tmp_path / 'nowhere'} is no folder."
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is_drawn(model: Path, tmp_path: Path) -> None:

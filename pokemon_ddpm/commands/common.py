@@ -37,6 +37,21 @@ def fail(message: object) -> NoReturn:
     raise typer.Exit(2)
 
 
+def check_alone(context: typer.Context, name: str, *beside: str) -> None:
+    """Refuses flags that would say nothing beside one that decides for itself.
+
+    Args:
+        context: Of the command.
+        name: The parameter that decides.
+        beside: Those that still count.
+    """
+    given = [each for each in context.params if context.get_parameter_source(each).name == "COMMANDLINE"]
+    useless = [each for each in given if each not in (name, *beside)]
+    if useless:
+        flag, other, *allowed = (f"--{each.replace('_', '-')}" for each in (name, useless[0], *beside))
+        fail(f"{other} says nothing beside {flag}; leave it out. What can stand there is {' and '.join(allowed)}.")
+
+
 def check_file(output: Path, *suffixes: str) -> None:
     """Refuses a file that cannot be written or has another ending, before anything slow starts."""
     if suffixes and output.suffix.lower() not in suffixes:

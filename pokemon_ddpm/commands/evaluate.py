@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import ConfigName, DataDir, Scheduler, fail, make_folder
+from pokemon_ddpm.commands.common import ConfigName, DataDir, Scheduler, check_alone, fail, make_folder
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.evaluation.packages import check_packages
 
@@ -14,6 +14,7 @@ LEAST = 50
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Option(
@@ -75,8 +76,7 @@ def evaluate(
     The figures go into the card of a model that is given as a folder. Interrupted, it goes on where it stopped.
     """
     if watch is not None:
-        if model is not None or samples is not None:
-            fail("--watch measures a run's own checkpoints; leave --model and --samples out.")
+        check_alone(context, "watch", "data_dir")
         _watch(watch, data_dir)
         return
     if split not in ("validation", "test"):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, Scheduler, check_file, fail, make_folder
+from pokemon_ddpm.commands.common import Model, Scheduler, check_alone, check_file, fail, make_folder
 from pokemon_ddpm.commands.requests import numbered, parse_type, rows_of
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.signatures import spread
@@ -24,6 +24,7 @@ Words = list[str] | None
 
 
 def generate(
+    context: typer.Context,
     model: Model = RELEASED_MODEL,
     type: Annotated[
         Words,
@@ -76,6 +77,7 @@ def generate(
     """Draws sprites: on a sheet, as an animation, or as files."""
     scale = scale or (1 if output_dir or game_sheet else SHEET_SCALE)
     if like is not None:
+        check_alone(context, "like", "output")
         check_file(output, ".png")
         if not like.is_file():
             fail(f"--like {like} is no file.")
