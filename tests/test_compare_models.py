@@ -12,7 +12,7 @@ from pokemon_ddpm.provenance import Provenance, write_png
 from tests.training_runs import ROOT
 
 SCRIPT = ROOT / "benchmarks" / "compare_models.py"
-REPORT = json.loads((ROOT / "docs" / "results" / "report.json").read_text(encoding="utf-8"))
+REPORT = json.loads((ROOT / "docs" / "results" / "released" / "report.json").read_text(encoding="utf-8"))
 
 
 def compare(*reports: str) -> subprocess.CompletedProcess:
