@@ -141,7 +141,7 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if strength is not None and image is None:
-            raise ValueError("strength says how much of image is kept; give image as well.")
+            raise ValueError("strength says how far image is taken back to noise; give image as well.")
         strength = strength if strength is not None else 0.6 if mask_image is None else 1.0
         tensor_inputs = callback_on_step_end_tensor_inputs
         tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs

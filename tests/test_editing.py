@@ -93,7 +93,7 @@ def test_a_scheduler_that_goes_every_step_twice_is_refused(pipeline):
 
 
 def test_a_strength_without_a_picture_is_refused(pipeline):
-    with pytest.raises(ValueError, match="strength says how much of image is kept; give image as well"):
+    with pytest.raises(ValueError, match="strength says how far image is taken back to noise; give image as well"):
         pipeline("fire", strength=0.5)
 
 
