@@ -2,7 +2,7 @@
 
 import diffusers
 import torch
-from diffusers import SchedulerMixin
+from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 
 from .sampling import ANCESTRAL, takes_variance
 
@@ -52,6 +52,37 @@ def check_trained(scheduler: SchedulerMixin, trained: SchedulerMixin) -> None:
     # Of zero-terminal SNR some keep a trace of the picture at the last timestep, so as not to divide by 0.
     if len(one) != len(other) or not torch.allclose(one, other, atol=1e-5):
         raise ValueError(f"{name} has another noise schedule than the model was trained with{remedy}")
+
+
+def is_distilled(scheduler: SchedulerMixin) -> bool:
+    """Whether a pipeline with this scheduler is a student, which knows no timesteps but its own."""
+    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config.solver_order == 1
+
+
+def check_student(scheduler: SchedulerMixin, trained: SchedulerMixin, steps: int, own_steps: int) -> None:
+    """Refuses to draw with a student at timesteps that it never learned.
+
+    Args:
+        scheduler: What is to draw.
+        trained: What came with the network.
+        steps: In how many steps.
+        own_steps: In how many it was distilled.
+
+    Raises:
+        ValueError: If they are others.
+    """
+    if not is_distilled(trained):
+        return
+    if not is_distilled(scheduler):
+        raise ValueError(
+            f"This model was distilled to the steps of its own scheduler, and {type(scheduler).__name__} asks for "
+            "others; leave the scheduler as it is, or take the teacher."
+        )
+    if steps != own_steps:
+        raise ValueError(
+            f"This model was distilled to {own_steps} steps and knows no others; leave num_inference_steps={steps} "
+            "out, or take the teacher."
+        )
 
 
 def check_scheduler(scheduler: SchedulerMixin, predicts_variance: bool) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 # Of a saved folder, diffusers takes the files that this one imports, and not what those import: so it imports all.
 from .cards import CARD_FILE  # noqa: F401
-from .compatibility import check_scheduler, check_trained
+from .compatibility import check_scheduler, check_student, check_trained
 from .editing import Original, as_mask, as_samples, skip_steps, slerp
 from .guidance import Guidance
 from .inputs import (
@@ -148,6 +148,7 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         check_scheduler(self.scheduler, self.unet.config.out_channels > self.unet.config.in_channels)
         check_trained(self.scheduler, self._trained_with)
         check_whole("num_inference_steps", steps, 1, self.scheduler.config.num_train_timesteps)
+        check_student(self.scheduler, self._trained_with, steps, self.config.num_inference_steps)
         check_whole("num_images_per_type", num_images_per_type, 1)
         check_output_type(output_type)
         check_callback(callback_on_step_end, tensor_inputs)

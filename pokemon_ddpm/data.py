@@ -10,7 +10,7 @@ import torch
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import check_resolution, preprocess
-from pokemon_ddpm.vocabulary import COLORS, FINISHES, SIZE_LIMITS, SIZES, TYPES
+from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, FINISHES, SIZE_LIMITS, SIZES, TYPES
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class SpriteTensors:
 
     Attributes:
         images: uint8 (N, 3, S, S), RGB in [0, 255].
-        labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other attribute that is a
-            `ClassLabel`, a whole number or a truth value in the data set, unknown ones being -1; and "size" where
-            there are heights. The colour of a shiny, which is not its species', is `any`.
+        labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other of the sprites' columns
+            that is there and is a `ClassLabel`, a whole number or a truth value, unknown ones being -1; and "size"
+            where there are heights. The colour of a shiny, which is not its species', is `any`.
         type_names: The names of the types; of other pictures than sprites, of their classes.
     """
 
@@ -77,18 +77,15 @@ def sprite_tensors(
         image_column: Name of the pictures' column.
 
     Raises:
-        ValueError: If a needed column is missing or a type is, the types are not the sprites' own `ClassLabel`s, or
-            resolution or mode cannot be used.
+        ValueError: If a needed column is missing or a type is, a column of what can be asked for has not the sprites'
+            own words, or resolution or mode cannot be used.
     """
     check_resolution(resolution)
     _check_columns(dataset, (image_column, "type1", "type2"))
-    for column in ("type1", "type2"):
-        if dataset.features[column] != FEATURES[column]:
-            raise ValueError(f"The column {column} must be a {FEATURES[column]}, but is {dataset.features[column]}.")
     images = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8)
     for row, image in enumerate(dataset.select_columns(image_column)[image_column]):
         images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)
-    table = dataset.with_format("numpy", columns=[name for name in dataset.column_names if _is_whole(dataset, name)])
+    table = dataset.with_format("numpy", columns=[name for name in FEATURES if _is_whole(dataset, name)])
     labels = {name: _int64(table[name]) for name in table.format["columns"]}
     for name in ("type1", "type2"):
         if (labels[name] < 0).any():
@@ -118,10 +115,14 @@ def _check_columns(dataset: datasets.Dataset, needed: tuple[str, ...]) -> None:
             f"The data set lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"it has {', '.join(dataset.column_names)}.{hint}"
         )
+    for column in ("type1", "type2", *ATTRIBUTES):
+        given, ours = dataset.features.get(column), FEATURES.get(column)
+        if None not in (given, ours) and given != ours:
+            raise ValueError(f"The column {column} must be a {ours}, but is {given}; map, rename or remove it.")
 
 
 def _is_whole(dataset: datasets.Dataset, column: str) -> bool:
-    feature = dataset.features[column]
+    feature = dataset.features.get(column)
     return isinstance(feature, datasets.ClassLabel) or getattr(feature, "dtype", "") in ("bool", "int32", "int64")
 
 

@@ -130,11 +130,6 @@ def student_scheduler(trained: SchedulerMixin) -> DPMSolverMultistepScheduler:
     )
 
 
-def is_distilled(scheduler: SchedulerMixin) -> bool:
-    """Whether a pipeline with this scheduler is a student, which knows no timesteps but its own."""
-    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config.solver_order == 1
-
-
 def student_schedule(trained: SchedulerMixin, device: torch.device | str = "cpu") -> NoiseSchedule:
     """The noise schedule as `student_scheduler` has it, see `NoiseSchedule.of`."""
     schedule = NoiseSchedule.of(trained, device)

@@ -3,6 +3,7 @@
 import diffusers
 import pytest
 
+from pokemon_ddpm.distillation import student_scheduler
 from tests.conftest import tiny_pipeline
 from tests.drawing import draw, record_calls, trained_with
 
@@ -85,3 +86,18 @@ def test_another_training_than_the_networks_is_refused(pipeline, settings, reaso
     with pytest.raises(ValueError, match=reason):
         draw(pipeline, "fire")
     assert calls == []
+
+
+def test_a_student_draws_at_the_timesteps_that_it_learned(pipeline):
+    student = trained_with(pipeline, student_scheduler(pipeline.scheduler))
+    student.register_to_config(num_inference_steps=4, guidance_scale=1.0)
+    calls = record_calls(student)
+    with pytest.raises(ValueError, match="distilled to 4 steps and knows no others; leave num_inference_steps=16 out"):
+        draw(student, "fire", 16)
+    own = student.scheduler
+    student.scheduler = diffusers.UniPCMultistepScheduler.from_config(own.config)
+    with pytest.raises(ValueError, match="UniPCMultistepScheduler asks for others; leave the scheduler as it is"):
+        draw(student, "fire", 4)
+    assert calls == []
+    student.scheduler = own
+    assert draw(student, "fire", 4, "latent").isfinite().all()

@@ -153,6 +153,18 @@ def test_types_that_are_no_class_labels_are_refused() -> None:
         sprite_tensors(dataset, 32)
 
 
+@pytest.mark.parametrize("column", ["color", "legendary"])
+def test_words_of_somebody_else_are_refused(column: str) -> None:
+    dataset = made().cast_column(column, datasets.ClassLabel(names=["red", "green"]))
+    with pytest.raises(ValueError, match=f"The column {column} must be a .* map, rename or remove it."):
+        sprite_tensors(dataset, 8)
+
+
+def test_columns_of_somebody_else_say_nothing() -> None:
+    dataset = made().remove_columns("height").add_column("size", [12, 99]).add_column("taste", [1, 2])
+    assert not {"size", "taste"} & sprite_tensors(dataset, 8).labels.keys()
+
+
 def test_classes_of_size_begin_at_their_limits() -> None:
     heights = torch.tensor([1, 3, 4, 7, 8, 15, 16, 31, 32, 1000, 0, -1])
     assert size_classes(heights).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]  # 5 is any: unknown

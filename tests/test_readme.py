@@ -34,6 +34,7 @@ PYTHON = "\n".join(
 DATA = "path/to/pokemon-sprites"
 REPLACED = {
     "pokemon-ddpm generate --like": "",
+    "pokemon-ddpm generate --model pokemon-ddpm-32-fast": "",
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "pokemon-ddpm explain": "",
     "accelerate launch train_conditional.py --distill_from": "--max_train_steps 2 --validation_steps 0",
@@ -41,6 +42,7 @@ REPLACED = {
     "accelerate launch train_conditional.py --res": "--max_train_steps 2 --train_batch_size 2 --validation_steps 0",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
     "pokemon-ddpm evaluate --watch": "",
+    "pokemon-ddpm evaluate --model pokemon-ddpm-32-fast": "--num-samples 50",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",

@@ -12,6 +12,7 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app.limits import Refused
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.drawing import Drawing
+from pokemon_ddpm.pipelines.compatibility import is_distilled
 from pokemon_ddpm.released_models import name_of
 
 MAX_SOURCE = 300
@@ -41,7 +42,7 @@ class Model:
     @property
     def is_distilled(self) -> bool:
         """Whether its guidance is folded in, so that it draws in steps of its own and without guidance."""
-        return self.pipeline.config.guidance_scale == 1.0
+        return is_distilled(self.scheduler)
 
 
 class Models:

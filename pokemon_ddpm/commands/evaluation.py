@@ -10,12 +10,11 @@ from pokemon_ddpm.class_folders import has_class_folders
 from pokemon_ddpm.data import SpriteTensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.devices import best_device
-from pokemon_ddpm.distillation import is_distilled
 from pokemon_ddpm.drawing import Drawing
 from pokemon_ddpm.evaluation.distances import NEIGHBORHOOD
 from pokemon_ddpm.evaluation.evaluation import check_classes, evaluate
 from pokemon_ddpm.evaluation.features import SpriteClassifier, SpriteFeatureExtractor, load_features
-from pokemon_ddpm.evaluation.likelihood import BitsPerDim
+from pokemon_ddpm.evaluation.likelihood import check_likelihood
 from pokemon_ddpm.evaluation.model_card import card_of, write_metrics
 from pokemon_ddpm.evaluation.obedience import asked_words
 from pokemon_ddpm.evaluation.pretrained_features import dinov2, inception
@@ -85,6 +84,7 @@ def run(job: Job) -> None:
     train, held_out = (_load(job, split, side) for split in ("train", job.split))
     classifier = _judge(job, classifier, train.type_names)
     _check_pictures(samples, held_out, extractor, classifier)
+    as_trained, reason = _for_likelihood(job, train.type_names)
     pace = None
     if samples is None:
         requests = requests_like(train, pipeline.conditioner, job.num_samples, job.asked, job.seed)
@@ -95,7 +95,7 @@ def run(job: Job) -> None:
         samples = read_samples(folder, side)
     seen, names = _seen(job, train)
     evaluation = evaluate(samples, train, held_out, extractor, classifier, job.seed, seen=seen)
-    likelihood, reason = _likelihood(job, pipeline, train, held_out)
+    likelihood = as_trained and kept_likelihood(as_trained, train, held_out, job.output_dir, job.seed)
     # Pictures that do not say that this model drew them are not what the model is measured by.
     own = job.model is not None and all(each and each.model == name_of(job.model) for each in samples.provenances)
     name = _short_name(name_of(job.model)) if own else job.samples.resolve().name
@@ -182,15 +182,15 @@ def _seen(job: Job, train: SpriteTensors) -> tuple[SpriteTensors, list[str] | No
     return seen, [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *details, strict=True)]
 
 
-def _likelihood(
-    job: Job, pipeline: PokemonDDPMPipeline | None, train: SpriteTensors, held_out: SpriteTensors
-) -> tuple[dict[str, BitsPerDim] | None, str]:
-    """Bits per dimension by split, or why there are none."""
-    if pipeline is None:
+def _for_likelihood(job: Job, type_names: tuple[str, ...]) -> tuple[PokemonDDPMPipeline | None, str]:
+    """The model in float32 with the variance that it was trained with, or why it has no bits per dimension."""
+    if job.model is None:
         return None, "that needs the model (--model)."
     if not job.likelihood:
         return None, "it was not asked for (--no-likelihood)."
-    if is_distilled(pipeline.scheduler):
-        return None, "the model was distilled to a few steps, and its likelihood is its teacher's."
-    as_saved = Drawing(job.drawing.model).load(best_device())  # in float32, with the variance it was trained with
-    return kept_likelihood(as_saved, train, held_out, job.output_dir, job.seed), ""
+    pipeline = Drawing(job.drawing.model).load(best_device())
+    try:
+        check_likelihood(pipeline, type_names)
+    except ValueError as error:
+        return None, str(error)
+    return pipeline, ""

@@ -7,9 +7,9 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.distillation import is_distilled
 from pokemon_ddpm.noise_schedule import VARIANCE_TYPES, NoiseSchedule
 from pokemon_ddpm.objectives import add_noise
+from pokemon_ddpm.pipelines.compatibility import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
 
@@ -59,6 +59,31 @@ def drawn_timesteps(
     return 1 + position.long().clamp(max=terms - 1), terms / each
 
 
+def check_likelihood(pipeline: PokemonDDPMPipeline, type_names: tuple[str, ...]) -> None:
+    """Refuses a model whose bound cannot be computed.
+
+    Args:
+        pipeline: See `bits_per_dim`.
+        type_names: Classes of the pictures.
+
+    Raises:
+        ValueError: If the model was distilled or trained on other classes, or the scheduler does not say what variance
+            the reverse process has.
+    """
+    scheduler = pipeline.scheduler
+    if is_distilled(scheduler):
+        raise ValueError(
+            "Bits per dimension add up all timesteps, and this model was distilled to a few; take its teacher."
+        )
+    if tuple(pipeline.conditioner.vocabulary["type"]) != type_names:
+        raise ValueError("The model was trained on other classes than these pictures have.")
+    if scheduler.config.get("variance_type") not in VARIANCE_TYPES:
+        raise ValueError(
+            "Bits per dimension need a scheduler that says what variance the model was trained with, by a "
+            f"variance_type of {', '.join(VARIANCE_TYPES)}; this {type(scheduler).__name__} does not."
+        )
+
+
 @torch.no_grad()
 def bits_per_dim(
     pipeline: PokemonDDPMPipeline,
@@ -82,23 +107,12 @@ def bits_per_dim(
         description: For the progress bar.
 
     Raises:
-        ValueError: If there is no picture, fewer than one timestep is asked for, the model was distilled or trained on
-            other classes, or the scheduler does not say what variance the reverse process has.
+        ValueError: If there is no picture or fewer than one timestep is asked for; see `check_likelihood`.
     """
     if not len(data) or (timesteps_a_picture is not None and timesteps_a_picture < 1):
         raise ValueError("Bits per dimension need at least one picture and one timestep a picture.")
+    check_likelihood(pipeline, data.type_names)
     device, scheduler = pipeline.unet.device, pipeline.scheduler
-    if is_distilled(scheduler):
-        raise ValueError(
-            "Bits per dimension add up all timesteps, and this model was distilled to a few; take its teacher."
-        )
-    if tuple(pipeline.conditioner.vocabulary["type"]) != data.type_names:
-        raise ValueError("The model was trained on other classes than these pictures have.")
-    if scheduler.config.get("variance_type") not in VARIANCE_TYPES:
-        raise ValueError(
-            "Bits per dimension need a scheduler that says what variance the model was trained with, by a "
-            f"variance_type of {', '.join(VARIANCE_TYPES)}; this {type(scheduler).__name__} does not."
-        )
     schedule = NoiseSchedule.of(scheduler, device)
     data = data.described(pipeline.conditioner.any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)

@@ -12,7 +12,6 @@ from pokemon_ddpm.distillation import (
     check_steps,
     ddim_step,
     distillation_target,
-    is_distilled,
     noise_level,
     student_schedule,
     truncated_snr,
@@ -20,6 +19,7 @@ from pokemon_ddpm.distillation import (
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.noise_schedule import NoiseSchedule
 from pokemon_ddpm.objectives import add_noise, predicted_clean
+from pokemon_ddpm.pipelines.compatibility import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
