@@ -23,7 +23,7 @@ except ModuleNotFoundError:
 
 from pokemon_ddpm import hub
 from pokemon_ddpm.generation import Interrupted
-from pokemon_ddpm.models import network_config
+from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.timesteps import LossSecondMoment
 from pokemon_ddpm.training import checkpoint, continuation, setup
 from pokemon_ddpm.training.batches import draw_batch
@@ -89,6 +89,7 @@ class Trainer:
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
         self.objective = setup.make_objective(config, self.scheduler, denoiser)
+        self.teacher_digest = weights_digest(self.objective.teacher) if config.distill_from else ""
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
         self.guard = NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
@@ -127,7 +128,7 @@ class Trainer:
             f"{', '.join(self.unwrapped.conditioner.vocabulary)}, {self.batch_size} an update, {self.max_steps:,} "
             f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
         )
-        if self.config.lr_warmup_steps >= self.max_steps:
+        if self.config.lr_scheduler != "constant" and self.config.lr_warmup_steps >= self.max_steps:
             summary += f"\nThe learning rate will not get past its warm-up of {self.config.lr_warmup_steps} updates."
         return summary
 
@@ -205,13 +206,26 @@ class Trainer:
         if self.accelerator.is_main_process:
             bar.write(log_line(self.step, self.step * self.batch_size, values))
 
+    def start_tracking(self) -> None:
+        """Tells the tracker of the run; see `track`."""
+        # TensorBoard takes neither None nor lists.
+        settings = {name: "" if value is None else as_text(value) for name, value in self.config.public().items()}
+        try:
+            self.accelerator.init_trackers("pokemon-ddpm", settings)
+        except Exception as error:  # each tracker has its own kinds
+            self.stop_tracking(error)
+
+    def stop_tracking(self, error: Exception) -> None:
+        """Goes on without the tracker, and says why."""
+        self.accelerator.trackers.clear()
+        tqdm.write(f"warning: --report_to {self.config.report_to} failed ({error}). The run goes on without it.")
+
     def track(self, values: dict[str, float]) -> None:
         """Hands values to the tracker, whose failure (a full disk, no network) does not end the run."""
         try:
             self.accelerator.log(values, step=self.step)
-        except Exception as error:  # each tracker has its own kinds
-            self.accelerator.trackers.clear()
-            tqdm.write(f"warning: --report_to {self.config.report_to} failed ({error}). The run goes on without it.")
+        except Exception as error:
+            self.stop_tracking(error)
 
     def measure(self, bar: tqdm) -> bool:
         """Measures of the present weights what is due and not measured yet; returns whether anything was due."""
@@ -266,6 +280,7 @@ class Trainer:
             self.metrics,
             skipped_updates,
             scaler.state_dict() if scaler else {},
+            self.teacher_digest,
         )
 
     def save_checkpoint(self) -> None:
@@ -386,8 +401,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("Interrupted before the first update; nothing was lost.")
     accelerator = trainer.accelerator
-    # TensorBoard takes neither None nor lists.
-    accelerator.init_trackers("pokemon-ddpm", {n: "" if v is None else as_text(v) for n, v in config.public().items()})
+    trainer.start_tracking()
     accelerator.print(trainer.summary())
     try:
         with trainer.stop:

@@ -28,6 +28,8 @@ from pokemon_ddpm.evaluation.report_text import Numbers, estimate, percent, row
 from pokemon_ddpm.evaluation.samples import read_samples
 from pokemon_ddpm.markdown import table
 
+FRONTS = "the Pokémon sprites (front)"
+
 Cell = Callable[[Numbers], str]
 
 
@@ -90,19 +92,27 @@ def compare_models(reports: dict[str, Numbers], above: Sequence[str] | None = No
     return table(["", *reports, "real pictures"], rows)
 
 
-def above_first(folders: Sequence[Path], data_dir: str) -> list[str]:
+def above_first(folders: Sequence[Path], reports: Sequence[Numbers], data_dir: str) -> list[str]:
     """KID to the held-out fronts less that of the first, for each of the others, with its interval.
 
     Args:
         folders: Of reports, with the samples in them.
+        reports: They.
         data_dir: The sprite archive.
 
     Raises:
-        ValueError: If samples are not of one size, or two with the same place in the order are of different seeds.
+        ValueError: If a report is of other pictures or another network, samples are not of one size, or two with the
+            same place in the order are of different seeds.
         OSError: If samples or sprites cannot be read.
     """
-    first, *others = (read_samples(folder / "samples") for folder in folders)
     extractor = SpriteFeatureExtractor(load_features())
+    wanted = {"data": FRONTS, "preprocessing": "fit", "held out": "validation", "features": extractor.name}
+    for folder, report in zip(folders, reports, strict=True):
+        for name, value in wanted.items():
+            found = str(report["about"].get(name, value))
+            if not found.startswith(value):
+                raise ValueError(f"{folder}: {name} is {found} there; with --data-dir it must be {value}.")
+    first, *others = (read_samples(folder / "samples") for folder in folders)
     held_out = sprite_tensors(load_sprites(data_dir, split="validation"), first.images.shape[-1])
     reference, ours = (extract_features(extractor, images) for images in (held_out.images, first.images))
     cells = []
@@ -124,12 +134,17 @@ def main() -> None:
     for given in arguments.reports:
         title, _, folder = given.partition("=")
         try:
-            reports[title] = json.loads((Path(folder) / NUMBERS).read_text(encoding="utf-8"))
+            report = json.loads((Path(folder) / NUMBERS).read_text(encoding="utf-8"))
+            if "distances" not in report:
+                raise ValueError("it is another command's")
         except (OSError, ValueError) as error:
             sys.exit(f"error: {given}: that is no TITLE=FOLDER with a {NUMBERS} of pokemon-ddpm evaluate ({error}).")
+        if title in reports:
+            sys.exit(f"error: {given}: there are two columns {title}.")
+        reports[title] = report
         folders.append(Path(folder))
     try:
-        above = above_first(folders, arguments.data_dir) if arguments.data_dir is not None else None
+        above = above_first(folders, list(reports.values()), arguments.data_dir) if arguments.data_dir else None
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(compare_models(reports, above))

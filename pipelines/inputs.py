@@ -1,7 +1,8 @@
 """What a call of the pipeline may be given; everything else is refused before anything is computed."""
 
+import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +16,23 @@ CALLBACK_TENSORS = ("latents", "pred_original_sample")
 def is_number(value: Any, kind: type = Real) -> bool:
     """Whether a value is a finite number of a kind; truth values are none."""
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_names(given: Iterable[str], attributes: Iterable[str], arguments: Iterable[str]) -> None:
+    """Refuses a misspelt argument of a call, which would else be taken for an attribute.
+
+    Args:
+        given: Names that are no arguments.
+        attributes: What can be asked for.
+        arguments: Of the call.
+
+    Raises:
+        TypeError: If a name is no attribute and near to an argument.
+    """
+    for name in given:
+        near = difflib.get_close_matches(name, [*attributes, *arguments], n=1, cutoff=0.8)
+        if near and near[0] != name:
+            raise TypeError(f"There is no argument {name!r}. Did you mean {near[0]!r}?")
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:

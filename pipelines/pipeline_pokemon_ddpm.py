@@ -19,6 +19,7 @@ from .inputs import (
     check_callback,
     check_generators,
     check_guidance,
+    check_names,
     check_output_type,
     check_pictures,
     check_tensor,
@@ -134,8 +135,9 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
 
         Raises:
             ValueError: If a value is out of its range; nothing has been computed by then.
-            TypeError: If `pokemon_type` holds something that is no type.
+            TypeError: If `pokemon_type` holds something that is no type, or an argument is misspelt.
         """
+        check_names(attributes, self.conditioner.vocabulary, inspect.signature(self.__call__).parameters)
         requests = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
         words = {name: word for name, word in attributes.items() if word is not None}
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps

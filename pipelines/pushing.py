@@ -13,7 +13,7 @@ from .saving import CODE_FILES
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 SHEETS = "samples"
-_SHEET = re.compile(rf"{SHEETS}/step-\d+\.png")  # as a run names its own; other pictures there are somebody's
+_SHEET = re.compile(rf"{SHEETS}/step-(\d+)\.png")  # as a run names its own; other pictures there are somebody's
 # What a repository of anybody's may hold before there is a model in it.
 EMPTY = {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"}
 
@@ -25,7 +25,14 @@ def files_to_push(folder: Path) -> list[str]:
         # No pickle, and nothing that lies in deeper folders.
         paths = [*(folder / component).glob("*.json"), *(folder / component).glob("*.safetensors")]
         files += [path.relative_to(folder).as_posix() for path in sorted(paths)]
-    return files + [path.relative_to(folder).as_posix() for path in sorted((folder / SHEETS).glob("*.png"))[-1:]]
+    return files + newest_sheet(folder)
+
+
+def newest_sheet(folder: Path) -> list[str]:
+    """The path of a run's newest sheet of sprites within its folder, or nothing."""
+    sheets = {path.relative_to(folder).as_posix() for path in (folder / SHEETS).glob("*.png")}
+    found = {int(match[1]): name for name in sheets if (match := _SHEET.fullmatch(name))}
+    return [found[max(found)]] if found else []
 
 
 def push_folder(

@@ -19,9 +19,9 @@ class SpriteTensors:
 
     Attributes:
         images: uint8 (N, 3, S, S), RGB in [0, 255].
-        labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other of the sprites' columns
-            that is there and is a `ClassLabel`, a whole number or a truth value, unknown ones being -1; and "size"
-            where there are heights. The colour of a shiny, which is not its species', is `any`.
+        labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other column of the
+            sprites that is there and is a `ClassLabel`, a whole number or a truth value, unknown ones being -1; and
+            "size" where there are heights. The colour of a shiny, which is not its species', is `any`.
         type_names: The names of the types; of other pictures than sprites, of their classes.
     """
 

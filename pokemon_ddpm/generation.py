@@ -37,7 +37,9 @@ def generate(
 ) -> Iterator[Image.Image]:
     """Draws sprites in chunks of `CHUNK_SIZE`, the last one filled up with repetitions, and yields them in order.
 
-    So a request gives the same picture to the bit on one machine, alone or among others, whatever their order.
+    So a request gives the same picture to the bit on one machine, alone or among others, whatever their order. (Of one
+    that asks for what it is led away from, such as nothing at all, that holds to within a grey level: where a whole
+    chunk does so, the network is asked once.)
 
     Args:
         pipeline: The model.

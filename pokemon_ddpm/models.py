@@ -1,5 +1,6 @@
 """The networks: named presets, and the denoiser that training works on."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -164,6 +165,15 @@ def build_unet(
 def network_config(unet: UNet2DModel) -> dict[str, Any]:
     """The arguments a network was built with, as JSON has them: lists for tuples."""
     return json.loads(json.dumps({n: v for n, v in unet.config.items() if not n.startswith("_")}))
+
+
+def weights_digest(*parts: nn.Module) -> str:
+    """SHA-256, in hexadecimal, of the weights as they are."""
+    total = hashlib.sha256()
+    for part in parts:
+        for name, values in sorted(part.state_dict().items()):
+            total.update(name.encode() + values.detach().float().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:

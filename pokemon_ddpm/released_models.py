@@ -15,6 +15,16 @@ def locate(model: str) -> str:
     return model if Path(model).exists() else known.get(model, model)
 
 
+def check_data_given(model: str, data_dir: str | None) -> None:
+    """Refuses to measure a model that comes with the package on the starter set, which it has never seen.
+
+    Raises:
+        ValueError: If there is no other data.
+    """
+    if data_dir is None and Path(locate(model)).parent == RELEASED:
+        raise ValueError(f"{name_of(model)} learned from the sprite archive; give that by --data-dir.")
+
+
 def name_of(model: str) -> str:
     """The opposite: what to call a model so that another machine finds it, too, where that is possible."""
     return Path(model).name if Path(model).parent == RELEASED else model

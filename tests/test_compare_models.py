@@ -78,6 +78,23 @@ def test_samples_of_the_same_noise_are_compared_in_pairs(sprites_dir: Path, tmp_
     assert done.returncode == 1 and done.stderr.startswith(f"error: {other}: its samples are not of the same size")
 
 
+def test_reports_of_other_pictures_are_not_compared_in_pairs(sprites_dir: Path, tmp_path: Path) -> None:
+    folders = [drawn(tmp_path / name, 0, 0) for name in ("fronts", "test")]
+    about = {**REPORT["about"], "held out": "test split, 409 pictures"}
+    Path(folders[1], "report.json").write_text(json.dumps({**REPORT, "about": about}), encoding="utf-8")
+    done = compare(f"--data-dir={sprites_dir}", *(f"{Path(folder).name}={folder}" for folder in folders))
+    assert done.returncode == 1
+    assert done.stderr.endswith("test split, 409 pictures there; with --data-dir it must be validation.\n")
+
+
 def test_a_folder_without_a_report(tmp_path: Path) -> None:
-    done = compare(f"one={tmp_path}")
-    assert done.returncode == 1 and done.stderr.startswith(f"error: one={tmp_path}") and "Traceback" not in done.stderr
+    one = f"one={tmp_path}"
+    done = compare(one)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {one}") and "Traceback" not in done.stderr
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"pictures": 3}))
+    done = compare(one)
+    assert done.returncode == 1 and "(it is another command's)" in done.stderr
+    report.write_text(json.dumps(REPORT))
+    done = compare(one, one)
+    assert done.returncode == 1 and done.stderr.endswith("there are two columns one.\n")

@@ -129,6 +129,17 @@ def test_every_precision_can_be_written_in_yaml_without_quotes(tmp_path, precisi
     assert parse_config([str(file)]).mixed_precision == precision
 
 
+def test_an_empty_word_in_a_file_is_no_value_left_out(tmp_path, capsys):
+    for name, text in {"run.yaml": "train_data_dir:\nseed: 1\n", "run.json": '{"train_data_dir": null}'}.items():
+        (tmp_path / name).write_text(text)
+        assert parse_config([str(tmp_path / name)]).train_data_dir is None
+    for name, text in {"run.yaml": "train_data_dir: ''\n", "run.json": '{"train_data_dir": ""}'}.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SystemExit):
+            parse_config([str(tmp_path / name)])
+        assert "--train_data_dir is empty" in capsys.readouterr().err
+
+
 def test_none_in_yaml_is_the_tracker_none(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("report_to: none\n")

@@ -1,6 +1,7 @@
 """Progressive distillation: the formulas against a Gaussian teacher in closed form, and halvings by the script."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
@@ -384,6 +385,18 @@ def test_another_distillation_is_another_run(other: list[str], said: str, flags:
     train([*flags, "--max_train_steps=1", "--validation_steps=0"])
     with pytest.raises(SystemExit, match=said):
         train([*flags, *other, "--resume_from_checkpoint=latest", "--validation_steps=0"])
+
+
+def test_another_teacher_in_the_same_place_is_another_run(flags: list[str], teacher: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(teacher, tmp_path / "mine")
+    flags = [*flags, f"--distill_from={mine}", "--validation_steps=0"]
+    train([*flags, "--max_train_steps=1"])
+    train([*flags, "--max_train_steps=2", "--resume_from_checkpoint=latest"])
+    weights = mine / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: values * 1.01 for name, values in tensors.items()}, weights, {"format": "pt"})
+    with pytest.raises(SystemExit, match="the teacher's weights are others"):
+        train([*flags, "--max_train_steps=3", "--resume_from_checkpoint=latest"])
 
 
 def test_a_run_that_distilled_nothing_cannot_go_on_as_one_that_does(flags, teacher, tmp_path):

@@ -122,6 +122,18 @@ def test_the_log_has_a_line_an_interval_and_a_last_one(
     assert all(0 < row[6] < 100 and row[2] > 0 for row in rows)
 
 
+def test_a_tracker_that_cannot_start_does_not_end_the_run(
+    flags: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no login")
+
+    monkeypatch.setattr(Accelerator, "init_trackers", fail)
+    train([*flags, "--report_to=tensorboard"])
+    assert "warning: --report_to tensorboard failed (no login). The run goes on without it." in capsys.readouterr().out
+    assert (run / "model_index.json").is_file()
+
+
 def test_an_interval_s_loss_is_the_mean_of_its_updates(flags: list[str], run: Path) -> None:
     found = []
     for steps in (1, 2):

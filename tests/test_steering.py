@@ -288,6 +288,16 @@ def test_a_way_to_what_the_model_was_not_trained_on_is_refused_by_name(pipeline,
         pipeline.interpolate("fire", {name: WORDS[name]}, 3)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("num_inference_step", "num_inference_steps"), ("colour", "color"), ("generators", "generator")],
+)
+@pytest.mark.parametrize("value", [3, None])
+def test_a_misspelt_argument_is_no_attribute(knowing, given: str, meant: str, value: int | None) -> None:
+    with pytest.raises(TypeError, match=f"There is no argument '{given}'. Did you mean '{meant}'?"):
+        draw(knowing, "fire", **{given: value})
+
+
 def test_an_attribute_that_the_project_does_not_know_is_one_like_any_other(knowing) -> None:
     knowing.register_modules(conditioner=SpriteConditioner({"type": ["fire"], "mood": ["sad", "merry"]}, 32).eval())
     tables = knowing.conditioner.tables

@@ -178,6 +178,9 @@ class TestTraining:
             (tmp_path / "samples" / f"step-{step:06d}.png").touch()
         assert written(output_dir=str(tmp_path)).count("](samples/step-") == 1
         assert "](samples/step-000004.png)" in written(output_dir=str(tmp_path))
+        for name in ("zoo.png", "step-1000000.png"):  # somebody's own; and a number of more digits
+            (tmp_path / "samples" / name).touch()
+        assert "](samples/step-1000000.png)" in written(output_dir=str(tmp_path))
 
 
 class TestInARun:

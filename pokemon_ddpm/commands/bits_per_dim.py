@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import ConfigName, DataDir, Model, check_file, fail, load
+from pokemon_ddpm.commands.common import MAX_SEED, ConfigName, DataDir, Model, check_file, fail, load
 
 
 def bits_per_dim(
@@ -22,7 +22,7 @@ def bits_per_dim(
     num_images: Annotated[int, typer.Option(min=2, help="Pictures of each split, the same number of all.")] = 400,
     timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound computed for each picture.")] = 40,
     full: Annotated[bool, typer.Option("--full", help="All terms of the bound; takes long.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of pictures, timesteps and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of pictures, timesteps and noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write the figures into this JSON file.")] = None,
 ) -> None:
     """Measures the variational bound on the negative log-likelihood, in bits per dimension.
@@ -34,8 +34,10 @@ def bits_per_dim(
 
     from pokemon_ddpm import load_sprites, sprite_tensors
     from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
+    from pokemon_ddpm.released_models import check_data_given
 
     try:
+        check_data_given(model, data_dir)
         pipeline = load(model)
         splits = {name: load_sprites(data_dir, config_name, split=name) for name in split or ["train", "validation"]}
         count = min(num_images, *(len(rows) for rows in splits.values()))

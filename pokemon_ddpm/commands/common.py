@@ -16,6 +16,9 @@ Model = Annotated[
         show_default="pokemon-ddpm-32, which comes with the project",
     ),
 ]
+MAX_SEED = 2**63
+"""Leaves room for the numbers that follow; a generator takes seeds below 2**64."""
+
 DataDir = Annotated[
     str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
 ]
@@ -25,7 +28,7 @@ ConfigName = Annotated[
 Scheduler = Annotated[
     str | None,
     typer.Option(
-        help="ddpm, ddim, dpmsolver++, unipc, deis, heun ...",
+        help="ddpm, ddim, dpmsolver++, unipc, deis or heun.",
         show_default="the model's own",
     ),
 ]
@@ -37,19 +40,23 @@ def fail(message: object) -> NoReturn:
     raise typer.Exit(2)
 
 
-def check_alone(context: typer.Context, name: str, *beside: str) -> None:
+def check_beside(context: typer.Context, name: str, *useless: str) -> None:
     """Refuses flags that would say nothing beside one that decides for itself.
 
     Args:
         context: Of the command.
         name: The parameter that decides.
-        beside: Those that still count.
+        useless: Those that then say nothing.
     """
-    given = [each for each in context.params if context.get_parameter_source(each).name == "COMMANDLINE"]
-    useless = [each for each in given if each not in (name, *beside)]
-    if useless:
-        flag, other, *allowed = (f"--{each.replace('_', '-')}" for each in (name, useless[0], *beside))
-        fail(f"{other} says nothing beside {flag}; leave it out. What can stand there is {' and '.join(allowed)}.")
+    for each in useless:
+        if context.get_parameter_source(each).name == "COMMANDLINE":
+            flag, other = (f"--{parameter.replace('_', '-')}" for parameter in (name, each))
+            fail(f"{other} says nothing beside {flag}; leave it out.")
+
+
+def all_but(context: typer.Context, *names: str) -> list[str]:
+    """The command's other parameters."""
+    return [each for each in context.params if each not in names]
 
 
 def check_file(output: Path, *suffixes: str) -> None:

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import ConfigName, DataDir, Scheduler, check_alone, fail, make_folder
+from pokemon_ddpm.commands.common import (
+    MAX_SEED,
+    ConfigName,
+    DataDir,
+    Scheduler,
+    all_but,
+    check_beside,
+    fail,
+    make_folder,
+)
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.evaluation.packages import check_packages
 
@@ -55,7 +64,7 @@ def evaluate(
         float | None, typer.Option(help="Strength of the condition.", show_default="the model's own")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for drawing.")] = "float32",
-    seed: Annotated[int, typer.Option(min=0, help="Sample i is drawn from seed + i.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is drawn from seed + i.")] = 0,
     preprocessing: Annotated[str, typer.Option(help="Of the real pictures: fit or thesis, as in training.")] = "fit",
     resolution: Annotated[
         int | None, typer.Option(help="Side of the pictures.", show_default="the model's, or the samples' own")
@@ -76,7 +85,7 @@ def evaluate(
     The figures go into the card of a model that is given as a folder. Interrupted, it goes on where it stopped.
     """
     if watch is not None:
-        check_alone(context, "watch", "data_dir")
+        check_beside(context, "watch", *all_but(context, "watch", "data_dir"))
         _watch(watch, data_dir)
         return
     if split not in ("validation", "test"):
@@ -85,11 +94,9 @@ def evaluate(
         fail(f"--samples {samples} is no folder.")
     if samples is not None and samples.resolve() == output_dir.resolve():
         fail(f"--samples and --output-dir are both {samples}; the report needs a folder of its own.")
-    drawing_flags = {"--ask": ask, "--scheduler": scheduler, "--num-inference-steps": num_inference_steps,
-                     "--guidance-scale": guidance_scale}  # fmt: skip
-    useless = [flag for flag, value in drawing_flags.items() if value is not None]
-    if samples is not None and useless:
-        fail(f"{useless[0]} is for drawing, and --samples are drawn already.")
+    if samples is not None:
+        drawing = ("num_samples", "ask", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
+        check_beside(context, "samples", *drawing)
     if samples is not None and samples.resolve() in output_dir.resolve().parents:
         fail(f"--output-dir {output_dir} lies in --samples {samples}, which must hold pictures alone.")
     if sample_preprocessing is not None and samples is None:

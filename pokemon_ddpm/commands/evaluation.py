@@ -26,7 +26,7 @@ from pokemon_ddpm.evaluation.samples import SampleSet, read_samples
 from pokemon_ddpm.evaluation.sampling import draw_samples, kept_likelihood, processes
 from pokemon_ddpm.labelled_images import class_folder_tensors
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.released_models import RELEASED, locate, name_of
+from pokemon_ddpm.released_models import check_data_given, name_of
 
 SPRITES, INCEPTION, DINOV2 = "sprites", "inception", "dinov2"
 
@@ -68,8 +68,8 @@ def run(job: Job) -> None:
         ValueError, OSError: If something that was given cannot be used.
     """
     # What is cheap to refuse comes first.
-    if job.data_dir is None and job.model is not None and Path(locate(job.model)).parent == RELEASED:
-        raise ValueError(f"{name_of(job.model)} learned from the sprite archive; give that by --data-dir.")
+    if job.model is not None:
+        check_data_given(job.model, job.data_dir)
     pipeline = None if job.model is None else job.drawing.load(best_device())
     extractor, classifier = _networks(job.features)
     samples, side = None, job.resolution
@@ -102,6 +102,7 @@ def run(job: Job) -> None:
     about = {
         "network evaluations a second": pace,
         "data": job.data_name,
+        "preprocessing": job.preprocessing,
         "training pictures": len(train),
         "copies looked for among": f"{len(seen)} training pictures",
         "held out": f"{job.split} split, {len(held_out)} pictures",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import ConfigName, DataDir, Model, fail, make_folder
+from pokemon_ddpm.commands.common import MAX_SEED, ConfigName, DataDir, Model, fail, make_folder
 from pokemon_ddpm.commands.requests import parse_type
 from pokemon_ddpm.devices import best_device
 
@@ -21,7 +21,7 @@ def explain(
         str | None, typer.Option(help="The Pokémon that dissolves.", show_default="the first of the training split")
     ] = None,
     type: Annotated[str, typer.Option(help="Type of the sprite that appears.")] = "fire",
-    seed: Annotated[int, typer.Option(min=0, help="Of all noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of all noise.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for dissolving.png and appearing.png.")] = Path("."),
 ) -> None:
     """Draws two figures: a sprite dissolves along both noise schedules, and a new one appears."""

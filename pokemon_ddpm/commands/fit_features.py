@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm.commands.common import DataDir, fail, make_folder
+from pokemon_ddpm.commands.common import MAX_SEED, DataDir, fail, make_folder
 from pokemon_ddpm.devices import best_device
 
 
@@ -15,7 +15,7 @@ def fit_features(
     num_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pictures.")] = 6,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures of an update.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="The highest one.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the fit.")] = 0,
     mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
 ) -> None:
     """Fits a small network to tell all that is known of sprites, and measures what it is worth on held-out ones.

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, Scheduler, check_alone, check_file, fail, make_folder
+from pokemon_ddpm.commands.common import (
+    MAX_SEED,
+    Model,
+    Scheduler,
+    all_but,
+    check_beside,
+    check_file,
+    fail,
+    make_folder,
+)
 from pokemon_ddpm.commands.requests import numbered, parse_type, rows_of
 from pokemon_ddpm.devices import best_device
 from pokemon_ddpm.signatures import spread
@@ -34,7 +43,7 @@ def generate(
         ),
     ] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Sprites a row.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Sprite i is the picture of seed + i.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is the picture of seed + i.")] = 0,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Begin every row with the same seed.")] = False,
     num_inference_steps: Annotated[
         int | None, typer.Option(help="Denoising steps.", show_default="the model's own")
@@ -77,7 +86,7 @@ def generate(
     """Draws sprites: on a sheet, as an animation, or as files."""
     scale = scale or (1 if output_dir or game_sheet else SHEET_SCALE)
     if like is not None:
-        check_alone(context, "like", "output")
+        check_beside(context, "like", *all_but(context, "like", "output"))
         check_file(output, ".png")
         if not like.is_file():
             fail(f"--like {like} is no file.")
@@ -85,9 +94,14 @@ def generate(
         check_file(output, *(SUFFIXES[:1] if game_sheet else SUFFIXES))
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             fail("Several processes cannot share one sheet; give --output-dir.")
+        if game_sheet:
+            check_beside(context, "game_sheet", "panels")
+        elif transparent and output.suffix.lower() != ".png":
+            fail("--transparent is for sheets and files, not for an animation.")
     elif game_sheet:
         fail("--game-sheet and --output-dir exclude each other; give one.")
     else:
+        check_beside(context, "output_dir", "output", "panels")
         make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.commands import outputs  # after the cheap checks: torch takes seconds to import

@@ -1,6 +1,5 @@
 """What of an evaluation needs the model and takes long: drawing and likelihood, both kept on disk."""
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pokemon_ddpm.drawing import Drawing, draw_files, file_name
 from pokemon_ddpm.evaluation.likelihood import TIMESTEPS_A_PICTURE, BitsPerDim, bits_per_dim
 from pokemon_ddpm.evaluation.report import evaluations_of
 from pokemon_ddpm.generation import SpriteRequest
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 DRAWN, LIKELIHOOD = "drawn.json", "likelihood.json"
@@ -45,7 +45,7 @@ def draw_samples(
     notes = folder.parent / DRAWN
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_folder(folder, notes, requests, weights_digest(pipeline))
+        _check_folder(folder, notes, requests, weights_digest(pipeline.unet, pipeline.conditioner))
     state.wait_for_everyone()
     mine = list(requests[state.process_index :: state.num_processes])
     before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.png")}
@@ -113,22 +113,14 @@ def kept_likelihood(
     count = min(len(train), len(held_out))
     parts = {"train": _some(train, count, seed), "held-out": _some(held_out, count, seed)}
     told = _read(folder / LIKELIHOOD)
+    weights = weights_digest(pipeline.unet, pipeline.conditioner)
     for name, data in parts.items():
-        key = [weights_digest(pipeline), data.digest(), seed, timesteps_a_picture]
+        key = [weights, data.digest(), seed, timesteps_a_picture]
         if told.get(name, {}).get("of") != key:
             found = bits_per_dim(pipeline, data, timesteps_a_picture, seed, description=f"Bits per dimension, {name}")
             told[name] = {"of": key, "found": asdict(found)}
             _write(folder / LIKELIHOOD, told)
     return {name: BitsPerDim(**told[name]["found"]) for name in parts}
-
-
-def weights_digest(pipeline: PokemonDDPMPipeline) -> str:
-    """SHA-256, in hexadecimal, of the weights as they are."""
-    total = hashlib.sha256()
-    for part in (pipeline.unet, pipeline.conditioner):
-        for name, values in sorted(part.state_dict().items()):
-            total.update(name.encode() + values.detach().float().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 def _some(data: SpriteTensors, count: int, seed: int) -> SpriteTensors:

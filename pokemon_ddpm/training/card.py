@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard
 
 from pokemon_ddpm.pipelines.cards import CARD_FILE, make_card, pipeline_sections, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.pushing import SHEETS
+from pokemon_ddpm.pipelines.pushing import newest_sheet
 from pokemon_ddpm.pipelines.storage import pull
 from pokemon_ddpm.released_models import locate
 from pokemon_ddpm.training.config import TrainingConfig, as_text
@@ -79,11 +79,10 @@ def run_card(
         metadata["base_model"] = base
     if metrics:
         metadata |= {"model_name": name.split("/")[-1], "eval_results": _results(config, metrics)}
-    sheet = sorted((Path(config.output_dir) / SHEETS).glob("*.png"))[-1:]
     about, *rest = pipeline_sections(pipeline)
     return make_card(
         name,
-        [about, *(f"![Sprites of each type]({SHEETS}/{each.name})" for each in sheet), *rest]
+        [about, *(f"![Sprites of each type]({sheet})" for sheet in newest_sheet(Path(config.output_dir))), *rest]
         + [_training(config, step, counts), *_measured(config, metrics), LIMITS, credits],
         metadata,
     )

@@ -45,6 +45,7 @@ class TrainingState:
         metrics: What was measured at this step; empty if nothing was.
         skipped_updates: Updates skipped so far because they were not finite.
         grad_scaler: State of the fp16 loss scaler; empty without one.
+        teacher_digest: Of the weights of a student's teacher; empty without one.
     """
 
     step: int
@@ -55,6 +56,7 @@ class TrainingState:
     metrics: dict[str, float]
     skipped_updates: int
     grad_scaler: dict[str, Any]
+    teacher_digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,9 @@ class TrainingConfig:
     max_train_steps: int | None = _option(None, "Number of updates; goes before --num_epochs.")
     max_train_seconds: float | None = _option(None, "Stop, saving everything, after this time.")
     learning_rate: float = _option(6e-4, "Peak learning rate of AdamW.")
-    lr_scheduler: Literal[
-        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"
-    ] = _option("cosine", "Course of the learning rate.")
+    lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
+        "cosine", "Course of the learning rate; constant is the only one without a warm-up."
+    )
     lr_warmup_steps: int = _option(500, "Updates of linear warm-up.")
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.")
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.")
@@ -292,16 +292,23 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     return config
 
 
+class _Text(yaml.BaseLoader):
+    """Takes values as text, as YAML would make a truth value of `mixed_precision: no`; what is left empty is None."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str | None:
+        value = super().construct_scalar(node)
+        return None if node.style is None and value in ("", "null", "~") else value
+
+
 def _file_arguments(path: str, parser: _Parser) -> list[str]:
     """A configuration file as flags, so that its values go through the same checks as those of the command line."""
     try:
-        # JSON is YAML, too. All values are taken as text: YAML would make a truth value of `mixed_precision: no`.
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Text)  # JSON is YAML, too
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         parser.error(f"{path} must hold flags and their values, such as `resolution: 32`.")
-    given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
+    given = {name: value for name, value in values.items() if value is not None}
     listed = given.pop("conditions", None)
     flags = [f"--{name}={value}" for name, value in given.items()]
     if listed is None:

@@ -70,6 +70,8 @@ def check_unchanged(folder: Path, saved: TrainingState, now: TrainingState) -> N
         differing.append(f"pictures an update were {saved.total_batch_size}, now {now.total_batch_size}")
     if saved.data_digest != now.data_digest:
         differing.append("the training pictures or their labels are others")
+    if saved.teacher_digest != now.teacher_digest:
+        differing.append("the teacher's weights are others")
     if differing:
         raise OtherRunError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
 

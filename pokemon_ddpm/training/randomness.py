@@ -1,8 +1,9 @@
 """Randomness as a function of what is being done.
 
 Everything random in a training step is drawn for the whole global batch from (seed, step) and then sliced by
-position. So nothing depends on restarts or on how a batch is divided over processes and accumulation, and no state of
-a random generator has to be saved.
+position, so that it depends neither on restarts nor on how a batch is divided over processes and accumulation. Only a
+network's dropout is drawn where it happens, from (seed, step, process, pass). No state of a random generator has to be
+saved.
 """
 
 import functools
