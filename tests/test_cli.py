@@ -149,7 +149,7 @@ def test_both_splits_are_measured_with_as_many_pictures(measure, sprites_cache: 
 
 def test_the_released_model_is_not_measured_on_what_it_never_saw() -> None:
     code, said = run("bits-per-dim")
-    assert code == 2 and said == "error: pokemon-ddpm-32 learned from the sprite archive; give that by --data-dir."
+    assert code == 2 and said == "error: pokemon-ddpm-32 learned from the sprite archive; give that by --data-dir.\n"
 
 
 def test_the_smaller_split_decides_how_many(measure, tmp_path: Path, sprites_cache: Path) -> None:

@@ -184,7 +184,7 @@ def test_what_is_asked_for_can_be_chosen() -> None:
         (["--watch", "nowhere"], "--output-dir says nothing beside --watch; leave it out."),
         (["--samples", ".", "--num-samples", 60], "--num-samples says nothing beside --samples; leave it out."),
         (["--samples", ".", "--dtype", "bfloat16"], "--dtype says nothing beside --samples; leave it out."),
-        (["--seed", 2**63 + 1], "not in the range"),
+        (["--seed", 2**63 + 1], "Input should be less than or equal to"),
         (["--sample-preprocessing", "fit"], "--sample-preprocessing is for --samples."),
         (["--features", "nowhere"], "nowhere holds no network for sprites"),
         (["--model", "nowhere/at/all"], "nowhere/at/all"),
