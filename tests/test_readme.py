@@ -46,6 +46,7 @@ REPLACED = {
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
+    "python benchmarks/compare_models.py": "",
     "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4",
 }
 NOT_RUN_HERE = {
@@ -97,7 +98,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like the clone to the commands, where they leave what they make for the later ones."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "docs").mkdir()
-    for name in ("train_conditional.py", "benchmarks"):
+    for name in ("train_conditional.py", "benchmarks", "docs/results"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
