@@ -58,10 +58,10 @@ def test_the_bundled_model_gets_its_code_and_keeps_its_card(hub):
     before = state(Path(RELEASED_MODEL))
     pushed(Path(RELEASED_MODEL), NAME)
     files = hub.repository(NAME).files()
-    assert files.keys() == MODEL_FILES | {"samples/step-026484.png"}
+    assert files.keys() == MODEL_FILES | {"samples/step-030484.png"}
     card = ModelCard(files["README.md"].decode())
     assert "# model\n" in card.text and card.text.count(f'from_pretrained("{NAME}"') == 2
-    assert "![Six new sprites" in card.text and "## Licence and credits" in card.text
+    assert "![Two new sprites" in card.text and "## Licence and credits" in card.text
     assert card.data.license == "other" and card.data.license_name == "research-and-education-only"
     assert json.loads(files["model_index.json"])["_class_name"] == ["pipeline", "PokemonDDPMPipeline"]
     assert state(Path(RELEASED_MODEL)) == before
@@ -74,14 +74,14 @@ def test_python_pushes_the_card_that_the_model_came_with(hub):
     assert "samples/" not in card.text  # the sheet did not come along
     pushed(Path(RELEASED_MODEL), NAME)
     before = hub.repository(NAME).files()
-    assert "![Six new sprites" in before["README.md"].decode()
+    assert "![Two new sprites" in before["README.md"].decode()
     # A pipeline that knows nothing of its card leaves the one that is there, and its sheet.
     pipeline = PokemonDDPMPipeline.from_pretrained(RELEASED_MODEL)
     pipeline._card_text = None
     pipeline.push_to_hub(NAME)
     after = hub.repository(NAME).files()
-    assert {name: after[name] for name in ("README.md", "samples/step-026484.png")} == {
-        name: before[name] for name in ("README.md", "samples/step-026484.png")
+    assert {name: after[name] for name in ("README.md", "samples/step-030484.png")} == {
+        name: before[name] for name in ("README.md", "samples/step-030484.png")
     }
 
 
