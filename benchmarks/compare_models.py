@@ -53,6 +53,14 @@ def _bits(split: str) -> Cell:
     return cell
 
 
+def _seconds(numbers: Numbers) -> str:
+    about = numbers["about"]
+    if not about.get("network evaluations a second"):
+        return "-"  # samples that were drawn elsewhere
+    found = about["network evaluations a sample"] / about["network evaluations a second"]
+    return f"{found:.2g} ({about['dtype']})"
+
+
 def _nothing(numbers: Numbers) -> str:
     return "-"
 
@@ -73,6 +81,7 @@ ROWS: dict[str, tuple[Cell, Cell]] = {
     "colour is seen": (_seen("color", "obeyed"), _seen("color", "real")),
     "bits a dimension, training": (_bits("train"), _nothing),
     "bits a dimension, held-out": (_bits("held-out"), _nothing),
+    "seconds a sprite, while these were drawn": (_seconds, _nothing),
 }
 
 

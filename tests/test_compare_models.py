@@ -26,7 +26,10 @@ def cells(line: str) -> list[str]:
 def test_columns_are_models_and_real_pictures(tmp_path: Path) -> None:
     bits = {"mean": 4.2345, "standard_error": 0.15}
     whole = {**REPORT, "likelihood": {"train": {**bits, "mean": 4.1}, "held-out": bits}}
-    bare = {**REPORT, "likelihood": None, "obedience": {}}
+    drawn = {"network evaluations a sample": 32, "network evaluations a second": 100.0, "dtype": "bfloat16"}
+    whole["about"] = {**REPORT["about"], **drawn}
+    told = {name: value for name, value in REPORT["about"].items() if name not in drawn}
+    bare = {**REPORT, "likelihood": None, "obedience": {}, "about": told}
     for name, numbers in {"whole": whole, "bare": bare}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_text(json.dumps(numbers), encoding="utf-8")
@@ -43,6 +46,7 @@ def test_columns_are_models_and_real_pictures(tmp_path: Path) -> None:
     one, other, real = found["all types are seen"]
     assert [one.split()[0], real.split()[0]] == [f"{100 * share:.0f}" for share in shares] and other == "-"
     assert found["bits a dimension, held-out"] == ["4.23 ± 0.15", "-", "-"]
+    assert found["seconds a sprite, while these were drawn"] == ["0.32 (bfloat16)", "-", "-"]
     assert found["bits a dimension, training"] == ["4.10 ± 0.15", "-", "-"]
 
 
