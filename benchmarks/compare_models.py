@@ -3,7 +3,8 @@
     python benchmarks/compare_models.py released=outputs/evaluation fast=outputs/evaluation-fast
 
 takes the folders that `pokemon-ddpm evaluate` has written. FID, precision and recall depend on how many pictures there
-are, so they are those of as many samples as there are held-out pictures.
+are, so they are those of as many samples as there are held-out pictures. What none of them has been measured by is left
+out.
 
     python benchmarks/compare_models.py --data-dir path/to/pokemon-sprites chosen=outputs/one other=outputs/two
 
@@ -96,6 +97,7 @@ def compare_models(reports: dict[str, Numbers], above: Sequence[str] | None = No
     rows = [
         [name, *(ours(numbers) for numbers in reports.values()), theirs(real)] for name, (ours, theirs) in ROWS.items()
     ]
+    rows = [cells for cells in rows if set(cells[1:]) != {"-"}]
     if above is not None:
         rows.insert(list(ROWS).index("KID to held-out") + 1, ["above the first, same noise", "-", *above, "-"])
     return table(["", *reports, "real pictures"], rows)

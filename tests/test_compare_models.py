@@ -48,6 +48,7 @@ def test_columns_are_models_and_real_pictures(tmp_path: Path) -> None:
     assert found["bits a dimension, held-out"] == ["4.23 ± 0.15", "-", "-"]
     assert found["seconds a sprite, while these were drawn"] == ["0.32 (bfloat16)", "-", "-"]
     assert found["bits a dimension, training"] == ["4.10 ± 0.15", "-", "-"]
+    assert "bits" not in compare(f"other={tmp_path / 'bare'}").stdout  # what nobody has is no row
 
 
 def drawn(folder: Path, seed: int, noise: float) -> str:

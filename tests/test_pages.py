@@ -1,6 +1,9 @@
-"""The pages in Markdown: their links lead somewhere, and the lines of code that they quote are those of the code."""
+"""The pages in Markdown: links lead somewhere, quoted lines are those of the code, and figures those of the reports."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ PAGES = sorted(
 )
 FENCED = re.compile(r"```.*?```", flags=re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
+COMPARISON = re.compile(r"^python benchmarks/compare_models\.py (?!.*--data-dir)(.+)$", flags=re.MULTILINE)
 # | the paper | `code` | [file](path) |
 QUOTE = re.compile(r"\| `([^`|]+)` \| \[[^]]+\]\(([^)]+\.py)\) \|")
 
@@ -39,3 +43,32 @@ def test_quoted_lines_are_those_of_the_code() -> None:
     assert len(quotes) > 12
     for code, path in quotes:
         assert code in (page.parent / path).read_text(encoding="utf-8"), f"{path} has no {code}"
+
+
+@pytest.fixture(scope="module")
+def tables() -> list[list[str]]:
+    """The lines of the tables that the commands of docs/results.md print."""
+    printed = []
+    for arguments in COMPARISON.findall((ROOT / "docs" / "results.md").read_text(encoding="utf-8")):
+        command = [sys.executable, "benchmarks/compare_models.py", *shlex.split(arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout.splitlines())
+    return printed
+
+
+def test_tables_of_models_are_those_of_their_reports(tables: list[list[str]]) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    assert tables
+    for lines in tables:
+        missing = [line for line in lines if line not in page]
+        assert not missing, missing
+
+
+def test_figures_of_the_readme_are_those_of_the_reports(tables: list[list[str]]) -> None:
+    _, _, section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Results\n")
+    shown = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    measured = {line.split("|")[1]: line for line in tables[0][2:]}
+    rows = [line for line in shown if line.split("|")[1] in measured]
+    assert len(rows) > 8
+    assert [line for line in rows if line != measured[line.split("|")[1]]] == []

@@ -56,9 +56,7 @@ NOT_RUN_HERE = {
     "make lint": "it is run by .ci/run",
     "python3 -m venv .venv": "make does it",
     "source .venv/bin/activate": "make does it",
-    "pip install -e .": "make does it",
-    "pip install -e '.[app]'": "make does it",
-    "pip install -e '.[evaluation]'": "make does it",
+    **dict.fromkeys((line for line in COMMANDS if line.startswith("pip install -e")), "make does it"),
     **dict.fromkeys(
         (line for line in COMMANDS if line.startswith("pokemon-ddpm app")),
         "it runs until it is stopped; the app's own tests start it",
