@@ -39,6 +39,7 @@ REPLACED = {
     "pokemon-ddpm explain": "",
     "accelerate launch train_conditional.py --distill_from": "--max_train_steps 2 --validation_steps 0",
     "accelerate launch train_conditional.py --eval": "--max_train_steps 2 --num_eval_images 20 --validation_steps 0",
+    "accelerate launch train_conditional.py --model": "--max_train_steps 2 --train_batch_size 2 --validation_steps 0",
     "accelerate launch train_conditional.py --res": "--max_train_steps 2 --train_batch_size 2 --validation_steps 0",
     "accelerate launch train_conditional.py": "--max_train_steps 2",
     "pokemon-ddpm evaluate --watch": "",
