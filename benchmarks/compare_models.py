@@ -3,8 +3,7 @@
     python benchmarks/compare_models.py released=outputs/evaluation fast=outputs/evaluation-fast
 
 takes the folders that `pokemon-ddpm evaluate` has written. FID, precision and recall depend on how many pictures there
-are, so they are those of as many samples as there are held-out pictures. What none of them has been measured by is left
-out.
+are, so they are those of as many samples as there are held-out pictures. What none has been measured by is left out.
 
     python benchmarks/compare_models.py --data-dir path/to/pokemon-sprites chosen=outputs/one other=outputs/two
 

@@ -24,7 +24,7 @@ METADATA = {
 }
 USE = """## Use
 
-With diffusers and PyTorch alone; the code of the pipeline lies beside the weights, and `trust_remote_code` lets it run:
+With diffusers and PyTorch alone; the pipeline's code lies beside the weights, and `trust_remote_code` lets it run:
 
 ```python
 from diffusers import DiffusionPipeline

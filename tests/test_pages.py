@@ -1,4 +1,4 @@
-"""The pages in Markdown: links lead somewhere, quoted lines are those of the code, and figures those of the reports."""
+"""The pages in Markdown: links lead somewhere, quoted lines are the code's, and figures those of the reports."""
 
 import re
 import shlex
