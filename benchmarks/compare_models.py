@@ -96,10 +96,9 @@ def compare_models(reports: dict[str, Numbers], above: Sequence[str] | None = No
     rows = [
         [name, *(ours(numbers) for numbers in reports.values()), theirs(real)] for name, (ours, theirs) in ROWS.items()
     ]
-    rows = [cells for cells in rows if set(cells[1:]) != {"-"}]
     if above is not None:
         rows.insert(list(ROWS).index("KID to held-out") + 1, ["above the first, same noise", "-", *above, "-"])
-    return table(["", *reports, "real pictures"], rows)
+    return table(["", *reports, "real pictures"], [cells for cells in rows if set(cells[1:]) != {"-"}])
 
 
 def above_first(folders: Sequence[Path], reports: Sequence[Numbers], data_dir: str) -> list[str]:

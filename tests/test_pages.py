@@ -68,7 +68,7 @@ def test_tables_of_models_are_those_of_their_reports(tables: list[list[str]]) ->
 def test_figures_of_the_readme_are_those_of_the_reports(tables: list[list[str]]) -> None:
     _, _, section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Results\n")
     shown = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
-    measured = {line.split("|")[1]: line for line in tables[0][2:]}
+    measured = {line.split("|")[1]: line for line in tables[0]}
     rows = [line for line in shown if line.split("|")[1] in measured]
     assert len(rows) > 8
     assert [line for line in rows if line != measured[line.split("|")[1]]] == []
