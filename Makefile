@@ -1,11 +1,11 @@
-# Everything runs in .venv, which the first target that needs it makes. PYTHON chooses the interpreter (3.11 or newer).
+# Everything runs in .venv, which is created when first needed. PYTHON selects the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo
 SHEET := --type all --num-images 4 --panels 2
-# Processes with two threads each would stall each other. A file's tests stay together, since some build on earlier ones.
+# One thread a process; the tests of a file stay together, since they share fixtures.
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
-# Two minutes are a few hundred updates: the warm-up must be short, and there is time to learn the types alone.
+# Two minutes are a few hundred updates: enough for the types only, with a short warm-up.
 DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50 --conditions type
 
 .PHONY: help demo test test-slow lint format clean
@@ -19,27 +19,27 @@ help: ## this list
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: .venv/installed ## draws all 18 types, then trains for two minutes on the starter sprites and draws those
+demo: .venv/installed ## generates all 18 types, then trains for two minutes on the starter sprites and samples those
 	mkdir -p $(DEMO)
 	$(BIN)/pokemon-ddpm generate $(SHEET) --guidance-scale 3 --view front --finish normal --output $(DEMO)/released.png
 	$(BIN)/accelerate launch train_conditional.py $(DEMO_FLAGS) --output_dir $(DEMO)/starter --overwrite_output_dir
 	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter $(SHEET) --guidance-scale 6 --output $(DEMO)/starter.png
-	@echo "Look at $(DEMO)/released.png (the model that comes with the project) and $(DEMO)/starter.png (two minutes old;"
-	@echo "it was taught the types alone, and has their colours and rough shapes)."
+	@echo "See $(DEMO)/released.png (the released model) and $(DEMO)/starter.png (after two minutes of training on the"
+	@echo "types only: their colours and rough shapes)."
 
 test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemon-sprites also on the real sprites
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(WORKERS)
 
-test-slow: .venv/installed ## the tests that take minutes: killed and resumed runs, compilation
+test-slow: .venv/installed ## the tests that take minutes
 	$(BIN)/python -m pytest --quiet -m slow
 
 lint: .venv/installed ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: .venv/installed ## lets ruff rewrite what it can
+format: .venv/installed ## ruff's automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## removes .venv and what the demo made
+clean: ## removes .venv and the output of the demo
 	rm -rf .venv $(DEMO)

@@ -1,12 +1,11 @@
-"""Which sampler, and how many steps: six schedulers at 5 to 100 steps, by network evaluations and time.
+"""Comparison of samplers: six schedulers with 5 to 100 steps, by network evaluations and time.
 
     python benchmarks/samplers.py --data_dir path/to/pokemon-sprites --work_dir outputs/samplers --output samplers.json
 
-Three figures for each: for the solvers of the probability-flow ODE, how far each picture is from that of the same
-solver at 200 steps from the same noise (a student's from that of DPM-Solver++); and for all, the sliced Wasserstein
-distance of the samples to 256 others of 1,000 ancestral steps, with a bootstrap interval, and their KID to the
-training pictures by the network for sprites, which decides. Samples are kept in --work_dir, so that an interrupted run
-goes on.
+Three metrics: for solvers of the probability-flow ODE, the distance of each image to that of the same solver with 200
+steps from the same noise (for distilled models, to that of DPM-Solver++); for all, the sliced Wasserstein distance of
+the pixels to those of 256 other samples with 1,000 ancestral steps, and KID to the training images, which decides.
+Samples are kept in --work_dir, and the same command continues an interrupted run.
 """
 
 import argparse
@@ -23,18 +22,17 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline, load_sprites, sprite_tensors
-from pokemon_ddpm.evaluation.distances import kid, kid_difference
-from pokemon_ddpm.evaluation.features import SpriteFeatureExtractor
-from pokemon_ddpm.evaluation.protocols import extract_features
-from pokemon_ddpm.released_models import locate
+from pokemon_ddpm.evaluation.features import SpriteFeatureExtractor, extract_features, load_features
+from pokemon_ddpm.evaluation.metrics import kid, kid_difference
+from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
 
 STEPS = (5, 10, 16, 20, 50, 100)
 ODE = tuple(name for name in SAMPLERS if name != "ddpm")
 ODE_STEPS, ANCESTRAL_STEPS = 200, 1000
-STUDENTS_ODE = "dpmsolver++"  # whose 200 steps a student is compared with; it learned those of DDIM
-BATCH = 64
-PACE_BATCH, PACE_STEPS, PACE_TURNS = 16, 10, 3
+ODE_OF_DISTILLED = "dpmsolver++"  # the solver that distilled models are compared with; they were trained with DDIM
+BATCH_SIZE = 64
+TIMED_BATCH_SIZE, TIMED_STEPS, TIMED_TURNS = 16, 10, 3
 PROJECTIONS, BOOTSTRAPS = 256, 200
 REFERENCE_SEED = 1_000_000  # other noise than that of the samples
 
@@ -43,18 +41,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
-    parser.add_argument("--data_dir", help="the sprite archive; the starter sprites if not given")
-    parser.add_argument("--config_name", help="all for a model trained on all of them, with --data_dir")
-    parser.add_argument("--work_dir", type=Path, required=True, help="where samples are kept")
-    parser.add_argument("--distilled", nargs="*", default=[], help="students of the model, drawn as they are saved")
+    parser.add_argument("--data_dir", help="the sprite archive; the starter sprites by default")
+    parser.add_argument("--config_name", help="all for a model trained on all sprites, with --data_dir")
+    parser.add_argument("--work_dir", type=Path, required=True, help="folder in which samples are kept")
+    parser.add_argument("--distilled", nargs="*", default=[], help="distilled models, with their own settings")
     parser.add_argument("--num_images", type=int, default=256)
-    parser.add_argument("--num_ode_images", type=int, default=64, help="of them, compared with 200 steps")
+    parser.add_argument(
+        "--num_ode_images", type=int, default=64, help="number of them that are compared with 200 steps"
+    )
     parser.add_argument("--guidance_scale", type=float, default=2.0)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
     parser.add_argument("--num_reference_steps", type=int, default=ANCESTRAL_STEPS)
-    parser.add_argument("--num_cpu_threads", type=int, help="all cores if not given")
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--num_cpu_threads", type=int, help="all cores by default")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
     options = parser.parse_args(arguments)
     if not 2 <= options.num_ode_images <= options.num_images:
         parser.error("--num_ode_images must be from 2 to --num_images.")
@@ -64,16 +64,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 class Samples:
-    """Draws samples of one model, or reads those that were drawn before.
+    """Generates samples of one model, or reads those that were generated before; types are given in turn.
 
     Args:
-        options: The run's. Types are asked for in turn, so that all kinds of sprites are among them.
+        options: Of the run.
         model: Folder or Hub name.
     """
 
     def __init__(self, options: argparse.Namespace, model: str):
         self._options = options
-        self._pipeline = PokemonDDPMPipeline.from_pretrained(locate(model), dtype=getattr(torch, options.dtype))
+        self._pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(model), dtype=getattr(torch, options.dtype))
         self._pipeline.set_progress_bar_config(disable=True)
         self._name = Path(model).name
         self.resolution = self._pipeline.sample_shape[-1]
@@ -81,11 +81,11 @@ class Samples:
 
     @property
     def own_steps(self) -> int:
-        """What the model does if it is not told otherwise."""
+        """Inference steps of the model by default."""
         return self._pipeline.config.num_inference_steps
 
-    def draw(self, sampler: str, steps: int, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Samples of seeds `seed` to `seed + count - 1` by a sampler, with the guidance of the run.
+    def generate(self, sampler: str, steps: int, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Samples with the seeds `seed` to `seed + count - 1` and the guidance of the run.
 
         Returns:
             "images" float32 (N, 3, S, S) in [0, 1], and "first_timestep", a scalar.
@@ -95,27 +95,23 @@ class Samples:
         name = f"{self._name}-{sampler}-{steps}-{count}-{seed}-{scale:g}"
         return self._kept(name, count, seed, num_inference_steps=steps, guidance_scale=scale)
 
-    def pace(self, sampler: str | None = None) -> float:
-        """Seconds that a sprite costs for each evaluation, measured apart from the samples, which may be old.
-
-        Args:
-            sampler: None for the model as it is saved.
-        """
+    def seconds_per_evaluation(self, sampler: str | None = None) -> float:
+        """Time of each network evaluation of a sprite, with a sampler or, if None, as the model was saved."""
         steps, scale = self.own_steps, None
         if sampler is not None:
             self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
-            steps, scale = PACE_STEPS, self._options.guidance_scale
+            steps, scale = TIMED_STEPS, self._options.guidance_scale
         found = []
-        for _ in range(PACE_TURNS):
+        for _ in range(TIMED_TURNS):
             start = time.perf_counter()
             self._pipeline(
-                [None if scale is None else "fire"] * PACE_BATCH, num_inference_steps=steps, guidance_scale=scale
+                [None if scale is None else "fire"] * TIMED_BATCH_SIZE, num_inference_steps=steps, guidance_scale=scale
             )
             found.append(time.perf_counter() - start)
-        return statistics.median(found) / PACE_BATCH / network_evaluations(sampler or "", steps)
+        return statistics.median(found) / TIMED_BATCH_SIZE / network_evaluations(sampler or "", steps)
 
-    def draw_as_saved(self, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
-        """As `draw`, but with the model's own scheduler, steps and guidance."""
+    def generate_as_saved(self, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+        """As `generate`, with the model's own scheduler, steps and guidance."""
         return self._kept(f"{self._name}-{count}-{seed}", count, seed)
 
     def _kept(self, name: str, count: int, seed: int, **arguments: float) -> dict[str, torch.Tensor]:
@@ -125,8 +121,8 @@ class Samples:
         pipeline, images = self._pipeline, []
         types = pipeline.conditioner.vocabulary["type"]
         requests = [types[i % len(types)] for i in range(count)]
-        for first in tqdm(range(0, count, BATCH), desc=name):
-            part = requests[first : first + BATCH]
+        for first in tqdm(range(0, count, BATCH_SIZE), desc=name):
+            part = requests[first : first + BATCH_SIZE]
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
             images.append(pipeline(part, generator=generators, output_type="pt", **arguments).images)
         samples = {
@@ -134,20 +130,14 @@ class Samples:
             "first_timestep": torch.as_tensor(pipeline.scheduler.timesteps[0]).double(),
         }
         save_file(samples, file.with_suffix(".part"))
-        file.with_suffix(".part").rename(file)  # so that a file is whole
+        file.with_suffix(".part").rename(file)
         return samples
 
 
 def sliced_wasserstein(images: torch.Tensor, reference: torch.Tensor) -> tuple[float, float, float]:
-    """Sliced 2-Wasserstein distance of two sets of pictures, with the 95 % interval of a bootstrap over both.
+    """Sliced 2-Wasserstein distance of images (N, 3, S, S) and (M, 3, S, S) in [0, 1], with a 95 % interval.
 
-    Args:
-        images: (N, 3, S, S) in [0, 1].
-        reference: (M, 3, S, S).
-
-    Returns:
-        The distance and the interval's ends. Resampling repeats pictures, which by itself makes sets more distant, so
-        the interval is that of the basic bootstrap, around the distance itself.
+    Resampled sets are more distant because they have repeated images, so the mean of the resamples is subtracted.
     """
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(images[0].numel(), PROJECTIONS, generator=generator)
@@ -157,80 +147,84 @@ def sliced_wasserstein(images: torch.Tensor, reference: torch.Tensor) -> tuple[f
     def distance(a: torch.Tensor, b: torch.Tensor) -> float:
         return ot.wasserstein_1d(a, b, p=2).mean().sqrt().item()
 
-    found = distance(one, other)
-    again = []
+    resampled = []
     for _ in range(BOOTSTRAPS):
         rows, others = (torch.randint(len(x), (len(x),), generator=generator) for x in (one, other))
-        again.append(distance(one[rows], other[others]))
-    shift = torch.tensor(again) - torch.tensor(again).mean()
+        resampled.append(distance(one[rows], other[others]))
+    found, shift = distance(one, other), torch.tensor(resampled) - torch.tensor(resampled).mean()
     low, high = shift.quantile(torch.tensor([0.025, 0.975])).tolist()
     return found, found + low, found + high
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All rows of the table."""
+    """The settings, the rows of the table, and the choice."""
     torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
     samples = Samples(options, options.model)
     real = load_sprites(options.data_dir, options.config_name, split="train")
-    extractor = SpriteFeatureExtractor()
+    extractor = SpriteFeatureExtractor(load_features())
     real_features = extract_features(extractor, sprite_tensors(real, samples.resolution).images)
-    reference = samples.draw("ddpm", options.num_reference_steps, options.num_images, REFERENCE_SEED)["images"]
+    reference = samples.generate("ddpm", options.num_reference_steps, options.num_images, REFERENCE_SEED)["images"]
     rows, few_steps, features = [], [], []
 
     def row(
-        sampler: str, steps: int, evaluations: int, pace: float, drawn: dict[str, torch.Tensor],
+        sampler: str,
+        steps: int,
+        evaluations: int,
+        seconds: float,
+        generated: dict[str, torch.Tensor],
         exact: torch.Tensor | None,
-    ) -> dict[str, Any]:  # fmt: skip
-        found = extract_features(extractor, as_bytes(drawn["images"]))
-        features.append(found)
-        near = kid(found, real_features)
+    ) -> dict[str, Any]:
+        features.append(extract_features(extractor, as_bytes(generated["images"])))
+        found = kid(features[-1], real_features)
         return {
             "sampler": sampler,
             "steps": steps,
             "evaluations": evaluations,
-            "seconds": evaluations * pace,
-            **figures(drawn, reference, exact),
-            "kid": near.value,
-            "kid_interval": [near.low, near.high],
+            "seconds": evaluations * seconds,
+            **pixel_metrics(generated, reference, exact),
+            "kid": found.value,
+            "kid_interval": [found.low, found.high],
         }
 
     for sampler in SAMPLERS:
-        exact = samples.draw(sampler, ODE_STEPS, options.num_ode_images)["images"] if sampler in ODE else None
-        pace = samples.pace(sampler)
+        exact = samples.generate(sampler, ODE_STEPS, options.num_ode_images)["images"] if sampler in ODE else None
+        seconds = samples.seconds_per_evaluation(sampler)
         for steps in options.steps:
-            drawn = samples.draw(sampler, steps, options.num_images)
-            rows.append(row(sampler, steps, network_evaluations(sampler, steps), pace, drawn, exact))
+            generated = samples.generate(sampler, steps, options.num_images)
+            rows.append(row(sampler, steps, network_evaluations(sampler, steps), seconds, generated, exact))
     for model in options.distilled:
-        student = Samples(options, model)
-        exact = samples.draw(STUDENTS_ODE, ODE_STEPS, options.num_ode_images)["images"]
-        steps = student.own_steps
-        drawn = student.draw_as_saved(options.num_images)
-        few_steps.append(row(Path(model).name, steps, steps, student.pace(), drawn, exact))
+        distilled = Samples(options, model)
+        exact = samples.generate(ODE_OF_DISTILLED, ODE_STEPS, options.num_ode_images)["images"]
+        steps, seconds = distilled.own_steps, distilled.seconds_per_evaluation()
+        generated = distilled.generate_as_saved(options.num_images)
+        few_steps.append(row(Path(model).name, steps, steps, seconds, generated, exact))
     best = min(range(len(rows)), key=lambda i: rows[i]["kid"])
     for found, each in zip(features, [*rows, *few_steps], strict=True):
-        worse = kid_difference(found, features[best], real_features)
-        each["kid_above_best"], each["kid_above_best_interval"] = worse.value, [worse.low, worse.high]
+        above = kid_difference(found, features[best], real_features)
+        each["kid_above_best"], each["kid_above_best_interval"] = above.value, [above.low, above.high]
     settings = {name: value for name, value in vars(options).items() if name not in ("work_dir", "output", "data_dir")}
     return {"settings": settings, "rows": rows, "few_steps": few_steps, "choice": choose(rows)}
 
 
 def as_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Pictures in [0, 1] as uint8."""
+    """Images in [0, 1] as uint8."""
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def figures(drawn: dict[str, torch.Tensor], reference: torch.Tensor, exact: torch.Tensor | None) -> dict[str, Any]:
-    """What is measured of samples beside one another.
+def pixel_metrics(
+    generated: dict[str, torch.Tensor], reference: torch.Tensor, exact: torch.Tensor | None
+) -> dict[str, Any]:
+    """Metrics of pixels.
 
     Args:
-        drawn: Of `Samples`.
-        reference: Samples to be like, (M, 3, S, S).
-        exact: Where the first of them should have ended, (K, 3, S, S), or None.
+        generated: From `Samples`.
+        reference: Images (M, 3, S, S) for the sliced Wasserstein distance.
+        exact: Exact solutions (K, 3, S, S) for the first K images, or None.
     """
-    images = drawn["images"]
+    images = generated["images"]
     distance, low, high = sliced_wasserstein(images, reference)
     found = {
-        "first_timestep": drawn["first_timestep"].item(),
+        "first_timestep": generated["first_timestep"].item(),
         "distance": distance,
         "interval": [low, high],
     }
@@ -241,21 +235,17 @@ def figures(drawn: dict[str, torch.Tensor], reference: torch.Tensor, exact: torc
 
 
 def choose(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row with the fewest evaluations whose KID lies within the interval of the lowest.
-
-    So many samples could not tell the two apart, were they not drawn from the same noise, which shows differences that
-    nobody would see.
-    """
+    """The row with the fewest evaluations among those with a KID in the interval of the lowest KID."""
     best = min(rows, key=lambda row: row["kid"])
-    near = [row for row in rows if not row["kid"] > best["kid_interval"][1]]  # which is NaN of very few samples
+    near = [row for row in rows if not row["kid"] > best["kid_interval"][1]]  # NaN for very few samples
     return min(near, key=lambda row: (row["evaluations"], row["kid"]))
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report for people."""
+    """The table and the choice."""
     lines = [
         "{num_images} samples each, guidance {guidance_scale:g}, {dtype}.\n".format(**report["settings"]),
-        "| sampler | steps | evaluations | first timestep | s a sprite | ODE error | sliced Wasserstein (95 %) | "
+        "| sampler | steps | evaluations | first timestep | s per sprite | ODE error | sliced Wasserstein (95 %) | "
         "KID (95 %) | above the best (95 %) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -270,7 +260,7 @@ def markdown(report: dict[str, Any]) -> str:
         )
     choice = report["choice"]
     lines.append(
-        f"\nThe fewest evaluations within the interval of the lowest KID: {choice['sampler']}, {choice['steps']}."
+        f"\nFewest evaluations within the interval of the lowest KID: {choice['sampler']}, {choice['steps']} steps."
     )
     return "\n".join(lines)
 

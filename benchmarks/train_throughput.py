@@ -1,11 +1,11 @@
-"""Measures how many pictures a second train_conditional.py trains on, beside the way of diffusers' own example.
+"""Training speed of train_conditional.py beside the method of diffusers' own example.
 
     python benchmarks/train_throughput.py --train_data_dir path/to/pokemon-sprites
 
-Both train the same network on the same data, in turns and each in a process of its own: what else the machine does
-meets both alike, and each has its own peak memory. Ours is the trainer's step with all its bookkeeping, in bf16 where
-the hardware has it. The example's way is that of diffusers' train_unconditional.py with --use_ema and --random_flip:
-PIL pictures through a DataLoader, fp32, AdamW as it comes, EMA one parameter at a time, the loss read at every step.
+Both train the same network on the same data, in turns and each in its own process, so that other load on the machine
+affects both alike. Ours is the trainer's step with all its bookkeeping, in bf16 where the hardware has it. The method
+of diffusers' train_unconditional.py with --use_ema and --random_flip: PIL images through a DataLoader, fp32, default
+AdamW, EMA one parameter at a time, the loss read at every step.
 """
 
 import argparse
@@ -46,37 +46,37 @@ from pokemon_ddpm.models import (
     varying_attributes,
 )
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.progress import Meter
-from pokemon_ddpm.training.setup import cores_a_process
+from pokemon_ddpm.training.monitoring import Meter
+from pokemon_ddpm.training.setup import cores_per_process
 
 BREAKDOWN_STEPS = 20
-BENCHMARK_FLAGS = ("mixed_precision", "turns", "steps", "warmup", "output")  # the others are the trainer's, too
-NETWORK = ("forward", "backward", "optimiser")
+BENCHMARK_FLAGS = ("mixed_precision", "turns", "steps", "warmup", "output")  # the others are the trainer's
+NETWORK = ("forward", "backward", "optimizer")
 
 
 def cpu_field(names: str) -> str:
-    """What Linux says of the processor under one of these names, alternatives of a regular expression; else ''."""
+    """A field of Linux's /proc/cpuinfo; `names` are alternatives of a regular expression. Otherwise ''."""
     path = Path("/proc/cpuinfo")
     found = re.search(rf"^(?:{names})\s*: (.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
     return found[1] if found else ""
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies in bf16 itself: emulated, it costs time instead of saving it."""
+    """Whether the device has bf16 instructions: emulated, bf16 is slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpu_field("flags|Features").split())
 
 
 def clock(device: torch.device) -> float:
-    """The time in seconds once the device has done what it was told."""
+    """The time in seconds after the device has finished."""
     if device.type != "cpu":
         torch.accelerator.synchronize()
     return time.perf_counter()
 
 
 def timed(step: Callable[[], int], options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Speed and peak memory (on CUDA the device's) of a step that returns its number of pictures."""
+    """Speed and peak memory (on CUDA the device's) of a step that returns its number of images."""
     for _ in range(options.warmup):
         step()
     start = clock(device)
@@ -89,7 +89,7 @@ def timed(step: Callable[[], int], options: argparse.Namespace, device: torch.de
 
 
 def turn_of_ours(options: argparse.Namespace) -> dict[str, Any]:
-    """Times the trainer, then takes its step apart."""
+    """Times the trainer, then the pieces of its step."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     script = importlib.import_module("train_conditional")
     precision = options.mixed_precision or ("bf16" if has_bf16(PartialState().device) else "no")
@@ -107,15 +107,14 @@ def turn_of_ours(options: argparse.Namespace) -> dict[str, Any]:
             return trainer.batch_size
 
         turn = {"precision": "fp32" if precision == "no" else precision, **timed(step, options, trainer.device)}
-        # Only matrix products and convolutions are counted, so a whole step has as many as the network's two passes.
-        # The counter does not know every fused attention, but what plain attention is made of.
+        # Only matrix products and convolutions are counted. The counter does not know every fused attention kernel.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             trainer.train_step()
         return {**turn, "flops": counter.get_total_flops(), "shares": shares(script, trainer, meter, step)}
 
 
 def shares(script: ModuleType, trainer: Any, meter: Meter, step: Callable[[], int]) -> dict[str, float]:
-    """The part of the time of our step that each of its pieces takes."""
+    """The share of the time of our step that each of its pieces takes."""
     seconds: Counter[str] = Counter()
 
     def watch(piece: str, owner: object, attribute: str) -> None:
@@ -131,9 +130,9 @@ def shares(script: ModuleType, trainer: Any, meter: Meter, step: Callable[[], in
 
     watch("forward", trainer.denoiser, "forward")
     watch("backward", trainer.accelerator, "backward")
-    watch("optimiser", trainer.optimizer, "step")
-    watch("optimiser", trainer.optimizer, "zero_grad")
-    watch("drawing the batch", script, "draw_batch")
+    watch("optimizer", trainer.optimizer, "step")
+    watch("optimizer", trainer.optimizer, "zero_grad")
+    watch("sampling the batch", script, "sample_batch")
     watch("clipping", trainer.accelerator, "clip_grad_norm_")
     watch("EMA", trainer.ema, "step")
     watch("guard", trainer.guard, "before_update")
@@ -148,10 +147,10 @@ def shares(script: ModuleType, trainer: Any, meter: Meter, step: Callable[[], in
 
 
 def turn_of_example(options: argparse.Namespace) -> dict[str, Any]:
-    """Times the way of diffusers' example."""
-    torch.set_num_threads(options.num_cpu_threads or cores_a_process())
+    """Times the method of diffusers' example."""
+    torch.set_num_threads(options.num_cpu_threads or cores_per_process())
     accelerator = Accelerator(mixed_precision="no")
-    loader, attributes = load_pictures(options)
+    loader, attributes = load_images(options)
     unet = build_unet(unet_config(options.model_config_name_or_path), options.resolution)
     model = ConditionalDenoiser(unet, build_conditioner(unet, attributes))
     ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
@@ -183,8 +182,8 @@ def turn_of_example(options: argparse.Namespace) -> dict[str, Any]:
     return {"precision": "fp32", **timed(step, options, accelerator.device)}
 
 
-def load_pictures(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoader, list[str]]:
-    """The training split as the example loads one, with its labels, and the names of the attributes that vary."""
+def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoader, list[str]]:
+    """The training split as the example loads it, with its labels, and the names of the attributes that vary."""
     from torchvision import transforms
 
     resizing = [transforms.Resize(options.resolution), transforms.CenterCrop(options.resolution)]
@@ -194,20 +193,20 @@ def load_pictures(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoa
     labels = sprite_tensors(dataset, options.resolution).labels
     attributes = varying_attributes(labels)
 
-    class Pictures(torch.utils.data.Dataset):
+    class Images(torch.utils.data.Dataset):
         def __len__(self) -> int:
             return len(dataset)
 
         def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
-            picture = prepare(dataset[row]["image"].convert("RGB"))
-            return {"input": picture, **{name: labels[name][row] for name in attributes}}
+            image = prepare(dataset[row]["image"].convert("RGB"))
+            return {"input": image, **{name: labels[name][row] for name in attributes}}
 
-    return torch.utils.data.DataLoader(Pictures(), batch_size=options.train_batch_size, shuffle=True), attributes
+    return torch.utils.data.DataLoader(Images(), batch_size=options.train_batch_size, shuffle=True), attributes
 
 
 def describe_machine(options: argparse.Namespace) -> dict[str, Any]:
-    """What the turns ran on, and the FLOP/s that it reaches in large matrix products."""
-    torch.set_num_threads(options.num_cpu_threads or cores_a_process())
+    """The machine, and the FLOP/s that it reaches in large matrix products."""
+    torch.set_num_threads(options.num_cpu_threads or cores_per_process())
     device = PartialState().device
     name = cpu_field("model name") or platform.processor() or platform.machine()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else name
@@ -231,34 +230,34 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
 
 
 def summary(turns: dict[str, list[dict]], machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The report, as it is written to --output."""
-    ours, ways = turns["ours"], {}
-    for name, of_way in turns.items():
-        speed, precision = spread(turn["images_per_second"] for turn in of_way), of_way[0]["precision"]
+    """The report for --output."""
+    ours, methods = turns["ours"], {}
+    for name, of_method in turns.items():
+        speed, precision = spread(turn["images_per_second"] for turn in of_method), of_method[0]["precision"]
         flops = ours[0]["flops"] * speed["median"] / options.train_batch_size
-        ways[name] = {"precision": precision, "images_per_second": speed, "flops_per_second": flops}
-        ways[name]["share_of_matrix_products"] = flops / machine[f"matrix_product_flops_{precision}"]
-        ways[name]["peak_memory_bytes"] = max(turn["peak_memory_bytes"] for turn in of_way)
+        methods[name] = {"precision": precision, "images_per_second": speed, "flops_per_second": flops}
+        methods[name]["share_of_matrix_products"] = flops / machine[f"matrix_product_flops_{precision}"]
+        methods[name]["peak_memory_bytes"] = max(turn["peak_memory_bytes"] for turn in of_method)
     ratio = spread(a["images_per_second"] / b["images_per_second"] for a, b in zip(*turns.values(), strict=True))
     parts = {name: statistics.median(turn["shares"][name] for turn in ours) for name in ours[0]["shares"]}
     parts["data and bookkeeping: all but the first three"] = 1 - sum(parts[name] for name in NETWORK)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "cache_dir")}
     report = {"machine": machine, "settings": settings, "flops_per_step": ours[0]["flops"]}
-    return {**report, "ways": ways, "ratio": ratio, "shares_of_our_step": parts}
+    return {**report, "methods": methods, "ratio": ratio, "shares_of_our_step": parts}
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report for people."""
-    machine, settings, ways = report["machine"], report["settings"], report["ways"].values()
+    """The report as Markdown."""
+    machine, settings, methods = report["machine"], report["settings"], report["methods"].values()
     form = "{median:.{digits}f} ({min:.{digits}f} to {max:.{digits}f})"
     peaks = [f"{machine[f'matrix_product_flops_{name}'] / 1e9:,.0f} GFLOP/s in {name}" for name in ("fp32", "bf16")]
     rows = {
-        "precision": [way["precision"] for way in ways],
-        "images/s": [form.format(digits=1, **way["images_per_second"]) for way in ways],
+        "precision": [method["precision"] for method in methods],
+        "images/s": [form.format(digits=1, **method["images_per_second"]) for method in methods],
         "ours : example, turn by turn": [form.format(digits=2, **report["ratio"]), ""],
-        "GFLOP/s": [f"{way['flops_per_second'] / 1e9:,.0f}" for way in ways],
-        "of the speed of large matrix products": [f"{way['share_of_matrix_products']:.0%}" for way in ways],
-        "peak memory, GB": [f"{way['peak_memory_bytes'] / 1e9:.2f}" for way in ways],
+        "GFLOP/s": [f"{method['flops_per_second'] / 1e9:,.0f}" for method in methods],
+        "of the speed of large matrix products": [f"{method['share_of_matrix_products']:.0%}" for method in methods],
+        "peak memory, GB": [f"{method['peak_memory_bytes'] / 1e9:.2f}" for method in methods],
     }
     lines = [
         "{processor}, {threads} CPU threads, torch {torch}.".format(**machine),
@@ -274,31 +273,35 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def parse_options() -> argparse.Namespace:
-    """Reads the command line; exits with status 2 and a sentence if anything is wrong with it."""
+    """Reads the command line; exits with status 2 and one line if something is wrong."""
 
     def count(text: str) -> int:
         if not text.isdecimal() or int(text) == 0:
-            raise argparse.ArgumentTypeError(f"must be a whole number above 0, but is {text}")
+            raise argparse.ArgumentTypeError(f"must be an integer above 0, but is {text}")
         return int(text)
 
-    about = "Compares the training speed of train_conditional.py with the way of diffusers' example, in turns."
+    about = "Compares the training speed of train_conditional.py with the method of diffusers' example, in turns."
     style = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description=about, formatter_class=style, allow_abbrev=False)
-    parser.add_argument("--train_data_dir", help="the sprite archive; None: the procedural starter set")
-    parser.add_argument("--cache_dir", help="where the built data set is cached; None: where datasets caches")
+    parser.add_argument("--train_data_dir", help="the sprite archive; by default the procedural starter set")
+    parser.add_argument("--cache_dir", help="folder of the data set cache")
     parser.add_argument("--model_config_name_or_path", default="small", help="a preset, or a configuration in JSON")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="of ours; None: bf16 if the hardware has it")
+    parser.add_argument(
+        "--mixed_precision", choices=("no", "bf16"), help="of ours; by default bf16 if the hardware has it"
+    )
     number = {"type": count, "metavar": "N"}
-    parser.add_argument("--resolution", default=32, help="side of the pictures in pixels", **number)
-    parser.add_argument("--train_batch_size", default=32, help="pictures a step", **number)
-    parser.add_argument("--num_cpu_threads", help="of both; None: one a core", **number)
-    parser.add_argument("--turns", default=3, help="of each way", **number)
+    parser.add_argument("--resolution", default=32, help="side of the images in pixels", **number)
+    parser.add_argument("--train_batch_size", default=32, help="images a step", **number)
+    parser.add_argument("--num_cpu_threads", help="of both; by default one a core", **number)
+    parser.add_argument("--turns", default=3, help="of each method", **number)
     parser.add_argument("--steps", default=40, help="timed steps a turn", **number)
     parser.add_argument("--warmup", default=5, help="steps before them", **number)
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="also write the report there, as JSON")
     options = parser.parse_args()
     if importlib.util.find_spec("torchvision") is None:
-        parser.exit(2, "The way of diffusers' example needs torchvision. Install it with: pip install torchvision\n")
+        parser.exit(
+            2, "The method of diffusers' example needs torchvision. Install it with: pip install torchvision\n"
+        )
     if options.output and (options.output.is_dir() or not options.output.parent.is_dir()):
         parser.error(f"--output {options.output}: must be a file in a folder that exists")
     return options
@@ -311,11 +314,11 @@ def main() -> None:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(function, options).result()
 
-    ways = {"ours": turn_of_ours, "example": turn_of_example}
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    methods = {"ours": turn_of_ours, "example": turn_of_example}
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
     try:
         for number in range(1, options.turns + 1):
-            for name, function in ways.items():
+            for name, function in methods.items():
                 turns[name].append(in_process(function))
                 speed = turns[name][-1]["images_per_second"]
                 print(f"Turn {number} of {options.turns}, {name}: {speed:.1f} images/s", file=sys.stderr)
@@ -326,7 +329,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except BrokenProcessPool:
-        sys.exit("error: A turn's process was ended from outside, probably for want of memory.")
+        sys.exit("error: A turn's process was killed, probably because memory ran out.")
 
 
 if __name__ == "__main__":

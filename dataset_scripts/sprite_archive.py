@@ -1,73 +1,130 @@
-"""Reading the Kaggle archive, unpacked or as the .zip it is downloaded as, without trusting what is in it."""
+"""Reads the Kaggle archive, a folder or the .zip, into labelled records, without trusting its content."""
 
+import csv
+import functools
 import hashlib
+import io
 import lzma
+import re
 import zipfile
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
 MAX_FILE_BYTES = 16 * 2**20
+MAX_LISTED = 20
+
+# Folders whose images were exchanged: each has the labels of the other. The folder named Necrozma Dawn shows Dusk Mane
+# and the reverse (the second types differ); Mimikyu Busted shows the disguised form.
+EXCHANGED_FOLDERS = {986: 987, 987: 986, 959: 960, 960: 959}
+
+# Images that do not show what their folder says: folder index -> pattern of the file name.
+FAULTY_IMAGES = {
+    81: re.compile(r"50-gen3_e-frame2\.png"),  # Diglett: a hole without Diglett (front, both finishes)
+    867: re.compile(r"718_[45]-.*"),  # Zygarde: a Core and a Cell, which are parts of one
+}
+
+_FOLDER = re.compile(r"(?P<index>\d{4})-.+-(?P<dex>\d+)")
+_FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.I)
+_FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
+_COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
 
 
 class SpriteDataError(ValueError):
-    """The data cannot be used as it is; the message says which files are at fault and what to do."""
+    """The data cannot be used; the message names the files and what to do."""
 
 
-class SpriteArchive(ABC):
-    """The files of an archive that matter: `pokedex.csv` and `sprites/FOLDER/VIEW/FINISH/*.png`.
+class Problems:
+    """Collects what is wrong, to report all of it at once."""
 
-    Names are POSIX paths relative to the folder that holds `pokedex.csv`, which may be the archive's top or one below.
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, place: str, complaint: str) -> None:
+        self.found.append(f"{place}: {complaint}")
+
+    def report(self, headline: str) -> str:
+        """The headline and the first 20 problems, one a line."""
+        more = len(self.found) - MAX_LISTED
+        return "\n  ".join([headline, *self.found[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])])
+
+    def check(self, source: Path, skip: bool) -> None:
+        """Raises SpriteDataError if there are problems that may not be skipped."""
+        if self.found and not skip:
+            raise SpriteDataError(
+                self.report(
+                    f"{source}: {len(self.found)} unusable. Repair or remove them, or pass --skip_bad_images "
+                    "(skip_bad_images=True) to continue without them:"
+                )
+            )
+
+
+def expand(path: str | Path) -> Path:
+    """The path with `~` and `~user` replaced by the home folder.
+
+    Raises:
+        SpriteDataError: If there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SpriteDataError(f"{path}: the home folder is unknown. Give the whole path.") from error
+
+
+class SpriteArchive:
+    """The files that matter: `pokedex.csv` and `sprites/FOLDER/VIEW/FINISH/*.png`.
+
+    Names are POSIX paths relative to the folder of `pokedex.csv`. A .zip is never unpacked to disk.
+
+    Attributes:
+        path: The folder or .zip.
+        images: Names of all images, sorted.
+        strays: Names of other files below `sprites/`, without hidden ones.
+
+    Raises:
+        SpriteDataError: If it is no readable .zip, has paths that leave it, or holds no `pokedex.csv`.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        self._zip = None if path.is_dir() else _open_zip(path)
+        files = sorted(set(self._files()))
+        self._top = self._find_top(files)
+        below = [name.removeprefix(self._top) for name in files if name.startswith(f"{self._top}sprites/")]
+        self._below = [
+            name for name in below if "/." not in name and not name.endswith(("/Thumbs.db", "/desktop.ini"))
+        ]
+        self.images = [name for name in self._below if _is_image(name)]
+        self.strays = [name for name in self._below if not _is_image(name)]
 
-    @abstractmethod
     def _files(self) -> Iterator[str]:
-        """Every file's name, relative to the top of the archive."""
+        """Names of the files, relative to the top of the archive."""
+        if self._zip:
+            yield from (info.filename for info in self._zip.infolist() if not info.is_dir())
+            return
+        # Fixed depths and no recursive walk, which a link to a parent folder would make endless.
+        sprites = ["sprites" + "/*" * depth for depth in range(1, 5)]
+        for pattern in (POKEDEX, f"*/{POKEDEX}", *sprites, *(f"*/{below}" for below in sprites)):
+            for path in self.path.glob(pattern):
+                if not path.is_dir():
+                    yield path.relative_to(self.path).as_posix()
 
-    @abstractmethod
-    def _read(self, name: str) -> bytes:
-        """The content of a file named by `_files`."""
-
-    @cached_property
-    def _prefix(self) -> str:
-        holders = [name.removesuffix(POKEDEX) for name in self._all if PurePosixPath(name).name == POKEDEX]
+    def _find_top(self, files: list[str]) -> str:
+        """The folder of `pokedex.csv` with a slash at its end, or nothing."""
+        holders = [name.removesuffix(POKEDEX) for name in files if PurePosixPath(name).name == POKEDEX]
         if not holders:
-            zips = sorted(self.path.glob("*.zip")) if self.path.is_dir() else []
+            zips = sorted(self.path.glob("*.zip")) if self._zip is None else []
             hint = f" It holds {zips[0].name}: give that file." if zips else ""
             raise SpriteDataError(
                 f"{self.path} holds no {POKEDEX}.{hint} Give the folder that holds {POKEDEX} and sprites/, or the "
-                ".zip, as they come from Kaggle (the README says where)."
+                ".zip from Kaggle (see the README)."
             )
-        with_sprites = [top for top in holders if any(name.startswith(top + "sprites/") for name in self._all)]
+        with_sprites = [top for top in holders if any(name.startswith(f"{top}sprites/") for name in files)]
         return min(with_sprites or holders, key=len)
-
-    @cached_property
-    def _all(self) -> list[str]:
-        return sorted(set(self._files()))
-
-    @cached_property
-    def pictures(self) -> list[str]:
-        """Names of all pictures, `sprites/FOLDER/VIEW/FINISH/FILE.png`, sorted."""
-        return [name for name in self._below_sprites if _is_picture(name)]
-
-    @cached_property
-    def strays(self) -> list[str]:
-        """Names of the other files below `sprites/` but for hidden ones: in a wrong place, or no PNG."""
-        return [name for name in self._below_sprites if not _is_picture(name)]
-
-    @cached_property
-    def _below_sprites(self) -> list[str]:
-        top = self._prefix + "sprites/"
-        names = [name.removeprefix(self._prefix) for name in self._all if name.startswith(top)]
-        return [
-            name for name in names if "/." not in name and PurePosixPath(name).name not in ("Thumbs.db", "desktop.ini")
-        ]
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -75,12 +132,22 @@ class SpriteArchive(ABC):
         Raises:
             SpriteDataError: If it cannot be read, is larger than 16 MiB or, in a .zip, fails its checksum.
         """
-        return self._read(self._prefix + name)
+        name, file = self._top + name, self.path / self._top / name
+        try:
+            if self._zip is None and not file.is_file():
+                raise SpriteDataError("is no file")
+            size = self._zip.getinfo(name).file_size if self._zip else file.stat().st_size
+            if size > MAX_FILE_BYTES:
+                raise SpriteDataError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+            return self._zip.read(name) if self._zip else file.read_bytes()
+        # RuntimeError: encrypted, or an unknown compression.
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
+            raise SpriteDataError(getattr(error, "strerror", None) or str(error)) from error
 
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of the names and contents of everything that the loader reads."""
+        """SHA-256, in hexadecimal, of the names and contents of all files that the loader reads."""
         total = hashlib.sha256()
-        for name in [POKEDEX, *self._below_sprites]:
+        for name in [POKEDEX, *self._below]:
             total.update(f"{name}\0".encode())
             try:
                 total.update(hashlib.sha256(self.read(name)).digest())
@@ -89,61 +156,24 @@ class SpriteArchive(ABC):
         return total.hexdigest()
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.count("/") == 4 and name.lower().endswith(".png")
 
 
-class FolderArchive(SpriteArchive):
-    """An unpacked archive."""
-
-    def _files(self) -> Iterator[str]:
-        # Fixed depths instead of a full walk: a link that points upwards cannot make it endless.
-        sprites = ["sprites" + "/*" * depth for depth in range(1, 5)]
-        for pattern in (POKEDEX, f"*/{POKEDEX}", *sprites, *(f"*/{below}" for below in sprites)):
-            for path in self.path.glob(pattern):
-                if not path.is_dir():
-                    yield path.relative_to(self.path).as_posix()
-
-    def _read(self, name: str) -> bytes:
-        try:
-            path = self.path / name
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise SpriteDataError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-            return path.read_bytes()
-        except OSError as error:
-            raise SpriteDataError(error.strerror or str(error)) from error
-
-
-class ZipArchive(SpriteArchive):
-    """The .zip; nothing of it is ever unpacked to disk."""
-
-    def __init__(self, path: Path):
-        super().__init__(path)
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-            raise SpriteDataError(
-                f"{path} is not a readable .zip ({error}). Give the sprite folder, or download the .zip again."
-            ) from error
-        outside = [name for name in self._zip.namelist() if _leaves_archive(name)]
-        if outside:
-            raise SpriteDataError(
-                f"{path} holds paths that leave it: {', '.join(map(repr, outside[:10]))}"
-                f"{f' and {len(outside) - 10} more' if len(outside) > 10 else ''}. "
-                "It does not come from Kaggle like this; download it again."
-            )
-
-    def _files(self) -> Iterator[str]:
-        return (info.filename for info in self._zip.infolist() if not info.is_dir())
-
-    def _read(self, name: str) -> bytes:
-        try:
-            if self._zip.getinfo(name).file_size > MAX_FILE_BYTES:
-                raise SpriteDataError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-            return self._zip.read(name)
-        # RuntimeError: encrypted. NotImplementedError, a kind of it: a compression that zipfile does not know.
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
-            raise SpriteDataError(str(error)) from error
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        raise SpriteDataError(
+            f"{path} is not a readable .zip ({error}). Give the sprite folder, or download the .zip again."
+        ) from error
+    outside = [name for name in archive.namelist() if _leaves_archive(name)]
+    if outside:
+        more = f" and {len(outside) - 10} more" if len(outside) > 10 else ""
+        raise SpriteDataError(
+            f"{path} holds paths that leave it: {', '.join(map(repr, outside[:10]))}{more}. Download the .zip again."
+        )
+    return archive
 
 
 def _leaves_archive(name: str) -> bool:
@@ -154,13 +184,147 @@ def _leaves_archive(name: str) -> bool:
 def open_archive(path: str | Path) -> SpriteArchive:
     """Opens a sprite folder or .zip.
 
+    Raises:
+        SpriteDataError: If it does not exist, or see `SpriteArchive`.
+    """
+    path = expand(path)
+    if not path.exists():
+        raise SpriteDataError(f"{path} does not exist. Give the folder or the .zip from Kaggle.")
+    return SpriteArchive(path)
+
+
+def parse_records(archive: SpriteArchive, problems: Problems) -> list[dict[str, Any]]:
+    """Labels every image of the archive by its path, the pokedex and the fact table.
+
     Args:
-        path: The unpacked archive's folder, or the .zip.
+        archive: The archive.
+        problems: Receives what is wrong with folders and file names; these images are left out.
+
+    Returns:
+        For each image a value for every column of the data set but the image, and "split".
 
     Raises:
-        SpriteDataError: If there is nothing there, or neither a folder nor a .zip, or a .zip with paths that leave it.
+        SpriteDataError: If pokedex.csv is unusable; the message names every such row.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise SpriteDataError(f"{path} does not exist. Give the folder or the .zip that comes from Kaggle.")
-    return FolderArchive(path) if path.is_dir() else ZipArchive(path)
+    pokedex = _read_pokedex(archive)
+    for path in archive.strays:
+        problems.add(path, "expected sprites/FOLDER/VIEW/FINISH/FILE.png; move or remove it")
+    records = []
+    folders: dict[str, str | None] = {}
+    for path in archive.images:
+        _, folder, view, finish, file = path.split("/")
+        if folder not in folders:
+            folders[folder] = _folder_complaint(folder, pokedex)
+            if folders[folder]:
+                problems.add(f"sprites/{folder}", folders[folder])
+        if folders[folder]:
+            continue
+        dex_number, match = pokedex[int(folder[:4])]["dex_number"], _FILE.fullmatch(file)
+        if view not in VIEWS or finish not in FINISHES:
+            problems.add(path, f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder")
+        elif not match or match["game"].lower() not in GAMES:
+            problems.add(path, f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}")
+        elif int(match["dex"]) != dex_number:
+            problems.add(path, f"belongs to dex number {int(match['dex'])}, not {dex_number}")
+        else:
+            own = {"view": view, "finish": finish, "game": match["game"].lower(), "frame": int(match["frame"] or 1)}
+            records.append(_record(path, int(folder[:4]), pokedex, own))
+    return records
+
+
+def is_faulty(index: int, path: str) -> bool:
+    """Whether an image does not show what its labels say.
+
+    Args:
+        index: Number of the form.
+        path: The image's name in the archive. A name without a folder belongs to the starter set, which has other
+            forms with the same numbers, and no faulty images.
+    """
+    folder, _, file = path.rpartition("/")
+    return bool(folder) and index in FAULTY_IMAGES and bool(FAULTY_IMAGES[index].fullmatch(file))
+
+
+@functools.cache
+def _facts() -> dict[int, dict[str, str]]:
+    """Folder index -> evolution line, split, height in decimetres, weight in hectograms (blank: unknown)."""
+    text = Path(__file__).with_name("sprite_facts.csv").read_text(encoding="ascii")
+    return {int(row["index"]): row for row in csv.DictReader(io.StringIO(text))}
+
+
+def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
+    """Row id, which is the folder index -> labels of that row."""
+    try:
+        reader = csv.DictReader(io.StringIO(archive.read(POKEDEX).decode("utf-8-sig")))
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error, SpriteDataError) as error:
+        raise SpriteDataError(
+            f"{archive.path}: {POKEDEX} cannot be read as CSV in UTF-8 ({error}). Download the archive again."
+        ) from error
+    if missing:
+        raise SpriteDataError(
+            f"{archive.path}: {POKEDEX} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. "
+            f"It needs: {', '.join(_COLUMNS)}."
+        )
+    problems, labels = Problems(), {}
+    for line, row in rows:
+        place = f"{POKEDEX} line {line} ({row['name']})"
+        if not (row["id"] or "").isdecimal() or not (row["pokedex_id"] or "").isdecimal():
+            problems.add(place, f"id {row['id']!r} and pokedex_id {row['pokedex_id']!r} must be numbers")
+        elif int(row["id"]) in labels:
+            problems.add(place, f"the id {row['id']} is also in an earlier line")
+        else:
+            labels[int(row["id"])] = _row_labels(row, place, problems)
+    if problems.found:
+        raise SpriteDataError(problems.report(f"{archive.path}: correct these values or download the archive again:"))
+    return labels
+
+
+def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str, Any]:
+    def value(column: str, known: tuple[str, ...], blank: str | None = None) -> str:
+        found = (row[column] or "").strip().lower()
+        if not found and blank is not None:
+            return blank
+        if found not in known:
+            problems.add(place, f"unknown {column} {row[column]!r}. {nearest(found, known)}")
+        return found
+
+    def flag(column: str) -> bool:
+        return value(column, ("true", "false")) == "true"
+
+    forms = [form for column, form in _FORM_COLUMNS.items() if flag(column)]
+    return {
+        "type1": value("type1", TYPES),
+        "type2": value("type2", TYPES, blank=NONE),
+        "color": value("primary_color", COLORS),
+        "shape": value("shape", SHAPES),
+        "form": forms[0] if forms else FORMS[0],
+        "legendary": flag("legendary"),
+        "name": row["name"],
+        "dex_number": int(row["pokedex_id"]),
+    }
+
+
+def _folder_complaint(folder: str, pokedex: dict[int, dict[str, Any]]) -> str | None:
+    match = _FOLDER.fullmatch(folder)
+    if not match:
+        return "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"
+    index, dex_number = int(match["index"]), int(match["dex"])
+    if index not in pokedex:
+        return f"no row of {POKEDEX} has the id {index}"
+    if index not in _facts():
+        return f"{index} is not a folder of this data set, and its evolution line and split are unknown; remove it"
+    if dex_number != pokedex[index]["dex_number"]:
+        return f"dex number {dex_number}, but {POKEDEX} says {pokedex[index]['dex_number']} for id {index}"
+    return None
+
+
+def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]], own: dict[str, Any]) -> dict[str, Any]:
+    shown = EXCHANGED_FOLDERS.get(index, index)
+    facts = _facts()[shown]
+    labels = {**pokedex.get(shown, pokedex[index]), **own}
+    if labels["form"] in ("alola", "galar") or own["finish"] == "shiny":
+        labels["color"] = ANY  # the pokedex has the color of the species, and these images have another
+    weight = int(facts["weight_hg"]) if facts["weight_hg"] else None
+    facts = {"split": facts["split"], "height": int(facts["height_dm"]), "weight": weight, "line": int(facts["line"])}
+    return {**labels, **facts, "index": index, "path": path}

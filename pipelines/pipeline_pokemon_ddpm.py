@@ -1,52 +1,178 @@
-"""`PokemonDDPMPipeline`: new sprites of a chosen kind, used as any diffusers pipeline is used."""
+"""`PokemonDDPMPipeline`: new sprites under given conditions, used as any diffusers pipeline."""
 
+import difflib
 import inspect
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
-from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    ImagePipelineOutput,
+    SchedulerMixin,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+)
 from PIL import Image
 
-# Of a saved folder, diffusers takes the files that this one imports, and not what those import: so it imports all.
-from .cards import CARD_FILE  # noqa: F401
-from .compatibility import check_scheduler, check_student, check_trained
-from .editing import Original, as_mask, as_samples, skip_steps, slerp
-from .guidance import Guidance
-from .inputs import (
-    Callback,
-    check_callback,
-    check_generators,
-    check_guidance,
-    check_names,
-    check_output_type,
-    check_pictures,
-    check_tensor,
-    check_whole,
-    guidance_scales,
-    is_number,
-    one_each,
-)
-from .pushing import push_folder  # noqa: F401
-from .sampling import alpha_bar_at, image_generators, predicted_clean, set_timesteps, step
-from .saving import SIBLINGS  # noqa: F401
-from .storage import SelfContained
+from .hub_mixin import HubMixin
 
 PokemonType = str | int | tuple | Mapping | None
-Word = str | bool | None
+AttributeValue = str | bool | None
+Callback = Callable[[Any, int, int, dict], dict | None]
+
+TESTED_SCHEDULERS = (
+    DDPMScheduler,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+    DEISMultistepScheduler,
+    HeunDiscreteScheduler,
+)
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+CALLBACK_TENSORS = ("latents", "pred_original_sample")
+MAX_GUIDANCE_SCALE = 1000
 
 
-class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
-    """Draws sprites with a class-conditional DDPM (Ho et al. 2020) and classifier-free guidance (Ho & Salimans 2022).
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance.
+
+    Attributes:
+        scales: Guidance scale s of each image; 1 is the conditional model.
+        interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
+            sqrt(1 - alpha_bar) / sqrt(alpha_bar) (Kynkäänniemi et al. 2024, equation 5).
+        rescale: phi of Lin et al. 2023, equation 16.
+    """
+
+    scales: tuple[float, ...]
+    interval: tuple[float, float] = (0.0, math.inf)
+    rescale: float = 0.0
+
+    def applies(self, sigma: float) -> bool:
+        """Whether the unconditional prediction is needed at a noise level."""
+        low, high = self.interval
+        return any(scale != 1 for scale in self.scales) and low < sigma <= high
+
+    def combine(self, unconditional: torch.Tensor, conditional: torch.Tensor, channels: int) -> torch.Tensor:
+        """uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, then rescaled.
+
+        Args:
+            unconditional: (N, C, S, S), with a learned variance (N, 2C, S, S).
+            conditional: The same for the condition.
+            channels: C. The variance channels after them are the conditional ones: only the mean is guided.
+        """
+        cond = conditional[:, :channels]
+        scale = cond.new_tensor(self.scales).view(-1, 1, 1, 1)
+        mean = torch.lerp(unconditional[:, :channels], cond, scale)  # equal to the conditional one where s is 1
+        if self.rescale:
+            contrast = cond.std(dim=(1, 2, 3), keepdim=True) / mean.std(dim=(1, 2, 3), keepdim=True)
+            mean = torch.lerp(mean, mean * contrast, self.rescale)
+        return torch.cat([mean, conditional[:, channels:]], dim=1)
+
+
+def is_distilled(scheduler: SchedulerMixin) -> bool:
+    """Whether a pipeline with this scheduler is a distilled one, which knows only its own timesteps."""
+    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config.solver_order == 1
+
+
+def predicted_original_sample(
+    prediction_type: str,
+    prediction: torch.Tensor,
+    sample: torch.Tensor,
+    alpha: torch.Tensor | float,
+    sigma: torch.Tensor | float,
+) -> torch.Tensor:
+    """x_0 (N, C, S, S) from a prediction at x_t = alpha x_0 + sigma epsilon, not clipped.
+
+    Args:
+        prediction_type: "epsilon" (Ho et al. 2020), "v_prediction" (Salimans & Ho 2022, appendix D) or "sample".
+        prediction: The network's output, (N, C, S, S).
+        sample: x_t, (N, C, S, S).
+        alpha: sqrt(alpha_bar_t), a number or (N, 1, 1, 1).
+        sigma: sqrt(1 - alpha_bar_t), likewise.
+    """
+    if prediction_type == "sample":
+        return prediction
+    if prediction_type == "v_prediction":
+        return alpha * sample - sigma * prediction
+    return (sample - sigma * prediction) / alpha
+
+
+def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> torch.Tensor:
+    """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
+
+    Raises:
+        ValueError: If the scheduler gives wrong results with this number of steps.
+    """
+    name, total = type(scheduler).__name__, scheduler.config.num_train_timesteps
+    spacing = scheduler.config.get("timestep_spacing", "leading")
+    if isinstance(scheduler, DDIMScheduler) and spacing != "leading":
+        # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
+        possible = [n for n in range(1, total + 1) if total / n - total // n <= 0.02 * total / n]
+        if spacing != "trailing" or num_inference_steps not in possible:
+            near = sorted(sorted(possible, key=lambda n: abs(n - num_inference_steps))[:3])
+            raise ValueError(
+                f"{name} with timestep_spacing={spacing!r} gives wrong results in {num_inference_steps} steps; use "
+                f"'trailing' and one of {', '.join(map(str, near))} steps, or another scheduler."
+            )
+    scheduler.set_timesteps(num_inference_steps, device=device)
+    if scheduler.timesteps[-1] < 0:
+        # "trailing" spacing appends a timestep of -1 for some numbers of steps (61, 103, ...).
+        scheduler.timesteps = scheduler.timesteps[:-1]
+        sigmas = getattr(scheduler, "sigmas", None)
+        if sigmas is not None:
+            if len(sigmas) != num_inference_steps + 2:
+                raise ValueError(
+                    f"{name} does not support {num_inference_steps} steps; use {num_inference_steps - 1}."
+                )
+            scheduler.sigmas = torch.cat([sigmas[:num_inference_steps], sigmas[-1:]])
+    return scheduler.timesteps
+
+
+def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
+    """One generator an image.
+
+    A single generator that was just seeded with s gives image i the generator of seed s + i. A used one, or None for
+    torch's default generator, gives seeds sampled from it, so that the next call makes new images.
+    """
+    if isinstance(generator, list):
+        return generator
+    generator = generator or torch.default_generator
+    seed = generator.initial_seed()
+    fresh = torch.equal(generator.get_state(), torch.Generator(generator.device).manual_seed(seed).get_state())
+    sampled = int(torch.randint(2**62, (), generator=generator, device=generator.device))  # it counts as used from now
+    first = seed if fresh else sampled
+    return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
+    """Spherical interpolation (Shoemake 1985) from `a` (weight 0) to `b` (weight 1), of any shape."""
+    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1).acos()
+    if angle < 1e-4:
+        return torch.lerp(a, b, weight)
+    return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
+
+
+class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
+    """Class-conditional DDPM (Ho et al. 2020) with classifier-free guidance (Ho & Salimans 2022).
 
     Args:
         unet: `UNet2DModel` with `class_embed_type="identity"`.
-        conditioner: `SpriteConditioner`; makes the network's class embedding from words.
-        scheduler: Any discrete-time scheduler of diffusers that fits the network's `prediction_type`; those that
-            `pokemon_ddpm.schedulers` names are tested.
-        num_inference_steps: What a call does if it is not told otherwise; saved with the model.
-        guidance_scale: Likewise.
+        conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
+        scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
+        num_inference_steps: Default of a call; saved with the model.
+        guidance_scale: Default of a call; saved with the model.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -63,7 +189,7 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
         self._interrupt = False
-        self._trained_with = scheduler
+        self._trained_scheduler = scheduler
 
     @torch.no_grad()
     def __call__(
@@ -85,112 +211,105 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: list[str] | None = None,
-        **attributes: Word | list[Word],
+        **attributes: AttributeValue | list[AttributeValue],
     ) -> ImagePipelineOutput | tuple:
-        r"""Draws sprites.
+        r"""Generates sprites.
 
-        Every condition can be left out. Those that the model was not trained on are refused by name;
-        `pipeline.conditioner.vocabulary` lists what it knows.
+        Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model.
 
         Args:
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
-                "fire/none" (purely fire), an id, or None (unconditional); or a blend of these,
-                {"fire": 0.7, "water": 0.3}. A list holds one entry an image; only a tuple or a slash makes a pair.
-            num_images_per_type: Images for each entry; those of one entry follow each other.
-            num_inference_steps: Denoising steps, from 1 to the number of training steps; the model's own if not given.
-            guidance_scale: s in uncond + s * (cond - uncond), a number or a list of one an image; the model's own if
-                not given. 1 is the conditional model itself, at half the cost.
-            guidance_interval: Noise levels between which there is guidance (Kynkäänniemi et al. 2024), see
-                `Guidance.interval`.
-            guidance_rescale: From 0 to 1 (Lin et al. 2023), see `Guidance.rescale`.
-            negative_pokemon_type: What to lead away from, in place of the unconditional model.
-            image: Sprites to vary, of the model's size: a picture, a list of one an image, or a tensor (N, C, S, S)
+                "fire/none" (fire only), an id, None (unconditional), or a blend of these, {"fire": 0.7, "water": 0.3}.
+                A list has one entry an image.
+            num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
+            num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
+            guidance_scale: A number, or a list of one an image; by default the model's own. 1 is no guidance, at half
+                the cost.
+            guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
+            guidance_rescale: From 0 to 1, see `Guidance`.
+            negative_pokemon_type: Guide away from this type instead of the unconditional prediction.
+            image: Sprites to vary, of the model's size: an RGB image, a list of one an image, or a tensor (N, C, S, S)
                 in [-1, 1].
-            mask_image: Which part of `image` to repaint: a picture of its size, white where it may change; or a
-                tensor (1, 1, S, S).
-            strength: How much of the way the sprites are taken back to noise, above 0 and at most 1; 0.6 if not given,
-                with a mask 1.
-            generator: One `torch.Generator` for each image, or a single one: freshly seeded with s it gives image i
-                the picture of seed s + i, whatever the size of the batch; used again it goes on to new pictures.
-                Its noise is drawn on the CPU, that of a list on the list's devices. In fp32, the same picture from
-                batches of different sizes agrees within one grey level.
-            latents: Noise to start from, (N, C, S, S), instead of drawing it.
-            class_embeddings: (N, D) from `conditioner.encode`, in place of all conditions.
-            output_type: "pil" (images), "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1])
-                or "latent" (the final sample, (N, C, S, S), about [-1, 1]).
-            return_dict: Whether to return an `ImagePipelineOutput` and not a tuple.
-            callback_on_step_end: Called after each step as callback(pipeline, step_index, timestep, tensors); what it
-                returns under "latents" replaces the latents. It may set `pipeline._interrupt` to end the call after
-                the step, with the pictures as they are.
-            callback_on_step_end_tensor_inputs: Names of the tensors the callback is given: "latents" and
-                "pred_original_sample", the clean sprites (N, C, S, S) that the network expects at this step.
-            **attributes: What else the model knows, by name: a word, a list of one for each entry of `pokemon_type`,
-                or None for any. Of models trained on the sprites: `color` ("red"), `shape` ("wings"), `game` (whose
-                drawing style it has, "gen5"), `view` ("front", "back"), `finish` ("normal", "shiny"), `size` ("tiny",
-                "small", "medium", "large", "huge", by the height of the Pokémon), `form` ("mega"), and `legendary`
-                (True or False, or "yes" or "no").
+            mask_image: Region of `image` to repaint: an image of its size, white where it may change, or a tensor
+                (1, 1, S, S) in [0, 1].
+            strength: How much noise is added to `image`, above 0 and at most 1; by default 0.6, with a mask 1.
+            generator: One `torch.Generator` an image, or a single one: freshly seeded with s, image i is that of seed
+                s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
+            latents: Initial noise (N, C, S, S).
+            class_embeddings: (N, D) from `conditioner.encode`, instead of all conditions.
+            output_type: "pil", "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1]) or
+                "latent" (the final sample (N, C, S, S), about [-1, 1]).
+            return_dict: Whether to return an `ImagePipelineOutput` instead of a tuple.
+            callback_on_step_end: Called as callback(pipeline, step_index, timestep, tensors) after each step; it may
+                return new "latents" and may set `pipeline._interrupt` to end the call after this step.
+            callback_on_step_end_tensor_inputs: Of "latents" and "pred_original_sample" (the predicted clean sample,
+                (N, C, S, S)).
+            **attributes: Other attributes by name: a value, a list of one for each entry of `pokemon_type`, or None
+                for any. Models trained on the sprites have `color`, `shape`, `game`, `view`, `finish`, `size`,
+                `form` and `legendary`.
 
         Returns:
             `ImagePipelineOutput` with `images`, or a tuple with them.
 
         Raises:
-            ValueError: If a value is out of its range; nothing has been computed by then.
-            TypeError: If `pokemon_type` holds something that is no type, or an argument is misspelt.
+            ValueError: If a value is out of its range, before anything is generated.
+            TypeError: If `pokemon_type` contains something that is no type, or an argument is misspelt.
         """
-        check_names(attributes, self.conditioner.vocabulary, inspect.signature(self.__call__).parameters)
-        requests = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-        words = {name: word for name, word in attributes.items() if word is not None}
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        if strength is not None and image is None:
-            raise ValueError("strength says how far image is taken back to noise; give image as well.")
-        strength = strength if strength is not None else 0.6 if mask_image is None else 1.0
-        tensor_inputs = callback_on_step_end_tensor_inputs
-        tensor_inputs = ["latents"] if tensor_inputs is None else tensor_inputs
-        check_scheduler(self.scheduler, self.unet.config.out_channels > self.unet.config.in_channels)
-        check_trained(self.scheduler, self._trained_with)
-        check_whole("num_inference_steps", steps, 1, self.scheduler.config.num_train_timesteps)
-        check_student(self.scheduler, self._trained_with, steps, self.config.num_inference_steps)
-        check_whole("num_images_per_type", num_images_per_type, 1)
-        check_output_type(output_type)
-        check_callback(callback_on_step_end, tensor_inputs)
-        check_guidance(guidance_interval, guidance_rescale)
-        embeddings = self._class_embeddings(requests, words, class_embeddings, num_images_per_type)
+        tensor_inputs = callback_on_step_end_tensor_inputs or ["latents"]
+        embeddings = self.encode_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
         count = len(embeddings)
-        guidance = Guidance(guidance_scales(scale, count), tuple(guidance_interval), guidance_rescale)
-        against = self._negative_embeddings(negative_pokemon_type, count)
-        check_generators(generator, count)
-        if latents is not None:
-            check_tensor("latents", latents, (count, *self.sample_shape))
-        pictures = check_pictures(image, mask_image, strength, count, self.sample_shape)
+        negative_embeddings = self.encode_negative(negative_pokemon_type, count)
+        scales = scale if isinstance(scale, (list, tuple)) else [scale] * count
+        self.check_inputs(
+            count, steps, scales, guidance_interval, guidance_rescale, image, mask_image, strength, generator, latents,
+            output_type, callback_on_step_end, tensor_inputs,
+        )  # fmt: skip
+        if torch.equal(negative_embeddings, embeddings):
+            scales = [1] * count  # both predictions would be equal
+        guidance = Guidance(tuple(map(float, scales)), tuple(guidance_interval), guidance_rescale)
 
         timesteps = set_timesteps(self.scheduler, steps, self._execution_device)
         generators = image_generators(generator, count)
         noise = self.prepare_latents(generators, latents)
-        original = None
-        if pictures is not None:
-            timesteps = skip_steps(self.scheduler, strength)
-            mask = None if mask_image is None else as_mask(mask_image).to(noise.device)
-            original = Original(as_samples(pictures).to(noise), noise, mask)
-            latents = original.noisy(self.scheduler, timesteps[0])
-        else:
+        clean = mask = None
+        if image is None:
             latents = noise * self.scheduler.init_noise_sigma
-        if torch.equal(against, embeddings):
-            guidance = Guidance((1.0,) * count)  # there is nothing to lead away from
-        latents = self._denoise(
-            latents,
-            timesteps,
-            (against, embeddings),
-            guidance,
-            generators,
-            original,
-            callback_on_step_end,
-            tensor_inputs,
-        )
+        else:
+            default_strength = 0.6 if mask_image is None else 1.0
+            timesteps = self._skip_timesteps(timesteps, default_strength if strength is None else strength)
+            clean = _as_samples(image, count).to(noise)
+            mask = None if mask_image is None else _as_mask(mask_image).to(noise.device)
+            latents = self.scheduler.add_noise(clean, noise, timesteps[0].view(1))
+
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        step_arguments = {"generator": generators} if takes_generator else {}
+        self._interrupt = False
+        with self.progress_bar(total=len(timesteps)) as progress_bar:
+            for i, t in enumerate(timesteps):
+                sample = self.scheduler.scale_model_input(latents, t)
+                prediction = self.predict(sample, t, negative_embeddings, embeddings, guidance)
+                latents = self._step(prediction, t, latents, step_arguments)
+                if mask is not None:
+                    # RePaint (Lugmayr et al. 2022, section 4.1) without its resampling.
+                    following = timesteps[i + 1].view(1) if i + 1 < len(timesteps) else None
+                    known = clean if following is None else self.scheduler.add_noise(clean, noise, following)
+                    latents = torch.where(mask > 0, latents, known)
+                if callback_on_step_end is not None:
+                    tensors = {"latents": latents}
+                    if "pred_original_sample" in tensor_inputs:
+                        tensors["pred_original_sample"] = self._original_sample(prediction, t, sample)
+                    given = {name: tensors[name] for name in tensor_inputs}
+                    latents = (callback_on_step_end(self, i, t, given) or {}).get("latents", latents)
+                progress_bar.update()
+                if self._interrupt:
+                    break
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
+    @torch.no_grad()
     def interpolate(
         self,
         a: PokemonType | Mapping[str, Any],
@@ -199,43 +318,40 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         generator: list[torch.Generator] | torch.Generator | None = None,
         **arguments: Any,
     ) -> ImagePipelineOutput | tuple:
-        """Draws the way from one sprite to another, between their conditions and between their noises.
+        """Generates sprites between two: class embeddings are interpolated linearly, initial noise spherically.
 
-        Conditions are interpolated linearly, as embeddings, noises spherically. With a scheduler that adds noise on
-        the way, all sprites are given the same.
+        With a scheduler that adds noise in each step, all sprites get the same noise.
 
         Args:
-            a: The first sprite's type, or all that is asked of it: {"pokemon_type": "fire", "color": "red"}.
-            b: The last one's.
-            steps: How many sprites to draw, from 2.
-            generator: Two, of the noises at the ends; a single one, freshly seeded with s, means seeds s and s + 1.
-            **arguments: Further arguments of `__call__`.
+            a: Type of the first sprite, or its conditions: {"pokemon_type": "fire", "color": "red"}.
+            b: Those of the last one.
+            steps: Number of sprites, 2 or more.
+            generator: Two, for the initial noise of both; a single one, freshly seeded with s, means s and s + 1.
+            **arguments: Further arguments of `__call__`, without conditions and latents.
 
         Raises:
             ValueError, TypeError: As `__call__`.
         """
-        check_whole("steps", steps, 2)
-        others = inspect.signature(self.__call__).parameters.keys() - {"pokemon_type", "class_embeddings", "latents"}
-        given = sorted(arguments.keys() - others)
-        if given:
+        if not _is_number(steps, 2, math.inf, Integral):
+            raise ValueError(f"steps must be an integer of 2 or more, but is {steps!r}.")
+        fixed = {"pokemon_type", "class_embeddings", "latents", *self.conditioner.vocabulary}
+        if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
             raise ValueError(
-                f"interpolate takes what is asked for in a and b, for example a={{'pokemon_type': 'fire', 'color': "
-                f"'red'}}, and not as {', '.join(given)}."
+                "interpolate takes the conditions of one sprite in a and of one in b, for example "
+                "a={'pokemon_type': 'fire', 'color': 'red'}."
             )
-        if isinstance(a, list) or isinstance(b, list):
-            raise ValueError("interpolate goes from one sprite to another; a and b cannot be lists.")
-        ends = [self._encode_all(asked) for asked in (a, b)]
-        check_generators(generator, 2)
-        one, other = image_generators(generator, 2)
-        noises = self.prepare_latents([one, other])
-        shares = [i / (steps - 1) for i in range(steps)]
-        on_the_way = one.get_state()
-        generators = [torch.Generator(one.device) for _ in shares]
+        ends = [self._encode_conditions_of_one(each) for each in (a, b)]
+        _check_generators(generator, 2)
+        first, second = image_generators(generator, 2)
+        noises = self.prepare_latents([first, second])
+        weights = [i / (steps - 1) for i in range(steps)]
+        generators = [torch.Generator(first.device) for _ in weights]
+        state = first.get_state()
         for each in generators:
-            each.set_state(on_the_way)
+            each.set_state(state)
         return self(
-            class_embeddings=torch.cat([torch.lerp(*ends, share) for share in shares]),
-            latents=torch.stack([slerp(*noises, share) for share in shares]),
+            class_embeddings=torch.cat([torch.lerp(*ends, weight) for weight in weights]),
+            latents=torch.stack([slerp(*noises, weight) for weight in weights]),
             generator=generators,
             **arguments,
         )
@@ -247,108 +363,234 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config.in_channels, height, width
 
-    def _encode_all(self, asked: PokemonType | Mapping[str, Any]) -> torch.Tensor:
-        """(1, D) of a type, or of a mapping of `__call__`'s conditions."""
-        is_mapping = isinstance(asked, Mapping)
-        # A blend of types is a mapping as well, but to numbers.
-        says_more = is_mapping and ("pokemon_type" in asked or not all(is_number(word) for word in asked.values()))
-        words = dict(asked) if says_more else {"pokemon_type": asked}
-        pokemon_type = words.pop("pokemon_type", None)
-        return self.conditioner.encode([pokemon_type], **{name: [word] for name, word in words.items()})
+    def check_inputs(
+        self,
+        count: int,
+        num_inference_steps: Any,
+        guidance_scales: Any,
+        guidance_interval: Any,
+        guidance_rescale: Any,
+        image: Any,
+        mask_image: Any,
+        strength: Any,
+        generator: Any,
+        latents: Any,
+        output_type: Any,
+        callback: Any,
+        tensor_inputs: Any,
+    ) -> None:
+        """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
+        self._check_scheduler(num_inference_steps)
+        total = self.scheduler.config.num_train_timesteps
+        if not _is_number(num_inference_steps, 1, total, Integral):
+            raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
+        if len(guidance_scales) != count:
+            raise ValueError(f"guidance_scale must have one entry an image, {count}, but has {len(guidance_scales)}.")
+        for scale in guidance_scales:
+            if not _is_number(scale, -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE):
+                raise ValueError(
+                    f"guidance_scale must be a number from -{MAX_GUIDANCE_SCALE} to {MAX_GUIDANCE_SCALE}, or a list "
+                    f"of one an image, but is {scale!r}."
+                )
+        try:
+            low, high = guidance_interval
+            valid = _is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high
+        except (TypeError, ValueError):
+            valid = False
+        if not valid:
+            raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
+        if not _is_number(guidance_rescale, 0, 1):
+            raise ValueError(f"guidance_rescale must be a number from 0 to 1, but is {guidance_rescale!r}.")
+        if strength is not None and (image is None or not _is_number(strength, 0, 1) or strength == 0):
+            raise ValueError(f"strength must be above 0 and at most 1 and needs image, but is {strength!r}.")
+        if mask_image is not None and image is None:
+            raise ValueError("mask_image is the region of image to repaint; pass image as well.")
+        if image is not None:
+            self._check_image(image, mask_image, count)
+        _check_generators(generator, count)
+        if latents is not None:
+            _check_tensor("latents", latents, [(count, *self.sample_shape)])
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, but is {output_type!r}.")
+        if callback is not None and not callable(callback):
+            raise ValueError(f"callback_on_step_end must be callable, but is {callback!r}.")
+        if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs must be a list of {', '.join(CALLBACK_TENSORS)}, "
+                f"not {tensor_inputs!r}."
+            )
 
-    def _class_embeddings(
-        self, requests: list, words: dict[str, Any], given: torch.Tensor | None, each: int
+    def _check_scheduler(self, num_inference_steps: int) -> None:
+        scheduler, config, trained = self.scheduler, self.scheduler.config, self._trained_scheduler
+        name, remedy = type(scheduler).__name__, "create it with from_config(pipeline.scheduler.config)."
+        if not isinstance(scheduler, TESTED_SCHEDULERS):
+            known = ", ".join(each.__name__ for each in TESTED_SCHEDULERS)
+            if not hasattr(scheduler, "alphas_cumprod"):
+                raise ValueError(f"{name} is not for models trained on discrete timesteps; use one of {known}.")
+            warnings.warn(f"{name} is untested here and may give wrong images; tested are {known}.", stacklevel=5)
+        if config.get("prediction_type") != trained.config.get("prediction_type"):
+            raise ValueError(
+                f"{name} has prediction_type {config.get('prediction_type')!r}, but the model was trained with "
+                f"{trained.config.get('prediction_type')!r}; {remedy}"
+            )
+        # With zero-terminal SNR some schedulers change the last alpha_bar so as not to divide by 0.
+        if len(scheduler.alphas_cumprod) != len(trained.alphas_cumprod) or not torch.allclose(
+            scheduler.alphas_cumprod, trained.alphas_cumprod, atol=1e-5
+        ):
+            raise ValueError(f"{name} has another noise schedule than the model was trained with; {remedy}")
+        for flag in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"):
+            if config.get(flag):
+                raise ValueError(f"{name} with {flag}=True fails or gives wrong images here; set {flag}=False.")
+        learned = ("learned_range",) if self.unet.config.out_channels > self.unet.config.in_channels else ()
+        allowed = ("fixed_small", "fixed_small_log", "fixed_large", *learned)
+        if isinstance(scheduler, DDPMScheduler) and config.variance_type not in allowed:
+            raise ValueError(f"{name} has variance_type {config.variance_type!r}; use one of {', '.join(allowed)}.")
+        if is_distilled(trained):
+            own = self.config.num_inference_steps
+            if not is_distilled(scheduler) or num_inference_steps != own:
+                raise ValueError(
+                    f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
+                    "keep the scheduler, or use its teacher."
+                )
+
+    def _check_image(self, image: Any, mask_image: Any, count: int) -> None:
+        channels, height, width = self.sample_shape
+        if self.scheduler.order > 1:
+            raise ValueError(f"{type(self.scheduler).__name__} does not support image; use another scheduler.")
+        if isinstance(image, torch.Tensor):
+            _check_tensor("image", image, [(count, channels, height, width)], low=-1)
+        else:
+            images = image if isinstance(image, list) else [image] * count
+            if len(images) != count:
+                raise ValueError(f"image must have one entry an image, {count}, but has {len(images)}.")
+            for each in images:
+                if not isinstance(each, Image.Image) or each.mode != "RGB" or each.size != (width, height):
+                    raise ValueError(
+                        f"image must be an RGB image of {width}x{height} pixels, a list of these or a tensor, but is "
+                        f"{each!r}. pokemon_ddpm.preprocessing.preprocess converts other images."
+                    )
+        if isinstance(mask_image, torch.Tensor):
+            _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
+        elif mask_image is not None and (
+            not isinstance(mask_image, Image.Image) or mask_image.size != (width, height)
+        ):
+            raise ValueError(f"mask_image must be an image of {width}x{height} pixels, but is {mask_image!r}.")
+
+    def encode_conditions(
+        self,
+        pokemon_type: PokemonType | list[PokemonType],
+        attributes: Mapping[str, AttributeValue | list[AttributeValue]],
+        class_embeddings: torch.Tensor | None = None,
+        num_images_per_type: int = 1,
     ) -> torch.Tensor:
-        """(N, D) of what is asked for, or those given."""
-        if given is not None:
-            if words or requests != [None]:
-                raise ValueError("class_embeddings stand in place of pokemon_type and all other conditions.")
+        """The class embeddings (N, D) of a call's conditions, or those given; see `__call__`."""
+        names = [*self.conditioner.vocabulary, *inspect.signature(self.__call__).parameters]
+        for name in attributes:
+            close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+            if close and close[0] != name:
+                raise TypeError(f"There is no argument {name!r}. Did you mean {close[0]!r}?")
+        if not _is_number(num_images_per_type, 1, math.inf, Integral):
+            raise ValueError(f"num_images_per_type must be an integer of 1 or more, but is {num_images_per_type!r}.")
+        given = {name: value for name, value in attributes.items() if value is not None}
+        if class_embeddings is not None:
+            if given or pokemon_type is not None:
+                raise ValueError("class_embeddings replace pokemon_type and all other conditions; pass only one.")
+            count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             width = self.unet.time_embedding.linear_2.out_features
-            count = max(1, len(given)) if isinstance(given, torch.Tensor) and given.ndim else 1
-            check_tensor("class_embeddings", given, (count, width))
-            return given.to(self._execution_device).repeat_interleave(each, dim=0)
-        if not requests:
-            raise ValueError("pokemon_type is an empty list; give at least one type, or None for any.")
-        words = {name: one_each(name, word, len(requests)) for name, word in words.items()}
-        return self.conditioner.encode(requests, **words).repeat_interleave(each, dim=0)
+            _check_tensor("class_embeddings", class_embeddings, [(count, width)])
+            embeddings = class_embeddings.to(self._execution_device)
+        else:
+            types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
+            if not types:
+                raise ValueError("pokemon_type is an empty list; pass at least one type, or None for any.")
+            values = {}
+            for name, value in given.items():
+                values[name] = value if isinstance(value, list) else [value] * len(types)
+                if len(values[name]) != len(types):
+                    raise ValueError(f"{name} must have one entry a pokemon_type, {len(types)}, but has {len(value)}.")
+            embeddings = self.conditioner.encode(types, **values)
+        return embeddings.repeat_interleave(num_images_per_type, dim=0)
 
-    def _negative_embeddings(self, negative: PokemonType | list[PokemonType], count: int) -> torch.Tensor:
-        """(N, D) of what guidance leads away from."""
-        requests = negative if isinstance(negative, list) else [negative]
-        if len(requests) not in (1, count):
-            raise ValueError(f"A list of negative_pokemon_type must have one an image, {count}, not {len(requests)}.")
-        return self.conditioner.encode(requests).expand(count, -1)
+    def _encode_conditions_of_one(self, conditions: PokemonType | Mapping[str, Any]) -> torch.Tensor:
+        """(1, D) of a type, or of a mapping of conditions; a mapping to numbers is a blend of types."""
+        pokemon_type, attributes = conditions, {}
+        if isinstance(conditions, Mapping) and (
+            "pokemon_type" in conditions
+            or any(isinstance(v, bool) or not isinstance(v, Real) for v in conditions.values())
+        ):
+            attributes = dict(conditions)
+            pokemon_type = attributes.pop("pokemon_type", None)
+        return self.encode_conditions(pokemon_type, attributes)
+
+    def encode_negative(self, negative_pokemon_type: PokemonType | list[PokemonType], count: int) -> torch.Tensor:
+        """The class embeddings (N, D) that guidance leads away from."""
+        negative = negative_pokemon_type if isinstance(negative_pokemon_type, list) else [negative_pokemon_type]
+        if len(negative) not in (1, count):
+            raise ValueError(f"negative_pokemon_type must have one entry an image, {count}, but has {len(negative)}.")
+        return self.conditioner.encode(negative).expand(count, -1)
 
     def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None = None) -> torch.Tensor:
-        """Unit Gaussian noise to start from, float32 (N, C, S, S), on the device; that given, or drawn."""
+        """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
         if latents is None:
-            noise = [torch.randn(self.sample_shape, generator=g, device=g.device).cpu() for g in generators]
+            noise = [torch.randn(self.sample_shape, generator=each, device=each.device).cpu() for each in generators]
             latents = torch.stack(noise)
-        # float32 whatever the network computes in: a seed means the same noise for every dtype, and a scheduler's
-        # many small steps would be lost in the rounding of anything shorter.
+        # float32 whatever the network computes in: a seed is the same noise for every dtype, and many small steps
+        # would be lost in rounding.
         return latents.to(self._execution_device, torch.float32)
 
-    def _denoise(
-        self,
-        latents: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: tuple[torch.Tensor, torch.Tensor],
-        guidance: Guidance,
-        generators: list[torch.Generator],
-        original: Original | None,
-        callback: Callback | None,
-        tensor_inputs: list[str],
-    ) -> torch.Tensor:
-        """The reverse process over the timesteps, (N, C, S, S)."""
-        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
-        extra = {"generator": generators} if takes_generator else {}
-        self._interrupt = False
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for i, t in enumerate(timesteps):
-                sample = self.scheduler.scale_model_input(latents, t)
-                prediction = self.guided_prediction(sample, t, embeddings, guidance)
-                latents = step(self.scheduler, prediction, t, latents, **extra)
-                if original is not None:
-                    following = timesteps[i + 1] if i + 1 < len(timesteps) else None
-                    latents = original.keep(latents, self.scheduler, following)
-                if callback is not None:
-                    tensors = {"latents": latents}
-                    if "pred_original_sample" in tensor_inputs:
-                        tensors["pred_original_sample"] = predicted_clean(self.scheduler, prediction, t, sample)
-                    given = {name: tensors[name] for name in tensor_inputs}
-                    latents = (callback(self, i, t, given) or {}).get("latents", latents)
-                progress_bar.update()
-                if self._interrupt:
-                    break
-        return latents
-
-    def guided_prediction(
+    def predict(
         self,
         sample: torch.Tensor,
         t: torch.Tensor,
-        embeddings: tuple[torch.Tensor, torch.Tensor],
+        negative_embeddings: torch.Tensor,
+        embeddings: torch.Tensor,
         guidance: Guidance,
     ) -> torch.Tensor:
-        """The network's prediction, float32, for a sample (N, C, S, S) at timestep t, guided where that applies.
-
-        Args:
-            sample: Scaled as the network takes it.
-            t: The timestep.
-            embeddings: Of what to lead away from and of what is asked for, (N, D) each.
-            guidance: How.
-        """
-        against, asked = embeddings
-        alpha_bar = alpha_bar_at(self.scheduler, t)
+        """The network's prediction for a sample (N, C, S, S) at timestep t, guided where guidance applies; float32."""
+        alpha_bar = self._alpha_bar(t)
         sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
         sample = sample.to(self.unet.dtype)
         if not guidance.applies(sigma):
-            return self.unet(sample, t, class_labels=asked, return_dict=False)[0].float()
-        both = torch.cat([against, asked])
+            return self.unet(sample, t, class_labels=embeddings, return_dict=False)[0].float()
+        both = torch.cat([negative_embeddings, embeddings])
         prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0].float()
         return guidance.combine(*prediction.chunk(2), channels=sample.shape[1])
 
+    def _step(
+        self, prediction: torch.Tensor, t: torch.Tensor, latents: torch.Tensor, arguments: dict[str, Any]
+    ) -> torch.Tensor:
+        """One step of the scheduler, (N, C, S, S)."""
+        ancestral = isinstance(self.scheduler, DDPMScheduler)
+        if not (ancestral and self.scheduler.config.variance_type == "learned_range"):
+            prediction = prediction[:, : latents.shape[1]]  # only DDPM uses a learned variance
+        result = self.scheduler.step(prediction, t, latents, **arguments)
+        if ancestral and t == self.scheduler.timesteps[-1]:
+            # The last step leads to the clean sample; diffusers adds noise where that timestep is above 0.
+            return result.pred_original_sample
+        return result.prev_sample
+
+    def _alpha_bar(self, t: torch.Tensor) -> float:
+        return self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
+
+    def _original_sample(self, prediction: torch.Tensor, t: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+        alpha_bar = self._alpha_bar(t)
+        return predicted_original_sample(
+            self.scheduler.config.prediction_type,
+            prediction[:, : sample.shape[1]],
+            sample,
+            math.sqrt(alpha_bar),
+            math.sqrt(1 - alpha_bar),
+        )
+
+    def _skip_timesteps(self, timesteps: torch.Tensor, strength: float) -> torch.Tensor:
+        """The last timesteps, a share `strength` of them and at least one."""
+        start = len(timesteps) - max(1, round(len(timesteps) * float(strength)))
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(start)
+        return timesteps[start:]
+
     def postprocess(self, latents: torch.Tensor, output_type: str) -> Any:
-        """From samples (N, C, S, S) in about [-1, 1] to the output type; out-of-range values are clipped."""
+        """Samples (N, C, S, S) in about [-1, 1] as the output type; values out of range are clipped."""
         images = (latents.float() / 2 + 0.5).clamp(0, 1).cpu()
         if output_type == "pt":
             return images
@@ -356,3 +598,41 @@ class PokemonDDPMPipeline(SelfContained, DiffusionPipeline):
         if output_type == "np":
             return arrays
         return [Image.fromarray(pixels) for pixels in (arrays * 255).round().astype("uint8")]
+
+
+def _is_number(value: Any, low: float, high: float, kind: type = Real) -> bool:
+    """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
+    value = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+
+
+def _check_generators(generator: Any, count: int) -> None:
+    generators = generator if isinstance(generator, list) else [] if generator is None else [generator]
+    if not all(isinstance(each, torch.Generator) for each in generators):
+        raise ValueError(f"generator must be a torch.Generator, or a list of one an image, but is {generator!r}.")
+    if isinstance(generator, list) and len(generator) != count:
+        raise ValueError(f"generator must have one entry an image, {count}, but has {len(generator)}.")
+
+
+def _check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: float | None = None) -> None:
+    """Raises ValueError unless it is a finite tensor of one of the shapes, with values in [low, 1] if low is given."""
+    if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) not in shapes:
+        given = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+        raise ValueError(f"{name} must be a tensor of shape {shapes[0]}, but is {given}.")
+    if not torch.isfinite(tensor).all() or (low is not None and not ((tensor >= low) & (tensor <= 1)).all()):
+        raise ValueError(f"{name} must have finite values" + ("." if low is None else f" in [{low}, 1]."))
+
+
+def _as_samples(image: Image.Image | list[Image.Image] | torch.Tensor, count: int) -> torch.Tensor:
+    """float32 (N, C, S, S) in [-1, 1]."""
+    if isinstance(image, torch.Tensor):
+        return image.float()
+    images = image if isinstance(image, list) else [image] * count
+    return torch.from_numpy(np.stack([np.asarray(each) for each in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _as_mask(mask: Image.Image | torch.Tensor) -> torch.Tensor:
+    """float32 (1 or N, 1, S, S): 1 where the image may change."""
+    if isinstance(mask, torch.Tensor):
+        return (mask > 0.5).float()
+    return torch.from_numpy(np.asarray(mask.convert("L")) > 127).float()[None, None]

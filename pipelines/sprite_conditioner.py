@@ -1,11 +1,11 @@
-"""`SpriteConditioner`: from words about a sprite to the class embedding of a `UNet2DModel`.
+"""`SpriteConditioner`: from the attributes of a sprite to the class embedding of a `UNet2DModel`.
 
 This file imports nothing of the project, since a saved model carries a copy of it.
 """
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 
 import torch
@@ -22,27 +22,28 @@ def _table(attribute: str) -> str:
     return f"{attribute}_embedding"
 
 
-def _nearest(word: str, names: Sequence[str]) -> str:
-    """Ends the message about an unknown word: the name it is nearest to, if to any, and all names."""
-    lowered = [name.lower() for name in names]
-    close = difflib.get_close_matches(word, lowered, n=1, cutoff=0.5)
-    hint = f"Did you mean {names[lowered.index(close[0])]!r}? " if close else ""
-    return f"{hint}Known: {', '.join(names)}."
+def _position(attribute: str, value: str, known: Sequence[str]) -> int:
+    """The id of a value; case and surrounding space are ignored."""
+    lowered, wanted = [name.lower() for name in known], value.strip().lower()
+    if wanted in lowered:
+        return lowered.index(wanted)
+    close = difflib.get_close_matches(wanted, lowered, n=1, cutoff=0.5)
+    hint = f"Did you mean {known[lowered.index(close[0])]!r}? " if close else ""
+    raise ValueError(f"Unknown {attribute} {value!r}. {hint}Known: {', '.join(known)}.")
 
 
 class SpriteConditioner(ModelMixin, ConfigMixin):
-    """Embeds what is said about a sprite, as a text encoder does for a prompt.
+    """Embeds the conditions of a sprite, as a text encoder embeds a prompt.
 
-    Each attribute has a table of its own, and the embeddings of all attributes are summed. After an attribute's names
-    its table has a row for `any` (nothing is said). The types are a set of one or two, kept in two slots which share
-    one table, so that their order cannot matter; that table has a further row, before `any`, for `none` (there
-    certainly is no second type).
+    Each attribute has an embedding table; the embeddings of all attributes are summed. The last row of a table is
+    `any` (the value is not given). The types are a set of one or two in two slots that share one table, so their order
+    does not matter; the row before `any` is `none` (there is no second type).
 
     Args:
-        vocabulary: Attribute -> its names; a name's position is its id. Must hold "type".
+        vocabulary: Attribute -> its values; the position of a value is its id. Must contain "type".
         embedding_dim: Width D of the embedding, equal to that of the network's time embedding.
-        augmentation_dim: How many numbers tell of a training picture's augmentation (Karras et al. 2022, appendix F);
-            they are mapped without bias and from weights of zero, so that zeros, as at sampling, change nothing.
+        augmentation_dim: Number of augmentation parameters of a training image (Karras et al. 2022, appendix F). Their
+            linear map has no bias and starts at zero, so zeros, as at sampling, change nothing.
 
     Raises:
         ValueError: If the vocabulary has no types.
@@ -54,14 +55,14 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def __init__(self, vocabulary: Mapping[str, list[str]], embedding_dim: int, augmentation_dim: int = 0):
         super().__init__()
         if not vocabulary.get("type"):
-            raise ValueError(f"The vocabulary must hold 'type' with at least one name, but is {dict(vocabulary)!r}.")
+            raise ValueError(f"The vocabulary must contain 'type' with at least one value, but is {dict(vocabulary)}.")
         self.tables = nn.ModuleDict(
             {
-                _table(attribute): nn.Embedding(len(names) + (2 if attribute == "type" else 1), embedding_dim)
-                for attribute, names in vocabulary.items()
+                _table(attribute): nn.Embedding(len(values) + (2 if attribute == "type" else 1), embedding_dim)
+                for attribute, values in vocabulary.items()
             }
         )
-        # Two slots for the types, one for every other attribute: their sum starts with unit variance.
+        # Two slots for the types and one for every other attribute: the sum starts with unit variance.
         for table in self.tables.values():
             nn.init.normal_(table.weight, std=(len(self.tables) + 1) ** -0.5)
         self.augmentation_embedding = None
@@ -71,13 +72,13 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
-        """Attribute -> the names it takes, in the order of their ids; attributes in the order of the alphabet."""
-        # Saving sorts them, and a sum in another order would differ in its last bits.
-        return {attribute: list(names) for attribute, names in sorted(self.config.vocabulary.items())}
+        """Attribute -> its values in the order of their ids; attributes in alphabetical order."""
+        # Saving sorts the attributes, and a sum in another order would differ in its last bits.
+        return {attribute: list(values) for attribute, values in sorted(self.config.vocabulary.items())}
 
     @property
     def none_id(self) -> int:
-        """Id of `none`, in the table of types."""
+        """Id of `none` in the table of types."""
         return len(self.config.vocabulary["type"])
 
     def any_id(self, attribute: str) -> int:
@@ -90,51 +91,35 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: self.any_id(attribute) for attribute in self.vocabulary}
 
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
-        """Reads one request for a type.
+        """The ids of the two type slots.
 
         Args:
-            pokemon_type: A name ("fire": one of its types is fire), "fire/flying" or a pair (both), "fire/none"
-                (purely fire), an id, or None (any type). Case and surrounding space are ignored.
-
-        Returns:
-            The ids of the two slots.
+            pokemon_type: A name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire
+                only), an id, or None (any type).
 
         Raises:
-            ValueError: If a name or id is unknown, a type is named twice, or more than two are named.
+            ValueError: If a name or id is unknown, a type is repeated, or there are more than two.
             TypeError: If it is something else.
         """
-        if pokemon_type is None:
-            parts: Iterable = ()
-        elif isinstance(pokemon_type, str):
-            parts = pokemon_type.split("/")
-        elif isinstance(pokemon_type, tuple):
-            parts = pokemon_type
-        else:
-            parts = (pokemon_type,)
+        parts = pokemon_type.split("/") if isinstance(pokemon_type, str) else pokemon_type
+        if not isinstance(pokemon_type, (str, tuple)):
+            parts = () if pokemon_type is None else (pokemon_type,)
         ids = [self._type_id(part) for part in parts]
         if len(ids) > 2 or (pokemon_type is not None and not ids):
-            raise ValueError(f"pokemon_type takes one type or two, but {pokemon_type!r} names {len(ids)}.")
-        first, second = [*ids, *[self.any_id("type")] * (2 - len(ids))]
+            raise ValueError(f"pokemon_type takes one type or two, but {pokemon_type!r} has {len(ids)}.")
+        any_id = self.any_id("type")
+        first, second = [*ids, *[any_id] * (2 - len(ids))]
         if min(first, second) == self.none_id:
-            raise ValueError(
-                f"pokemon_type {pokemon_type!r} names no type; {NONE!r} only goes with one, as in 'fire/none'."
-            )
-        if first == second != self.any_id("type"):
-            raise ValueError(
-                f"pokemon_type {pokemon_type!r} names the same type twice; say {NONE!r} for no second type."
-            )
+            raise ValueError(f"pokemon_type {pokemon_type!r} has no type; use {NONE!r} with one, as in 'fire/none'.")
+        if first == second != any_id:
+            raise ValueError(f"pokemon_type {pokemon_type!r} repeats a type; use {NONE!r} for no second type.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:
         names = [*self.config.vocabulary["type"], NONE, ANY]
         if isinstance(name, str):
-            word = name.strip().lower()
-            lowered = [known.lower() for known in names]
-            if word in lowered:
-                return lowered.index(word)
-            raise ValueError(f"Unknown type {name!r}. {_nearest(word, names)}")
-        scalar = hasattr(name, "item") and getattr(name, "ndim", 1) == 0  # numpy's and torch's numbers
-        number = name.item() if scalar else name
+            return _position("type", name, names)
+        number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if isinstance(number, bool) or not isinstance(number, int):
             raise TypeError(
                 f"pokemon_type takes names, ids, pairs of these, a list of these or None, but got {name!r} "
@@ -147,110 +132,96 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return number
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
-        """Reads one request for a type or for a blend of several.
+        """The types of one request with their weights, which sum to 1.
 
         Args:
-            pokemon_type: As in `type_ids`, or a mapping of such requests to weights: {"fire": 0.7, "water": 0.3}.
-
-        Returns:
-            Weights, which sum up to 1, with the ids of the two slots.
+            pokemon_type: As in `type_ids`, or a blend: a mapping to weights, {"fire": 0.7, "water": 0.3}.
 
         Raises:
             ValueError: As `type_ids`; and if a weight is negative or not finite, or all are 0.
-            TypeError: As `type_ids`; and if a weight is no number.
+            TypeError: As `type_ids`; and if a weight is not a number.
         """
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
-        ids = [self.type_ids(part) for part in pokemon_type]
         weights = list(pokemon_type.values())
         if not all(isinstance(weight, Real) and not isinstance(weight, bool) for weight in weights):
-            raise TypeError(f"The weights of a blend are numbers, but pokemon_type is {pokemon_type!r}.")
+            raise TypeError(f"The weights of a blend must be numbers, but pokemon_type is {pokemon_type!r}.")
         total = sum(weights)
         if not (all(weight >= 0 for weight in weights) and 0 < total < math.inf):
             raise ValueError(
-                "The weights of a blend must not be negative and sum up to a positive number, but pokemon_type is "
-                f"{dict(pokemon_type)!r}."
+                f"The weights of a blend must be 0 or more with a positive sum, but pokemon_type is {pokemon_type!r}."
             )
-        return [(float(weight / total), slots) for weight, slots in zip(weights, ids, strict=True)]
+        return [
+            (float(weight / total), self.type_ids(part)) for part, weight in zip(pokemon_type, weights, strict=True)
+        ]
 
-    def attribute_id(self, attribute: str, name: str | bool | None) -> int:
-        """Id of a name of an attribute other than the type.
+    def attribute_id(self, attribute: str, value: str | bool | None) -> int:
+        """The id of a value of an attribute other than the type.
 
         Args:
             attribute: For example "color".
-            name: One of its names, case and surrounding space ignored; "any" or None says nothing. A truth value
-                where the names are "no" and "yes".
+            value: One of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
 
         Raises:
-            ValueError: If the attribute or the name is unknown.
+            ValueError: If the attribute or the value is unknown.
         """
         if attribute not in self.config.vocabulary or attribute == "type":
-            known = ", ".join(self.vocabulary)
-            raise ValueError(f"This model was not trained on {attribute}; it knows {known}.")
-        names = [*self.config.vocabulary[attribute], ANY]
-        said = {None: ANY, True: "yes", False: "no"}[name] if name is None or isinstance(name, bool) else str(name)
-        word = said.strip().lower()
-        if word not in names:
-            raise ValueError(f"Unknown {attribute} {name!r}. {_nearest(word, names)}")
-        return names.index(word)
+            raise ValueError(f"This model is not conditioned on {attribute}, only on {', '.join(self.vocabulary)}.")
+        if value is None or isinstance(value, bool):
+            value = {None: ANY, True: "yes", False: "no"}[value]
+        return _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
 
     def encode(self, types: Sequence, **attributes: Sequence) -> torch.Tensor:
-        """Embeds requests in words.
+        """The class embeddings of conditions.
 
         Args:
-            types: One request an image, as `type_blend` takes them. A blend is the weighted mean of its parts'
-                embeddings.
-            **attributes: Attribute -> one name an image, as `attribute_id` takes them.
+            types: One entry an image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
+            **attributes: Attribute -> one value an image, as in `attribute_id`.
 
         Returns:
-            (N, D), on the conditioner's device.
+            (N, D) on the conditioner's device.
 
         Raises:
             ValueError, TypeError: As `type_blend` and `attribute_id`.
         """
-        blends = [self.type_blend(request) for request in types]
-        ids = {name: [self.attribute_id(name, word) for word in words] for name, words in attributes.items()}
+        blends = [self.type_blend(each) for each in types]
+        ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}
         parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]
-        rows = [image for image, _, _ in parts]
+        images = torch.tensor([image for image, _, _ in parts], device=self.device)
         labels = {"type": torch.tensor([slots for _, _, slots in parts], device=self.device)}
-        for name, of_images in ids.items():
-            labels[name] = torch.tensor([of_images[image] for image in rows], device=self.device)
+        labels |= {name: torch.tensor(values, device=self.device)[images] for name, values in ids.items()}
         embedded = self(labels)
         weights = torch.tensor([weight for _, weight, _ in parts], device=self.device, dtype=embedded.dtype)
         blended = embedded.new_zeros(len(blends), embedded.shape[1])
-        return blended.index_add_(0, torch.tensor(rows, device=self.device), embedded * weights[:, None])
+        return blended.index_add_(0, images, embedded * weights[:, None])
 
     def forward(self, labels: Mapping[str, torch.Tensor], augmentation: torch.Tensor | None = None) -> torch.Tensor:
-        """Embeds a batch of labels.
+        """The network's `class_labels`, (B, D).
 
         Args:
-            labels: int64; "type" (B, 2), every other attribute (B,). An attribute left out counts as `any`.
-            augmentation: What was done to the pictures, (B, augmentation_dim); None for nothing.
-
-        Returns:
-            (B, D), the network's `class_labels`.
+            labels: int64; "type" (B, 2), every other attribute (B,). An attribute left out is `any`.
+            augmentation: Augmentation parameters of the images, (B, augmentation_dim); None for zeros.
 
         Raises:
-            ValueError: If an attribute is not one of this conditioner's.
+            ValueError: If there is no label, or one of an attribute that this conditioner does not have.
         """
-        unknown = set(labels) - set(self.config.vocabulary)
-        if unknown:
+        unknown = sorted(set(labels) - set(self.config.vocabulary))
+        if unknown or not labels:
             raise ValueError(
-                f"Not trained on {', '.join(sorted(unknown))}; it knows {', '.join(self.config.vocabulary)}."
+                f"labels must have some of {', '.join(self.vocabulary)}, but have {', '.join(unknown) or 'none'}."
             )
-        if not labels:
-            raise ValueError(f"labels must hold at least one of {', '.join(self.vocabulary)}.")
         batch = next(iter(labels.values()))
         total: torch.Tensor | float = 0.0
-        for attribute in self.vocabulary:
+        for attribute, any_id in self.any_ids.items():
             ids = labels.get(attribute)
             if ids is None:
                 shape = (len(batch), 2) if attribute == "type" else (len(batch),)
-                ids = torch.full(shape, self.any_id(attribute), device=batch.device)
+                ids = torch.full(shape, any_id, device=batch.device)
             embedded = self.tables[_table(attribute)](ids)
             total = total + (embedded.sum(dim=1) if attribute == "type" else embedded)
         if self.augmentation_embedding is not None:
-            # Also where nothing was done: training in several processes needs every weight to have a gradient.
-            told = batch.new_zeros(len(batch), self.config.augmentation_dim, dtype=total.dtype)
-            total = total + self.augmentation_embedding(told if augmentation is None else augmentation)
+            # Zeros too: training in several processes needs a gradient for every weight.
+            if augmentation is None:
+                augmentation = batch.new_zeros(len(batch), self.config.augmentation_dim, dtype=total.dtype)
+            total = total + self.augmentation_embedding(augmentation)
         return total

@@ -1,9 +1,8 @@
-"""Train a class-conditional DDPM on Pokémon sprites, and draw new Pokémon of a chosen type."""
+"""Train a class-conditional DDPM on Pokémon sprites, and generate new Pokémon of a chosen type."""
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pokemon_ddpm.released_models import RELEASED
 
 if TYPE_CHECKING:
     from pokemon_ddpm.data import SpriteTensors, sprite_tensors
@@ -11,11 +10,14 @@ if TYPE_CHECKING:
     from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
     from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
+RELEASED = Path(__file__).parent / "released"
+"""Folder of the models that come with the package."""
+
 RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-32")
-"""Folder of the model that comes with the package: 32x32 px, trained on the real sprites."""
+"""Folder of the released model: 32x32 px, trained on the real sprites."""
 
 RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-32-fast")
-"""Folder of the same model, distilled to four steps without guidance."""
+"""Folder of the same model distilled to four steps without guidance."""
 
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",
@@ -27,6 +29,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "RELEASED",
     "RELEASED_FAST_MODEL",
     "RELEASED_MODEL",
     "PokemonDDPMPipeline",
@@ -39,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for: `import pokemon_ddpm.vocabulary` should not have to wait for torch.
+    # Imported on first use: `import pokemon_ddpm.vocabulary` should not wait for torch.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,32 +1,46 @@
 """The command `pokemon-ddpm`."""
+# ruff: noqa: E402
+
+import os
+import signal
+from types import FrameType
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Ends the process inside an import, where numpy and others hide a KeyboardInterrupt; elsewhere it is raised."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            os.write(2, b"Interrupted.\n")
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background of a shell
+    signal.signal(signal.SIGINT, _interrupt)
 
 import typer
 
 from pokemon_ddpm.commands.app import start_app
-from pokemon_ddpm.commands.bits_per_dim import bits_per_dim
-from pokemon_ddpm.commands.describe import describe
-from pokemon_ddpm.commands.describe_data import describe_data
-from pokemon_ddpm.commands.evaluate import evaluate
-from pokemon_ddpm.commands.explain import explain
-from pokemon_ddpm.commands.fit_features import fit_features
+from pokemon_ddpm.commands.common import report_errors
+from pokemon_ddpm.commands.describe import describe, describe_data, explain
+from pokemon_ddpm.commands.evaluate import bits_per_dim, evaluate, fit_features
 from pokemon_ddpm.commands.generate import generate
-from pokemon_ddpm.commands.push import push
-from pokemon_ddpm.commands.push_dataset import push_dataset
-from pokemon_ddpm.commands.push_space import push_space
+from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
 def about() -> None:
-    """New Pokémon of a chosen kind, by a class-conditional DDPM."""
+    """New Pokémon of a chosen type, by a class-conditional DDPM."""
 
 
 for command in (
     generate, describe, describe_data, explain, evaluate, bits_per_dim, fit_features, push, push_dataset, push_space,
 ):  # fmt: skip
-    app.command()(command)
-app.command("app")(start_app)
+    app.command()(report_errors(command))
+app.command("app")(report_errors(start_app))
 
 
 def main() -> None:

@@ -1,16 +1,33 @@
-"""All pixels of a split in one uint8 tensor, all labels in int64 tensors: training then only indexes."""
+"""All images of a split in one uint8 tensor and all labels in int64 tensors: from data sets, archives and folders."""
 
 import hashlib
-from collections.abc import Mapping
+import itertools
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
+from datasets import ClassLabel, Dataset, Features
 
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
-from pokemon_ddpm.preprocessing import check_resolution, preprocess
-from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, FINISHES, SIZE_LIMITS, SIZES, TYPES
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
+from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expand
+from pokemon_ddpm.preprocessing import check_resolution, on_white, open_image, preprocess
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
+
+# The kinds that only read tables or list files. Others decode pickles (webdataset) or hold no images.
+SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")
+RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
+RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
+# A class folder is recognized by these suffixes; every file in it is decoded.
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
+HELD_OUT = 0.1  # of each class, without split folders
+ARCHIVE = (POKEDEX, f"*/{POKEDEX}")  # what a folder holds that is the sprite archive
+NO_VALIDATION = " Without held-out images, train with --validation_steps 0 and without --eval_steps."
 
 
 @dataclass(frozen=True)
@@ -20,9 +37,8 @@ class SpriteTensors:
     Attributes:
         images: uint8 (N, 3, S, S), RGB in [0, 255].
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other column of the
-            sprites that is there and is a `ClassLabel`, a whole number or a truth value, unknown ones being -1; and
-            "size" where there are heights. The colour of a shiny, which is not its species', is `any`.
-        type_names: The names of the types; of other pictures than sprites, of their classes.
+            sprites that is a class, a whole number or a bool, -1 where unknown; and "size" where there are heights.
+        type_names: The names of the types, or of the classes that replace them.
     """
 
     images: torch.Tensor
@@ -33,7 +49,7 @@ class SpriteTensors:
         return len(self.images)
 
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of pictures, labels and, where they are not the sprites' types, class names."""
+        """SHA-256, in hexadecimal, of images, labels and, where they are not `TYPES`, class names."""
         total = hashlib.sha256(self.images.cpu().numpy())
         for name, ids in sorted(self.labels.items()):
             total.update(name.encode() + ids.cpu().numpy().tobytes())
@@ -41,12 +57,8 @@ class SpriteTensors:
             total.update("\0".join(self.type_names).encode())
         return total.hexdigest()
 
-    def described(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
-        """The same pictures with labels for these attributes alone; where one is unknown, nothing is said of it.
-
-        Args:
-            any_ids: Attribute -> the id that says nothing.
-        """
+    def conditioned_on(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
+        """The same images with labels for these attributes only; the given id of each replaces -1."""
         labels = {}
         for name, any_id in any_ids.items():
             ids = self.labels.get(name, torch.full((len(self),), -1, device=self.images.device))
@@ -54,10 +66,9 @@ class SpriteTensors:
         return replace(self, labels=labels)
 
     def rows(self, chosen: torch.Tensor) -> "SpriteTensors":
-        """Some of the pictures, by their places, int64, or by truth values, bool (N,)."""
-        return replace(
-            self, images=self.images[chosen], labels={name: ids[chosen] for name, ids in self.labels.items()}
-        )
+        """Some of the images, by index, int64, or by mask, bool (N,)."""
+        labels = {name: ids[chosen] for name, ids in self.labels.items()}
+        return replace(self, images=self.images[chosen], labels=labels)
 
     def to(self, device: torch.device) -> "SpriteTensors":
         """The same tensors on another device."""
@@ -65,67 +76,252 @@ class SpriteTensors:
         return replace(self, images=self.images.to(device), labels=labels)
 
 
-def sprite_tensors(
-    dataset: datasets.Dataset, resolution: int, mode: str = "fit", image_column: str = "image"
+def load_tensors(
+    data_dir: str | Path | None,
+    split: str,
+    resolution: int,
+    *,
+    config_name: str | None = None,
+    mode: str = "fit",
+    exclude_faulty: bool = False,
+    deduplicate: bool = False,
+    skip_bad_images: bool = False,
+    cache_dir: str | Path | None = None,
 ) -> SpriteTensors:
-    """Preprocesses a split of the sprites into tensors.
+    """Loads a split of a class folder, of the sprite archive or, without `data_dir`, of the starter set.
 
-    Args:
-        dataset: A split with the columns of `PokemonSprites`, as `load_sprites` returns it.
-        resolution: Side S in pixels, a multiple of 8.
-        mode: See `pokemon_ddpm.preprocessing.preprocess`.
-        image_column: Name of the pictures' column.
+    For the arguments see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are not cached.
 
     Raises:
-        ValueError: If a needed column is missing or a type is, a column of what can be asked for has not the sprites'
-            own words, or resolution or mode cannot be used.
+        ValueError: If the data cannot be used.
+        OSError: If a folder cannot be read.
     """
-    check_resolution(resolution)
-    _check_columns(dataset, (image_column, "type1", "type2"))
-    images = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8)
-    for row, image in enumerate(dataset.select_columns(image_column)[image_column]):
-        images[row] = preprocess(image, resolution, mode).transpose(2, 0, 1)
-    table = dataset.with_format("numpy", columns=[name for name in FEATURES if _is_whole(dataset, name)])
-    labels = {name: _int64(table[name]) for name in table.format["columns"]}
-    for name in ("type1", "type2"):
-        if (labels[name] < 0).any():
-            raise ValueError(f"The column {name} is empty in some rows; say 'none' where there is no second type.")
+    if data_dir is not None:
+        root = expand(data_dir)
+        if is_class_folder(root):
+            return class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
+        if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
+            raise ValueError(f"{root} holds neither {POKEDEX} and sprites/ nor a sub-folder of images for each class.")
+    options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
+    dataset = load_sprites(data_dir, config_name, split=split, cache_dir=cache_dir, **options)
+    return sprite_tensors(dataset, resolution, mode)
+
+
+def load_named(name: str, config_name: str | None, split: str, cache_dir: str | Path | None = None) -> Dataset:
+    """Loads a split of a data set, given its name on the Hub or a path.
+
+    Raises:
+        ValueError: If it cannot be loaded, has no such split, or is of a kind that is not in `SAFE_BUILDERS`.
+    """
+    path = str(expand(name)) if name.startswith("~") else name
+    if name.startswith((".", "/", "~")) and not Path(path).exists():
+        raise ValueError(f"{name} does not exist.")
+    try:
+        # This only lists the files. They are read when the data set is prepared.
+        builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
+        kind = type(builder).__module__.removeprefix("datasets.packaged_modules.").split(".")[0]
+        if kind in SAFE_BUILDERS:
+            builder.download_and_prepare()
+    except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
+        reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
+        raise ValueError(f"{name} cannot be loaded: {reason}") from error
+    if kind not in SAFE_BUILDERS:
+        raise ValueError(
+            f"{name} is of the kind {kind}, and only {', '.join(SAFE_BUILDERS[:3])} are loaded: others can hold "
+            "pickles, or hold no images. If you trust it, convert it to Parquet."
+        )
+    if split not in builder.info.splits:
+        hint = NO_VALIDATION if split == "validation" else ""
+        raise ValueError(f"{name} has no split {split}, but {', '.join(builder.info.splits)}.{hint}")
+    return builder.as_dataset(split=split)
+
+
+def sprite_tensors(dataset: Dataset, resolution: int, mode: str = "fit", image_column: str = "image") -> SpriteTensors:
+    """Preprocesses a split with the columns of `load_sprites`; raises ValueError if it cannot be used."""
+    for column in ("type1", "type2", *ATTRIBUTES):
+        given, ours = dataset.features.get(column), FEATURES.get(column)
+        if ours and given != ours and (given or column in ("type1", "type2")):
+            classes = ", ".join(name for name, other in dataset.features.items() if isinstance(other, ClassLabel))
+            raise ValueError(
+                f"The column {column} must be a {ours}, but is {given or 'missing'}; map, rename or remove it. To "
+                f"train on other classes than types, give --label_column (of this data set: {classes or 'none'})."
+            )
+    images, _ = _read_images(dataset, image_column, resolution, mode, full_frame=False)
+    dtypes = {name: getattr(dataset.features.get(name), "dtype", "") for name in FEATURES}
+    labels = {name: _ids(dataset, name) for name, dtype in dtypes.items() if dtype in ("bool", "int32", "int64")}
     labels["type"] = torch.stack([labels.pop("type1"), labels.pop("type2")], dim=1)
+    if (labels["type"] < 0).any():
+        raise ValueError("The columns type1 and type2 must not be empty; 'none' stands for no second type.")
     if {"color", "finish"} <= labels.keys():
-        # The colour is that of the species, and a shiny has another.
+        # The color is that of the species, and a shiny has another.
         shiny = labels["finish"] == FINISHES.index("shiny")
         labels["color"] = torch.where(shiny, len(COLORS), labels["color"])
     if "height" in labels:
         labels["size"] = size_classes(labels["height"])
-    return SpriteTensors(torch.from_numpy(images), labels)
+    return SpriteTensors(images, labels)
 
 
 def size_classes(heights: torch.Tensor) -> torch.Tensor:
-    """Ids of `SIZES`, int64 (N,), of heights in decimetres (N,); the id after the last where the height is unknown."""
+    """Ids of `SIZES`, int64 (N,), of heights in decimeters (N,); the id after the last where the height is unknown."""
     classes = torch.bucketize(heights, torch.tensor(SIZE_LIMITS), right=True)
     return torch.where(heights > 0, classes, len(SIZES))
 
 
-def _check_columns(dataset: datasets.Dataset, needed: tuple[str, ...]) -> None:
-    missing = [column for column in needed if column not in dataset.column_names]
-    if missing:
-        classes = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
-        hint = f" To train on other classes than types, give --label_column: {', '.join(classes)}." if classes else ""
+def labelled_tensors(
+    dataset: Dataset, resolution: int, mode: str = "fit", image_column: str = "image", label_column: str = "label"
+) -> SpriteTensors:
+    """Preprocesses a split of any data set with images and a `ClassLabel`; raises ValueError if it cannot be used.
+
+    The only label is "type": the class and "none", or -1 twice where the class is -1 or None.
+    """
+    _check_kind(dataset, "--label_column", label_column, ClassLabel)
+    names, labels = dataset.features[label_column].names, _ids(dataset, label_column)
+    check_class_names(names)
+    if not 0 <= (largest := max(labels.tolist(), default=-1)) < len(names):
         raise ValueError(
-            f"The data set lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"it has {', '.join(dataset.column_names)}.{hint}"
+            f"The labels in the column {label_column} go up to {largest}, of {len(names)} classes from 0."
         )
-    for column in ("type1", "type2", *ATTRIBUTES):
-        given, ours = dataset.features.get(column), FEATURES.get(column)
-        if None not in (given, ours) and given != ours:
-            raise ValueError(f"The column {column} must be a {ours}, but is {given}; map, rename or remove it.")
+    images, _ = _read_images(dataset, image_column, resolution, mode)
+    return _with_classes(images, labels, names)
 
 
-def _is_whole(dataset: datasets.Dataset, column: str) -> bool:
+def class_folder_tensors(
+    folder: Path, split: str, resolution: int, mode: str, skip_bad_images: bool, deduplicate: bool
+) -> SpriteTensors:
+    """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
+    problems = Problems()
+    splits = _list_images(folder, problems)
+    names = sorted({file.parts[-2] for files in splits.values() for file in files})
+    check_class_names(names)
+    files = splits.get(split, [])
+    rows = Dataset.from_dict({"image": [str(folder / file) for file in files]}, Features(image=datasets.Image()))
+    images, kept = _read_images(rows, "image", resolution, mode, files, problems, deduplicate=deduplicate)
+    problems.check(folder, skip_bad_images)
+    if problems.found:
+        logging.getLogger(__name__).warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
+    if not kept:
+        raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION if split == 'validation' else ''}")
+    return _with_classes(images, torch.tensor([names.index(files[row].parts[-2]) for row in kept]), names)
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Raises ValueError if the conditioner or the command line cannot take some of the names."""
+    lowered = [name.lower() for name in names]  # the conditioner ignores case
+    wrong = []
+    for name, lower in zip(names, lowered, strict=True):
+        usable = lower.isprintable() and lower == lower.strip() and not set(lower) & set(RESERVED_CHARACTERS)
+        if not usable or lower in ("", *RESERVED_NAMES) or lowered.count(lower) > 1:
+            wrong.append(repr(name))
+    if wrong:
+        raise ValueError(
+            f"Unusable class names: {', '.join(wrong[:20])}. A name must be printable, without space at an end or any "
+            f"of {' '.join(RESERVED_CHARACTERS)}; not {', '.join(RESERVED_NAMES)}; and different from the others not "
+            "only by case. Rename the sub-folders, or use cast_column(COLUMN, ClassLabel(names=[...]))."
+        )
+
+
+def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
     feature = dataset.features.get(column)
-    return isinstance(feature, datasets.ClassLabel) or getattr(feature, "dtype", "") in ("bool", "int32", "int64")
+    if not isinstance(feature, kind):
+        found = "there is no such column" if feature is None else f"the column is a {feature}"
+        fitting = ", ".join(name for name, other in dataset.features.items() if isinstance(other, kind)) or "none"
+        hint = " class_encode_column makes classes of the values of a column." if kind is ClassLabel else ""
+        raise ValueError(f"{flag} {column}: {found}. Columns of the kind {kind.__name__}: {fitting}.{hint}")
 
 
-def _int64(column: datasets.arrow_dataset.Column) -> torch.Tensor:
-    values = np.asarray(column[:], dtype=np.float64)  # unknown numbers arrive as NaN
+def _ids(dataset: Dataset, column: str) -> torch.Tensor:
+    """int64 (N,), -1 where the value is missing."""
+    values = np.asarray(dataset.with_format("numpy", columns=[column])[column][:], dtype=np.float64)
     return torch.from_numpy(np.where(np.isnan(values), -1, values).astype(np.int64))
+
+
+def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> SpriteTensors:
+    none = torch.where(labels >= 0, len(names), -1)
+    return SpriteTensors(images, {"type": torch.stack([labels, none], dim=1)}, tuple(names))
+
+
+def _read_images(
+    dataset: Dataset,
+    column: str,
+    resolution: int,
+    mode: str,
+    places: Sequence[Path] | None = None,
+    problems: Problems | None = None,
+    full_frame: bool = True,
+    deduplicate: bool = False,
+) -> tuple[torch.Tensor, list[int]]:
+    """uint8 (K, 3, S, S) of the images that decode, and their K rows; others are `problems`, or raise ValueError."""
+    check_resolution(resolution)
+    _check_kind(dataset, "--image_column", column, datasets.Image)
+    # datasets itself would decode any format and any size.
+    values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
+    images, kept, seen = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8), [], set()
+    found = Problems() if problems is None else problems
+    for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):
+        try:
+            if not value or not (value["bytes"] or value["path"]):
+                raise ValueError("no image")
+            image = on_white(open_image(value["bytes"] or Path(value["path"])))
+        except ValueError as error:
+            found.add(places[row].as_posix() if places else f"row {row}", str(error))
+            continue
+        pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+        if not (deduplicate and pixels in seen):
+            seen.add(pixels)
+            images[len(kept)] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
+            kept.append(row)
+    if problems is None and found.found:
+        raise ValueError(found.report(f"{len(found.found)} unusable images in the column {column}:"))
+    return torch.from_numpy(images[: len(kept)]), kept
+
+
+def is_class_folder(path: str | Path) -> bool:
+    """Whether a path is a folder of images in sub-folders, and not the sprite archive.
+
+    The sub-folders are the classes, or the splits train, validation and test with the classes in them. Without splits,
+    a tenth of each class is "validation", chosen by the names of the files.
+    """
+    root = expand(path)
+    if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
+        return False
+    files = (file for file in _files(root, Path(), 2) if file.suffix.lower() in IMAGE_SUFFIXES)
+    return any(len(file.parts) == 2 or _split_of(file) for file in files)
+
+
+def _files(root: Path, folder: Path, depth: int) -> Iterator[Path]:
+    """Files that are not hidden, relative to the root, in sub-folders up to a depth, as links can make loops."""
+    for entry in sorted((root / folder).iterdir()):
+        if entry.name.startswith((".", "__")) or entry.name in ("Thumbs.db", "desktop.ini"):
+            continue
+        if not entry.is_dir():
+            yield folder / entry.name
+        elif depth:
+            yield from _files(root, folder / entry.name, depth - 1)
+
+
+def _split_of(file: Path) -> str | None:
+    return SPLIT_FOLDERS.get(file.parts[0].lower()) if len(file.parts) == 3 else None
+
+
+def _list_images(root: Path, problems: Problems) -> dict[str, list[Path]]:
+    """Split -> the files that must be images, by class and name."""
+    # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
+    files = sorted(_files(root, Path(), 3), key=lambda file: (file.parts[-2:-1], file))
+    has_splits = any(_split_of(file) for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    images, inside = {}, root.resolve()
+    for file in files:
+        split = _split_of(file) if has_splits else "train" if len(file.parts) == 2 else None
+        if split and not (root / file).resolve().is_relative_to(inside):
+            problems.add(file.as_posix(), "links out of the folder")
+        elif split:
+            images.setdefault(split, []).append(file)
+        elif file.suffix.lower() in IMAGE_SUFFIXES:
+            problems.add(file.as_posix(), f"expected {'SPLIT/' * has_splits}CLASS/FILE")
+    if has_splits:
+        return images
+    train, held_out = images.get("train", []), set()
+    for _, group in itertools.groupby(train, key=lambda file: file.parts[-2]):
+        # By a digest of the name: a new file does not move the others between the splits.
+        ranked = sorted(group, key=lambda file: hashlib.sha256(os.fsencode(file.as_posix())).digest())
+        held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked))) if len(ranked) > 1 else 0])
+    return {"train": [f for f in train if f not in held_out], "validation": [f for f in train if f in held_out]}

@@ -1,23 +1,25 @@
-"""The card of the sprites as a data set on the Hub; its figures are counted in what is pushed."""
+"""The card of the sprites as a data set on the Hub. Its numbers are counted in the data that is pushed."""
 
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import datasets
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
-from huggingface_hub import DatasetCardData, ModelCard, ModelCardData
+from huggingface_hub import CardData, DatasetCardData, RepoCard
 from PIL import Image
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES
-from pokemon_ddpm.dataset_scripts.sprite_records import is_faulty
-from pokemon_ddpm.pipelines.cards import BEGIN, END, merged
+from pokemon_ddpm.dataset_scripts.sprite_archive import is_faulty
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, as_list, merge_card, read_card
 
 STARTER = "starter"
 CONFIGS = {
-    "front": "front view, in the usual colours",
-    "all": "all of them: also from the back, also in shiny colours",
+    "front": "the front view in normal colors",
+    "all": "all images: also from the back, also in shiny colors",
     STARTER: "small procedural creatures",
 }
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
@@ -32,240 +34,123 @@ STARTER_METADATA = {
     "license": "apache-2.0",
     "tags": ["sprites", "pixel-art", "procedural"],
 }
-INTRODUCTION = """**Research and education only: the pictures belong to others, see [Licence](#licence).** Whoever
-publishes this is not affiliated with Nintendo, Game Freak or The Pokémon Company."""
-LICENCE = f"""## Where it comes from
-
-- **Pictures and types**: Yehong Jiang's
-  [Pokémon sprite images](https://www.kaggle.com/datasets/yehongjiang/pokemon-sprites-images) on Kaggle. The pictures
-  up to Black and White (`gen3` to `gen5`) are Nintendo's and Game Freak's. Those in the style of later games (`gen6`
-  to `gen8`) very probably come from Smogon's sprite projects, which ask for credit and non-profit use.
-- **`height`, `weight` and `line`**: [PokéAPI](https://github.com/PokeAPI/pokeapi), © Paul Hallett and PokéAPI
-  contributors, under the BSD text in [{FACTS_LICENSE}]({FACTS_LICENSE}).
-- **Splits, corrections and the form as Parquet**: `pokemon-ddpm`. The folders of Necrozma (Dawn Wings, Dusk Mane) and
-  of Mimikyu are exchanged in the original; here they have the labels of what they show.
-
-## Licence
-
-**Research and education only.** On Kaggle the pictures stand under a CC0 tag. That tag is the uploader's claim, and
-cannot free what belongs to others. Treat the data as research material with credit to those above, not as free of
-rights. Pokémon and Pokémon character names are trademarks of Nintendo."""
-STARTER_LICENCE = """## Where it comes from
-
-`pokemon-ddpm` draws these creatures by a program, from nothing but the types and the numbers of line and stage. No
-picture, name or figure of anybody else's is in them; they are there for trying out a training.
-
-## Licence
-
-[Apache License 2.0](https://www.apache.org/licenses/LICENSE-2.0), as the program."""
+SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
 def dataset_card(
     name: str, sprites: Mapping[str, datasets.DatasetDict], download_sizes: Mapping[str, int]
-) -> ModelCard:
-    """The card of what is pushed.
+) -> RepoCard:
+    """The card of a data set.
 
     Args:
         name: "user/name".
-        sprites: Configuration -> its splits; the first one is the default.
+        sprites: Configuration -> its splits; the first is the default.
         download_sizes: Configuration -> bytes of its files.
     """
-    starter = STARTER in sprites
-    data = DatasetCardData(
-        **(STARTER_METADATA if starter else METADATA),
-        task_categories=["unconditional-image-generation", "image-classification"],
-        size_categories=[_size_category(max(map(_rows, sprites.values())))],
+    configs = [_statistics(config, splits) for config, splits in sprites.items()]
+    largest = max(configs, key=lambda config: config["images"])
+    splits = sprites[largest["name"]]
+    species, forms, lines = (
+        {split: set(part[column][:]) for split, part in splits.items()} for column in ("dex_number", "index", "line")
     )
-    _infos(sprites, download_sizes).to_dataset_card_data(data)
-    _data_files(sprites).to_dataset_card_data(data)
-    sections = [
-        f"# {name.split('/')[-1]}",
-        *([] if starter else [INTRODUCTION]),
-        _summary(sprites),
-        _use(name, list(sprites)),
-        _counts(sprites),
-        _fields(),
-        _remarks(sprites),
-        STARTER_LICENCE if starter else LICENCE,
-    ]
-    text = "\n\n".join([BEGIN, *sections, END])
-    # In the order that a merged card has: what has not changed shall not look changed.
-    return ModelCard(f"---\n{ModelCardData(**data.to_dict()).to_yaml()}\n---\n\n{text}\n")
+    data = DatasetCardData(
+        **(STARTER_METADATA if STARTER in sprites else METADATA),
+        task_categories=["unconditional-image-generation", "image-classification"],
+        size_categories=[next(said for limit, said in SIZE_CATEGORIES.items() if largest["images"] < limit)],
+    )
+    _add_structure(data, sprites, download_sizes)
+    return RepoCard.from_template(
+        CardData(**data.to_dict()),
+        template_path=str(Path(__file__).parent / "templates" / "dataset.md"),
+        **{"name": name, "title": name.split("/")[-1], "starter": STARTER in sprites, "begin": BEGIN, "end": END},
+        **{"configs": configs, "num_images": largest["images"], "size": largest["size"], "fields": _fields()},
+        num_species=len(set().union(*species.values())),
+        num_forms=len(set().union(*forms.values())),
+        splits=list(dict.fromkeys(split for config in configs for split in config["sizes"])),
+        lines=", ".join(f"{len(numbers):,} in {split}" for split, numbers in lines.items()),
+        repeated=_in_each(configs, "repeated"),
+        faulty=any(config["faulty"] for config in configs) and _in_each(configs, "faulty"),
+        facts_license=FACTS_LICENSE,
+    )
 
 
-def merged_card(new: ModelCard, old_text: str | None) -> str:
-    """A new card's text, with what people wrote into the old one; further configurations of theirs stay known.
+def merge_dataset_card(new: RepoCard, old_text: str | None) -> RepoCard:
+    """A new card with what people wrote into the old one, and with their further configurations.
 
     Raises:
-        ValueError: If the old card's metadata are not YAML.
+        ValueError: If the metadata of the old card are not YAML.
     """
-    card = merged(new, old_text)
-    if new.data.get("license") != "other":
-        card.data.license_name = card.data.license_link = None  # of the licence that it had before
-    if old_text:
-        old, taken = ModelCard(old_text, ignore_metadata_errors=True).data, {*CONFIGS, "default"}
-        for key in ("configs", "dataset_info"):
-            theirs = [each for each in _listed(old.get(key)) if each.get("config_name", "default") not in taken]
-            if theirs:
-                # There can be only one default.
-                theirs = [{name: value for name, value in each.items() if name != "default"} for each in theirs]
-                card.data[key] = _listed(new.data.get(key)) + theirs
-    return card.content
+    card = merge_card(new, old_text)
+    for key in ("configs", "dataset_info") if old_text else ():
+        others = [
+            {name: value for name, value in each.items() if name != "default"}  # there can be only one default
+            for each in as_list(read_card(old_text).data.get(key))
+            if isinstance(each, dict) and each.get("config_name", "default") not in {*CONFIGS, "default"}
+        ]
+        if others:
+            card.data[key] = as_list(new.data.get(key)) + others
+    return card
 
 
-def is_ours(text: str) -> bool:
-    """Whether a card says that the sprites are in its repository, written by this program or by datasets' push."""
-    if BEGIN in text:
-        return True
+def is_ours(card_text: str | None) -> bool:
+    """Whether this is the card of the sprites, by this program or by `DatasetDict.push_to_hub`."""
+    if not card_text or BEGIN in card_text:
+        return bool(card_text)
     try:
-        infos = DatasetInfosDict.from_dataset_card_data(ModelCard(text, ignore_metadata_errors=True).data)
+        infos = DatasetInfosDict.from_dataset_card_data(DatasetCardData(**read_card(card_text).data.to_dict()))
         return any(info.features == FEATURES for info in infos.values())
-    except Exception:  # whatever somebody else's metadata are, they are not these
+    except Exception:  # the metadata of another data set
         return False
 
 
-def _listed(value: object) -> list[dict]:
-    """What stands under a key that holds one mapping, or several."""
-    values = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, dict)]
+def _statistics(config: str, splits: datasets.DatasetDict) -> dict[str, Any]:
+    """What the card says about one configuration."""
+    first = {split: Counter(part["type1"][:]) for split, part in splits.items()}
+    second = Counter(number for part in splits.values() for number in part["type2"][:])
+    types = {}
+    for number, name in enumerate(FEATURES["type1"].names):
+        counts = [split[number] for split in first.values()]
+        types[name] = [*counts, sum(counts), sum(counts) + second[number]]
+    encoded = {split: [each["bytes"] for each in _encoded(part)] for split, part in splits.items()}
+    sizes = {Image.open(io.BytesIO(image)).size for images in encoded.values() for image in images}
+    return {
+        "name": config,
+        "description": CONFIGS[config],
+        "images": sum(map(len, splits.values())),
+        "sizes": {split: len(part) for split, part in splits.items()},
+        "size": "{}x{}".format(*sizes.pop()) if len(sizes) == 1 else None,
+        "types": types,
+        "repeated": sum(len(images) - len(set(images)) for images in encoded.values()),
+        "faulty": sum(sum(map(is_faulty, part["index"], part["path"])) for part in splits.values()),
+    }
 
 
-def _rows(splits: datasets.DatasetDict) -> int:
-    return sum(len(part) for part in splits.values())
+def _encoded(part: datasets.Dataset) -> Any:
+    return part.cast_column("image", datasets.Image(decode=False))["image"]
 
 
-def _size_category(rows: int) -> str:
-    bounds = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
-    return next((name for bound, name in bounds.items() if rows < bound), "100K<n<1M")
+def _in_each(configs: list[dict[str, Any]], key: str) -> str:
+    return " and ".join(f"{config[key]:,} in `{config['name']}`" for config in configs)
 
 
-def _infos(sprites: Mapping[str, datasets.DatasetDict], download_sizes: Mapping[str, int]) -> DatasetInfosDict:
-    """Features and splits in the words of datasets, by which `load_dataset` gives the same ones."""
-    infos = DatasetInfosDict()
+def _fields() -> list[dict[str, str]]:
+    fields = []
+    for name, (feature, meaning) in COLUMNS.items():
+        names = ", ".join(feature.names) if isinstance(feature, datasets.ClassLabel) else ""
+        kind = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+        fields.append({"name": name, "type": kind, "meaning": meaning, "names": names})
+    return fields
+
+
+def _add_structure(
+    data: DatasetCardData, sprites: Mapping[str, datasets.DatasetDict], download_sizes: Mapping[str, int]
+) -> None:
+    """Adds the metadata with which load_dataset finds the files and returns the same features."""
+    infos, configs = DatasetInfosDict(), MetadataConfigs()
     for name, splits in sprites.items():
-        sizes = {split: part.info.splits[split].num_bytes for split, part in splits.items()}
-        known = datasets.SplitDict()
-        for split, part in splits.items():
-            known.add(datasets.SplitInfo(split, num_bytes=sizes[split], num_examples=len(part)))
-        infos[name] = datasets.DatasetInfo(
-            config_name=name,
-            features=FEATURES,
-            splits=known,
-            download_size=download_sizes[name],
-            dataset_size=sum(sizes.values()),
-        )
-    return infos
-
-
-def _data_files(sprites: Mapping[str, datasets.DatasetDict]) -> MetadataConfigs:
-    configs = MetadataConfigs()
-    for name, splits in sprites.items():
+        infos[name] = next(iter(splits.values())).info.copy()
+        infos[name].config_name, infos[name].download_size = name, download_sizes[name]
         files = [{"split": split, "path": f"{name}/{split}-*"} for split in splits]
         configs[name] = {"data_files": files, **({} if configs else {"default": True})}
-    return configs
-
-
-def _summary(sprites: Mapping[str, datasets.DatasetDict]) -> str:
-    largest = max(sprites.values(), key=_rows)
-    pictures = [each["bytes"] for part in largest.values() for each in _encoded(part)]
-    sizes = {Image.open(io.BytesIO(each)).size for each in pictures}
-    size = ", {}x{} pixels".format(*sizes.pop()) if len(sizes) == 1 else ""
-    kind = "procedural creatures" if STARTER in sprites else "sprites of Pokémon"
-    species, forms = (
-        len({number for part in largest.values() for number in part[column][:]}) for column in ("dex_number", "index")
-    )
-    of_forms = "" if forms == len(pictures) else f" of {species:,} species in {forms:,} forms"
-    return (
-        f"{len(pictures):,} pixel-art {kind}{of_forms}{size}, labelled with types, colour, shape and more. They are "
-        "split by evolution line: no relative of a training picture is held out."
-    )
-
-
-def _use(name: str, configs: list[str]) -> str:
-    further = [f"`load_dataset({name!r}, {config!r})`".replace("'", '"') for config in configs[1:]]
-    without = f"\nThat is `{configs[0]}`; {further[0]} gives {CONFIGS[configs[1]]}.\n" if further else ""
-    return f"""## Use
-
-```python
-from datasets import load_dataset
-
-sprites = load_dataset("{name}")
-```
-{without}
-Labels are numbers, and `sprites["train"].features["type1"].names` says what they stand for. To train a
-class-conditional diffusion model on them, with the `pokemon-ddpm` project:
-
-```bash
-accelerate launch train_conditional.py --dataset_name {name}
-```"""
-
-
-def _counts(sprites: Mapping[str, datasets.DatasetDict]) -> str:
-    columns = list(dict.fromkeys(split for splits in sprites.values() for split in splits))
-    lines = ["## Configurations and splits", ""]
-    lines.append(f"| configuration | pictures | {' | '.join(columns)} | |")
-    lines.append("|---|---:|" + "---:|" * len(columns) + "---|")
-    for name, splits in sprites.items():
-        sizes = [f"{len(splits[split]):,}" if split in splits else "0" for split in columns]
-        default = " (default)" if name == next(iter(sprites)) else ""
-        lines.append(f"| `{name}`{default} | {_rows(splits):,} | {' | '.join(sizes)} | {CONFIGS[name]} |")
-    largest = max(sprites.values(), key=_rows)
-    of_lines = [f"{len(set(part['line'][:])):,} in {split}" for split, part in largest.items()]
-    lines += ["", f"Evolution lines: {', '.join(of_lines)}; none is in two of them."]
-    return "\n\n".join(["\n".join(lines), *(_types(name, splits) for name, splits in sprites.items())])
-
-
-def _types(name: str, splits: datasets.DatasetDict) -> str:
-    """The pictures of a configuration by type and split."""
-    words = FEATURES["type1"].names
-    first = {split: Counter(part["type1"][:]) for split, part in splits.items()}
-    second = Counter(each for part in splits.values() for each in part["type2"][:])
-    lines = [f"Pictures in `{name}` by their first type, and those that have the type as first or second:", ""]
-    lines += [f"| type | {' | '.join(first)} | first | either |", "|---|" + "---:|" * (len(first) + 2)]
-    for number, word in enumerate(words):
-        counts = [split[number] for split in first.values()]
-        row = [*counts, sum(counts), sum(counts) + second[number]]
-        lines.append(f"| {word} | {' | '.join(f'{count:,}' for count in row)} |")
-    return "\n".join(lines)
-
-
-def _fields() -> str:
-    lines = ["## Fields", "", "| field | kind | meaning | words, from 0 |", "|---|---|---|---|"]
-    for name, (feature, meaning) in COLUMNS.items():
-        words = ", ".join(feature.names) if isinstance(feature, datasets.ClassLabel) else ""
-        kind = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-        lines.append(f"| `{name}` | {kind} | {meaning} | {words} |")
-    return "\n".join(lines)
-
-
-def _remarks(sprites: Mapping[str, datasets.DatasetDict]) -> str:
-    """What somebody should know before using the pictures, as far as it is true of these."""
-    repeated = f"- Pictures that equal an earlier one of their split to the byte: {_of_each(sprites, _repeated)}."
-    lines = ["## Good to know", "", repeated]
-    if STARTER in sprites:
-        return "\n".join(lines)
-    lines.append("- `color` and `shape` are labels of the species, not read off the picture.")
-    lines.append("- Types are those of today: some Pokémon had others in the game that the picture is from.")
-    if any(_faulty(part) for splits in sprites.values() for part in splits.values()):
-        lines.append(
-            f"- Pictures that show something else than their labels say: {_of_each(sprites, _faulty)}. `path` tells "
-            "them: `718_4` and `718_5`, a Core and a Cell in the place of Zygarde, and `50-gen3_e-frame2`, a hole "
-            "without its Diglett."
-        )
-    return "\n".join(lines)
-
-
-def _of_each(sprites: Mapping[str, datasets.DatasetDict], count: Callable[[datasets.Dataset], int]) -> str:
-    return " and ".join(f"{sum(map(count, splits.values())):,} in `{name}`" for name, splits in sprites.items())
-
-
-def _repeated(part: datasets.Dataset) -> int:
-    return len(part) - len({each["bytes"] for each in _encoded(part)})
-
-
-def _faulty(part: datasets.Dataset) -> int:
-    return sum(map(is_faulty, part["index"], part["path"]))
-
-
-def _encoded(part: datasets.Dataset) -> datasets.arrow_dataset.Column:
-    return part.cast_column("image", datasets.Image(decode=False))["image"]
+    infos.to_dataset_card_data(data)
+    configs.to_dataset_card_data(data)

@@ -1,4 +1,4 @@
-"""The networks: named presets, and the denoiser that training works on."""
+"""The networks: presets, building a U-Net with its conditioner, and the models that come with the package."""
 
 import hashlib
 import json
@@ -10,14 +10,15 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
+from pokemon_ddpm import RELEASED
 from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 
-# What the thesis's networks share: 64 * (1, 2, 2, 4) channels and one block a level. The widths of the first two are
-# not recorded, so they have those of the last. UNet2DModel differs: residual blocks of two convolutions in a row (the
-# thesis: side by side), 3x3 convolutions for resampling (pooling and repetition), one more block a level on the way
-# up, the condition added to the time embedding (multiplied with the picture's features).
+# The thesis's networks have 64 * (1, 2, 2, 4) channels and one block a level; the widths of the first two are not
+# recorded, so those of the last are used. UNet2DModel differs in its residual blocks (two convolutions in a row, not
+# side by side), its resampling (3x3 convolutions, not pooling and repetition), one more block a level in the decoder,
+# and the condition (added to the time embedding, not multiplied with the features).
 _THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
 _THESIS_ATTENTION = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
@@ -43,8 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention_head_dim": 32,
         "dropout": 0.1,
     },
-    # The thesis's first: no attention, ReLU, one normalisation group (its layer normalisation), a learned embedding of
-    # the timestep. SiLU stays inside the time embedding. It had no average: --no_use_ema.
+    # The thesis's first: no attention, ReLU, one normalisation group (as its layer normalisation), learned timestep
+    # embedding. SiLU stays inside the time embedding. It had no EMA: --no_use_ema.
     "thesis-vanilla": {
         **_THESIS,
         "down_block_types": ("DownBlock2D",) * 4,
@@ -56,19 +57,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Its second: sinusoidal time embedding, attention, SiLU, group normalisation.
     "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
-    # Its last: more normalisation groups, dropout (here in all levels, there in the deeper ones), and an average of
-    # 0.999, which is the default of --ema_decay.
+    # Its last: more normalisation groups, dropout (here in all levels, there in the deeper ones), and an EMA decay of
+    # 0.999, the default of --ema_decay.
     "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
 
 
 class ConditionalDenoiser(nn.Module):
-    """A U-Net and its conditioner as one module: the thing that is optimised, averaged and saved.
-
-    Args:
-        unet: `UNet2DModel` with `class_embed_type="identity"`.
-        conditioner: Its `SpriteConditioner`.
-    """
+    """A U-Net and its conditioner as one module, which is optimized, averaged and saved."""
 
     def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner):
         super().__init__()
@@ -82,13 +78,13 @@ class ConditionalDenoiser(nn.Module):
         labels: dict[str, torch.Tensor],
         augmentation: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Predicts epsilon, v or x_0, and the variance if that is learned.
+        """Predicts epsilon, v or x_0, and with a learned variance also that.
 
         Args:
-            sample: Noisy pictures (B, C, S, S), x_t.
+            sample: x_t, (B, C, S, S).
             timesteps: int64 (B,).
             labels: See `SpriteConditioner.forward`.
-            augmentation: See there.
+            augmentation: See `SpriteConditioner.forward`.
 
         Returns:
             (B, C, S, S), with a learned variance (B, 2C, S, S).
@@ -98,13 +94,10 @@ class ConditionalDenoiser(nn.Module):
 
 
 def unet_config(name_or_path: str) -> dict[str, Any]:
-    """A preset's configuration, or that of a JSON file.
-
-    Args:
-        name_or_path: A name of `PRESETS`, or the path of a `UNet2DModel` configuration in JSON.
+    """`UNet2DModel` arguments of a preset or of a JSON file.
 
     Raises:
-        ValueError: If it is neither, or the file is not such a configuration.
+        ValueError: If it is neither a name of `PRESETS` nor such a file.
     """
     if name_or_path in PRESETS:
         return dict(PRESETS[name_or_path])
@@ -127,20 +120,19 @@ def build_unet(
     """Builds an untrained network.
 
     Args:
-        config: `UNet2DModel` arguments, as `unet_config` returns them.
-        resolution: Side S of the pictures in pixels.
-        learned_variance: Whether the network also predicts the reverse process's variance.
-        num_train_timesteps: T, which a learned time embedding has to know.
+        config: `UNet2DModel` arguments, see `unet_config`.
+        resolution: Side S of the images in pixels.
+        learned_variance: Whether the network also predicts the variance of the reverse process.
+        num_train_timesteps: T, for a learned time embedding.
 
     Raises:
-        ValueError: If the network cannot take pictures of this size, or the configuration is not valid.
+        ValueError: If the configuration is invalid or does not fit the resolution.
     """
-    widths = config["block_out_channels"]
-    factor = 2 ** (len(widths) - 1)
+    factor = 2 ** (len(config["block_out_channels"]) - 1)
     if resolution % factor:
-        raise ValueError(
-            f"A network of {len(widths)} levels needs a resolution divisible by {factor}, not {resolution}."
-        )
+        raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
+    if config.get("time_embedding_type") == "fourier":
+        raise ValueError("time_embedding_type fourier uses the logarithm of the timestep, and there is timestep 0.")
     fixed = {
         "sample_size": resolution,
         "in_channels": 3,
@@ -149,35 +141,33 @@ def build_unet(
     }
     if config.get("time_embedding_type") == "learned":
         fixed["num_train_timesteps"] = num_train_timesteps
-    if config.get("time_embedding_type") == "fourier":
-        raise ValueError("time_embedding_type fourier takes the timestep's logarithm, and there is a timestep of 0.")
     try:
-        unet = UNet2DModel(**{**config, **fixed})
-        picture = torch.zeros(1, 3, resolution, resolution)
-        with torch.no_grad():  # what can be built cannot always be run
+        unet = UNet2DModel(**{**config, **fixed}).eval()
+        with torch.no_grad():  # not everything that can be built can be run
             embedding = torch.zeros(1, unet.time_embedding.linear_2.out_features)
-            unet.eval()(picture, 0, class_labels=embedding)
-        return unet.train()
-    except Exception as error:  # diffusers checks little of it: divisions by zero and missing variables are among them
-        raise ValueError(f"Not a valid UNet2DModel configuration: {error}") from error
+            unet(torch.zeros(1, 3, resolution, resolution), 0, class_labels=embedding)
+    except Exception as error:  # diffusers checks little: ZeroDivisionError and NameError are among them
+        raise ValueError(f"Invalid UNet2DModel configuration: {error}") from error
+    return unet.train()
 
 
 def network_config(unet: UNet2DModel) -> dict[str, Any]:
-    """The arguments a network was built with, as JSON has them: lists for tuples."""
-    return json.loads(json.dumps({n: v for n, v in unet.config.items() if not n.startswith("_")}))
+    """The arguments a network was built with, as JSON has them (lists for tuples)."""
+    return json.loads(json.dumps({name: v for name, v in unet.config.items() if not name.startswith("_")}))
 
 
-def weights_digest(*parts: nn.Module) -> str:
-    """SHA-256, in hexadecimal, of the weights as they are."""
+def weights_digest(*modules: nn.Module) -> str:
+    """SHA-256 of the weights, with floating-point ones in float32, in hexadecimal."""
     total = hashlib.sha256()
-    for part in parts:
-        for name, values in sorted(part.state_dict().items()):
-            total.update(name.encode() + values.detach().float().cpu().contiguous().numpy().tobytes())
+    for module in modules:
+        for name, values in sorted(module.state_dict().items()):
+            values = values.float() if values.is_floating_point() else values
+            total.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
 
 
 def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
-    """What pictures with these labels can be told apart by: the type, and the other `CONDITIONS` that vary."""
+    """The type, and the other `CONDITIONS` in which images with these labels differ."""
     known = {name: ids[ids >= 0] for name, ids in labels.items()}
     return [name for name in CONDITIONS if name == "type" or (name in known and len(known[name].unique()) > 1)]
 
@@ -188,31 +178,44 @@ def build_conditioner(
     trained: SpriteConditioner | None = None,
     type_names: Sequence[str] = TYPES,
 ) -> SpriteConditioner:
-    """Builds the conditioner that fits a network.
+    """Builds the conditioner for a network.
 
     Args:
         unet: The network.
-        attributes: What it is conditioned on, of `CONDITIONS`.
-        trained: A conditioner to go on with. Its attributes stay, and what it lacks is added so that, where nothing is
-            said of it, nothing changes.
-        type_names: The words of "type"; see `SpriteTensors.type_names`.
+        attributes: Some of `CONDITIONS`.
+        trained: A conditioner to continue with. It keeps its attributes; those it lacks are added so that nothing
+            changes where they are not given.
+        type_names: Values of "type", see `SpriteTensors.type_names`.
 
     Raises:
-        ValueError: If the trained one knows other words than the data and this version do.
+        ValueError: If the trained one has other values than the data and this version have.
     """
     known = {**CONDITIONS, "type": type_names}
-    names = {attribute: list(known[attribute]) for attribute in attributes}
+    vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
     if trained is not None:
-        other = [name for name, words in trained.vocabulary.items() if list(known.get(name, ())) != words]
+        other = [name for name, values in trained.vocabulary.items() if list(known.get(name, ())) != values]
         if other:
-            by_whom = "this version does" if tuple(type_names) == TYPES else "the data set has"
-            raise ValueError(f"its conditioner knows other words for {', '.join(other)} than {by_whom}")
-        names |= trained.vocabulary
-    conditioner = SpriteConditioner(names, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
+            raise ValueError(f"its conditioner has other values of {', '.join(other)} than the data")
+        vocabulary |= trained.vocabulary
+    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
     if trained is not None:
-        # The new words begin at random, as all did once: a network soon learns to read codes that differ, but codes
-        # that all begin at zero hardly move apart (tried: after 8,000 updates they were at a tenth of the types').
+        # New values start at random as in a new conditioner: started at zero they hardly separate (tried: after 8,000
+        # updates they were at a tenth of the types').
         for table in conditioner.tables.values():
             torch.nn.init.zeros_(table.weight[-1])  # any
         conditioner.load_state_dict(trained.state_dict(), strict=False)
     return conditioner
+
+
+def locate_model(model: str) -> str:
+    """The folder of a released model if `model` is its name; otherwise `model` itself, a folder or Hub name.
+
+    A folder of that name in the working directory takes precedence.
+    """
+    released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
+    return model if Path(model).exists() else released.get(model, model)
+
+
+def model_name(model: str) -> str:
+    """The inverse of `locate_model`: a name that is valid on other machines, where there is one."""
+    return Path(model).name if Path(model).parent == RELEASED else model

@@ -1,13 +1,51 @@
-"""From a sprite on a white canvas to a square picture of the training resolution.
+"""From an encoded image to an opaque sprite, and from a sprite on white to a square of the training resolution."""
 
-The background is opaque white and the result is padded with white, so that resizing RGB here is the same as resizing
-premultiplied alpha and laying it on white: no alpha step is needed.
-"""
+import io
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MODES = ("fit", "thesis")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")  # without EPS, for which Pillow starts Ghostscript
+MAX_PIXELS = 2**25
+
+
+def open_image(source: bytes | Path) -> Image.Image:
+    """Decodes an untrusted image, rotated as its EXIF says; of an animation the first frame.
+
+    Raises:
+        ValueError: With a short reason, if it is no image in one of `FORMATS`, has more than `MAX_PIXELS` pixels
+            (checked before it is decoded) or is damaged.
+    """
+    if isinstance(source, Path) and not source.is_file():
+        raise ValueError("is no file")  # a pipe would block forever
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} px are too many, at most {MAX_PIXELS:,}")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+        return image
+    except Exception as error:  # Pillow raises some ten kinds of exception on damaged files
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error or type(error).__name__
+        raise ValueError(f"does not decode ({reason})") from error
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB, transparency composited on white; an opaque RGB image is returned unchanged.
+
+    Raises:
+        ValueError: If the mode has no known range of values, or cannot be converted to RGB.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode}, which have no known range")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def check_resolution(resolution: int) -> None:
@@ -16,15 +54,17 @@ def check_resolution(resolution: int) -> None:
         raise ValueError(f"resolution must be a positive multiple of 8 (32 and 64 are usual), but is {resolution}.")
 
 
-def preprocess(image: Image.Image, resolution: int, mode: str = "fit") -> np.ndarray:
-    """Crops a sprite to its box and brings it to a square of the training resolution.
+def preprocess(image: Image.Image, resolution: int, mode: str = "fit", full_frame: bool = False) -> np.ndarray:
+    """Crops an image to the box around everything that is not white, and fits it into a square.
+
+    On a white background, resizing RGB is the same as resizing premultiplied alpha and compositing it on white.
 
     Args:
-        image: A sprite in RGB on a white background, of any size.
+        image: An image in RGB on a white background, of any size.
         resolution: Side S of the result in pixels, a multiple of 8.
-        mode: "fit" keeps the aspect ratio, never enlarges and centres on white: below 64 px a margin of one pixel
-            is kept (32: longest side 30), from 64 px on sprites that fit are pasted one to one. "thesis" does what
-            the thesis did, faults included, for comparison.
+        mode: "fit" keeps the aspect ratio, never enlarges and centers; below 64 px it leaves a margin of one pixel.
+            "thesis" repeats the preprocessing of the thesis with its faults, for comparison.
+        full_frame: With "fit", an image without a white border, as a photograph, gets no margin.
 
     Returns:
         uint8 array (S, S, 3), RGB in [0, 255].
@@ -36,7 +76,7 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "fit") -> np.nda
     if mode not in MODES:
         raise ValueError(f"Unknown preprocessing mode {mode!r}. Known: {', '.join(MODES)}.")
     pixels = np.asarray(image.convert("RGB"))
-    return _fit(pixels, resolution) if mode == "fit" else _thesis(pixels, resolution)
+    return _fit(pixels, resolution, full_frame) if mode == "fit" else _thesis(pixels, resolution)
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -47,20 +87,19 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return rows[0], rows[-1], columns[0], columns[-1]
 
 
-def _fit(pixels: np.ndarray, resolution: int) -> np.ndarray:
+def _fit(pixels: np.ndarray, resolution: int, full_frame: bool) -> np.ndarray:
     canvas = np.full((resolution, resolution, 3), 255, dtype=np.uint8)
     box = _box((pixels < 255).any(axis=2))
     if box is None:
         return canvas
     top, bottom, left, right = box
     sprite = pixels[top : bottom + 1, left : right + 1]
-    longest = resolution if resolution >= 64 else resolution - 2
-    scale = longest / max(sprite.shape[:2])
+    margin = 0 if resolution >= 64 or (full_frame and sprite.shape == pixels.shape) else 1
+    scale = (resolution - 2 * margin) / max(sprite.shape[:2])
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in sprite.shape[:2])
-        # Hamming is as sharp as bicubic, and its ringing tints the white less than Lanczos's does.
-        reduced = Image.fromarray(sprite).resize((width, height), Image.Resampling.HAMMING)
-        sprite = np.asarray(reduced)
+        # Hamming is as sharp as bicubic, and its ringing changes the white less than that of Lanczos.
+        sprite = np.asarray(Image.fromarray(sprite).resize((width, height), Image.Resampling.HAMMING))
     height, width = sprite.shape[:2]
     y, x = (resolution - height) // 2, (resolution - width) // 2
     canvas[y : y + height, x : x + width] = sprite
@@ -68,14 +107,13 @@ def _fit(pixels: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def _thesis(pixels: np.ndarray, resolution: int) -> np.ndarray:
-    """The thesis's preprocessing: a pixel with any channel at 255 counts as background, one pixel of margin is kept
-    at the top and left and none at the bottom and right, and the box is stretched to the square, bilinear without
-    antialiasing. The thesis kept floats; here they are rounded to a grey level.
+    """A pixel with any channel at 255 is background, a margin of one pixel is kept at the top and left, and the box is
+    stretched to the square, bilinear without antialiasing. (The thesis did not round to integers.)
     """
-    # Where no pixel qualifies, the thesis's code fails; the whole canvas is as good an answer as any.
     height, width = pixels.shape[:2]
+    # The thesis fails where all pixels are background.
     top, bottom, left, right = _box((pixels < 255).all(axis=2)) or (0, height - 1, 0, width - 1)
-    # bottom and right ends are exclusive, and a margin of one pixel was added to the last index
+    # It adds the margin to the last index, and the end of a slice is exclusive.
     sprite = pixels[max(0, top - 1) : min(height, bottom + 1), max(0, left - 1) : min(width, right + 1)]
     for axis in (0, 1):
         sprite = _stretch(sprite, resolution, axis)
@@ -83,7 +121,7 @@ def _thesis(pixels: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def _stretch(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Resizes one axis bilinearly: pixel centres at half-integers, no antialiasing, as `tf.image.resize` does."""
+    """Resizes one axis bilinearly: pixel centers at half-integers, no antialiasing, as `tf.image.resize` does."""
     position = (np.arange(size) + 0.5) * pixels.shape[axis] / size - 0.5
     position = position.clip(0, pixels.shape[axis] - 1)
     before = np.floor(position).astype(int)

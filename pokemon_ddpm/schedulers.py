@@ -1,4 +1,4 @@
-"""The samplers that commands and benchmarks know by name: diffusers' schedulers on a model's noise schedule."""
+"""The samplers by name: diffusers' schedulers with the noise schedule of a model."""
 
 import inspect
 from typing import Any
@@ -21,8 +21,7 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "deis": DEISMultistepScheduler,  # order 2, Zhang & Chen 2023
     "heun": HeunDiscreteScheduler,  # Karras et al. 2022, algorithm 1
 }
-
-# One solver's settings would be handed on to the next, which has others of the same name or cannot take them.
+# Without these, `from_config` would pass one solver's settings on to another.
 SETTINGS: dict[str, dict[str, str | int | bool]] = {
     "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
@@ -31,34 +30,29 @@ SETTINGS: dict[str, dict[str, str | int | bool]] = {
 
 
 def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
-    """A sampler on the noise schedule that a model was trained with.
+    """A sampler with the noise schedule that a model was trained with.
 
-    Of a network that predicts epsilon, the expected clean picture is cut off at black and white in each step, as DDPM
-    and DDIM do by default. It is (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4, so that the
-    least error of epsilon would become all of the picture.
+    If the network predicts epsilon, the predicted x_0 is clipped in each step, as DDPM and DDIM do by default: it is
+    (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4.
 
     Args:
         name: A key of `SAMPLERS`.
         trained: Any scheduler of the model.
 
     Raises:
-        ValueError: If there is no such sampler.
+        ValueError: If the name is unknown.
     """
     if name not in SAMPLERS:
-        raise ValueError(f"There is no scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
+        raise ValueError(f"Unknown scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
     sampler, settings = SAMPLERS[name], dict(SETTINGS.get(name, {}))
-    # Those that know `clip_sample` take it from the trained scheduler.
+    # Schedulers with `clip_sample` have it from the trained scheduler's configuration.
     if "clip_sample" not in inspect.signature(sampler).parameters:
         settings["thresholding"] = trained.config.prediction_type == "epsilon"
-    return sampler.from_config(whole_config(trained), **settings)
+    return sampler.from_config(full_config(trained), **settings)
 
 
-def whole_config(scheduler: SchedulerMixin) -> dict[str, Any]:
-    """What a scheduler is, for another class to be made of it, as it would be once saved and loaded.
-
-    Of a scheduler that was never saved, diffusers would drop what its class has by default, and so lose that the model
-    was trained with it.
-    """
+def full_config(scheduler: SchedulerMixin) -> dict[str, Any]:
+    """A scheduler's configuration with its defaults, which `from_config` of another class would replace by its own."""
     return {key: value for key, value in scheduler.config.items() if key != "_use_default_values"}
 
 
@@ -68,5 +62,5 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
 
 
 def network_evaluations(name: str, num_inference_steps: int) -> int:
-    """How many times a sampler asks the network: Heun's method twice a step, but once at the last."""
+    """Evaluations of the network without guidance: two a step for Heun's method, but one in the last step."""
     return 2 * num_inference_steps - 1 if name == "heun" else num_inference_steps

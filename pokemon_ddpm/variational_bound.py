@@ -1,9 +1,9 @@
-"""The variational bound on the negative log-likelihood, term by term. Pure functions, in nats per dimension.
+"""The variational bound on the negative log-likelihood, term by term, in nats per dimension and float64.
 
     L_vlb = L_0 + L_1 + ... + L_{T-1} + L_T      (Nichol & Dhariwal 2021, equations 4 to 7)
 
 L_T compares the end of the forward process with pure noise, L_{t-1} the reverse step at t with the forward process's
-posterior, and L_0 is the negative log-likelihood of the 8-bit pixels. All of it is computed in float64.
+posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
 """
 
 import math
@@ -11,11 +11,9 @@ import math
 import torch
 from torch.special import log_ndtr
 
-from pokemon_ddpm.noise_schedule import NoiseSchedule, at
-from pokemon_ddpm.objectives import predicted_clean
+from pokemon_ddpm.diffusion import NoiseSchedule, at, predicted_clean
 
-# Weight of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16).
-VLB_WEIGHT = 0.001
+VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
 
 
 def posterior_mean(
@@ -30,28 +28,26 @@ def posterior_mean(
 def log_variance(
     schedule: NoiseSchedule, variance_type: str, timesteps: torch.Tensor, learned: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Logarithm of the reverse process's variance at t, float64 (B, 1, 1, 1) or (B, C, S, S).
+    """Logarithm of the variance of the reverse process at t, float64 (B, 1, 1, 1) or (B, C, S, S).
+
+    At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, for the fixed
+    beta_t too, as in the code of both papers.
 
     Args:
         schedule: The noise schedule.
-        variance_type: "fixed_small": beta_tilde_t. "fixed_large": beta_t. "learned_range": between both,
-            exp(v log beta_t + (1 - v) log beta_tilde_t) (Nichol & Dhariwal 2021, equation 15).
+        variance_type: "fixed_small" (beta_tilde_t), "fixed_large" (beta_t), or "learned_range": exp(v log beta_t +
+            (1 - v) log beta_tilde_t) (Nichol & Dhariwal 2021, equation 15).
         timesteps: int64 (B,).
-        learned: For "learned_range" what the network says, (B, C, S, S); -1 is v = 0 and 1 is v = 1.
-
-    At the first timestep beta_tilde is 0, with which L_0 would be infinite. The next one's takes its place there, for
-    beta_t too, as both papers' authors do.
+        learned: The network's output for "learned_range", (B, C, S, S); -1 is v = 0 and 1 is v = 1.
     """
     small = schedule.posterior_variance
     small = torch.cat([small[1:2], small[1:]]).log()
-    large = torch.cat([small[:1], schedule.beta[1:].log()])
     if variance_type == "fixed_small":
         return at(small, timesteps)
     if variance_type == "fixed_large":
-        return at(large, timesteps)
-    large[0] = schedule.beta[0].log()
-    share = (learned.to(large.dtype) + 1) / 2
-    return share * at(large, timesteps) + (1 - share) * at(small, timesteps)
+        return at(torch.cat([small[:1], schedule.beta[1:].log()]), timesteps)
+    share = (learned.to(small.dtype) + 1) / 2
+    return share * at(schedule.beta.log(), timesteps) + (1 - share) * at(small, timesteps)
 
 
 def gaussian_kl(
@@ -70,16 +66,16 @@ def gaussian_kl(
 def pixel_nll(clean: torch.Tensor, mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
     """-log p(x_0) of 8-bit pixels scaled to [-1, 1], elementwise, in nats (Ho et al. 2020, equation 13).
 
-    The probability of a pixel is the Gaussian's mass within half a grey level (1/255) of it; black's and white's
-    reach out to infinity.
+    The probability of a pixel is the Gaussian's mass within half a grey level (1/255) of it; the cells of black and
+    white extend to infinity.
     """
     clean = clean.to(log_var.dtype)
     inverse_std = (-0.5 * log_var).exp()
-    # Mass is symmetric: with the pixel above the mean, tails are taken from the upper side, where they do not cancel.
+    # By symmetry all tails are taken from the upper side, where differences do not cancel.
     distance = (clean - mean).abs()
     black, white = clean < -0.999, clean > 0.999
-    outer = torch.where(clean >= mean, white, black)  # the cell reaches from its near edge away from the mean
-    inner = torch.where(clean >= mean, black, white)  # the cell reaches from its far edge beyond the mean
+    outer = torch.where(clean >= mean, white, black)  # the cell extends to infinity away from the mean
+    inner = torch.where(clean >= mean, black, white)  # the cell extends to infinity across the mean
     near = log_ndtr(-(distance - 1 / 255) * inverse_std)  # log of the mass beyond the near edge
     far = log_ndtr(-(distance + 1 / 255) * inverse_std)
     near = torch.where(inner, 0.0, near)
@@ -88,7 +84,7 @@ def pixel_nll(clean: torch.Tensor, mean: torch.Tensor, log_var: torch.Tensor) ->
 
 
 def prior_term(schedule: NoiseSchedule, clean: torch.Tensor) -> torch.Tensor:
-    """L_T of each picture, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
+    """L_T of each image, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
     last = schedule.alpha_bar[-1]
     mean, log_var = last.sqrt() * clean, torch.log1p(-last)
     zero = torch.zeros((), dtype=mean.dtype, device=mean.device)
@@ -105,35 +101,35 @@ def bound_term(
     timesteps: torch.Tensor,
     clip_clean: bool = False,
 ) -> torch.Tensor:
-    """L_0 of pictures at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
+    """L_0 of images at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
 
     Args:
         schedule: The noise schedule.
         prediction_type: "epsilon", "v_prediction" or "sample".
-        variance_type: See `log_variance`; with "learned_range" the second half of the prediction's channels is v.
-        prediction: The network's answer, (B, C, S, S) or (B, 2C, S, S).
+        variance_type: See `log_variance`.
+        prediction: The network's output, (B, C, S, S), with "learned_range" (B, 2C, S, S).
         clean: x_0, (B, C, S, S) in [-1, 1].
         noisy: x_t, (B, C, S, S).
         timesteps: int64 (B,).
-        clip_clean: Whether the predicted x_0 is clipped to [-1, 1], as sampling does.
+        clip_clean: Whether the predicted x_0 is clipped to [-1, 1], as in sampling.
     """
     prediction, learned = split_prediction(prediction, variance_type)
     dtype = schedule.beta.dtype
-    guess = predicted_clean(schedule, prediction_type, prediction.to(dtype), noisy.to(dtype), timesteps)
-    guess = guess.clamp(-1, 1) if clip_clean else guess
-    mean = posterior_mean(schedule, guess, noisy, timesteps)
+    predicted = predicted_clean(schedule, prediction_type, prediction.to(dtype), noisy.to(dtype), timesteps)
+    predicted = predicted.clamp(-1, 1) if clip_clean else predicted
+    mean = posterior_mean(schedule, predicted, noisy, timesteps)
     log_var = log_variance(schedule, variance_type, timesteps, learned)
     true_mean = posterior_mean(schedule, clean, noisy, timesteps)
     true_log_var = log_variance(schedule, "fixed_small", timesteps)
     divergence = gaussian_kl(true_mean, true_log_var, mean, log_var)
-    # Both are computed for all, so that nothing depends on how many are at the first timestep.
+    # Both terms are computed for all images, so that the cost does not depend on the timesteps.
     first = (timesteps == 0).view(-1, 1, 1, 1)
     nll = pixel_nll(clean, torch.where(first, mean, clean), torch.where(first, log_var, 0.0))
     return torch.where(first, nll, divergence).mean(dim=(1, 2, 3))
 
 
 def split_prediction(prediction: torch.Tensor, variance_type: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """What predicts the mean, and what the variance: None unless that is learned."""
+    """The prediction of the mean and, with "learned_range", that of the variance."""
     if variance_type != "learned_range":
         return prediction, None
     mean, learned = prediction.chunk(2, dim=1)
@@ -148,10 +144,10 @@ def learned_variance_loss(
     noisy: torch.Tensor,
     timesteps: torch.Tensor,
 ) -> torch.Tensor:
-    """lambda L_vlb as the hybrid objective has it, float32 (B,), of predictions (B, 2C, S, S).
+    """lambda L_vlb of the hybrid objective, float32 (B,), from predictions (B, 2C, S, S).
 
-    At a timestep drawn uniformly, T L_{t-1} is an unbiased estimate of L_vlb. The mean is held fixed: this part of the
-    objective is to teach the variance only (Nichol & Dhariwal 2021, section 3.1).
+    With uniform timesteps, T L_{t-1} is an unbiased estimate of L_vlb. The mean is detached: this part of the
+    objective trains the variance only (Nichol & Dhariwal 2021, section 3.1).
     """
     mean, learned = prediction.chunk(2, dim=1)
     prediction = torch.cat([mean.detach(), learned], dim=1)
@@ -160,5 +156,5 @@ def learned_variance_loss(
 
 
 def bits(nats: torch.Tensor) -> torch.Tensor:
-    """From nats to bits."""
+    """Nats as bits."""
     return nats / math.log(2)

@@ -1,8 +1,8 @@
-"""The words a sprite is described with, and how a user's spelling finds them.
+"""The attributes of a sprite and their values.
 
-The position of a name in its tuple is its integer id everywhere: in the data set's `ClassLabel` features, in the
-label tensors and in the conditioner's embedding tables. Two further words come after the names: `none` (types only:
-there certainly is no second type) and `any` (nothing is said about this attribute).
+The position of a value in its tuple is its integer id everywhere: in the data set's `ClassLabel` features, in the
+label tensors and in the conditioner's embedding tables. Two more ids follow: `none` (types only: there is no second
+type) and `any` (the value is not given).
 """
 
 import difflib
@@ -45,22 +45,21 @@ SHAPES = (
     "upright",
     "wings",
 )
-# Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White, then sprites drawn for later games.
+# Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White, then sprites made for later games.
 GAMES = ("gen3_e", "gen3_fl", "gen4_dp", "gen4_hs", "gen5", "gen6", "gen7", "gen8", "gen8-mini")
 VIEWS = ("front", "back")
 FINISHES = ("normal", "shiny")
 FORMS = ("base", "mega", "gmax", "alola", "galar")
 SIZES = ("tiny", "small", "medium", "large", "huge")
-# Heights, in decimetres, where the next class begins: even steps of the logarithm.
+# Heights in decimetres at which the next size begins, in even steps of the logarithm.
 SIZE_LIMITS = (4, 8, 16, 32)
 LEGENDARY = ("no", "yes")
 
 NONE = "none"
 ANY = "any"
 
-# All that can be told of a picture. The conditioner, the pipeline, the commands and the app know what stands here. A
-# picture's value is that of the data set's column of this name, a position in these words. (Of types there are two
-# columns; the size is that of a height.) Where pictures have classes of their own, these take the place of the types.
+# Everything that a model can be conditioned on. An image's value is in the data set's column of this name, except for
+# the types (two columns) and the size (from the height). Images with classes of their own have these instead of types.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "type": TYPES,
     "color": COLORS,
@@ -76,6 +75,6 @@ ATTRIBUTES = tuple(name for name in CONDITIONS if name != "type")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Ends an error message about an unknown name: the nearest known name, if any is near, and the full list."""
+    """The end of an error message about an unknown name: the nearest known name, if one is near, and all names."""
     close = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.5)
     return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(known)}."

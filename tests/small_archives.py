@@ -5,11 +5,7 @@ import zipfile
 from pathlib import Path
 
 import datasets
-import pytest
 from PIL import Image
-
-from pokemon_ddpm import load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteDataError
 
 COLUMNS = (
     "id,name,pokedex_id,type1,type2,primary_color,shape,legendary,"
@@ -25,7 +21,7 @@ POKEDEX = f"""{COLUMNS}
 BULBASAUR = "sprites/0000-Bulbasaur-1/front/normal/1-gen5.png"
 SPEAROW = "sprites/0033-Spearow-21/front/normal/21-gen4_dp-frame2.png"
 PARAS = "sprites/0077-Paras-46/front/normal/46-gen3_e.png"
-PICTURES = [
+IMAGES = [
     BULBASAUR,
     "sprites/0000-Bulbasaur-1/front/shiny/1-gen5.png",
     "sprites/0000-Bulbasaur-1/back/normal/1-gen5.png",
@@ -43,7 +39,7 @@ def png(image: Image.Image, **options: object) -> bytes:
 
 
 def sprite(shade: int) -> bytes:
-    """A picture of its own for every shade, all of the same number of bytes."""
+    """A different image for every shade, all of the same number of bytes."""
     image = Image.new("RGB", (96, 96), "white")
     image.paste((shade, 100, 200), (30, 30, 60, 70))
     return png(image, compress_level=0)
@@ -55,6 +51,14 @@ def write(folder: Path, name: str, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def write_small_archive(folder: Path) -> Path:
+    """Seven images, in every split, view and finish."""
+    write(folder, "pokedex.csv", POKEDEX.encode())
+    for shade, name in enumerate(IMAGES):
+        write(folder, name, sprite(shade))
+    return folder
+
+
 def zip_of(folder: Path, path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
@@ -62,21 +66,8 @@ def zip_of(folder: Path, path: Path) -> Path:
     return path
 
 
-def built(cache: Path) -> set[Path]:
-    """The folders of the cache that hold a built data set."""
-    return {path.parent for path in cache.rglob("*-train.arrow")}
-
-
-def refusal(cache: Path, data: Path | None, *arguments: object, **options: object) -> str:
-    """The message of a load that must fail, and must leave nothing behind."""
-    with pytest.raises(SpriteDataError) as error:
-        load_sprites(data, *arguments, cache_dir=cache, **options)
-    assert not [path for path in cache.rglob("*") if path.suffix in (".arrow", ".incomplete", ".json")]
-    return str(error.value)
-
-
 def rows(sprites: datasets.DatasetDict) -> list[dict]:
-    """The labels of all pictures, as words and with the split, without the pictures."""
+    """The labels of all images by name, with the split and without the images."""
     result = []
     for split, part in sprites.items():
         part = part.remove_columns("image")
@@ -84,14 +75,13 @@ def rows(sprites: datasets.DatasetDict) -> list[dict]:
         for name, feature in part.features.items():
             if isinstance(feature, datasets.ClassLabel):
                 columns[name] = [feature.names[value] for value in columns[name]]
-        result += [
-            {"split": split, **dict(zip(columns, row, strict=True))} for row in zip(*columns.values(), strict=True)
-        ]
+        values = zip(*columns.values(), strict=True)
+        result += [{"split": split, **dict(zip(columns, row, strict=True))} for row in values]
     return result
 
 
 def encoded(part: datasets.Dataset) -> list[dict]:
-    """The pictures as they are stored: their bytes, and a path if there is one."""
+    """The images as they are stored: their bytes, and a path if there is one."""
     return part.cast_column("image", datasets.Image(decode=False))["image"][:]
 
 

@@ -1,6 +1,11 @@
-"""From rows of a data set to the tensors that training indexes."""
+"""From data sets, archives and class folders to the tensors that training indexes."""
 
+import hashlib
 import math
+import pickle
+import shutil
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -10,200 +15,345 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.data import SpriteTensors, size_classes, sprite_tensors
+from pokemon_ddpm.data import (
+    SpriteTensors,
+    is_class_folder,
+    labelled_tensors,
+    load_named,
+    load_tensors,
+    sprite_tensors,
+)
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import preprocess
-from pokemon_ddpm.vocabulary import COLORS, FINISHES, SIZES
+from pokemon_ddpm.vocabulary import COLORS, FINISHES
+from tests.labelled_images import CLASSES, SIZE, box_image, expected, folder_of_classes, labelled, parquet
+from tests.small_archives import png, write
 
-LABELS = {
-    "type",
-    "color",
-    "shape",
-    "game",
-    "view",
-    "finish",
-    "form",
-    "frame",
-    "legendary",
-    "height",
-    "weight",
-    "dex_number",
-    "index",
-    "line",
-    "size",
-}
+NUMBERS = set("color shape game view finish form frame legendary height weight dex_number index line".split())
+LABELS = [0, 1, 2, 1, 0, 2, 2, 0, 1]
 
 
-@pytest.fixture(scope="module")
-def starter(sprites_cache: Path) -> datasets.DatasetDict:
-    return load_sprites(cache_dir=sprites_cache)
+def refused(function: Callable, *arguments: object, **options: object) -> str:
+    with pytest.raises(ValueError) as error:
+        function(*arguments, **options)
+    return str(error.value)
 
 
-@pytest.fixture(scope="module")
-def real(sprites_dir: Path, sprites_cache: Path) -> datasets.Dataset:
-    return load_sprites(sprites_dir, split="test", cache_dir=sprites_cache)
-
-
-def made(**columns: list) -> datasets.Dataset:
-    """Two rows with all columns of the sprites, of which some are given."""
-    picture = Image.new("RGB", (96, 96), "white")
-    picture.paste((10, 120, 230), (30, 30, 40, 60))
-    values = {
-        name: [""] * 2 if getattr(feature, "dtype", "") == "string" else [0] * 2 for name, feature in FEATURES.items()
-    }
-    return datasets.Dataset.from_dict({**values, "image": [picture] * 2, **columns}, features=FEATURES)
-
-
-def size_of(height: int) -> str:
-    """The class of a height in decimetres: each begins at twice the height of the one before."""
-    return SIZES[min(4, max(0, int(math.log2(height)) - 1))]
+def made(count: int = 2, **columns: list) -> datasets.Dataset:
+    """Rows with all columns of the sprites; some are given."""
+    image = Image.new("RGB", (96, 96), "white")
+    image.paste((10, 120, 230), (30, 30, 40, 60))
+    values = {name: ["" if feature.dtype == "string" else 0] * count for name, feature in FEATURES.items()}
+    return datasets.Dataset.from_dict({**values, "image": [image] * count, **columns}, features=FEATURES)
 
 
 def assert_matches(tensors: SpriteTensors, dataset: datasets.Dataset) -> None:
-    """Every label of every row, and the pictures of some, read one by one from the data set."""
-    count = len(dataset)
-    assert tensors.labels.keys() == LABELS
-    for name, ids in tensors.labels.items():
-        assert ids.dtype == torch.int64
-        assert ids.shape == ((count, 2) if name == "type" else (count,))
+    """Every label of every row, and some of the images, against what is read from the data set one by one."""
+    assert tensors.labels.keys() == NUMBERS | {"type", "size"}
+    assert all(ids.dtype == torch.int64 for ids in tensors.labels.values())
     for number, row in enumerate(dataset.remove_columns("image")):
-        assert tensors.labels["type"][number].tolist() == [row["type1"], row["type2"]]
-        assert SIZES[tensors.labels["size"][number]] == size_of(row["height"])
-        color = len(COLORS) if FINISHES[row["finish"]] == "shiny" else row["color"]
-        assert tensors.labels["color"][number].item() == color
-        for name in LABELS - {"type", "size", "color"}:
-            expected = -1 if row[name] is None else int(row[name])
-            assert tensors.labels[name][number].item() == expected, (number, name)
-    for number in range(0, count, 40):
-        expected = preprocess(dataset[number]["image"], tensors.images.shape[-1])
-        assert np.array_equal(tensors.images[number].permute(1, 2, 0).numpy(), expected)
+        found = {name: ids[number].tolist() for name, ids in tensors.labels.items()}
+        # Each size begins at twice the height of the one before, from 4 dm on.
+        assert found.pop("size") == min(4, max(0, int(math.log2(row["height"])) - 1))
+        assert found.pop("type") == [row["type1"], row["type2"]]
+        assert found.pop("color") == (len(COLORS) if FINISHES[row["finish"]] == "shiny" else row["color"])
+        assert found == {name: -1 if row[name] is None else int(row[name]) for name in NUMBERS - {"color"}}
+    for number in range(0, len(dataset), 40):
+        pixels = preprocess(dataset[number]["image"], tensors.images.shape[-1])
+        assert np.array_equal(tensors.images[number].permute(1, 2, 0).numpy(), pixels)
 
 
-@pytest.mark.parametrize("resolution", [32, 64])
-def test_the_starter_set_becomes_tensors(resolution: int, starter: datasets.DatasetDict) -> None:
-    tensors = sprite_tensors(starter["validation"], resolution)
-    assert len(tensors) == 108
-    assert tensors.images.shape == (108, 3, resolution, resolution)
-    assert tensors.images.dtype == torch.uint8
-    assert_matches(tensors, starter["validation"])
-    types = tensors.labels["type"]
-    assert torch.bincount(types[:, 0]).tolist() == [6] * 18
-    assert int((types[:, 1] == 18).sum()) == 54  # half have no second type, which is the id after the eighteen
+def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
+    tensors = load_tensors(None, "validation", 64, cache_dir=sprites_cache)
+    assert tensors.images.shape == (108, 3, 64, 64) and tensors.images.dtype == torch.uint8
+    assert_matches(tensors, load_sprites(split="validation", cache_dir=sprites_cache))
 
 
-def test_real_sprites_become_tensors(real: datasets.Dataset) -> None:
-    tensors = sprite_tensors(real, 32)
-    assert tensors.images.shape == (409, 3, 32, 32)
-    assert_matches(tensors, real)
-    assert int((tensors.labels["weight"] == -1).sum()) == real["weight"][:].count(None) > 0
-    assert int((tensors.labels["legendary"] == 1).sum()) == real["legendary"][:].count(True) > 0
-
-
-def test_channels_and_axes_are_in_order() -> None:
-    picture = np.full((96, 96, 3), 255, dtype=np.uint8)
-    picture[10:30, 20:30] = (1, 2, 3)  # higher than wide
-    images = sprite_tensors(made(image=[Image.fromarray(picture)] * 2), 32).images
-    expected = torch.full((3, 32, 32), 255, dtype=torch.uint8)
-    expected[:, 6:26, 11:21] = torch.tensor([1, 2, 3], dtype=torch.uint8)[:, None, None]
-    assert torch.equal(images, expected.expand(2, 3, 32, 32))
-
-
-def test_the_mode_is_passed_on() -> None:
-    dataset = made()
-    fit, thesis = (sprite_tensors(dataset, 32, mode).images[0].permute(1, 2, 0).numpy() for mode in ("fit", "thesis"))
-    assert not np.array_equal(fit, thesis)
-    assert np.array_equal(thesis, preprocess(dataset[0]["image"], 32, "thesis"))
-
-
-@pytest.mark.parametrize("weights, expected", [([None, 905], [-1, 905]), ([12, 34], [12, 34]), ([None] * 2, [-1] * 2)])
-def test_an_unknown_weight_is_minus_one(weights: list, expected: list[int]) -> None:
-    ids = sprite_tensors(made(weight=weights), 8).labels["weight"]
-    assert ids.dtype == torch.int64
-    assert ids.tolist() == expected
-
-
-def test_a_truth_value_is_zero_or_one() -> None:
-    assert sprite_tensors(made(legendary=[True, False]), 8).labels["legendary"].tolist() == [1, 0]
-
-
-def test_labels_of_other_columns_are_left_out() -> None:
-    dataset = made().select_columns(["image", "type1", "type2", "name"])
-    assert sprite_tensors(dataset, 8).labels.keys() == {"type"}
-
-
+# Checkpoints hold these digests.
 @pytest.mark.parametrize(
-    "missing, said",
-    [
-        (["image"], "lacks the column image;"),
-        (["type1"], "lacks the column type1;"),
-        (["type1", "type2"], "lacks the columns type1, type2;"),
-    ],
-)
-def test_missing_columns_are_named(missing: list[str], said: str) -> None:
-    with pytest.raises(ValueError) as error:
-        sprite_tensors(made().remove_columns(missing), 32)
-    assert said in str(error.value)
-    # and what there is, so that a misspelt name is seen
-    assert "shape, game" in str(error.value)
+    "config, resolution, mode, digest",
+    [("front", 32, "fit", "d4ad94da71d466f8"), ("front", 64, "fit", "68129d53319bcd52"),
+     ("front", 32, "thesis", "7ac36bda51780c5c"), ("all", 32, "fit", "5797fe8cdb627b05")],
+)  # fmt: skip
+def test_the_real_sprites_become_tensors(
+    config: str, resolution: int, mode: str, digest: str, sprites_dir: Path, sprites_cache: Path
+) -> None:
+    tensors = load_tensors(sprites_dir, "test", resolution, config_name=config, mode=mode, cache_dir=sprites_cache)
+    assert tensors.digest().startswith(digest)
+    if mode == "fit":
+        assert_matches(tensors, load_sprites(sprites_dir, config, split="test", cache_dir=sprites_cache))
 
 
-def test_types_that_are_no_class_labels_are_refused() -> None:
-    dataset = made().cast_column("type1", datasets.Value("string"))
-    with pytest.raises(ValueError, match="type1"):
-        sprite_tensors(dataset, 32)
+def test_the_options_of_the_archive_are_passed_on(small: Path, cache: Path) -> None:
+    options = {"config_name": "all", "deduplicate": True, "skip_bad_images": True, "exclude_faulty": True}
+    (small / "sprites" / "stray.png").write_bytes(b"")
+    tensors = load_tensors(small, "train", 16, mode="thesis", cache_dir=cache, **options)
+    expected_rows = load_sprites(small, "all", split="train", skip_bad_images=True, cache_dir=cache)
+    assert tensors.digest() == sprite_tensors(expected_rows, 16, "thesis").digest() and len(tensors) == 4
+    assert "stray.png: expected" in refused(load_tensors, small, "train", 16, cache_dir=cache)
 
 
-@pytest.mark.parametrize("column", ["color", "legendary"])
-def test_words_of_somebody_else_are_refused(column: str) -> None:
-    dataset = made().cast_column(column, datasets.ClassLabel(names=["red", "green"]))
-    with pytest.raises(ValueError, match=f"The column {column} must be a .* map, rename or remove it."):
-        sprite_tensors(dataset, 8)
+def test_labels_and_unknown_values() -> None:
+    labels = sprite_tensors(made(weight=[None, 905], legendary=[True, False], color=[3, 3], finish=[0, 1]), 8).labels
+    assert labels["weight"].tolist() == [-1, 905] and labels["legendary"].tolist() == [1, 0]
+    assert labels["color"].tolist() == [3, len(COLORS)]  # a shiny has not the color of its species
+    few = made().select_columns(["image", "type1", "type2", "name"]).add_column("size", [12, 99])
+    assert sprite_tensors(few, 8).labels.keys() == {"type"}
+    labels = sprite_tensors(made(12, height=[1, 3, 4, 7, 8, 15, 16, 31, 32, 1000, 0, None]), 8).labels
+    assert labels["size"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]  # 5: unknown
 
 
-def test_columns_of_somebody_else_say_nothing() -> None:
-    dataset = made().remove_columns("height").add_column("size", [12, 99]).add_column("taste", [1, 2])
-    assert not {"size", "taste"} & sprite_tensors(dataset, 8).labels.keys()
+def test_unusable_columns_of_sprites_are_refused() -> None:
+    assert "The column type1 must be a ClassLabel" in refused(sprite_tensors, made().remove_columns("type1"), 8)
+    assert "but is missing" in refused(sprite_tensors, labelled(LABELS), 8, image_column="art")
+    assert "give --label_column (of this data set: kind)" in refused(sprite_tensors, labelled(LABELS), 8)
+    text = made().cast_column("type2", datasets.Value("string"))
+    assert "The column type2 must be a ClassLabel" in refused(sprite_tensors, text, 8)
+    for column in ("color", "legendary"):
+        other = made().cast_column(column, datasets.ClassLabel(names=["red", "green"]))
+        assert f"The column {column} must be a" in refused(sprite_tensors, other, 8)
+    assert "must not be empty" in refused(sprite_tensors, made(type2=[0, None]), 8)
+    assert "--image_column art: there is no such column" in refused(sprite_tensors, made(), 8, image_column="art")
+    assert "multiple of 8" in refused(sprite_tensors, made(), 33)
 
 
-def test_classes_of_size_begin_at_their_limits() -> None:
-    heights = torch.tensor([1, 3, 4, 7, 8, 15, 16, 31, 32, 1000, 0, -1])
-    assert size_classes(heights).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]  # 5 is any: unknown
+def test_tensors_are_selected_moved_and_conditioned() -> None:
+    data = sprite_tensors(made(weight=[None, 905]), 8)
+    moved = data.to(torch.device("meta"))
+    assert {tensor.device.type for tensor in (moved.images, *moved.labels.values())} == {"meta"}
+    for chosen in (torch.tensor([1]), torch.tensor([False, True])):
+        assert data.rows(chosen).labels["weight"].tolist() == [905] and len(data.rows(chosen)) == 1
+    conditioned = data.conditioned_on({"weight": 10, "taste": 2})
+    assert {name: ids.tolist() for name, ids in conditioned.labels.items()} == {"weight": [10, 905], "taste": [2, 2]}
 
 
-@pytest.mark.parametrize("resolution", [33, 0, -8])
-def test_a_wrong_resolution_is_refused(resolution: int) -> None:
-    with pytest.raises(ValueError, match="multiple of 8"):
-        sprite_tensors(made(), resolution)
+def test_the_digest_is_of_images_labels_and_other_class_names() -> None:
+    data = SpriteTensors(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), {"type": torch.tensor([[1, 18]])})
+    content = bytes(192) + b"type" + (1).to_bytes(8, "little") + (18).to_bytes(8, "little")
+    assert data.digest() == hashlib.sha256(content).hexdigest()
+    names = [CLASSES, ["tall", "flat", "wide"], ["Tall", "flatwide", "box"]]
+    assert len({tensors(labelled(LABELS, each)).digest() for each in names}) == 3
 
 
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="fit, thesis"):
-        sprite_tensors(made(), 32, "crop")
+def tensors(dataset: datasets.Dataset, **columns: str) -> SpriteTensors:
+    return labelled_tensors(dataset, SIZE, "fit", **{"image_column": "art", "label_column": "kind", **columns})
 
 
-def test_tensors_move_to_a_device() -> None:
-    moved = sprite_tensors(made(), 8).to(torch.device("meta"))
-    assert moved.images.device.type == "meta"
-    assert moved.labels.keys() == LABELS
-    assert {ids.device.type for ids in moved.labels.values()} == {"meta"}
+def test_a_labelled_set_becomes_tensors() -> None:
+    data = tensors(labelled([*LABELS, -1, None]))
+    assert data.images.dtype == torch.uint8 and data.images.is_contiguous()
+    images = [expected(max(label or 0, 0), number) for number, label in enumerate([*LABELS, -1, None])]
+    assert np.array_equal(data.images, images)
+    assert data.labels["type"].tolist() == [*([label, 3] for label in LABELS), [-1, -1], [-1, -1]]  # 3: none
+    assert data.labels.keys() == {"type"} and data.type_names == tuple(CLASSES)
 
 
-def test_a_shiny_has_not_the_colour_of_its_species() -> None:
-    tensors = sprite_tensors(made(color=[3, 3], finish=[0, 1]), 8)
-    assert tensors.labels["color"].tolist() == [3, len(COLORS)]
+def test_images_are_decoded_by_our_own_rules() -> None:
+    """Rotated by EXIF, of the formats that are allowed, with transparency whatever mode the data set asks for."""
+    exif = Image.Exif()
+    exif[0x112] = 6
+    contents = [png(Image.new("RGB", (16, 8), "red"), exif=exif), png(box_image(0, 1))]
+    images = [{"bytes": content, "path": None} for content in contents]
+    features = datasets.Features(art=datasets.Image(mode="RGB"), kind=datasets.ClassLabel(names=CLASSES))
+    data = tensors(datasets.Dataset.from_dict({"art": images, "kind": [0, 0]}, features=features))
+    assert (data.images[0, 1:, :, 4:12] == 0).all() and (data.images[0, 1, :, :4] == 255).all()
+    assert np.array_equal(data.images[1], expected(0, 1))
 
 
-def test_what_is_unknown_says_nothing() -> None:
-    data = SpriteTensors(
-        torch.zeros(3, 3, 8, 8), {"color": torch.tensor([2, -1, 0]), "height": torch.tensor([1, 2, 3])}
-    )
-    described = data.described({"color": 10, "view": 2})
-    assert described.labels.keys() == {"color", "view"}
-    assert described.labels["color"].tolist() == [2, 10, 0]
-    assert described.labels["view"].tolist() == [2, 2, 2]
+def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    paths = [str(tmp_path / "a.eps"), "https://example.com/a.png", "/dev/zero"]
+    images = [box_image(0, 0), {"bytes": b"no image", "path": None}, None, *paths]
+    rows = datasets.Dataset.from_dict({"art": images, "kind": [0] * 6}, features=labelled([0]).features)
+    headline, *lines = refused(tensors, rows).split("\n  ")
+    assert headline == "5 unusable images in the column art:"
+    unknown = "does not decode (unknown format)"
+    reasons = {1: unknown, 2: "no image", 3: unknown, 4: "is no file", 5: "is no file"}
+    assert lines == [f"row {row}: {reason}" for row, reason in reasons.items()]
 
 
-@pytest.mark.parametrize("column", ["type1", "type2"])
-def test_a_missing_type_is_refused(column: str) -> None:
-    with pytest.raises(ValueError, match=f"The column {column} is empty in some rows; say 'none'"):
-        sprite_tensors(made(**{column: [0, None]}), 8)
+def test_columns_of_another_kind_are_refused() -> None:
+    rows = labelled([0, 1], note=["a", "b"])
+    message = refused(tensors, rows, image_column="pic")
+    assert message == "--image_column pic: there is no such column. Columns of the kind Image: art."
+    assert "the column is a Value" in refused(tensors, rows, image_column="note")
+    message = refused(tensors, rows, label_column="note")
+    assert "Columns of the kind ClassLabel: kind. class_encode_column" in message
+    assert "ClassLabel: none." in refused(tensors, rows.remove_columns("kind"))
+    assert "labels in the column kind go up to -1, of 3 classes" in refused(tensors, labelled([-1, None]))
+    table = labelled([0, 1]).data.table.set_column(1, "kind", [[0, 3]]).replace_schema_metadata()
+    wrong = datasets.Dataset(table, info=datasets.DatasetInfo(features=labelled([0]).features))
+    assert "go up to 3, of 3 classes" in refused(tensors, wrong)
+
+
+def test_unusable_class_names_are_refused() -> None:
+    wrong = ["", " ", "b ", "b\n", "Any", "none", "all", "a/b", "a=b", "c,d", "Cat", "cat"]
+    rows = labelled([0, 1], names=["0", *wrong, "Übung", "wide box", "snake_case-9", "猫"], art=[None, None])
+    message = refused(tensors, rows)  # before any image is read
+    assert message.startswith(f"Unusable class names: {', '.join(map(repr, wrong))}. A name must be printable")
+
+
+def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path, sprites_cache: Path) -> None:
+    sprites = load_sprites(split="validation", cache_dir=sprites_cache)
+    folder = parquet(tmp_path / "sprites", train=sprites)
+    loaded = load_named(str(folder), None, "train", cache)
+    assert sprite_tensors(loaded, 16).digest() == sprite_tensors(sprites, 16).digest()
+    message = refused(load_named, str(folder), None, "validation", cache)
+    assert f"{folder} has no split validation, but train. Without held-out images, train with --valid" in message
+    labelled(LABELS).save_to_disk(tmp_path / "arrow")
+    rows = load_named(str(tmp_path / "arrow"), None, "train", cache)
+    assert tensors(rows).digest() == tensors(labelled(LABELS)).digest()
+    art = folder_of_classes(tmp_path / "art", {"a": 2, "b": 2})
+    rows = load_named(str(art), None, "train", cache)
+    assert labelled_tensors(rows, SIZE).labels["type"].tolist() == [[0, 2]] * 2 + [[1, 2]] * 2
+
+
+def test_a_data_set_with_a_pickle_is_refused_before_it_is_read(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    malicious = f"cos\nmkdir\n(V{tmp_path / 'executed'}\ntR.".encode()
+    pickle.loads(malicious)
+    (tmp_path / "executed").rmdir()  # it works
+    read = []
+    monkeypatch.setattr(torch, "load", lambda *_, **__: read.append("a.pth"))
+    (tmp_path / "web").mkdir()
+    with tarfile.open(tmp_path / "web" / "train-000.tar", "w") as archive:
+        for name, member in (("a.png", png(box_image(0, 0))), ("a.pth", malicious)):
+            write(tmp_path, name, member)
+            archive.add(tmp_path / name, name)
+    message = refused(load_named, str(tmp_path / "web"), None, "train", cache)
+    assert f"{tmp_path / 'web'} is of the kind webdataset, and only parquet, arrow, imagefolder are loaded" in message
+    assert "convert it to Parquet" in message and not read and not (tmp_path / "executed").exists()
+
+
+def test_names_that_cannot_be_loaded_are_refused(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "train.csv").write_text("a,b\n1,2\n")
+    assert "is of the kind csv" in refused(load_named, str(tmp_path / "csv"), None, "train", cache)
+    broken = parquet(tmp_path / "broken", train=labelled(LABELS))
+    (broken / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
+    for name, reason in {
+        str(tmp_path / "missing"): "does not exist.",
+        "./missing": "does not exist.",
+        "~nouser/x": "the home folder is unknown. Give the whole path.",
+        "script.py": "cannot be loaded: Dataset scripts are no longer supported",
+        str(broken): "cannot be loaded: ",
+    }.items():
+        message = refused(load_named, name, None, "train", cache)
+        assert message.startswith(name) and reason in message
+
+
+@pytest.fixture
+def art(tmp_path: Path) -> Path:
+    """Forty images in three classes; one has a single image."""
+    return folder_of_classes(tmp_path / "my [art]", {"Cat": 25, "dog": 14, "owl": 1})
+
+
+def load(folder: Path, split: str = "train", **options: object) -> SpriteTensors:
+    return load_tensors(folder, split, SIZE, **options)
+
+
+def contents(data: SpriteTensors) -> set[tuple[int, bytes]]:
+    classes = data.labels["type"][:, 0].tolist()
+    return {(label, image.numpy().tobytes()) for label, image in zip(classes, data.images, strict=True)}
+
+
+def test_a_tenth_of_each_class_is_held_out(art: Path) -> None:
+    train, held_out = load(art), load(art, "validation")
+    assert train.type_names == held_out.type_names == ("Cat", "dog", "owl")
+    counts = [torch.bincount(each.labels["type"][:, 0], minlength=3).tolist() for each in (train, held_out)]
+    assert counts == [[23, 13, 1], [2, 1, 0]] and (train.labels["type"][:, 1] == 3).all()
+    every = {(label, expected(label, i).tobytes()) for label, n in enumerate((25, 14, 1)) for i in range(n)}
+    assert contents(train) | contents(held_out) == every and len(train) + len(held_out) == 40
+    # Those with the smallest SHA-256 of the path. Another choice would change the digest that checkpoints hold.
+    ranked = sorted(range(25), key=lambda number: hashlib.sha256(f"Cat/{number:03d}.png".encode()).digest())
+    chosen = {(0, expected(0, number).tobytes()) for number in ranked[:2]}
+    assert {each for each in contents(held_out) if each[0] == 0} == chosen
+
+
+def test_changes_are_seen_and_other_images_keep_their_split(art: Path, tmp_path: Path) -> None:
+    before, held_out = load(art).digest(), contents(load(art, "validation"))
+    art = art.rename(tmp_path / "elsewhere")
+    assert contents(load(art, "validation")) == held_out
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(art / "owl" / "000.png")
+    assert load(art).digest() != before
+    box_image(0, 30).save(art / "dog" / "one-more.png")
+    assert len(contents(load(art, "validation")) & held_out) >= len(held_out) - 1
+
+
+def test_folders_above_the_classes_are_splits(tmp_path: Path) -> None:
+    for split, counts in {"Train": {"a": 3, "b": 2}, "val": {"b": 1}, "test": {"c": 2}}.items():
+        folder_of_classes(tmp_path / split, counts)
+    found = {split: load(tmp_path, split) for split in ("train", "validation", "test")}
+    classes = {split: data.labels["type"][:, 0].tolist() for split, data in found.items()}
+    assert classes == {"train": [0, 0, 0, 1, 1], "validation": [1], "test": [2, 2]}
+    assert {data.type_names for data in found.values()} == {("a", "b", "c")}
+    (tmp_path / "val").rename(tmp_path / "elsewhere")
+    assert "elsewhere/b/000.png: expected SPLIT/CLASS/FILE" in refused(load, tmp_path)
+    shutil.rmtree(tmp_path / "elsewhere")
+    message = refused(load, tmp_path, "validation")
+    assert "holds no images for validation. Without held-out images, train with --validation_steps 0" in message
+
+
+def test_names_decide_nothing_but_splits_and_classes(tmp_path: Path) -> None:
+    """datasets' imagefolder would keep only what has test or train in its name."""
+    art = folder_of_classes(tmp_path / "art", {"exam": 2, "test": 2, "Übung": 2})
+    (art / "exam" / "000.png").rename(art / "exam" / "train-station.jpeg.png")
+    (art / "metadata.csv").write_text("file_name,text\nexam/001.png,x\n")
+    assert load(art).type_names == ("exam", "test", "Übung") and len(load(art)) == len(load(art, "validation")) == 3
+
+
+def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, caplog) -> None:
+    before = load(art).digest()
+    for name in (".DS_Store", "Cat/.hidden.png", "Cat/Thumbs.db", "README.txt", "__pycache__/x.png", ".git/x.png"):
+        (art / name).parent.mkdir(exist_ok=True)
+        (art / name).write_bytes(b"nothing")
+    (art / "empty").mkdir()
+    assert load(art).digest() == before
+    outside = folder_of_classes(tmp_path / "outside", {"fox": 1})
+    (art / "Cat" / "link.png").symlink_to(outside / "fox" / "000.png")
+    (art / "fox").symlink_to(outside / "fox")
+    (art / "Cat" / "gone.png").symlink_to(art / "Cat" / "nowhere.png")
+    (art / "Cat" / "inside.png").symlink_to(art / "Cat" / "000.png")
+    folder_of_classes(art / "dog", {"puppies": 1})
+    (art / "dog" / "notes.txt").write_text("no image")
+    (art / "dog" / "half.png").write_bytes((art / "dog" / "001.png").read_bytes()[:60])
+    box_image(0, 0).save(art / "stray.png")
+    message = refused(load, art)
+    assert message.startswith(f"{art}: 7 unusable. Repair or remove them, or pass --skip_bad_images")
+    lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
+    assert lines == {
+        "Cat/gone.png: is no file", "Cat/link.png: links out of the folder", "fox/000.png: links out of the folder",
+        "dog/puppies/000.png: expected CLASS/FILE", "stray.png: expected CLASS/FILE",
+        "dog/notes.txt: does not decode", "dog/half.png: does not decode",
+    }  # fmt: skip
+    data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
+    assert "7 unusable, skipped:" in caplog.text
+    assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
+
+
+def test_duplicates_can_be_left_out(tmp_path: Path) -> None:
+    folder_of_classes(tmp_path / "train", {"a": 3, "b": 2})
+    box_image(0, 1).save(tmp_path / "train" / "b" / "again.png")
+    assert len(load(tmp_path)) == 6
+    assert load(tmp_path, deduplicate=True).labels["type"][:, 0].tolist() == [0, 0, 0, 1, 1]
+    assert load(tmp_path, mode="thesis").digest() != load(tmp_path).digest()
+    (tmp_path / "train" / "a" / "loop").symlink_to(tmp_path)
+    assert len(load(tmp_path)) == 6  # the loop is not followed
+
+
+def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_path: Path) -> None:
+    assert is_class_folder(art) and is_class_folder(str(art))
+    nested = tmp_path / "download"
+    nested.mkdir()
+    small.rename(nested / "archive")
+    box_image(0, 0).save(nested / "archive" / "preview.png")
+    for path in (nested / "archive", nested, art / "Cat", art / "Cat" / "000.png", tmp_path / "nowhere"):
+        assert not is_class_folder(path), path
+    for path, reason in {
+        art / "Cat": "holds neither pokedex.csv and sprites/ nor a sub-folder of images for each class.",
+        tmp_path / "nowhere": "does not exist.",
+        Path("~nouser/x"): "~nouser/x: the home folder is unknown. Give the whole path.",
+    }.items():
+        assert reason in refused(load_tensors, path, "train", 32)
+    assert "Unusable class names: 'any'" in refused(load, folder_of_classes(tmp_path / "x", {"any": 2, "cat": 2}))

@@ -1,14 +1,20 @@
-"""Many sprites: each is the same whatever is drawn beside it, and can be watched."""
+"""Generation from requests: the same image in any order, every step of it, and files that can be repeated."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.generation import SpriteRequest, denoise, generate, watch
-from tests.drawing import draw, grey_levels, record_calls, seeded
-from tests.generating import knowing_all
+from pokemon_ddpm import PokemonDDPMPipeline, generation
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, generate_files, read_settings
+from pokemon_ddpm.provenance import read_png, write_png
+from pokemon_ddpm.schedulers import make_sampler
+from pokemon_ddpm.vocabulary import CONDITIONS
+from tests.test_diffusion import ALPHA_BAR
+from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
 REQUESTS = [
     SpriteRequest(0, "fire"),
@@ -16,155 +22,162 @@ REQUESTS = [
     SpriteRequest(2, None, {"view": "back", "size": "huge"}),
     SpriteRequest(3, {"fire": 0.7, "water": 0.3}),
     SpriteRequest(4, ("water", "none"), {"legendary": "yes"}),
-    SpriteRequest(5),
+    SpriteRequest(2**64 - 1),
 ]
-
-
-@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
-def model(request: pytest.FixtureRequest) -> PokemonDDPMPipeline:
-    return knowing_all(steps=3).to(dtype=request.param)
-
-
-@pytest.fixture(scope="module")
-def together(model: PokemonDDPMPipeline) -> list[bytes]:
-    return pictures(model, REQUESTS)
+SETTINGS = GenerationSettings(
+    "somewhere", "ddpm", 2, 3.0, (0.5, 2.0), 0.5, ("ice", "rock"), transparent=True, palette=4, scale=2
+)
+BLEND = replace(SETTINGS, guidance_interval=None, negative_pokemon_type={"ice": 1.0, "rock": 2.5}, palette=None)
 
 
 @pytest.fixture
 def known() -> PokemonDDPMPipeline:
-    return knowing_all(steps=3)
+    """A pipeline of three steps that is conditioned on every attribute."""
+    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()})
+    pipeline.register_to_config(num_inference_steps=3)
+    return pipeline
 
 
-def pictures(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], **arguments: object) -> list[bytes]:
+def contents(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], **arguments: object) -> list[bytes]:
     return [image.tobytes() for image in generate(pipeline, requests, **arguments)]
 
 
-def test_six_requests_are_six_different_pictures(together: list[bytes]) -> None:
+def grey_levels(image: Image.Image, sample: torch.Tensor) -> float:
+    """The largest difference from a sample (C, S, S) in [-1, 1]."""
+    pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
+    return np.abs(np.asarray(image, dtype=np.float32) - pixels).max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_request_is_the_same_image_bit_for_bit_alone_and_in_any_order(known, dtype):
+    together = contents(known.to(dtype=dtype), REQUESTS)
     assert len(together) == len(set(together)) == 6
-
-
-@pytest.mark.parametrize("i", range(6))
-def test_a_picture_alone_is_the_one_among_others(model: PokemonDDPMPipeline, together: list[bytes], i: int) -> None:
-    assert pictures(model, [REQUESTS[i]]) == [together[i]]
-
-
-@pytest.mark.parametrize("order", [[5, 4, 3, 2, 1, 0], [2, 0, 5, 1], [4, 1, 1, 0, 3]])
-def test_the_order_changes_no_picture(model: PokemonDDPMPipeline, together: list[bytes], order: list[int]) -> None:
-    assert pictures(model, [REQUESTS[i] for i in order]) == [together[i] for i in order]
-
-
-def test_a_picture_is_that_of_a_free_call(known: PokemonDDPMPipeline) -> None:
-    (image,) = generate(known, [REQUESTS[1]], guidance_scale=1.5)
-    expected = draw(known, ("flying", "fire"), 3, "pil", color="red", guidance_scale=1.5, generator=seeded(1))
-    assert grey_levels([image], expected) <= 1
-
-
-@pytest.mark.parametrize("way", ["type", "word", "seed", "scale"])
-def test_everything_that_is_asked_changes_the_picture(known: PokemonDDPMPipeline, way: str) -> None:
-    asked = {"seed": 0, "pokemon_type": "fire", "words": {"color": "red"}}
-    other = {"type": {"pokemon_type": "water"}, "word": {"words": {"color": "blue"}}, "seed": {"seed": 1}}
-    before = pictures(known, [SpriteRequest(**asked)], guidance_scale=2)
-    scale = 3 if way == "scale" else 2
-    assert pictures(known, [SpriteRequest(**asked | other.get(way, {}))], guidance_scale=scale) != before
+    for order in ([0], [1], [2], [3], [4], [5], [5, 4, 3, 2, 1, 0], [4, 1, 1, 0, 3]):
+        assert contents(known, [REQUESTS[i] for i in order]) == [together[i] for i in order]
 
 
 @pytest.mark.parametrize(("scale", "rows"), [(1, 4), (2, 8)])
-@pytest.mark.parametrize("count", [1, 4, 5])
-def test_the_network_is_always_asked_for_whole_chunks(
-    known: PokemonDDPMPipeline, count: int, scale: float, rows: int
-) -> None:
-    calls = record_calls(known)
-    found = list(generate(known, [SpriteRequest(seed, "fire") for seed in range(count)], guidance_scale=scale))
-    assert len(found) == count
-    assert [size for size, _ in calls] == [rows] * 3 * (-(-count // 4))
-
-
-def test_no_requests_are_no_pictures(known: PokemonDDPMPipeline) -> None:
-    calls = record_calls(known)
-    assert list(generate(known, [])) == denoise(known, []) == calls == []
-
-
-def test_pictures_come_as_soon_as_their_chunk_is_drawn(known: PokemonDDPMPipeline) -> None:
-    calls = record_calls(known)
-    drawn = generate(known, [SpriteRequest(seed) for seed in range(8)])
-    next(drawn)
-    assert len(calls) == 3
-    assert len(list(drawn)) == 7 and len(calls) == 6
-
-
-def test_a_mistake_is_raised_before_anything_is_drawn(known: PokemonDDPMPipeline) -> None:
-    calls = record_calls(known)
+def test_chunks_are_whole_and_yielded_when_they_are_finished(known, scale, rows):
+    calls = network_calls(known)
+    images = generate(known, [SpriteRequest(seed, "fire") for seed in range(5)], guidance_scale=scale)
+    next(images)
+    assert [size for size, _ in calls] == [rows] * 3
+    assert len(list(images)) == 4 and [size for size, _ in calls] == [rows] * 6
+    assert list(generate(known, [])) == list(generation.generate_with_steps(known, [])) == []
     with pytest.raises(ValueError, match="Unknown type 'fyre'"):
         next(generate(known, [SpriteRequest(0, "fyre")]))
-    assert calls == []
+    with pytest.raises(generation.Interrupted):
+        list(generate(known, REQUESTS, callback_on_step_end=generation.stop_if(lambda: len(calls) == 8)))
+    assert len(calls) == 8
 
 
-# Denoising
-
-
-def test_denoising_ends_with_the_picture(model: PokemonDDPMPipeline, together: list[bytes]) -> None:
-    frames = denoise(model, REQUESTS)
-    assert [len(each) for each in frames] == [4] * 6  # three steps and the end
-    assert [each[-1].tobytes() for each in frames] == together
-
-
-def test_the_frames_of_a_sprite_are_the_same_alone(model: PokemonDDPMPipeline) -> None:
-    (alone,) = denoise(model, [REQUESTS[4]])
-    assert [frame.tobytes() for frame in alone] == [frame.tobytes() for frame in denoise(model, REQUESTS)[4]]
-
-
-def _expected_clean(pipeline: PokemonDDPMPipeline, noisy: torch.Tensor, t: int) -> torch.Tensor:
-    """x_0 from a prediction of v, without guidance (Salimans & Ho 2022, section 4)."""
-    bar = np.cumprod(1 - pipeline.scheduler.betas.double().numpy())[t]
-    with torch.no_grad():
-        v = pipeline.unet(noisy, t, class_labels=pipeline.conditioner.encode(["fire"]), return_dict=False)[0]
-    return (bar**0.5 * noisy - (1 - bar) ** 0.5 * v).clamp(-1, 1)
-
-
-def _as_pixels(sample: torch.Tensor) -> np.ndarray:
-    return ((sample[0].float() / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
-
-
-def _distance(image: Image.Image, sample: torch.Tensor) -> float:
-    return float(np.abs(np.asarray(image, dtype=np.float32) - _as_pixels(sample)).max())
-
-
-def test_the_first_frame_is_what_the_network_expects_of_the_noise(known: PokemonDDPMPipeline) -> None:
-    (frames,) = denoise(known, [SpriteRequest(7, "fire")], guidance_scale=1)
-    noise = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(7))
-    assert _distance(frames[0], _expected_clean(known, noise, 999)) <= 1.5  # one grey level, and rounding
-
-
-# Watching
-
-
-@pytest.mark.parametrize("steps", [1, 3, 5])
-def test_watching_sees_every_step(known: PokemonDDPMPipeline, steps: int) -> None:
-    calls = record_calls(known)
-    seen = watch(known, REQUESTS[0], num_inference_steps=steps)
-    assert [timestep for timestep, _, _ in seen] == [timestep for _, timestep in calls]
-    assert len(seen) == steps and seen[0][0] == 999
-
-
-def test_the_last_sample_that_is_watched_is_the_picture(model: PokemonDDPMPipeline, together: list[bytes]) -> None:
-    assert [watch(model, each)[-1][1].tobytes() for each in REQUESTS] == together
-
-
-def test_what_is_expected_is_that_of_denoising(known: PokemonDDPMPipeline) -> None:
-    (frames,) = denoise(known, [REQUESTS[0]])
-    assert [expected.tobytes() for _, _, expected in watch(known, REQUESTS[0])] == [f.tobytes() for f in frames[:-1]]
-
-
-def test_what_is_watched_are_the_samples_of_the_steps(known: PokemonDDPMPipeline) -> None:
+def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
     samples: list[torch.Tensor] = []
 
-    def see(pipeline, step, timestep, tensors):
+    def keep(pipeline, step, timestep, tensors):
         samples.append(tensors["latents"])
-        return {}
 
-    draw(known, "fire", 3, guidance_scale=1, generator=seeded(0), callback_on_step_end=see)
-    seen = watch(known, REQUESTS[0], guidance_scale=1)
-    for i, (timestep, after, expected) in enumerate(seen):
-        assert _distance(after, samples[i]) <= 1.5
-        before = samples[i - 1] if i else torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        assert _distance(expected, _expected_clean(known, before, timestep)) <= 1.5
+    requests = [REQUESTS[3], REQUESTS[1], *REQUESTS[1:4]]
+    found = list(generation.generate_with_steps(known, requests, guidance_scale=1))
+    assert [image.tobytes() for image, _ in found] == contents(known, requests, guidance_scale=1)
+    assert all(image.tobytes() == steps[-1].sample.tobytes() for image, steps in found)
+    assert [step.timestep for step in found[1][1]] == [999, 666, 332]
+    # The same in a call of the pipeline, and x_0 from its v (Salimans & Ho 2022, section 4).
+    known(("flying", "fire"), color="red", guidance_scale=1, generator=seeded(1), callback_on_step_end=keep)
+    label, before = (
+        known.conditioner.encode(["fire/flying"], color=["red"]),
+        torch.randn(3, 16, 16, generator=seeded(1)[0]),
+    )
+    for step, sample in zip(found[1][1], samples, strict=True):
+        with torch.no_grad():
+            v = known.unet(before[None], step.timestep, class_labels=label).sample[0]
+        alpha_bar = ALPHA_BAR[step.timestep]
+        assert grey_levels(step.sample, sample[0]) <= 1.5  # one grey level, and rounding
+        clean = math.sqrt(alpha_bar) * before - math.sqrt(1 - alpha_bar) * v
+        assert grey_levels(step.pred_original_sample, clean) <= 1.5
+        before = sample[0]
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, BLEND, replace(SETTINGS, negative_pokemon_type="ice/none")])
+def test_a_file_contains_its_settings_and_its_request(tmp_path, known, settings):
+    files = generate_files(known, settings, REQUESTS, tmp_path)
+    first = next(files)
+    assert [first] == list(tmp_path.iterdir())  # each is written when it is finished
+    assert [read_settings(path) for path in [first, *files]] == [(settings, request) for request in REQUESTS]
+    with Image.open(first) as image:
+        assert image.size == (32, 32)
+
+
+def test_the_models_own_settings_are_written_out(tmp_path, known):
+    (path,) = generate_files(known, GenerationSettings("somewhere"), REQUESTS[:1], tmp_path)
+    own = GenerationSettings("somewhere", scheduler="ddpm", num_inference_steps=3, guidance_scale=2.0)
+    assert read_settings(path) == (own, REQUESTS[0])
+    for change in ({"chunk_size": 8}, {"condition": {"mood": "sad"}}, {"postprocessing": {}}):
+        write_png(Image.open(path), tmp_path / "other.png", replace(read_png(path), **change))
+        with pytest.raises(ValueError, match="other.png was made by another version of this project"):
+            read_settings(tmp_path / "other.png")
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "other"])
+def test_only_files_that_are_missing_damaged_or_different_are_generated(tmp_path, known, damage):
+    first, *rest = generate_files(known, SETTINGS, REQUESTS, tmp_path)
+    content, calls = first.read_bytes(), network_calls(known)
+    assert [first, *rest] == list(generate_files(known, SETTINGS, REQUESTS, tmp_path)) and calls == []
+    first.write_bytes({"cut": content[:-40], "emptied": b"", "other": rest[0].read_bytes()}[damage])
+    before = [path.stat().st_mtime_ns for path in rest]
+    list(generate_files(known, SETTINGS, REQUESTS, tmp_path))
+    assert first.read_bytes() == content and len(calls) == 2
+    assert [path.stat().st_mtime_ns for path in rest] == before
+    for change in ({"model": "other"}, {"dtype": "bfloat16"}, {"compiled": True}, {"palette": 5}):
+        files = generate_files(known, replace(SETTINGS, **change), REQUESTS[:2], tmp_path)
+        assert {read_settings(path)[0].palette for path in files} == {change.get("palette", 4)}
+    assert len(calls) == 2 + 4 * 2
+
+
+def test_file_names_are_distinct():
+    blends = [SpriteRequest(0, {"fire": weight, "water": 0.5}) for weight in (0.5, 0.50000001, 5e-9)]
+    others = [SpriteRequest(1, "fire"), SpriteRequest(0, "fire/water"), SpriteRequest(0)]
+    colors = [SpriteRequest(0, "fire", {"color": color}) for color in ("red", "blue")]
+    assert len({request.file_name for request in [*REQUESTS, *blends, *others, *colors]}) == 14
+    assert SpriteRequest(7, ("fire", "flying"), {"color": "red"}).file_name == "fire-flying_red_7.png"
+
+
+@pytest.mark.parametrize("text", ["../../x", "/etc/passwd", "..", "fire\0", "x" * 5000])
+@pytest.mark.parametrize("where", ["type", "color"])
+def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, where):
+    request = SpriteRequest(0, text) if where == "type" else SpriteRequest(0, "fire", {"color": text})
+    assert (tmp_path / request.file_name).parent == tmp_path
+    with pytest.raises(ValueError, match="Unknown|takes one type or two"):
+        list(generate_files(known, SETTINGS, [request], tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_load_their_model(tmp_path, known):
+    known.save_pretrained(tmp_path)
+    loaded = GenerationSettings(str(tmp_path), "unipc", dtype="bfloat16").load()
+    assert type(loaded.scheduler) is type(make_sampler("unipc", known.scheduler))
+    assert loaded.unet.dtype == torch.bfloat16 and loaded.device == generation.best_device() == torch.device("cpu")
+    for name, value in (("scheduler", "euler"), ("dtype", "int8")):
+        with pytest.raises(ValueError, match=f"Unknown {name} '{value}'. Known: "):
+            GenerationSettings(str(tmp_path), **{name: value}).load("cpu")
+    known.scheduler = make_sampler("dpmsolver++", known.scheduler)
+    known.scheduler.register_to_config(solver_order=1)  # as a distilled model has it
+    known.save_pretrained(tmp_path / "fast")
+    assert GenerationSettings(str(tmp_path / "fast"), "dpmsolver++").load("cpu").scheduler.config.solver_order == 1
+
+
+def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no C++ compiler\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda function: refuse)
+    with pytest.raises(ValueError, match=r"--compile does not work on this machine: no C\+\+ compiler$"):
+        generation.check_compiler("cpu")
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_nearly_the_same_images(tmp_path, known):
+    known.save_pretrained(tmp_path)
+    compiled = GenerationSettings(str(tmp_path), compiled=True).load("cpu")
+    for one, other in zip(generate(known, REQUESTS[:2]), generate(compiled, REQUESTS[:2]), strict=True):
+        assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1

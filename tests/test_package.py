@@ -1,25 +1,23 @@
-"""The wheel: everything in it can be imported and works where there is no clone."""
+"""The wheel: it installs one package, and everything in it works where there is no clone."""
 
+import functools
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
-from tests.training_runs import ROOT
-
-# The editable installation of the tests would answer for the wheel.
+ROOT = Path(__file__).parents[1]
+# Otherwise the editable installation of the tests would answer for the wheel.
 WITHOUT_CLONE = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]; "
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's files, unpacked as an installation would."""
-    folder = tmp_path_factory.mktemp("wheel")
-    clone = folder / "clone"  # a copy, since setuptools leaves a build folder that later builds would pick up
-    clone.mkdir()
+@functools.cache
+def unpacked_wheel(base: Path) -> Path:
+    """The folder of the wheel's files, built once in `tmp_path_factory.getbasetemp()`."""
+    folder = base / "wheel"
+    clone = folder / "clone"  # a copy, because setuptools leaves a build folder that later builds would include
+    clone.mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
     for name in ("pokemon_ddpm", "pipelines", "dataset_scripts"):
@@ -32,34 +30,38 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def run(site: Path, code: str) -> str:
+def run_in(site: Path, code: str) -> str:
+    """Runs code that imports the package from the wheel."""
     code = f"{WITHOUT_CLONE} sys.path.insert(0, {str(site)!r}); {code}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=site.parent, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-B", "-P", "-c", code], cwd=site.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_it_installs_one_package(site: Path) -> None:
+def test_every_module_imports(tmp_path_factory):
+    site = unpacked_wheel(tmp_path_factory.getbasetemp())
     assert [path.name for path in site.iterdir() if not path.name.endswith(".dist-info")] == ["pokemon_ddpm"]
-
-
-def test_every_module_imports(site: Path) -> None:
     modules = [
         ".".join(path.relative_to(site).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((site / "pokemon_ddpm").rglob("*.py"))
     ]
-    assert {"pokemon_ddpm.pipelines.pipeline_pokemon_ddpm", "pokemon_ddpm.dataset_scripts.pokemon_sprites"} <= {
-        *modules
-    }
+    assert {"pokemon_ddpm.pipelines.hub_mixin", "pokemon_ddpm.dataset_scripts.pokemon_sprites"} <= {*modules}
     code = f"import importlib; print(*[importlib.import_module(name).__file__ for name in {modules!r}], sep='\\n')"
-    assert all(line.startswith(str(site)) for line in run(site, code).splitlines())
+    assert all(line.startswith(str(site)) for line in run_in(site, code).splitlines())
 
 
-def test_it_carries_its_tables_and_its_model(site: Path) -> None:
+def test_tables_templates_and_models_are_in_it(tmp_path_factory):
+    site = unpacked_wheel(tmp_path_factory.getbasetemp())
     code = (
-        "import pokemon_ddpm as p; sprites = p.load_sprites(cache_dir='cache');"
+        "import pokemon_ddpm as p; from pathlib import Path; from pokemon_ddpm import hub, model_card, training;"
+        "from pokemon_ddpm.training.config import TrainingConfig;"
+        "sprites = p.load_sprites(cache_dir='cache');"
         "pipeline = p.PokemonDDPMPipeline.from_pretrained(p.RELEASED_MODEL);"
-        "print(len(sprites['train']), pipeline('fire', num_inference_steps=1).images[0].size)"
+        "card = model_card.run_card(pipeline, TrainingConfig(), 'x', 1, {}, {});"
+        "pipeline.save_pretrained('saved');"
+        "print(len(sprites['train']), pipeline('fire', num_inference_steps=1).images[0].size, len(card.text) > 1000)"
     )
-    assert run(site, code).split() == ["864", "(32,", "32)"]
+    assert run_in(site, code).split() == ["864", "(32,", "32)", "True"]
+    templates = {path.name for path in (ROOT / "pokemon_ddpm" / "templates").iterdir()}
+    assert {path.name for path in (site / "pokemon_ddpm" / "templates").iterdir()} == templates
     assert (site / "pokemon_ddpm" / "dataset_scripts" / "sprite_facts.csv").is_file()

@@ -1,118 +1,153 @@
-"""Cropping and scaling, on pictures drawn for a test and on the measured statistics of the real sprites."""
+"""Decoding, cropping and scaling: hostile files, images made for a test, measured statistics of the real sprites."""
 
-from collections.abc import Iterator
+import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from pokemon_ddpm.preprocessing import check_resolution, preprocess
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The pictures are too small to share out: threads only wait for each other, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from pokemon_ddpm.preprocessing import on_white, open_image, preprocess
+from tests.small_archives import png
 
 
-def drawn(top: int, left: int, block: np.ndarray, canvas: tuple[int, int] = (96, 96)) -> Image.Image:
-    """A picture that is white but for a block of pixels."""
-    pixels = np.full((*canvas, 3), 255, dtype=np.uint8)
+def canvas(top: int, left: int, block: np.ndarray, size: tuple[int, int] = (96, 96)) -> Image.Image:
+    """An image that is white but for a block of pixels."""
+    pixels = np.full((*size, 3), 255, dtype=np.uint8)
     pixels[top : top + block.shape[0], left : left + block.shape[1]] = block
     return Image.fromarray(pixels)
 
 
-def colorful(height: int, width: int) -> np.ndarray:
-    """A block of random colours of which none has a channel at 255."""
+def random_block(height: int, width: int) -> np.ndarray:
+    """Random colors; no channel is 255."""
     return np.random.default_rng([height, width]).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
-def plain(height: int, width: int, color: tuple[int, int, int] = (10, 120, 230)) -> np.ndarray:
-    return np.full((height, width, 3), color, dtype=np.uint8)
+def plain_block(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), (10, 120, 230), dtype=np.uint8)
 
 
-def margins(result: np.ndarray) -> tuple[int, int, int, int]:
-    """Rows and columns that are white at the top, bottom, left and right."""
-    drawn_pixels = (result != 255).any(axis=2)
-    rows, columns = np.flatnonzero(drawn_pixels.any(axis=1)), np.flatnonzero(drawn_pixels.any(axis=0))
-    height, width = drawn_pixels.shape
-    return rows[0], height - 1 - rows[-1], columns[0], width - 1 - columns[-1]
+def box(result: np.ndarray, centered: bool = True) -> np.ndarray:
+    """What is left without the white border, which must be even where it is centered."""
+    foreground = (result != 255).any(axis=2)
+    rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
+    for found, side in ((rows, result.shape[0]), (columns, result.shape[1])):
+        assert not centered or abs(found[0] - (side - 1 - found[-1])) <= 1
+    return result[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def box(result: np.ndarray) -> np.ndarray:
-    """What is left when white is cut off at all sides."""
-    top, bottom, left, right = margins(result)
-    return result[top : len(result) - bottom, left : result.shape[1] - right]
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_known_formats_are_decoded(format: str, tmp_path: Path) -> None:
+    image = Image.new("RGB", (6, 4), (200, 200, 200))
+    image.save(tmp_path / "image", format)
+    for source in (tmp_path / "image", (tmp_path / "image").read_bytes()):
+        assert np.array_equal(on_white(open_image(source)), image)
+    exif = Image.Exif()
+    exif[0x112] = 6  # rotated, as photographs are
+    assert open_image(png(image, exif=exif)).size == (4, 6)
 
 
-def assert_centred(result: np.ndarray) -> None:
-    top, bottom, left, right = margins(result)
-    assert abs(top - bottom) <= 1 and abs(left - right) <= 1
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    for content in (b"", b"no image", b"P6 1 1 255 abc", png(Image.new("L", (50, 50)))[:60]):
+        (tmp_path / "image.png").write_bytes(content)
+        for source in (content, tmp_path / "image.png"):
+            with pytest.raises(ValueError, match=r"does not decode \("):
+                open_image(source)
+    for path in (tmp_path, tmp_path / "missing.png", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="is no file"):
+            open_image(path)
 
 
-# ------------------------------------------------------------------------------------------------------- mode "fit"
+def test_postscript_is_refused_and_starts_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *command, **_: started.append(command))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(ValueError, match="unknown format"):
+        open_image(postscript)
+    assert not started
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(postscript)).load()
+    assert started  # which is what Pillow does
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "TIFF"])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(format: str, tmp_path: Path) -> None:
+    """In another process, as the peak of memory counts."""
+    options = {"WEBP": {"lossless": True, "quality": 0, "method": 0}, "TIFF": {"compression": "tiff_deflate"}}
+    Image.new("L", (9000, 9000)).save(tmp_path / "bomb", format, **options.get(format, {}))
+    assert (tmp_path / "bomb").stat().st_size < 2**20
+    script = """
+import resource, sys, pathlib
+from pokemon_ddpm.preprocessing import open_image
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+try:
+    open_image(pathlib.Path(sys.argv[1]))
+except ValueError as error:
+    print(error, "after", peak() - before)
+"""
+    said = subprocess.check_output([sys.executable, "-c", script, tmp_path / "bomb"], text=True)
+    reason, _, grown = said.rpartition(" after ")
+    assert reason == "does not decode (9000x9000 px are too many, at most 33,554,432)"
+    assert int(grown) < 20_000 * (1024 if sys.platform == "darwin" else 1)  # in kB; decoded it has 81 MB
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "P with transparency", "RGB", "RGBA", "CMYK", "I;16"])
+def test_images_of_any_mode_become_rgb_on_white(mode: str) -> None:
+    """A black box on white, or on nothing where the mode has transparency."""
+    gray = Image.new("L", (8, 6), 255)
+    gray.paste(0, (3, 2, 7, 4))
+    image = gray
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    elif mode in ("LA", "RGBA", "P with transparency"):
+        image = Image.new("LA", gray.size, (0, 0))
+        image.putalpha(Image.eval(gray, lambda value: 255 - value))
+        image = image.convert("RGBA").quantize(4) if mode.startswith("P") else image.convert(mode)
+    else:
+        image = gray.convert(mode)
+    result = on_white(image)
+    assert result.mode == "RGB"
+    assert np.abs(np.asarray(result) - np.asarray(gray)[..., None].astype(float)).max() <= 1
+
+
+def test_transparency_is_composited_and_an_opaque_image_returned_unchanged() -> None:
+    keyed = Image.new("RGB", (4, 4), (1, 2, 3))
+    keyed.putpixel((2, 2), (200, 0, 0))
+    keyed = on_white(open_image(png(keyed, transparency=(1, 2, 3))))
+    assert [keyed.getpixel(place) for place in ((0, 0), (2, 2))] == [(255, 255, 255), (200, 0, 0)]
+    # 102 of 255 is 40 %: 0.4 * (200, 40, 0) + 0.6 * 255
+    assert on_white(Image.new("RGBA", (1, 1), (200, 40, 0, 102))).getpixel((0, 0)) == (233, 169, 153)
+    image = Image.new("RGB", (2, 2))
+    assert on_white(image) is image
+    with pytest.raises(ValueError, match="pixels of mode F, which have no known range"):
+        on_white(Image.new("F", (2, 2)))
 
 
 @pytest.mark.parametrize(
-    "resolution, size",
-    [
-        (32, (20, 10)),
-        (32, (30, 30)),
-        (32, (1, 1)),
-        (32, (7, 30)),
-        (64, (64, 64)),
-        (64, (63, 20)),
-        (64, (1, 64)),
-        (64, (31, 33)),
-        (40, (38, 21)),
-        (96, (96, 96)),
-        (96, (95, 50)),
-        (128, (96, 70)),
-    ],
+    "resolution, size", [(32, (30, 30)), (32, (1, 1)), (64, (64, 64)), (64, (63, 20)), (40, (38, 21)), (128, (96, 70))]
 )
-@pytest.mark.parametrize("corner", ["top left", "bottom right", "off centre"])
-def test_a_sprite_that_fits_is_moved_to_the_centre_and_not_touched(
-    resolution: int, size: tuple[int, int], corner: str
-) -> None:
-    block = colorful(*size)
-    room = (96 - size[0], 96 - size[1])
-    top, left = {"top left": (0, 0), "bottom right": room, "off centre": (room[0] // 3, room[1] // 5)}[corner]
-    result = preprocess(drawn(top, left, block), resolution)
-    assert result.shape == (resolution, resolution, 3) and result.dtype == np.uint8
-    assert np.array_equal(box(result), block)
-    assert_centred(result)
+def test_a_sprite_that_fits_is_moved_to_the_center(resolution: int, size: tuple[int, int]) -> None:
+    block, room = random_block(*size), (96 - size[0], 96 - size[1])
+    for top, left in ((0, 0), room, (room[0] // 3, room[1] // 5)):
+        result = preprocess(canvas(top, left, block), resolution)
+        assert result.shape == (resolution, resolution, 3) and result.dtype == np.uint8
+        assert np.array_equal(box(result), block)
 
 
 @pytest.mark.parametrize(
     "resolution, size, expected",
-    [
-        (32, (31, 31), (30, 30)),  # would fit, but not with its margin
-        (32, (32, 16), (30, 15)),
-        (32, (60, 20), (30, 10)),
-        (32, (45, 90), (15, 30)),
-        (32, (96, 96), (30, 30)),
-        (32, (80, 52), (30, 20)),  # 19.5, and a half goes to the even number
-        (32, (1, 96), (1, 30)),  # a third of a row would be none
-        (64, (65, 65), (64, 64)),
-        (64, (96, 48), (64, 32)),
-        (64, (60, 80), (48, 64)),
-        (48, (92, 46), (46, 23)),
-        (56, (96, 96), (54, 54)),
-        (8, (90, 30), (6, 2)),
-    ],
-)
-def test_a_larger_sprite_is_reduced_and_keeps_its_aspect_ratio(
-    resolution: int, size: tuple[int, int], expected: tuple[int, int]
-) -> None:
-    result = preprocess(drawn(0, 96 - size[1], plain(*size)), resolution)
-    # one colour alone stays that colour whatever the filter
-    assert np.array_equal(box(result), plain(*expected))
-    assert_centred(result)
+    # The first would fit, but not with its margin; 19.5 is rounded to an even number; a third of a row would be none.
+    [(32, (31, 31), (30, 30)), (32, (45, 90), (15, 30)), (32, (80, 52), (30, 20)), (32, (1, 96), (1, 30)),
+     (64, (65, 65), (64, 64)), (64, (60, 80), (48, 64)), (56, (96, 96), (54, 54)), (8, (90, 30), (6, 2))],
+)  # fmt: skip
+def test_a_larger_sprite_is_reduced_in_its_proportions(resolution: int, size: tuple, expected: tuple) -> None:
+    result = preprocess(canvas(0, 96 - size[1], plain_block(*size)), resolution)
+    assert np.array_equal(box(result), plain_block(*expected))  # one color stays, whatever the filter
 
 
 def hamming_matrix(old: int, new: int) -> np.ndarray:
@@ -125,173 +160,97 @@ def hamming_matrix(old: int, new: int) -> np.ndarray:
 
 @pytest.mark.parametrize("resolution, size, new", [(32, (75, 90), (25, 30)), (64, (96, 72), (64, 48))])
 def test_the_filter_is_hamming(resolution: int, size: tuple[int, int], new: tuple[int, int]) -> None:
-    block = colorful(*size)
+    block = random_block(*size)
     expected = np.einsum("yh,xw,hwc->yxc", hamming_matrix(size[0], new[0]), hamming_matrix(size[1], new[1]), block)
-    result = box(preprocess(drawn(3, 0, block, (100, 96)), resolution)).astype(float)
-    assert result.shape == expected.shape
-    # rounded twice: between the directions and at the end
-    assert np.abs(result - expected.clip(0, 255)).max() < 1.5
-
-
-@pytest.mark.parametrize("mode", ["fit", "thesis"])
-@pytest.mark.parametrize("resolution", [32, 64, 128])
-def test_a_white_picture_stays_white(resolution: int, mode: str) -> None:
-    result = preprocess(Image.new("RGB", (96, 96), "white"), resolution, mode)
-    assert result.shape == (resolution, resolution, 3)
-    assert (result == 255).all()
+    result = box(preprocess(canvas(3, 0, block, (100, 96)), resolution)).astype(float)
+    assert np.abs(result - expected.clip(0, 255)).max() < 1.5  # rounded between the directions and at the end
 
 
 @pytest.mark.parametrize("channel", [0, 1, 2])
-def test_almost_white_belongs_to_the_sprite(channel: int) -> None:
+def test_almost_white_and_white_inside_belong_to_the_sprite(channel: int) -> None:
     block = np.full((40, 50, 3), 255, dtype=np.uint8)
     block[10:20, 10:20] = (10, 120, 230)
     block[0, 0, channel] = block[39, 49, channel] = 254
-    result = preprocess(drawn(5, 7, block), 64)
-    assert np.array_equal(box(result), block)
-    assert_centred(result)
+    for size, top, left in (((96, 96), 5, 7), ((40, 50), 0, 0), ((200, 70), 149, 20)):
+        result = preprocess(canvas(top, left, block, size), 64)
+        assert np.array_equal(result[12:52, 7:57], block) and (result == 255).all(axis=2).sum() == 64 * 64 - 102
 
 
-def test_white_inside_a_sprite_stays() -> None:
-    block = plain(24, 28)
-    block[4:20, 4:24] = 255
-    assert np.array_equal(box(preprocess(drawn(30, 30, block), 32)), block)
+def test_a_photograph_gets_no_margin() -> None:
+    for size in (16, 64):
+        image = Image.new("RGB", (size, size), (10, 20, 30))
+        assert (preprocess(image, 16, full_frame=True) == (10, 20, 30)).all()
+        assert box(preprocess(image, 16)).shape == (14, 14, 3)
+    image = Image.new("RGB", (64, 32), (255, 0, 0))
+    pixels = preprocess(image, 16, full_frame=True)
+    assert (pixels[:4] == 255).all() and (pixels[12:] == 255).all() and (pixels[4:12] == (255, 0, 0)).all()
+    image.paste("white", (0, 0, 64, 1))  # a white edge: no photograph
+    assert np.array_equal(preprocess(image, 16, full_frame=True), preprocess(image, 16))
 
 
-def test_a_canvas_of_another_size_makes_no_difference() -> None:
-    block = colorful(50, 40)
-    for resolution in (32, 64):
-        results = [
-            preprocess(drawn(*place, block, canvas), resolution)
-            for canvas, place in {(50, 40): (0, 0), (96, 96): (20, 30), (200, 70): (149, 29)}.items()
-        ]
-        assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
-
-
-def test_the_picture_is_not_changed() -> None:
-    image = drawn(10, 10, colorful(80, 70))
+@pytest.mark.parametrize("mode", ["fit", "thesis"])
+def test_borders_of_the_input(mode: str) -> None:
+    assert (preprocess(Image.new("RGB", (96, 96), "white"), 32, mode) == 255).all()
+    image = canvas(10, 10, random_block(30, 40))
     before = image.tobytes()
-    for mode in ("fit", "thesis"):
-        preprocess(image, 32, mode)
+    for resolution in (8, 24, 72):
+        assert preprocess(image, resolution, mode).shape == (resolution, resolution, 3)
     assert image.tobytes() == before
-
-
-@pytest.mark.parametrize("mode", ["fit", "thesis"])
-@pytest.mark.parametrize("resolution", [8, 16, 24, 40, 72, 128])
-def test_multiples_of_8_are_accepted(resolution: int, mode: str) -> None:
-    check_resolution(resolution)
-    result = preprocess(drawn(10, 10, plain(30, 40)), resolution, mode)
-    assert result.shape == (resolution, resolution, 3) and result.dtype == np.uint8
-
-
-@pytest.mark.parametrize("mode", ["fit", "thesis"])
-@pytest.mark.parametrize("resolution", [-32, -8, 0, 1, 4, 7, 12, 30, 33, 100])
-def test_other_resolutions_are_refused(resolution: int, mode: str) -> None:
-    with pytest.raises(ValueError, match=f"multiple of 8 .* is {resolution}"):
-        check_resolution(resolution)
-    with pytest.raises(ValueError, match=f"multiple of 8 .* is {resolution}"):
-        preprocess(drawn(10, 10, plain(30, 40)), resolution, mode)
-
-
-def test_an_unknown_mode_is_refused() -> None:
+    for resolution in (-8, 0, 4, 12, 33):
+        with pytest.raises(ValueError, match=f"multiple of 8 .* is {resolution}"):
+            preprocess(image, resolution, mode)
     with pytest.raises(ValueError, match="'crop'.*fit, thesis"):
-        preprocess(drawn(10, 10, plain(30, 40)), 32, "crop")
+        preprocess(image, 32, "crop")
 
 
-# ---------------------------------------------------------------------------------------------------- mode "thesis"
+def bilinear_matrix(old: int, new: int) -> np.ndarray:
+    """The weights (new, old) of linear interpolation between the centers of two pixels."""
+    position = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(old)))
 
 
-def bilinear(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear without antialiasing: the centre of each new pixel falls between two old centres, in each direction."""
-
-    def along_rows(values: np.ndarray) -> np.ndarray:
-        old = len(values)
-        position = ((np.arange(size) + 0.5) * old / size - 0.5).clip(0, old - 1)
-        before = np.floor(position).astype(int)
-        after = np.minimum(before + 1, old - 1)
-        share = (position - before)[:, None, None]
-        return values[before] * (1 - share) + values[after] * share
-
-    return along_rows(along_rows(pixels.astype(float)).swapaxes(0, 1)).swapaxes(0, 1)
-
-
-def thesis(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The thesis's crop, in which a single channel at 255 makes background, stretched to the square; not rounded."""
-    foreground = np.argwhere((pixels < 255).all(axis=2))
-    (top, left), (bottom, right) = foreground.min(axis=0), foreground.max(axis=0)
-    # one pixel of margin, of which the end of a slice swallows the lower and the right one
-    return bilinear(pixels[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1], size)
-
-
-def red_fringe() -> np.ndarray:
-    """A block whose outer rows and columns have their red at 255, for which the thesis cut them off."""
-    block = colorful(40, 30)
-    block[:3, :, 0] = block[-4:, :, 0] = block[:, :2, 0] = block[:, -5:, 0] = 255
-    return block
+RED_FRINGE = random_block(40, 30)  # the thesis cut off what has a red of 255
+RED_FRINGE[:3, :, 0] = RED_FRINGE[-4:, :, 0] = RED_FRINGE[:, :2, 0] = RED_FRINGE[:, -5:, 0] = 255
 
 
 @pytest.mark.parametrize("resolution", [32, 64])
 @pytest.mark.parametrize(
-    "image",
-    [
-        pytest.param(drawn(20, 30, colorful(53, 52)), id="larger"),
-        pytest.param(drawn(40, 41, colorful(11, 17)), id="enlarged"),
-        pytest.param(drawn(30, 2, colorful(10, 90)), id="stretched"),
-        pytest.param(drawn(0, 0, colorful(96, 96)), id="whole canvas"),
-        pytest.param(drawn(0, 50, colorful(40, 46)), id="top right corner"),
-        pytest.param(drawn(56, 0, colorful(40, 46)), id="bottom left corner"),
-        pytest.param(drawn(20, 20, colorful(1, 1)), id="one pixel"),
-        pytest.param(drawn(20, 20, red_fringe()), id="one channel at 255"),
-    ],
-)
-def test_the_thesis_mode_does_what_the_thesis_did(image: Image.Image, resolution: int) -> None:
-    result = preprocess(image, resolution, "thesis")
-    assert result.shape == (resolution, resolution, 3) and result.dtype == np.uint8
-    assert np.abs(result - thesis(np.asarray(image), resolution)).max() < 0.501
-
-
-# --------------------------------------------------------------------------------------------------- the real set
+    "top, left, block",
+    [(20, 30, random_block(53, 52)), (30, 2, random_block(10, 90)), (0, 0, random_block(96, 96)),
+     (0, 50, random_block(40, 46)), (56, 0, random_block(40, 46)), (20, 20, RED_FRINGE)],
+    ids=["larger", "stretched", "whole canvas", "top right", "bottom left", "one channel at 255"],
+)  # fmt: skip
+def test_the_thesis_mode_does_what_the_thesis_did(top: int, left: int, block: np.ndarray, resolution: int) -> None:
+    image = canvas(top, left, block)
+    pixels = np.asarray(image)
+    foreground = np.argwhere((pixels < 255).all(axis=2))
+    (top, left), (bottom, right) = foreground.min(axis=0), foreground.max(axis=0)
+    # A margin of one pixel; the end of the slice swallows the lower and the right one.
+    crop = pixels[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1]
+    weights = [bilinear_matrix(side, resolution) for side in crop.shape[:2]]
+    expected = np.einsum("yh,xw,hwc->yxc", *weights, crop)
+    assert np.abs(preprocess(image, resolution, "thesis") - expected).max() < 0.501
 
 
 @pytest.fixture(scope="module")
 def originals(sprites_dir: Path) -> list[Image.Image]:
-    """All pictures that are front and not shiny."""
-    originals = []
-    for path in sorted(sprites_dir.glob("sprites/*/front/normal/*.png")):
-        with Image.open(path) as image:
-            originals.append(image.convert("RGB"))
-    assert len(originals) == 4086
-    return originals
+    return [open_image(path) for path in sorted(sprites_dir.glob("sprites/*/front/normal/*.png"))]
 
 
 @pytest.mark.parametrize(
-    "resolution, mode, means, deviation, white, white_tolerance",
-    [
-        (32, "fit", (0.638, 0.588, 0.545), 0.554, 0.505, 0.002),
-        (64, "fit", (0.702, 0.662, 0.630), 0.579, 0.660, 0.002),
-        (32, "thesis", (0.533, 0.469, 0.413), 0.606, 0.42, 0.006),  # measured to a percent
-    ],
-)
-def test_the_real_set_has_the_measured_statistics(
-    resolution: int,
-    mode: str,
-    means: tuple[float, ...],
-    deviation: float,
-    white: float,
-    white_tolerance: float,
-    originals: list[Image.Image],
+    "resolution, mode, means, deviation, white, tolerance",
+    [(32, "fit", (0.638, 0.588, 0.545), 0.554, 0.505, 0.002), (64, "fit", (0.702, 0.662, 0.630), 0.579, 0.660, 0.002),
+     (32, "thesis", (0.533, 0.469, 0.413), 0.606, 0.42, 0.006)],
+)  # fmt: skip
+def test_the_real_sprites_have_the_measured_statistics(
+    resolution: int, mode: str, means: tuple, deviation: float, white: float, tolerance: float, originals: list
 ) -> None:
-    pictures = np.stack([preprocess(image, resolution, mode) for image in originals])
-    in_network_range = pictures.astype(np.float32) / 127.5 - 1
-    assert in_network_range.mean(axis=(0, 1, 2), dtype=np.float64) == pytest.approx(means, abs=0.002)
-    assert in_network_range.std(dtype=np.float64) == pytest.approx(deviation, abs=0.002)
-    assert (pictures == 255).all(axis=3).mean() == pytest.approx(white, abs=white_tolerance)
-    assert len({picture.tobytes() for picture in pictures}) == 3785
-
-
-def test_at_64_pixels_2924_sprites_are_untouched(originals: list[Image.Image]) -> None:
-    untouched = 0
-    for image in originals:
-        sprite, result = box(np.asarray(image)), box(preprocess(image, 64))
-        untouched += np.array_equal(sprite, result)
-        assert max(result.shape[:2]) == min(max(sprite.shape[:2]), 64)
-    assert untouched == 2924
+    images = np.stack([preprocess(image, resolution, mode) for image in originals])
+    scaled = images.astype(np.float32) / 127.5 - 1
+    assert scaled.mean(axis=(0, 1, 2), dtype=np.float64) == pytest.approx(means, abs=0.002)
+    assert scaled.std(dtype=np.float64) == pytest.approx(deviation, abs=0.002)
+    assert (images == 255).all(axis=3).mean() == pytest.approx(white, abs=tolerance)
+    assert len(images) == 4086 and len({image.tobytes() for image in images}) == 3785
+    if resolution == 64:
+        boxes = zip((box(np.asarray(each), centered=False) for each in originals), map(box, images), strict=True)
+        assert sum(np.array_equal(before, after) for before, after in boxes) == 2924

@@ -1,4 +1,4 @@
-"""The app: a page on which sprites are drawn."""
+"""The app: a web page that generates sprites."""
 
 from pokemon_ddpm.app.server import launch
 

@@ -1,13 +1,12 @@
-"""What can be kept of sprites, as files in the app's temporary folder."""
+"""The files that the browser fetches."""
 
-import contextlib
-import itertools
 import json
 import re
 import secrets
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,182 +14,119 @@ from typing import Any
 from PIL import Image
 
 from pokemon_ddpm.animation import save_animation
-from pokemon_ddpm.app.limits import FOLDERS_PER_LOOK, KEPT_SECONDS, MAX_DISK, MAX_SCALE, SWEEP_SECONDS
-from pokemon_ddpm.app.orders import Sprite, one_of, whole
-from pokemon_ddpm.postprocessing import enlarge
+from pokemon_ddpm.app.requests import Refused, Sprite, number, one_of
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sprite_sheet
 
+KINDS = {"png": "Sprite (PNG)", "zip": "All (zip)", "gif": "Steps (GIF)", "sheet": "Sheet (PNG)"}
+"""The files, and what the page calls them."""
 BACKGROUNDS = ("white", "transparent")
+MAX_SCALE = 16
 COLUMNS = 4
-SHOWN_SIZE = 256
-"""About how many pixels wide a sprite is shown."""
+GALLERY_SIZE = 256
+"""Side of an image in the gallery in pixels, about."""
 ANIMATION_MS = 1500
-"""About how long the denoising takes on a GIF."""
 MAX_NAME = 100
+KEPT_SECONDS = 3600
+"""After this time Gradio deletes a file."""
 
 
-class Files:
-    """Writes files, each lot into a folder of its own that nobody can guess.
+class Downloads:
+    """Writes files into Gradio's cache folder, from where it serves and deletes them.
 
     Args:
-        folder: Where.
+        folder: The cache folder.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._written = itertools.count(1)
 
-    def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
-        """Writes sprites as the page shows them, enlarged on white, and returns each file with its caption."""
-        folder = self._new()
-        return [
-            (str(_write(sprite, folder, f"{i}_", transparent=False, scale=_shown_scale(sprite.image))), sprite.caption)
-            for i, sprite in enumerate(sprites, 1)
-        ]
+    def gallery(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
+        """Enlarged PNGs of sprites with their captions."""
+        folder, files = self._new_folder(), []
+        for i, sprite in enumerate(sprites, 1):
+            scale = max(1, GALLERY_SIZE // sprite.image.width)
+            path = folder / f"{i}_{_name(sprite)}.png"
+            _write_png(sprite, path, False, scale)
+            files.append((str(path), sprite.caption))
+        return files
 
-    def show_expected(self, images: Sequence[Image.Image]) -> list[tuple[str, None]]:
-        """Likewise, of sprites that are not there yet."""
-        folder, shown = self._new(), []
-        for i, image in enumerate(images, 1):
-            path = folder / f"{i}.png"
-            enlarge(image, _shown_scale(image)).save(path)
-            shown.append((str(path), None))
-        return shown
+    def previews(self, images: Sequence[tuple[Image.Image, str]]) -> list[tuple[str, str]]:
+        """PNGs of sprites that are being generated, with captions."""
+        folder = self._new_folder()
+        for i, (image, _) in enumerate(images):
+            image.save(folder / f"{i}.png")
+        return [(str(folder / f"{i}.png"), caption) for i, (_, caption) in enumerate(images)]
 
-    def keep(self, sprites: Sequence[Sprite], chosen: Sprite, background: Any, scale: Any) -> tuple[str, ...]:
-        """Writes all that is offered for download.
-
-        Args:
-            sprites: All that are shown.
-            chosen: One of them.
-            background: Of `BACKGROUNDS`.
-            scale: From 1 to `MAX_SCALE`.
-
-        Returns:
-            The chosen one as a PNG, all as a zip of PNGs, the chosen one's denoising as a GIF, all on a sheet.
-
-        Raises:
-            Refused: If the background or the scale is another one.
-        """
+    def write(self, kind: str, sprites: Sequence[Sprite], sprite: Sprite, background: Any, scale: Any) -> str:
+        """Writes the file of a kind: "png" or "gif" of one sprite, "zip" or "sheet" of all."""
         transparent = one_of("The background", background, BACKGROUNDS) == "transparent"
-        scale = whole("The enlargement", scale, 1, MAX_SCALE)
-        folder = self._new()
-        return tuple(
-            map(
-                str,
-                (
-                    _write(chosen, folder, "", transparent, scale),
-                    _write_zip(sprites, folder, transparent, scale),
-                    _write_animation(chosen, folder, scale),
-                    _write_sheet(sprites, folder, transparent, scale),
-                ),
-            )
-        )
+        scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
+        path = self._new_folder() / {"zip": "sprites.zip", "sheet": "sheet.png"}.get(kind, f"{_name(sprite)}.{kind}")
+        match kind:
+            case "png":
+                _write_png(sprite, path, transparent, scale)
+            case "zip":
+                _write_zip(sprites, path, transparent, scale)
+            case "gif":
+                _write_animation(sprite, path, scale)
+            case "sheet":
+                _write_sheet(sprites, path, transparent, scale)
+        return str(path)
 
-    def sweep_for_ever(self) -> None:
-        """Removes what is old or too much, time and again, until the folder is gone."""
-        while self._folder.is_dir():
-            self.sweep()
-            self.make_room()
-            time.sleep(SWEEP_SECONDS)
-
-    def sweep(self) -> None:
-        """Removes what is older than `KEPT_SECONDS`, and folders that hold nothing any more.
-
-        Gradio removes such files, too, but not those of components that it made anew for a visitor, and no folders.
-        It comes first, since it goes on to note what others have removed.
-        """
-        now = time.time()
-        for folder in self._folder.glob("*/"):
-            with contextlib.suppress(OSError):  # somebody else was quicker, or it holds something
-                for path in folder.iterdir():
-                    if now - path.stat().st_mtime > KEPT_SECONDS + 2 * SWEEP_SECONDS:
-                        path.unlink()
-                if now - folder.stat().st_mtime > SWEEP_SECONDS:  # a new one may hold nothing yet
-                    folder.rmdir()
-
-    def make_room(self, most: int = MAX_DISK) -> None:
-        """Removes the oldest folders' files, as many as it takes for the others to have so many bytes."""
-        folders = []
-        for folder in self._folder.glob("*/"):
-            with contextlib.suppress(OSError):
-                found = [(path, path.stat().st_size) for path in folder.iterdir() if path.is_file()]
-                folders.append((folder.stat().st_mtime, found))
-        for _, found in sorted(folders, key=lambda each: each[0], reverse=True):
-            most -= sum(size for _, size in found)
-            if most < 0:
-                for path, _ in found:
-                    with contextlib.suppress(OSError):
-                        path.unlink()
-
-    def _new(self) -> Path:
-        if next(self._written) % FOLDERS_PER_LOOK == 0:
-            self.make_room()
+    def _new_folder(self) -> Path:
+        """A folder with a name that nobody can guess. Old empty ones are removed: Gradio deletes only files."""
+        for path in self._folder.iterdir():
+            with suppress(OSError):  # not empty, or just removed
+                if time.time() - path.stat().st_mtime > KEPT_SECONDS:
+                    path.rmdir()
         folder = self._folder / secrets.token_hex(16)
         folder.mkdir()
         return folder
 
 
-def _shown_scale(image: Image.Image) -> int:
-    return max(1, SHOWN_SIZE // image.width)
-
-
 def _name(sprite: Sprite) -> str:
-    """For a file, of letters and digits whatever a model's words are made of, and of at most `MAX_NAME` bytes."""
-    name = re.sub(r"[^\w.+-]", "-", "_".join([*sprite.words, str(sprite.request.seed)]))
+    """A file name without suffix, of the condition and the seed."""
+    name = re.sub(r"[^\w.+-]", "-", Path(sprite.request.file_name).stem)
     return name.encode()[-MAX_NAME:].decode(errors="ignore")
 
 
-def _write(sprite: Sprite, folder: Path, before: str, transparent: bool, scale: int) -> Path:
-    """Writes a PNG that says how it was made, as far as that can be said."""
-    path = folder / f"{before}{_name(sprite)}.png"
-    finish = replace(sprite.drawing, transparent=transparent, scale=scale)
-    image = finish.finish(sprite.image)
-    if sprite.made is None:
+def _write_png(sprite: Sprite, path: Path, transparent: bool, scale: int) -> None:
+    image = replace(sprite.settings, transparent=transparent, scale=scale).postprocess(sprite.image)
+    if sprite.provenance is None:
         image.save(path)
     else:
-        after = {"transparent": transparent, "palette": None, "scale": scale}
-        write_png(image, path, replace(sprite.made, postprocessing=after))
-    return path
+        postprocessing = {"transparent": transparent, "palette": None, "scale": scale}
+        write_png(image, path, replace(sprite.provenance, postprocessing=postprocessing))
 
 
-def _write_zip(sprites: Sequence[Sprite], folder: Path, transparent: bool, scale: int) -> Path:
-    """Writes all PNGs, and a table of them as JSON."""
-    path, about = folder / "sprites.zip", []
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: int) -> None:
+    """Writes all PNGs, and a JSON file with their conditions and seeds."""
+    table = []
+    with zipfile.ZipFile(path, "w") as archive:
         for i, sprite in enumerate(sprites, 1):
-            file = _write(sprite, folder, f"{i}_", transparent, scale)
+            file = path.with_name(f"{i}_{_name(sprite)}.png")
+            _write_png(sprite, file, transparent, scale)
             archive.write(file, file.name)
             file.unlink()
-            about.append({"file": file.name, **_description(sprite)})
-        archive.writestr("sprites.json", json.dumps(about, indent=2) + "\n")
-    return path
+            condition = {"condition": sprite.request.condition, "seed": sprite.request.seed}
+            variation = {} if sprite.strength is None else {"variation_strength": sprite.strength}
+            table.append({"file": file.name, "model": sprite.model, **condition, **variation})
+        archive.writestr("sprites.json", json.dumps(table, indent=2) + "\n")
 
 
-def _description(sprite: Sprite) -> dict[str, Any]:
-    varied = {} if sprite.strength is None else {"variation_strength": sprite.strength}
-    return {
-        "model": sprite.model,
-        "condition": {"type": sprite.request.pokemon_type, **sprite.request.words},
-        "seed": sprite.request.seed,
-        **varied,
-    }
-
-
-def _write_animation(sprite: Sprite, folder: Path, scale: int) -> Path:
-    """Writes what was expected of the sprite after each step, then the sprite."""
-    path = folder / f"{_name(sprite)}.gif"
-    frames = [clean for _, _, clean in sprite.steps] + [sprite.image]
+def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
+    """Writes the predicted image after each step, then the sprite."""
+    if not sprite.steps:
+        raise Refused(f"The steps are not kept after a reload. Generate the sprite again: seed {sprite.request.seed}.")
+    frames = [step.pred_original_sample for step in sprite.steps] + [sprite.image]
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
-    return path
 
 
-def _write_sheet(sprites: Sequence[Sprite], folder: Path, transparent: bool, scale: int) -> Path:
-    path, columns = folder / "sheet.png", min(COLUMNS, len(sprites))
+def _write_sheet(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: int) -> None:
+    images, columns = [sprite.image for sprite in sprites], min(COLUMNS, len(sprites))
     if transparent:
-        images = [replace(sprite.drawing, transparent=True, scale=scale).finish(sprite.image) for sprite in sprites]
-        game_sheet(images, columns)[0].save(path)
+        settings = replace(sprites[0].settings, transparent=True, scale=scale)
+        game_sheet(list(map(settings.postprocess, images)), columns)[0].save(path)
     else:
-        sprite_sheet([sprite.image for sprite in sprites], columns, scale=scale).save(path)
-    return path
+        sprite_sheet(images, columns, scale=scale).save(path)

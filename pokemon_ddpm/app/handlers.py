@@ -1,257 +1,235 @@
-"""What happens when something on the page is clicked, or its API is called."""
+"""What happens when a visitor clicks something or calls the API."""
 
 import asyncio
-import contextlib
+import functools
+import json
 import logging
-import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
-from inspect import Parameter
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
+import torch
+from PIL import Image
 
-from pokemon_ddpm.app.downloads import Files
-from pokemon_ddpm.app.drawing import Look
-from pokemon_ddpm.app.limits import Desks, Refused
-from pokemon_ddpm.app.memory import Memory, Sprites
-from pokemon_ddpm.app.models import Models
-from pokemon_ddpm.app.orders import (
-    RANDOM,
-    USUAL,
-    Order,
-    chosen,
-    new_sprites,
-    other_type,
-    random_seed,
-    variations,
-)
-from pokemon_ddpm.app.strip import strip
-from pokemon_ddpm.app.workshop import Waiting, Workshop
-from pokemon_ddpm.generation import Interrupted
-from pokemon_ddpm.signatures import spread
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
+from pokemon_ddpm.app import requests
+from pokemon_ddpm.app.downloads import KINDS, Downloads
+from pokemon_ddpm.app.how_it_works import steps_html
+from pokemon_ddpm.app.requests import Job, Model, Models, Refused, Sprite
+from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, Interrupted, generate
+from pokemon_ddpm.plots import evenly_spaced
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
-UNEXPECTED = "Something went wrong here, which was noted. Try again."
-CANCELLED = "The drawing was cancelled."
-PROGRESS = gr.Progress()
+PUBLIC_SECONDS = 120.0
+"""Time limit of one generation in public."""
+PREVIEW_SECONDS = 0.2
+"""Time between two previews. With each of them Gradio notices whether the visitor is still there."""
+MAX_STEPS = 20
+"""Denoising steps of a sprite that are kept."""
+MAX_SAVED = 700_000
+"""Characters that the browser keeps; the page sends them back when it is loaded."""
+EXAMPLES_SEED = 76
 logger = logging.getLogger(__name__)
 
 
-class Handlers:
-    """The page's functions. Their inputs are those of `interface`, unchecked.
+class Generation:
+    """A run of a job in a thread that runs one after the other. As a context manager, it stops the run at its end.
 
-    Args:
-        models: What can be drawn with.
-        workshop: Where it is drawn.
-        files: Where pictures are put for the browser to fetch.
+    Attributes:
+        run: Its result are the sprites, or why there are none.
+        preview: The images so far, with captions.
     """
 
-    def __init__(self, models: Models, workshop: Workshop, files: Files):
-        self._models, self._workshop, self._files = models, workshop, files
-        self._desks, self._memory = Desks(), Memory()
+    def __init__(self, job: Job, thread: ThreadPoolExecutor, closing: threading.Event, seconds: float | None = None):
+        self._job, self._closing, self._seconds = job, closing, seconds
+        self._stopped = threading.Event()
+        self._finished: list[Sprite] = []
+        self._steps: list[list[DenoisingStep]] = []
+        self.preview: list[tuple[Image.Image, str]] = []
+        self.run = thread.submit(self._generate)
 
-    async def generate(
-        self,
-        pokemon_type: Any,
-        second_type: Any,
-        num_images: Any,
-        new_seed: Any,
-        seed: Any,
-        model: Any,
-        quality: Any,
-        guidance_scale: Any,
-        *attributes_request_progress: Any,
-    ) -> AsyncGenerator[tuple, None]:
-        """Draws new sprites; returns them with captions, and the seed of the first."""
-        *values, request, progress = attributes_request_progress
-        words = dict(zip(ATTRIBUTES, values, strict=True))
+    def __enter__(self) -> "Generation":
+        return self
 
-        def order() -> Order:
-            first = random_seed() if new_seed else seed
-            known = self._models.get(model)
-            return new_sprites(known, pokemon_type, second_type, num_images, first, quality, guidance_scale, words)
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
 
-        async with contextlib.aclosing(self._draw(order, request, progress)) as shown:
-            async for each in shown:
-                yield each
+    async def wait(self) -> tuple[Sprite, ...] | Refused | None:
+        """The sprites or why there are none; None if it still runs after `PREVIEW_SECONDS`."""
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.run)), PREVIEW_SECONDS)
 
-    async def more_like_this(
-        self,
-        sprite: Any,
-        num_images: Any,
-        strength: Any,
-        request: gr.Request,
-        progress: gr.Progress = PROGRESS,
-    ) -> AsyncGenerator[tuple, None]:
-        """Draws variations of a shown sprite; returns it and them with captions, and the seed of the first of them."""
-
-        def order() -> Order:
-            original = chosen(self._sprites(request), sprite)
-            return variations(self._models.get(original.model), original, num_images, strength, random_seed())
-
-        async with contextlib.aclosing(self._draw(order, request, progress)) as shown:
-            async for each in shown:
-                yield each
-
-    async def other_type(
-        self,
-        sprite: Any,
-        pokemon_type: Any,
-        second_type: Any,
-        request: gr.Request,
-        progress: gr.Progress = PROGRESS,
-    ) -> AsyncGenerator[tuple, None]:
-        """Draws a shown sprite's seed as another type; returns both with captions, and the seed."""
-
-        def order() -> Order:
-            original = chosen(self._sprites(request), sprite)
-            return other_type(self._models.get(original.model), original, pokemon_type, second_type)
-
-        async with contextlib.aclosing(self._draw(order, request, progress)) as shown:
-            async for each in shown:
-                yield each
-
-    async def _draw(
-        self, make: Callable[[], Order], request: gr.Request, progress: gr.Progress
-    ) -> AsyncGenerator[tuple, None]:
-        """Yields what the gallery and the seed become while an order is carried out; its sprites are remembered."""
-        user, address = _who(request)
-        nothing_new = (gr.skip(), gr.skip())
-        stays: list[tuple[str, str]] | None = None
+    def _generate(self) -> tuple[Sprite, ...] | Refused:
+        """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
+        job, arguments = self._job, self._job.settings.arguments()
+        if job.strength is not None:
+            arguments |= {"image": job.original.image, "strength": job.strength}
+        arguments["callback_on_step_end"] = self._after_step
+        arguments["callback_on_step_end_tensor_inputs"] = ["latents", "pred_original_sample"]
+        self._start = time.monotonic()
+        images = generate(job.model.pipeline, job.requests, **arguments)
         try:
-            order = make()
-            async with contextlib.aclosing(self._workshop.carry_out(order, user, address)) as happening:
-                async for news in happening:
-                    match news:
-                        case None:
-                            yield nothing_new
-                        case Waiting(ahead):
-                            progress(0, desc=f"{ahead} before you")
-                            yield nothing_new
-                        case Look(done, total, pictures):
-                            progress((done, total), desc="Drawing", unit="steps")
-                            if pictures is not None:
-                                if stays is None:
-                                    stays = await asyncio.to_thread(self._files.show, order.shown)
-                                expected = await asyncio.to_thread(self._files.show_expected, pictures)
-                                yield [*stays, *expected], gr.skip()
-                        case drawn:
-                            sprites = (*order.shown, *drawn)
-                            shown = await asyncio.to_thread(self._files.show, sprites)
-                            self._memory.remember(user, sprites)
-                            yield shown, order.requests[0].seed
-        except Exception as error:
-            if stays is not None:  # what was begun goes, and what can be drawn on from is there again
-                yield await asyncio.to_thread(self._files.show, self._memory.of(user)), gr.skip()
-            raise _told(error) from None
-
-    async def first(self, background: Any, scale: Any, request: gr.Request) -> tuple:
-        """Chooses the first sprite, after a drawing: what is said of them, its number, and else as `choose`."""
-        sprites = self._sprites(request)
-        said = f"{_count(sprites)} by {sprites[-1].model}; they are kept here for an hour." if sprites else gr.skip()
-        return said, 1, *await self.choose(1, background, scale, request)
-
-    async def choose(self, sprite: Any, background: Any, scale: Any, request: gr.Request) -> tuple:
-        """Shows the steps of a sprite and offers its files: strip, and the buttons of `keep`."""
-        sprites = self._sprites(request)
-        if not sprites:
-            return (gr.skip(),) * 5
-        try:
-            one = chosen(sprites, sprite)
+            for i, (request, image) in enumerate(zip(job.requests, images, strict=True)):
+                if i % CHUNK_SIZE == 0:
+                    steps, self._steps = evenly_spaced(self._steps, MAX_STEPS), []
+                self._finished.append(job.sprite(request, image, [step[i % CHUNK_SIZE] for step in steps]))
+        except Interrupted:
+            return Refused("The generation was stopped.")
+        except ValueError as error:  # the pipeline's
+            return Refused(str(error))
         except Refused as error:
-            raise _told(error) from None
-        files = await self.keep(sprite, background, scale, request)
-        return strip(one), *(gr.DownloadButton(value=file, interactive=True) for file in files)
+            return error
+        return tuple(self._finished)
 
-    async def select(self, background: Any, scale: Any, event: gr.SelectData, request: gr.Request) -> tuple:
-        """Chooses the sprite that was clicked; else as `choose`, its number first."""
-        number = event.index + 1 if isinstance(event.index, int) else 1
-        return number, *await self.choose(number, background, scale, request)
-
-    async def keep(self, sprite: Any, background: Any, scale: Any, request: gr.Request) -> tuple[str, ...]:
-        """Writes files of the sprites that are shown: one as a PNG, all as a zip, its steps as a GIF, the sheet."""
-        sprites = self._sprites(request)
-        try:
-            one = chosen(sprites, sprite)
-            async with self._desks.desk(_who(request)[0]):
-                return await asyncio.to_thread(self._files.keep, sprites, one, background, scale)
-        except Exception as error:
-            raise _told(error) from None
-
-    def choose_model(self, name: Any, *values: Any) -> list:
-        """Lets one choose what a model knows, and greys out what it does not.
-
-        Args:
-            name: The model's.
-            *values: What is chosen so far, in the order of what is returned.
-
-        Returns:
-            The types, twice two of them, quality, guidance, and the other attributes.
-        """
-        try:
-            model = self._models.get(name)
-        except Refused as error:
-            raise _told(error) from None
-        types, guided = model.vocabulary["type"], not model.is_distilled
-        allowed = [(RANDOM, ANY, *types), (ANY, NONE, RANDOM, *types)]
-        typed = [_dropdown(words, value) for words, value in zip(2 * allowed, values[:4], strict=True)]
-        others = [
-            _dropdown(
-                (ANY, *model.vocabulary.get(attribute, ())), USUAL.get(attribute, ANY) if value == ANY else value
-            )
-            for attribute, value in zip(ATTRIBUTES, values[4:], strict=True)
+    def _after_step(self, pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict:
+        if self._stopped.is_set() or self._closing.is_set():
+            raise Interrupted
+        if self._seconds is not None and time.monotonic() - self._start > self._seconds:
+            raise Refused(f"This took over {self._seconds:.0f} seconds. Request fewer sprites or a lower quality.")
+        images = (pipeline.postprocess(tensors[name], "pil") for name in ("latents", "pred_original_sample"))
+        self._steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
+        current = zip(self._steps[-1], self._job.requests[len(self._finished) :], strict=False)
+        self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
+            (shown.pred_original_sample, requests.caption(request, f"step {step + 1} of {self._job.num_steps}"))
+            for shown, request in current
         ]
-        return [*typed, gr.Radio(interactive=guided), gr.Slider(interactive=guided), *others]
+        return {}
 
-    async def load_model(self, source: Any) -> gr.Dropdown:
-        """Loads one more model and chooses it; one that cannot be loaded changes nothing."""
+
+def generates(make_job: Callable[..., Job]) -> Callable[..., AsyncIterator[tuple]]:
+    """Makes a handler of a method that returns a job. It yields gallery, seed and sprites, first with previews.
+
+    When the visitor cancels or leaves, Gradio cancels or closes it, which stops the generation.
+    """
+
+    @functools.wraps(make_job)
+    async def handler(self: "Handlers", *args: Any, **kwargs: Any) -> AsyncIterator[tuple]:
+        job = make_job(self, *args, **kwargs)
+        before = () if job.original is None else (job.original,)
+        shown = [(each.image, each.caption) for each in before]
+        seed = job.requests[0].seed
+        with Generation(job, self._thread, self._closing, self._seconds) as generation:
+            while (sprites := await generation.wait()) is None:
+                if generation.preview:
+                    files = await asyncio.to_thread(self._downloads.previews, shown + generation.preview)
+                    yield files, seed, gr.skip()
+        if isinstance(sprites, Refused):
+            raise sprites
+        sprites = before + sprites
+        yield await asyncio.to_thread(self._downloads.gallery, sprites), seed, sprites
+
+    return handler
+
+
+class Handlers:
+    """The handlers of the page and the API. Their arguments come from visitors, and are checked in `requests`."""
+
+    def __init__(self, models: Models, downloads: Downloads, public: bool):
+        self._models, self._downloads = models, downloads
+        self._seconds = PUBLIC_SECONDS if public else None
+        self._closing = threading.Event()
+        # One thread: a pipeline is for one caller at a time.
+        self._thread = ThreadPoolExecutor(1, "generate")
+        settings = {**requests.default_settings(models.get()), "new_seed": False, "seed": EXAMPLES_SEED}
+        examples = requests.new_sprites(models, settings)
+        self._examples = Generation(examples, self._thread, self._closing).run
+
+    def close(self) -> None:
+        """Stops the generation after its current step."""
+        self._closing.set()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @generates
+    def generate(self, **settings: Any) -> Job:
+        """Generates sprites. Returns the images with captions, and the seed of the first one."""
+        return requests.new_sprites(self._models, settings)
+
+    @generates
+    def variations(self, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any) -> Job:
+        """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
+        return requests.variations(self._models, requests.chosen(sprites, sprite), num_images, strength)
+
+    @generates
+    def other_type(self, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any) -> Job:
+        """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
+        return requests.other_type(self._models, requests.chosen(sprites, sprite), pokemon_type, second_type)
+
+    def download(self, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> list[str]:
+        """Returns files: a sprite as PNG, all sprites as zip, the denoising steps of the sprite as GIF, a sheet."""
+        return [self.download_file(kind, sprites, sprite, background, scale) for kind in KINDS]
+
+    def download_file(self, kind: str, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> str:
+        """One of the files of `download`."""
+        return self._downloads.write(kind, sprites, requests.chosen(sprites, sprite), background, scale)
+
+    def load_model(self, source: Any) -> dict:
+        """Loads one more model from a folder or the Hub. Returns the models."""
+        model = self._models.load(source)
+        return gr.update(choices=self._models.names, value=model.name)
+
+    def choose_model(self, **settings: Any) -> list[dict]:
+        """See `_controls`."""
+        return self._controls(self._models.get(settings["model"]), settings)
+
+    def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
+        """The number and the steps of the sprite that was clicked."""
+        number = event.index + 1 if isinstance(event.index, int) else 1
+        return number, steps_html(requests.chosen(sprites, number).steps)
+
+    def finish(self, sprites: Sequence[Sprite], **settings: Any) -> tuple[str, int, str, str]:
+        """After a generation: status, number and steps of the first sprite, and what the browser keeps."""
+        saved = json.dumps({"settings": settings, "sprites": list(map(requests.saved_sprite, sprites))})
+        if len(saved) > MAX_SAVED:
+            saved = json.dumps({"settings": settings, "sprites": []})
+        text = f"{len(sprites)} sprite{'s' * (len(sprites) > 1)} by {sprites[0].model}."
+        return text, 1, steps_html(sprites[0].steps), saved
+
+    def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
+        """The gallery, after a generation that failed."""
+        return self._downloads.gallery(sprites)
+
+    def restore(self, saved: Any) -> list:
+        """The page as it was left, or with examples: sprites, gallery, status, steps, settings, `_controls`."""
+        sprites, text = (), "Your last sprites, by"
+        settings = requests.default_settings(self._models.get())
         try:
-            model = await self._workshop.beside(lambda: self._models.load(source))
-        except Exception as error:
-            raise _told(error) from None
-        return gr.Dropdown(choices=self._models.names, value=model.name)
+            if saved:
+                kept = json.loads(saved)
+                requests.new_sprites(self._models, kept["settings"] | {"new_seed": False})  # checks all values
+                settings |= kept["settings"]
+                sprites = tuple(requests.restored_sprite(self._models, each) for each in kept["sprites"][:16])
+        except Exception as error:  # whatever another version, another program or a lost model left in the browser
+            logger.info("Cannot restore what the browser kept: %r", error)
+        if not sprites and not isinstance(examples := self._examples.result(), Refused):
+            sprites, text = examples, "Press Generate. These are examples by"
+        text = f"{text} {sprites[0].model}." if sprites else "Press Generate."
+        own = [settings[name] for name in ("num_images", "new_seed", "seed")]
+        model = gr.update(choices=self._models.names, value=settings["model"])
+        controls = self._controls(self._models.get(settings["model"]), settings)
+        controls[4]["value"], controls[5]["value"] = settings["quality"], settings["guidance_scale"]
+        steps = steps_html(sprites[0].steps if sprites else ())
+        return [sprites, self._downloads.gallery(sprites), text, steps, *own, model, *controls]
 
-    async def cancel(self, request: gr.Request) -> None:
-        """Ends the visitor's drawing, if there is one, after the step it is in; in the event loop, as the line is."""
-        self._workshop.stop(_who(request)[0])
-
-    def _sprites(self, request: gr.Request) -> Sprites:
-        """The visitor's last ones."""
-        return self._memory.of(_who(request)[0])
-
-
-spread(
-    Handlers.generate,
-    "guidance_scale",
-    [
-        *(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Any) for name in ATTRIBUTES),
-        Parameter("request", Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request),
-        Parameter("progress", Parameter.POSITIONAL_OR_KEYWORD, default=PROGRESS, annotation=gr.Progress),
-    ],
-)
-
-
-def _who(request: gr.Request) -> tuple[str, str]:
-    """Whoever asks, and from where. A call without a session is a visitor of its own."""
-    client = getattr(request, "client", None)
-    return request.session_hash or uuid.uuid4().hex, getattr(client, "host", None) or "nowhere"
-
-
-def _count(sprites: Sprites) -> str:
-    return f"{len(sprites)} sprite{'s' * (len(sprites) != 1)}"
-
-
-def _dropdown(words: Sequence[str], value: Any) -> gr.Dropdown:
-    return gr.Dropdown(choices=list(words), value=value if value in words else ANY, interactive=len(words) > 1)
+    @staticmethod
+    def _controls(model: Model, settings: Mapping[str, Any]) -> list[dict]:
+        """What a model supports: types, other types, quality, guidance scale and attributes."""
+        first, second = requests.type_choices(model)
+        types = [(first, settings["pokemon_type"]), (second, settings["second_type"]), (first, requests.RANDOM)]
+        usual = requests.default_settings(model)
+        attributes = [
+            ([ANY, *model.vocabulary.get(name, ())], usual[name] if settings[name] == ANY else settings[name])
+            for name in ATTRIBUTES
+        ]
+        guidance = [gr.update(interactive=not model.is_distilled) for _ in ("quality", "guidance_scale")]
+        return [
+            *(_choice(*each) for each in (*types, (second, ANY))),
+            *guidance,
+            *(_choice(*each) for each in attributes),
+        ]
 
 
-def _told(error: Exception) -> gr.Error:
-    """What the page says of an error: its sentence, or that it was none that one is told."""
-    if isinstance(error, gr.Error):
-        return error
-    if isinstance(error, Interrupted):
-        return gr.Error(CANCELLED, title="Cancelled", print_exception=False)
-    if isinstance(error, Refused):
-        return gr.Error(str(error), title="Not possible", print_exception=False)
-    logger.error("The app failed.", exc_info=error)
-    return gr.Error(UNEXPECTED, print_exception=False)
+def _choice(choices: list[str], value: Any) -> dict:
+    return gr.update(choices=choices, value=value if value in choices else ANY, interactive=len(choices) > 1)

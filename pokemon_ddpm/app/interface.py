@@ -1,299 +1,217 @@
-"""The page, by Gradio."""
+"""The page, built with Gradio."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from pokemon_ddpm.app.downloads import BACKGROUNDS, COLUMNS, Files
-from pokemon_ddpm.app.explanation import explanation_tab
+from pokemon_ddpm.app import requests
+from pokemon_ddpm.app.downloads import BACKGROUNDS, COLUMNS, KEPT_SECONDS, KINDS, MAX_SCALE
 from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.limits import (
-    GUIDANCE,
-    KEPT_SECONDS,
-    MAX_IMAGES,
-    MAX_SCALE,
-    PLACES,
-    STRENGTH,
-    SWEEP_SECONDS,
-)
-from pokemon_ddpm.app.models import Model, Models
-from pokemon_ddpm.app.orders import QUALITIES, RANDOM, USUAL
-from pokemon_ddpm.app.workshop import Workshop
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
+from pokemon_ddpm.app.how_it_works import how_it_works_tab
+from pokemon_ddpm.app.requests import Model, Models
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
 TITLE = "Pokémon DDPM"
-INTRODUCTION = f"# {TITLE}\nNew sprites, drawn by a class-conditional diffusion model."
+INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose a type and press Generate."
 NOTICE = (
     "This is an unaffiliated research and education project. Pokémon and Pokémon character names are trademarks of "
     "Nintendo."
 )
-# Handlers run beside each other and never wait in Gradio's queue, which one visitor could fill: those that draw wait
-# in a line of their own, the others at desks.
-DRAWING = {"concurrency_limit": None, "preprocess": False}
-SHORT = {"concurrency_limit": None, "preprocess": False, "show_progress": "hidden"}
-PRIVATE = {**SHORT, "api_visibility": "private"}
+QUEUE_SIZE = 32
+"""Visitors who can wait for the model."""
+SWEEP_SECONDS = 60
+# The handlers check all values themselves, hence no preprocessing.
+ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
+AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
+PRIVATE = {**AT_ONCE, "api_visibility": "private"}
+IN_BROWSER = {"show_progress": "hidden", "api_visibility": "private"}
+STARTED = """() => {
+  const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
+  const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
+  if (top < 0 || top > innerHeight / 2) results.scrollIntoView({behavior});
+  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(3).fill(update({interactive: false}));
+  return ['Generating …', ...buttons, update({visible: true})];
+}"""
+ENDED = """(status) => {
+  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(3).fill(update({interactive: true}));
+  return [status, ...buttons, update({visible: false}), update({selected_index: 0})];
+}"""
+CANCELLED = "Cancelled."
+FAILED = f"(status) => ({ENDED})(status === '{CANCELLED}' ? status : '')"
 
 
-@dataclass(frozen=True)
-class Controls:
-    """What can be chosen before a drawing."""
+class Page:
+    """The page; `blocks` can be launched."""
 
-    model: gr.Dropdown
-    first: gr.Dropdown
-    second: gr.Dropdown
-    count: gr.Slider
-    quality: gr.Radio
-    guidance: gr.Slider
-    new_seed: gr.Checkbox
-    seed: gr.Number
-    attributes: Mapping[str, gr.Dropdown]
-    source: gr.Textbox | None
-    load: gr.Button | None
-    generate: gr.Button
-    cancel: gr.Button
+    def __init__(self, models: Models, handlers: Handlers, public: bool):
+        self._handlers = handlers
+        sweep = (SWEEP_SECONDS, KEPT_SECONDS)
+        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=sweep) as self.blocks:
+            self._status = gr.HTML("Press Generate.", elem_id="status", render=False)
+            self._uses_model = {**ONE_AT_A_TIME, "show_progress_on": self._status}
+            gr.Markdown(INTRODUCTION)
+            with gr.Tabs():
+                with gr.Tab("Generate"), gr.Row():
+                    with gr.Column(scale=1, min_width=300):
+                        self._add_settings(models)
+                        if not public:
+                            self._add_loading()
+                    with gr.Column(scale=2, min_width=320, elem_id="results"):
+                        self._add_results()
+                        self._add_editing(models.get())
+                        self._add_downloads()
+                        with gr.Accordion("Steps of the chosen sprite", open=False, elem_id="steps-accordion"):
+                            self._steps = gr.HTML(elem_id="steps")
+                how_it_works_tab(self._steps)
+            gr.Markdown(NOTICE)
+            self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
+            self._connect_generation()
+            self._connect_choices()
+            self._connect_downloads()
+        self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
+    def _add_settings(self, models: Models) -> None:
+        model = models.get()
+        first, second = requests.type_choices(model)
+        with gr.Row():
+            types = [
+                gr.Dropdown(first, label="Type", min_width=120, elem_id="type"),
+                gr.Dropdown(second, label="Second type", min_width=120, elem_id="second-type"),
+            ]
+        self._generate = gr.Button("Generate", variant="primary", elem_id="generate")
+        with gr.Accordion("Settings", open=False, elem_id="settings"):
+            count = gr.Slider(1, requests.MAX_IMAGES, step=1, label="Number of sprites", elem_id="count")
+            info = "More steps take longer."
+            quality = gr.Radio(list(requests.QUALITIES), label="Quality", info=info, elem_id="quality")
+            info = "Higher values follow the type and the attributes more closely."
+            guidance = gr.Slider(*requests.GUIDANCE, step=0.5, label="Guidance scale", info=info, elem_id="guidance")
+            quality.interactive = guidance.interactive = not model.is_distilled
+            new_seed = gr.Checkbox(label="New seed every time", elem_id="new-seed")
+            info = "The same seed gives the same sprites."
+            seed = gr.Number(precision=0, label="Seed", info=info, elem_id="seed")
+            chosen = gr.Dropdown(models.names, label="Model", elem_id="model")
+        with gr.Accordion("Attributes", open=False, elem_id="attributes"):
+            attributes = [_attribute(name, model.vocabulary.get(name, [])) for name in ATTRIBUTES]
+        controls = [*types, count, new_seed, seed, chosen, quality, guidance, *attributes]
+        settings = requests.default_settings(model)
+        self._settings: dict[str, Any] = dict(zip(settings, controls, strict=True))
+        for name, control in self._settings.items():
+            control.value = settings[name]
 
-@dataclass(frozen=True)
-class Results:
-    """What is shown of drawn sprites, and what can be done with them."""
-
-    status: gr.Markdown
-    gallery: gr.Gallery
-    number: gr.Number
-    strip: gr.HTML
-    background: gr.Radio
-    scale: gr.Slider
-    downloads: Sequence[gr.DownloadButton]
-    keep: gr.Button
-    strength: gr.Slider
-    vary: gr.Button
-    other_first: gr.Dropdown
-    other_second: gr.Dropdown
-    draw_other: gr.Button
-
-
-def build(models: Models, workshop: Workshop, files: Files, public: bool) -> gr.Blocks:
-    """Lays out the page.
-
-    Args:
-        models: What can be drawn with.
-        workshop: Where it is drawn.
-        files: Where pictures are put.
-        public: Whether everybody can reach the page. If not, it lets one load further models.
-
-    Returns:
-        The app, which does not run yet.
-    """
-    model = models.get(models.names[0])
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as page:
-        gr.Markdown(INTRODUCTION)
-        with gr.Tabs():
-            with gr.Tab("Draw", id="draw"), gr.Row():
-                with gr.Column(scale=1, min_width=300):
-                    controls = _controls(models, model, public)
-                with gr.Column(scale=2, min_width=320):
-                    results = _results(model)
-            explanation_tab(results.strip)
-        gr.Markdown(NOTICE)
-        _connect(page, Handlers(models, workshop, files), controls, results)
-    return page.queue(max_size=PLACES, api_open=False)
-
-
-def _controls(models: Models, model: Model, public: bool) -> Controls:
-    source = load = None
-    chosen = gr.Dropdown(models.names, value=model.name, label="Model", elem_id="model")
-    if not public:
-        with gr.Accordion("Another model", open=False):
+    def _add_loading(self) -> None:
+        with gr.Accordion("Load another model", open=False, elem_id="load-model"):
+            info = "Only safetensors are loaded. No code of the model runs."
             source = gr.Textbox(
-                label="Folder or Hub name",
-                info="Only its safetensors are loaded; none of its code is run.",
-                placeholder="outputs/front-32 or user/name",
-                max_lines=1,
-                elem_id="source",
+                label="Folder or Hub name", info=info, placeholder="outputs/front-32 or user/name", elem_id="source"
             )
             load = gr.Button("Load", elem_id="load")
-    types = model.vocabulary["type"]
-    with gr.Row():
-        first = gr.Dropdown([RANDOM, ANY, *types], value=RANDOM, label="Type", min_width=120, elem_id="first-type")
-        second = gr.Dropdown(
-            [ANY, NONE, RANDOM, *types],
-            value=ANY,
-            label="Second type",
-            info="none: purely the first",
-            min_width=120,
-            elem_id="second-type",
+        loading = {"outputs": self._settings["model"], "api_name": "load_model", **self._uses_model}
+        gr.on([load.click, source.submit], self._handlers.load_model, source, **loading)
+
+    def _add_results(self) -> None:
+        with gr.Row(equal_height=True):
+            self._status.render()
+            self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
+        self._gallery = gr.Gallery(
+            label="Sprites",
+            show_label=False,
+            columns=COLUMNS,
+            height="auto",
+            object_fit="contain",
+            allow_preview=False,
+            selected_index=0,
+            buttons=[],
+            interactive=False,
+            elem_id="sprites",
         )
-    count = gr.Slider(1, MAX_IMAGES, value=4, step=1, label="Sprites", elem_id="count")
-    quality = gr.Radio(
-        list(QUALITIES), value="balanced", label="Quality", info="More steps take longer.", elem_id="quality"
-    )
-    guidance = gr.Slider(
-        *GUIDANCE,
-        value=2.0,
-        step=0.5,
-        label="Guidance",
-        info="How much what you ask for counts.",
-        elem_id="guidance",
-    )
-    quality.interactive = guidance.interactive = not model.is_distilled
-    with gr.Row():
-        new_seed = gr.Checkbox(value=True, label="New seed every time", min_width=120, elem_id="new-seed")
-        seed = gr.Number(
-            value=0, precision=0, label="Seed", info="The same seed, the same sprites.", min_width=120, elem_id="seed"
+        self._sprite = gr.Number(1, precision=0, visible=False, label="Number of the sprite")
+
+    def _add_editing(self, model: Model) -> None:
+        first, second = requests.type_choices(model)
+        with gr.Accordion("Edit the chosen sprite", open=False, elem_id="edit"):
+            with gr.Row(equal_height=True):
+                info = "How much the variations differ from the sprite."
+                self._strength = gr.Slider(
+                    *requests.STRENGTH, value=0.6, step=0.1, label="Strength", info=info, elem_id="strength"
+                )
+                self._vary = gr.Button("Variations", elem_id="vary")
+            with gr.Row(equal_height=True):
+                self._other_types = [
+                    gr.Dropdown(first, value=requests.RANDOM, label="Other type", min_width=120, elem_id="other-type"),
+                    gr.Dropdown(second, value=ANY, label="Second type", min_width=120, elem_id="other-second-type"),
+                ]
+                self._other = gr.Button("Same seed, other type", elem_id="other")
+
+    def _add_downloads(self) -> None:
+        with gr.Accordion("Download", open=False, elem_id="download"):
+            with gr.Row():
+                self._background = gr.Radio(list(BACKGROUNDS), value="white", label="Background", elem_id="background")
+                self._scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale", elem_id="scale")
+            with gr.Row():
+                self._downloads = {
+                    kind: gr.Button(label, min_width=120, elem_id=f"download-{kind}") for kind, label in KINDS.items()
+                }
+
+    def _connect_generation(self) -> None:
+        """Connects what uses the model, and what the browser keeps."""
+        handlers, settings = self._handlers, self._settings
+        saved = gr.BrowserState("", storage_key="pokemon-ddpm", secret="pokemon-ddpm")
+        buttons = [self._generate, self._vary, self._other]
+        started = [self._status, *buttons, self._cancel]
+        ended = {"inputs": self._status, "outputs": [*started, self._gallery], **IN_BROWSER}
+        gr.on([each.click for each in buttons], None, None, started, js=STARTED, **IN_BROWSER)
+        edited = [self._sprites, self._sprite]
+        options = {"outputs": [self._gallery, settings["seed"], self._sprites], **self._uses_model}
+        events = [
+            self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options),
+            self._vary.click(
+                handlers.variations,
+                [*edited, settings["num_images"], self._strength],
+                api_name="variations",
+                **options,
+            ),
+            self._other.click(handlers.other_type, [*edited, *self._other_types], api_name="other_type", **options),
+        ]
+        finished = [self._status, self._sprite, self._steps, saved]
+        for event in events:
+            event.success(None, js=ENDED, **ended)
+            event.success(handlers.finish, self._sprites, finished, inputs_kwargs=settings, **PRIVATE)
+            event.failure(None, js=FAILED, **ended)
+            event.failure(handlers.show, self._sprites, self._gallery, **PRIVATE)
+        # A cancelled event has failed, for Gradio.
+        self._cancel.click(None, None, self._status, js=f"() => '{CANCELLED}'", cancels=events, **IN_BROWSER)
+        own = [settings[name] for name in ("num_images", "new_seed", "seed", "model")]
+        outputs = [self._sprites, self._gallery, self._status, self._steps, *own, *self._model_controls()]
+        self.blocks.load(handlers.restore, saved, outputs, **PRIVATE)
+
+    def _connect_choices(self) -> None:
+        """Connects the choice of a sprite and of a model."""
+        chosen = [self._sprite, self._steps]
+        self._gallery.select(self._handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
+        self._settings["model"].change(
+            self._handlers.choose_model, inputs_kwargs=self._settings, outputs=self._model_controls(), **PRIVATE
         )
-    with gr.Accordion("More", open=False):
-        attributes = {name: _attribute(name, model.vocabulary.get(name, [])) for name in ATTRIBUTES}
-    with gr.Row():
-        generate = gr.Button("Generate", variant="primary", elem_id="generate")
-        cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
-    return Controls(
-        chosen, first, second, count, quality, guidance, new_seed, seed, attributes, source, load, generate, cancel
-    )
+
+    def _model_controls(self) -> list:
+        """The outputs of `Handlers.choose_model`."""
+        names = ("pokemon_type", "second_type"), ("quality", "guidance_scale", *ATTRIBUTES)
+        types, others = ([self._settings[name] for name in each] for each in names)
+        return [*types, *self._other_types, *others]
+
+    def _connect_downloads(self) -> None:
+        """A click on a button writes the file, and then clicks a hidden button that downloads it."""
+        inputs = [self._sprites, self._sprite, self._background, self._scale]
+        links = {kind: gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}") for kind in KINDS}
+        for kind, button in self._downloads.items():
+            written = button.click(partial(self._handlers.download_file, kind), inputs, links[kind], **PRIVATE)
+            written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **IN_BROWSER)
+        everything = gr.Button(visible=False)
+        everything.click(self._handlers.download, inputs, list(links.values()), api_name="download", **AT_ONCE)
 
 
-def _attribute(name: str, words: Sequence[str]) -> gr.Dropdown:
-    usual = USUAL.get(name, ANY)
-    return gr.Dropdown(
-        [ANY, *words],
-        value=usual if usual in words else ANY,
-        label=name.capitalize(),
-        interactive=bool(words),
-        elem_id=name,
-    )
-
-
-def _results(model: Model) -> Results:
-    types = model.vocabulary["type"]
-    status = gr.Markdown("Press Generate.", elem_id="status")
-    gallery = gr.Gallery(
-        label="Sprites",
-        elem_id="sprites",
-        format="png",  # the default is a lossy one, which spoils pixel art
-        columns=COLUMNS,
-        object_fit="contain",
-        height="auto",
-        buttons=["download", "fullscreen"],
-        interactive=False,
-    )
-    number = gr.Number(
-        value=1,
-        precision=0,
-        minimum=1,
-        maximum=MAX_IMAGES,
-        label="Chosen sprite",
-        info="Click on one, or give its number.",
-        elem_id="number",
-    )
-    strip = gr.HTML(elem_id="strip")
-    with gr.Accordion("Keep", elem_id="keep"):
-        with gr.Row():
-            background = gr.Radio(list(BACKGROUNDS), value="white", label="Background", elem_id="background")
-            scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Enlargement", info="1: as drawn", elem_id="scale")
-        with gr.Row():
-            labels = {"png": "The sprite, PNG", "zip": "All, zip", "gif": "Its steps, GIF", "sheet": "The sheet, PNG"}
-            downloads = [
-                gr.DownloadButton(label, interactive=False, min_width=120, elem_id=f"download-{kind}")
-                for kind, label in labels.items()
-            ]
-        keep = gr.Button(visible=False)  # the API's: on the page the files are there before they are asked for
-    with gr.Accordion("Go on from the chosen sprite", elem_id="go-on"):
-        with gr.Row():
-            strength = gr.Slider(
-                *STRENGTH, value=0.6, step=0.1, label="How different", info="Of variations", elem_id="strength"
-            )
-            vary = gr.Button("More like this", elem_id="vary")
-        with gr.Row():
-            other_first = gr.Dropdown([RANDOM, ANY, *types], value=RANDOM, label="Other type", elem_id="other-first")
-            other_second = gr.Dropdown(
-                [ANY, NONE, RANDOM, *types], value=ANY, label="Other second type", elem_id="other-second"
-            )
-            draw_other = gr.Button("Same seed, other type", elem_id="draw-other")
-    return Results(
-        status,
-        gallery,
-        number,
-        strip,
-        background,
-        scale,
-        downloads,
-        keep,
-        strength,
-        vary,
-        other_first,
-        other_second,
-        draw_other,
-    )
-
-
-def _connect(page: gr.Blocks, handlers: Handlers, asked: Controls, shown: Results) -> None:
-    """Says which handler each event has, and what of it belongs to the API."""
-    attributes = list(asked.attributes.values())
-    drawn = [shown.gallery, asked.seed]
-    drawing: dict[str, Any] = {**DRAWING, "show_progress_on": [shown.status]}
-    keeping = [shown.background, shown.scale]
-    of_chosen = [shown.strip, *shown.downloads]
-    events = [
-        asked.generate.click(
-            handlers.generate,
-            [
-                *(asked.first, asked.second, asked.count, asked.new_seed, asked.seed),
-                *(asked.model, asked.quality, asked.guidance, *attributes),
-            ],
-            drawn,
-            api_name="generate",
-            **drawing,
-        ),
-        shown.vary.click(
-            handlers.more_like_this,
-            [shown.number, asked.count, shown.strength],
-            drawn,
-            api_name="more_like_this",
-            **drawing,
-        ),
-        shown.draw_other.click(
-            handlers.other_type,
-            [shown.number, shown.other_first, shown.other_second],
-            drawn,
-            api_name="other_type",
-            **drawing,
-        ),
-    ]
-    for event in events:
-        event.success(handlers.first, keeping, [shown.status, shown.number, *of_chosen], **PRIVATE)
-    # Not queued: others' requests, however many, cannot keep anybody from cancelling.
-    asked.cancel.click(handlers.cancel, api_name="cancel", queue=False, show_progress="hidden")
-    page.unload(handlers.cancel)
-    shown.gallery.select(
-        handlers.select,
-        keeping,
-        [shown.number, *of_chosen],
-        trigger_mode="multiple",  # or a click would be lost while the one before is answered
-        **PRIVATE,
-    )
-    for each in (shown.number, *keeping):
-        each.input(
-            handlers.choose,
-            [shown.number, *keeping],
-            of_chosen,
-            trigger_mode="always_last",  # as a slider is drawn over many values
-            **PRIVATE,
-        )
-    shown.keep.click(handlers.keep, [shown.number, *keeping], shown.downloads, api_name="keep", **SHORT)
-    known = [asked.first, asked.second, shown.other_first, shown.other_second]
-    asked.model.change(
-        handlers.choose_model,
-        [asked.model, *known, *attributes],
-        [*known, asked.quality, asked.guidance, *attributes],
-        **PRIVATE,
-    )
-    if asked.load is not None:
-        gr.on(
-            [asked.load.click, asked.source.submit],
-            handlers.load_model,
-            asked.source,
-            asked.model,
-            api_name="load_model",
-            **SHORT,
-        )
+def _attribute(name: str, values: list[str]) -> gr.Dropdown | gr.Radio:
+    label, choices = name.capitalize(), [ANY, *values]
+    if name == "finish":
+        return gr.Radio(choices, label="Shiny", interactive=bool(values), elem_id=name)
+    return gr.Dropdown(choices, label=label, interactive=bool(values), elem_id=name)

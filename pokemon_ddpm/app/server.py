@@ -1,30 +1,89 @@
-"""Starts the app."""
+"""Starts and stops the app."""
 
-import contextlib
+import json
+import logging
 import os
 import signal
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import gradio as gr
+from fastapi import Depends, HTTPException, Request
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import style
-from pokemon_ddpm.app.door import THIS_MACHINE, Door
-from pokemon_ddpm.app.downloads import Files
-from pokemon_ddpm.app.interface import TITLE, build
-from pokemon_ddpm.app.limits import PUBLIC_SECONDS, SESSIONS
-from pokemon_ddpm.app.models import Models
-from pokemon_ddpm.app.shield import Shield
-from pokemon_ddpm.app.unread import Unread
-from pokemon_ddpm.app.workshop import Workshop
+from pokemon_ddpm.app.downloads import Downloads
+from pokemon_ddpm.app.handlers import Handlers
+from pokemon_ddpm.app.interface import TITLE, Page
+from pokemon_ddpm.app.requests import Models
 
-THREADS = 40
-"""Of Gradio, beside the one that draws; more than there are places in the line, so that all else goes on."""
+THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
+MAX_BODY = 2**20
+"""Bytes of a request."""
+MAX_SESSIONS = 200
+"""Visitors whose sprites are in memory: at most 3 MB each at 32x32 px, usually 0.5 MB."""
+STOP_SECONDS = 1
+"""How long a request may take to end when the app is stopped."""
+UNUSED = "upload deep_link process_recording component_server proxy={_:path} file=http{_:path} file/{_:path}".split()
+"""Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use."""
+
+
+class BodyLimit:
+    """Middleware that refuses requests of more than `MAX_BODY` bytes, or of unknown length."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > MAX_BODY:
+            await PlainTextResponse(f"A request can have {MAX_BODY:,} bytes.", 413)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def refuse_files(request: Request) -> None:
+    """Refuses a JSON request with a file among its values: Gradio would fetch it, from any public URL."""
+    if request.method == "POST" and "json" in request.headers.get("content-type", ""):
+        body = await request.json()
+        values = body.get("data", body) if isinstance(body, dict) else body
+        if "gradio.FileData" in json.dumps(values):
+            raise HTTPException(422, "Values are text and numbers, not files.")
+
+
+async def not_found(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("Not found", 404)
+
+
+@dataclass(frozen=True)
+class App:
+    """The running app."""
+
+    page: gr.Blocks
+    handlers: Handlers
+    folder: tempfile.TemporaryDirectory
+
+    @property
+    def url(self) -> str:
+        return self.page.share_url or self.page.local_url
+
+    def close(self) -> None:
+        """Stops generation and server, and removes all files."""
+        self.handlers.close()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # no traceback for each open connection
+        self.page.server.config.timeout_graceful_shutdown = STOP_SECONDS
+        self.page.close(verbose=False)
+        self.folder.cleanup()
 
 
 def launch(
@@ -34,77 +93,72 @@ def launch(
     share: bool = False,
     public: bool = True,
     wait: bool = True,
-) -> gr.Blocks:
-    """Builds the app and runs it.
+) -> App:
+    """Starts the app.
 
     Args:
-        models: Folders or Hub names; the first is drawn with if nothing else is chosen.
-        host: Address to listen on; None for $GRADIO_SERVER_NAME, which a Space sets, or else 127.0.0.1.
-        port: None for $GRADIO_SERVER_PORT, or else the first free one from 7860.
+        models: Folders, names of released models, or Hub names; the first is the default on the page.
+        host: Address to listen on; by default $GRADIO_SERVER_NAME, which a Space sets, or else 127.0.0.1.
+        port: By default $GRADIO_SERVER_PORT, or else the first free one from 7860.
         share: Whether Gradio makes a public link.
-        public: Whether others than the owner of the machine can reach it: then there are only these models, and a
-            drawing has a time limit. Implied by `share`.
-        wait: Whether to return only when the app is stopped, by Ctrl-C or SIGTERM.
+        public: Whether others can reach the app. Then no other models can be loaded, and a generation has a time
+            limit. `share` implies it.
+        wait: Whether to wait for Ctrl-C or SIGTERM, which then ends the process.
 
     Raises:
-        ValueError, OSError: If there is no such model, the port is taken, or no temporary folder can be made.
+        ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
     public = public or share
-    known = Models(models, public)
-    workshop = Workshop(PUBLIC_SECONDS if public else None)
-    # All that is written lies there, and goes with the app.
-    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", dir=parent, ignore_cleanup_errors=True)
+    loaded = Models(models, public)
+    folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
     path = Path(folder.name).resolve()
-    # Gradio reads it whenever it makes a component anew, as it does for each visitor.
-    os.environ["GRADIO_TEMP_DIR"] = str(path)
-    # It sums up all calls so far, with who made them, after each one, for a page that this app does not have.
-    os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(sys.maxsize)}
-    files = Files(path)
-    page = build(known, workshop, files, public)
-    page._queue.pending_messages_per_session = Unread(page._queue.pending_event_ids_session)
-    names = None if public else {*THIS_MACHINE, (host or "localhost").lower()}
+    os.environ["GRADIO_TEMP_DIR"] = str(path)  # Gradio's cache, the only folder that it serves
+    handlers = Handlers(loaded, Downloads(path), public)
+    page = Page(loaded, handlers, public).blocks
+    server_name = f"[{host}]" if host and ":" in host else host
     page.launch(
-        server_name=f"[{host}]" if host and ":" in host else host,  # as in an address of the web
+        server_name=server_name,
         server_port=port,
         share=share,
         prevent_thread_lock=True,
-        quiet=True,  # Gradio's own words tell how to call `launch` of its own
-        max_threads=THREADS,
+        quiet=True,
         theme=style.theme(),
         css=style.CSS,
         footer_links=["api"],
-        app_kwargs={"middleware": [Middleware(Door, names=names), Middleware(Shield, folder=path)]},
-        state_session_capacity=SESSIONS,
-        # What the page has no use for, and a public one should not offer:
+        app_kwargs=_guards(None if public else [*THIS_MACHINE, server_name or "localhost"]),
+        state_session_capacity=MAX_SESSIONS,
         run_history=False,
         enable_monitoring=False,
-        mcp_server=False,
         ssr_mode=False,
-        max_file_size="1mb",
     )
-    page.folder = folder  # which is removed with the page
-    threading.Thread(target=files.sweep_for_ever, daemon=True).start()
-    print(f"{TITLE} runs on {page.share_url or page.local_url}", flush=True)
+    app = App(page, handlers, folder)
+    print(f"{TITLE} runs on {app.url}", flush=True)
     if wait:
-        try:
-            with _ended_by_sigterm():
-                page.block_thread()
-        finally:
-            workshop.close()
-            folder.cleanup()
-    return page
+        _wait(app)
+    return app
 
 
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Ends as by Ctrl-C, with all that is to be removed removed, when the process is told to."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+def _guards(hosts: Sequence[str] | None) -> dict[str, Any]:
+    """Arguments of FastAPI.
+
+    Args:
+        hosts: The only names of the app, or None. A page of another site could otherwise reach it on the visitor's own
+            machine, under a name that resolves to 127.0.0.1.
+    """
+    names = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)] if hosts else []
+    return {
+        "middleware": [*names, Middleware(BodyLimit)],
+        "dependencies": [Depends(refuse_files)],
+        "routes": [Route(f"/gradio_api/{path}", not_found, methods=["GET", "POST"]) for path in UNUSED],
+    }
+
+
+def _wait(app: App) -> NoReturn:
+    """Waits for Ctrl-C or SIGTERM, closes the app, and exits at once: the interpreter's own exit takes seconds."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        app.close()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        os._exit(0)

@@ -1,24 +1,26 @@
-"""What the commands share: options, loading, and mistakes told in a sentence."""
+"""What the commands share: options, loading a model, and errors of the user as one line."""
 
+import functools
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
 if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline
 
+MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
+
 Model = Annotated[
     str,
     typer.Option(
-        help="Folder of a trained model, or its name on the Hub; pokemon-ddpm-32-fast draws in four steps.",
+        help="Folder of a trained model, or its name on the Hub. pokemon-ddpm-32-fast needs only four steps.",
         show_default="pokemon-ddpm-32, which comes with the project",
     ),
 ]
-MAX_SEED = 2**63
-"""Leaves room for the numbers that follow; a generator takes seeds below 2**64."""
-
 DataDir = Annotated[
     str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
 ]
@@ -27,52 +29,79 @@ ConfigName = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(
-        help="ddpm, ddim, dpmsolver++, unipc, deis or heun.",
-        show_default="the model's own",
-    ),
+    typer.Option(help="ddpm, ddim, dpmsolver++, unipc, deis or heun.", show_default="the model's own"),
 ]
+
+P = ParamSpec("P")
 
 
 def fail(message: object) -> NoReturn:
-    """Ends the command with an error."""
+    """Ends the command with an error message and status 2."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)
 
 
-def check_beside(context: typer.Context, name: str, *useless: str) -> None:
-    """Refuses flags that would say nothing beside one that decides for itself.
+def report_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Makes a command end with one line instead of a traceback: status 2 for an error, 130 for Ctrl-C."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ValueError, TypeError) as error:
+            fail(error)
+        except BrokenPipeError:
+            raise  # click ends quietly
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else error)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def check_beside(context: typer.Context, name: str, *others: str) -> None:
+    """Refuses options without effect.
 
     Args:
         context: Of the command.
-        name: The parameter that decides.
-        useless: Those that then say nothing.
+        name: A given parameter.
+        others: Parameters that have no effect together with it.
     """
-    for each in useless:
-        if context.get_parameter_source(each).name == "COMMANDLINE":
-            flag, other = (f"--{parameter.replace('_', '-')}" for parameter in (name, each))
-            fail(f"{other} says nothing beside {flag}; leave it out.")
+    for other in others:
+        if context.get_parameter_source(other).name == "COMMANDLINE":
+            given, useless = (f"--{parameter.replace('_', '-')}" for parameter in (name, other))
+            fail(f"{useless} has no effect with {given}; leave it out.")
 
 
 def all_but(context: typer.Context, *names: str) -> list[str]:
-    """The command's other parameters."""
-    return [each for each in context.params if each not in names]
+    """The names of the command's other parameters."""
+    return [name for name in context.params if name not in names]
+
+
+def finite(value: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
+    """Option callback that refuses infinity and NaN, which click accepts as numbers."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise typer.BadParameter("infinity and NaN are not possible.")
+    return value
 
 
 def check_file(output: Path, *suffixes: str) -> None:
-    """Refuses a file that cannot be written or has another ending, before anything slow starts."""
+    """Refuses an --output that cannot be written or has another suffix, before anything slow starts."""
     if suffixes and output.suffix.lower() not in suffixes:
         fail(f"--output {output} must end in {' or '.join(suffixes)}.")
     if output.is_dir():
         fail(f"--output {output} is a folder.")
     if not output.parent.is_dir():
         fail(f"--output {output}: there is no folder {output.parent}.")
-    if not os.access(output if output.exists() else output.parent, os.W_OK):
+    if not os.access(output.parent, os.W_OK):  # a file is written beside the old one, which it then replaces
         fail(f"--output {output} cannot be written.")
 
 
 def make_folder(flag: str, folder: Path) -> None:
-    """Makes a folder for the output unless it is there."""
+    """Makes a folder for the output if there is none."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,10 +110,30 @@ def make_folder(flag: str, folder: Path) -> None:
         fail(f"{flag} {folder} cannot be written.")
 
 
-def load(model: str) -> "PokemonDDPMPipeline":
-    """Loads a model onto the best device there is."""
-    from pokemon_ddpm import PokemonDDPMPipeline
-    from pokemon_ddpm.devices import best_device
-    from pokemon_ddpm.released_models import locate
+def parse_type(text: str) -> str | dict[str, float]:
+    """Reads a type, or a blend like "fire=0.7,water=0.3".
 
-    return PokemonDDPMPipeline.from_pretrained(locate(model)).to(best_device())
+    Raises:
+        ValueError: If a weight is not a finite number.
+    """
+    if "=" not in text:
+        return text
+    blend = {}
+    for part in text.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            blend[name.strip()] = float(weight)
+        except ValueError:
+            blend[name.strip()] = math.nan
+    if not all(map(math.isfinite, blend.values())):
+        raise ValueError(f"A blend is written like fire=0.7,water=0.3, but this is {text!r}.")
+    return blend
+
+
+def load(model: str) -> "PokemonDDPMPipeline":
+    """Loads a model onto the best device."""
+    from pokemon_ddpm import PokemonDDPMPipeline
+    from pokemon_ddpm.generation import best_device
+    from pokemon_ddpm.models import locate_model
+
+    return PokemonDDPMPipeline.from_pretrained(locate_model(model)).to(best_device())

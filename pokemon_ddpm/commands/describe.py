@@ -1,11 +1,15 @@
-"""`pokemon-ddpm describe`: what a model is and what it knows."""
+"""`pokemon-ddpm describe`, `describe-data` and `explain`: about a model, about the sprites, and about diffusion."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import fail, load
+from pokemon_ddpm.commands.common import MAX_SEED, ConfigName, DataDir, Model, fail, load, make_folder, parse_type
+
+COLUMNS = 9  # of the figures of `explain`
+DPI = 100
 
 
 def describe(
@@ -17,21 +21,87 @@ def describe(
         ),
     ] = RELEASED_MODEL,
 ) -> None:
-    """Tells what a model is, and the words that it can be asked for."""
+    """Shows what a model is, and the attributes and values that it can be conditioned on."""
+    from pokemon_ddpm.models import model_name
     from pokemon_ddpm.schedulers import sampler_name
 
-    try:
-        pipeline = load(model)
-    except (ValueError, OSError) as error:
-        fail(error)
+    pipeline = load(model)
     config, scheduler = pipeline.config, pipeline.scheduler
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters())
     _, height, width = pipeline.sample_shape
-    typer.echo(f"{model}\n{width}x{height} pixels, {parameters / 1e6:.1f} million parameters")
+    typer.echo(f"{model_name(model)}\n{width}x{height} pixels, {parameters / 1e6:.1f} million parameters")
     typer.echo(
-        f"draws in {config.num_inference_steps} steps of {sampler_name(scheduler)} with a guidance of "
-        f"{config.guidance_scale:g}; trained with {scheduler.config.num_train_timesteps:,} timesteps of "
-        f"{scheduler.config.beta_schedule}, predicting {scheduler.config.prediction_type}"
+        f"by default {config.num_inference_steps} inference steps of {sampler_name(scheduler)} with a guidance scale "
+        f"of {config.guidance_scale:g}; trained with {scheduler.config.num_train_timesteps:,} timesteps of "
+        f"{scheduler.config.beta_schedule} and {scheduler.config.prediction_type}"
     )
-    for attribute, words in pipeline.conditioner.vocabulary.items():
-        typer.echo(f"{attribute}: {', '.join(words)}")
+    for attribute, values in pipeline.conditioner.vocabulary.items():
+        typer.echo(f"{attribute}: {', '.join(values)}")
+
+
+def describe_data(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="The sprite archive, as a folder or .zip.", show_default="the starter set"
+        ),
+    ] = None,
+    config_name: Annotated[str | None, typer.Option(help="front or all.", show_default="front")] = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder for report.md, report.json and their figures.")] = Path(
+        "data-report"
+    ),
+) -> None:
+    """Writes a report of the sprites with figures: counts, types, colors, sizes, duplicates, corrections."""
+    if directory is not None:
+        from pokemon_ddpm.dataset_scripts.sprite_archive import open_archive
+
+        open_archive(directory)  # refuses other folders before datasets is imported
+        archive, report = directory.resolve(), output_dir.resolve()
+        if report.is_relative_to(archive) and "sprites" in report.relative_to(archive).parts:
+            fail(f"--output-dir {output_dir} is among the sprites. Its figures would be read as sprites.")
+    make_folder("--output-dir", output_dir)
+
+    from pokemon_ddpm import load_sprites
+    from pokemon_ddpm.data_report import REPORT, summary, write_report
+
+    source = "The starter set" if directory is None else f"{directory.resolve().name} ({config_name or 'front'})"
+    sprites = load_sprites(directory, config_name)
+    numbers = write_report(sprites, output_dir, source, starter=directory is None)
+    typer.echo(f"{summary(numbers)}: {output_dir / REPORT}")
+
+
+def explain(
+    model: Model = RELEASED_MODEL,
+    data_dir: DataDir = None,
+    config_name: ConfigName = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="The Pokémon in the forward process.", show_default="the first of the training split"),
+    ] = None,
+    type: Annotated[str, typer.Option(help="Type of the sprite in the reverse process.")] = "fire",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all noise.")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for forward_process.png and reverse_process.png.")] = Path(
+        "."
+    ),
+) -> None:
+    """Writes two figures: a sprite in the forward process, and a new one in the reverse process."""
+    make_folder("--output-dir", output_dir)
+
+    from pokemon_ddpm import load_sprites
+    from pokemon_ddpm.files import save_figure
+    from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_with_steps
+    from pokemon_ddpm.plots import evenly_spaced, forward_process_figure, reverse_process_figure
+    from pokemon_ddpm.preprocessing import preprocess
+
+    pipeline = GenerationSettings(model).load()
+    rows = load_sprites(data_dir, config_name, split="train")
+    names = rows["name"][:]
+    if name is not None and name not in names:
+        fail(f"--name {name}: there is no such sprite in the training split.")
+    image = rows[0 if name is None else names.index(name)]["image"]
+    ((_, steps),) = generate_with_steps(pipeline, [SpriteRequest(seed, parse_type(type))])
+    timesteps, samples, predicted = zip(*evenly_spaced(steps, COLUMNS), strict=True)
+    forward, reverse = output_dir / "forward_process.png", output_dir / "reverse_process.png"
+    save_figure(forward_process_figure(preprocess(image, pipeline.sample_shape[-1]), COLUMNS, seed), forward, DPI)
+    save_figure(reverse_process_figure(samples, predicted, timesteps), reverse, DPI)
+    typer.echo(f"{forward} and {reverse}")

@@ -1,25 +1,33 @@
-"""`pokemon-ddpm evaluate`: how near samples are to real sprites, whether they are new, and whether they obey."""
+"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`: measuring models and samples."""
 
+import dataclasses
+import json
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
     ConfigName,
     DataDir,
+    Model,
     Scheduler,
-    all_but,
     check_beside,
+    check_file,
     fail,
+    finite,
+    load,
     make_folder,
 )
-from pokemon_ddpm.devices import best_device
-from pokemon_ddpm.evaluation.packages import check_packages
+from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
+from pokemon_ddpm.files import write_file
 
-LEAST = 50
+if TYPE_CHECKING:
+    from pokemon_ddpm import PokemonDDPMPipeline, SpriteTensors
+    from pokemon_ddpm.evaluation.features import AttributeClassifier, FeatureExtractor
 
 
 def evaluate(
@@ -32,27 +40,29 @@ def evaluate(
         ),
     ] = None,
     samples: Annotated[
-        Path | None, typer.Option(help="Evaluate this folder of PNGs, whoever made them, instead of drawing.")
+        Path | None, typer.Option(help="Evaluate the PNGs in this folder, from any source, instead of generating.")
     ] = None,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
-    num_samples: Annotated[int, typer.Option(min=LEAST, help="How many to draw.")] = 2048,
-    ask: Annotated[
+    num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, help="Number of samples to generate.")] = 2048,
+    conditions: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the samples are asked for, such as type or color, each as a training picture has it. Can be "
-            "given several times.",
-            show_default="everything that the model knows",
+            "--conditions",
+            "--ask",
+            help="Attributes that are given, such as type or color, with the values of training images. Can be given "
+            "several times.",
+            show_default="all that the model knows",
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="What was held out: validation; or test, once, when nothing is to be chosen any more.")
+        str, typer.Option(help="Held-out images: validation; or test, once, when nothing is chosen any more.")
     ] = "validation",
     features: Annotated[
         str,
         typer.Option(
-            help="The network for distances: sprites, which comes with the project; inception or dinov2, which are "
-            "downloaded; or a folder that fit-features has made."
+            help="Network for distances: sprites, which comes with the project; inception or dinov2, which are "
+            "downloaded; or a folder written by fit-features."
         ),
     ] = "sprites",
     likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension, with --model.")] = True,
@@ -61,107 +71,260 @@ def evaluate(
         int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's own")
     ] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="Strength of the condition.", show_default="the model's own")
+        float | None,
+        typer.Option(callback=finite, help="Strength of the condition.", show_default="the model's own"),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for drawing.")] = "float32",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is drawn from seed + i.")] = 0,
-    preprocessing: Annotated[str, typer.Option(help="Of the real pictures: fit or thesis, as in training.")] = "fit",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
+    preprocessing: Annotated[str, typer.Option(help="Of the real images: fit or thesis, as in training.")] = "fit",
     resolution: Annotated[
-        int | None, typer.Option(help="Side of the pictures.", show_default="the model's, or the samples' own")
+        int | None, typer.Option(help="Side of the images.", show_default="the model's, or the samples' own")
     ] = None,
     sample_preprocessing: Annotated[
-        str | None, typer.Option(help="Bring --samples of any size to the resolution by fit or thesis.")
+        str | None, typer.Option(help="Resize --samples of any size to the resolution, by fit or thesis.")
     ] = None,
     output_dir: Annotated[
         Path, typer.Option(help="Folder for the samples, report.md, report.json and their figures.")
     ] = Path("evaluation-report"),
-    watch: Annotated[
-        Path | None,
-        typer.Option(help="Instead, measure KID and obedience of each checkpoint of this run's folder as it appears."),
-    ] = None,
 ) -> None:
-    """Measures a model, or samples: distances to real sprites, novelty, obedience, likelihood; writes a report.
+    """Measures a model or samples: distances to real sprites, memorization, condition accuracy, likelihood.
 
-    The figures go into the card of a model that is given as a folder. Interrupted, it goes on where it stopped.
+    It writes a report, and the results into the card of a model that is a folder. The same command continues an
+    interrupted evaluation.
     """
-    if watch is not None:
-        check_beside(context, "watch", *all_but(context, "watch", "data_dir"))
-        _watch(watch, data_dir)
-        return
     if split not in ("validation", "test"):
         fail(f"--split {split} must be validation or test.")
-    if samples is not None and not samples.is_dir():
-        fail(f"--samples {samples} is no folder.")
-    if samples is not None and samples.resolve() == output_dir.resolve():
-        fail(f"--samples and --output-dir are both {samples}; the report needs a folder of its own.")
-    if samples is not None:
-        drawing = ("num_samples", "ask", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
-        check_beside(context, "samples", *drawing)
-    if samples is not None and samples.resolve() in output_dir.resolve().parents:
-        fail(f"--output-dir {output_dir} lies in --samples {samples}, which must hold pictures alone.")
-    if sample_preprocessing is not None and samples is None:
-        fail("--sample-preprocessing is for --samples.")
-    make_folder("--output-dir", output_dir)
-    _check_extra()
-
-    from pokemon_ddpm.commands.evaluation import Job, run
-    from pokemon_ddpm.drawing import Drawing
-
-    if model is None and samples is None:
+    _check_samples(context, samples, sample_preprocessing, output_dir)
+    check_packages()
+    if samples is None and model is None:
         model = RELEASED_MODEL
-    elif model is not None and Path(model).is_dir():
-        model = str(Path(model))  # samples say which model drew them, with or without a slash at its end
-    job = Job(
-        model=model,
-        drawing=Drawing(
-            model or "",
-            scheduler=scheduler,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            dtype=dtype,
-        ),
-        samples=samples,
-        num_samples=num_samples,
-        asked=ask,
-        data_dir=data_dir,
-        config_name=config_name,
-        split=split,
-        preprocessing=preprocessing,
-        features=features,
-        likelihood=likelihood,
-        seed=seed,
-        resolution=resolution,
-        sample_preprocessing=sample_preprocessing,
-        output_dir=output_dir,
+    if model is not None:
+        _check_data(model, data_dir)
+        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
+    make_folder("--output-dir", output_dir)
+
+    from pokemon_ddpm.evaluation.evaluate import evaluate as measure
+    from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
+    from pokemon_ddpm.evaluation.samples import generate_samples, kept_likelihood, read_samples, sample_requests
+    from pokemon_ddpm.generation import GenerationSettings, processes
+    from pokemon_ddpm.model_card import folder_card, write_metrics
+    from pokemon_ddpm.models import model_name
+
+    settings = GenerationSettings(model or "", scheduler, num_inference_steps, guidance_scale, dtype=dtype)
+    if model is not None:
+        folder_card(Path(model))  # to fail before the evaluation if it cannot be read
+        pipeline = settings.load()
+        side = pipeline.sample_shape[-1]
+        if resolution not in (None, side):
+            fail(f"The model generates {side}x{side} pixels; --resolution {resolution} is not possible.")
+        resolution = side
+    if samples is not None:
+        sample_set = read_samples(samples, resolution, mode=sample_preprocessing)
+        resolution = sample_set.images.shape[-1]
+    data = _load_data(data_dir, config_name, split, resolution, preprocessing)
+    extractor, classifier = _networks(features, data)
+    trained, no_likelihood = _for_likelihood(model, likelihood, data.train.type_names)
+    speed = None
+    if samples is None:
+        requests = sample_requests(data.train, pipeline.conditioner, num_samples, conditions, seed)
+        speed = generate_samples(pipeline, settings, requests, output_dir / "samples")
+        if not processes().is_main_process:
+            return
+        sample_set = read_samples(output_dir / "samples", resolution)
+    evaluation = measure(sample_set, data.train, data.held_out, extractor, classifier, seed, all_train=data.all_train)
+    bits = trained and kept_likelihood(trained, data.train, data.held_out, output_dir, seed)
+    about = {
+        "network evaluations per second": speed,
+        "data": data.title,
+        "preprocessing": preprocessing,
+        "training images": len(data.train),
+        "searched for memorization": f"{len(data.all_train)} training images",
+        "held out": f"{split} split, {len(data.held_out)} images",
+        "features": f"{extractor.name}, {extractor.dimension} dimensions",
+        "classifier": classifier and classifier.name,
+        "pokemon-ddpm": version("pokemon-ddpm"),
+    }
+    # Samples are only results of the model if they say that it generated them.
+    own = model is not None and all(each and each.model == model_name(model) for each in sample_set.provenances)
+    name = (Path(model) if own else samples).resolve().name
+    searched = (data.all_train, data.names)
+    numbers = write_report(output_dir, name, evaluation, sample_set, *searched, about, bits, no_likelihood)
+    if own and Path(model).is_dir() and Path(model).parent != RELEASED:
+        write_metrics(Path(model), numbers, data.title, split, summary(numbers))
+    for sentence in summary(numbers):
+        typer.echo(sentence.replace("**", ""))
+    typer.echo(f"Report: {output_dir / REPORT}")
+
+
+def _check_samples(
+    context: typer.Context, samples: Path | None, sample_preprocessing: str | None, output_dir: Path
+) -> None:
+    if samples is None:
+        if sample_preprocessing is not None:
+            fail("--sample-preprocessing is only for --samples.")
+        return
+    generation = ("num_samples", "conditions", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
+    check_beside(context, "samples", *generation)
+    if not samples.is_dir():
+        fail(f"--samples {samples} is not a folder.")
+    if output_dir.resolve().is_relative_to(samples.resolve()):
+        fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
+    if sample_preprocessing is not None and context.params["model"] is None and context.params["resolution"] is None:
+        fail("--sample-preprocessing needs --resolution.")
+
+
+def _check_data(model: str, data_dir: str | None) -> None:
+    """Refuses to measure a released model on the starter sprites, which it was not trained on."""
+    from pokemon_ddpm.models import locate_model, model_name
+
+    if data_dir is None and Path(locate_model(model)).parent == RELEASED:
+        fail(f"{model_name(model)} was trained on the sprite archive; give it with --data-dir.")
+
+
+class Data(NamedTuple):
+    """Real images; `all_train` are all views and finishes, which a model of the front sprites may also know."""
+
+    train: "SpriteTensors"
+    held_out: "SpriteTensors"
+    all_train: "SpriteTensors"
+    names: list[str] | None  # of `all_train`
+    title: str
+
+
+def _load_data(data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str) -> Data:
+    from pokemon_ddpm.data import is_class_folder, load_tensors, sprite_tensors
+    from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+    from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
+
+    train, held_out = (
+        load_tensors(data_dir, part, resolution, config_name=config_name, mode=mode) for part in ("train", split)
     )
+    if len(held_out) <= NEIGHBORHOOD:
+        fail(f"At least {NEIGHBORHOOD + 1} held-out images are needed, but there are {len(held_out)}.")
+    if data_dir is not None and is_class_folder(data_dir):
+        return Data(train, held_out, train, None, Path(data_dir).resolve().name)
+    title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"
+    rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train")
+    columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
+    names = [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
+    return Data(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
+
+
+def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, AttributeClassifier | None]":
+    """The network for distances, and the classifier: with other networks that for sprites, if it knows the classes."""
+    from pokemon_ddpm.evaluation import features as networks
+    from pokemon_ddpm.evaluation.samples import check_classes
+    from pokemon_ddpm.generation import best_device
+
+    device, is_other = best_device(), features in ("inception", "dinov2")
+    folder = networks.RELEASED_FEATURES if is_other or features == "sprites" else features
+    network = networks.load_features(folder, device)
+    extractor, classifier = networks.SpriteFeatureExtractor(network), networks.SpriteClassifier(network)
+    if is_other:
+        from pokemon_ddpm.evaluation import pretrained_features
+
+        extractor = getattr(pretrained_features, features)(device=device)
+        return extractor, classifier if classifier.vocabulary["type"] == data.train.type_names else None
+    check_classes(classifier.name, classifier.vocabulary["type"], data.train.type_names)
+    extractor(data.held_out.images[:1])  # to fail before the evaluation if the images are too small
+    return extractor, classifier
+
+
+def _for_likelihood(
+    model: str | None, likelihood: bool, type_names: tuple[str, ...]
+) -> "tuple[PokemonDDPMPipeline | None, str]":
+    """The model in float32 with its own scheduler, or None and why its likelihood is not measured."""
+    from pokemon_ddpm.evaluation.likelihood import check_likelihood
+
+    if model is None:
+        return None, "it needs the model (--model)."
+    if not likelihood:
+        return None, "--no-likelihood was given."
+    pipeline = load(model)
     try:
-        run(job)
-    except KeyboardInterrupt:
-        kept = f"What is drawn is in {output_dir}; the same command goes on from there."
-        typer.echo(f"Stopped. {'The same command measures them anew.' if samples else kept}", err=True)
-        raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
-        fail(error)
-
-
-def _watch(run: Path, data_dir: str | None) -> None:
-    if not run.is_dir():
-        fail(f"--watch {run} is no folder.")
-    _check_extra()
-
-    from pokemon_ddpm.training.watching import watch
-
-    try:
-        watch(run, data_dir, best_device(), typer.echo)
-    except KeyboardInterrupt:
-        typer.echo("Stopped; what was measured is kept.", err=True)
-        raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
-        fail(error)
-
-
-def _check_extra() -> None:
-    try:
-        check_packages()
+        check_likelihood(pipeline, type_names)
     except ValueError as error:
-        fail(error)
+        return None, str(error)
+    return pipeline, ""
+
+
+def bits_per_dim(
+    model: Model = RELEASED_MODEL,
+    data_dir: DataDir = None,
+    config_name: ConfigName = None,
+    preprocessing: Annotated[str, typer.Option(help="fit or thesis, as in training.")] = "fit",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Can be given several times.", show_default="train and validation")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=2, help="Images of each split, equally many of all.")] = 400,
+    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound that are computed for each image.")] = 40,
+    full: Annotated[bool, typer.Option("--full", help="All terms of the bound; slow.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of images, timesteps and noise.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Also write the results into this JSON file.")] = None,
+) -> None:
+    """Measures the variational bound on the negative log-likelihood, in bits per dimension.
+
+    The difference between training and held-out images is a measure of memorization.
+    """
+    if output is not None:
+        check_file(output)
+    _check_data(model, data_dir)
+
+    from pokemon_ddpm import load_sprites, sprite_tensors
+    from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
+
+    pipeline, found = load(model), {}
+    splits = {name: load_sprites(data_dir, config_name, split=name) for name in split or ["train", "validation"]}
+    count = min(num_images, *map(len, splits.values()))
+    if count < 2:
+        fail("Every split needs at least two images.")
+    for name, rows in splits.items():
+        rows = rows.shuffle(seed=seed).select(range(count))
+        data = sprite_tensors(rows, pipeline.sample_shape[-1], preprocessing)
+        found[name] = measure(pipeline, data, None if full else timesteps, seed, desc=name)
+    for name, result in found.items():
+        typer.echo(
+            f"{name}: {result.mean:.3f} ± {result.standard_error:.3f} bits per dimension "
+            f"(decoder {result.decoder:.3f}, prior {result.prior:.1e}; {result.count} images)"
+        )
+    if output is not None:
+        numbers = {name: dataclasses.asdict(result) for name, result in found.items()}
+        write_file(output, json.dumps(numbers, indent=2) + "\n")
+
+
+def fit_features(
+    output_dir: Annotated[Path, typer.Option(help="Folder for the network, its report and its card.")],
+    data_dir: DataDir = None,
+    num_epochs: Annotated[int, typer.Option(min=1, help="Epochs.")] = 6,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images per update.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Maximum.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the training.")] = 0,
+    mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
+) -> None:
+    """Trains a small network that recognizes the attributes of sprites, and measures it on held-out images.
+
+    Its features are for distances between sets of sprites, its classifiers for the condition accuracy of samples. The
+    network that comes with the package was made in this way. Values of different networks are not comparable.
+    """
+    if mixed_precision not in ("no", "bf16"):
+        fail(f"--mixed-precision {mixed_precision} must be no or bf16.")
+    if not 0 < learning_rate < 1:
+        fail(f"--learning-rate {learning_rate} must be between 0 and 1.")
+    check_packages()
+
+    from pokemon_ddpm import load_sprites, sprite_tensors
+    from pokemon_ddpm.evaluation.feature_training import FILES, FitSettings, train_features
+    from pokemon_ddpm.evaluation.features import RESOLUTION
+    from pokemon_ddpm.generation import best_device
+
+    make_folder("--output-dir", output_dir)
+    others = sorted(path.name for path in output_dir.iterdir() if path.name not in FILES)
+    if others:
+        fail(f"--output-dir {output_dir} has other files, such as {others[0]}; choose another folder.")
+    splits = [load_sprites(data_dir, "all" if data_dir else "starter", split=name) for name in ("train", "validation")]
+    train, validation = (sprite_tensors(rows, RESOLUTION) for rows in splits)
+    settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
+    found = train_features(train, validation, settings, output_dir, data_dir is None, best_device())
+    for name, each in found.items():
+        typer.echo(f"{name}: {each.value:.3f} (chance {each.chance:.3f}, majority {each.majority:.3f})")
+    typer.echo(f"Network, report and card: {output_dir}")

@@ -1,14 +1,21 @@
-"""`pokemon-ddpm generate`: sprites of what is asked for, on a sheet, as an animation, or as files of their own."""
+"""`pokemon-ddpm generate`: sprites on a sheet, as an animation, or as one file each."""
 
 import functools
+import itertools
+import json
+import math
 import os
-from inspect import Parameter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from PIL import Image
+from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm.animation import SUFFIXES, save_animation
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
     Model,
@@ -17,144 +24,268 @@ from pokemon_ddpm.commands.common import (
     check_beside,
     check_file,
     fail,
+    finite,
     make_folder,
+    parse_type,
 )
-from pokemon_ddpm.commands.requests import numbered, parse_type, rows_of
-from pokemon_ddpm.devices import best_device
-from pokemon_ddpm.signatures import spread
-from pokemon_ddpm.vocabulary import ATTRIBUTES
+from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.provenance import write_png
+from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
+from pokemon_ddpm.sheets import game_sheet as make_game_sheet
 
-MAX_COLUMNS = 8
+if TYPE_CHECKING:
+    from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
+    from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
+
+MAX_SPRITES = 1_000_000
+MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
+MAX_COLUMNS = 8  # of a single row, which is wrapped
 SHEET_SCALE = 4
-SUFFIXES = (".png", ".gif", ".webp")
-TRAINING = 'Of models trained on it. Can be given several times, or "all"; each is a row.'
 
-Words = list[str] | None
+Values = list[str] | None
+Attribute = Annotated[
+    Values, typer.Option(help='For models trained with it. Can be given several times, or "all"; each value is a row.')
+]
 
 
 def generate(
     context: typer.Context,
     model: Model = RELEASED_MODEL,
     type: Annotated[
-        Words,
+        Values,
         typer.Option(
-            help='"fire", "fire/flying" (both), "fire/none" (purely fire), "fire=0.7,water=0.3" (a blend), "any", or '
-            '"all" for a row of every type. Can be given several times; each is a row.'
+            help='"fire", "fire/flying" (both), "fire/none" (fire only), "fire=0.7,water=0.3" (a blend), "any", or '
+            '"all" for a row of each type. Can be given several times; each is a row.'
         ),
     ] = None,
-    num_images: Annotated[int, typer.Option(min=1, help="Sprites a row.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is the picture of seed + i.")] = 0,
-    same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Begin every row with the same seed.")] = False,
+    color: Attribute = None,
+    shape: Attribute = None,
+    game: Attribute = None,
+    view: Attribute = None,
+    finish: Attribute = None,
+    size: Attribute = None,
+    form: Attribute = None,
+    legendary: Attribute = None,
+    num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
+    same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
     num_inference_steps: Annotated[
-        int | None, typer.Option(help="Denoising steps.", show_default="the model's own")
+        int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's own")
     ] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="Strength of the condition; 1 is no guidance.", show_default="the model's own")
+        float | None, typer.Option(callback=finite, help="1 is no guidance.", show_default="the model's own")
     ] = None,
     guidance_interval: Annotated[
-        tuple[float, float] | None, typer.Option(help="Guide at noise levels between these two only.")
+        tuple[float, float] | None, typer.Option(callback=finite, help="Guide only at noise levels between these.")
     ] = None,
-    guidance_rescale: Annotated[float, typer.Option(help="From 0 to 1; takes contrast back.")] = 0.0,
-    negative_type: Annotated[str | None, typer.Option(help="Lead away from this type.")] = None,
+    guidance_rescale: Annotated[float, typer.Option(callback=finite, help="From 0 to 1; reduces contrast.")] = 0.0,
+    negative_type: Annotated[str | None, typer.Option(help="Guide away from this type.")] = None,
     scheduler: Scheduler = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where the processor has it), float16.")] = (
-        "float32"
-    ),
-    compile: Annotated[
-        bool, typer.Option("--compile", help="torch.compile, for long jobs; tells after how many sprites it pays off.")
-    ] = False,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile, for many sprites.")] = False,
     transparent: Annotated[bool, typer.Option("--transparent", help="Remove the background.")] = False,
-    palette: Annotated[int | None, typer.Option(min=2, max=256, help="Reduce each sprite to so many colours.")] = None,
+    palette: Annotated[int | None, typer.Option(min=2, max=256, help="Reduce each sprite to so many colors.")] = None,
     scale: Annotated[
-        int | None, typer.Option(min=1, help="Enlargement by a whole factor.", show_default="4 on a sheet for people")
+        int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on sheets for people 4")
     ] = None,
-    panels: Annotated[int, typer.Option(min=1, help="Spread the rows over this many panels side by side.")] = 1,
+    panels: Annotated[int, typer.Option(min=1, max=100, help="Divide the rows among panels side by side.")] = 1,
     output: Annotated[
         Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif, .webp).")
     ] = Path("sprites.png"),
-    game_sheet: Annotated[
-        bool, typer.Option("--game-sheet", help="A sheet for a game engine, described by a .json beside it.")
-    ] = False,
+    game_sheet: Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")] = False,
     output_dir: Annotated[
-        Path | None, typer.Option(help="A PNG for each sprite into this folder instead, which says how it was made.")
+        Path | None,
+        typer.Option(
+            help="A PNG for each sprite into this folder instead, which contains how it was generated. The same "
+            "command continues an interrupted job."
+        ),
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(help="Make such a PNG again, as --output; nothing else is needed.")
+        Path | None, typer.Option(help="Generate the sprite of such a PNG again, as --output, without other options.")
     ] = None,
-    **attributes: Words,
 ) -> None:
-    """Draws sprites: on a sheet, as an animation, or as files."""
-    scale = scale or (1 if output_dir or game_sheet else SHEET_SCALE)
+    """Generates sprites: on a sheet, as an animation, or as files."""
+    _check_output(context, output, game_sheet, transparent, output_dir, like)
+
+    from pokemon_ddpm import generation  # after the fast checks: torch takes seconds to import
+
+    if like is not None:
+        settings, request = generation.read_settings(like)
+        pipeline = settings.load()
+        (image,) = _images(pipeline, settings, [request])
+        write_png(image, output, settings.provenance(pipeline, request))
+        _report([request], output)
+        return
+    settings = generation.GenerationSettings(
+        model=model,
+        scheduler=scheduler,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        guidance_interval=guidance_interval,
+        guidance_rescale=guidance_rescale,
+        negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
+        dtype=dtype,
+        compiled=compile,
+        transparent=transparent or game_sheet,
+        palette=palette,
+        scale=scale or (1 if output_dir or game_sheet else SHEET_SCALE),
+    )
+    pipeline = settings.load()
+    conditions = {"type": type, "color": color, "shape": shape, "game": game, "view": view, "finish": finish}
+    conditions |= {"size": size, "form": form, "legendary": legendary}
+    requests, labels = make_requests(conditions, pipeline.conditioner, num_images, seed, same_seeds)
+    if output_dir is not None:
+        _write_files(pipeline, settings, requests, output_dir)
+        return
+    columns = num_images if labels else min(num_images, MAX_COLUMNS)
+    check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
+    if game_sheet:
+        _write_game_sheet(_images(pipeline, settings, requests), requests, columns, output)
+        return
+    layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
+    settings = replace(settings, scale=1)  # the sheet is enlarged instead
+    if output.suffix.lower() == ".png":
+        save_image(layout(_images(pipeline, settings, requests)), output)
+    else:
+        _write_animation(pipeline, settings, requests, layout, output)
+    _report(requests, output)
+
+
+def _check_output(
+    context: typer.Context,
+    output: Path,
+    game_sheet: bool,
+    transparent: bool,
+    output_dir: Path | None,
+    like: Path | None,
+) -> None:
+    """Refuses what cannot be written, and options that exclude each other."""
+    if output_dir is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        fail("Several processes cannot write one file; give --output-dir.")
     if like is not None:
         check_beside(context, "like", *all_but(context, "like", "output"))
         check_file(output, ".png")
         if not like.is_file():
-            fail(f"--like {like} is no file.")
-    elif output_dir is None:
-        check_file(output, *(SUFFIXES[:1] if game_sheet else SUFFIXES))
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            fail("Several processes cannot share one sheet; give --output-dir.")
+            fail(f"--like {like} is not a file.")
+    elif output_dir is not None:
         if game_sheet:
-            check_beside(context, "game_sheet", "panels")
-        elif transparent and output.suffix.lower() != ".png":
-            fail("--transparent is for sheets and files, not for an animation.")
-    elif game_sheet:
-        fail("--game-sheet and --output-dir exclude each other; give one.")
-    else:
+            fail("--game-sheet and --output-dir exclude each other; give one.")
         check_beside(context, "output_dir", "output", "panels")
         make_folder("--output-dir", output_dir)
+    elif game_sheet:
+        check_beside(context, "game_sheet", "panels")
+        check_file(output, ".png")
+        check_file(output.with_suffix(".json"))
+    else:
+        check_file(output, ".png", *SUFFIXES)
+        if transparent and output.suffix.lower() in SUFFIXES:
+            fail("--transparent is for sheets and files, not for an animation.")
 
-    from pokemon_ddpm.commands import outputs  # after the cheap checks: torch takes seconds to import
-    from pokemon_ddpm.drawing import Drawing, read_drawing
-    from pokemon_ddpm.sheets import sprite_sheet
 
-    try:
-        if like is not None:
-            drawing, request = read_drawing(like)
-            pipeline = drawing.load(best_device())
-            outputs.compiled(pipeline, drawing, [request])
-            outputs.single(pipeline, drawing, request, output)
-            return
-        drawing = Drawing(
-            model=model,
-            scheduler=scheduler,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval,
-            guidance_rescale=guidance_rescale,
-            negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
-            dtype=dtype,
-            compiled=compile,
-            transparent=transparent or game_sheet,
-            palette=palette,
-            scale=scale,
-        )
-        pipeline = drawing.load(best_device())
-        rows = rows_of({"type": type, **attributes}, pipeline.conditioner.vocabulary)
-        requests = numbered(rows, num_images, seed, same_seeds)
-        outputs.compiled(pipeline, drawing, requests)
-        columns = min(num_images, MAX_COLUMNS) if len(rows) == 1 else num_images  # a single row may wrap
-        labels = [row.label for row in rows] if len(rows) > 1 else []
-        lay_out = functools.partial(
-            sprite_sheet, columns=columns, row_labels=labels, scale=drawing.scale, panels=panels
-        )
-        if output_dir is not None:
-            outputs.files(pipeline, drawing, requests, output_dir)
-        elif game_sheet:
-            outputs.game_sheet(pipeline, drawing, requests, columns, output)
-        elif output.suffix.lower() == ".png":
-            outputs.sheet(pipeline, drawing, requests, lay_out, output)
+def make_requests(
+    given: Mapping[str, Values], conditioner: "SpriteConditioner", num_images: int, seed: int, same_seeds: bool
+) -> "tuple[list[SpriteRequest], list[str]]":
+    """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
+
+    Args:
+        given: Attribute -> values; "all" stands for every value that the model knows.
+        conditioner: Of the model.
+        num_images: Sprites per row.
+        seed: Of the first sprite.
+        same_seeds: Whether each row starts with it; otherwise the seeds continue from row to row.
+
+    Raises:
+        ValueError, TypeError: If the model does not know a value, or there are more than `MAX_SPRITES` sprites.
+    """
+    from pokemon_ddpm.generation import SpriteRequest
+
+    axes = {name: _known_values(name, values, conditioner) for name, values in given.items() if values}
+    count = num_images * math.prod(map(len, axes.values()))
+    if count > MAX_SPRITES:
+        raise ValueError(f"{count:,} sprites are too many; at most {MAX_SPRITES:,} are possible.")
+    requests, labels = [], []
+    for combination in itertools.product(*axes.values()):
+        attributes = dict(zip(axes, combination, strict=True))
+        labels.append(" ".join(value for name, value in attributes.items() if len(axes[name]) > 1))
+        pokemon_type = parse_type(attributes.pop("type")) if "type" in attributes else None
+        start = seed if same_seeds else seed + len(requests)
+        requests += [SpriteRequest(start + i, pokemon_type, attributes) for i in range(num_images)]
+    return requests, labels if len(labels) > 1 else []
+
+
+def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditioner") -> list[str]:
+    known = []
+    for value in values:
+        if value.strip().lower() == "all" and attribute in conditioner.vocabulary:
+            known += conditioner.vocabulary[attribute]
         else:
-            outputs.animation(pipeline, drawing, requests, lay_out, output)
-    except (ValueError, TypeError) as error:
-        fail(error)
-    except OSError as error:
-        fail(f"{error.filename or output_dir or output}: {error.strerror}." if error.strerror else error)
+            known.append(value)
+            if attribute == "type":
+                conditioner.type_blend(parse_type(value))
+            else:
+                conditioner.attribute_id(attribute, value)
+    return known
 
 
-_OPTION = Annotated[Words, typer.Option(help=TRAINING)]
-spread(
-    generate,
-    "type",
-    [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=_OPTION) for name in ATTRIBUTES],
-)
+def _images(
+    pipeline: "PokemonDDPMPipeline", settings: "GenerationSettings", requests: "Sequence[SpriteRequest]"
+) -> list[Image.Image]:
+    from pokemon_ddpm.generation import generate
+
+    images = map(settings.postprocess, generate(pipeline, requests, **settings.arguments()))
+    return list(tqdm(images, "Generating", len(requests)))
+
+
+def _write_files(
+    pipeline: "PokemonDDPMPipeline", settings: "GenerationSettings", requests: "Sequence[SpriteRequest]", folder: Path
+) -> None:
+    """A file for each sprite; each of several processes generates its share."""
+    from pokemon_ddpm.generation import generate_files, processes
+
+    state = processes()
+    requests = requests[state.process_index :: state.num_processes]
+    paths = generate_files(pipeline, settings, requests, folder)
+    list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
+    _report(requests, folder)
+
+
+def _write_game_sheet(
+    images: Sequence[Image.Image], requests: "Sequence[SpriteRequest]", columns: int, output: Path
+) -> None:
+    """A sheet, and its description in JSON beside it."""
+    metadata = [{"condition": request.condition, "seed": request.seed} for request in requests]
+    sheet, cells = make_game_sheet(images, columns, metadata)
+    description, file = sheet_description(output.name, columns, cells), output.with_suffix(".json")
+    save_image(sheet, output)
+    write_file(file, json.dumps(description, indent=2) + "\n")
+    _report(requests, output, file)
+
+
+def _write_animation(
+    pipeline: "PokemonDDPMPipeline",
+    settings: "GenerationSettings",
+    requests: "Sequence[SpriteRequest]",
+    layout: Callable[[Sequence[Image.Image]], Image.Image],
+    output: Path,
+) -> None:
+    """The predicted clean sprites after each step, laid out as on a sheet."""
+    from pokemon_ddpm.generation import generate_with_steps
+
+    width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(requests)).size
+    steps = settings.num_inference_steps or pipeline.config.num_inference_steps
+    if steps * width * height > MAX_ANIMATION_PIXELS:
+        raise ValueError(
+            f"{steps:,} frames of {width:,}x{height:,} pixels are too many for an animation. Choose fewer sprites or "
+            "steps, or a smaller scale."
+        )
+    frames = []
+    generated = generate_with_steps(pipeline, requests, **settings.arguments())
+    for image, denoising in tqdm(generated, "Generating", len(requests)):
+        predictions = [step.pred_original_sample for step in denoising]
+        frames.append([settings.postprocess(frame) for frame in [*predictions, image]])
+    save_animation([layout(sprites) for sprites in zip(*frames, strict=True)], output)
+
+
+def _report(requests: Sequence[object], *paths: Path) -> None:
+    count = len(requests)
+    typer.echo(f"{count} sprite{'s' * (count != 1)} in {' and '.join(map(str, paths))}")

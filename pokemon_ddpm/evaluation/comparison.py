@@ -1,163 +1,141 @@
-"""All distances between two sets of pictures, and what they are between real pictures and worse ones."""
+"""Comparison of samples with training and held-out images, and for a scale with real and corrupted images."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
+from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.corruptions import blur, posterise, shuffle_patches
-from pokemon_ddpm.evaluation.distances import fid, kid, precision_recall
-from pokemon_ddpm.evaluation.intervals import NUM_BOOTSTRAPS, Estimate
-from pokemon_ddpm.evaluation.picture_statistics import picture_statistics
-from pokemon_ddpm.evaluation.protocols import FeatureExtractor, extract_features
-from pokemon_ddpm.evaluation.transport import exact_wasserstein, sliced_wasserstein, wasserstein_of_statistics
+from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS, blur, posterise, shuffle_patches
+from pokemon_ddpm.evaluation.features import FeatureExtractor, extract_features
+from pokemon_ddpm.evaluation.metrics import (
+    NUM_BOOTSTRAPS,
+    Estimate,
+    Statistics,
+    exact_wasserstein,
+    fid,
+    image_statistics,
+    kid,
+    precision_recall,
+    sliced_wasserstein,
+    wasserstein_of_statistics,
+)
 
-FLOORS: dict[str, tuple[Callable[[torch.Tensor, float, int], torch.Tensor], float]] = {
-    "blurred": (blur, 0.25),  # a pixel's standard deviation at 32x32
-    "posterised": (posterise, 0.75),  # seven levels a channel
-    "patch-shuffled": (shuffle_patches, 0.5),  # eight of sixteen patches
+STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+
+# Corruptions of the held-out images that are compared with the training images, and their strengths.
+CORRUPTED_SETS = {
+    "blurred": (blur, 0.25),
+    "posterised": (posterise, 0.75),
+    "patch-shuffled": (shuffle_patches, 0.5),
 }
-"""What held-out pictures are made into for the scale of the figures, and with what strength."""
 
 
 @dataclass(frozen=True)
-class MeasuredPictures:
-    """Pictures and what is computed of each alone.
-
-    Attributes:
-        images: uint8 (N, 3, S, S), RGB on white.
-        features: float32 (N, D).
-        statistics: Name -> float64 (N,).
-    """
+class MeasuredImages:
+    """Images, uint8 (N, 3, S, S), their features, float32 (N, D), and their `image_statistics`."""
 
     images: torch.Tensor
     features: torch.Tensor
-    statistics: dict[str, torch.Tensor]
+    statistics: Statistics
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def rows(self, chosen: torch.Tensor) -> "MeasuredPictures":
-        """Some of the pictures, by their places, int64, or by truth values, bool (N,)."""
-        statistics = {name: values[chosen] for name, values in self.statistics.items()}
-        return MeasuredPictures(self.images[chosen], self.features[chosen], statistics)
+    def subset(self, count: int, seed: int = 0) -> "MeasuredImages":
+        """At most `count` of the images, chosen at random."""
+        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        statistics = {name: values[rows] for name, values in self.statistics.items()}
+        return MeasuredImages(self.images[rows], self.features[rows], statistics)
 
-    def some(self, count: int, seed: int = 0) -> "MeasuredPictures":
-        """At most so many of the pictures, at random."""
-        generator = torch.Generator().manual_seed(seed)
-        return self.rows(torch.randperm(len(self), generator=generator)[:count].sort().values)
+
+def measure_images(extractor: FeatureExtractor, images: torch.Tensor) -> MeasuredImages:
+    """Computes features and statistics of images, uint8 (N, 3, S, S)."""
+    return MeasuredImages(images, extract_features(extractor, images), image_statistics(images))
 
 
 @dataclass(frozen=True)
 class Distances:
-    """What is said of two sets of pictures; see the functions of these names.
+    """The metrics of these names between two sets of images; see the functions."""
 
-    Each figure with a title is a column of the report. `compare` fills them.
-
-    Attributes:
-        kid: Of features, as everything but the statistics.
-        fid: Fréchet distance.
-        sliced_wasserstein: Along random directions.
-        exact_wasserstein: Between subsets of 256.
-        precision: Share of the first set that lies among the second.
-        recall: Share of the second that lies among the first.
-        statistics: Wasserstein's distance of each statistic of the pictures, in its unit.
-    """
-
-    kid: Estimate = field(metadata={"title": "KID"})
-    fid: Estimate = field(metadata={"title": "FID"})
-    sliced_wasserstein: Estimate = field(metadata={"title": "sliced Wasserstein"})
-    exact_wasserstein: Estimate = field(metadata={"title": "exact Wasserstein"})
-    precision: Estimate = field(metadata={"title": "precision"})
-    recall: Estimate = field(metadata={"title": "recall"})
+    kid: Estimate
+    fid: Estimate
+    sliced_wasserstein: Estimate
+    exact_wasserstein: Estimate
+    precision: Estimate
+    recall: Estimate
     statistics: dict[str, Estimate]
 
 
-def measure_pictures(extractor: FeatureExtractor, images: torch.Tensor) -> MeasuredPictures:
-    """Features and statistics of pictures, uint8 (N, 3, S, S)."""
-    return MeasuredPictures(images, extract_features(extractor, images), picture_statistics(images))
-
-
 def compare(
-    samples: MeasuredPictures, reference: MeasuredPictures, seed: int = 0, num_bootstraps: int = NUM_BOOTSTRAPS
+    samples: MeasuredImages, reference: MeasuredImages, seed: int = 0, num_bootstraps: int = NUM_BOOTSTRAPS
 ) -> Distances:
-    """All distances between two sets.
-
-    Args:
-        samples: N pictures.
-        reference: M pictures, measured with the same network.
-        seed: Of subsets, directions and resamples.
-        num_bootstraps: Resamples for the intervals of FID and of Wasserstein's distances.
-
-    Raises:
-        ValueError: See `pokemon_ddpm.evaluation.intervals.check_pair`.
-    """
+    """All distances between two sets of at least four images each."""
     one, other = samples.features, reference.features
-    among = precision_recall(one, other, seed=seed)
+    precision, recall = precision_recall(one, other, seed)
     return Distances(
         kid=kid(one, other, seed),
         fid=fid(one, other, num_bootstraps, seed),
-        sliced_wasserstein=sliced_wasserstein(one, other, num_bootstraps=num_bootstraps, seed=seed),
+        sliced_wasserstein=sliced_wasserstein(one, other, num_bootstraps, seed),
         exact_wasserstein=exact_wasserstein(one, other, seed=seed),
-        precision=among.precision,
-        recall=among.recall,
+        precision=precision,
+        recall=recall,
         statistics=wasserstein_of_statistics(samples.statistics, reference.statistics, num_bootstraps, seed),
     )
 
 
-@dataclass(frozen=True)
-class Row:
-    """Distances of one set to one reference.
-
-    Attributes:
-        name: What is compared.
-        to: "train" or "held-out".
-        distances: The figures.
-    """
-
-    name: str
-    to: str
-    distances: Distances
-
-
-def comparison_rows(
-    samples: MeasuredPictures,
-    train: MeasuredPictures,
-    held_out: MeasuredPictures,
+def comparisons(
+    samples: MeasuredImages,
+    train: MeasuredImages,
+    held_out: MeasuredImages,
     extractor: FeatureExtractor,
     seed: int = 0,
     num_bootstraps: int = NUM_BOOTSTRAPS,
-    done: Callable[[str], None] = lambda name: None,
-) -> list[Row]:
-    """Distances of samples to training and held-out pictures, and what gives them a scale.
+) -> Iterator[tuple[tuple[str, str], Distances]]:
+    """Compares samples with training and held-out images, and for a scale also real and corrupted images.
 
-    FID, Wasserstein's distances, precision and recall depend on how many pictures there are, so below the rows of all
-    samples stand rows of equally many: as many samples, or training pictures, as there are held-out ones. Worse
-    pictures are compared with the training pictures only, since to their own originals they are nearer than two sets
-    of real pictures are to each other.
+    Most distances depend on the number of images, so all rows but the first two use equally many: as many as there
+    are samples or held-out images, whichever are fewer. Corrupted images are compared with the training images only,
+    because they are too similar to their originals.
 
-    Args:
-        samples: N pictures.
-        train: M training pictures.
-        held_out: Pictures that the model was not trained on.
-        extractor: The network that all were measured with.
-        seed: Of subsets, directions and resamples.
-        num_bootstraps: See `compare`.
-        done: Called with the name of each row that is finished.
+    Yields:
+        The names of both sets, the second of which is "train" or "held-out", and their distances.
     """
-    few = min(len(samples), len(held_out))
-    some, same = samples.some(few, seed), held_out.some(few, seed)
+    count = min(len(samples), len(held_out))
+    few_samples, few_train, few_held_out = (each.subset(count, seed) for each in (samples, train, held_out))
     pairs = [
         ("all samples", "train", samples, train),
         ("all samples", "held-out", samples, held_out),
-        ("samples", "train", some, train),
-        ("held-out", "train", same, train),
+        ("samples", "train", few_samples, train),
+        ("held-out", "train", few_held_out, train),
     ]
-    for name, (corrupt, strength) in FLOORS.items():
-        pairs.append((name, "train", measure_pictures(extractor, corrupt(same.images, strength, seed)), train))
-    pairs += [("samples", "held-out", some, held_out), ("train", "held-out", train.some(few, seed), held_out)]
-    rows = []
+    for name, (corrupt, strength) in CORRUPTED_SETS.items():
+        corrupted = measure_images(extractor, corrupt(few_held_out.images, strength, seed))
+        pairs.append((name, "train", corrupted, train))
+    pairs += [("samples", "held-out", few_samples, held_out), ("train", "held-out", few_train, held_out)]
     for name, to, one, other in pairs:
-        rows.append(Row(name, to, compare(one, other, seed, num_bootstraps)))
-        done(f"{name} to {to}")
-    return rows
+        yield (name, to), compare(one, other, seed, num_bootstraps)
+
+
+@dataclass(frozen=True)
+class CorruptionPoint:
+    """KID, with its 95 % interval, and FID from corrupted held-out images to the training images."""
+
+    strength: float
+    kid: float
+    kid_low: float
+    kid_high: float
+    fid: float
+
+
+def corruption_curves(
+    extractor: FeatureExtractor, train_features: torch.Tensor, held_out: torch.Tensor
+) -> dict[str, list[CorruptionPoint]]:
+    """The points of each of the `CORRUPTIONS`, from features float32 (N, D) and images uint8 (M, 3, S, S)."""
+    curves: dict[str, list[CorruptionPoint]] = {name: [] for name in CORRUPTIONS}
+    for name, corrupt in tqdm(CORRUPTIONS.items(), "Corruptions"):
+        for strength in STRENGTHS:
+            features = extract_features(extractor, corrupt(held_out, strength, 0))
+            near, frechet = kid(features, train_features), fid(features, train_features, num_bootstraps=0)
+            curves[name].append(CorruptionPoint(strength, near.value, near.low, near.high, frechet.value))
+    return curves

@@ -1,44 +1,60 @@
-"""Fits the network for sprites: to tell types, colour, shape and whatever else training pictures vary in."""
+"""Training of the network for sprites, checks of its accuracy and its distances, and the folder it is written to."""
 
 import copy
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
+from safetensors.torch import save
 from torch.nn import functional
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.comparison import CorruptionPoint, corruption_curves
+from pokemon_ddpm.evaluation.condition_accuracy import Accuracy, accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
     DIMENSION,
     RESOLUTION,
+    WEIGHTS_FILE,
+    SpriteClassifier,
+    SpriteFeatureExtractor,
     SpriteFeatures,
     SpriteFeaturesConfig,
-    to_pixels,
+    extract_features,
 )
-from pokemon_ddpm.evaluation.obedience import label_words
-from pokemon_ddpm.models import varying_attributes
-from pokemon_ddpm.vocabulary import CONDITIONS
+from pokemon_ddpm.files import save_figure, write_file
+from pokemon_ddpm.model_card import features_card
+from pokemon_ddpm.models import varying_attributes, weights_digest
+from pokemon_ddpm.plots import BLUE, GRID, VERMILION, plain_axes
+from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
 WARMUP = 0.1  # of all updates
-MOST_SHIFT = 3  # pixels
-_BATCH = 256  # without gradients
+MAX_SHIFT = 3  # pixels
+MAX_GRAD_NORM = 5.0
+BATCH_SIZE = 256  # without gradients
+REPORT, FIGURE, CARD = "report.json", "corruptions.png", "README.md"
+FILES = ("config.json", WEIGHTS_FILE, REPORT, FIGURE, CARD)
+VISIBLE_IN_FRONT = ("type, likeliest", "types, micro F1", "types, macro F1", "color", "shape")
+DPI = 100
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to fit.
+    """How to train.
 
     Attributes:
-        num_epochs: Passes over the training pictures.
-        batch_size: Pictures of an update.
-        learning_rate: Highest one of AdamW, in a cosine after a linear warm-up.
+        num_epochs: Number of epochs.
+        batch_size: Images per update.
+        learning_rate: Maximum, of AdamW; linear warm-up, then a cosine.
         weight_decay: Of AdamW.
-        dropout: Of the features before the heads: few species and many views of each are soon known by heart.
-        seed: Of initial weights, order, changes of pictures and dropout.
-        bf16: Whether to compute in bfloat16 where that is safe; on CPUs with AMX it halves the time.
-        backbone: Arguments of `RegNetConfig`.
+        dropout: Of the features before the heads, because few species in many views are soon memorized.
+        seed: Of initial weights, order, augmentation and dropout.
+        bf16: Whether to train in bfloat16, which halves the time on CPUs with AMX.
+        backbone: Arguments of `RegNetConfig`; None for `BACKBONE`.
         dimension: D, of the features.
     """
 
@@ -53,149 +69,66 @@ class FitSettings:
     dimension: int = DIMENSION
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What a pass left.
-
-    Attributes:
-        train_loss: Mean over the updates of the pass, of changed pictures and with dropout.
-        validation_loss: Mean over the validation pictures.
-    """
-
-    train_loss: float
-    validation_loss: float
-
-
 def fit(
     train: SpriteTensors, validation: SpriteTensors, settings: FitSettings, device: str | torch.device = "cpu"
-) -> tuple[SpriteFeatures, list[Epoch]]:
-    """Fits the network, and keeps it as it was after the pass with the lowest validation loss.
+) -> tuple[SpriteFeatures, list[dict[str, float]]]:
+    """Trains the network on images of 32x32 pixels, and keeps the epoch with the lowest validation loss.
 
-    The weights are rounded to float16, in which they are saved, before the features' means and standard deviations are
-    taken: what is measured afterwards is what is shipped.
-
-    Args:
-        train: The training split at 32 pixels.
-        validation: Pictures of other evolution lines.
-        settings: How.
-        device: Where to compute.
+    The weights are rounded to float16, as they are saved, before mean and standard deviation of the features are
+    computed.
 
     Returns:
-        The network on that device, in float32 and for use; and the passes.
+        The network in float32, and "train_loss" and "validation_loss" of each epoch.
 
     Raises:
-        ValueError: If a split is empty, or the loss is not finite.
+        ValueError: If the validation loss was never finite.
     """
-    if not len(train) or not len(validation):
-        raise ValueError("Fitting needs training and validation pictures.")
-    known = {**CONDITIONS, "type": train.type_names}
-    words = {name: list(known[name]) for name in varying_attributes(train.labels)}
-    device, passes, best = torch.device(device), [], None
+    device, epochs, best = torch.device(device), [], None
     train, validation = train.to(device), validation.to(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-        config = SpriteFeaturesConfig(
-            backbone=dict(settings.backbone or BACKBONE),
-            words=words,
-            dimension=settings.dimension,
-            resolution=RESOLUTION,
-        )
-        network = SpriteFeatures(config).to(device, memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(_groups(network, settings.weight_decay), settings.learning_rate)
+        network = _new_network(train, settings).to(device, memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(_parameter_groups(network, settings.weight_decay), settings.learning_rate)
         updates = -(-len(train) // settings.batch_size) * settings.num_epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.learning_rate, max(2, updates), pct_start=WARMUP, cycle_momentum=False
         )
-        with tqdm(total=updates, desc="Fitting", unit="update") as bar:
+        with tqdm(total=updates, desc="Training", unit="update") as bar:
             for _ in range(settings.num_epochs):
-                train_loss = _pass(network, train, optimizer, schedule, settings, bar)
-                passes.append(Epoch(train_loss, validation_loss(network, validation)))
-                bar.set_postfix(train=f"{train_loss:.3f}", validation=f"{passes[-1].validation_loss:.3f}")
-                if passes[-1].validation_loss <= min(each.validation_loss for each in passes):
+                train_loss = _train_epoch(network, train, optimizer, schedule, settings, bar)
+                epochs.append({"train_loss": train_loss, "validation_loss": validation_loss(network, validation)})
+                bar.set_postfix(epochs[-1])
+                if epochs[-1]["validation_loss"] <= min(epoch["validation_loss"] for epoch in epochs):
                     best = copy.deepcopy(network.state_dict())
     if best is None:
-        raise ValueError("The fit came to nothing: the validation loss is not finite. Try a lower learning rate.")
+        raise ValueError("Training failed: the validation loss is not finite. Try a lower learning rate.")
     network.load_state_dict(best)
     network = network.half().float().eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
-    standardise(network, train.images)
-    return network, passes
+    standardize(network, train.images)
+    return network, epochs
 
 
-def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Negative log-likelihood, in nats, of all that is known of each picture.
-
-    Of the type it is the sum over the types of the binary cross entropy, each being there or not; of any other
-    attribute the cross entropy. What is unknown (-1, `any`), or not in the labels, counts nothing.
-
-    Args:
-        logits: Attribute -> float (N, K).
-        labels: See `SpriteTensors.labels`.
-
-    Returns:
-        Float (N,).
-    """
-    total = torch.zeros(len(next(iter(logits.values()))), device=next(iter(logits.values())).device)
-    for name, scores in logits.items():
-        if name not in labels:
-            continue
-        ids, scores = labels[name], scores.float()
-        if name == "type":
-            target = label_words(ids.cpu(), scores.shape[1]).to(scores)
-            losses = functional.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(dim=1)
-            total = total + torch.where(target.any(dim=1), losses, 0.0)
-        else:
-            target = torch.where((ids >= 0) & (ids < scores.shape[1]), ids, -100)
-            total = total + functional.cross_entropy(scores, target, ignore_index=-100, reduction="none")
-    return total
+def _new_network(train: SpriteTensors, settings: FitSettings) -> SpriteFeatures:
+    values = {**CONDITIONS, "type": train.type_names}
+    config = SpriteFeaturesConfig(
+        backbone=dict(settings.backbone or BACKBONE),
+        vocabulary={name: list(values[name]) for name in varying_attributes(train.labels)},
+        dimension=settings.dimension,
+        resolution=RESOLUTION,
+    )
+    return SpriteFeatures(config)
 
 
-@torch.no_grad()
-def validation_loss(network: SpriteFeatures, data: SpriteTensors) -> float:
-    """Mean of `negative_log_likelihood` over pictures as they are."""
-    network.eval()
-    total = 0.0
-    for start in range(0, len(data), _BATCH):
-        rows = slice(start, start + _BATCH)
-        logits = network.logits(network.raw(to_pixels(data.images[rows], RESOLUTION)))
-        labels = {name: ids[rows] for name, ids in data.labels.items()}
-        total += float(negative_log_likelihood(logits, labels).cpu().double().sum())
-    return total / len(data)
+def _parameter_groups(network: SpriteFeatures, weight_decay: float) -> list[dict]:
+    """Biases and normalizations, which have one dimension, do not decay."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
-@torch.no_grad()
-def standardise(network: SpriteFeatures, images: torch.Tensor) -> None:
-    """Sets the network's means and standard deviations to those of pictures, uint8 (N, 3, S, S), in float16's digits.
-
-    A feature that is the same for all of them is left in its own units.
-    """
-    network.eval()
-    raw = torch.cat([network.raw(to_pixels(part, RESOLUTION)) for part in images.split(_BATCH)]).cpu().double()
-    std = raw.std(dim=0, unbiased=False)
-    network.feature_mean.copy_(raw.mean(dim=0).half())
-    network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())
-
-
-def change(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirrors half of the pictures and shifts each by up to 3 pixels, white coming in. Colours stay: they are told.
-
-    Args:
-        images: uint8 (N, 3, S, S).
-        generator: On the CPU.
-
-    Returns:
-        uint8 (N, 3, S, S).
-    """
-    count, side, device = len(images), images.shape[-1], images.device
-    mirrored = torch.rand(count, generator=generator).to(device) < 0.5
-    shift = torch.randint(2 * MOST_SHIFT + 1, (2, count, 1), generator=generator).to(device)
-    images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-    padded = functional.pad(images, (MOST_SHIFT,) * 4, value=255)
-    rows, columns = torch.arange(side, device=device) + shift
-    picture = torch.arange(count, device=device).view(-1, 1, 1)
-    return padded[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _pass(
+def _train_epoch(
     network: SpriteFeatures,
     data: SpriteTensors,
     optimizer: torch.optim.Optimizer,
@@ -204,19 +137,19 @@ def _pass(
     bar: tqdm,
 ) -> float:
     network.train()
-    generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))  # of the global one, which fit has seeded
+    generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
     total, device = 0.0, data.images.device
     batches = torch.randperm(len(data), generator=generator).to(device).split(settings.batch_size)
     for rows in batches:
-        pixels = to_pixels(change(data.images[rows], generator), RESOLUTION)
-        labels = {name: ids[rows] for name, ids in data.labels.items()}
+        batch = data.rows(rows)
+        pixels = network.to_pixels(flip_and_shift(batch.images, generator))
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
             raw = network.raw(pixels.contiguous(memory_format=torch.channels_last))
         raw = functional.dropout(raw.float(), settings.dropout)
-        loss = negative_log_likelihood(network.logits(raw), labels).mean()
+        loss = negative_log_likelihood(network.logits(raw), batch.labels).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         schedule.step()
         total += loss.item()
@@ -224,10 +157,138 @@ def _pass(
     return total / len(batches)
 
 
-def _groups(network: SpriteFeatures, weight_decay: float) -> list[dict]:
-    """Weights decay; biases and normalisations, which have one dimension, do not."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
-    ]
+def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mirrors images, uint8 (N, 3, S, S), with probability 1/2 and shifts them by up to 3 pixels on white.
+
+    Colors stay, because they are an attribute. The generator is on the CPU.
+    """
+    count, side, device = len(images), images.shape[-1], images.device
+    mirrored = torch.rand(count, generator=generator).to(device) < 0.5
+    shift = torch.randint(2 * MAX_SHIFT + 1, (2, count, 1), generator=generator).to(device)
+    images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+    padded = functional.pad(images, (MAX_SHIFT,) * 4, value=255)
+    rows, columns = torch.arange(side, device=device) + shift
+    index = torch.arange(count, device=device).view(-1, 1, 1)
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Negative log-likelihood of the known labels of each image, float32 (N,), in nats.
+
+    The sum of the binary cross entropies of all types, and of the cross entropy of every other attribute. Unknown
+    labels (-1, `any`), and attributes without labels, add nothing.
+
+    Args:
+        logits: Attribute -> float (N, K).
+        labels: See `SpriteTensors`.
+    """
+    losses = []
+    for name, scores in logits.items():
+        if name not in labels:
+            continue
+        ids, scores = labels[name], scores.float()
+        if name == "type":
+            target = label_values(ids.cpu(), scores.shape[1]).to(scores)
+            loss = functional.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(dim=1)
+            losses.append(torch.where(target.any(dim=1), loss, 0.0))
+        else:
+            target = torch.where((ids >= 0) & (ids < scores.shape[1]), ids, -100)
+            losses.append(functional.cross_entropy(scores, target, ignore_index=-100, reduction="none"))
+    return sum(losses)
+
+
+@torch.no_grad()
+def validation_loss(network: SpriteFeatures, data: SpriteTensors) -> float:
+    """Mean `negative_log_likelihood` of images without augmentation."""
+    network.eval()
+    total = 0.0
+    for rows in torch.arange(len(data), device=data.images.device).split(BATCH_SIZE):
+        batch = data.rows(rows)
+        logits = network.logits(network.raw(network.to_pixels(batch.images)))
+        total += float(negative_log_likelihood(logits, batch.labels).cpu().double().sum())
+    return total / len(data)
+
+
+@torch.no_grad()
+def standardize(network: SpriteFeatures, images: torch.Tensor) -> None:
+    """Sets mean and standard deviation of the features to those of images, uint8 (N, 3, S, S), rounded to float16.
+
+    A feature that is the same for all images is not scaled.
+    """
+    network.eval()
+    raw = torch.cat([network.raw(network.to_pixels(part)) for part in images.split(BATCH_SIZE)]).cpu().double()
+    std = raw.std(dim=0, unbiased=False)
+    network.feature_mean.copy_(raw.mean(dim=0).half())
+    network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())
+
+
+def curves_figure(curves: Mapping[str, list[CorruptionPoint]]) -> Figure:
+    """KID and FID by strength, with a column for each corruption."""
+    figure = Figure(figsize=(2.5 * len(curves), 5.2), layout="constrained")
+    panels = figure.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False)
+    for column, (name, points) in enumerate(curves.items()):
+        strengths = [point.strength for point in points]
+        upper, lower = (plain_axes(axes) for axes in panels[:, column])
+        ends = [point.kid_low for point in points], [point.kid_high for point in points]
+        upper.fill_between(strengths, *ends, color=BLUE, alpha=0.2)
+        upper.plot(strengths, [point.kid for point in points], "o-", color=BLUE, markersize=4)
+        lower.plot(strengths, [point.fid for point in points], "s-", color=VERMILION, markersize=4)
+        upper.set_title(name.replace("_", " "), fontsize=11)
+        lower.set_xlabel("strength", fontsize=10)
+        upper.set_yscale("symlog", linthresh=0.1)
+        lower.set_yscale("log")
+        for axes in (upper, lower):
+            axes.grid(axis="y", color=GRID)
+    panels[0, 0].set_ylabel("KID to training images", fontsize=10)
+    panels[1, 0].set_ylabel("FID to training images", fontsize=10)
+    return figure
+
+
+def train_features(
+    train: SpriteTensors,
+    validation: SpriteTensors,
+    settings: FitSettings,
+    folder: Path,
+    starter: bool,
+    device: str | torch.device = "cpu",
+) -> dict[str, Accuracy]:
+    """Trains the network, and writes it with a report, a figure and a card into an existing folder.
+
+    Args:
+        train: The training split at 32x32 pixels.
+        validation: The validation split.
+        settings: How.
+        folder: For `FILES`.
+        starter: Whether the images are the starter sprites; otherwise they are the archive in all views and finishes.
+        device: To train on.
+
+    Returns:
+        What is recognized in the validation split.
+    """
+    network, epochs = fit(train, validation, settings, device)
+    network = network.cpu()
+    classifier, extractor = SpriteClassifier(network), SpriteFeatureExtractor(network)
+    found = accuracies(classifier, train.labels, validation)
+    if not starter:
+        # Shiny sprites have other colors than their species, and little is visible from behind.
+        plain = validation.labels["finish"] == FINISHES.index("normal")
+        front = validation.rows(plain & (validation.labels["view"] == VIEWS.index("front")))
+        of_front = accuracies(classifier, train.labels, front)
+        found |= {f"{name} (front, not shiny)": of_front[name] for name in VISIBLE_IN_FRONT if name in of_front}
+    curves = corruption_curves(extractor, extract_features(extractor, train.images), validation.images)
+    report = {
+        "network": weights_digest(network),
+        "attributes": list(network.vocabulary),
+        "settings": asdict(settings),
+        "images": {"train": len(train), "validation": len(validation)},
+        "epochs": epochs,
+        "accuracies": {name: asdict(each) for name, each in found.items()},
+        "corruptions": {name: [asdict(point) for point in points] for name, points in curves.items()},
+    }
+    card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, starter)
+    write_file(folder / "config.json", network.config.to_json_string())
+    write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
+    write_file(folder / REPORT, json.dumps(report, indent=2) + "\n")
+    save_figure(curves_figure(curves), folder / FIGURE, DPI)
+    write_file(folder / CARD, card.content)
+    return found

@@ -1,30 +1,26 @@
-"""A small network that looks at sprites: features for distances between sets of them, and words for what they show.
+"""Networks that compute features of sprites, for distances between sets, and recognize their attributes.
 
-It is a RegNet (Radosavovic et al. 2020) of transformers, whose stem halves the side once only; that of a ResNet would
-leave 8x8 of 32x32 before the first block. One comes with the package and is made by `pokemon-ddpm fit-features`.
+`SpriteFeatures` is a RegNet (Radosavovic et al. 2020) of transformers. Its stem halves the resolution only once; that
+of a ResNet would leave 8x8 of 32x32. One network comes with the package; `pokemon-ddpm fit-features` trains others.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, RegNetConfig, RegNetModel
-from transformers.utils import logging
 
-from pokemon_ddpm.released_models import RELEASED
+from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
-"""Folder of the network that comes with the package."""
-
+WEIGHTS_FILE = "model.safetensors"
 DIMENSION = 64
 RESOLUTION = 32
-BACKBONE: dict[str, Any] = {
+BACKBONE = {
     "embedding_size": 32,
     "hidden_sizes": [64, 128, 256],
     "depths": [1, 2, 2],
@@ -32,6 +28,58 @@ BACKBONE: dict[str, Any] = {
     "layer_type": "y",
     "downsample_in_first_stage": False,
 }
+BATCH_SIZE = 64
+
+
+class FeatureExtractor(Protocol):
+    """A network that computes features: images, uint8 (N, 3, S, S) -> float32 (N, `dimension`)."""
+
+    name: str
+    dimension: int
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor: ...
+
+
+class AttributeClassifier(Protocol):
+    """A network that recognizes attributes: images, uint8 (N, 3, S, S) -> attribute -> logits, float32 (N, K).
+
+    `vocabulary` has the K values of each attribute. The logits of "type" are multi-label, all others multi-class.
+    """
+
+    name: str
+    vocabulary: Mapping[str, tuple[str, ...]]
+
+    def __call__(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]: ...
+
+
+def extract_features(extractor: FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
+    """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
+    parts = [features[:count].float().cpu() for features, count in in_batches(extractor, images)]
+    return torch.cat([torch.empty(0, extractor.dimension), *parts])
+
+
+def predict(classifier: AttributeClassifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The values that are recognized in images, uint8 (N, 3, S, S): attribute -> bool (N, K).
+
+    These are the likeliest value, and for "type" also every type with a probability above 1/2.
+    """
+    parts = {attribute: [] for attribute in classifier.vocabulary}
+    for logits, count in in_batches(classifier, images):
+        for attribute, predicted in parts.items():
+            scores = logits[attribute][:count].cpu()
+            likeliest = functional.one_hot(scores.argmax(dim=1), scores.shape[1]).bool()
+            predicted.append(likeliest | (scores > 0) if attribute == "type" else likeliest)
+    return {attribute: torch.cat(predicted) for attribute, predicted in parts.items()}
+
+
+@torch.no_grad()
+def in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[tuple[Any, int]]:
+    """Outputs of a network for batches of one size, and the number of images in each.
+
+    The last batch is filled up, because the last bits of the outputs depend on the batch size.
+    """
+    for batch in images.split(BATCH_SIZE):
+        yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE]), len(batch)
 
 
 class SpriteFeaturesConfig(PreTrainedConfig):
@@ -39,15 +87,16 @@ class SpriteFeaturesConfig(PreTrainedConfig):
 
     Attributes:
         backbone: Arguments of `RegNetConfig`.
-        words: Attribute -> its words; "type" is multi-label.
+        vocabulary: Attribute -> its values; "words" in older files.
         dimension: D, of the features.
-        resolution: Side in pixels of the pictures that the network was trained on.
+        resolution: Of the training images.
     """
 
     model_type = "sprite_features"
+    attribute_map = {"words": "vocabulary"}
 
     backbone: dict | None = None
-    words: dict | None = None
+    vocabulary: dict | None = None
     dimension: int = DIMENSION
     resolution: int = RESOLUTION
 
@@ -55,8 +104,7 @@ class SpriteFeaturesConfig(PreTrainedConfig):
 class SpriteFeatures(PreTrainedModel):
     """Features of sprites, and a linear head for each attribute.
 
-    Args:
-        config: See there.
+    Inputs are float (N, 3, S, S) in [-1, 1], RGB on white, with S the resolution of the training; see `to_pixels`.
     """
 
     config_class = SpriteFeaturesConfig
@@ -65,158 +113,90 @@ class SpriteFeatures(PreTrainedModel):
 
     def __init__(self, config: SpriteFeaturesConfig):
         super().__init__(config)
-        self.backbone = RegNetModel(RegNetConfig(**(config.backbone or BACKBONE)))
+        self.backbone = RegNetModel(RegNetConfig(**config.backbone))
         self.projection = nn.Linear(self.backbone.config.hidden_sizes[-1], config.dimension)
-        # A module cannot be called "type", which is a method of theirs.
-        heads = {f"{name}_head": nn.Linear(config.dimension, len(words)) for name, words in self.words.items()}
+        self.vocabulary = {name: tuple(values) for name, values in config.vocabulary.items()}
+        # A module cannot have the name "type", because this is a method of modules.
+        heads = {f"{name}_head": nn.Linear(config.dimension, len(values)) for name, values in self.vocabulary.items()}
         self.heads = nn.ModuleDict(heads)
-        # Of the features of the training pictures. KID's kernel is not free of scale.
+        # Of the features of the training images, because KID depends on the scale of the features.
         self.register_buffer("feature_mean", torch.zeros(config.dimension))
         self.register_buffer("feature_std", torch.ones(config.dimension))
         self.post_init()
 
     @property
-    def words(self) -> dict[str, tuple[str, ...]]:
-        """Attribute -> its words."""
-        return {name: tuple(words) for name, words in (self.config.words or {}).items()}
+    def name(self) -> str:
+        """Tells networks apart, because values of different networks are not comparable."""
+        return f"sprite-features {weights_digest(self)[:8]}"
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The modules' own initial weights; those of the backbone are its own affair."""
+        """Keeps the initial weights of the modules."""
 
     def raw(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Features as the heads read them, not standardised.
-
-        Args:
-            pixel_values: Float (N, 3, S, S) in [-1, 1], RGB on white.
-
-        Returns:
-            (N, D).
-        """
+        """Features (N, D) before standardization, which are the input of the heads."""
         return self.projection(self.backbone(pixel_values).pooler_output.flatten(1))
 
     def logits(self, raw: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Attribute -> (N, K), of features as `raw` returns them."""
-        return {name: self.heads[f"{name}_head"](raw) for name in self.words}
+        """Attribute -> (N, K), from the output of `raw`."""
+        return {name: self.heads[f"{name}_head"](raw) for name in self.vocabulary}
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Features, (N, D), of mean 0 and standard deviation 1 over the training pictures; arguments of `raw`."""
+        """Features (N, D), with mean 0 and standard deviation 1 over the training images."""
         return (self.raw(pixel_values) - self.feature_mean) / self.feature_std
 
-    def digest(self) -> str:
-        """SHA-256, in hexadecimal, of the weights as they are."""
-        total = hashlib.sha256()
-        for name, values in sorted(self.state_dict().items()):
-            total.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
-        return total.hexdigest()
+    def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network on its device.
+
+        Larger images are reduced by the mean over areas. A sprite reduced in this way is softer than one that was
+        preprocessed to the resolution of the network, so compare only sets of one resolution.
+
+        Raises:
+            ValueError: If the images are smaller than the resolution of the network.
+        """
+        side, resolution = images.shape[-1], self.config.resolution
+        if side < resolution:
+            raise ValueError(f"The network for sprites needs images from {resolution} px, but these have {side} px.")
+        pixels = images.to(self.device).float() / 127.5 - 1
+        return pixels if side == resolution else functional.interpolate(pixels, resolution, mode="area")
 
 
 class SpriteFeatureExtractor:
-    """The features as a `pokemon_ddpm.evaluation.protocols.FeatureExtractor`.
+    """`SpriteFeatures` as a `FeatureExtractor`."""
 
-    Args:
-        network: Any `SpriteFeatures`, by default the one that comes with the package.
-    """
-
-    def __init__(self, network: SpriteFeatures | None = None):
-        self._network = load_features() if network is None else network.eval()
-        self.name = _name(self._network)
-        self.dimension = self._network.config.dimension
+    def __init__(self, network: SpriteFeatures):
+        self._network, self.name, self.dimension = network, network.name, network.config.dimension
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Features, float32 (N, D), of pictures, uint8 (N, 3, S, S); see `to_pixels`."""
-        return self._network(_pixels_for(self._network, images))
+        return self._network(self._network.to_pixels(images))
 
 
 class SpriteClassifier:
-    """The heads as a `pokemon_ddpm.evaluation.protocols.AttributeClassifier`.
+    """`SpriteFeatures` as an `AttributeClassifier`."""
 
-    Args:
-        network: As of `SpriteFeatureExtractor`.
-    """
-
-    def __init__(self, network: SpriteFeatures | None = None):
-        self._network = load_features() if network is None else network.eval()
-        self.name = _name(self._network)
-        self.words: Mapping[str, tuple[str, ...]] = self._network.words
+    def __init__(self, network: SpriteFeatures):
+        self._network, self.name, self.vocabulary = network, network.name, network.vocabulary
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Attribute -> logits, float32 (N, K), of pictures, uint8 (N, 3, S, S); see `to_pixels`."""
-        return self._network.logits(self._network.raw(_pixels_for(self._network, images)))
+        return self._network.logits(self._network.raw(self._network.to_pixels(images)))
 
 
 def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.device = "cpu") -> SpriteFeatures:
-    """Loads a network that `fit-features` has made, in float32 and ready for use.
-
-    Args:
-        folder: Where it is; nothing is downloaded.
-        device: Where to.
+    """Loads a network that `fit-features` wrote, in float32.
 
     Raises:
-        ValueError: If the folder holds no such network, or a broken one.
+        ValueError: If the folder has no such network, or its weights are damaged or not finite.
     """
     folder = Path(folder)
-    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
+    missing = [name for name in ("config.json", WEIGHTS_FILE) if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"{folder} holds no network for sprites: there is no {missing[0]}.")
+        raise ValueError(f"{folder} is not a folder of a network for sprites: it has no {missing[0]}.")
     try:
-        config = SpriteFeaturesConfig.from_pretrained(folder, local_files_only=True)
-        if config.model_type != SpriteFeaturesConfig.model_type or not config.words:
-            raise ValueError("its config.json is of another model")
-        with quiet_bars():
-            network, report = SpriteFeatures.from_pretrained(
-                folder, config=config, dtype=torch.float32, use_safetensors=True, local_files_only=True,
-                output_loading_info=True,
-            )  # fmt: skip
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder} holds no network for sprites that can be used: {error}.") from error
-    if report["missing_keys"]:
-        raise ValueError(f"{folder} holds a network for sprites that lacks {min(report['missing_keys'])}.")
+        network = SpriteFeatures(SpriteFeaturesConfig.from_pretrained(folder, local_files_only=True))
+        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except Exception as error:  # transformers and safetensors raise many kinds for damaged files
+        raise ValueError(f"{folder} has no usable network for sprites: {' '.join(str(error).split())}") from error
+    if not all(values.isfinite().all() for values in network.state_dict().values()):
+        raise ValueError(f"The network for sprites in {folder} has weights that are NaN or infinite.")
     return network.eval().requires_grad_(False).to(device)
-
-
-@contextmanager
-def quiet_bars() -> Iterator[None]:
-    """Without transformers' progress bars, which would show the reading of a megabyte."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def to_pixels(images: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Pictures as the network takes them.
-
-    Larger ones are reduced to its resolution by the mean over areas. A sprite so reduced is a little softer than one
-    that was preprocessed to 32 pixels, and has other margins: compare sets of one resolution.
-
-    Args:
-        images: uint8 (N, 3, S, S), RGB on white.
-        resolution: The network's.
-
-    Returns:
-        float32 (N, 3, resolution, resolution) in [-1, 1].
-
-    Raises:
-        ValueError: If it is no such tensor, or the pictures are too small.
-    """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"Pictures must be uint8 (N, 3, S, S), but are {images.dtype} {tuple(images.shape)}.")
-    side = images.shape[-1]
-    if side < resolution:
-        raise ValueError(f"The network for sprites takes pictures from {resolution} pixels on, but these have {side}.")
-    pixels = images.float() / 127.5 - 1
-    return pixels if side == resolution else functional.interpolate(pixels, resolution, mode="area")
-
-
-def _pixels_for(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
-    return to_pixels(images.to(network.device), network.config.resolution)
-
-
-def _name(network: SpriteFeatures) -> str:
-    # Networks fitted anew are others, and their figures do not compare.
-    return f"sprite-features {network.digest()[:8]}"

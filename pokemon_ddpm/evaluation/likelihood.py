@@ -1,4 +1,4 @@
-"""Bits per dimension: how well a model would compress pictures, an upper bound on their negative log-likelihood."""
+"""Bits per dimension: the variational bound on the negative log-likelihood of images."""
 
 import math
 from dataclasses import dataclass
@@ -7,27 +7,24 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.noise_schedule import VARIANCE_TYPES, NoiseSchedule
-from pokemon_ddpm.objectives import add_noise
-from pokemon_ddpm.pipelines.compatibility import is_distilled
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.diffusion import VARIANCE_TYPES, NoiseSchedule, add_noise
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
 
-TIMESTEPS_A_PICTURE = 40
-BATCH = 64
+NUM_TIMESTEPS = 40
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class BitsPerDim:
-    """The variational bound of a set of pictures, in bits per dimension.
+    """The variational bound of a set of images, in bits per dimension.
 
     Attributes:
-        mean: Over the pictures.
-        standard_error: Of the mean: the pictures' standard deviation by the root of their number, in which the chance
-            of the timesteps and of the noise is included.
+        mean: Over the images.
+        standard_error: Of the mean, from the images' standard deviation; NaN for one image.
         prior: Mean of L_T.
         decoder: Mean of L_0.
-        count: Number of pictures.
+        count: Number of images.
     """
 
     mean: float
@@ -37,50 +34,34 @@ class BitsPerDim:
     count: int
 
 
-def drawn_timesteps(
-    pictures: int, num_train_timesteps: int, each: int, generator: torch.Generator
+def sampled_terms(
+    count: int, num_train_timesteps: int, num_timesteps: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, float]:
-    """Timesteps of the terms L_1 to L_{T-1} to compute for each picture.
-
-    Args:
-        pictures: Number of pictures N.
-        num_train_timesteps: T.
-        each: How many for a picture, n, each from one of n equal parts of the range; from T - 1 on, all.
-        generator: Where from.
+    """Timesteps of the terms L_1 to L_{T-1} to compute for each of `count` images.
 
     Returns:
-        int64 (N, n) in [1, T - 1], and the factor that makes the sum over them an unbiased estimate of the sum of all.
+        int64 (count, n) in [1, T - 1], one from each of n = `num_timesteps` equal parts of the range, or all if n is
+        T - 1 or more; and the factor with which the sum over them is an unbiased estimate of the sum of all terms.
     """
     terms = num_train_timesteps - 1
-    if each >= terms:
-        return torch.arange(1, num_train_timesteps).repeat(pictures, 1), 1.0
-    position = torch.rand(pictures, each, generator=generator, dtype=torch.float64)
-    position = (torch.arange(each) + position) / each * terms
-    return 1 + position.long().clamp(max=terms - 1), terms / each
+    if num_timesteps >= terms:
+        return torch.arange(1, num_train_timesteps).repeat(count, 1), 1.0
+    position = torch.rand(count, num_timesteps, generator=generator, dtype=torch.float64)
+    position = (torch.arange(num_timesteps) + position) / num_timesteps * terms
+    return 1 + position.long().clamp(max=terms - 1), terms / num_timesteps
 
 
 def check_likelihood(pipeline: PokemonDDPMPipeline, type_names: tuple[str, ...]) -> None:
-    """Refuses a model whose bound cannot be computed.
-
-    Args:
-        pipeline: See `bits_per_dim`.
-        type_names: Classes of the pictures.
-
-    Raises:
-        ValueError: If the model was distilled or trained on other classes, or the scheduler does not say what variance
-            the reverse process has.
-    """
+    """Raises ValueError if the bound of a model for images of these classes cannot be computed."""
     scheduler = pipeline.scheduler
     if is_distilled(scheduler):
-        raise ValueError(
-            "Bits per dimension add up all timesteps, and this model was distilled to a few; take its teacher."
-        )
+        raise ValueError("A distilled model has no likelihood, because it has few timesteps; measure its teacher.")
     if tuple(pipeline.conditioner.vocabulary["type"]) != type_names:
-        raise ValueError("The model was trained on other classes than these pictures have.")
+        raise ValueError("The model was trained on other classes than these images have.")
     if scheduler.config.get("variance_type") not in VARIANCE_TYPES:
         raise ValueError(
-            "Bits per dimension need a scheduler that says what variance the model was trained with, by a "
-            f"variance_type of {', '.join(VARIANCE_TYPES)}; this {type(scheduler).__name__} does not."
+            f"The likelihood needs a scheduler with a variance_type of {', '.join(VARIANCE_TYPES)}, which this "
+            f"{type(scheduler).__name__} does not have."
         )
 
 
@@ -88,65 +69,45 @@ def check_likelihood(pipeline: PokemonDDPMPipeline, type_names: tuple[str, ...])
 def bits_per_dim(
     pipeline: PokemonDDPMPipeline,
     data: SpriteTensors,
-    timesteps_a_picture: int | None = TIMESTEPS_A_PICTURE,
+    num_timesteps: int | None = NUM_TIMESTEPS,
     seed: int = 0,
-    description: str = "",
+    desc: str = "Bits per dimension",
 ) -> BitsPerDim:
-    """Estimates the variational bound on the negative log-likelihood of pictures under their own labels.
+    """Estimates the variational bound of images given their labels, L_0 + ... + L_T.
 
-    L_0 + ... + L_T of Nichol & Dhariwal 2021, equations 4 to 7: L_T in closed form, L_0 computed for every picture,
-    the terms between estimated from evenly spread timesteps, without bias. The predicted x_0 is clipped to [-1, 1],
-    as in sampling. The variance is the scheduler's `variance_type`.
+    L_0 and L_T (Nichol & Dhariwal 2021, equations 4 to 7) are computed for every image, the terms between are
+    estimated without bias. The predicted x_0 is clipped to [-1, 1], as in sampling.
 
     Args:
-        pipeline: The model; its scheduler must have the noise schedule and the variance that it was trained with.
-        data: The pictures.
-        timesteps_a_picture: How many of the terms L_1 to L_{T-1} are computed for each picture; None for all, which
-            gives the bound itself but for the noise's chance.
+        pipeline: The model, with the noise schedule and the `variance_type` that it was trained with.
+        data: At least one image.
+        num_timesteps: Number of terms between L_0 and L_T that are computed for each image; None for all.
         seed: Of timesteps and noise.
-        description: For the progress bar.
+        desc: Of the progress bar.
 
     Raises:
-        ValueError: If there is no picture or fewer than one timestep is asked for; see `check_likelihood`.
+        ValueError: See `check_likelihood`.
     """
-    if not len(data) or (timesteps_a_picture is not None and timesteps_a_picture < 1):
-        raise ValueError("Bits per dimension need at least one picture and one timestep a picture.")
     check_likelihood(pipeline, data.type_names)
-    device, scheduler = pipeline.unet.device, pipeline.scheduler
-    schedule = NoiseSchedule.of(scheduler, device)
-    data = data.described(pipeline.conditioner.any_ids).to(device)
+    device, config = pipeline.unet.device, pipeline.scheduler.config
+    schedule, types = NoiseSchedule.of(pipeline.scheduler, device), (config.prediction_type, config.variance_type)
+    data = data.conditioned_on(pipeline.conditioner.any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)
-    each = len(schedule) if timesteps_a_picture is None else timesteps_a_picture
-    timesteps, factor = drawn_timesteps(len(data), len(schedule), each, generator)
+    timesteps, factor = sampled_terms(len(data), len(schedule), num_timesteps or len(schedule), generator)
     timesteps = torch.cat([torch.zeros(len(data), 1, dtype=torch.int64), timesteps], dim=1)
     rows = torch.arange(len(data)).repeat_interleave(timesteps.shape[1])
     terms = torch.empty(len(rows), dtype=torch.float64)
-    for start in tqdm(range(0, len(rows), BATCH), desc=description or "Bits per dimension"):
-        part = slice(start, start + BATCH)
-        chosen, t = rows[part].to(device), timesteps.view(-1)[part].to(device)
-        clean = data.images[chosen].float() / 127.5 - 1
+    for start in tqdm(range(0, len(rows), BATCH_SIZE), desc=desc):
+        part = slice(start, start + BATCH_SIZE)
+        batch, t = data.rows(rows[part].to(device)), timesteps.view(-1)[part].to(device)
+        clean = batch.images.float() / 127.5 - 1
         noise = torch.randn(clean.shape, generator=generator).to(device)
         noisy = add_noise(schedule, clean, noise, t)
-        labels = {attribute: ids[chosen] for attribute, ids in data.labels.items()}
-        embedding = pipeline.conditioner(labels)
+        embedding = pipeline.conditioner(batch.labels)
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
-        terms[part] = bound_term(
-            schedule,
-            scheduler.config.prediction_type,
-            scheduler.config.variance_type,
-            prediction.float(),
-            clean,
-            noisy,
-            t,
-            clip_clean=True,
-        ).cpu()
-    return _summary(schedule, data, terms.view(len(data), -1), factor)
-
-
-def _summary(schedule: NoiseSchedule, data: SpriteTensors, terms: torch.Tensor, factor: float) -> BitsPerDim:
-    """Adds up the terms (N, 1 + n) of each picture: L_0, then those between."""
+        terms[part] = bound_term(schedule, *types, prediction.float(), clean, noisy, t, clip_clean=True).cpu()
+    terms = bits(terms.view(len(data), -1))
     prior = bits(prior_term(schedule, data.images.to(schedule.beta.dtype) / 127.5 - 1)).cpu()
-    decoder = bits(terms[:, 0])
-    total = prior + decoder + factor * bits(terms[:, 1:]).sum(dim=1)
+    total = prior + terms[:, 0] + factor * terms[:, 1:].sum(dim=1)
     error = total.std().item() / math.sqrt(len(total)) if len(total) > 1 else math.nan
-    return BitsPerDim(total.mean().item(), error, prior.mean().item(), decoder.mean().item(), len(total))
+    return BitsPerDim(total.mean().item(), error, prior.mean().item(), terms[:, 0].mean().item(), len(total))

@@ -1,193 +1,278 @@
-"""A folder of PNGs as a set of samples, whoever made them."""
+"""Sets of samples: conditions like those of real images, generated files, and folders of PNGs from any source."""
 
+import json
 import logging
-import warnings
+import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from tqdm.auto import tqdm
 
-from pokemon_ddpm.class_folders import SUFFIXES
-from pokemon_ddpm.dataset_scripts.sprite_records import Problems
-from pokemon_ddpm.postprocessing import on_white
-from pokemon_ddpm.preprocessing import MODES, check_resolution, preprocess
-from pokemon_ddpm.provenance import KEYWORD, Provenance, read_png
+from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
+from pokemon_ddpm.dataset_scripts.sprite_archive import Problems
+from pokemon_ddpm.evaluation import MIN_SAMPLES
+from pokemon_ddpm.evaluation.likelihood import NUM_TIMESTEPS, BitsPerDim, bits_per_dim
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
+from pokemon_ddpm.models import weights_digest
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.preprocessing import on_white, open_image, preprocess
+from pokemon_ddpm.provenance import Provenance, read_png
+from pokemon_ddpm.schedulers import network_evaluations
+from pokemon_ddpm.vocabulary import NONE
 
 logger = logging.getLogger(__name__)
 
-MINIMUM = 50
-"""Fewer samples say next to nothing."""
+GENERATED, LIKELIHOOD = "generated.json", "likelihood.json"
 
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Samples, in the order of their files' names.
+    """Samples, sorted by file name.
 
     Attributes:
-        images: uint8 (N, 3, S, S), RGB in [0, 255], on white.
-        names: The files' names.
-        provenances: How each was made, where its file says so.
-        enlarged_by: The whole factor by which the files were enlarged, which was undone.
+        images: uint8 (N, 3, S, S), RGB on white.
+        provenances: How each was generated; None if its file does not say so.
     """
 
     images: torch.Tensor
-    names: tuple[str, ...]
     provenances: tuple[Provenance | None, ...]
-    enlarged_by: int = 1
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def conditions(self) -> tuple[dict[str, Any] | None, ...]:
-        """What each was asked for, where its file says so."""
+        """Attribute -> value, of each sample with a provenance."""
         return tuple(each and each.condition for each in self.provenances)
 
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """The seed of each, where its file says so."""
-        return tuple(each and each.seed for each in self.provenances)
+
+def sample_requests(
+    data: SpriteTensors,
+    conditioner: SpriteConditioner,
+    count: int,
+    attributes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[SpriteRequest]:
+    """Requests with the conditions of real images, in random order.
+
+    Each image is used equally often, or once more than others. Its types are given completely, as "fire/none" if it
+    has one.
+
+    Args:
+        data: The images.
+        conditioner: Of the model; attributes that it does not know, and unknown labels, are not given.
+        count: Number of requests.
+        attributes: The given attributes; None for all that the conditioner knows.
+        seed: Of the order, and of the first request; the seeds of the others follow.
+
+    Raises:
+        ValueError: If the model was trained on other classes, or does not know one of the attributes.
+    """
+    vocabulary = conditioner.vocabulary
+    check_classes("The model", vocabulary["type"], data.type_names)
+    unknown = set(attributes or ()) - vocabulary.keys()
+    if unknown:
+        raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
+    given = list(vocabulary if attributes is None else dict.fromkeys(attributes))
+    labels = {name: ids.cpu() for name, ids in data.conditioned_on(conditioner.any_ids).labels.items()}
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(data), generator=generator) for _ in range(-(-count // len(data)))]
+    requests = []
+    for i, row in enumerate(torch.cat(orders)[:count].tolist()):
+        ids = {name: labels[name][row].tolist() for name in given}
+        types = _type_names(ids.pop("type", None), vocabulary["type"])
+        values = {name: vocabulary[name][k] for name, k in ids.items() if k < len(vocabulary[name])}
+        requests.append(SpriteRequest(seed + i, types, values))
+    return requests
+
+
+def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) -> None:
+    """Raises ValueError if a network, which is called `name`, was trained on other classes than the data have."""
+    if tuple(known) != tuple(type_names):
+        raise ValueError(
+            f"{name} was trained on {len(known)} classes ({', '.join(known[:3])}, ...), but the data have "
+            f"{len(type_names)} ({', '.join(type_names[:3])}, ...)."
+        )
+
+
+def _type_names(ids: Sequence[int] | None, names: Sequence[str]) -> tuple[str, str] | None:
+    """From the ids of both types; those after the last name are "none" and "any"."""
+    if ids is None or ids[0] > len(names):
+        return None
+    return names[ids[0]], NONE if ids[1] >= len(names) else names[ids[1]]
+
+
+def generate_samples(
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
+) -> float | None:
+    """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
+
+    Each of several processes generates its share, and returns when all samples exist. A file beside the folder has the
+    digest of the weights and the speed.
+
+    Returns:
+        Network evaluations per second of all processes, over all starts; None if unknown.
+
+    Raises:
+        ValueError: If the folder has other files, or samples of other weights.
+        OSError: If a file cannot be written.
+    """
+    state, file = processes(), folder.parent / GENERATED
+    if state.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
+    state.wait_for_everyone()
+    share = requests[state.process_index :: state.num_processes]
+    start, generated = time.time(), 0
+    try:
+        paths = generate_files(pipeline, settings, share, folder)
+        for path in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
+            generated += path.stat().st_mtime > start
+    finally:
+        if state.is_main_process and generated:
+            notes = _read_json(file)
+            each = evaluations_per_sample(settings.provenance(pipeline, requests[0]))
+            notes["evaluations"] = notes.get("evaluations", 0) + generated * state.num_processes * each
+            notes["seconds"] = notes.get("seconds", 0.0) + time.time() - start
+            _write_json(file, notes)
+    state.wait_for_everyone()
+    notes = _read_json(file)
+    return notes["evaluations"] / notes["seconds"] if "seconds" in notes else None
+
+
+def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> None:
+    """Refuses files that are not of these requests or weights, and notes the weights."""
+    present = {path.name for path in folder.iterdir() if path.name[0] != "."}
+    others = sorted(present - {request.file_name for request in requests})
+    if others:
+        raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
+    notes = _read_json(folder.parent / GENERATED) if present else {}
+    if notes.get("weights", weights) != weights:
+        raise ValueError(
+            f"{folder} has samples of other weights, perhaps of this model before further training; choose another "
+            "--output-dir or delete it."
+        )
+    _write_json(folder.parent / GENERATED, {**notes, "weights": weights})
+
+
+def evaluations_per_sample(provenance: Provenance) -> int:
+    """Evaluations of the network for each sample; guidance needs two instead of one."""
+    steps = network_evaluations(provenance.scheduler, provenance.num_inference_steps)
+    return steps * (1 if provenance.guidance_scale == 1 else 2)
+
+
+def kept_likelihood(
+    pipeline: PokemonDDPMPipeline,
+    train: SpriteTensors,
+    held_out: SpriteTensors,
+    folder: Path,
+    seed: int = 0,
+    num_timesteps: int = NUM_TIMESTEPS,
+) -> dict[str, BitsPerDim]:
+    """Bits per dimension of equally many training ("train") and held-out images ("held-out").
+
+    They are read from a file in the folder if they were measured before; see `bits_per_dim`.
+    """
+    file, weights = folder / LIKELIHOOD, weights_digest(pipeline.unet, pipeline.conditioner)
+    kept, count = _read_json(file), min(len(train), len(held_out))
+    for name, data in (("train", train), ("held-out", held_out)):
+        chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
+        data = data.rows(chosen.sort().values)
+        key = [weights, data.digest(), seed, num_timesteps]
+        if kept.get(name, {}).get("of") != key:
+            found = bits_per_dim(pipeline, data, num_timesteps, seed, f"Bits per dimension, {name}")
+            kept[name] = {"of": key, "found": asdict(found)}
+            _write_json(file, kept)
+    return {name: BitsPerDim(**kept[name]["found"]) for name in ("train", "held-out")}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _write_json(file: Path, values: dict[str, Any]) -> None:
+    write_file(file, json.dumps(values, indent=2) + "\n")
 
 
 def read_samples(
-    folder: str | Path, resolution: int | None = None, minimum: int = MINIMUM, preprocessing: str | None = None
+    folder: Path, resolution: int | None = None, minimum: int = MIN_SAMPLES, mode: str | None = None
 ) -> SampleSet:
-    """Reads a folder of PNGs.
+    """Reads the PNGs of a folder, on white.
 
-    Transparent pictures are laid on white. Pictures are taken as they are: they must be square and of one size, the
-    one that is asked for. Two things are done about another size: if every picture is an enlargement by a whole
-    factor, each pixel a square, that is undone, since it loses nothing; and if a way of preprocessing is named, every
-    picture is brought to the resolution by it.
+    They must be square and of one size. If they are larger than the resolution and every pixel was enlarged to a
+    square, they are reduced again; other sizes need a mode of preprocessing.
 
     Args:
-        folder: Pictures lie directly in it. Hidden files and those that have no picture's suffix are passed over.
-        resolution: S, that of the data and the model; None for the pictures' own.
-        minimum: The least number of samples.
-        preprocessing: One of `pokemon_ddpm.preprocessing.MODES`, which crops to what is not purely white and so suits
-            pictures whose white is pure; None for none.
+        folder: With PNGs; hidden files, and files that are not images, are ignored.
+        resolution: S; None for the size of the files.
+        minimum: Of the number of samples.
+        mode: See `preprocess`; None to take the images without preprocessing.
 
     Raises:
-        ValueError: If the folder is empty or holds too few pictures, a file is no picture or no PNG, there are
-            sub-folders, or the sizes are several or another than asked for. With the numbers.
-        OSError: If the folder or a file cannot be read.
+        ValueError: If the folder has too few PNGs, other images or sub-folders, or images cannot be used.
+        OSError: If the folder cannot be read.
     """
-    if preprocessing is not None:
-        if preprocessing not in MODES or resolution is None:
-            raise ValueError(f"To preprocess samples takes a resolution and one of {', '.join(MODES)}.")
-        check_resolution(resolution)
-    files = _list_files(Path(folder).expanduser(), minimum)
-    problems, pictures = Problems(), []
+    files, problems, images, provenances = _list_pngs(folder, minimum), Problems(), [], []
     for file in files:
         try:
-            pictures.append(_read_picture(file))
+            images.append(on_white(open_image(file)))
         except ValueError as error:
             problems.add(file.name, str(error))
+            continue
+        try:
+            provenances.append(read_png(file))
+        except ValueError:
+            provenances.append(None)
     if problems.found:
-        raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} files are no pictures:"))
-    factor = 1
-    if preprocessing is not None:
-        arrays = [preprocess(picture, resolution, preprocessing) for picture in pictures]
-    else:
-        side = _common_side(folder, pictures)
-        arrays = [np.asarray(picture) for picture in pictures]
-        if resolution is not None and side != resolution:
-            factor = _enlargement(folder, arrays, resolution)
-            arrays = [array[::factor, ::factor] for array in arrays]
-    images = torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2).copy())
-    return SampleSet(images, tuple(file.name for file in files), _provenances(files), factor)
+        raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
+    missing = provenances.count(None)
+    if missing:
+        logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
+    arrays = (
+        [preprocess(each, resolution, mode) for each in images] if mode else _as_arrays(folder, images, resolution)
+    )
+    return SampleSet(torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2).copy()), tuple(provenances))
 
 
-def _list_files(folder: Path, minimum: int) -> list[Path]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder.")
-    entries = [entry for entry in sorted(folder.iterdir(), key=lambda path: path.name) if entry.name[0] != "."]
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    if folders:
-        raise ValueError(
-            f"{folder} holds {len(folders)} sub-folders ({', '.join(folders[:5])}{', ...' * (len(folders) > 5)}), and "
-            "samples lie directly in the folder: give one of those, or move the pictures."
-        )
-    others = [entry.name for entry in entries if entry.suffix.lower() in SUFFIXES - {".png"}]
+def _list_pngs(folder: Path, minimum: int) -> list[Path]:
+    entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
+    others = [e.name for e in entries if e.is_dir() or e.suffix.lower() in IMAGE_SUFFIXES - {".png"}]
     if others:
         raise ValueError(
-            f"{folder} holds {len(others)} pictures that are no PNGs, {others[0]} first. Samples must be PNGs, since "
-            "other formats change pixels: write them anew, or take these away."
+            f"{folder} has {len(others)} sub-folders or images that are not PNGs, such as {others[0]}. Samples must "
+            "be PNGs in one folder, since other formats change pixels."
         )
     files = [entry for entry in entries if entry.suffix.lower() == ".png"]
-    if not files:
-        raise ValueError(
-            f"{folder} holds no PNG, only {len(entries)} other files." if entries else f"{folder} is empty."
-        )
     if len(files) < minimum:
-        raise ValueError(f"{folder} holds {len(files)} pictures, and at least {minimum} are needed.")
+        raise ValueError(f"{folder} has {len(files)} PNGs, but at least {minimum} samples are needed.")
     return files
 
 
-def _read_picture(file: Path) -> Image.Image:
-    """A PNG on white, in RGB; ValueError if it is none."""
-    if not file.is_file():
-        raise ValueError("is no file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # no sprite is so large
-            with Image.open(file, formats=["PNG"]) as image:
-                if image.mode.startswith(("I", "F")):
-                    raise ValueError("has more than 8 bits a channel")
-                return on_white(image)
-    except UnidentifiedImageError as error:
-        raise ValueError("is not a PNG") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, SyntaxError) as error:
-        raise ValueError(f"cannot be read ({error})") from error
-
-
-def _common_side(folder: str | Path, pictures: list[Image.Image]) -> int:
-    sizes = Counter(picture.size for picture in pictures)
-    listed = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(5))
-    if len(sizes) > 1:
-        more = f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
+def _as_arrays(folder: Path, images: list[Image.Image], resolution: int | None) -> list[np.ndarray]:
+    """The pixels (S, S, 3) of images of one square size, reduced if they were enlarged."""
+    sizes = Counter(image.size for image in images)
+    listed = ", ".join(f"{count} of {width}x{height} px" for (width, height), count in sizes.most_common(5))
+    side, height = next(iter(sizes))
+    if len(sizes) > 1 or side != height:
         raise ValueError(
-            f"{folder} holds pictures of {len(sizes)} sizes: {listed}{more}. Samples must have one size, or be "
-            "brought to one by preprocessing ('fit')."
+            f"{folder} has {listed}, but samples must be square and of one size. --sample-preprocessing fit makes "
+            "them so."
         )
-    ((width, height),) = sizes
-    if width != height:
-        raise ValueError(f"{folder} holds {listed}, and samples must be square; preprocessing ('fit') makes them so.")
-    return width
-
-
-def _enlargement(folder: str | Path, arrays: list[np.ndarray], resolution: int) -> int:
-    """The factor by which all were enlarged from the resolution; ValueError if they were not."""
-    side = len(arrays[0])
-    factor, rest = divmod(side, resolution)
-    refused = f"{folder} holds {len(arrays)} pictures of {side}x{side}, and {resolution}x{resolution} is asked for."
-    if rest:
-        raise ValueError(f"{refused} Draw them at that size, or have them preprocessed ('fit').")
-    smooth = sum(
-        not (array == array[::factor, ::factor].repeat(factor, axis=0).repeat(factor, axis=1)).all()
-        for array in arrays
-    )
-    if smooth:
+    arrays, resolution = [np.asarray(image) for image in images], resolution or side
+    factor = max(1, side // resolution)
+    reduced = [array[::factor, ::factor] for array in arrays]
+    enlarged = [array.repeat(factor, axis=0).repeat(factor, axis=1) for array in reduced]
+    if len(reduced[0]) != resolution or not all(map(np.array_equal, enlarged, arrays)):
         raise ValueError(
-            f"{refused} {smooth} of them are no enlargement by {factor}, in which each pixel is a square: reduce them "
-            "as they were enlarged, or have them preprocessed ('fit')."
+            f"{folder} has {listed}, but {resolution}x{resolution} px are needed, or an enlargement of them in which "
+            "each pixel is a square. --sample-preprocessing fit resizes them."
         )
-    return factor
-
-
-def _provenances(files: list[Path]) -> tuple[Provenance | None, ...]:
-    found, damaged = [], Problems()
-    for file in files:
-        with Image.open(file, formats=["PNG"]) as image:
-            silent = KEYWORD not in image.info
-        try:
-            found.append(None if silent else read_png(file))
-        except ValueError as error:
-            found.append(None)
-            damaged.add(file.name, str(error))
-    if damaged.found:
-        logger.warning(damaged.report(f"{len(damaged.found)} of {len(files)} samples do not say how they were made:"))
-    return tuple(found)
+    return reduced

@@ -1,30 +1,122 @@
-"""The batch of a training step, with everything random in it."""
+"""The batch of a training step. All its randomness is a function of (seed, step).
 
+It is sampled for the whole global batch and then sliced by position, so that it depends neither on restarts nor on how
+a batch is divided over processes and accumulation. No state of a random generator has to be saved.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
 
-from pokemon_ddpm.augmentation import KINDS, augment, draw_augmentation
+from pokemon_ddpm.augmentation import KINDS, augment, sample_augmentation
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.diffusion import LossSecondMoment, sample_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.timesteps import LossSecondMoment, sample_timesteps
-from pokemon_ddpm.training.conditions import forget
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.randomness import DRAWS, batch_indices, generator_for
+
+# Streams of randomness, so that different purposes have different numbers.
+ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
+
+# Of the images that keep any condition, the shares that keep their types only, all attributes, and a random subset
+# (30 %, 20 % and 40 % of all images with the default condition dropout of 10 %).
+TYPES_ONLY, ALL_ATTRIBUTES = 3 / 9, 2 / 9
+
+
+def derive_seed(*key: int) -> int:
+    """A 63-bit seed from integers: the beginning of their SHA-256."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
+
+
+def generator_for(device: torch.device | str, *key: int) -> torch.Generator:
+    """A generator with the seed of `derive_seed`; on the CPU for devices (MPS) that lack some distributions."""
+    device = torch.device(device)
+    return torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(derive_seed(*key))
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(size: int, seed: int, epoch: int) -> torch.Tensor:
+    return torch.randperm(size, generator=generator_for("cpu", seed, ORDER, epoch))
+
+
+def batch_indices(size: int, seed: int, step: int, batch_size: int) -> torch.Tensor:
+    """The images of a step's batch, int64 (batch_size,) in [0, size).
+
+    Each epoch is a permutation from (seed, epoch). Batches are cut from the concatenated epochs, so no image is
+    dropped where the sizes do not divide.
+    """
+    start, end = step * batch_size, (step + 1) * batch_size
+    epochs = range(start // size, (end - 1) // size + 1)
+    return torch.cat(
+        [_permutation(size, seed, epoch)[max(start - epoch * size, 0) : end - epoch * size] for epoch in epochs]
+    )
+
+
+def drop_conditions(
+    labels: Mapping[str, torch.Tensor], conditioner: SpriteConditioner, probability: float, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Condition dropout: replaces attributes by `any`, so that every combination of conditions is trained.
+
+    With `probability` an image loses all attributes, which trains the unconditional model of classifier-free guidance
+    (Ho & Salimans 2022, algorithm 1). The others keep their types only (`TYPES_ONLY`), all attributes
+    (`ALL_ATTRIBUTES`), or a random subset that is not empty. Where not all attributes are kept, one of the two types
+    is dropped half of the time: either at random, but `none` before a type.
+
+    Args:
+        labels: int64; "type" (B, 2), every other attribute (B,). Attributes that the conditioner lacks are left out.
+        conditioner: With the attributes and their `any`.
+        probability: Share of images without any condition.
+        generator: On the labels' device.
+
+    Returns:
+        New tensors of the same shapes for the conditioner's attributes.
+    """
+    batch, device = len(labels["type"]), generator.device
+    kind = torch.rand(batch, generator=generator, device=device)
+    subset = torch.randint(1, 2 ** len(conditioner.vocabulary), (batch,), generator=generator, device=device)  # bits
+    coins = torch.rand(batch, 2, generator=generator, device=device)
+
+    any_kept = kind >= probability
+    kind = (kind - probability) / (1 - probability)
+    types_only = kind < TYPES_ONLY
+    all_kept = (kind >= TYPES_ONLY) & (kind < TYPES_ONLY + ALL_ATTRIBUTES)
+
+    result = {}
+    for bit, (attribute, any_id) in enumerate(conditioner.any_ids.items()):
+        in_subset = subset.bitwise_right_shift(bit).bitwise_and(1).bool()
+        keep = any_kept & torch.where(types_only, attribute == "type", all_kept | in_subset)
+        ids = labels[attribute].to(device)
+        if attribute == "type":
+            ids = _drop_one_type(ids, coins, ~all_kept, conditioner)
+            keep = keep[:, None]
+        result[attribute] = torch.where(keep, ids, any_id)
+    return result
+
+
+def _drop_one_type(
+    types: torch.Tensor, coins: torch.Tensor, allowed: torch.Tensor, conditioner: SpriteConditioner
+) -> torch.Tensor:
+    """Half of the time, sets one of the two slots of types (B, 2) to `any`."""
+    drops = allowed & (coins[:, 0] < 0.5)
+    slot = torch.where(types[:, 0] == conditioner.none_id, 0, (coins[:, 1] < 0.5).long())
+    slot = torch.where(types[:, 1] == conditioner.none_id, 1, slot)
+    dropped = (slot[:, None] == torch.arange(2, device=slot.device)) & drops[:, None]
+    return torch.where(dropped, conditioner.any_id("type"), types)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures with their draws.
+    """Images with everything sampled for them.
 
     Attributes:
         images: uint8 (B, 3, S, S).
-        labels: int64; what each picture says of itself.
+        labels: int64, after condition dropout.
         timesteps: int64 (B,).
-        weights: float32 (B,), factors on the losses that keep their expectation whatever the timesteps' distribution;
-            None for ones.
         noise: float32 (B, 3, S, S).
-        augmentation: float32 (B, AUGMENTATION_DIM), what is done to each picture; None for nothing.
+        weights: float32 (B,), importance weights of the losses; None for ones.
+        augmentation: float32 (B, AUGMENTATION_DIM); None for no augmentation.
     """
 
     images: torch.Tensor
@@ -35,19 +127,19 @@ class Batch:
     augmentation: torch.Tensor | None = None
 
     def clean(self) -> torch.Tensor:
-        """x_0: the pictures as the network sees them, float32 (B, 3, S, S) in [-1, 1], augmented."""
+        """x_0, float32 (B, 3, S, S) in [-1, 1], augmented."""
         clean = self.images.float() / 127.5 - 1
         return clean if self.augmentation is None else augment(clean, self.augmentation)
 
     def rows(self, start: int, count: int) -> "Batch":
-        """A part of the batch."""
+        """A slice of the batch."""
         part = slice(start, start + count)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         labels = {attribute: ids[part] for attribute, ids in values.pop("labels").items()}
         return Batch(labels=labels, **{name: None if of is None else of[part] for name, of in values.items()})
 
 
-def draw_batch(
+def sample_batch(
     data: SpriteTensors,
     conditioner: SpriteConditioner,
     config: TrainingConfig,
@@ -55,20 +147,20 @@ def draw_batch(
     batch_size: int,
     history: LossSecondMoment | None = None,
 ) -> Batch:
-    """The global batch of a step: a function of its arguments, on one kind of device.
+    """The global batch of a step: on one kind of device, a function of its arguments.
 
     Args:
         data: The training split, on the device.
-        conditioner: Names the attributes that are trained.
+        conditioner: With the trained attributes.
         config: The run's.
         step: Number of the step, from 0.
-        batch_size: Global batch size G.
-        history: Of the losses, for `--timestep_sampling loss_second_moment`.
+        batch_size: Global batch size.
+        history: For `--timestep_sampling loss_second_moment`.
     """
     device = data.images.device
     indices = batch_indices(len(data), config.seed, step, batch_size).to(device)
     images = data.images[indices]
-    generator = generator_for(device, config.seed, DRAWS, step)
+    generator = generator_for(device, config.seed, BATCH, step)
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
     weights = augmentation = None
     if history is not None:
@@ -77,12 +169,12 @@ def draw_batch(
         stratified = config.timestep_sampling == "stratified"
         timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
     labels = {attribute: data.labels[attribute][indices] for attribute in conditioner.vocabulary}
-    labels = forget(labels, conditioner, config.conditioning_dropout_prob, generator)
+    labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
     labels = {attribute: ids.to(device) for attribute, ids in labels.items()}
     if config.random_flip:
         mirrored = torch.rand(batch_size, 1, 1, 1, generator=generator, device=generator.device) < 0.5
         images = torch.where(mirrored.to(device), images.flip(-1), images)
     probabilities = {kind: getattr(config, f"{kind}_prob") for kind in KINDS}
     if any(probabilities.values()):
-        augmentation = draw_augmentation(batch_size, probabilities, config.resolution, generator).to(device)
+        augmentation = sample_augmentation(batch_size, probabilities, config.resolution, generator).to(device)
     return Batch(images, labels, timesteps, noise, weights, augmentation)

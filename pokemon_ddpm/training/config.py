@@ -1,25 +1,48 @@
-"""What a training run is made of: one documented dataclass, read from flags and from YAML or JSON files."""
+"""The configuration of a training run: one documented dataclass, read from flags and from YAML or JSON files."""
 
 import dataclasses
 import difflib
 import json
-import math
+import operator
 import sys
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import yaml
 from transformers import HfArgumentParser
 
+from pokemon_ddpm.data import is_class_folder
+from pokemon_ddpm.files import write_file
 from pokemon_ddpm.preprocessing import check_resolution
-from pokemon_ddpm.training.config_checks import LEAST_EVAL_IMAGES, check_data, check_together
+from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
-EVALUATION_FILE = "evaluation.jsonl"  # what another process has measured of the run
+MIN_EVAL_IMAGES = 20  # KID has no standard error with fewer
+MAX_NUMBER = 2**63 - 1
+LIMITS = {
+    "low": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "high": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
 
 
-def _option(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
+def _option(default: Any, help: str, **metadata: Any) -> Any:
+    """A field with its help and what else is known of it.
+
+    Args:
+        default: The default.
+        help: The flag's help.
+        **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value, "no" (default),
+            "yes", or "say" (yes, with a line that says so). `card`: when the model card has it, if "changed" from the
+            default (default), "always" or "never".
+    """
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+def _free(default: Any, help: str, **metadata: Any) -> Any:
+    """An option of one start of the run, which says nothing about the model."""
+    return _option(default, help, resume="yes", card="never", **metadata)
 
 
 @dataclasses.dataclass
@@ -27,245 +50,363 @@ class TrainingConfig:
     """Every setting of a training run; each field is a flag of train_conditional.py.
 
     Raises:
-        ValueError: If a value is out of its range or two exclude each other.
+        ValueError: If a value is out of its range, or two exclude each other.
     """
 
     # Data
-    train_data_dir: str | None = _option(
+    train_data_dir: str | None = _free(
         None,
-        "The sprite archive from Kaggle, as a folder or .zip; or a folder with one sub-folder of pictures for each "
-        "class. Without it the procedural starter set is used.",
+        "The sprite archive from Kaggle (folder or .zip), or a folder with one sub-folder of images for each class. "
+        "Without it the procedural starter set is used.",
     )
     dataset_name: str | None = _option(
         None,
-        "A data set with the sprites' columns instead, or with any --label_column: its name on the Hub, or a folder "
-        "of Parquet files.",
+        "Instead, a data set with the columns of the sprites or with any --label_column: its name on the Hub, or a "
+        "folder of Parquet files.",
+        card="never",
     )
     dataset_config_name: str | None = _option(
-        None, "front (front, not shiny; the sprite archive's default), all, starter, or one of --dataset_name's."
+        None,
+        "front (front view, normal colours; default of the sprite archive), all, starter, or one of --dataset_name.",
+        card="never",
     )
-    image_column: str = _option("image", "The column of --dataset_name that holds the pictures.")
+    image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(
-        None, "A ClassLabel column of --dataset_name; its class names take the place of the types, of all labels."
+        None, "A ClassLabel column of --dataset_name; its classes replace the types and all other labels."
     )
-    exclude_faulty: bool = _option(False, "Leave out the few pictures that show something else than their label.")
-    deduplicate: bool = _option(False, "Leave out exact duplicates inside a split.")
-    skip_bad_images: bool = _option(False, "Go on without unusable pictures instead of stopping.")
-    cache_dir: str | None = _option(None, "Where the built data set is cached.")
-    resolution: int = _option(32, "Side of the pictures in pixels; 32 and 64 are usual.")
-    preprocessing: Literal["fit", "thesis"] = _option("fit", "fit: keep proportions; thesis: as the thesis did.")
+    exclude_faulty: bool = _option(False, "Leave out the few sprites that show something other than their labels.")
+    deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
+    skip_bad_images: bool = _option(False, "Continue without unusable images instead of stopping.")
+    cache_dir: str | None = _free(None, "Folder of the data set cache.")
+    resolution: int = _option(32, "Side of the images in pixels; 32 and 64 are usual.", card="always")
+    preprocessing: Literal["fit", "thesis"] = _option("fit", "fit: keep the aspect ratio; thesis: as in the thesis.")
 
-    # Augmentation; all but the flip is told to the network, so that samples stay clean (Karras et al. 2022)
-    random_flip: bool = _option(False, "Mirror every picture with probability 1/2.")
-    translate_prob: float = _option(0.0, "Probability of moving a picture by a few pixels.")
-    scale_prob: float = _option(0.0, "Probability of enlarging or shrinking a picture.")
-    rotate_prob: float = _option(0.0, "Probability of rotating a picture by any angle.")
-    brightness_prob: float = _option(0.0, "Probability of brightening or darkening a picture.")
-    hue_prob: float = _option(0.0, "Probability of rotating a picture's colours; fire sprites become blue.")
+    # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
+    random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
+    translate_prob: float = _option(0.0, "Probability of shifting an image by a few pixels.", low=0, high=1)
+    scale_prob: float = _option(0.0, "Probability of enlarging or shrinking an image.", low=0, high=1)
+    rotate_prob: float = _option(0.0, "Probability of rotating an image by any angle.", low=0, high=1)
+    brightness_prob: float = _option(0.0, "Probability of brightening or darkening an image.", low=0, high=1)
+    hue_prob: float = _option(0.0, "Probability of rotating an image's hues.", low=0, high=1)
 
     # Model
     model_config_name_or_path: str | None = _option(
         None,
         "A preset (small, the default; base, thesis-vanilla, thesis-attention, thesis-final), or a UNet2DModel "
         "configuration in JSON.",
+        resume="yes",
     )
-    pretrained_model_name_or_path: str | None = _option(None, "Start from this trained pipeline's weights instead.")
+    pretrained_model_name_or_path: str | None = _option(
+        None, "Start from the weights of this pipeline instead.", resume="yes"
+    )
     conditions: list[str] | None = _option(
         None,
-        "What the network is told of a picture, such as `type color`; by default all that varies in the training "
-        "pictures. The fewer, the sooner each is learned.",
+        "Attributes that the network is conditioned on, such as `type color`; by default all that vary in the "
+        "training images. With fewer, each is learned sooner.",
     )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
-        "v_prediction", "What the network predicts: the noise, v, or the clean picture."
+        "v_prediction", "What the network predicts: the noise, v, or the clean image.", card="always"
     )
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."
     )
-    ddpm_num_steps: int = _option(1000, "T, the number of diffusion steps.")
+    ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2)
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
-        "squaredcos_cap_v2", "Noise schedule: the cosine of Nichol & Dhariwal 2021, or that of Ho et al. 2020."
+        "squaredcos_cap_v2",
+        "Noise schedule: the cosine of Nichol & Dhariwal 2021, or that of Ho et al. 2020.",
+        card="always",
     )
     rescale_betas_zero_snr: bool = _option(False, "Let the noise schedule end at pure noise (Lin et al. 2023).")
 
     # Objective
-    snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss of DDPM.")
+    snr_gamma: float = _option(
+        5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss of DDPM.", low=0
+    )
     timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
         "uniform",
-        "How timesteps are drawn: independently, evenly over the batch, or by the second moment of their losses "
-        "(Nichol & Dhariwal 2021).",
+        "How timesteps are sampled: independently, one in each part of the range, or by the second moment of their "
+        "losses (Nichol & Dhariwal 2021).",
     )
-    conditioning_dropout_prob: float = _option(0.1, "Share of pictures trained without any condition, for guidance.")
+    conditioning_dropout_prob: float = _option(
+        0.1, "Share of images trained without any condition, for classifier-free guidance.", low=0, below=1
+    )
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(
-        None, "Learn to draw in half as many steps from this trained pipeline, the teacher, starting at its weights."
+        None, "Train a student that takes half as many steps as this pipeline, the teacher, starting at its weights."
     )
     distill_teacher_steps: int | None = _option(
-        None, "DDIM steps of the teacher; the student takes half as many. Even; 32 and then 16, 8, 4 are usual."
+        None, "DDIM steps of the teacher; the student takes half as many. Even; 32, then 16, 8, 4 are usual."
     )
     distill_guidance_scale: float | None = _option(
-        None, "The teacher's guidance, which the student has in itself; by default the one saved with the teacher."
+        None,
+        "Guidance scale of the teacher that the student learns; by default the one saved with the teacher.",
+        low=0,
     )
 
-    # Optimisation
-    train_batch_size: int = _option(32, "Pictures a process and a forward pass.")
-    gradient_accumulation_steps: int = _option(1, "Forward passes an update.")
-    num_epochs: int = _option(100, "Passes over the training split.")
-    max_train_steps: int | None = _option(None, "Number of updates; goes before --num_epochs.")
-    max_train_seconds: float | None = _option(None, "Stop, saving everything, after this time.")
-    learning_rate: float = _option(6e-4, "Peak learning rate of AdamW.")
+    # Optimization
+    train_batch_size: int = _option(
+        32, "Images of one process in one forward pass.", above=0, resume="yes", card="always"
+    )
+    gradient_accumulation_steps: int = _option(1, "Forward passes of one update.", above=0, resume="yes")
+    num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="yes")
+    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="yes")
+    max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
+    learning_rate: float = _option(6e-4, "Peak learning rate of AdamW.", above=0, resume="say", card="always")
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
-        "cosine", "Course of the learning rate; constant is the only one without a warm-up."
+        "cosine", "Learning rate schedule; only constant has no warm-up."
     )
-    lr_warmup_steps: int = _option(500, "Updates of linear warm-up.")
-    adam_beta1: float = _option(0.9, "beta_1 of AdamW.")
-    adam_beta2: float = _option(0.999, "beta_2 of AdamW.")
-    adam_weight_decay: float = _option(1e-4, "Weight decay of AdamW.")
-    adam_epsilon: float = _option(1e-8, "epsilon of AdamW.")
-    max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.")
-    use_ema: bool = _option(True, "Average the weights exponentially and save the average.")
-    ema_decay: float = _option(0.999, "Decay of the average; it warms up as (1 + n) / (10 + n).")
+    lr_warmup_steps: int = _option(500, "Updates of linear warm-up.", low=0, resume="say")
+    adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
+    adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
+    adam_weight_decay: float = _option(1e-4, "Weight decay of AdamW.", low=0)
+    adam_epsilon: float = _option(1e-8, "epsilon of AdamW.", above=0)
+    max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.", above=0)
+    use_ema: bool = _option(True, "Keep an exponential moving average of the weights, and save it as the model.")
+    ema_decay: float = _option(0.999, "Decay of the EMA; it warms up as (1 + n) / (10 + n).", low=0, below=1)
     mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(
-        None, "Computing precision; without it, what `accelerate launch` or its configuration says, else no."
+        None, "Precision; by default what `accelerate launch` or its configuration says, otherwise no."
     )
-    num_cpu_threads: int | None = _option(
-        None, "Threads a process on a CPU; without it the processes share all cores (accelerate launch gives one)."
+    num_cpu_threads: int | None = _free(
+        None, "Threads of one process on a CPU; by default the processes share all cores.", above=0
     )
-    compile: bool = _option(False, "Compile the network with torch.compile.")
-    deterministic: bool = _option(False, "On a GPU, use only kernels that repeat to the bit; a CPU's always do.")
-    max_bad_steps: int = _option(10, "Stop when more updates than this had to be skipped because of NaN or infinity.")
-    seed: int = _option(0, "Seed of everything random.")
+    compile: bool = _free(False, "Compile the network with torch.compile.")
+    deterministic: bool = _option(
+        False, "On a GPU, use deterministic kernels only; those of a CPU always are.", resume="yes"
+    )
+    max_bad_steps: int = _option(
+        10, "Stop when more updates than this were skipped because of NaN or infinity.", low=0, resume="yes"
+    )
+    seed: int = _option(0, "Seed of all randomness.", low=0, card="always")
 
     # Validation
-    validation_steps: int = _option(
-        500,
-        "Updates between measurements of the denoising loss of held-out and of as many training pictures; 0: never.",
+    validation_steps: int = _free(
+        500, "Updates between measurements of the denoising loss of held-out and of training images; 0: never.", low=0
     )
-    eval_steps: int = _option(
+    eval_steps: int = _free(
         0,
-        "Updates between measurements of KID and obedience, of samples that are asked for what held-out pictures are; "
-        "0: never. They need pip install 'pokemon-ddpm[evaluation]'.",
+        "Updates between measurements of KID and condition accuracy of samples; 0: never. They need pip install "
+        "'pokemon-ddpm[evaluation]'.",
+        low=0,
     )
-    num_eval_images: int = _option(256, "How many samples these are measured of.")
+    num_eval_images: int = _free(256, "Number of samples for these.", low=MIN_EVAL_IMAGES)
     metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
-        "validation_loss", "Which measurement decides what the best checkpoint is, which is kept; none: none is."
+        "validation_loss", "Metric of the best checkpoint, which is kept; none: no checkpoint is.", resume="yes"
     )
     load_best_model_at_end: bool = _option(
-        False, "Make the model of the best checkpoint's weights, not of the last's."
+        False, "Save the weights of the best checkpoint as the model, not the last ones.", resume="yes"
     )
 
     # Output
-    output_dir: str | None = _option(
-        None, "Where the model, checkpoints, sheets and logs go; by default outputs/DATA-RESOLUTION."
+    output_dir: str | None = _free(
+        None, "Folder for the model, checkpoints, sample sheets and logs; by default outputs/DATA-RESOLUTION."
     )
-    overwrite_output_dir: bool = _option(False, "Throw away the run that lies in --output_dir.")
-    checkpointing_steps: int = _option(500, "Updates between checkpoints.")
-    checkpoints_total_limit: int = _option(3, "How many checkpoints to keep, the newest, beside the best; 0 for all.")
-    resume_from_checkpoint: str | None = _option(None, "latest, or a checkpoint folder.")
-    save_images_steps: int = _option(1000, "Updates between sample sheets; 0 for none.")
+    overwrite_output_dir: bool = _free(False, "Delete the run in --output_dir.")
+    checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
+    checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
+    resume_from_checkpoint: str | None = _free(None, "latest, or a checkpoint folder.")
+    save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
     ddpm_num_inference_steps: int = _option(
-        16, "Denoising steps of the sample sheets, and of the saved pipeline if it is not told otherwise."
+        16,
+        "Denoising steps of the sample sheets, and default of the saved pipeline.",
+        above=0,
+        resume="yes",
     )
-    logging_steps: int = _option(20, "Updates between log entries.")
-    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _option(
-        "none", "Where the log goes beside the bar."
+    logging_steps: int = _free(20, "Updates between log lines.", above=0)
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _free("none", "Tracker for the log.")
+    push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
+    hub_strategy: Literal["end", "every_save"] = _free(
+        "end", "Push at the end only, or also with every checkpoint (the model, not the checkpoint)."
     )
-    push_to_hub: bool = _option(False, "Push the model to the Hub at the end.")
-    hub_strategy: Literal["end", "every_save"] = _option(
-        "end", "Push at the end alone, or with every checkpoint as well (the model, not the checkpoint)."
-    )
-    hub_model_id: str | None = _option(None, "user/name to push to; by default the output folder's name.")
-    hub_private_repo: bool = _option(False, "Make the pushed repository private.")
+    hub_model_id: str | None = _free(None, "user/name to push to; by default the name of the output folder.")
+    hub_private_repo: bool = _free(False, "Create a private repository.")
     hub_token: str | None = dataclasses.field(
-        default=None, repr=False, metadata={"help": "Token for the push; by default the one of `hf auth login`."}
+        default=None,
+        repr=False,
+        metadata={"help": "Token for the push; by default that of `hf auth login`.", "resume": "yes", "card": "never"},
     )
 
     def __post_init__(self) -> None:
+        self._check_values()
         check_resolution(self.resolution)
-        check_data(self)
+        self._check_data()
         if self.output_dir is None:
-            data = self.dataset_name or self.dataset_config_name or Path(self.train_data_dir).expanduser()
+            data = self.dataset_name or self.dataset_config_name or self.train_data_dir
             self.output_dir = f"outputs/{Path(data).resolve().name}-{self.resolution}"
-        for name in (
-            "ddpm_num_steps", "train_batch_size", "gradient_accumulation_steps", "num_epochs", "max_train_steps",
-            "max_train_seconds", "learning_rate", "adam_epsilon", "max_grad_norm", "checkpointing_steps",
-            "ddpm_num_inference_steps", "logging_steps", "num_cpu_threads",
-        ):  # fmt: skip
-            self._check(name, lambda value: value > 0, "above 0")
-        for name in (
-            "snr_gamma", "lr_warmup_steps", "adam_weight_decay", "save_images_steps", "checkpoints_total_limit",
-            "max_bad_steps", "validation_steps", "eval_steps", "seed", "distill_guidance_scale",
-        ):  # fmt: skip
-            self._check(name, lambda value: value >= 0, "0 or more")
-        for name in ("translate_prob", "scale_prob", "rotate_prob", "brightness_prob", "hue_prob"):
-            self._check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
-        for name in ("adam_beta1", "adam_beta2", "ema_decay", "conditioning_dropout_prob"):
-            self._check(name, lambda value: 0 <= value < 1, "from 0 to below 1")
-        self._check("ddpm_num_steps", lambda value: value > 1, "2 or more")
-        self._check("num_eval_images", lambda value: value >= LEAST_EVAL_IMAGES, f"{LEAST_EVAL_IMAGES} or more")
-        check_together(self)
-        self._check("ddpm_num_inference_steps", lambda value: value <= self.ddpm_num_steps, "at most --ddpm_num_steps")
+        self._check_conditions()
+        self._check_distillation()
+        self._check_combinations()
 
-    def _check(self, name: str, holds: Any, allowed: str) -> None:
-        value = getattr(self, name)
-        if value is not None and not (math.isfinite(value) and holds(value)):
-            raise ValueError(f"--{name} must be {allowed}, but is {value}.")
+    def _check_values(self) -> None:
+        """Checks each value by its field's metadata."""
+        for field in dataclasses.fields(self):
+            value, limits = getattr(self, field.name), field.metadata
+            choices = [text for part in (field.type, *get_args(field.type)) for text in get_args(part)]
+            choices = [text for text in choices if isinstance(text, str)]  # of a Literal
+            if choices and value is not None and value not in choices:
+                raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, but is {value}.")
+            if value == "":
+                raise ValueError(f"--{field.name} is empty; leave it out.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            if not -MAX_NUMBER <= value <= MAX_NUMBER:
+                raise ValueError(f"--{field.name} must be a number of at most {MAX_NUMBER}.")
+            for key, (words, holds) in LIMITS.items():
+                if key in limits and not holds(value, limits[key]):
+                    raise ValueError(f"--{field.name} must be {words} {limits[key]}, but is {value}.")
+
+    def _check_data(self) -> None:
+        """Refuses data flags that exclude each other, and sets the default configuration."""
+        if self.train_data_dir and self.dataset_name:
+            raise ValueError("--train_data_dir and --dataset_name exclude each other.")
+        if (self.label_column or self.image_column != "image") and not self.dataset_name:
+            raise ValueError("--image_column and --label_column need --dataset_name.")
+        if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not self.train_data_dir:
+            raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
+        if self.train_data_dir and is_class_folder(self.train_data_dir):
+            if self.dataset_config_name or self.exclude_faulty:
+                raise ValueError(
+                    "--dataset_config_name and --exclude_faulty are for the sprite archive, but "
+                    f"{self.train_data_dir} has one sub-folder of images for each class."
+                )
+        elif self.dataset_config_name is None and not self.dataset_name:
+            self.dataset_config_name = "front" if self.train_data_dir else "starter"
+
+    @property
+    def has_own_classes(self) -> bool:
+        """Whether the images have classes of their own instead of the sprites' labels."""
+        return bool(self.label_column) or not (self.dataset_name or self.dataset_config_name)
+
+    def _check_conditions(self) -> None:
+        """Brings --conditions into the order of `CONDITIONS`."""
+        if self.conditions is None:
+            return
+        given = self.conditions.split() if isinstance(self.conditions, str) else self.conditions
+        for name in given:
+            if name not in CONDITIONS:
+                raise ValueError(f"--conditions: unknown attribute {name!r}. {nearest(str(name), list(CONDITIONS))}")
+        self.conditions = [name for name in CONDITIONS if name in given]
+        if "type" not in given or (self.has_own_classes and self.conditions != ["type"]):
+            only = "be type for images with classes of their own" if self.has_own_classes else "include type"
+            raise ValueError(f"--conditions must {only}, but is {' '.join(given)}.")
+
+    def _check_distillation(self) -> None:
+        """Refuses what a student cannot learn, and sets the number of inference steps to the student's."""
+        steps, default = self.distill_teacher_steps, {field.name: field.default for field in dataclasses.fields(self)}
+        if not self.distill_from:
+            if steps is not None or self.distill_guidance_scale is not None:
+                raise ValueError("--distill_teacher_steps and --distill_guidance_scale need --distill_from.")
+            return
+        if steps is None or steps < 2 or steps % 2 or steps > self.ddpm_num_steps:
+            raise ValueError(
+                f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
+            )
+        excluded = {
+            "variance_type": ("learned_range", "the student's steps add no noise"),
+            "prediction_type": ("epsilon", "at pure noise, where a step starts, it does not determine the image"),
+            "timestep_sampling": ("loss_second_moment", "use uniform or stratified"),
+        }
+        for name, (value, reason) in excluded.items():
+            if getattr(self, name) == value:
+                raise ValueError(f"--distill_from excludes --{name} {value}: {reason}.")
+        reasons = {
+            "conditions": "a student has those of its teacher",
+            "snr_gamma": "the loss is weighted by max(SNR, 1)",
+        }
+        if self.ddpm_num_inference_steps != self.student_steps:
+            reasons["ddpm_num_inference_steps"] = f"the student takes {self.student_steps} steps"
+        for name, reason in reasons.items():
+            if getattr(self, name) != default[name]:
+                raise ValueError(f"--distill_from excludes --{name}: {reason}.")
+        self.ddpm_num_inference_steps = self.student_steps
+
+    def _check_combinations(self) -> None:
+        names = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
+        given = [f"--{name}" for name in names if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other.")
+        if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
+            raise ValueError(
+                "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample, and an --snr_gamma of 0 or "
+                "of 1 or more."
+            )
+        if self.ddpm_num_inference_steps > self.ddpm_num_steps:
+            raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
+        if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
+            raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
+        metric = self.metric_for_best_model
+        measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]
+        if not measured and (metric == "kid" or self.load_best_model_at_end):
+            raise ValueError(
+                f"--metric_for_best_model {metric} is not measured: validation_loss needs --validation_steps, kid "
+                "needs --eval_steps."
+            )
+        if self.resume_from_checkpoint and self.overwrite_output_dir:
+            raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
+        hub = self.hub_model_id or self.hub_private_repo or self.hub_token or self.hub_strategy != "end"
+        if hub and not self.push_to_hub:
+            raise ValueError("--hub_model_id, --hub_private_repo, --hub_strategy and --hub_token need --push_to_hub.")
 
     @property
     def student_steps(self) -> int | None:
-        """Denoising steps of a student; None where nothing is distilled."""
-        return self.distill_teacher_steps // 2 if self.distill_from else None
+        """Denoising steps of the student; None without distillation."""
+        return self.distill_teacher_steps // 2 if self.distill_from and self.distill_teacher_steps else None
 
-    def updates(self, pictures: int, batch_size: int) -> int:
-        """How many updates the whole run makes, of so many training pictures, with so many an update."""
-        return self.max_train_steps or -(-self.num_epochs * pictures // batch_size)
+    def num_updates(self, num_images: int, batch_size: int) -> int:
+        """Updates of the whole run, with so many training images and so many images an update."""
+        return self.max_train_steps or -(-self.num_epochs * num_images // batch_size)
 
     def public(self) -> dict[str, Any]:
         """All values but the token."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "hub_token"}
 
+    def reported(self) -> dict[str, Any]:
+        """The settings for a model card: those that describe the model, and that matter or differ from the default."""
+        return {
+            field.name: as_text(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if (card := field.metadata.get("card", "changed")) == "always"
+            or (card == "changed" and getattr(self, field.name) not in (None, field.default))
+        }
+
     def save(self, folder: Path) -> None:
-        """Writes the configuration as JSON; train_conditional.py reads such a file again.
-
-        The token is left out, and so is what was meant for this one start: read again, it could throw a run away.
-        """
-        values = self.public()
-        for name in ("overwrite_output_dir", "resume_from_checkpoint"):
-            del values[name]
-        (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path, **changed: Any) -> "TrainingConfig":
-        """Reads what `save` has written into a run's folder, but for what is to be another.
-
-        Raises:
-            ValueError: If there is none, or it is none of this version.
-        """
-        try:
-            values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            return cls(**{**values, **changed})
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{folder} is not the folder of a training run that can be read ({error}).") from error
+        """Writes `CONFIG_FILE` for train_conditional.py, without the token and what was meant for this start only."""
+        excluded = ("overwrite_output_dir", "resume_from_checkpoint")
+        values = {name: value for name, value in self.public().items() if name not in excluded}
+        write_file(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
 
 def as_text(value: Any) -> Any:
-    """A setting as trackers, cards and messages show it: a list as its words in a row."""
+    """A setting for trackers, cards and messages: a list as its values in a row."""
     return " ".join(value) if isinstance(value, list) else value
 
 
 class _Parser(HfArgumentParser):
+    """Fields' metadata beside the help are not argparse's; errors are one line instead of a usage of eighty flags."""
+
+    def add_argument(self, *names: str, **options: Any) -> Any:
+        options = {name: value for name, value in options.items() if name not in {*LIMITS, "resume", "card"}}
+        if names[0].startswith("--no_"):
+            options["help"] = f"Turns --{options['dest']} off."
+        return super().add_argument(*names, **options)
+
     def error(self, message: str) -> NoReturn:
-        # One line instead of argparse's usage, which is forty flags long.
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
 
 
+class _Text(yaml.BaseLoader):
+    """Reads all scalars as text, since YAML makes a bool of `mixed_precision: no`; an empty one is None."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str | None:
+        value = super().construct_scalar(node)
+        return None if node.style is None and value in ("", "null", "~") else value
+
+
 def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
-    """Reads the configuration from the command line.
+    """Reads the configuration from the command line; exits with status 2 and one line if something is wrong.
 
     Args:
-        arguments: Flags, after an optional YAML or JSON file whose values they override; `sys.argv` if not given.
-
-    Exits with status 2 and one line on standard error if anything is wrong with them.
+        arguments: Flags, after an optional YAML or JSON file with their defaults; by default `sys.argv`.
     """
     parser = _Parser(
         TrainingConfig,
@@ -273,45 +414,38 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
         allow_abbrev=False,
     )
-    for action in parser._actions:  # argparse has no public way to them
-        if action.option_strings[0].startswith("--no_"):
-            action.help = f"Turns --{action.dest} off."
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and not arguments[0].startswith("-"):
-        arguments = [*_file_arguments(arguments[0], parser), *arguments[1:]]
+        parser.set_defaults(**_read_file(arguments.pop(0), parser))
     try:
         config, unknown = parser.parse_args_into_dataclasses(
             arguments, return_remaining_strings=True, look_for_args_file=False
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     if unknown:
-        known = [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
-        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-        parser.error(f"unknown argument {unknown[0]}." + (f" Did you mean {close[0]}?" if close else ""))
+        _refuse_unknown(unknown[0].split("=")[0].lstrip("-"), unknown[0], parser)
     return config
 
 
-class _Text(yaml.BaseLoader):
-    """Takes values as text, as YAML would make a truth value of `mixed_precision: no`; what is left empty is None."""
-
-    def construct_scalar(self, node: yaml.ScalarNode) -> str | None:
-        value = super().construct_scalar(node)
-        return None if node.style is None and value in ("", "null", "~") else value
-
-
-def _file_arguments(path: str, parser: _Parser) -> list[str]:
-    """A configuration file as flags, so that its values go through the same checks as those of the command line."""
+def _read_file(path: str, parser: _Parser) -> dict[str, Any]:
+    """The flags' values in a file, as text, so that the parser converts them as those of the command line."""
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Text)  # JSON is YAML, too
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Text)  # JSON is YAML too
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
-        parser.error(f"{path} must hold flags and their values, such as `resolution: 32`.")
-    given = {name: value for name, value in values.items() if value is not None}
-    listed = given.pop("conditions", None)
-    flags = [f"--{name}={value}" for name, value in given.items()]
-    if listed is None:
-        return flags
-    # The one flag that takes several values; argparse wants each as an argument.
-    return [*flags, "--conditions", *map(str, listed if isinstance(listed, list) else [listed])]
+        parser.error(f"{path} must contain flags and their values, such as `resolution: 32`.")
+    for name, value in values.items():
+        _refuse_unknown(str(name), f"{name} in {path}", parser)
+        parts = value if isinstance(value, list) and name == "conditions" else [value]
+        if any(isinstance(part, (dict, list)) for part in parts):
+            parser.error(f"{name} in {path} must be a single value.")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _refuse_unknown(name: str, shown: str, parser: _Parser) -> None:
+    known = [field.name for field in dataclasses.fields(TrainingConfig)]
+    if name not in known:
+        close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+        parser.error(f"unknown argument {shown}." + (f" Did you mean --{close[0]}?" if close else ""))

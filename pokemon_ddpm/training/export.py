@@ -1,4 +1,4 @@
-"""What a run leaves: the pipeline folder, and sheets of samples on the way."""
+"""The pipeline of a run, and sheets of its samples."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -9,21 +9,22 @@ from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 
 from pokemon_ddpm.distillation import student_scheduler
-from pokemon_ddpm.generation import SpriteRequest, generate, giving_up
+from pokemon_ddpm.files import save_image
+from pokemon_ddpm.generation import SpriteRequest, generate, stop_if
+from pokemon_ddpm.model_card import run_card
 from pokemon_ddpm.models import ConditionalDenoiser
-from pokemon_ddpm.pipelines.cards import write_card
+from pokemon_ddpm.pipelines.hub_mixin import write_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.training.card import run_card
 from pokemon_ddpm.training.config import TrainingConfig
 
-DEFAULT_SAMPLER = "unipc"  # measured by benchmarks/samplers.py, as is the number of steps
+DEFAULT_SAMPLER = "unipc"  # chosen with benchmarks/samplers.py, as the default number of steps
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
 def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> ConditionalDenoiser:
-    """A copy for use, so that the weights in training stay as they are; of the averages where there are any."""
+    """A copy in evaluation mode, with the EMA weights if there are any."""
     denoiser = copy.deepcopy(denoiser).eval()
     if ema is not None:
         ema.copy_to(denoiser.parameters())
@@ -33,12 +34,12 @@ def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> Conditional
 def make_pipeline(
     denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
 ) -> PokemonDDPMPipeline:
-    """The pipeline of a denoiser, with a scheduler of its own that draws in few steps.
+    """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned.
 
     Args:
         denoiser: The weights.
         scheduler: That of the training.
-        config: The run's. Of a student, whose teacher's guidance is folded in, the pipeline guides no further.
+        config: The run's.
     """
     parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
@@ -53,14 +54,14 @@ def save_model(
     counts: Mapping[str, int],
     metrics: Mapping[str, float],
 ) -> None:
-    """Makes a run's output folder the pipeline's, with a model card.
+    """Saves the pipeline with its model card into the output folder.
 
     Args:
         pipeline: The model.
         config: The run's.
-        step: Updates made.
-        counts: Pictures by split.
-        metrics: What was measured of the model; may be empty.
+        step: Updates done.
+        counts: Images by split.
+        metrics: Measured of the model; may be empty.
 
     Raises:
         ValueError: If it cannot be written.
@@ -74,24 +75,22 @@ def save_model(
 
 
 def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted: Callable[[], bool]) -> None:
-    """Draws a row of sprites of every type, the same seeds each time, and saves them as one PNG.
+    """Saves a sheet with a row of samples of each type, from the same seeds each time.
 
     Args:
-        pipeline: The model; of one that knows several views and finishes, the sheet shows normal fronts.
-        path: The sheet.
-        seed: Of the first sprite.
-        interrupted: Asked after each step.
+        pipeline: The model; with views and finishes, the sheet shows front views in normal colours.
+        path: The PNG.
+        seed: Of the first sample.
+        interrupted: Called after each step.
 
     Raises:
-        Interrupted: If that says yes.
+        Interrupted: If `interrupted` became true.
     """
-    types = pipeline.conditioner.vocabulary["type"]
-    usual = {"view": "front", "finish": "normal"}
-    words = {name: word for name, word in usual.items() if name in pipeline.conditioner.vocabulary}
-    rows = [name for name in types for _ in range(SHEET_COLUMNS)]
-    requests = [SpriteRequest(seed + i, name, words) for i, name in enumerate(rows)]
-
+    vocabulary = pipeline.conditioner.vocabulary
+    usual = {name: value for name, value in {"view": "front", "finish": "normal"}.items() if name in vocabulary}
+    rows = [name for name in vocabulary["type"] for _ in range(SHEET_COLUMNS)]
+    requests = [SpriteRequest(seed + i, name, usual) for i, name in enumerate(rows)]
     pipeline.set_progress_bar_config(disable=True)
-    images = list(generate(pipeline, requests, callback_on_step_end=giving_up(interrupted)))
+    images = list(generate(pipeline, requests, callback_on_step_end=stop_if(interrupted)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS).save(path)
+    save_image(sprite_sheet(images, SHEET_COLUMNS, vocabulary["type"], panels=SHEET_PANELS), path)

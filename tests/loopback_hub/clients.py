@@ -1,12 +1,23 @@
-"""Client processes: what they find in their environment, and how to run one that knows nothing of this project."""
+"""Clients of a `LoopbackHub`: this process, and processes that cannot import this project."""
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
-# Put before a program: pokemon_ddpm is as if it were not installed. It may be, editably, where the tests run.
+import datasets
+import pytest
+from huggingface_hub import constants, file_download, hf_api
+from huggingface_hub.utils import _http, disable_progress_bars, enable_progress_bars
+
+from tests.loopback_hub.server import LoopbackHub
+
+# Without this, a process could import the editable installation.
 _BLOCK_THE_PACKAGE = """
 import sys
 
@@ -19,51 +30,76 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
-def environment(tmp_path: Path, endpoint: str, token: str | None = None) -> dict[str, str]:
-    """What a fresh process needs in its environment to see a `LoopbackHub`, and an empty cache.
+@contextlib.contextmanager
+def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub for the clients of this process, logged in as ash, with an empty cache. They try again without waiting."""
+    with LoopbackHub() as hub, tempfile.TemporaryDirectory() as cache:
+        # Only for the clients: others sleep as well.
+        clock = SimpleNamespace(**{**vars(time), "sleep": hub.waits.append})
+        for home, name, value in (
+            (constants, "ENDPOINT", hub.endpoint),
+            (constants, "HF_HUB_CACHE", cache),
+            (constants, "HF_HUB_DISABLE_XET", True),
+            (constants, "HF_HUB_OFFLINE", False),
+            (
+                constants,
+                "HUGGINGFACE_CO_URL_TEMPLATE",
+                f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+            ),
+            (hf_api.api, "endpoint", hub.endpoint),
+            (datasets.config, "HF_ENDPOINT", hub.endpoint),
+            (_http, "time", clock),
+            (file_download, "time", clock),
+        ):
+            patch.setattr(home, name, value)
+        patch.setenv("HF_TOKEN", "hf_ash")
+        disable_progress_bars()
+        yield hub
+        enable_progress_bars()
 
-    Args:
-        tmp_path: A folder; the caches are made below it. Processes given the same one share them.
-        endpoint: The Hub's URL.
-        token: None for somebody not logged in.
-    """
+
+def environment(folder: Path, endpoint: str, token: str = "") -> dict[str, str]:
+    """The environment variables of a process that uses a `LoopbackHub` and has its caches below a folder."""
+    home = folder / "hf_home"
     return {
         "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(tmp_path / "hf_home"),
-        # Variables of their own, which would win over HF_HOME where the machine sets them:
-        "HF_HUB_CACHE": str(tmp_path / "hf_home" / "hub"),
-        "HF_DATASETS_CACHE": str(tmp_path / "hf_home" / "datasets"),
-        "HF_MODULES_CACHE": str(tmp_path / "hf_home" / "modules"),
-        "HF_TOKEN_PATH": str(tmp_path / "hf_home" / "token"),
-        "HF_TOKEN": token or "",
+        "HF_HOME": str(home),
+        # These would take precedence over HF_HOME if they are set on this machine:
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_DATASETS_CACHE": str(home / "datasets"),
+        "HF_MODULES_CACHE": str(home / "modules"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_TOKEN": token,
         "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",  # else large files go to a server of another kind, which is not asked for first
+        "HF_HUB_DISABLE_XET": "1",  # large files would go to another server
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",
     }
 
 
-def stranger(code: str, environment: Mapping[str, str], cwd: Path, *arguments: object, timeout: float = 120) -> str:
-    """Runs Python lines in a fresh process in which `pokemon_ddpm` cannot be imported.
+def stranger(code: str, environment: Mapping[str, str], folder: Path, *arguments: object, timeout: float = 120) -> str:
+    """Runs Python code in a process that cannot import `pokemon_ddpm` or files of this repository.
 
     Args:
-        code: The lines.
-        environment: Added to this process's own environment.
-        cwd: The folder to run in; modules that lie in it are not found either.
-        arguments: The program's, from sys.argv[1] on.
+        code: The code.
+        environment: Added to this process's environment.
+        folder: Its working directory.
+        *arguments: `sys.argv[1:]`.
         timeout: In seconds.
 
     Returns:
-        What it printed.
+        Its standard output.
     """
     done = subprocess.run(
         [sys.executable, "-I", "-c", _BLOCK_THE_PACKAGE + code, *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,0 +1,28 @@
+"""Saves a trained pipeline as a released model, in pokemon_ddpm/released: weights in float16, and no code.
+
+python benchmarks/release_model.py outputs/front-32 pokemon_ddpm/released/pokemon-ddpm-32
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES
+
+
+def main() -> None:
+    """Reads the command line and saves the model; a card in the destination stays as it is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", help="folder of a trained pipeline")
+    parser.add_argument("destination", type=Path, help="folder of the released model")
+    arguments = parser.parse_args()
+    pipeline = PokemonDDPMPipeline.from_pretrained(arguments.source, dtype=torch.float16)
+    pipeline.save_pretrained(arguments.destination)
+    for name in CODE_FILES:  # the package has it
+        (arguments.destination / name).unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,419 @@
+"""Saving, loading and pushing of a pipeline. Saved folders carry this file, so it imports nothing of the project."""
+
+import importlib
+import inspect
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import safetensors.torch
+import torch
+from diffusers import SchedulerMixin, UNet2DModel
+from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, errors
+
+COMPONENTS = ("unet", "conditioner", "scheduler")
+INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
+CODE_FILES = ("pipeline.py", "hub_mixin.py", "conditioner/sprite_conditioner.py")
+WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
+UNFINISHED = ".saving-"
+BEGIN = (
+    "<!-- pokemon-ddpm: this part is written anew by every save and push; your own text stays above or below it -->"
+)
+END = "<!-- pokemon-ddpm: end -->"
+GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+SHEETS = "samples/step-[0-9]*.png"  # of a training run
+SHEET_LINE = re.compile(r"^!\[[^\]\n]*\]\(samples/step-\d+\.png\)\n+", re.MULTILINE)
+METADATA = {
+    "library_name": "diffusers",
+    "pipeline_tag": "unconditional-image-generation",
+    "tags": ["ddpm", "class-conditional", "pixel-art", "sprites"],
+}
+CARD_TEMPLATE = """---
+{{ card_data }}
+---
+
+{{ begin }}
+
+# {{ name.split("/")[-1] }}
+
+A class-conditional DDPM for sprites of {{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
+`UNet2DModel` with {{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a
+`SpriteConditioner`. By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance
+scale of {{ "%g" | format(pipeline.config.guidance_scale) }}.
+{% if sheet %}
+![Samples of each type]({{ sheet }})
+{% endif %}
+## Use
+
+With diffusers and PyTorch only; `trust_remote_code` allows the pipeline code in the repository to run:
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{{ name }}", trust_remote_code=True)
+image = pipeline(pokemon_type={{ conditions["pokemon_type"][0] | tojson }}).images[0]
+```
+
+The `pokemon-ddpm` package does not run that code: `pokemon_ddpm.PokemonDDPMPipeline.from_pretrained("{{ name }}")`.
+
+`pokemon_type` takes a type, a pair, a blend, or `None` for any type; see the docstring of the pipeline.
+
+## Conditions
+
+| argument | values |
+|---|---|
+{% for argument, values in conditions.items() -%}
+| `{{ argument }}` | {{ values | join(", ") | replace("|", "\\\\|") }} |
+{% endfor %}
+{{- details }}
+{{ end }}"""
+
+
+def pipeline_card(
+    pipeline: Any, name: str, metadata: dict[str, Any] | None = None, sheet: str | None = None, details: str = ""
+) -> RepoCard:
+    """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
+    vocabulary = pipeline.conditioner.vocabulary
+    return RepoCard.from_template(
+        CardData(**METADATA | (metadata or {})),
+        template_str=CARD_TEMPLATE,
+        **{"pipeline": pipeline, "name": name, "sheet": sheet, "begin": BEGIN, "end": END},
+        conditions={"pokemon_type": vocabulary.pop("type"), **vocabulary},
+        details=f"\n{details.strip()}\n" if details else "",
+    )
+
+
+def read_card(text: str) -> RepoCard:
+    """A card from its text. Raises ValueError if the metadata at its top are not a YAML mapping."""
+    try:
+        return RepoCard(text)
+    except Exception as error:  # yaml has exceptions of its own
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The metadata at the top of {CARD_FILE} are not YAML; repair them: {reason}") from error
+
+
+def as_list(value: Any) -> list:
+    """The values of a key in JSON or YAML that may hold one or a list of them."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) -> RepoCard:
+    """A new card of a model, data set or Space, with what people wrote into the old one.
+
+    Args:
+        new: Its generated part replaces that of the old card; without a generated part it replaces all text.
+        old_text: The card until now. Text around its generated part, tags and metadata that are not in `new` stay.
+        keep: Metadata that stay as they are in the old card.
+    """
+    old = read_card(old_text or "---\n{}\n---\n")
+    before, now = old.data.to_dict(), new.data.to_dict()
+    if "license" in now:  # the keys about the license belong together
+        before = {key: value for key, value in before.items() if key not in ("license_name", "license_link")}
+    metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
+    metadata["tags"] = list(dict.fromkeys(as_list(now.get("tags")) + as_list(before.get("tags")))) or None
+    generated, body, own_text = GENERATED.search(new.text), new.text, GENERATED.sub("", old.text).strip()
+    if generated and own_text:
+        body = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"
+        body = GENERATED.sub(lambda _: generated[0], body, count=1)
+    return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{body.strip()}\n")
+
+
+def write_card(folder: Path, card: RepoCard) -> None:
+    """Writes a card into a folder, merged with the one that is there; see `merge_card`."""
+    file, unfinished = folder / CARD_FILE, folder / f"{UNFINISHED}{CARD_FILE}"
+    card = merge_card(card, file.read_text(encoding="utf-8") if file.exists() else None)
+    unfinished.write_text(card.content, encoding="utf-8")
+    os.replace(unfinished, file)
+
+
+def rename_card(card: RepoCard, name: str) -> RepoCard:
+    """The card of the same model under another name: in the title and the code of its generated part."""
+
+    def rename(found: re.Match[str]) -> str:
+        text = re.sub(r"^# .*$", lambda _: f"# {name.split('/')[-1]}", found[0], count=1, flags=re.MULTILINE)
+        return re.sub(r'from_pretrained\("[^"]*"', lambda _: f'from_pretrained("{name}"', text)
+
+    return RepoCard(GENERATED.sub(rename, card.content))
+
+
+def complete_folder(folder: Path, pipeline_class: type, conditioner_class: type) -> None:
+    """Adds the code to a folder that diffusers saved, and to model_index.json the digests of the weights."""
+    sources = (inspect.getfile(pipeline_class), __file__, inspect.getfile(conditioner_class))
+    for name, source in zip(CODE_FILES, sources, strict=True):
+        shutil.copyfile(source, folder / name)
+    weights = sorted(folder.glob("*/*.safetensors"))
+    changes = {
+        "_class_name": ["pipeline", pipeline_class.__name__],
+        "conditioner": ["sprite_conditioner", conditioner_class.__name__],
+        WEIGHTS_KEY: {p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest() for p in weights},
+    }
+    for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
+        config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
+        config.pop("_name_or_path", None)  # a path on this machine
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _weights_names(variant: str | None) -> tuple[str, str, str]:
+    """Names of a component's weights file and of the index of its shards, and a pattern of the shards."""
+    stem, tag = "diffusion_pytorch_model", f".{variant}" if variant else ""
+    return f"{stem}{tag}.safetensors", f"{stem}.safetensors.index{tag}.json", f"{stem}{tag}-*-of-*.safetensors"
+
+
+def _install(made: Path, folder: Path, variant: str | None) -> None:
+    """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
+    (folder / INDEX_FILE).unlink(missing_ok=True)
+    for former in [p for part in COMPONENTS for name in _weights_names(variant) for p in (folder / part).glob(name)]:
+        former.unlink()
+    files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()} - {Path(INDEX_FILE)}
+    for name in [*sorted(files), Path(INDEX_FILE)]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.replace(made / name, folder / name)
+
+
+def newest_sheet(folder: Path) -> str | None:
+    """The path of a training run's newest sheet of samples, relative to its folder."""
+    sheets = sorted(folder.glob(SHEETS), key=lambda path: (len(path.name), path.name))
+    return sheets[-1].relative_to(folder).as_posix() if sheets else None
+
+
+def files_to_push(folder: Path) -> list[str]:
+    """The files of a folder that belong into a repository: no checkpoints, logs or pickles."""
+    patterns = [f"{name}/*.{suffix}" for name in COMPONENTS for suffix in ("json", "safetensors")]
+    paths = [
+        path for pattern in [INDEX_FILE, CARD_FILE, *CODE_FILES, *patterns] for path in sorted(folder.glob(pattern))
+    ]
+    return [path.relative_to(folder).as_posix() for path in paths] + [*filter(None, [newest_sheet(folder)])]
+
+
+@contextmanager
+def _damage_of(source: str) -> Iterator[None]:
+    """Turns every failure to read a model into one sentence that names the model."""
+    try:
+        yield
+    except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
+        kind = OSError if isinstance(error, OSError) else ValueError
+        said = " ".join(f"{'' if isinstance(error, kind) else f'{type(error).__name__}: '}{error}".split())
+        raise kind(f"{source} holds no model that can be loaded: {said[:300]}") from error
+
+
+def _component_classes(index: dict[str, Any]) -> dict[str, type]:
+    """The classes of the components, if model_index.json is that of our pipeline."""
+    saved, scheduler = (str([None, *as_list(index.get(key))][-1]) for key in ("_class_name", "scheduler"))
+    if saved != "PokemonDDPMPipeline":
+        raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
+    scheduler_class = getattr(diffusers, scheduler, None)
+    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, SchedulerMixin)):
+        raise ValueError(f"{INDEX_FILE} names the scheduler {scheduler}, which diffusers does not have.")
+    # Imported here, because in a saved folder it is not beside this file.
+    conditioner_class = importlib.import_module(".sprite_conditioner", __package__).SpriteConditioner
+    return {"unet": UNet2DModel, "conditioner": conditioner_class, "scheduler": scheduler_class}
+
+
+def _read_weights(folder: Path, component: str, variant: str | None, digests: dict) -> dict[str, torch.Tensor]:
+    """The tensors of a component. Nothing but safetensors is opened, and no file is read twice."""
+    single, shard_index, _ = _weights_names(variant)
+    names, weights = [single], {}
+    if (folder / component / shard_index).exists():
+        names = sorted(set(json.loads((folder / component / shard_index).read_bytes())["weight_map"].values()))
+        if not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
+            raise ValueError(f"{component}/{shard_index} names files that are not safetensors files beside it.")
+    for name in [f"{component}/{name}" for name in names]:
+        if not (folder / name).is_file():
+            raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
+        content = (folder / name).read_bytes()
+        if digests.get(name, found := sha256(content).hexdigest()) != found:
+            raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
+        weights |= safetensors.torch.load(content)
+    return weights
+
+
+def _load_component(kind: type, folder: Path, name: str, variant: str | None, dtype: torch.dtype, index: dict) -> Any:
+    with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
+        # {**...}: from_config would take a text for a name on the Hub.
+        component = kind.from_config({**kind.load_config(folder, subfolder=name)})
+    if isinstance(component, torch.nn.Module):
+        torch.nn.Module.to(component, dtype)  # diffusers' own warns
+        # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
+        component.load_state_dict(_read_weights(folder, name, variant, index.get(WEIGHTS_KEY, {})))
+        for key, values in component.eval().state_dict().items():
+            if not torch.stack(values.aminmax()).isfinite().all():
+                raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
+    return component
+
+
+def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
+    """The folder of a commit in the cache, named by its id, with those files that the model on the Hub has."""
+    try:
+        return Path(HfApi().snapshot_download(name, allow_patterns=files, **arguments))
+    except errors.RepositoryNotFoundError as error:  # also if it is private or gated
+        raise OSError(
+            f"{name} is neither a folder nor a model on the Hub that you have access to. `hf auth login` stores a "
+            "token for private models."
+        ) from error
+    except Exception as error:  # the client has exceptions of its own and those of its HTTP library
+        raise OSError(f"{name} cannot be loaded from the Hub: {' '.join(str(error).split())[:300]}") from error
+
+
+def look_up(api: HfApi, name: str, repo_type: str = "model") -> tuple[Any, set[str], str | None]:
+    """The client's information about a repository, the paths of its files, and the text of its card."""
+    info, card = api.repo_info(name, repo_type=repo_type), None
+    files = {sibling.rfilename for sibling in info.siblings}
+    if CARD_FILE in files:
+        # Not into the cache, where a commit with this file alone would pass for the whole model.
+        with tempfile.TemporaryDirectory() as folder:
+            path = api.hf_hub_download(info.id, CARD_FILE, repo_type=repo_type, revision=info.sha, local_dir=folder)
+            card = Path(path).read_text(encoding="utf-8")
+    return info, files, card
+
+
+def check_target(info: Any, files: set[str], is_ours: bool, private: bool | None = None, force: bool = False) -> None:
+    """Raises ValueError if a repository holds something else than what is pushed, or is public though `private`."""
+    if private and info.private is False:
+        raise ValueError(f"{info.id} is public already. Make it private in its settings, then push.")
+    others = sorted(files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
+    if others and not (is_ours or force):
+        raise ValueError(
+            f"{info.id} holds something else ({', '.join(others[:3])}{', ...' * (len(others) > 3)}). Choose another "
+            "name, or push beside it with --force (in Python force=True)."
+        )
+
+
+def push_folder(
+    folder: Path,
+    repository: str,
+    keep_card: bool = False,
+    token: str | None = None,
+    private: bool | None = None,
+    force: bool = False,
+    **commit: Any,
+) -> CommitInfo:
+    """Pushes a saved pipeline in one commit: everything arrives or nothing. The folder is only read.
+
+    Args:
+        keep_card: Whether a card in the repository stays as it is; otherwise that of the folder is merged with it.
+        private: Whether a new repository is private; None for the default of the account.
+        force: Whether to push into a repository with other content, which stays beside the model.
+        **commit: `commit_message` and `create_pr`.
+
+    Raises:
+        ValueError: If a card is not valid, or see `check_target`.
+        HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as before.
+    """
+    api, card = HfApi(token=token), read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
+    info, present, old = look_up(api, api.create_repo(repository, private=private, exist_ok=True).repo_id)
+    check_target(info, present, CODE_FILES[2] in present, private, force)
+    card = rename_card(card, info.id)
+    if not GENERATED.search(card.text):  # written by hand; the next push replaces it
+        card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
+    card = read_card(old) if old and keep_card else merge_card(card, old)
+    content = {name: str(folder / name) for name in files_to_push(folder)} | {CARD_FILE: card.content.encode()}
+    patterns = [*(f"{name}/*" for name in COMPONENTS), *([SHEETS] if newest_sheet(folder) else [])]
+    stale = {name for name in present if any(fnmatch(name, pattern) for pattern in patterns)}
+    operations = [CommitOperationAdd(name, value) for name, value in content.items()]
+    operations += [CommitOperationDelete(name) for name in sorted(stale - content.keys())]
+    commit = {"commit_message": "Upload the model", **commit}
+    return api.create_commit(info.id, operations, parent_commit=info.sha, **commit)
+
+
+class HubMixin:
+    """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
+
+    _card_text: str | None = None  # of the folder or repository that it was loaded from
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Saves weights as safetensors, configurations, code and, if there is none in the folder, a model card.
+
+        `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` then works without this package. If saving
+        is interrupted, the folder loads as before or is refused. `kwargs` are arguments of `push_to_hub`.
+        """
+        if not safe_serialization:
+            raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
+        if kwargs and not push_to_hub:
+            raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{UNFINISHED}*/"):
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
+            super().save_pretrained(name, variant=variant)
+            own_class = next(each for each in type(self).__mro__ if HubMixin in each.__bases__)
+            complete_folder(Path(name), own_class, type(self.conditioner))
+            if not (folder / CARD_FILE).exists():
+                card = read_card(self._card_text) if self._card_text else pipeline_card(self, "model")
+                write_card(Path(name), rename_card(card, folder.resolve().name))
+            _install(Path(name), folder, variant)
+        if push_to_hub:
+            self.push_to_hub(**{"repo_id": folder.resolve().name, "variant": variant, **kwargs})
+
+    def push_to_hub(
+        self, repo_id: str, *, variant: str | None = None, safe_serialization: bool = True, **options: Any
+    ) -> str:
+        """Pushes what `save_pretrained` saves in one commit, and returns its URL.
+
+        `options` are `commit_message`, `private`, `token`, `create_pr` and `force`, see `push_folder`. What people
+        wrote into the card in the repository stays.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            self.save_pretrained(name, safe_serialization, variant)
+            return push_folder(Path(name), repo_id, keep_card=self._card_text is None, **options).commit_url
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> Any:
+        """Loads a saved pipeline; runs no code of its folder and opens no pickles.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a repository on the Hub.
+            dtype: Of the weights in memory; by default float32, whatever they are saved in.
+            **kwargs: Components to use instead of the saved ones (`unet`, `conditioner`, `scheduler`); `variant`,
+                `revision`, `token`, `cache_dir`, `force_download`, `local_files_only` and `torch_dtype` as in
+                diffusers. `trust_remote_code` has no effect.
+
+        Raises:
+            OSError, ValueError: If there is no such model, or it is incomplete, damaged or of another pipeline.
+        """
+        if __name__.startswith("diffusers_modules"):  # a copy of this file that diffusers was trusted to run
+            return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
+        source, is_local = os.fspath(pretrained_model_name_or_path), os.path.isdir(pretrained_model_name_or_path)
+        dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
+        variant, _ = kwargs.pop("variant", None), kwargs.pop("trust_remote_code", None)
+        parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
+        if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
+            raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
+        # A name that begins with the name of a folder is a mistyped path: the Hub is not asked for it.
+        hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
+        if not is_local and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
+            raise OSError(f"There is no model folder {source!r}.")
+        folder = Path(source) if is_local else _pull(source, [INDEX_FILE, CARD_FILE], kwargs)
+        with _damage_of(source):
+            index = {**cls.load_config(folder)}
+            missing = {name: kind for name, kind in _component_classes(index).items() if parts.get(name) is None}
+        if not is_local:  # the large files, now that it is known to be ours, and of the same commit
+            files = [f"{name}/*.{suffix}" for name in missing for suffix in ("json", "safetensors")]
+            folder = _pull(source, files, kwargs | {"revision": folder.name})
+        with _damage_of(source):
+            for name, kind in missing.items():
+                parts[name] = _load_component(kind, folder, name, variant, dtype, index)
+            defaults = {name: index[name] for name in ("num_inference_steps", "guidance_scale") if name in index}
+            pipeline = cls(**parts, **defaults)
+            if (folder / CARD_FILE).is_file():
+                # Without the sheet, which is not loaded.
+                pipeline._card_text = SHEET_LINE.sub("", (folder / CARD_FILE).read_text(encoding="utf-8"))
+        return pipeline

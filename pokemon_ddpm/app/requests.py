@@ -1,0 +1,306 @@
+"""What visitors may request. Every value is checked here, whatever the page offers: it may come from any program."""
+
+import base64
+import io
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest
+from pokemon_ddpm.models import model_name
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
+from pokemon_ddpm.preprocessing import open_image
+from pokemon_ddpm.provenance import Provenance
+from pokemon_ddpm.schedulers import make_sampler
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
+
+MAX_IMAGES = 16
+MAX_SEED = 2**31 - 1
+MAX_NAME = 300
+GUIDANCE = (1.0, 10.0)
+STRENGTH = (0.1, 1.0)
+SAMPLER = "unipc"
+QUALITIES = {"fast": 10, "balanced": 16, "best": 50}
+"""Steps of `SAMPLER`, see docs/sampling.md. A distilled model has its own."""
+RANDOM = "random"
+DEFAULTS = {"view": "front", "finish": "normal"}
+"""Attributes that are requested by default if the model has them."""
+
+
+class Refused(gr.Error):
+    """An invalid request; the visitor sees the message."""
+
+    def __init__(self, message: str):
+        super().__init__(message, title="Not possible", print_exception=False)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model; its pipeline is for one caller at a time."""
+
+    name: str
+    pipeline: PokemonDDPMPipeline
+
+    @property
+    def vocabulary(self) -> dict[str, list[str]]:
+        """The values of each attribute."""
+        return self.pipeline.conditioner.vocabulary
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether it has its own steps and no guidance scale."""
+        return is_distilled(self.pipeline.scheduler)
+
+
+class Models:
+    """The models of the app: those given at its start and, on one's own machine, one more at a time.
+
+    Args:
+        sources: Folders, names of released models, or Hub names. The first is the default.
+        public: Whether others can reach the app. Then no other model can be loaded, and no path is shown.
+
+    Raises:
+        ValueError, OSError: If a model cannot be loaded.
+    """
+
+    def __init__(self, sources: Sequence[str], public: bool):
+        self._public = public
+        self._given = {model.name: model for model in map(self._load, sources)}
+        self._further: dict[str, Model] = {}
+        if len(self._given) < len(sources) or not sources:
+            raise ValueError("The app needs one or more models with different names.")
+
+    @property
+    def names(self) -> list[str]:
+        return [*self._given, *self._further]
+
+    def get(self, name: Any = None) -> Model:
+        """The model of a name, by default the first one."""
+        return (self._given | self._further)[self.names[0] if name is None else one_of("The model", name, self.names)]
+
+    def load(self, source: Any) -> Model:
+        """Loads a model from safetensors, without running its code; it replaces the one loaded before."""
+        if self._public:
+            raise Refused(f"Only these models are available: {', '.join(self.names)}.")
+        if not isinstance(source, str) or not 0 < len(source.strip()) <= MAX_NAME:
+            raise Refused("Enter the folder of a model, or its name on the Hub, such as user/name.")
+        try:
+            model = self._load(source.strip())
+        except Exception as error:  # files that are not a model fail in many ways
+            raise Refused(" ".join(str(error).split())[:MAX_NAME]) from error
+        if model.name not in self._given:
+            self._further = {model.name: model}
+        return model
+
+    def _load(self, source: str) -> Model:
+        pipeline = GenerationSettings(source).load()
+        if not is_distilled(pipeline.scheduler):
+            pipeline.scheduler = make_sampler(SAMPLER, pipeline.scheduler)
+        name = Path(source).resolve().name if self._public and Path(source).exists() else model_name(source)
+        return Model(name, pipeline)
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """A generated sprite, with all that is needed for its files and for editing it."""
+
+    model: str
+    settings: GenerationSettings
+    request: SpriteRequest
+    provenance: Provenance | None  # None for a variation, which a file cannot describe
+    image: Image.Image  # RGB, of the model's size
+    steps: Sequence[DenoisingStep] = ()  # some of them; none after a reload of the page
+    strength: float | None = None  # of a variation
+
+    @property
+    def caption(self) -> str:
+        variation = "" if self.strength is None else f" · variation {self.strength:g}"
+        return caption(self.request, f"seed {self.request.seed}{variation}")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Sprites to generate."""
+
+    model: Model
+    settings: GenerationSettings
+    requests: tuple[SpriteRequest, ...]
+    original: Sprite | None = None  # the sprite that is edited
+    strength: float | None = None  # of variations
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of each sprite."""
+        steps = self.settings.num_inference_steps or self.model.pipeline.config.num_inference_steps
+        return steps if self.strength is None else max(1, round(steps * self.strength))
+
+    def sprite(self, request: SpriteRequest, image: Image.Image, steps: Sequence[DenoisingStep] = ()) -> Sprite:
+        """One of the sprites, when it is generated."""
+        varied = self.strength is not None
+        provenance = None if varied else self.settings.provenance(self.model.pipeline, request)
+        return Sprite(self.model.name, self.settings, request, provenance, image, steps, self.strength)
+
+
+def caption(request: SpriteRequest, note: str) -> str:
+    """Such as "fire/flying · red · seed 7"."""
+    others = [value for name, value in request.attributes.items() if value != DEFAULTS.get(name)]
+    return " · ".join([request.pokemon_type or ANY, *others, note])
+
+
+def default_settings(model: Model) -> dict[str, Any]:
+    """The settings of the page at first."""
+    known = model.vocabulary
+    return {
+        "pokemon_type": RANDOM,
+        "second_type": ANY,
+        "num_images": 4,
+        "new_seed": True,
+        "seed": 0,
+        "model": model.name,
+        "quality": "balanced",
+        "guidance_scale": 2.0,
+        **{name: value if (value := DEFAULTS.get(name, ANY)) in known.get(name, ()) else ANY for name in ATTRIBUTES},
+    }
+
+
+def type_choices(model: Model) -> tuple[list[str], list[str]]:
+    """The choices of the type and of the second type."""
+    types = model.vocabulary["type"]
+    return [RANDOM, ANY, *types], [ANY, NONE, RANDOM, *types]
+
+
+def new_sprites(models: Models, settings: Mapping[str, Any]) -> Job:
+    """New sprites with such settings as `default_settings`; the first has the seed, the others the next ones."""
+    model = models.get(settings["model"])
+    steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
+    scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
+    count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
+    seed = random_seed() if settings["new_seed"] else number("The seed", settings["seed"], 0, MAX_SEED, whole=True)
+    types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(model, settings)
+    requests = (SpriteRequest(each, _types(model, *types, each), attributes) for each in range(seed, seed + count))
+    chosen = () if model.is_distilled else (SAMPLER, steps, scale)
+    return Job(model, GenerationSettings(model.name, *chosen), tuple(requests))
+
+
+def variations(models: Models, original: Sprite, num_images: Any, strength: Any) -> Job:
+    """Variations of a sprite, with new seeds."""
+    count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
+    strength, seed, request = number("The strength", strength, *STRENGTH), random_seed(), original.request
+    requests = (SpriteRequest(seed + i, request.pokemon_type, request.attributes) for i in range(count))
+    return Job(models.get(original.model), original.settings, tuple(requests), original, strength)
+
+
+def other_type(models: Models, original: Sprite, pokemon_type: Any, second_type: Any) -> Job:
+    """The sprite of another type with the same seed; a random type is not one that the original has."""
+    model, request = models.get(original.model), original.request
+    present = set((request.pokemon_type or ANY).split("/"))
+    if pokemon_type == RANDOM:
+        others = [name for name in model.vocabulary["type"] if name not in {*present, second_type}]
+        pokemon_type = random.choice(others or [ANY])
+    types = _types(model, pokemon_type, second_type, request.seed)
+    if set((types or ANY).split("/")) == present:
+        raise Refused("The sprite already has this type. Choose another one.")
+    return Job(model, original.settings, (SpriteRequest(request.seed, types, request.attributes),), original)
+
+
+def chosen(sprites: Sequence[Sprite], value: Any) -> Sprite:
+    """The sprite of a number, from 1."""
+    if not sprites:
+        raise Refused("There are no sprites in memory. Generate some, or reload the page to get the last ones back.")
+    return sprites[number("The number of the sprite", value, 1, len(sprites), whole=True) - 1]
+
+
+def saved_sprite(sprite: Sprite) -> dict[str, Any]:
+    """A sprite as JSON values, for the visitor's browser."""
+    first, _, second = (sprite.request.pokemon_type or ANY).partition("/")
+    steps = {count: name for name, count in QUALITIES.items()}
+    settings = {
+        "pokemon_type": first,
+        "second_type": second or ANY,
+        "num_images": 1,
+        "new_seed": False,
+        "seed": sprite.request.seed,
+        "model": sprite.model,
+        "quality": steps.get(sprite.settings.num_inference_steps, "balanced"),
+        "guidance_scale": sprite.settings.guidance_scale or GUIDANCE[0],
+        **sprite.request.attributes,
+    }
+    return {"settings": settings, "strength": sprite.strength, "png": base64.b64encode(png(sprite.image)).decode()}
+
+
+def restored_sprite(models: Models, saved: Any) -> Sprite:
+    """The inverse of `saved_sprite`, without the steps.
+
+    Raises:
+        Refused, or another exception: If it is not valid. It comes from the visitor's browser.
+    """
+    job = new_sprites(models, saved["settings"])
+    strength = saved["strength"] and number("The strength", saved["strength"], *STRENGTH)
+    image = open_image(base64.b64decode(saved["png"]))
+    if image.mode != "RGB" or image.size != job.model.pipeline.sample_shape[:0:-1]:
+        raise ValueError("The image does not have the format of the model.")
+    return replace(job, strength=strength).sprite(job.requests[0], image)
+
+
+def png(image: Image.Image) -> bytes:
+    """The image as a PNG file."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def random_seed() -> int:
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise Refused(f"{name} must be one of: {', '.join(allowed)}.")
+    return value
+
+
+def number(name: str, value: Any, low: float, high: float, whole: bool = False) -> int | float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (whole and value % 1):
+        raise Refused(f"{name} must be a {'whole ' * whole}number from {low:g} to {high:.10g}.")
+    return int(value) if whole else float(value)
+
+
+def _types(model: Model, first: Any, second: Any, seed: int) -> str | None:
+    """The pipeline's argument. A random type depends on the seed, so the same seed gives the same sprite again."""
+    known = model.vocabulary["type"]
+    firsts, seconds = type_choices(model)
+    first, second = one_of("The type", first, firsts), one_of("The second type", second, seconds)
+    if first == ANY and second == NONE:
+        raise Refused("A sprite without a second type needs a type. Choose one.")
+    if first == second and first in known:
+        raise Refused("Choose two different types. For only one type, set the second type to none.")
+    generator = random.Random(seed)
+    if first == RANDOM:
+        first = generator.choice([name for name in known if name != second] or known)
+    if second == RANDOM:
+        second = generator.choice([NONE, *(name for name in known if name != first)])
+        if first == ANY and second == NONE:
+            second = ANY
+    return "/".join(name for name in (first, second) if name != ANY) or None
+
+
+def _attributes(model: Model, attributes: Mapping[str, Any]) -> dict[str, str]:
+    values = {}
+    for name in ATTRIBUTES:
+        value, known = attributes.get(name, ANY), model.vocabulary.get(name, [])
+        if not known and value != ANY:
+            raise Refused(f"{model.name} was not trained with the attribute {name}. Set it to any.")
+        if one_of(f"The attribute {name}", value, (ANY, *known)) != ANY:
+            values[name] = value
+    return values

@@ -1,0 +1,250 @@
+"""The diffusion process: noise schedule, training targets and losses, and the sampling of timesteps.
+
+x_0 is a clean image, epsilon unit Gaussian noise, and the forward process (Ho et al. 2020, equation 4)
+
+    x_t = alpha_t x_0 + sigma_t epsilon,   alpha_t = sqrt(alpha_bar_t),   sigma_t = sqrt(1 - alpha_bar_t).
+
+The papers count t from 1 to T, the code from 0 to T - 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler, SchedulerMixin
+
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
+
+VARIANCE_TYPES = ("fixed_small", "fixed_large", "learned_range")
+HISTORY = 10  # losses of each timestep that importance sampling keeps (Nichol & Dhariwal 2021, section 3.3)
+UNIFORM_SHARE = 0.001  # of importance sampling, so that weights stay bounded and no timestep is left out
+
+
+def make_scheduler(
+    num_train_timesteps: int = 1000,
+    beta_schedule: str = "squaredcos_cap_v2",
+    prediction_type: str = "v_prediction",
+    variance_type: str = "fixed_small",
+    rescale_betas_zero_snr: bool = False,
+) -> DDPMScheduler:
+    """diffusers' DDPM scheduler with the settings of the training.
+
+    Args:
+        num_train_timesteps: T.
+        beta_schedule: "squaredcos_cap_v2", the cosine of Nichol & Dhariwal 2021, equation 17, or "linear", beta from
+            1e-4 to 0.02 at T = 1,000 (Ho et al. 2020, section 4), scaled for another T to the same noise in all.
+        prediction_type: "epsilon", "v_prediction" or "sample".
+        variance_type: Variance of the reverse process: "fixed_small" (beta_tilde_t) or "fixed_large" (beta_t), Ho et
+            al. 2020, section 3.2, or "learned_range" (Nichol & Dhariwal 2021, equation 15).
+        rescale_betas_zero_snr: Whether the last timestep is pure noise (Lin et al. 2023, algorithm 1).
+
+    Raises:
+        ValueError: If T is too small for the linear schedule.
+    """
+    scale = 1000 / num_train_timesteps
+    if beta_schedule == "linear" and 0.02 * scale >= 1:
+        raise ValueError(f"The linear schedule needs more than 20 timesteps, not {num_train_timesteps}.")
+    return DDPMScheduler(
+        num_train_timesteps=num_train_timesteps,
+        beta_schedule=beta_schedule,
+        beta_start=1e-4 * scale,
+        beta_end=0.02 * scale,
+        prediction_type=prediction_type,
+        variance_type=variance_type,
+        rescale_betas_zero_snr=rescale_betas_zero_snr,
+        timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
+    )
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """Tables of a noise schedule, float64 (T,) on one device (in float32, 1 - alpha_bar keeps three digits only).
+
+    Attributes:
+        beta: beta_t.
+        alpha_bar: Product of 1 - beta up to t.
+        alpha_bar_before: alpha_bar_{t-1}; 1 at the first timestep.
+    """
+
+    beta: torch.Tensor
+    alpha_bar: torch.Tensor
+    alpha_bar_before: torch.Tensor
+
+    @classmethod
+    def of(cls, scheduler: SchedulerMixin, device: torch.device | str = "cpu") -> "NoiseSchedule":
+        """The tables of one of diffusers' discrete-time schedulers."""
+        beta = scheduler.betas.double().cpu()
+        alpha_bar = torch.cumprod(1 - beta, dim=0)
+        before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+        dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64  # MPS has no float64
+        return cls(*(table.to(device, dtype) for table in (beta, alpha_bar, before)))
+
+    def __len__(self) -> int:
+        return len(self.beta)
+
+    @property
+    def snr(self) -> torch.Tensor:
+        """Signal-to-noise ratio alpha_t^2 / sigma_t^2 (Kingma et al. 2021, equation 2)."""
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    @property
+    def posterior_variance(self) -> torch.Tensor:
+        """beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equation 7)."""
+        return (1 - self.alpha_bar_before) / (1 - self.alpha_bar) * self.beta
+
+    def alpha_sigma(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """alpha_t and sigma_t of timesteps (B,), float32 (B, 1, 1, 1)."""
+        alpha_bar = at(self.alpha_bar, timesteps)
+        return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
+
+
+def at(table: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """Values of a table (T,) at timesteps (B,), as (B, 1, 1, 1)."""
+    return table[timesteps].view(-1, 1, 1, 1)
+
+
+def add_noise(
+    schedule: NoiseSchedule, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """x_t, (B, C, S, S), from x_0 and epsilon (B, C, S, S) and t (B,) (Ho et al. 2020, equation 4)."""
+    alpha, sigma = schedule.alpha_sigma(timesteps)
+    return alpha * clean + sigma * noise
+
+
+def training_target(
+    schedule: NoiseSchedule, prediction_type: str, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """What the network is trained to predict at x_t, (B, C, S, S).
+
+    epsilon (Ho et al. 2020, equation 14), v = alpha_t epsilon - sigma_t x_0 (Salimans & Ho 2022, section 4), or x_0.
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "sample":
+        return clean
+    alpha, sigma = schedule.alpha_sigma(timesteps)
+    return alpha * noise - sigma * clean
+
+
+def predicted_clean(
+    schedule: NoiseSchedule,
+    prediction_type: str,
+    prediction: torch.Tensor,
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+) -> torch.Tensor:
+    """x_0 from the network's prediction at x_t, (B, C, S, S): the inverse of `training_target`."""
+    return predicted_original_sample(prediction_type, prediction, noisy, *schedule.alpha_sigma(timesteps))
+
+
+def loss_weight(
+    schedule: NoiseSchedule, prediction_type: str, timesteps: torch.Tensor, snr_gamma: float
+) -> torch.Tensor:
+    """Weight of the squared error of the prediction, float32 (B,).
+
+    A weighting is defined by its weight of the error of x_0: SNR for the simple loss (Ho et al. 2020, equation 14),
+    and min(SNR, gamma) for Min-SNR (Hang et al. 2023, section 3.4). The error of epsilon is SNR times and that of v is
+    SNR + 1 times the error of x_0, so a denoiser has the same loss with every prediction type.
+
+    With zero-terminal SNR both weights would be 0 at the last timestep, where sampling starts. The weight of x_0 is
+    then at least 1: max(SNR, 1) of Salimans & Ho 2022, section 4.
+
+    Args:
+        schedule: The noise schedule.
+        prediction_type: "epsilon", "v_prediction" or "sample".
+        timesteps: int64 (B,).
+        snr_gamma: gamma of Min-SNR, with zero-terminal SNR at least 1; 0 for the simple loss.
+    """
+    snr = schedule.snr
+    weight = snr.clamp(max=snr_gamma) if snr_gamma else snr
+    weight = torch.where(snr[-1] == 0, weight.clamp(min=1), weight)
+    error_ratio = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[prediction_type]
+    return (weight / error_ratio)[timesteps].float()
+
+
+def denoising_loss(
+    schedule: NoiseSchedule,
+    prediction_type: str,
+    prediction: torch.Tensor,
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    snr_gamma: float,
+) -> torch.Tensor:
+    """Weighted mean squared error of each image, float32 (B,); see `training_target` and `loss_weight`."""
+    target = training_target(schedule, prediction_type, clean, noise, timesteps)
+    error = (prediction.float() - target).square().mean(dim=(1, 2, 3))
+    return loss_weight(schedule, prediction_type, timesteps, snr_gamma) * error
+
+
+def sample_timesteps(
+    count: int, num_train_timesteps: int, generator: torch.Generator, stratified: bool = False
+) -> torch.Tensor:
+    """Uniformly distributed timesteps, int64 (count,) in [0, num_train_timesteps), on the generator's device.
+
+    With `stratified`, they are not independent (Algorithm 1 of Ho et al. 2020): there is one in each of `count` equal
+    parts of the range, in random order, which lowers the variance of the gradient (Kingma et al. 2021, appendix I.1,
+    with a random offset in each part).
+    """
+    device = generator.device
+    if not stratified:
+        return torch.randint(num_train_timesteps, (count,), generator=generator, device=device)
+    order = torch.randperm(count, generator=generator, device=device)
+    position = (order + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / count
+    return (position * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+
+
+class LossSecondMoment:
+    """Importance sampling of timesteps by the loss's second moment (Nichol & Dhariwal 2021, equation 18).
+
+    p_t is proportional to sqrt(E[L_t^2]) over the last `HISTORY` losses of each timestep, and uniform until every
+    timestep has as many. Nothing here waits for the device.
+
+    Attributes:
+        losses: float32 (T, HISTORY), a ring buffer for each timestep.
+        recorded: int64 (T,), number of losses recorded so far.
+    """
+
+    def __init__(self, num_train_timesteps: int, device: torch.device | str = "cpu"):
+        # The last row takes the losses that are not kept.
+        self._losses = torch.zeros(num_train_timesteps + 1, HISTORY, device=device)
+        self._recorded = torch.zeros(num_train_timesteps + 1, dtype=torch.int64, device=device)
+        self.losses, self.recorded = self._losses[:-1], self._recorded[:-1]
+
+    def probabilities(self) -> torch.Tensor:
+        """p_t, float64 (T,)."""
+        share = self.losses.double().square().mean(dim=1).sqrt()
+        share = share / share.sum()
+        uniform = torch.full_like(share, 1 / len(share))
+        known = (self.recorded >= HISTORY).all() & share.isfinite().all()  # not finite if all losses are 0
+        return torch.where(known, (1 - UNIFORM_SHARE) * share + UNIFORM_SHARE * uniform, uniform)
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Timesteps, int64 (count,), and weights 1 / (T p_t), float32 (count,), that keep the loss's expectation."""
+        probabilities = self.probabilities()
+        # Sums of integers do not depend on their order, so CUDA's result is repeatable too.
+        edges = (probabilities * 2**40).long().cumsum(0)
+        position = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        position = position.to(edges.device) * edges[-1]
+        timesteps = torch.searchsorted(edges, position.long(), right=True).clamp(max=len(edges) - 1)
+        return timesteps, (1 / (len(edges) * probabilities[timesteps])).float()
+
+    def record(self, timesteps: torch.Tensor, losses: torch.Tensor) -> None:
+        """Adds the unweighted losses (B,) of images at timesteps (B,); values that are not finite are left out."""
+        unused = len(self._losses) - 1
+        timesteps = torch.where(losses.isfinite(), timesteps, unused)
+        timesteps, order = timesteps.sort(stable=True)
+        # The k-th image of a timestep goes k places further; of more than HISTORY images the last ones stay.
+        first = torch.searchsorted(timesteps, timesteps)
+        last = torch.searchsorted(timesteps, timesteps, right=True)
+        position = torch.arange(len(timesteps), device=timesteps.device)
+        place = (self._recorded[timesteps] + position - first) % HISTORY
+        row = torch.where(last - position > HISTORY, unused, timesteps)
+        self._losses[row, place] = losses[order].float()
+        self._recorded.scatter_add_(0, timesteps, torch.ones_like(timesteps))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"losses": self.losses.clone(), "recorded": self.recorded.clone()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.losses.copy_(state["losses"])
+        self.recorded.copy_(state["recorded"])

@@ -1,0 +1,218 @@
+"""Accuracy of recognized values: in samples, which were conditioned on them, and in real images, which have them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import one_hot
+
+from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.features import AttributeClassifier, in_batches, predict
+from pokemon_ddpm.evaluation.metrics import Share, share
+from pokemon_ddpm.vocabulary import ANY, NONE, nearest
+
+
+def given_values(
+    conditions: Sequence[Mapping[str, Any] | None], vocabulary: Mapping[str, Sequence[str]]
+) -> dict[str, torch.Tensor]:
+    """The values that samples were conditioned on.
+
+    Args:
+        conditions: Of each sample, attribute -> a value or its id, a bool for `legendary`, "fire/flying" or a pair
+            for types; None if it was not conditioned.
+        vocabulary: Attribute -> its K values.
+
+    Returns:
+        Attribute -> bool (N, K). `none`, `any` and a blend of types count as no value.
+
+    Raises:
+        ValueError: If a value is unknown.
+    """
+    given = {name: torch.zeros(len(conditions), len(known), dtype=torch.bool) for name, known in vocabulary.items()}
+    for row, condition in enumerate(conditions):
+        for attribute, value in (condition or {}).items():
+            if attribute in vocabulary:
+                given[attribute][row, _ids(attribute, value, vocabulary[attribute])] = True
+    return given
+
+
+def _ids(attribute: str, value: Any, known: Sequence[str]) -> list[int]:
+    if value is None or isinstance(value, Mapping):
+        return []
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    parts = value.split("/") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    lowered, ids = [name.lower() for name in known], []
+    for part in parts:
+        name = str(part).strip().lower()
+        if isinstance(part, int) and 0 <= part < len(known):
+            ids.append(part)
+        elif name in lowered:
+            ids.append(lowered.index(name))
+        elif name not in (NONE, ANY):
+            raise ValueError(f"A sample has the unknown {attribute} {part!r}. {nearest(name, known)}")
+    return ids
+
+
+def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Bool (N, `count`) from the ids of values, int64 (N,) or for types (N, 2); other ids count as no value."""
+    ids = ids.view(len(ids), -1)
+    known = torch.where((ids >= 0) & (ids < count), ids, count)
+    return torch.zeros(len(ids), count + 1, dtype=torch.bool).scatter_(1, known, True)[:, :count]
+
+
+@dataclass(frozen=True)
+class ValueAccuracy:
+    """Shares in which a value is recognized.
+
+    Attributes:
+        accuracy: Of the samples conditioned on it.
+        real: Of the real images that have it; None without real images.
+        chance: Of all samples.
+    """
+
+    accuracy: Share
+    real: Share | None
+    chance: float
+
+
+@dataclass(frozen=True)
+class ConditionAccuracy:
+    """Shares in which all given values of an attribute are recognized.
+
+    Attributes:
+        accuracy: Of the samples.
+        real: Of the real images that have a label; None without real images.
+        reachable: Mean of `ValueAccuracy.real`, weighted by the number of samples conditioned on each value; NaN if a
+            value has no real images.
+        chance: Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches this.
+        majority: Of the samples, if only the values given most often were recognized in all of them; as many values as
+            the longest condition has.
+        by_value: Of each given value.
+    """
+
+    accuracy: Share
+    real: Share | None
+    reachable: float
+    chance: float
+    majority: float
+    by_value: dict[str, ValueAccuracy]
+
+
+def condition_accuracy(
+    values: Sequence[str],
+    predicted: torch.Tensor,
+    given: torch.Tensor,
+    real: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> ConditionAccuracy:
+    """Measures the condition accuracy of one attribute.
+
+    Args:
+        values: The K values of the attribute.
+        predicted: Bool (N, K), see `predict`.
+        given: Bool (N, K), see `given_values`. Samples without a value are left out; at least one sample has one.
+        real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
+    """
+    conditioned = given.any(dim=1)
+    predicted, given = predicted[conditioned], given[conditioned]
+    counts = given.sum(dim=0)
+    by_value = {
+        value: ValueAccuracy(
+            accuracy=_share(predicted[given[:, k], k]),
+            real=real and _share(real[0][real[1][:, k], k]),
+            chance=_share(predicted[:, k]).value,
+        )
+        for k, value in enumerate(values)
+        if counts[k]
+    }
+    most_given = torch.zeros(len(values), dtype=torch.bool)
+    longest = given.sum(dim=1).max()
+    most_given[counts.sort(descending=True, stable=True).indices[:longest]] = True
+    reachable = math.nan
+    if real:
+        reachable = sum(each.accuracy.n * each.real.value for each in by_value.values()) / int(counts.sum())
+    return ConditionAccuracy(
+        accuracy=_share((predicted | ~given).all(dim=1)),
+        real=real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
+        reachable=reachable,
+        chance=_chance(predicted, given),
+        majority=_share((most_given | ~given).all(dim=1)).value,
+        by_value=by_value,
+    )
+
+
+def _chance(predicted: torch.Tensor, given: torch.Tensor) -> float:
+    conditions, counts = given.unique(dim=0, return_counts=True)
+    missing = conditions.double() @ (~predicted).double().T  # values of a condition that are not predicted
+    return float((counts * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2
+
+
+def _share(hits: torch.Tensor) -> Share:
+    return share(int(hits.sum()), len(hits))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well an attribute of real images is recognized.
+
+    Attributes:
+        value: Accuracy or F1, in [0, 1].
+        chance: Its expectation for the same predictions in random order.
+        majority: The same if the most frequent value of the training images is always predicted.
+        n: Number of images that have a label.
+    """
+
+    value: float
+    chance: float
+    majority: float
+    n: int
+
+
+def accuracies(
+    classifier: AttributeClassifier, train_labels: Mapping[str, torch.Tensor], data: SpriteTensors
+) -> dict[str, Accuracy]:
+    """Accuracies on held-out images, by attribute; attributes without any label are left out.
+
+    For types there are three: "type, likeliest", the share in which the likeliest type is one of the image's, and
+    "types, micro F1" and "types, macro F1" of the sets of types, the latter over the types that occur.
+    """
+    found, predictions = {}, predict(classifier, data.images)
+    scores = torch.cat([logits["type"][:count].cpu() for logits, count in in_batches(classifier, data.images)])
+    for name, values in classifier.vocabulary.items():
+        labels = label_values(data.labels[name].cpu(), len(values))
+        known = labels.any(dim=1)
+        if not known.any():
+            continue
+        labels, predicted = labels[known], predictions[name][known]
+        most_frequent = label_values(train_labels[name].cpu(), len(values)).sum(dim=0).argmax()
+        majority = one_hot(most_frequent, len(values)).bool().expand_as(labels)
+        if name == "type":
+            likeliest = one_hot(scores[known].argmax(dim=1), len(values)).bool()
+            found["type, likeliest"] = _accuracy(likeliest, labels, majority)
+            found["types, micro F1"] = _f1(predicted, labels, majority, macro=False)
+            found["types, macro F1"] = _f1(predicted, labels, majority, macro=True)
+        else:
+            found[name] = _accuracy(predicted, labels, majority)
+    return found
+
+
+def _accuracy(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor) -> Accuracy:
+    """Of predictions of one value each; all bool (N, K)."""
+    value, of_majority = ((each & labels).any(dim=1).double().mean().item() for each in (predicted, majority))
+    chance = (predicted.double().mean(dim=0) * labels.double().mean(dim=0)).sum().item()
+    return Accuracy(value, chance, of_majority, len(labels))
+
+
+def _f1(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor, macro: bool) -> Accuracy:
+    """2 correct / (predicted + labels), of all values together or averaged over the values that occur; bool (N, K)."""
+    real = labels.double().sum(dim=0)
+
+    def score(correct: torch.Tensor, predicted: torch.Tensor) -> float:
+        total = predicted.double().sum(dim=0) + real
+        return ((2 * correct / total)[real > 0].mean() if macro else 2 * correct.sum() / total.sum()).item()
+
+    value, of_majority = (score((each & labels).double().sum(dim=0), each) for each in (predicted, majority))
+    chance = score(predicted.double().sum(dim=0) * real / len(labels), predicted)
+    return Accuracy(value, chance, of_majority, len(labels))

@@ -1,0 +1,324 @@
+"""Metrics between two sets of images: KID, FID, precision and recall, Wasserstein distances, each with an interval.
+
+Features are float (N, D) of the samples and (M, D) of the reference, both from the same network; metrics of different
+networks are not comparable. All is computed in float64 on the CPU. Metrics of features raise ValueError if a set has
+too few images or a feature is not finite.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import ot
+import torch
+from scipy import stats
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+from pokemon_ddpm.evaluation.corruptions import FOREGROUND_TOLERANCE
+
+LEVEL = 0.95  # of all intervals
+NUM_BOOTSTRAPS = 100
+KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
+NEIGHBORHOOD = 3  # of precision and recall
+NUM_PROJECTIONS = 64  # of the sliced Wasserstein distance
+SUBSET_SIZE, MAX_SUBSETS = 256, 8  # of the exact Wasserstein distance
+
+Statistics = dict[str, torch.Tensor]  # name -> float64 (N,)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric between two sets of images.
+
+    Attributes:
+        value: The metric.
+        low: Lower end of its 95 % interval; NaN if there is none.
+        high: Upper end.
+        n: Number of samples used.
+        m: Number of reference images used.
+        standard_error: NaN if the interval is not computed from one.
+        warnings: What a reader must know, one sentence each.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    m: int
+    standard_error: float = math.nan
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of `n` images, in [0, 1], with its 95 % interval; NaN if `n` is 0."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def share(hits: int, n: int) -> Share:
+    """The share of `hits` in `n`, with the score interval of Wilson 1927."""
+    if n == 0:
+        return Share(math.nan, math.nan, math.nan, 0)
+    interval = stats.binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return Share(hits / n, float(interval.low), float(interval.high), n)
+
+
+def basic_bootstrap(
+    statistic: Callable[[torch.Tensor, torch.Tensor], float],
+    samples: torch.Tensor,
+    reference: torch.Tensor,
+    num_bootstraps: int,
+    seed: int,
+    power: int = 1,
+) -> Estimate:
+    """A distance and its interval by the basic bootstrap (Davison & Hinkley 1997, equation 5.6).
+
+    Both sets are resampled. The ends, 2 value - quantiles of the resamples, contain no bias: the interval is for the
+    distance between the distributions. A value that is mostly bias, such as FID of few images, is above its interval.
+
+    The interval is computed for the `power` of the distance in which bias is additive. For Wasserstein distances this
+    is 2: the expected square between two sets from one distribution is sigma^2 (1 / n + 1 / m), and twice that between
+    their resamples. There is no interval if `num_bootstraps` is 0.
+    """
+    value, low, high = statistic(samples, reference), math.nan, math.nan
+    if num_bootstraps:
+        generator = torch.Generator().manual_seed(seed)
+        resampled = np.empty(num_bootstraps)
+        for i in range(num_bootstraps):
+            pair = (each[torch.randint(len(each), (len(each),), generator=generator)] for each in (samples, reference))
+            resampled[i] = statistic(*pair) ** power
+        tail = (1 - LEVEL) / 2
+        ends = 2 * value**power - np.quantile(resampled, [1 - tail, tail])
+        low, high = (max(0.0, float(end)) ** (1 / power) for end in ends)
+    return Estimate(value, low, high, len(samples), len(reference))
+
+
+def disjoint_blocks(
+    samples: torch.Tensor, reference: torch.Tensor, blocks: int, size: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yields pairs of random subsets of `size` rows each; no row is in two subsets."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(each), generator=generator) for each in (samples, reference)]
+    for one, other in zip(*(order[: blocks * size].split(size) for order in orders), strict=True):
+        yield samples[one], reference[other]
+
+
+def _block_estimate(
+    value: float, standard_error: float, blocks: int, n: int, m: int, warnings: tuple[str, ...]
+) -> Estimate:
+    """A mean over independent blocks with Student's interval."""
+    half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * standard_error
+    return Estimate(value, value - half, value + half, n, m, standard_error, warnings)
+
+
+def _checked(samples: torch.Tensor, reference: torch.Tensor, least: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both in float64 on the CPU."""
+    if min(len(samples), len(reference)) < least:
+        raise ValueError(f"Each set needs at least {least} images, but they have {len(samples)} and {len(reference)}.")
+    if not all(features.isfinite().all() for features in (samples, reference)):
+        raise ValueError("The features are not finite. Check the weights of the feature network.")
+    return samples.cpu().double(), reference.cpu().double()
+
+
+def fid(
+    samples: torch.Tensor, reference: torch.Tensor, num_bootstraps: int = NUM_BOOTSTRAPS, seed: int = 0
+) -> Estimate:
+    """Fréchet inception distance (Heusel et al. 2017, equation 6); see `basic_bootstrap` for the interval.
+
+    It is biased upwards, more for fewer images and more features (Chong & Forsyth 2020): compare only values of the
+    same n and m.
+    """
+    samples, reference = _checked(samples, reference)
+    estimate = basic_bootstrap(_fid, samples, reference, num_bootstraps, seed)
+    smaller, dimension = min(len(samples), len(reference)), samples.shape[1]
+    if smaller < 10 * dimension:
+        warning = f"FID of {dimension} features from {smaller} images is too high; use KID or {10 * dimension} images."
+        return replace(estimate, warnings=(warning,))
+    return estimate
+
+
+def _fid(samples: torch.Tensor, reference: torch.Tensor) -> float:
+    moments = [fid_features_to_statistics(features) for features in (samples, reference)]
+    moments = [{**each, "sigma": np.atleast_2d(each["sigma"])} for each in moments]  # (1, 1) if there is one feature
+    # Rounding can give slightly less than 0 for singular covariances.
+    return max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
+
+
+def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """Kernel inception distance (Bińkowski et al. 2018, section 4.1): unbiased, and so sometimes below 0.
+
+    The squared maximum mean discrepancy with the kernel (x.y / D + 1)^3. Both sets are divided into up to 10 disjoint
+    subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
+    independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
+    """
+    samples, reference = _checked(samples, reference)
+    return _kid_estimate(_kid_of_blocks(samples, reference, seed), len(samples), len(reference))
+
+
+def kid_difference(one: torch.Tensor, other: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """KID of one set of samples minus KID of another that was generated from the same noise in the same order.
+
+    Both, float (N, D), are divided in the same way. This cancels what they have in common, so the interval is narrower
+    than the intervals of the two values.
+    """
+    blocks = [_kid_of_blocks(*_checked(samples, reference), seed) for samples in (one, other)]
+    return _kid_estimate(blocks[0] - blocks[1], len(one), len(reference))
+
+
+def kid_by_value(
+    samples: torch.Tensor,
+    given: torch.Tensor,
+    reference: torch.Tensor,
+    labels: torch.Tensor,
+    values: Sequence[str],
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """KID of the samples conditioned on each value of an attribute to the reference images that have this value.
+
+    `given`, bool (N, K), and `labels`, bool (M, K), are the values of the samples and of the reference images. KID is
+    NaN, with a warning, if one of the two sets has fewer than two images.
+    """
+    found = {}
+    for k, value in enumerate(values):
+        one, other = samples[given[:, k]], reference[labels[:, k]]
+        if min(len(one), len(other)) < 2:
+            warning = f"KID of {value} needs two images in each set, but they have {len(one)} and {len(other)}."
+            found[value] = Estimate(math.nan, math.nan, math.nan, len(one), len(other), warnings=(warning,))
+        else:
+            found[value] = kid(one, other, seed)
+    return found
+
+
+def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> np.ndarray:
+    """KID of each subset of each division: (divisions, blocks)."""
+    smaller = min(len(samples), len(reference))
+    blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
+    seeds = range(seed * KID_DIVISIONS, (seed + 1) * KID_DIVISIONS)
+    divisions = (disjoint_blocks(samples, reference, blocks, smaller // blocks, division) for division in seeds)
+    options = {"kid_subsets": 1, "kid_subset_size": smaller // blocks, "verbose": False}
+    found = [[kid_features_to_metric(*pair, **options) for pair in pairs] for pairs in divisions]
+    return np.array([[each[KEY_METRIC_KID_MEAN] for each in division] for division in found])
+
+
+def _kid_estimate(found: np.ndarray, n: int, m: int) -> Estimate:
+    blocks = found.shape[1]
+    error = float(np.sqrt(found.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
+    warnings = ()
+    if blocks < KID_BLOCKS:
+        warnings = (f"KID from {min(n, m)} images is uncertain; use {KID_BLOCKS * KID_BLOCK_SIZE} or more.",)
+    return _block_estimate(float(found.mean()), error, blocks, n, m, warnings)
+
+
+def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2), with Wilson's intervals.
+
+    The neighborhoods are larger in a smaller set, so the larger set is reduced at random to the size of the other.
+    """
+    samples, reference = _checked(samples, reference, least=NEIGHBORHOOD + 1)
+    size = min(len(samples), len(reference))
+    ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
+    center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
+    options = {"prc_neighborhood": NEIGHBORHOOD, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
+    found = prc_features_to_metric(samples - center, reference - center, **options)
+    warnings = ()
+    if size < 100 * NEIGHBORHOOD:
+        warnings = (f"Precision and recall from {size} images are too high; use {100 * NEIGHBORHOOD} or more.",)
+    shares = [share(round(found[key] * size), size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
+    precision, recall = (Estimate(s.value, s.low, s.high, size, size, warnings=warnings) for s in shares)
+    return precision, recall
+
+
+def sliced_wasserstein(
+    samples: torch.Tensor, reference: torch.Tensor, num_bootstraps: int = NUM_BOOTSTRAPS, seed: int = 0
+) -> Estimate:
+    """Sliced 2-Wasserstein distance (Bonneel et al. 2015), biased upwards; see `basic_bootstrap` for the interval."""
+    samples, reference = _checked(samples, reference)
+    directions = ot.sliced.get_random_projections(samples.shape[1], NUM_PROJECTIONS, seed)
+    projections = (torch.from_numpy(each.numpy() @ directions) for each in (samples, reference))
+
+    def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+        # NumPy sorts three times as fast as PyTorch here.
+        return float(np.sqrt(ot.wasserstein_1d(one.numpy(), other.numpy(), p=2).mean()))
+
+    return basic_bootstrap(distance, *projections, num_bootstraps, seed, power=2)
+
+
+def exact_wasserstein(
+    samples: torch.Tensor, reference: torch.Tensor, subset_size: int = SUBSET_SIZE, seed: int = 0
+) -> Estimate:
+    """Mean 2-Wasserstein distance between up to 8 disjoint pairs of subsets, with Student's interval.
+
+    This is the expected distance between two sets of `subset_size` images, comparable only for the same size. It is
+    larger than the distance between the distributions. n and m count the images in all subsets.
+    """
+    samples, reference = _checked(samples, reference)
+    smaller = min(len(samples), len(reference))
+    size = min(subset_size, smaller)
+    blocks = min(MAX_SUBSETS, smaller // size)
+    found = [
+        ot.emd2([], [], ot.dist(one.numpy(), other.numpy())) ** 0.5  # squared distances, equal weights
+        for one, other in disjoint_blocks(samples, reference, blocks, size, seed)
+    ]
+    error = float(np.std(found, ddof=1) / np.sqrt(blocks)) if blocks > 1 else math.nan
+    warnings = ()
+    if size < subset_size:
+        warnings = (f"Exact Wasserstein distance of subsets of {size} images, not comparable with {subset_size}.",)
+    return _block_estimate(float(np.mean(found)), error, blocks, blocks * size, blocks * size, warnings)
+
+
+def wasserstein_of_statistics(
+    samples: Statistics, reference: Statistics, num_bootstraps: int = NUM_BOOTSTRAPS, seed: int = 0
+) -> dict[str, Estimate]:
+    """Exact 1-Wasserstein distance of each of the `image_statistics`, in its own unit."""
+
+    def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+        return float(ot.wasserstein_1d(one.numpy(), other.numpy(), p=1))
+
+    return {
+        name: basic_bootstrap(distance, values, reference[name], num_bootstraps, seed, power=2)
+        for name, values in samples.items()
+    }
+
+
+def image_statistics(images: torch.Tensor) -> Statistics:
+    """Statistics of the colors and the size of sprites, uint8 (N, 3, S, S) in RGB on white.
+
+    Returns:
+        Name -> float64 (N,):
+            "red", "green", "blue": Mean over the foreground, in [0, 255]; 255 if there is none.
+            "saturation": Mean over the foreground of (max - min) / max of the channels, in [0, 1].
+            "foreground": Share of the pixels.
+            "width", "height": Bounding box of the foreground, in pixels.
+            "colors": Number of different colors of the foreground.
+    """
+    foreground = (255 - images.amin(dim=1)) > FOREGROUND_TOLERANCE  # (N, S, S)
+    count = foreground.sum(dim=(1, 2)).double()
+    pixels = images.double()
+    high, low = pixels.amax(dim=1), pixels.amin(dim=1)
+
+    def mean(values: torch.Tensor, empty: float) -> torch.Tensor:
+        return torch.where(count > 0, (values * foreground).sum(dim=(1, 2)) / count.clamp(min=1), empty)
+
+    red, green, blue = images.long().unbind(dim=1)
+    codes = torch.where(foreground, (red << 16) + (green << 8) + blue, -1).flatten(1).sort(dim=1).values
+    return {
+        **{name: mean(pixels[:, channel], 255.0) for channel, name in enumerate(("red", "green", "blue"))},
+        "saturation": mean((high - low) / high.clamp(min=1), 0.0),
+        "foreground": foreground.double().mean(dim=(1, 2)),
+        "width": _extent(foreground.any(dim=1)),
+        "height": _extent(foreground.any(dim=2)),
+        "colors": ((codes[:, 0] >= 0) + (codes.diff(dim=1) > 0).sum(dim=1)).double(),
+    }
+
+
+def _extent(present: torch.Tensor) -> torch.Tensor:
+    """Length from the first to the last true value of each row: bool (N, S) -> float64 (N,)."""
+    before, after = (each.int().argmax(dim=1) for each in (present, present.flip(1)))
+    return ((present.shape[1] - before - after) * present.any(dim=1)).double()

@@ -1,0 +1,223 @@
+"""Model cards: of a training run, with the results of an evaluation, and of the feature network."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import CardData, EvalResult, HfApi, ModelCard, ModelCardData, RepoCard
+
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.models import locate_model
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, newest_sheet, pipeline_card, read_card
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.training.config import TrainingConfig
+
+TEMPLATES = Path(__file__).parent / "templates"
+SPRITES_LICENSE = {"license": "other", "license_name": "research-and-education-only"}
+BEGIN_FIGURES = "<!-- pokemon-ddpm: these figures are written anew by every evaluation -->"
+END_FIGURES = "<!-- pokemon-ddpm: end of the figures -->"
+SECTION = re.compile(f"{re.escape(BEGIN_FIGURES)}.*?{re.escape(END_FIGURES)}\n*", re.DOTALL)
+Numbers = Mapping[str, Any]
+
+
+def run_card(
+    pipeline: PokemonDDPMPipeline,
+    config: TrainingConfig,
+    name: str,
+    step: int,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
+) -> RepoCard:
+    """The card of the model of a training run.
+
+    Args:
+        pipeline: The model.
+        config: Of the run.
+        name: Of the model.
+        step: Number of updates.
+        counts: Number of images by split.
+        metrics: The losses "validation_loss" and "train_split_loss", and with `--eval_steps` "kid",
+            "kid_standard_error" and "condition_accuracy"; may be empty.
+    """
+    base, data = config.distill_from or config.pretrained_model_name_or_path, data_name(config)
+    metadata, license_section = _license(config, base)
+    if config.dataset_name and not _is_path(config.dataset_name):
+        metadata["datasets"] = [config.dataset_name]
+    if base and "/" in _short(base):
+        metadata["base_model"] = base
+    if metrics:
+        results = [
+            _result("loss" if key.endswith("_loss") else key, _title(key), value, data, _short(config.dataset_name))
+            for key, value in metrics.items()
+            if key != "kid_standard_error"
+        ]
+        metadata |= ModelCardData(model_name=name.split("/")[-1], eval_results=results).to_dict()
+    details = _render(
+        "run.md",
+        data=data,
+        split=", ".join(f"{count:,} {split}" for split, count in counts.items()),
+        step=step,
+        config=config,
+        teacher=config.distill_from and _short(config.distill_from),
+        settings={key: _short(value) for key, value in config.reported().items()},
+        metrics={_title(key): f"{value:.4f}" for key, value in metrics.items()},
+        license=license_section,
+    )
+    return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
+
+
+def data_name(config: TrainingConfig) -> str:
+    """What the training images are called, without the path to them."""
+    if config.dataset_name:
+        return _short(config.dataset_name)
+    if config.dataset_config_name == "starter":
+        return "the starter sprites of the project"
+    if config.dataset_config_name:
+        return f"the Pokémon sprites ({config.dataset_config_name})"
+    return Path(config.train_data_dir).resolve().name
+
+
+def folder_card(folder: Path) -> RepoCard | None:
+    """The card in a model's folder, if there is one. Raises ValueError or OSError if it cannot be read."""
+    file = folder / CARD_FILE
+    try:
+        return read_card(file.read_text(encoding="utf-8")) if file.exists() else None
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read; repair or remove it: {' '.join(str(error).split())}") from error
+
+
+def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
+    """Writes the results of an evaluation into the card in a model's folder, if there is one.
+
+    Args:
+        folder: Of the model.
+        numbers: What report.json holds.
+        data: What the images are called.
+        split: The held-out one, "validation" or "test".
+        sentences: The summary.
+    """
+    card = folder_card(folder)
+    if card is not None:
+        write_file(folder / CARD_FILE, with_metrics(card, numbers, data, split, sentences).content)
+
+
+def with_metrics(card: RepoCard, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> RepoCard:
+    """The card with the results of an evaluation in place of those of earlier ones; see `write_metrics`."""
+    about, known = numbers["about"], ModelCard(card.content, ignore_metadata_errors=True).data
+    measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
+    # "held_out" tells the results of an evaluation from those of a training run.
+    others = [each for each in known.eval_results or [] if "held_out" not in (each.metric_args or {})]
+    results = [_result(*each, data, dataset_split=of, metric_args=measured) for each, of in _figures(numbers, split)]
+    model_name = getattr(known, "model_name", None) or numbers["name"].split("/")[-1]
+    index = ModelCardData(model_name=model_name, eval_results=[*others, *results]).to_dict()["model-index"]
+    introduction = (
+        f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
+        f"`pokemon-ddpm evaluate` with {about['features']}:"
+    )
+    summary = "\n".join(f"- {sentence}" for sentence in sentences)
+    section = "\n\n".join([BEGIN_FIGURES, "## Evaluation", introduction, summary, END_FIGURES, ""])
+    text, count = SECTION.subn(lambda _: section, card.text)
+    if not count:
+        before, end, after = text.partition(END)
+        text = f"{before.rstrip()}\n\n{section}{end}{after}"
+    metadata = card.data.to_dict() | {"model-index": index}
+    return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
+
+
+def _figures(numbers: Numbers, split: str) -> Iterator[tuple[tuple[str, str, float], str]]:
+    """Metric type, name and value of what was measured, and the split of the images."""
+    splits = {"train": "train", "held-out": split}
+    for to, of in splits.items():
+        row = next(each for each in numbers["distances"] if (each["name"], each["to"]) == ("all samples", to))
+        for key in ("kid", "fid", "precision", "recall"):
+            if row[key]["value"] is not None:
+                yield (key, f"{_title(key)} to {to} images", row[key]["value"]), of
+    for by, found in numbers["memorization"].items():
+        yield ("memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"]), split
+    for name, found in numbers["condition_accuracy"].items():
+        yield ("condition_accuracy", f"condition accuracy, {name}", found["accuracy"]["value"]), split
+    for name, of in splits.items() if numbers["likelihood"] else ():
+        yield ("bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"]), of
+
+
+def features_card(network: Any, name: str, report: Numbers, max_shift: int, figure: str, starter: bool) -> RepoCard:
+    """The card of a feature network.
+
+    Args:
+        network: The network.
+        name: Of its folder.
+        report: What its report.json holds.
+        max_shift: Of training images, in pixels.
+        figure: File name of the figure of the corruptions.
+        starter: Whether it was trained on the starter sprites.
+    """
+    losses = [epoch["validation_loss"] for epoch in report["epochs"]]
+    *first, last = report["attributes"]
+    values = {
+        "name": name,
+        "config": network.config,
+        "parameters": f"{sum(each.numel() for each in network.parameters()) / 1e6:.2f}",
+        "attributes": f"{', '.join(first)} and {last}" if first else last,
+        "data": "the starter sprites of the project" if starter else "the Pokémon sprites (all views and finishes)",
+        "max_shift": max_shift,
+        "best": losses.index(min(losses)),
+        "rises": _rises,
+        "figure": figure,
+        "license": _render("license.md", kind="starter" if starter else "sprites"),
+    }
+    data = CardData(license="apache-2.0") if starter else CardData(**SPRITES_LICENSE)
+    return RepoCard.from_template(data, template_path=str(TEMPLATES / "features.md"), **{**report, **values})
+
+
+def _rises(points: Sequence[Numbers], key: str) -> str:
+    values = [point[key] for point in points]
+    return "yes" if all(one < other for one, other in zip(values, values[1:], strict=False)) else "no"
+
+
+def _license(config: TrainingConfig, base: str | None) -> tuple[dict[str, Any], str]:
+    """The Hub's metadata of the license, and the card's section about it."""
+    kind, data = "sprites", dict(SPRITES_LICENSE)
+    if config.label_column or not (config.dataset_name or config.dataset_config_name):
+        kind, data = "own" if not config.dataset_name or _is_path(config.dataset_name) else "dataset", {}
+    elif not config.dataset_name and config.dataset_config_name == "starter":
+        kind, data = "starter", {"license": "apache-2.0"}
+    if base and kind != "sprites":  # weights do not become free by updates on other images
+        kind, data = None, _license_of(base)
+    return data, _render("license.md", kind=kind, name=config.dataset_name, base=base and _short(base))
+
+
+def _license_of(model: str) -> dict[str, str]:
+    """The license that a loaded model's card names, if any."""
+    folder = Path(locate_model(model))
+    try:
+        if not folder.is_dir():
+            folder = Path(HfApi().hf_hub_download(model, CARD_FILE, local_files_only=True)).parent
+        data = read_card((folder / CARD_FILE).read_text("utf-8")).data.to_dict()
+    except (OSError, ValueError):
+        return {}
+    return {key: data[key] for key in ("license", "license_name", "license_link") if key in data}
+
+
+def _render(template: str, **values: Any) -> str:
+    return jinja2.Template((TEMPLATES / template).read_text(encoding="utf-8")).render(**values).strip()
+
+
+def _result(kind: str, name: str, value: float, data: str, data_id: str | None = None, **more: Any) -> EvalResult:
+    result = {"metric_type": kind, "metric_name": name, "metric_value": round(value, 6), "dataset_name": data, **more}
+    return EvalResult(task_type="unconditional-image-generation", dataset_type=data_id or "images", **result)
+
+
+def _title(metric: str) -> str:
+    return metric.upper() if metric in ("kid", "fid") else metric.replace("_", " ")
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "~", os.sep)) or Path(name).exists()
+
+
+def _short(value: Any) -> Any:
+    """The last part of a path: the others only concern one machine."""
+    return Path(value).resolve().name if isinstance(value, str) and _is_path(value) else value

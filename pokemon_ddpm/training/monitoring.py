@@ -1,0 +1,238 @@
+"""What watches over a run: its log and tracker, updates that are not finite, and requests to stop."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import psutil
+import torch
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+
+from pokemon_ddpm.training.checkpoint import TrainingTensors, last_good_checkpoint
+
+
+class Meter:
+    """Means over a log interval, summed on the device and read once an interval."""
+
+    def __init__(self, accelerator: Accelerator):
+        self._accelerator = accelerator
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums = torch.zeros(3, device=self._accelerator.device)
+        self._images, self._since = 0, time.perf_counter()
+
+    def add(self, loss: torch.Tensor, grad_norm: torch.Tensor, images: int) -> None:
+        """Adds an update: its loss and gradient norm, scalars on the device, and its images over all processes.
+
+        Updates that are not finite count for the speed only.
+        """
+        values = torch.stack([loss, grad_norm, torch.ones_like(loss)])
+        self._sums += torch.where(values.isfinite().all(), values, 0.0)
+        self._images += images
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time inside out of the training speed."""
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
+
+    def read(self) -> dict[str, float]:
+        """Loss, grad_norm, images_per_second and memory_gb of the interval; starts the next one."""
+        loss, grad_norm, count = self._accelerator.reduce(self._sums, "mean").tolist()
+        seconds = time.perf_counter() - self._since
+        values = {
+            "loss": loss / count if count else float("nan"),
+            "grad_norm": grad_norm / count if count else float("nan"),
+            "images_per_second": self._images / seconds,
+            "memory_gb": memory_gb(self._accelerator.device),
+        }
+        self._reset()
+        return values
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory allocated on a CUDA device, else the resident memory of the process, in GB (10^9 bytes)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return psutil.Process().memory_info().rss / 1e9
+
+
+def log_line(step: int, images_seen: int, values: dict[str, float]) -> str:
+    """A log line of the values of `Meter.read`, "lr" and "skipped_updates"."""
+    parts = [
+        f"step {step:,}",
+        f"images {images_seen:,}",
+        f"{values['images_per_second']:.1f} images/s",
+        f"loss {values['loss']:.4f}",
+        f"lr {values['lr']:.2e}",
+        f"grad norm {values['grad_norm']:.3f}",
+        f"memory {values['memory_gb']:.2f} GB",
+    ]
+    if values["skipped_updates"]:
+        parts.append(f"skipped {values['skipped_updates']:.0f}")
+    return "  ".join(parts)
+
+
+class Tracker:
+    """Accelerate's tracker; if it fails (a full disk, no network), the run continues without it."""
+
+    def __init__(self, accelerator: Accelerator):
+        self._accelerator = accelerator
+
+    def start(self, settings: dict[str, Any]) -> None:
+        """Begins a run with its settings, each of a type that every tracker takes."""
+        self._try(self._accelerator.init_trackers, "pokemon-ddpm", settings)
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self._try(self._accelerator.log, values, step)
+
+    def end(self) -> None:
+        self._try(self._accelerator.end_training)
+
+    def _try(self, function: Any, *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except Exception as error:  # each tracker has its own exceptions
+            self._accelerator.trackers.clear()
+            tqdm.write(f"warning: --report_to failed ({error}). The run continues without it.")
+
+
+class DivergedError(RuntimeError):
+    """The run cannot continue; the message says what happened and which checkpoint is good."""
+
+
+class NonFiniteGuard:
+    """Skips updates with a gradient that is not finite, on the device, and counts them.
+
+    Args:
+        accelerator: Of this process.
+        optimizer: The optimizer itself, fused, since only fused kernels can skip an update on the device.
+        max_skipped: How many updates may be skipped in all.
+        output_dir: The run's folder.
+    """
+
+    def __init__(self, accelerator: Accelerator, optimizer: torch.optim.Optimizer, max_skipped: int, output_dir: Path):
+        self._accelerator, self._optimizer = accelerator, optimizer
+        self._max_skipped, self._output_dir = max_skipped, output_dir
+        self._counts = torch.zeros(2, device=accelerator.device)  # skipped in all, and in a row up to now
+
+    def before_update(self, grad_norm: torch.Tensor, loss: torch.Tensor) -> None:
+        """Checks the gradient norm, which all processes share, and the loss of this one: both scalars."""
+        if self._accelerator.scaler is None:
+            # What loss scalers set: with 1 the kernel does nothing.
+            bad = (~grad_norm.isfinite()).float()
+            self._optimizer.found_inf = bad
+        else:
+            # The loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts.
+            bad = (~loss.isfinite()).float()
+        self._counts = torch.stack([self._counts[0] + bad, (self._counts[1] + 1) * bad])
+
+    def restore(self, skipped: int) -> None:
+        """Continues counting from a checkpoint's number."""
+        self._counts[0] = skipped
+
+    def check(self, step: int) -> tuple[int, int]:
+        """How many updates were skipped in all, and how many in a row up to now; waits for device and processes.
+
+        Raises:
+            DivergedError: If there are more than allowed.
+        """
+        counts = self._accelerator.gather(self._counts[None]).amax(dim=0)
+        skipped, in_a_row = (int(count) for count in counts.tolist())
+        if skipped > self._max_skipped:
+            self.stop(step, f"{skipped} updates were not finite, more than --max_bad_steps {self._max_skipped}")
+        return skipped, in_a_row
+
+    def check_tensors(self, step: int, tensors: TrainingTensors) -> None:
+        """Checks everything that a checkpoint would contain; waits for the device once.
+
+        Raises:
+            DivergedError: If there is NaN or infinity.
+        """
+        floats = [t for of_file in tensors.files().values() for t in of_file.values() if t.is_floating_point()]
+        if not torch.stack([tensor.isfinite().all() for tensor in floats]).all():
+            self.stop(step, "weights or moments are no longer finite")
+
+    def stop(self, step: int, reason: str) -> NoReturn:
+        """Raises DivergedError with advice."""
+        last = last_good_checkpoint(self._output_dir)
+        resume = f"Resume with --resume_from_checkpoint {last.name} and" if last else "There is none yet. Start with"
+        raise DivergedError(
+            f"Update {step:,}: {reason}. The last good checkpoint: {last or 'none'}. {resume} a lower --learning_rate "
+            "or a longer --lr_warmup_steps; --mixed_precision no may help too."
+        )
+
+
+class StopRequest:
+    """Notes that the run should stop: a signal, the time limit, or the end of the launcher.
+
+    As a context manager it handles SIGINT and SIGTERM. A second SIGINT ends the process at once.
+
+    Args:
+        max_seconds: Time limit; None for none.
+    """
+
+    def __init__(self, max_seconds: float | None):
+        self.reason: str | None = None
+        """Why to stop; None to continue."""
+        # If its launcher is killed, nobody else would end a training process.
+        launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
+        self._launcher = os.getppid() if launched else None
+        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        # Python calls a handler only between its own instructions, and a backward pass is a single one that can take
+        # minutes. So a thread counts interrupts as they arrive.
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._previous_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._end_at_second_interrupt, args=(reader,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._previous_descriptor)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._writer.close()  # ends the thread
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.reason = self.reason or signal.Signals(number).name
+
+    @staticmethod
+    def _end_at_second_interrupt(reader: socket.socket) -> None:
+        interrupts = 0
+        with reader:
+            while number := reader.recv(1):
+                interrupts += number[0] == signal.SIGINT
+                if interrupts == 2:
+                    os._exit(128 + signal.SIGINT)
+
+    def requested(self) -> bool:
+        """Whether this process should stop."""
+        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+            self.reason = "--max_train_seconds"
+        if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
+            self.reason = "the end of its launcher"
+        return self.reason is not None
+
+    def agreed(self, accelerator: Accelerator) -> bool:
+        """Whether to stop now; the same answer in all processes."""
+        stop = self.requested()
+        if accelerator.num_processes > 1:
+            votes = accelerator.reduce(torch.tensor(float(stop), device=accelerator.device))
+            stop = bool(votes.item() > 0)
+            self.reason = self.reason or ("another process" if stop else None)
+        return stop

@@ -1,0 +1,121 @@
+"""The app in tests: tiny models in folders, the app in this process, and a counter of network evaluations."""
+
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diffusers import DPMSolverMultistepScheduler, UNet2DModel
+from PIL import Image
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.app import launch
+from pokemon_ddpm.app.downloads import GALLERY_SIZE
+from pokemon_ddpm.app.requests import Job, Models, Sprite, default_settings, new_sprites
+from pokemon_ddpm.app.server import App
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
+from pokemon_ddpm.schedulers import full_config
+from pokemon_ddpm.vocabulary import CONDITIONS
+from tests.tiny_models import tiny_pipeline
+
+DOCS = Path(__file__).parents[2] / "docs" / "app.md"
+
+
+def save_models(folder: Path) -> tuple[str, str]:
+    """A model with all attributes, and one with types only that is distilled to two steps."""
+    vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
+    tiny_pipeline(vocabulary=vocabulary).save_pretrained(folder / "full")
+    tiny = tiny_pipeline()
+    scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)
+    fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
+    fast.save_pretrained(folder / "fast")
+    return str(folder / "full"), str(folder / "fast")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextmanager
+def running(models: Sequence[str], folder: Path, **options: Any) -> Iterator[App]:
+    """The app, which writes into the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # so that it is reset after `launch` has set it
+        patch.setattr(tempfile, "tempdir", str(folder))
+        app = launch(models, port=free_port(), wait=False, **options)
+        try:
+            yield app
+        finally:
+            app.close()
+    assert not list(folder.glob("pokemon-ddpm-*"))
+
+
+class Network:
+    """Watches all networks of this process.
+
+    Attributes:
+        evaluations: How many there were.
+        most: The most at one time.
+        seconds: Added to each evaluation.
+    """
+
+    def __init__(self) -> None:
+        self.evaluations = self.most = self._now = 0
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def count(self, module: Any, _: Any) -> None:
+        if isinstance(module, UNet2DModel):
+            with self._lock:
+                self.evaluations += 1
+                self._now += 1
+                self.most = max(self.most, self._now)
+            time.sleep(self.seconds)
+            with self._lock:
+                self._now -= 1
+
+    def further_evaluations(self) -> int:
+        """In the time of ten."""
+        before = self.evaluations
+        time.sleep(10 * self.seconds)
+        return self.evaluations - before
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
+
+
+def gallery_images(gallery: list[dict[str, Any]]) -> list[bytes]:
+    """Pixels of the images that a client got."""
+    return [Image.open(shown["image"]).convert("RGB").tobytes() for shown in gallery]
+
+
+def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attributes: str) -> list[bytes]:
+    """The pixels that the gallery shows, generated without the app at quality "balanced"."""
+    settings = GenerationSettings(model, "unipc", 16, 2.0)
+    attributes = {"view": "front", "finish": "normal", **attributes}
+    requests = [SpriteRequest(seed, pokemon_type, attributes) for seed in seeds]
+    images = generate(settings.load("cpu"), requests, **settings.arguments())
+    return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
+
+
+def new_job(models: Models, **settings: Any) -> Job:
+    """With the default settings otherwise, and a fixed seed."""
+    return new_sprites(models, {**default_settings(models.get()), "new_seed": False, **settings})
+
+
+def new_sprite(models: Models, size: int = 16, **settings: Any) -> Sprite:
+    """A red square on white."""
+    image = Image.new("RGB", (size, size), "white")
+    image.paste("red", (4, 4, 12, 12))
+    job = new_job(models, **settings)
+    return job.sprite(job.requests[0], image)

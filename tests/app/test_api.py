@@ -1,0 +1,127 @@
+"""The API, used with gradio_client and over HTTP."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from pokemon_ddpm.app.server import App
+from pokemon_ddpm.generation import generate_files, read_settings
+from tests.app.running import DOCS, Network, expected_images, gallery_images, running
+
+
+def captions(gallery: list[dict[str, Any]]) -> list[str]:
+    return [shown["caption"] for shown in gallery]
+
+
+def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str]) -> None:
+    gallery, seed = client.predict("water", "flying", 5, False, 11, color="red", api_name="/generate")
+    assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11"
+    assert gallery_images(gallery) == expected_images(models[0], "water/flying", *range(11, 16), color="red")
+
+
+def test_defaults_over_http(app: App) -> None:
+    with httpx.Client(base_url=f"{app.url}gradio_api/call/v2", timeout=60) as http:
+        event = http.post("/generate", json={}).json()["event_id"]
+        events = http.get(f"/generate/{event}").text
+    gallery, seed, _ = json.loads(events.rpartition("event: complete\ndata: ")[2].partition("\n")[0])
+    assert [re.fullmatch(r"[a-z]+ · seed (\d+)", each)[1] for each in captions(gallery)] == [
+        str(seed + i) for i in range(4)
+    ]
+    assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
+
+
+def test_distilled_model(client: Client, network: Network) -> None:
+    values = {"model": "fast", "view": "any", "finish": "any", "quality": "best", "guidance_scale": 5}
+    client.predict("fire", "any", 2, False, 3, **values, api_name="/generate")
+    assert network.evaluations == 2
+
+
+def test_editing(client: Client, models: tuple[str, str]) -> None:
+    generated, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
+    varied, seed = client.predict(2, 3, 0.5, api_name="/variations")
+    assert captions(varied) == ["fire · seed 6", *(f"fire · seed {seed + i} · variation 0.5" for i in range(3))]
+    assert gallery_images(varied)[0] == gallery_images(generated)[1] != gallery_images(varied)[1]
+    both, seed = client.predict(1, "water", "none", api_name="/other_type")
+    assert seed == 6 and captions(both) == ["fire · seed 6", "water/none · seed 6"]
+    assert gallery_images(both)[1:] == expected_images(models[0], "water/none", 6)
+
+
+def test_own_machine(models: tuple[str, str], tmp_path: Path) -> None:
+    """A further model can be loaded, and a downloaded PNG can be repeated to the byte."""
+    (tmp_path / "app").mkdir()
+    with running(models[:1], tmp_path / "app", public=False) as app:
+        client = Client(app.url, verbose=False, download_files=tmp_path / "downloads")
+        client.predict("ghost", "random", 2, shape="ball", api_name="/generate")
+        first = Path(client.predict(2, "transparent", 4, api_name="/download")[0])
+        with pytest.raises(AppError, match="nowhere"):
+            client.predict(str(tmp_path / "nowhere"), api_name="/load_model")
+        assert client.predict(models[1], api_name="/load_model")["value"] == models[1]
+        client.predict(model=models[1], view="any", finish="any", api_name="/generate")
+        second = Path(client.predict(api_name="/download")[0])
+    for png, model in zip((first, second), models, strict=True):
+        settings, request = read_settings(png)
+        (again,) = generate_files(settings.load("cpu"), settings, [request], tmp_path)
+        assert again.read_bytes() == png.read_bytes() and settings.model == model
+
+
+def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
+    other = Client(app.url, verbose=False)
+    client.predict("fire", "any", 1, False, 5, api_name="/generate")
+    with pytest.raises(AppError, match="^There are no sprites in memory"):
+        other.predict(api_name="/download")
+    other.predict("water", "any", 1, False, 9, api_name="/generate")
+    assert [read_settings(each.predict(api_name="/download")[0])[1].seed for each in (client, other)] == [5, 9]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pokemon_type": "fires"}, "The type must be one of: random, any, bug"),
+        ({"pokemon_type": "fire", "second_type": "fire"}, "Choose two different types"),
+        ({"num_images": 17}, "The number of sprites must be a whole number from 1 to 16"),
+        ({"num_images": True}, "The number of sprites must be"),
+        ({"new_seed": False, "seed": -1}, "The seed must be a whole number from 0 to 2147483647"),
+        ({"new_seed": False, "seed": 1.5}, "The seed must be"),
+        ({"quality": ["best"]}, "The quality must be one of: fast, balanced, best"),
+        ({"guidance_scale": 11}, "The guidance scale must be a number from 1 to 10"),
+        ({"model": "/etc"}, "The model must be one of: full, fast"),
+        ({"model": "fast"}, "fast was not trained with the attribute view. Set it to any"),
+        ({"color": "plaid"}, "The attribute color must be one of: any, black"),
+    ],
+)
+def test_invalid_values(client: Client, network: Network, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(AppError, match=f"^{message}"):
+        client.predict(**values, api_name="/generate")
+    assert network.evaluations == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("variations", {"sprite": 2}, "The number of the sprite must be a whole number from 1 to 1"),
+        ("variations", {"strength": 0}, "The strength must be a number from 0.1 to 1"),
+        ("other_type", {"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
+        ("download", {"background": "../x"}, "The background must be one of: white, transparent"),
+        ("download", {"scale": 17}, "The scale must be a whole number from 1 to 16"),
+    ],
+)
+def test_invalid_values_of_other_endpoints(client: Client, name: str, values: dict[str, Any], message: str) -> None:
+    client.predict(num_images=1, quality="fast", api_name="/generate")
+    with pytest.raises(AppError, match=f"^{message}"):
+        client.predict(**values, api_name=f"/{name}")
+
+
+def test_documented_example(app: App, tmp_path: Path, network: Network, capsys: pytest.CaptureFixture) -> None:
+    (code,) = re.findall("```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    address = 'Client("http://127.0.0.1:7860")'
+    assert address in code
+    network.seconds = 0.02
+    exec(code.replace(address, f"Client({app.url!r}, download_files={str(tmp_path)!r})"), {})
+    assert "fire/flying · red · seed 7 " in capsys.readouterr().out
+    assert network.further_evaluations() <= 1

@@ -1,0 +1,221 @@
+"""The page in Chromium."""
+
+import contextlib
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.app.running import Network, expected_images, running
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)")
+TIMEOUT_MS = 60_000
+DESKTOP, PHONE = ({"width": 1280, "height": 900}, {"width": 390, "height": 844})
+FOLDED = ("Settings", "Attributes", "Load another model", "Edit the chosen", "Download", "Steps of the chosen")
+ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+@pytest.fixture(scope="module")
+def url(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(models, tmp_path_factory.mktemp("app"), public=False) as app:
+        yield app.url
+
+
+@pytest.fixture(scope="module")
+def browser(url: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM)
+
+
+@pytest.fixture
+def visit(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
+    """Opens the page as a new visitor. In the end no script has failed, and nothing came from another host."""
+    outside, failures = [], []
+    with contextlib.ExitStack() as stack:
+
+        def open_page(viewport: dict[str, int] = DESKTOP, **options: Any) -> Page:
+            context = stack.enter_context(browser.new_context(viewport=viewport, reduced_motion="reduce", **options))
+            context.set_default_timeout(TIMEOUT_MS)
+            context.on("request", lambda request: outside.append(request.url))
+            page = context.new_page()
+            page.on("pageerror", lambda error: failures.append(str(error)))
+            page.goto(url)
+            expect(page.locator("#status")).to_contain_text("These are examples by")
+            for control in ("#type", "#generate", "#sprites button"):  # are on the first screen
+                expect(page.locator(control).first).to_be_in_viewport()
+            return page
+
+        yield open_page
+    assert {urlsplit(address).hostname for address in outside} <= {None, "127.0.0.1"}
+    assert not failures
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page]) -> Page:
+    return visit()
+
+
+def unfold(page: Page, *names: str) -> None:
+    for name in names:
+        page.get_by_role("button", name=name).first.click()
+
+
+def choose(page: Page, label: str, value: str) -> None:
+    page.get_by_label(label, exact=True).first.click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def captions(page: Page) -> Locator:
+    return page.locator("#sprites .caption-label")
+
+
+def generate(page: Page, count: int = 2) -> None:
+    """Generates fire sprites from seed 7 on a page with open settings."""
+    choose(page, "Type", "fire")
+    page.locator("#count input[type=number]").fill(str(count))
+    page.get_by_label("New seed every time").uncheck()
+    page.get_by_label("Seed", exact=True).fill("7")
+    page.get_by_label("Seed", exact=True).press("Tab")
+    button(page, "Generate").click()
+    expect(captions(page)).to_have_text([f"fire · seed {7 + i}" for i in range(count)])
+    expect(page.locator("#status")).to_contain_text("by ")
+
+
+def pixels(page: Page) -> list[bytes]:
+    """Of the images in the gallery."""
+    sources = [image.get_attribute("src") for image in page.locator("#sprites button img").all()]
+    return [Image.open(io.BytesIO(page.request.get(each).body())).convert("RGB").tobytes() for each in sources]
+
+
+def test_generation_and_downloads(page: Page, models: tuple[str, str]) -> None:
+    unfold(page, "Settings", "Download")
+    generate(page)
+    assert pixels(page) == expected_images(models[0], "fire", 7, 8)
+    page.locator("#scale input[type=number]").fill("16")
+    files = {}
+    for label in ("Sprite (PNG)", "All (zip)", "Steps (GIF)", "Sheet (PNG)"):
+        with page.expect_download() as download:
+            button(page, label).click()
+        files[download.value.suggested_filename] = Path(download.value.path())
+    assert list(files) == ["fire_front_normal_7.png", "sprites.zip", "fire_front_normal_7.gif", "sheet.png"]
+    image = Image.open(files["fire_front_normal_7.png"]).convert("RGB")
+    assert [image.tobytes()] == expected_images(models[0], "fire", 7)
+
+
+def test_cancel_ends_quietly(page: Page, network: Network) -> None:
+    before = pixels(page)
+    network.seconds = 0.2
+    button(page, "Generate").click()
+    expect(page.locator("#status")).to_contain_text("Generating")
+    expect(captions(page).first).to_contain_text("step")
+    button(page, "Cancel").click()
+    expect(page.locator("#status")).to_have_text("Cancelled.", use_inner_text=True)
+    expect(button(page, "Generate")).to_be_enabled()
+    expect(button(page, "Cancel")).to_have_count(0)
+    assert network.further_evaluations() <= 1
+    expect(captions(page).first).not_to_contain_text("step")
+    assert pixels(page) == before
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)
+    expect(page.get_by_text("Error", exact=True).filter(visible=True)).to_have_count(0)
+
+
+def test_after_an_error_the_page_goes_on(page: Page) -> None:
+    choose(page, "Type", "any")
+    choose(page, "Second type", "none")
+    button(page, "Generate").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("A sprite without a second type needs a type.")
+    choose(page, "Type", "fire")
+    button(page, "Generate").click()
+    expect(page.locator("#status")).to_contain_text("4 sprites by")
+
+
+def test_editing_and_steps_of_the_chosen_sprite(page: Page) -> None:
+    unfold(page, "Settings", "Edit the chosen sprite", "Steps of the chosen sprite")
+    generate(page)
+    first = page.locator("#steps img").last.get_attribute("src")
+    page.locator("#sprites button").nth(1).click()
+    expect(page.locator("#steps img").last).not_to_have_attribute("src", first)
+    button(page, "Same seed, other type").click()
+    expect(captions(page)).to_have_text(["fire · seed 8", re.compile(r"^(?!fire)[a-z]+ · seed 8$")])
+    expect(button(page, "Variations")).to_be_enabled()
+    button(page, "Variations").click()
+    expect(captions(page)).to_have_text(["fire · seed 8"] + 2 * [re.compile("^fire · seed .* variation 0.6$")])
+    page.get_by_role("tab", name="How it works").click()
+    expect(page.locator("#own-steps img")).to_have_count(20)
+
+
+def test_reload_restores_sprites_and_settings(page: Page) -> None:
+    unfold(page, "Settings")
+    page.get_by_label("fast").check()
+    generate(page, count=3)
+    before = pixels(page)
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("Your last sprites")
+    assert pixels(page) == before
+    unfold(page, "Settings", "Download", "Edit the chosen sprite")
+    expect(page.get_by_label("fast")).to_be_checked()
+    for label, value in {"Seed": "7", "Type": "fire"}.items():
+        expect(page.get_by_label(label, exact=True).first).to_have_value(value)
+    with page.expect_download():
+        button(page, "Sprite (PNG)").click()
+    button(page, "Same seed, other type").click()
+    expect(captions(page)).to_have_text(["fire · seed 7", re.compile(r"^(?!fire)[a-z]+ · seed 7$")])
+    page.evaluate("localStorage.setItem('pokemon-ddpm', 'damaged')")
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("These are examples by")
+
+
+def test_models(page: Page, models: tuple[str, str]) -> None:
+    unfold(page, "Settings", "Attributes", "Load another model")
+    choose(page, "Model", models[1])
+    for label in ("Color", "fast"):
+        expect(page.get_by_label(label, exact=True)).to_be_disabled()
+    page.get_by_label("Folder or Hub name").fill("/nowhere")
+    button(page, "Load").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("/nowhere")
+    choose(page, "Model", models[0])
+    expect(page.get_by_label("Color", exact=True)).to_be_enabled()
+
+
+def test_phone(visit: Callable[..., Page]) -> None:
+    page = visit(PHONE, color_scheme="dark")
+    unfold(page, *FOLDED)
+    generate(page)
+    expect(page.locator("#sprites button").first).to_be_in_viewport()
+    for tab in ("Generate", "How it works"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_keyboard_and_screen_reader(page: Page) -> None:
+    page.locator("body").focus()
+    while page.evaluate("document.activeElement.id") != "generate":
+        page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("4 sprites by")
+    unfold(page, *FOLDED)
+    session = page.context.new_cdp_session(page)
+    for tab in ("Generate", "How it works"):
+        page.get_by_role("tab", name=tab).click()
+        nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+        assert not ROLES & {node["role"]["value"] for node in nodes if not node["name"]["value"].strip()}
+        assert page.locator("img:not([alt])").count() == 0
+    page.get_by_role("slider", name="Timestep t").press("ArrowRight")
+    expect(page.get_by_alt_text("A fire sprite at timestep 201 of the cosine schedule")).to_be_visible()

@@ -1,0 +1,78 @@
+"""The files that the app writes."""
+
+import json
+import os
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pokemon_ddpm.app.downloads import KEPT_SECONDS, Downloads
+from pokemon_ddpm.app.requests import Models, Refused, Sprite
+from pokemon_ddpm.generation import DenoisingStep, SpriteRequest
+from pokemon_ddpm.provenance import read_png
+from tests.app.running import new_sprite
+
+
+@pytest.fixture
+def sprites(known: Models) -> list[Sprite]:
+    """Two sprites and a variation."""
+    first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
+    steps = [DenoisingStep(i, first.image, Image.new("RGB", first.image.size, (i, 0, 0))) for i in range(3)]
+    return [replace(first, steps=steps), second, replace(second, provenance=None, strength=0.5)]
+
+
+def test_gallery(tmp_path: Path, sprites: list[Sprite]) -> None:
+    (first, caption), (second, _), _ = Downloads(tmp_path).gallery(sprites)
+    assert caption == "fire · seed 7" and Path(second).name == "2_fire_front_normal_8.png"
+    assert Image.open(first).size == (256, 256) and read_png(first).postprocessing["scale"] == 16
+
+
+@pytest.mark.parametrize(("background", "mode", "corner"), [("white", "RGB", ()), ("transparent", "RGBA", (0,))])
+def test_png(tmp_path: Path, sprites: list[Sprite], background: str, mode: str, corner: tuple) -> None:
+    path = Downloads(tmp_path).write("png", sprites, sprites[0], background, 2)
+    image = Image.open(path)
+    assert image.mode == mode and image.size == (32, 32) and image.getpixel((0, 0))[3:] == corner
+    assert image.getpixel((16, 16))[:3] == (255, 0, 0)
+    assert read_png(path).postprocessing == {"transparent": mode == "RGBA", "palette": None, "scale": 2}
+
+
+def test_zip(tmp_path: Path, sprites: list[Sprite]) -> None:
+    archive = zipfile.ZipFile(Downloads(tmp_path).write("zip", sprites, sprites[0], "white", 1))
+    table = json.loads(archive.read("sprites.json"))
+    condition = {"type": "fire", "view": "front", "finish": "normal"}
+    name = "3_fire_front_normal_8.png"
+    assert table[2] == {"file": name, "model": "full", "condition": condition, "seed": 8, "variation_strength": 0.5}
+    assert archive.namelist() == [*(each["file"] for each in table), "sprites.json"]
+    assert [b"pokemon-ddpm" in archive.read(each["file"]) for each in table] == [True, True, False]  # provenance
+
+
+def test_gif_and_sheet(tmp_path: Path, sprites: list[Sprite]) -> None:
+    downloads = Downloads(tmp_path)
+    gif = Image.open(downloads.write("gif", sprites, sprites[0], "white", 2))
+    assert gif.n_frames == 4 and gif.size == (32, 32)
+    with pytest.raises(Refused, match="Generate the sprite again: seed 8"):
+        downloads.write("gif", sprites, sprites[1], "white", 2)
+    sheet = Image.open(downloads.write("sheet", 2 * sprites, sprites[0], "transparent", 3))
+    assert sheet.size == (4 * 48, 2 * 48) and sheet.mode == "RGBA"
+    assert Image.open(downloads.write("sheet", sprites, sprites[0], "white", 3)).mode == "RGB"
+
+
+def test_old_empty_folders_are_removed(tmp_path: Path) -> None:
+    for name in ("empty", "full", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "file").touch()
+    long_ago = time.time() - KEPT_SECONDS - 1
+    for name in ("empty", "full"):
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    Downloads(tmp_path).gallery([])
+    assert {"full", "new"} == {path.name for path in tmp_path.iterdir()} & {"empty", "full", "new"}
+
+
+def test_names_of_any_class(tmp_path: Path, sprites: list[Sprite]) -> None:
+    one = replace(sprites[2], request=SpriteRequest(7, "../é" * 99))
+    path = Path(Downloads(tmp_path).write("png", [one], one, "white", 1))
+    assert path.is_file() and len(path.name.encode()) <= 104 and path.name.endswith("_7.png")

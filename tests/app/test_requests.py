@@ -1,0 +1,93 @@
+"""Checked requests, and sprites that come back from a browser."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pokemon_ddpm.app.requests import (
+    MAX_IMAGES,
+    Models,
+    Refused,
+    other_type,
+    restored_sprite,
+    saved_sprite,
+    variations,
+)
+from pokemon_ddpm.vocabulary import TYPES
+from tests.app.running import new_job, new_sprite
+
+
+def test_models(models: tuple[str, str], tmp_path: Path) -> None:
+    known = Models(models[:1], public=False)
+    for _ in range(2):  # the second time it replaces itself
+        assert known.load(f" {models[1]} ").is_distilled and known.names == list(models)
+    (tmp_path / "model_index.json").write_text("{}")
+    for source in (str(tmp_path), str(tmp_path / "nowhere"), "", 7, "x" * 301):
+        with pytest.raises(Refused):
+            known.load(source)
+    assert known.names == list(models)
+
+
+def test_models_in_public(known: Models, models: tuple[str, str]) -> None:
+    with pytest.raises(Refused, match=r"^Only these models are available: full, fast\.$"):
+        known.load(models[1])
+    with pytest.raises(ValueError, match="one or more models with different names"):
+        Models([models[0], models[0]], public=True)
+
+
+def test_random_types_depend_on_the_seed(known: Models) -> None:
+    # These seeds have had these types in every version.
+    assert [each.pokemon_type for each in new_job(known, seed=3).requests] == ["flying", "flying", "ghost", "dragon"]
+    requests = new_job(known, second_type="random", num_images=16, seed=3).requests
+    assert requests == new_job(known, second_type="random", num_images=16, seed=3).requests
+    assert len({request.pokemon_type for request in requests}) > 8
+
+
+@pytest.mark.parametrize("original", ["fire", "fire/water", None])
+def test_random_other_type_is_another_one(known: Models, original: str | None) -> None:
+    first, _, second = (original or "any").partition("/")
+    one = new_sprite(known, pokemon_type=first, second_type=second or "any", seed=76)
+    others = [other_type(known, one, "random", "any").requests[0] for _ in range(300)]
+    assert {request.seed for request in others} == {76}
+    assert {request.pokemon_type for request in others} == set(TYPES) - set((original or "").split("/"))
+
+
+def test_other_type_must_differ(known: Models) -> None:
+    one = new_sprite(known, pokemon_type="fire", second_type="water")
+    with pytest.raises(Refused, match="The sprite already has this type"):
+        other_type(known, one, "water", "fire")
+    assert other_type(known, one, "fire", "any").requests[0].pokemon_type == "fire"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pokemon_type": "fire", "second_type": "none", "color": "red", "quality": "best", "guidance_scale": 4.5},
+        {"pokemon_type": "any", "seed": 2**31 - 1},
+        {"model": "fast", "view": "any", "finish": "any"},
+    ],
+)
+def test_saved_sprite_can_be_restored(known: Models, settings: dict[str, Any]) -> None:
+    one = new_sprite(known, **settings)
+    again = restored_sprite(known, saved_sprite(one))
+    assert (again.request, again.settings, again.provenance) == (one.request, one.settings, one.provenance)
+    assert again.image.tobytes() == one.image.tobytes() and again.caption == one.caption
+
+
+def test_saved_variation_can_be_restored(known: Models) -> None:
+    original = new_sprite(known)
+    made = variations(known, original, MAX_IMAGES, 0.5)
+    assert len(made.requests) == MAX_IMAGES - 1 and made.num_steps == 8
+    again = restored_sprite(known, saved_sprite(made.sprite(made.requests[0], original.image)))
+    assert again.strength == 0.5 and again.provenance is None and again.caption.endswith("variation 0.5")
+
+
+@pytest.mark.parametrize(
+    "change", [{"png": "eA=="}, {"png": "/etc/passwd"}, {"png": None}, {"strength": 7}, {"settings": {}}]
+)
+def test_invalid_saved_sprite(known: Models, change: dict[str, Any]) -> None:
+    with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
+        restored_sprite(known, saved_sprite(new_sprite(known)) | change)
+    with pytest.raises(ValueError, match="format of the model"):
+        restored_sprite(known, saved_sprite(new_sprite(known, size=17)))

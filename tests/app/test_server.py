@@ -1,0 +1,210 @@
+"""The running app: cancellation, the queue, what is refused, and how it stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from gradio_client.utils import QueueError
+from typer.testing import CliRunner
+
+from pokemon_ddpm.app import handlers, interface
+from pokemon_ddpm.app.requests import Models, default_settings
+from pokemon_ddpm.app.server import MAX_BODY, App
+from pokemon_ddpm.cli import app as command_line
+from pokemon_ddpm.commands.app import is_this_machine
+from tests.app.running import DOCS, Network, free_port, running, wait_until
+
+LONG = {"num_images": 16, "quality": "best"}
+FILE = '{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}'
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def http(app: App) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{app.url}gradio_api", timeout=60) as client:
+        yield client
+
+
+def assert_generates(client: Client) -> None:
+    assert len(client.predict(num_images=1, quality="fast", api_name="/generate")[0]) == 1
+
+
+def test_cancel_stops_the_network(client: Client, network: Network) -> None:
+    network.seconds = 0.05
+    job = client.submit(**LONG, api_name="/generate")
+    wait_until(job.outputs)
+    job.cancel()
+    assert network.further_evaluations() <= 1
+    network.seconds = 0
+    assert_generates(client)
+
+
+def test_lost_connection_stops_the_network(http: httpx.Client, client: Client, network: Network) -> None:
+    network.seconds = 0.05
+    event = http.post("/call/v2/generate", json=LONG).json()["event_id"]
+    with http.stream("GET", f"/call/v2/generate/{event}") as events:
+        next(line for line in events.iter_lines() if line == "event: generating")
+    wait_until(lambda: network.further_evaluations() == 0)
+    assert network.evaluations < 100
+    network.seconds = 0
+    assert_generates(client)
+
+
+def test_one_generation_at_a_time(app: App, network: Network) -> None:
+    network.seconds = 0.01
+    clients = [Client(app.url, verbose=False) for _ in range(3)]
+    jobs = [client.submit(num_images=2, quality="fast", api_name="/generate") for client in clients]
+    assert [len(job.result(60)[0]) for job in jobs] == [2, 2, 2]
+    assert network.most == 1 and network.evaluations == 30
+
+
+def test_full_queue_and_time_limit(
+    models: tuple[str, str], tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interface, "QUEUE_SIZE", 1)
+    monkeypatch.setattr(handlers, "PUBLIC_SECONDS", 4.0)
+    with running(models[:1], tmp_path) as app:
+        first, second, third = (Client(app.url, verbose=False) for _ in range(3))
+        network.seconds = 0.1
+        generating = first.submit(**LONG, api_name="/generate")
+        wait_until(generating.outputs)
+        waiting = second.submit(num_images=1, quality="fast", api_name="/generate")
+        wait_until(lambda: httpx.get(f"{app.url}gradio_api/queue/status").json()["queue_size"] == 1)
+        with pytest.raises(QueueError, match=r"^Queue is full! Please try again\.$"):
+            third.predict(api_name="/generate")
+        with pytest.raises(AppError, match=r"^This took over 4 seconds\. Request fewer sprites or a lower quality\.$"):
+            generating.result(60)
+        assert len(waiting.result(60)[0]) == 1
+
+
+@pytest.mark.parametrize("value", [FILE, FILE.replace("/etc/passwd", "http://1.1.1.1/x.png"), f'[{{"a": {FILE}}}]',
+                                   FILE.replace("File", "\\u0046ile")])  # fmt: skip
+def test_values_cannot_be_files(http: httpx.Client, value: str) -> None:
+    for path, body in {
+        "/call/generate": '{"data": [VALUE]}',
+        "/call/v2/generate": '{"pokemon_type": VALUE}',
+        "/queue/join": '{"data": [VALUE], "fn_index": 2, "session_hash": "x"}',
+        "/run/predict": '{"data": [VALUE], "fn_index": 2, "session_hash": "x"}',
+    }.items():
+        answer = http.post(path, content=body.replace("VALUE", value), headers=JSON)
+        assert (answer.status_code, answer.json()["detail"]) == (422, "Values are text and numbers, not files."), path
+
+
+def test_restored_values_cannot_be_files(app: App, http: httpx.Client, known: Models, tmp_path: Path) -> None:
+    """A file in the JSON that the browser keeps, where the name of Gradio's type is escaped twice."""
+    (tmp_path / "secret.txt").touch()
+    file = FILE.replace("/etc/passwd", f"{tmp_path}/secret.txt").replace("File", "\\u0046ile")
+    functions = httpx.get(f"{app.url}config").json()["dependencies"]
+    (index,) = [each["id"] for each in functions if each["targets"][0][1] == "load"]
+    settings = default_settings(known.get())
+    for name in settings:
+        kept = json.dumps({"settings": settings | {name: "FILE"}, "sprites": []}).replace('"FILE"', file)
+        answer = http.post("/run/predict", json={"data": [kept], "fn_index": index, "session_hash": "x"})
+        assert answer.status_code == 200 and "secret" not in answer.text, name
+
+
+@pytest.mark.parametrize(
+    "path",
+    "file=/etc/passwd file=pyproject.toml file=../../etc/passwd file=%2e%2e/%2e%2e/etc/passwd file= "
+    "file=http://1.1.1.1/x.png file=https://1.1.1.1/x.png file/http://1.1.1.1/x.png proxy=https://a.hf.space/x "
+    "deep_link?session_hash=x".split(),
+)
+def test_files_and_urls_cannot_be_read(http: httpx.Client, path: str) -> None:
+    answer = http.get(f"/{path}")
+    assert answer.status_code in (403, 404) and "root:" not in answer.text
+
+
+def test_only_files_of_the_app_can_be_read(http: httpx.Client, client: Client, models: tuple[str, str]) -> None:
+    assert_generates(client)
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    own, outside = next(folder.rglob("*.png")), folder.parent / "outside.txt"
+    outside.write_text("secret")
+    assert http.get(f"/file={own}").content == own.read_bytes()
+    for path in (outside, f"{folder}/../outside.txt", Path(models[0]) / "model_index.json", folder):
+        assert http.get(f"/file={path}").status_code in (403, 404), path
+
+
+@pytest.mark.parametrize("path", ["/upload", "/component_server", "/process_recording"])
+def test_uploads_are_refused(http: httpx.Client, path: str) -> None:
+    assert http.post(path, files={"files": ("x.txt", b"x")}).status_code == 404
+
+
+def test_size_of_a_request(http: httpx.Client) -> None:
+    for content in (b" " * (MAX_BODY + 1), (b" " for _ in range(2))):
+        answer = http.post("/call/generate", content=content, headers=JSON)
+        assert (answer.status_code, answer.text) == (413, "A request can have 1,048,576 bytes.")
+
+
+@pytest.mark.parametrize("kind", [{"content-type": "text/plain"}, {}])
+def test_other_sites_cannot_call_the_app(http: httpx.Client, kind: dict[str, str]) -> None:
+    """A browser sends requests of these types without asking, and for others the preflight request."""
+    headers = {"origin": "https://example.com", **kind}
+    assert http.post("/call/generate", content=b'{"data": []}', headers=headers).status_code == 422
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    preflight = http.options("/call/generate", headers=headers | asked)
+    assert preflight.headers.get("access-control-allow-origin") not in ("*", "https://example.com")
+
+
+def test_public_page_shows_no_paths(app: App, models: tuple[str, str]) -> None:
+    config = httpx.get(f"{app.url}config")
+    assert str(Path(models[0]).parent) not in config.text + httpx.get(app.url).text
+    assert "load_model" not in [each["api_name"] for each in config.json()["dependencies"]]
+
+
+def test_host_names_on_ones_own_machine(models: tuple[str, str], tmp_path: Path) -> None:
+    with running(models[:1], tmp_path, public=False) as app:
+        for name, status in {"localhost:7860": 200, "127.0.0.1": 200, "[::1]:7860": 200, "evil.example": 400}.items():
+            assert httpx.get(app.url, headers={"host": name}).status_code == status, name
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_the_app_while_it_generates(
+    models: tuple[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    port, code = free_port(), "import sys; from pokemon_ddpm.app import launch; launch([sys.argv[1]])"
+    home, temporary, place = (tmp_path / name for name in ("home", "temporary", "place"))
+    for folder in (home, temporary, place):
+        folder.mkdir()
+    changes = {"HOME": str(home), "TMPDIR": str(temporary), "GRADIO_SERVER_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, models[0]],
+        cwd=place,
+        env={**os.environ, **changes, "PYTHONPATH": str(DOCS.parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert f"runs on http://127.0.0.1:{port}" in process.stdout.readline()
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=tmp_path / "downloads")
+        wait_until(client.submit(**LONG, api_name="/generate").outputs)
+        assert list(temporary.iterdir())
+    finally:
+        process.send_signal(number)
+        start = time.monotonic()
+        output = process.communicate(timeout=60)[0]
+    assert time.monotonic() - start < 3
+    assert (process.returncode, output) == (0, "")
+    assert not list(place.iterdir()) and not [path for path in temporary.rglob("*") if path.is_file()]
+    assert {path.parent.name for path in home.rglob("*") if path.is_file()} <= {"matplotlib"}  # its list of fonts
+
+
+def test_command(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        result = CliRunner().invoke(command_line, ["app", "--port", port])
+    assert result.exit_code == 2 and f"The app cannot listen on 127.0.0.1:{port}: " in result.output
+    result = CliRunner().invoke(command_line, ["app", "--model", str(tmp_path / "nowhere")])
+    assert result.exit_code == 2 and "nowhere" in result.output and "Traceback" not in result.output
+    hosts = {"127.0.0.1": True, "::1": True, "localhost": True, "0.0.0.0": False, "example.com": False}
+    assert {host: is_this_machine(host) for host in hosts} == hosts

@@ -1,0 +1,93 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import compare_models
+from pokemon_ddpm.evaluation.report import row
+from pokemon_ddpm.provenance import write_png
+from tests.sprite_sets import provenance
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+REPORT = json.loads((RESULTS / "released" / "report.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Runs the script; returns the rows of the table, by title, or the error."""
+
+    def run(*arguments: object) -> dict[str, list[str]] | str:
+        monkeypatch.setattr(sys, "argv", ["compare_models.py", *map(str, arguments)])
+        try:
+            compare_models.main()
+        except SystemExit as error:
+            return str(error)
+        lines = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()
+        ]
+        return {title: cells for title, *cells in lines}
+
+    return run
+
+
+def write_report(folder: Path, **values: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "report.json").write_text(json.dumps({**REPORT, **values}), encoding="utf-8")
+    return folder
+
+
+def test_columns_are_models_and_real_images(compare, tmp_path: Path):
+    generation = {"network evaluations per sample", "network evaluations per second"}
+    about = {name: value for name, value in REPORT["about"].items() if name not in generation}
+    bare = write_report(tmp_path / "bare", likelihood=None, condition_accuracy={}, about=about)
+    found = compare(f"one={RESULTS / 'released'}", f"other={bare}")
+    assert found[""] == ["one", "other", "real images"]
+    assert found["KID to training"] == ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"]
+    assert found["FID to training"][0].startswith(f"{row(REPORT, 'samples', 'train')['fid']['value']:.2f} ")
+    assert found["condition accuracy, types"] == ["28 % (26 to 30)", "-", "15 % (12 to 19)"]
+    assert found["bits per dimension, held-out"] == ["4.27 ± 0.16", "-", "-"]
+    assert found["seconds per sprite"] == ["0.44 (float32)", "-", "-"]
+    assert "seconds per sprite" not in compare(f"other={bare}")
+
+
+def test_all_published_reports_are_read(compare):
+    folders = [f"{folder.name}={folder}" for folder in RESULTS.iterdir()]
+    assert len(compare(*folders)[""]) == len(folders) + 1
+
+
+def samples(folder: Path, seed: int, noise: float) -> Path:
+    """A report with sixty samples: gray images with noise."""
+    write_report(folder)
+    (folder / "samples").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        pixels = np.full((32, 32, 3), rng.integers(256)) + noise * rng.normal(size=(32, 32, 3))
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        write_png(image, folder / "samples" / f"{i:03}.png", provenance(seed + i))
+    return folder
+
+
+def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: Path, tmp_path: Path):
+    gray, same = samples(tmp_path / "gray", 0, 0), samples(tmp_path / "same", 0, 0)
+    noisy, other = samples(tmp_path / "noisy", 0, 50), samples(tmp_path / "other", 1, 0)
+    data = f"--data-dir={sprites_dir}"
+    first, equal, different, real = compare(data, f"gray={gray}", f"same={same}", f"noisy={noisy}")[
+        "KID minus that of the first"
+    ]
+    assert (first, equal, real) == ("-", "0.000 (0.000 to 0.000)", "-") and abs(float(different.split()[0])) > 0.1
+    assert "other: its samples have other sizes or seeds" in compare(data, f"gray={gray}", f"other={other}")
+    write_report(same, about={**REPORT["about"], "held out": "test split, 409 images"})
+    assert "held out is test split, 409 images, but with --data-dir it must be validation" in compare(
+        data, f"gray={gray}", f"same={same}"
+    )
+
+
+def test_mistakes_are_reported(compare, tmp_path: Path):
+    assert f"error: one={tmp_path} is not TITLE=FOLDER" in compare(f"one={tmp_path}")
+    one = f"one={RESULTS / 'fast'}"
+    assert compare(one, one).endswith("there are two columns one.")
+    (tmp_path / "report.json").write_text(json.dumps({"images": 3}))
+    assert compare(f"one={tmp_path}").endswith("it is of another command")

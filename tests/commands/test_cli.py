@@ -1,0 +1,76 @@
+"""The command as a whole: its parts, errors as one line, and Ctrl-C."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pokemon_ddpm.commands.common import report_errors
+from tests.commands import run
+
+COMMANDS = (
+    "generate describe describe-data explain evaluate bits-per-dim fit-features push push-dataset push-space app"
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
+def test_every_command_has_help(command: str) -> None:
+    assert f" {command} " in run("--help")[1]
+    status, output = run(command, "--help")
+    assert status == 0 and f" {command} [OPTIONS]" in output
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "output"),
+    [
+        (ValueError("seed is wrong."), 2, "error: seed is wrong.\n"),
+        (TypeError("no type"), 2, "error: no type\n"),
+        (OSError("The Hub cannot be reached."), 2, "error: The Hub cannot be reached.\n"),
+        (PermissionError(13, "Permission denied", "a.png"), 2, "error: a.png: Permission denied.\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_an_error_is_one_line(error: BaseException, status: int, output: str) -> None:
+    def command() -> None:
+        raise error
+
+    app = typer.Typer()
+    app.command()(report_errors(command))
+    result = CliRunner().invoke(app)
+    assert (result.exit_code, result.stderr) == (status, output)
+
+
+def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
+    """Runs the command in a process that finds modules in a folder first."""
+    return subprocess.run(
+        [sys.executable, "-m", "pokemon_ddpm.cli", *arguments],
+        env={**os.environ, "PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_ctrl_c_during_an_import_that_hides_it(module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException:\n    raise ImportError('numpy does this') from None\n"
+    )
+    done = start("describe", path=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_a_simple_mistake_does_not_wait_for_torch(tmp_path: Path) -> None:
+    for module in ("torch", "diffusers", "datasets"):
+        (tmp_path / f"{module}.py").write_text("raise AssertionError('imported')")
+    done = start("generate", "--output", "/nowhere/sheet.png", path=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: --output /nowhere/sheet.png: there is no folder /nowhere.\n")
+    done = start("describe-data", "/nowhere", path=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: /nowhere does not exist.")

@@ -1,0 +1,247 @@
+"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`, with starter sprites and tiny networks."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
+from pokemon_ddpm.commands.evaluate import Data, _networks
+from pokemon_ddpm.evaluation import comparison, feature_training, likelihood, metrics, pretrained_features, samples
+from pokemon_ddpm.evaluation.evaluate import evaluate
+from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig, load_features
+from pokemon_ddpm.evaluation.samples import sample_requests
+from pokemon_ddpm.provenance import read_png
+from pokemon_ddpm.vocabulary import TYPES
+from tests.commands import run
+from tests.evaluation.test_feature_training import BACKBONE
+from tests.sprite_sets import MeanExtractor, blobs
+from tests.tiny_models import tiny_pipeline
+
+COUNT = 50
+
+
+def make_fast(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
+    patch.setattr(metrics, "KID_DIVISIONS", 1)
+    patch.setattr(evaluate, "__defaults__", (None, 0, 4, None))  # four bootstraps
+    patch.setattr(samples.kept_likelihood, "__defaults__", (0, 1))  # one timestep
+    patch.setattr(feature_training, "BACKBONE", BACKBONE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_fast(patch)
+        yield
+
+
+def pipeline(size: int = 32) -> PokemonDDPMPipeline:
+    found = tiny_pipeline(size=size, num_train_timesteps=20)
+    found.register_to_config(num_inference_steps=2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    pipeline().save_pretrained(folder)
+    torch.manual_seed(0)
+    config = SpriteFeaturesConfig(backbone=BACKBONE, vocabulary={"type": list(TYPES)}, dimension=8)
+    SpriteFeatures(config).save_pretrained(folder.parent / "features")
+    return folder
+
+
+def arguments(model: Path, folder: Path, *more: object) -> list[object]:
+    features = ["--features", Path(model).parent / "features"]
+    return ["evaluate", "--model", model, "--num-samples", COUNT, "--output-dir", folder, *features, *more]
+
+
+@pytest.fixture(scope="module")
+def first(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of a whole evaluation."""
+    folder = tmp_path_factory.mktemp("evaluations") / "first"
+    status, output = run(*arguments(model, folder))
+    assert status == 0, output
+    return folder, output
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.png")}
+
+
+def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Path, str]):
+    folder, output = first
+    for title in (
+        "Distance.",
+        "Memorization, pixels.",
+        "Condition accuracy.",
+        "Likelihood.",
+        f"{folder / 'report.md'}",
+    ):
+        assert title in output
+    numbers = report(folder)
+    about = numbers["about"]
+    assert numbers["name"] == "mine" and numbers["likelihood"]["train"]["count"] > 0
+    assert about["samples"] == about["samples with provenance"] == COUNT
+    assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
+    assert about["network evaluations per sample"] == 4 and about["network evaluations per second"] > 0
+    assert about["held out"].startswith("validation split") and about["features"].endswith(", 8 dimensions")
+    assert str(folder.parent) not in (folder / "report.md").read_text()
+    train = sprite_tensors(load_sprites(split="train"), 32)
+    requests = sample_requests(train, pipeline().conditioner, COUNT)
+    found = [read_png(path) for path in (folder / "samples").iterdir()]
+    assert sorted((each.seed, each.condition["type"]) for each in found) == [
+        (request.seed, list(request.pokemon_type)) for request in requests
+    ]
+    results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
+    kid = next(row for row in numbers["distances"] if row["to"] == "held-out")["kid"]["value"]
+    assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
+
+
+def test_samples_of_another_model_have_the_same_numbers_but_are_not_in_the_card(
+    model: Path, first: tuple[Path, str], tmp_path: Path
+):
+    mine = shutil.copytree(model, tmp_path / "other")
+    card = (mine / "README.md").read_bytes()
+    given = ["--samples", first[0] / "samples", "--features", model.parent / "features", "--no-likelihood"]
+    status, output = run("evaluate", "--model", mine, *given, "--output-dir", tmp_path / "out")
+    assert status == 0, output
+    before, after = report(first[0]), report(tmp_path / "out")
+    for key in ("distances", "memorization", "condition_accuracy", "types", "corruptions"):
+        assert after[key] == before[key]
+    assert after["name"] == "samples" and after["no_likelihood"] == "--no-likelihood was given."
+    assert (mine / "README.md").read_bytes() == card
+
+
+def test_an_interrupted_evaluation_is_continued(
+    model: Path, first: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By two processes, with a slash after the folder, and with another held-out split."""
+    generate_files = samples.generate_files
+
+    def interrupted(*given: object) -> Iterator[Path]:
+        for i, path in enumerate(generate_files(*given)):
+            if i == 9:
+                raise KeyboardInterrupt
+            yield path
+
+    monkeypatch.setattr(samples, "generate_files", interrupted)
+    status, output = run(*arguments(model, tmp_path))
+    assert status == 130 and output.endswith("Interrupted.")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
+    assert 9 <= len(kept) < COUNT
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pytest\nfrom pokemon_ddpm.cli import main\nfrom tests.commands.test_evaluate import make_fast\n"
+        "make_fast(pytest.MonkeyPatch())\nmain()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    command += map(str, arguments(f"{model}/", tmp_path, "--split", "test", "--no-likelihood"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Report:") == 1 and report(tmp_path)["about"]["held out"].startswith("test split")
+    assert checksums(tmp_path / "samples") == checksums(first[0] / "samples")
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--split", "train"], "--split train must be validation or test."),
+        (["--samples", "nowhere"], "--samples nowhere is not a folder."),
+        (["--samples", "in", "--num-samples", 60], "--num-samples has no effect with --samples"),
+        (["--samples", "in", "--dtype", "bfloat16"], "--dtype has no effect with --samples"),
+        (["--samples", "in", "--output-dir", "in/report"], "must not be in the folder of --samples"),
+        (["--samples", "in", "--sample-preprocessing", "fit"], "--sample-preprocessing needs --resolution"),
+        (["--sample-preprocessing", "fit"], "--sample-preprocessing is only for --samples."),
+        (["--features", "nowhere"], "nowhere is not a folder of a network for sprites"),
+        (["--ask", "taste"], "not trained on taste"),
+        (["--resolution", 64], "generates 32x32 pixels; --resolution 64"),
+        (["--model", "pokemon-ddpm-32"], "pokemon-ddpm-32 was trained on the sprite archive; give it with --data-dir"),
+    ],
+)
+def test_mistakes_are_reported_before_anything_is_generated(
+    options: list, message: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    default = [] if {"--model", "in"} & set(options) else ["--model", model]
+    status, output = run("evaluate", "--output-dir", "out", *default, *options)
+    assert status == 2 and message in " ".join(output.replace("│", " ").split()), output
+    assert not list(tmp_path.glob("**/samples/*"))
+
+
+def test_unusable_models_and_samples_are_reported_before_the_evaluation(model: Path, tmp_path: Path):
+    pipeline(16).save_pretrained(tmp_path / "small")
+    broken = shutil.copytree(model, tmp_path / "broken")
+    (broken / "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
+    for folder, message in (
+        (tmp_path / "small", "needs images from 32 px, but these have 16 px"),
+        (broken, "README.md cannot be read; repair or remove it"),
+    ):
+        status, output = run("evaluate", "--model", folder, "--output-dir", tmp_path / "out")
+        assert status == 2 and message in output, output
+    folder = tmp_path / "images"
+    folder.mkdir()
+    assert "has 0 PNGs, but at least 50" in run("evaluate", "--samples", folder, "--output-dir", tmp_path / "out")[1]
+    for i in range(60):
+        Image.new("RGB", (32, 32) if i else (40, 40)).save(folder / f"{i}.png")
+    assert "59 of 32x32 px, 1 of 40x40 px" in run("evaluate", "--samples", folder, "--output-dir", tmp_path / "out")[1]
+    assert not (tmp_path / "out" / "samples").exists()
+
+
+def test_other_networks_measure_images_of_any_classes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pretrained_features, "inception", lambda device: MeanExtractor())
+    sprites = blobs(4, 0)
+    cats = replace(sprites, type_names=("cat", "dog"))
+    of_sprites, of_cats = (Data(each, each, each, None, "") for each in (sprites, cats))
+    assert _networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
+    assert _networks("inception", of_cats)[1] is None
+    with pytest.raises(ValueError, match="trained on 18 classes .* the data have 2"):
+        _networks("sprites", of_cats)
+
+
+def test_bits_per_dim(model: Path, tmp_path: Path):
+    given = ["bits-per-dim", "--model", model, "--num-images", 3, "--timesteps", 2, "--seed", 1]
+    status, output = run(*given, "--output", tmp_path / "bits.json")
+    assert status == 0 and "train: " in output and "validation: " in output
+    for split, found in json.loads((tmp_path / "bits.json").read_text()).items():
+        rows = load_sprites(split=split).shuffle(seed=1).select(range(3))
+        assert vars(likelihood.bits_per_dim(pipeline(), sprite_tensors(rows, 32), 2, seed=1)) == found
+    assert run(*given, "--split", "test", "--full")[1].startswith("test: ")
+    assert "--output /nowhere/bits.json" in run(*given, "--output", "/nowhere/bits.json")[1]
+    assert "give it with --data-dir" in run("bits-per-dim")[1]
+
+
+def test_fit_features(tmp_path: Path):
+    for _ in range(2):  # the second time over the files of the first
+        status, output = run("fit-features", "--output-dir", tmp_path / "network", "--num-epochs", 1)
+        assert status == 0 and "type, likeliest: 0." in output, output
+    assert "license: apache-2.0" in (tmp_path / "network" / "README.md").read_text()
+    assert "type" in load_features(tmp_path / "network").vocabulary
+    (tmp_path / "network" / "thesis.txt").write_text("")
+    for options, message in (
+        (["--output-dir", tmp_path / "network"], "has other files, such as thesis.txt"),
+        (["--output-dir", tmp_path / "a", "--mixed-precision", "fp8"], "must be no or bf16"),
+        (["--output-dir", tmp_path / "a", "--learning-rate", "-1"], "must be between 0 and 1"),
+        (["--output-dir", tmp_path / "a", "--data-dir", tmp_path / "nowhere"], "nowhere"),
+    ):
+        status, output = run("fit-features", *options)
+        assert status == 2 and message in output, output

@@ -1,0 +1,410 @@
+"""`pokemon-ddpm generate`: every option, every output and every mistake."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from pokemon_ddpm import PokemonDDPMPipeline, generation
+from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
+from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
+from pokemon_ddpm.provenance import read_png, write_png
+from pokemon_ddpm.schedulers import make_sampler
+from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES, TYPES
+from tests.commands import run
+from tests.tiny_models import tiny_pipeline
+
+FIRE = SpriteRequest(0, "fire")
+
+
+def full_pipeline() -> PokemonDDPMPipeline:
+    """Two inference steps, and every attribute."""
+    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()})
+    pipeline.register_to_config(num_inference_steps=2)
+    return pipeline
+
+
+def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
+    return list(generation.generate(full_pipeline(), requests, **arguments))
+
+
+def read(path: Path) -> Image.Image:
+    """Pixels only, which can be compared to those of a new image."""
+    image = Image.open(path).copy()
+    image.info = {}
+    return image
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    full_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def files(model: Path, tmp_path: Path) -> Callable[..., dict[str, Image.Image]]:
+    """Runs the command with --output-dir, and returns the images by name."""
+
+    def files(*arguments: object) -> dict[str, Image.Image]:
+        folder = tmp_path / "files"
+        code, output = run("generate", "--model", model, "--output-dir", folder, *arguments)
+        found = {path.name: read(path) for path in folder.iterdir()}
+        assert code == 0 and output.endswith(f"{len(found)} sprite{'s' * (len(found) > 1)} in {folder}"), output
+        return found
+
+    return files
+
+
+# Requests
+
+
+def test_each_combination_of_values_is_a_row(files) -> None:
+    found = files("--type", "fire", "--type", "ice=1,bug=3", "--color", "red", "--color", "any", "--num-images", 2)
+    assert found.keys() == {
+        *("fire_red_0.png", "fire_red_1.png", "fire_any_2.png", "fire_any_3.png"),
+        *(f"ice1.0+bug3.0_{name}.png" for name in ("red_4", "red_5", "any_6", "any_7")),
+    }
+    (expected,) = images(SpriteRequest(5, {"ice": 1.0, "bug": 3.0}, {"color": "red"}))
+    assert found["ice1.0+bug3.0_red_5.png"] == expected
+
+
+def test_rows_with_the_same_seeds(files) -> None:
+    found = files("--type", "fire", "--type", "bug", "--num-images", 2, "--seed", 2**63, "--same-seeds")
+    assert found.keys() == {f"{name}_{2**63 + i}.png" for name in ("fire", "bug") for i in (0, 1)}
+
+
+@pytest.mark.parametrize(("attribute", "prefix", "values"), [("type", "", TYPES), ("size", "any_", SIZES)])
+def test_all_is_every_value_in_order(files, attribute: str, prefix: str, values: tuple[str, ...]) -> None:
+    found = files(f"--{attribute}", "ALL", "--num-images", 1, "--num-inference-steps", 1)
+    assert found.keys() == {f"{prefix}{value}_{seed}.png" for seed, value in enumerate(values)}
+
+
+def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
+    attributes = {name: CONDITIONS[name][1] for name in ATTRIBUTES}
+    options = [option for name, value in attributes.items() for option in (f"--{name}", value)]
+    ((name, image),) = files("--type", "fire", *options, "--num-images", 1).items()
+    assert image == images(SpriteRequest(0, "fire", attributes))[0] != images(FIRE)[0]
+    assert read_png(tmp_path / "files" / name).condition == {"type": "fire", **attributes}
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        (["--num-inference-steps", 3], {"num_inference_steps": 3}),
+        (["--guidance-scale", 4], {"guidance_scale": 4.0}),
+        (["--guidance-interval", 0.5, 2], {"guidance_interval": (0.5, 2.0)}),
+        (["--guidance-rescale", 0.7], {"guidance_rescale": 0.7}),
+        (["--negative-type", "water=1,ice=1"], {"negative_pokemon_type": {"water": 1.0, "ice": 1.0}}),
+    ],
+)
+def test_arguments_of_the_pipeline(files, options: list, arguments: dict) -> None:
+    arguments = {"num_inference_steps": 4, **arguments}
+    (image,) = files("--type", "fire", "--num-images", 1, "--num-inference-steps", 4, *options).values()
+    assert image == images(FIRE, **arguments)[0] != images(FIRE, num_inference_steps=4)[0]
+
+
+def test_scheduler_and_dtype(files) -> None:
+    options = ["--scheduler", "unipc", "--dtype", "bfloat16", "--num-inference-steps", 4]
+    (image,) = files("--type", "fire", "--num-images", 1, *options).values()
+    pipeline = full_pipeline().to(dtype=torch.bfloat16)
+    pipeline.scheduler = make_sampler("unipc", pipeline.scheduler)
+    assert [image] == list(generation.generate(pipeline, [FIRE], num_inference_steps=4))
+
+
+def test_the_network_is_compiled(files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(generation, "check_compiler", lambda device: None)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    files("--num-images", 1, "--compile")
+    assert compiled == ["UNet2DModel"] and read_png(tmp_path / "files/any_0.png").compiled
+
+
+def test_postprocessing_is_done_in_order(files) -> None:
+    options = ["--transparent", "--palette", 4, "--scale", 3]
+    (image,) = files("--type", "fire", "--num-images", 1, *options).values()
+    assert image == enlarge(reduce_palette(remove_background(images(FIRE)[0]), 4), 3)
+
+
+# Outputs
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "layout"),
+    [
+        (["--num-images", 10], 10, {"columns": 8, "scale": 4}),
+        (["--size", "all", "--panels", 2, "--scale", 1, "--num-images", 1, "--same-seeds"], 5, {"columns": 1}),
+    ],
+)
+def test_a_sheet(model: Path, tmp_path: Path, options: list, count: int, layout: dict) -> None:
+    rows = "--size" in options
+    if rows:
+        layout = {**layout, "row_labels": SIZES, "panels": 2, "scale": 1}
+    requests = [SpriteRequest(0 if rows else i, "fire", {"size": SIZES[i]} if rows else {}) for i in range(count)]
+    sheet = tmp_path / "sheet.png"
+    code, output = run("generate", "--model", model, "--type", "fire", *options, "--output", sheet)
+    assert code == 0 and output.endswith(f"{count} sprites in {sheet}")
+    assert read(sheet) == sprite_sheet(images(*requests), **layout)
+
+
+def test_a_game_sheet_is_as_its_description_says(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mirror(image: Image.Image) -> Image.Image:  # an untrained model has no background that could be removed
+        return ImageOps.mirror(image).convert("RGBA")
+
+    monkeypatch.setattr(generation, "remove_background", mirror)
+    output = tmp_path / "game.png"
+    options = ["--type", "fire", "--type", "water=1,ice=3", "--color", "red", "--num-images", 3, "--scale", 2]
+    code, text = run("generate", "--model", model, *options, "--game-sheet", "--output", output)
+    assert code == 0 and text.endswith(f"6 sprites in {output} and {tmp_path / 'game.json'}")
+    description = json.loads((tmp_path / "game.json").read_text())
+    sprites = description.pop("sprites")
+    assert description == {"image": "game.png", "cell": [32, 32], "columns": 3, "padding": 0}
+    sheet = read(output)
+    assert sheet.mode == "RGBA" and sheet.size == (96, 64)
+    for seed, cell in enumerate(sprites):
+        blend = {"water": 1.0, "ice": 3.0}
+        assert cell["condition"] == {"type": blend if seed >= 3 else "fire", "color": "red"} and cell["seed"] == seed
+        (image,) = images(SpriteRequest(seed, cell["condition"]["type"], {"color": "red"}))
+        box = (cell["x"], cell["y"], cell["x"] + cell["width"], cell["y"] + cell["height"])
+        assert sheet.crop(box) == enlarge(mirror(image), 2)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path: Path, suffix: str) -> None:
+    output = tmp_path / f"fire{suffix}"
+    options = ["--type", "fire", "--num-images", 2, "--num-inference-steps", 5, "--scale", 2, "--output", output]
+    code, text = run("generate", "--model", model, *options)
+    assert code == 0 and text.endswith(f"2 sprites in {output}")
+    steps = generate_with_steps(full_pipeline(), [FIRE, SpriteRequest(1, "fire")], num_inference_steps=5)
+    frames = zip(*([step.pred_original_sample for step in steps] for _, steps in steps), strict=True)
+    animation = Image.open(output)
+    assert animation.n_frames == 5  # the last prediction is the sprite
+    for i, frame in enumerate(frames):
+        animation.seek(i)
+        animation.load()
+        assert animation.info["duration"] == (2060 if i == 4 else 60)
+        assert animation.size == sprite_sheet(frame, 2, scale=2).size
+        if suffix == ".webp":
+            assert animation.convert("RGB").tobytes() == sprite_sheet(frame, 2, scale=2).tobytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--type", "fire/flying", "--color", "red", "--negative-type", "ice=1,rock=1", "--guidance-scale", 3],
+        [
+            "--type",
+            "fire=0.7,bug=0.3",
+            "--guidance-interval",
+            0.5,
+            2,
+            "--guidance-rescale",
+            0.5,
+            "--scheduler",
+            "deis",
+        ],
+        ["--dtype", "bfloat16", "--transparent", "--palette", 5, "--scale", 2, "--num-inference-steps", 3],
+    ],
+)
+def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: list) -> None:
+    (name,) = files("--num-images", 1, "--seed", 3, *options)
+    output = tmp_path / "again.png"
+    assert run("generate", "--like", tmp_path / "files" / name, "--output", output)[0] == 0
+    assert output.read_bytes() == (tmp_path / "files" / name).read_bytes()
+
+
+# Mistakes
+
+MISTAKES = [
+    (["--type", "fire="], "A blend is written like fire=0.7,water=0.3, but this is 'fire='."),
+    (["--type", "fire=0.7,water"], "A blend is written like"),
+    (["--type", "fire=nan"], "A blend is written like"),
+    (["--type", "fire=0,water=0"], "must be 0 or more with a positive sum"),
+    (["--type", "fire=0.5,watr=0.5"], "Unknown type 'watr'. Did you mean 'water'?"),
+    (["--type", "bug", "--type", "fire/fire"], "repeats a type"),
+    (["--type", "fire/water/ice"], "takes one type or two"),
+    (["--type", ""], "Unknown type ''"),
+    (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
+    (["--negative-type", "watr"], "Unknown type 'watr'"),
+    (["--guidance-scale", "nan"], "infinity and NaN are not possible"),
+    (["--guidance-scale", "1e39"], "guidance_scale must be"),
+    (["--guidance-rescale", 2], "guidance_rescale must be a number from 0 to 1"),
+    (["--guidance-interval", 2, 1], "guidance_interval must be (low, high)"),
+    (["--guidance-interval", 1, "inf"], "infinity and NaN are not possible"),
+    (["--guidance-interval", 1], "requires 2 arguments"),
+    (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
+    (["--num-inference-steps", "9" * 400], "num_inference_steps must be an integer from 1 to 1000"),
+    (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
+    (["--dtype", "int8"], "Unknown dtype 'int8'. Known: float32,"),
+    (["--palette", 1], "Invalid value for '--palette'"),
+    (["--palette", "9" * 400], "Invalid value for '--palette'"),
+    (["--scale", 100_000], "Invalid value for '--scale'"),
+    (["--panels", "9" * 400], "Invalid value for '--panels'"),
+    (["--num-images", 0], "Invalid value for '--num-images'"),
+    (["--num-images", 10**9], "Invalid value for '--num-images'"),
+    (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
+    (["--seed", 2**63 + 1], "Invalid value for '--seed'"),
+    (["--seed", "9" * 5000], "Invalid value for '--seed'"),
+    (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
+]
+FILE_MISTAKES = [
+    (["--output", "sheet.jpg"], "--output sheet.jpg must end in .png or .gif or .webp."),
+    (["--output", "folder.png"], "--output folder.png is a folder."),
+    (["--output", "/nowhere/sheet.png"], "--output /nowhere/sheet.png: there is no folder /nowhere."),
+    (["--output", f"{'x' * 300}.png"], "File name too long."),
+    (["--game-sheet", "--output", "sheet.gif"], "must end in .png."),
+    (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
+    (["--game-sheet", "--panels", 2], "--panels has no effect with --game-sheet; leave it out."),
+    (["--game-sheet", "--output-dir", "new"], "--game-sheet and --output-dir exclude each other; give one."),
+    (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
+    (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be made: Not a directory."),
+    (["--transparent", "--output", "x.gif"], "--transparent is for sheets and files, not for an animation."),
+    (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
+    (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
+    (["--like", "foreign.png", "--seed", 1], "--seed has no effect with --like; leave it out."),
+    (["--like", "foreign.png", "--output", "again.gif"], "must end in .png."),
+    (["--like", "missing.png"], "--like missing.png is not a file."),
+    (["--like", "foreign.png"], "foreign.png does not say how it was generated."),
+    (["--like", "text.png"], "text.png is not a PNG"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [*MISTAKES, *FILE_MISTAKES])
+def test_a_mistake_is_one_message_and_no_file(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.png").mkdir()
+    Path("taken.json").mkdir()
+    Path("text.png").write_text("text")
+    Image.new("RGB", (4, 4)).save("foreign.png")
+    before = sorted(tmp_path.rglob("*"))
+    code, output = run("generate", *([] if "--like" in arguments else ["--model", model]), *arguments)
+    assert code == 2 and expected in output and ("error: " in output or "─ Error ─" in output)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("arguments", "expected"), MISTAKES)
+def test_a_mistake_leaves_the_folder_empty(model: Path, tmp_path: Path, arguments: list, expected: str) -> None:
+    code, _ = run("generate", "--model", model, "--output-dir", tmp_path, *arguments)
+    assert code == 2 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"model": "/nowhere"}, "There is no model folder '/nowhere'."),
+        ({"dtype": "int8"}, "Unknown dtype 'int8'."),
+        ({"chunk_size": 5}, "made by another version"),
+        ({"condition": {"output_type": "latent"}}, "made by another version"),
+        ({"condition": {"type": ["fire", "fire"]}}, "repeats a type"),
+        ({"num_inference_steps": 5000}, "from 1 to 1000, not 5000"),
+        ({"postprocessing": {"transparent": False, "palette": None, "scale": 10**6}}, "must be a whole number from 1"),
+    ],
+)
+def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, expected: str) -> None:
+    ((name, image),) = files("--num-images", 1).items()
+    path = tmp_path / "files" / name
+    write_png(image, path, replace(read_png(path), **changed))
+    code, output = run("generate", "--like", path, "--output", tmp_path / "again.png")
+    assert code == 2 and expected in output and "error: " in output
+    assert not (tmp_path / "again.png").exists()
+
+
+def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # root may write everywhere
+    for option, path in (("--output", tmp_path / "sheet.png"), ("--output-dir", tmp_path)):
+        code, output = run("generate", "--model", model, option, path)
+        assert (code, output) == (2, f"error: {option} {path} cannot be written.")
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "game.png", "sheet.webp", "any_0.png"])
+def test_a_full_disk_keeps_the_earlier_file(model: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"earlier")
+    options = ["--output-dir", tmp_path] if name == "any_0.png" else ["--output", path]
+    with full_disk():
+        code, output = run(
+            "generate", "--model", model, "--num-images", 1, *options, *["--game-sheet"] * (name == "game.png")
+        )
+    assert code == 2 and output.endswith(f"error: {path}: File too large.")
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"earlier"
+
+
+# Several processes, and interruptions
+
+COUNT = 13
+
+
+def job(model: Path, folder: Path, steps: int = 2) -> list[str]:
+    options = ["--num-images", COUNT, "--num-inference-steps", steps, "--output-dir", folder]
+    return ["generate", "--model", str(model), "--type", "fire", *map(str, options)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_two_processes_generate_the_files_of_one(model: Path, tmp_path: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pokemon_ddpm.cli"]
+    done = subprocess.run(
+        [sys.executable, *command, *job(model, tmp_path / "two")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n")) == ["", *(f"{count} sprites in {tmp_path / 'two'}" for count in (6, 7))]
+    assert run(*job(model, tmp_path / "one"))[0] == 0
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_several_processes_cannot_write_one_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, output = run("generate", "--output", tmp_path / "sheet.png")
+    assert (code, output) == (2, "error: Several processes cannot write one file; give --output-dir.")
+
+
+def test_an_interrupted_job_is_continued(model: Path, tmp_path: Path) -> None:
+    steps = 60  # long enough to be interrupted
+    folder = tmp_path / "interrupted"
+    for number, count in ((signal.SIGINT, 4), (signal.SIGKILL, 8)):
+        command = [sys.executable, "-m", "pokemon_ddpm.cli", *job(model, folder, steps)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while len(list(folder.glob("*.png"))) < count:
+                assert process.poll() is None
+                time.sleep(0.005)
+            process.send_signal(number)
+            _, output = process.communicate(timeout=60)
+        assert process.returncode == (130 if number == signal.SIGINT else -number)
+        assert "Traceback" not in output
+        if number == signal.SIGINT:
+            assert output.endswith("\nInterrupted.\n") and not list(folder.glob(".*"))
+    finished = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+    assert 8 <= len(finished) < COUNT
+    assert run(*job(model, folder, steps))[0] == run(*job(model, tmp_path / "other", steps))[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    expected = contents(tmp_path / "other")
+    assert {name: contents(folder)[name] for name in expected} == expected and len(expected) == COUNT

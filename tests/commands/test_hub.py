@@ -1,0 +1,218 @@
+"""`pokemon-ddpm push`, `push-dataset` and `push-space`: what they push, refuse and print."""
+
+import inspect
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pytest
+from huggingface_hub import DatasetCard
+from PIL import Image
+
+from pokemon_ddpm import load_sprites
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, SPLITS
+from tests.commands import run
+from tests.loopback_hub import LoopbackHub, Repository, environment, stranger
+from tests.tiny_models import tiny_pipeline
+
+NAME = "ash/pokemon-sprites"
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
+
+
+def refusal(*arguments: object) -> str:
+    """The error message of a command that must fail."""
+    status, message = run(*arguments)
+    assert status == 2 and message.count("error: ") == 1, message
+    message = message.split("error: ")[1]  # after progress bars
+    assert len(message) < 330
+    return message
+
+
+class TestPush:
+    def test_a_folder(self, hub, tmp_path):
+        tiny_pipeline().save_pretrained(tmp_path / "model")
+        options = ("--private", "--token", "hf_misty", "--message", "By hand")
+        status, message = run("push", tmp_path / "model", "misty/model", *options)
+        repository = hub.repository("misty/model")
+        assert status == 0 and f"is pushed: {hub.endpoint}/misty/model/commit/{repository.at().id}" in message
+        assert repository.private and repository.titles == ["By hand"] and "hf_misty" not in message
+        assert not [name for name, content in repository.files().items() if b"hf_misty" in content]
+        hub.create("ash/other").commit({"data.csv": b"1"})
+        assert "holds something else (data.csv)" in refusal("push", tmp_path / "model", "ash/other")
+        assert run("push", tmp_path / "model", "ash/other", "--force")[0] == 0
+
+    def test_a_released_model_by_its_name(self, hub, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert run("push", "pokemon-ddpm-32-fast", "ash/fast")[0] == 0
+        assert "pipeline.py" in hub.repository("ash/fast").files()
+
+    def test_mistakes(self, hub, tmp_path):
+        assert "There is no folder nowhere." in refusal("push", "nowhere", "ash/model")
+        assert "holds no model that can be loaded" in refusal("push", tmp_path, "ash/model")
+        assert not hub.requests
+
+
+def pushed(hub: LoopbackHub, *arguments: object) -> Repository:
+    """The data set after a push that must succeed."""
+    status, message = run("push-dataset", NAME, *arguments)
+    assert status == 0, message
+    return hub.repository(NAME, "dataset")
+
+
+def card_of(repository: Repository) -> str:
+    return repository.files()["README.md"].decode()
+
+
+def content(sprites) -> dict:  # also run by a stranger
+    return {
+        split: {
+            "features": part.features.to_dict(),
+            "labels": part.remove_columns("image").to_dict(),
+            "pixels": [(image.mode, image.size, image.tobytes().hex()) for image in part["image"]],
+        }
+        for split, part in sprites.items()
+    }
+
+
+def change_image(archive: Path) -> None:
+    path = next(archive.rglob("*.png"))
+    image = Image.open(path).convert("RGB")
+    image.putpixel((40, 40), (1, 2, 3))
+    image.save(path)
+
+
+class TestPushDataset:
+    def test_a_stranger_loads_it_with_the_code_of_the_card(self, hub, small, cache, tmp_path):
+        repository = pushed(hub, "--data-dir", small)
+        assert repository.private and repository.titles == ["Upload the sprites"]
+        code = re.search(r"```python\n(.*?)```", card_of(repository), re.DOTALL)[1]
+        code += f"{inspect.getsource(content)}\nimport json\nevery = load_dataset('{NAME}', 'all')\n"
+        code += "print(json.dumps({'front': content(sprites), 'all': content(every)}))\n"
+        loaded = json.loads(stranger(code, environment(tmp_path, hub.endpoint, "hf_ash"), tmp_path))
+        for name in ("front", "all"):
+            here = load_sprites(small, name, cache_dir=cache)
+            assert list(loaded[name]) == list(SPLITS) and loaded[name] == json.loads(json.dumps(content(here)))
+
+    @pytest.mark.parametrize("config", ["front", "all"])
+    def test_one_configuration(self, hub, small, cache, config):
+        repository = pushed(hub, "--data-dir", small, "--config-name", config, "--public")
+        assert {name.split("/")[0] for name in repository.files() if name.endswith("parquet")} == {config}
+        assert not repository.private
+        loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
+        assert content(loaded) == content(load_sprites(small, config, cache_dir=cache))
+
+    def test_the_starter_set(self, hub, cache):
+        repository = pushed(hub)
+        assert not any("LICENSE" in name for name in repository.files())
+        loaded = datasets.load_dataset(NAME, cache_dir=str(cache), split="test")
+        assert loaded.features == FEATURES and loaded[:] == load_sprites(split="test", cache_dir=cache)[:]
+
+    def test_again(self, hub, small, cache):
+        repository = pushed(hub, "--data-dir", small)
+        before = repository.at()
+        assert "holds these images already" in run("push-dataset", NAME, "--data-dir", small)[1]
+        assert repository.at() is before
+        rows = io.BytesIO()
+        datasets.Dataset.from_dict({"a": [1, 2]}).to_parquet(rows)
+        own = card_of(repository).replace(
+            "\nconfigs:\n", "\nconfigs:\n- config_name: own\n  data_files: own.parquet\n"
+        )
+        old = "front/train-00001-of-00002.parquet"
+        repository.commit({"README.md": f"{own}\nMine.\n".encode(), "own.parquet": rows.getvalue(), old: b"PAR1"})
+        change_image(small)
+        pushed(hub, "--data-dir", small)
+        assert card_of(repository).endswith("Mine.\n") and old not in repository.files()
+        loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
+        assert content(loaded) == content(load_sprites(small, cache_dir=cache))
+        assert datasets.load_dataset(NAME, "own", cache_dir=str(cache))["train"][:] == {"a": [1, 2]}
+
+    def test_a_configuration_is_not_deleted_unasked(self, hub, small):
+        repository = pushed(hub, "--data-dir", small)
+        before, one = repository.at(), ("--data-dir", small, "--config-name", "all")
+        assert "also holds front, which the push would delete" in refusal("push-dataset", NAME, *one)
+        assert "also holds all and front" in refusal("push-dataset", NAME)
+        assert repository.at() is before
+        files = pushed(hub, *one, "--force").files()
+        assert {name.split("/")[0] for name in files if name.endswith(".parquet")} == {"all"}
+        data = DatasetCard(card_of(pushed(hub, "--force"))).data
+        assert data.license == "apache-2.0" and data.get("license_name") is None
+
+    def test_a_push_of_the_datasets_library_is_known(self, hub, small, cache):
+        load_sprites(small, cache_dir=cache).push_to_hub(NAME, "front", private=True, token="hf_ash")
+        pushed(hub, "--data-dir", small)
+
+    def test_other_content(self, hub, small, cache):
+        card = b"---\nlicense: mit\nconfigs:\n- config_name: default\n  data_files: a.csv\n---\n# Cats\n"
+        repository = hub.create(NAME, "dataset", private=True)
+        repository.commit({"README.md": card, "a.csv": b"a\n1\n"})
+        assert "holds something else (a.csv)" in refusal("push-dataset", NAME, "--data-dir", small)
+        assert not hub.asked("/preupload/")
+        pushed(hub, "--data-dir", small, "--force")
+        assert repository.files()["a.csv"] == b"a\n1\n" and "# Cats" in card_of(repository)
+        loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
+        assert content(loaded) == content(load_sprites(small, cache_dir=cache))
+
+    def test_who_can_see_it(self, hub, small):
+        repository = hub.create(NAME, "dataset")
+        assert f"{NAME} is public" in refusal("push-dataset", NAME, "--data-dir", small)
+        assert not repository.files()
+        repository.private = True
+        message = run("push-dataset", NAME, "--data-dir", small, "--public")[1]
+        assert "private; its settings can make it public" in message and "7 in all" in message and repository.private
+
+    @pytest.mark.parametrize(
+        ("trouble", "message"),
+        [
+            (lambda hub: hub.fail("repos/create", 403, None), "may not write there"),
+            (lambda hub: hub.fail("/auth-check/write", 401, None), "valid token"),
+            (lambda hub: hub.fail("/preupload/", 429, None, {"Retry-After": "7"}), "Try again in 7 seconds"),
+            (lambda hub: hub.fail("POST .*/commit/", 412, None), "somebody else has changed"),
+            (lambda hub: hub.cut("^PUT /lfs/", 3000, None), "Try again later"),
+            (lambda hub: hub.cut("GET /api/datasets/", 0, None), "Try again later"),
+        ],
+    )
+    def test_failures(self, hub, small, trouble: Callable[[LoopbackHub], None], message: str):
+        trouble(hub)
+        assert message in refusal("push-dataset", NAME, "--data-dir", small)
+        repository = hub.repositories.get(("dataset", NAME))
+        assert repository is None or not repository.titles
+        hub.heal()
+        assert pushed(hub, "--data-dir", small).titles == ["Upload the sprites"]
+
+    def test_without_the_right_nothing_is_built(self, hub, small, monkeypatch):
+        monkeypatch.setattr("pokemon_ddpm.load_sprites", None, raising=False)
+        assert "may not write" in refusal("push-dataset", NAME, "--data-dir", small, "--token", "hf_misty")
+        monkeypatch.delenv("HF_TOKEN")
+        assert "needs a valid token" in refusal("push-dataset", NAME, "--data-dir", small)
+
+    def test_mistakes_do_not_reach_the_hub(self, hub, small, tmp_path):
+        (tmp_path / "empty").mkdir()
+        shutil.copytree(small, tmp_path / "bare", ignore=shutil.ignore_patterns("*.png"))
+        for arguments, message in (
+            (("--config-name", "front"), "Without --data-dir there is the starter set"),
+            (("--data-dir", small, "--config-name", "frnt"), "there are front and all"),
+            (("--data-dir", "nowhere"), "does not exist"),
+            (("--data-dir", tmp_path / "empty"), "holds no pokedex.csv"),
+            (("--data-dir", tmp_path / "bare"), "holds no images"),
+        ):
+            assert message in refusal("push-dataset", NAME, *arguments)
+        assert not hub.requests
+
+
+class TestPushSpace:
+    def test_a_model_on_the_hub(self, hub):
+        hub.create("ash/tiny", gated=True).commit({"model_index.json": b"{}"})
+        status, message = run("push-space", "app", "--model", "ash/tiny", "--private")
+        repository = hub.repository("ash/app", "space")
+        url = f"{hub.endpoint}/spaces/ash/app/commit/{repository.at().id}"
+        assert status == 0 and url in message and "ash/tiny is private or gated: give the Space a secret" in message
+        assert repository.private and repository.sdk == "gradio" and repository.titles == ["Upload the app"]
+
+    def test_mistakes(self, hub, tmp_path):
+        assert "A Space cannot read" in refusal("push-space", "ash/app", "--model", tmp_path)
+        assert "must be user/name" in refusal("push-space", "ash/app", "--model", "a/b/c")
+        assert not hub.requests

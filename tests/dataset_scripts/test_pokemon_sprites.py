@@ -1,0 +1,285 @@
+"""What the loader selects, labels and caches; and on the real sprites counts, labels and splits."""
+
+import csv
+import io
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from pokemon_ddpm import load_sprites, preprocessing, vocabulary
+from pokemon_ddpm.dataset_scripts import pokemon_sprites
+from tests.small_archives import BULBASAUR, IMAGES, PARAS, POKEDEX, SPEAROW, encoded, png, rows, sprite, write, zip_of
+
+SPLITS = ("train", "validation", "test")
+
+
+def sizes(sprites: datasets.DatasetDict) -> tuple[int, ...]:
+    return tuple(len(sprites[split]) for split in SPLITS)
+
+
+def built(cache: Path) -> set[Path]:
+    """The folders of the cache that hold a built data set."""
+    return {path.parent for path in cache.rglob("*-train.arrow")}
+
+
+@pytest.fixture
+def no_building(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Once called, only the cache can answer."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("built again")
+
+    return lambda: monkeypatch.setattr(pokemon_sprites.PokemonSprites, "_split_generators", fail)
+
+
+def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
+    found = {row["path"]: row for row in rows(load_sprites(small, "all", cache_dir=cache))}
+    assert sorted(found) == sorted(IMAGES)
+    assert found[SPEAROW] == {
+        "split": "validation", "type1": "normal", "type2": "flying", "color": "brown", "shape": "wings",
+        "game": "gen4_dp", "view": "front", "finish": "normal", "form": "base", "frame": 2, "legendary": False,
+        "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8, "path": SPEAROW,
+    }  # fmt: skip
+    gmax, alola, shiny, back = (
+        next(found[path] for path in IMAGES if part in path) for part in ("Gmax", "Alola", "/shiny/", "/back/")
+    )
+    assert (gmax["form"], gmax["game"], gmax["weight"], gmax["color"]) == ("gmax", "gen8-mini", None, "green")
+    assert (alola["form"], alola["color"], alola["split"]) == ("alola", "any", "validation")
+    assert (shiny["finish"], shiny["color"]) == ("shiny", "any")
+    assert (back["view"], back["color"]) == ("back", "green")
+
+
+def test_a_configuration_selects(small: Path, cache: Path) -> None:
+    for config, counts in {None: (2, 2, 1), "front": (2, 2, 1), "all": (4, 2, 1)}.items():
+        assert sizes(load_sprites(small, config, cache_dir=cache)) == counts
+    part = load_sprites(small, split="validation", cache_dir=cache)
+    assert isinstance(part, datasets.Dataset) and part["name"][:] == ["Spearow", "Sandshrew Alola"]
+
+
+def test_other_layouts_give_the_same_rows(small: Path, tmp_path: Path, cache: Path) -> None:
+    """One folder down, as a .zip, with what desktops leave in folders, or a pokedex saved by a spreadsheet."""
+    expected = rows(load_sprites(small, "all", cache_dir=cache))
+    outer = tmp_path / "outer"
+    shutil.copytree(small, outer / "pokemon-sprites")
+    for name in ("sprites/.DS_Store", "sprites/0000-Bulbasaur-1/front/normal/._1-gen5.png",
+                 "sprites/0000-Bulbasaur-1/front/normal/Thumbs.db", "__MACOSX/sprites/a/b/c/._1.png"):  # fmt: skip
+        write(small, name, b"junk")
+    (small / "pokedex.csv").write_bytes(b"\xef\xbb\xbf" + POKEDEX.replace("\n", "\r\n").encode())
+    for data in (outer, zip_of(outer, tmp_path / "outer.zip"), small, zip_of(small, tmp_path / "small.zip")):
+        assert rows(load_sprites(data, "all", cache_dir=cache)) == expected
+
+
+def test_deduplicate_drops_equal_pixels_inside_a_split_only(small: Path, cache: Path) -> None:
+    copy = "sprites/0000-Bulbasaur-1/front/normal/1-gen6.png"
+    write(small, copy, png(Image.open(small / BULBASAUR), compress_level=9))  # other bytes
+    write(small, PARAS, (small / BULBASAUR).read_bytes())
+    assert copy in [row["path"] for row in rows(load_sprites(small, cache_dir=cache))]
+    kept = [row["path"] for row in rows(load_sprites(small, deduplicate=True, cache_dir=cache))]
+    assert copy not in kept and BULBASAUR in kept and PARAS in kept
+
+
+def test_an_image_with_transparency_is_stored_opaque_on_white(small: Path, cache: Path) -> None:
+    write(small, PARAS, png(Image.new("RGBA", (4, 4), (200, 40, 0, 102))))
+    stored = Image.open(io.BytesIO(encoded(load_sprites(small, split="test", cache_dir=cache))[0]["bytes"]))
+    assert stored.getcolors() == [(16, (233, 169, 153))]
+
+
+def test_skipping_bad_images_warns_at_every_load(
+    small: Path, cache: Path, caplog: pytest.LogCaptureFixture, no_building: Callable[[], None]
+) -> None:
+    def load() -> tuple[list[str], list[str]]:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            found = rows(load_sprites(small, skip_bad_images=True, cache_dir=cache))
+        messages = [each.getMessage() for each in caplog.records if each.name == pokemon_sprites.__name__]
+        return [row["path"] for row in found], messages
+
+    assert load()[1] == []
+    (small / BULBASAUR).write_bytes(b"garbage")
+    write(small, "sprites/Missingno/front/normal/0-gen5.png", sprite(9))
+    paths, [message] = load()
+    assert sorted(paths) == sorted(path for path in IMAGES if "/front/normal/" in path and path != BULBASAUR)
+    assert "2 unusable files or folders were skipped" in message
+    assert BULBASAUR in message and "sprites/Missingno" in message
+    no_building()
+    assert load() == (paths, [message])
+
+
+def test_the_cache_follows_content_and_not_time(small: Path, cache: Path, no_building: Callable[[], None]) -> None:
+    expected = rows(load_sprites(small, cache_dir=cache))
+    load_sprites(small, deduplicate=True, cache_dir=cache)
+    assert len(built(cache)) == 2
+    no_building()
+    (small / "pokedex.csv").touch()
+    assert rows(load_sprites(small, cache_dir=cache)) == expected
+    with pytest.raises(AssertionError, match="built again"):
+        load_sprites(small, exclude_faulty=True, cache_dir=cache)
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_an_edited_image_is_not_served_stale(zipped: bool, small: Path, tmp_path: Path, cache: Path) -> None:
+    def load() -> bytes:
+        data = zip_of(small, tmp_path / "small.zip") if zipped else small
+        return encoded(load_sprites(data, split="test", cache_dir=cache))[0]["bytes"]
+
+    before, new = (small / PARAS).stat(), sprite(77)
+    assert load() == (small / PARAS).read_bytes() and len(new) == before.st_size
+    (small / PARAS).write_bytes(new)
+    os.utime(small / PARAS, ns=(before.st_atime_ns, before.st_mtime_ns))  # the same size and time
+    assert load() == new
+
+
+def test_other_changes_are_not_served_stale(small: Path, cache: Path) -> None:
+    def load() -> dict[str, str]:
+        return {row["path"]: row["type2"] for row in rows(load_sprites(small, cache_dir=cache))}
+
+    paths, other = load().keys(), BULBASAUR.replace("gen5", "gen6")
+    write(small, other, sprite(77))
+    assert load().keys() == paths | {other}
+    (small / BULBASAUR).unlink()
+    assert load().keys() == paths - {BULBASAUR} | {other}
+    (small / other).rename(small / BULBASAUR)
+    assert load().keys() == paths
+    (small / "pokedex.csv").write_text(POKEDEX.replace("Bug,Grass", "Bug,Ghost"))
+    assert load()[PARAS] == "ghost"
+
+
+def test_an_edited_loader_is_not_served_stale(small: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = list(islice(pokemon_sprites.starter_sprites(), 3))
+    monkeypatch.setattr(pokemon_sprites, "starter_sprites", lambda: [(dict(labels), pixels) for labels, pixels in few])
+    for digest, count in (("as it is", 2), ("as it is", 2), ("edited", 4)):
+        monkeypatch.setattr(pokemon_sprites, "_code_digest", lambda digest=digest: digest)
+        for data in (small, None):
+            load_sprites(data, cache_dir=cache)
+        assert len(built(cache)) == count
+
+
+def test_the_code_digest_covers_what_decides_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = {pokemon_sprites._code_digest()}
+    shutil.copytree(Path(pokemon_sprites.__file__).parent, tmp_path / "scripts")
+    monkeypatch.setattr(pokemon_sprites, "__file__", str(tmp_path / "scripts" / "pokemon_sprites.py"))
+    for module in (preprocessing, vocabulary):
+        monkeypatch.setattr(module, "__file__", shutil.copy(module.__file__, tmp_path))
+    for file in (path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".py", ".csv")):
+        digests.add(pokemon_sprites._code_digest())
+        file.write_text(file.read_text() + "\n")
+    digests.add(pokemon_sprites._code_digest())
+    assert len(digests) == 8  # four modules and a table here, two modules elsewhere, and before
+
+
+@pytest.fixture(scope="module")
+def front(sprites_dir: Path, sprites_cache: Path) -> datasets.DatasetDict:
+    return load_sprites(sprites_dir, cache_dir=sprites_cache)
+
+
+@pytest.fixture(scope="module")
+def all_rows(sprites_dir: Path, sprites_cache: Path) -> list[dict]:
+    return rows(load_sprites(sprites_dir, "all", cache_dir=sprites_cache))
+
+
+def test_the_configurations_hold_the_files(
+    sprites_dir: Path, front: datasets.DatasetDict, all_rows: list[dict]
+) -> None:
+    files = sorted(path.relative_to(sprites_dir).as_posix() for path in sprites_dir.glob("sprites/**/*.png"))
+    assert len(files) == 10177 and sorted(row["path"] for row in all_rows) == files
+    assert rows(front) == [row for row in all_rows if "/front/normal/" in row["path"]]
+    assert sizes(front) == (3273, 404, 409)
+
+
+@pytest.mark.parametrize("config, counts", [("front", (3272, 404, 407)), ("all", (8138, 1007, 1022))])
+def test_excluding_faulty_and_repeated_images(
+    config: str, counts: tuple[int, ...], sprites_dir: Path, sprites_cache: Path, all_rows: list[dict]
+) -> None:
+    kept = load_sprites(sprites_dir, config, exclude_faulty=True, cache_dir=sprites_cache)
+    assert sizes(kept) == counts
+    selected = {row["path"] for row in all_rows if config == "all" or "/front/normal/" in row["path"]}
+    dropped = {Path(path).name for path in selected - {row["path"] for row in rows(kept)}}
+    # The folder of Zygarde holds nothing but a Core and a Cell, and one image of Diglett only its hole.
+    assert dropped == {"718_4-gen6.png", "718_5-gen6.png", "50-gen3_e-frame2.png"}
+    if config == "front":
+        assert sum(sizes(load_sprites(sprites_dir, deduplicate=True, cache_dir=sprites_cache))) == 3819
+
+
+def test_no_line_is_in_two_splits(all_rows: list[dict]) -> None:
+    for key, count in {"line": 425, "dex_number": 898, "index": 1070}.items():
+        assert len({row[key] for row in all_rows}) == len({(row[key], row["split"]) for row in all_rows}) == count
+
+
+def test_relatives_and_look_alikes_share_a_line(all_rows: list[dict]) -> None:
+    # Pikachu's (Pichu is of a later generation), Eevee's, and both Nidoran, which no evolution links.
+    for family in ({172, 25, 26}, {133, 134, 135, 136, 196, 197, 470, 471, 700}, {29, 30, 31, 32, 33, 34}):
+        [line] = {row["line"] for row in all_rows if row["dex_number"] in family}
+        assert {row["dex_number"] for row in all_rows if row["line"] == line} == family
+
+
+def test_labels_are_as_often_as_measured(all_rows: list[dict]) -> None:
+    counts = Counter(row["type1"] for row in all_rows if "/front/normal/" in row["path"])
+    assert (counts["water"], counts["fire"], counts["fairy"], counts["flying"], len(counts)) == (659, 265, 75, 12, 18)
+    assert Counter((row["view"], row["finish"]) for row in all_rows) == {
+        ("front", "normal"): 4086, ("front", "shiny"): 4057, ("back", "normal"): 1018, ("back", "shiny"): 1016,
+    }  # fmt: skip
+    assert all((row["frame"] == 2) == ("-frame2." in row["path"]) for row in all_rows)
+
+
+def test_labels_are_those_of_the_pokedex(sprites_dir: Path, all_rows: list[dict]) -> None:
+    with open(sprites_dir / "pokedex.csv", encoding="ascii", newline="") as file:
+        pokedex = {int(row["id"]): row for row in csv.DictReader(file)}
+    forms = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
+    for row in all_rows:
+        entry = pokedex[int(row["path"].split("/")[1][:4])]
+        assert row["index"] == int(entry["id"])
+        regional = "True" in (entry["alolan_form"], entry["galarian_form"])
+        species_color = entry["primary_color"].lower()
+        assert row["color"] == ("any" if regional or "/shiny/" in row["path"] else species_color), row["path"]
+        # A giant form has no known weight (the source has a placeholder).
+        assert (row["weight"] is None) == (row["form"] == "gmax")
+        assert 1 <= row["height"] <= 1000 and 1 <= (row["weight"] or 1) < 10000
+        if row["index"] in (959, 960, 986, 987):  # exchanged, see below
+            continue
+        assert row["name"] == entry["name"]
+        assert row["dex_number"] == int(entry["pokedex_id"]) == int(row["path"].split("/")[1].split("-")[-1])
+        assert (row["type1"], row["type2"]) == (entry["type1"].lower(), entry["type2"].lower() or "none")
+        assert row["shape"] == entry["shape"].lower()
+        assert row["legendary"] == (entry["legendary"] == "True")
+        assert [row["form"]] == ([form for column, form in forms.items() if entry[column] == "True"] or ["base"])
+    wailord = next(row for row in all_rows if row["name"] == "Wailord")
+    assert (wailord["height"], wailord["weight"]) == (145, 3980)
+
+
+def test_exchanged_folders_are_labelled_by_what_they_show(all_rows: list[dict]) -> None:
+    shown = {
+        986: ("Necrozma Dusk", "steel", 38, 4600),
+        987: ("Necrozma Dawn", "ghost", 42, 3500),
+        959: ("Mimikyu Disguised", "fairy", 2, 7),
+        960: ("Mimikyu Busted", "fairy", 2, 7),
+    }
+    found = [row for row in all_rows if row["index"] in shown]
+    assert len({(row["index"], row["view"], row["finish"]) for row in found}) == len(found) == 16
+    for row in found:
+        assert (row["name"], row["type2"], row["height"], row["weight"]) == shown[row["index"]]
+        assert row["name"] not in row["path"]
+
+
+def test_images_are_embedded_unchanged(sprites_dir: Path, front: datasets.DatasetDict) -> None:
+    """The bytes and not a path to them, which would break when the data moves."""
+    for part in front.values():
+        for stored, path in zip(encoded(part), part["path"][:], strict=True):
+            assert stored == {"path": None, "bytes": (sprites_dir / path).read_bytes()}
+        assert part[0]["image"].mode == "RGB"
+
+
+def test_without_data_it_is_the_starter_set(sprites_cache: Path) -> None:
+    starter = load_sprites(cache_dir=sprites_cache)
+    assert sizes(starter) == (864, 108, 108) and starter["train"].features == pokemon_sprites.FEATURES
+    labels, pixels = next(pokemon_sprites.starter_sprites())
+    assert rows(starter)[0] == {**labels, "path": "Bug 01 I.png"}
+    assert encoded(starter["train"])[0]["path"] is None and np.array_equal(starter["train"][0]["image"], pixels)

@@ -1,0 +1,215 @@
+"""Everything that can be wrong with an archive, as a folder and as a .zip."""
+
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pokemon_ddpm import load_sprites
+from pokemon_ddpm.dataset_scripts import sprite_archive
+from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteDataError, expand, is_faulty
+from tests.small_archives import BULBASAUR, COLUMNS, IMAGES, PARAS, POKEDEX, SPEAROW, png, sprite, write, zip_of
+
+Spoil = Callable[[Path], object]
+FOLDER = "sprites/0077-Paras-46"
+
+
+def refusal(cache: Path, data: Path | str | None, *arguments: object, **options: object) -> str:
+    """The message of a load that must fail, and must leave nothing behind."""
+    with pytest.raises(SpriteDataError) as error:
+        load_sprites(data, *arguments, cache_dir=cache, **options)
+    assert not [path for path in cache.rglob("*") if path.suffix in (".arrow", ".incomplete", ".json")]
+    return str(error.value)
+
+
+def edit_pokedex(old: str, new: str) -> Spoil:
+    assert old in POKEDEX
+    return lambda folder: (folder / "pokedex.csv").write_text(POKEDEX.replace(old, new), encoding="utf-8")
+
+
+def put(name: str, content: bytes) -> Spoil:
+    return lambda folder: write(folder, name, content)
+
+
+def move(old: str, new: str) -> Spoil:
+    def rename(folder: Path) -> None:
+        (folder / new).parent.mkdir(parents=True, exist_ok=True)
+        (folder / old).rename(folder / new)
+
+    return rename
+
+
+# How to damage the archive, and what the message must contain.
+BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
+    "no pokedex": (lambda folder: (folder / "pokedex.csv").unlink(), ["holds no pokedex.csv", "Kaggle"]),
+    "no images": (lambda folder: shutil.rmtree(folder / "sprites"), ["no usable images (sprites/FOLDER/VIEW/FINISH"]),
+    "missing columns": (edit_pokedex("type1,type2", "a,b"), ["pokedex.csv lacks the columns type1, type2."]),
+    "empty pokedex": (put("pokedex.csv", b""), ["lacks the columns id, name, pokedex_id"]),
+    "pokedex without rows": (
+        put("pokedex.csv", COLUMNS.encode()),
+        ["0-Bulbasaur-1: no row of pokedex.csv has the id 0"],
+    ),
+    "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["UTF-8"]),
+    "huge pokedex": (put("pokedex.csv", bytes(16 * 2**20 + 1)), ["pokedex.csv", "16 MiB"]),
+    "unknown type after an empty line": (
+        edit_pokedex("33,Spearow,21,Normal", "\n33,Spearow,21,Nomal"),
+        ["pokedex.csv line 5 (Spearow): unknown type1 'Nomal'", "Did you mean 'normal'?", "Known: bug, dark"],
+    ),
+    "several unknown values": (
+        edit_pokedex("33,Spearow,21,Normal,Flying,Brown,Wings,False", "33,Spearow,21,None,Flyin,Bown,Wing,No"),
+        ["type1 'None'", "type2 'Flyin'", "'flying'", "'brown'", "'wings'", "legendary 'No'", "Known: true, false"],
+    ),
+    "a blank first type": (edit_pokedex("46,Bug", "46,"), ["pokedex.csv line 6 (Paras)", "type1 ''"]),
+    "an id that is no number": (edit_pokedex("77,Paras", "x,Paras"), ["pokedex.csv line 6 (Paras): id 'x'"]),
+    "an id twice": (edit_pokedex("77,Paras", "33,Paras"), ["the id 33 is also in an earlier line"]),
+    "a folder without an index": (move(FOLDER, "sprites/77-Paras-46"), ["77-Paras-46: the name must be NNNN-Name"]),
+    "a folder that is not in the pokedex": (
+        move(FOLDER, "sprites/0078-X-47"),
+        ["no row of pokedex.csv has the id 78"],
+    ),
+    "a folder without facts": (  # Gallade Mega is in the pokedex, and has no folder
+        lambda folder: [
+            edit_pokedex("77,Paras,46", "590,Paras,46")(folder),
+            move(FOLDER, "sprites/0590-Paras-46")(folder),
+        ],
+        ["sprites/0590-Paras-46: 590 is not a folder of this data set"],
+    ),
+    "a folder of another dex number": (move(FOLDER, "sprites/0077-X-47"), ["dex number 47, but pokedex.csv says 46"]),
+    "a file of another dex number": (move(PARAS, PARAS.replace("46-gen3", "47-gen3")), ["dex number 47, not 46"]),
+    "an unknown view": (move(PARAS, PARAS.replace("/front/", "/side/")), ["expected front|back/normal|shiny"]),
+    "a file without a game": (move(PARAS, PARAS.replace("-gen3_e", "")), ["normal/46.png: the file name", "-GAME"]),
+    "a file of an unknown game": (move(PARAS, PARAS.replace("gen3_e", "gen9")), ["normal/46-gen9.png", "-GAME"]),
+    "a wrong depth": (move(PARAS, "sprites/0077-Paras-46/46-gen3_e.png"), ["expected sprites/FOLDER/VIEW/FINISH"]),
+    "no PNG": (move(PARAS, PARAS.replace(".png", ".jpg")), ["46-gen3_e.jpg: expected"]),
+    "garbage": (put(PARAS, b"this is no image"), [f"{PARAS}: does not decode (unknown format)"]),
+    "a truncated image": (put(PARAS, sprite(1)[:20_000]), [f"{PARAS}: does not decode"]),
+    "a damaged image": (put(PARAS, sprite(1).replace(b"IDAT", b"IDAX")), [f"{PARAS}: does not decode"]),
+    "a large image": (put(PARAS, png(Image.new("RGB", (1025, 8)))), [f"{PARAS}: 1025x8 px is no sprite", "1024"]),
+    "a huge image": (put(PARAS, png(Image.new("1", (13_000, 13_000)))), [f"{PARAS}: does not decode (13000x13000 px"]),
+    "a huge file": (put(PARAS, bytes(16 * 2**20 + 1)), [f"{PARAS}: larger than 16 MiB"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("name", BAD_ARCHIVES)
+def test_bad_archives_are_refused(name: str, zipped: bool, small: Path, tmp_path: Path, cache: Path) -> None:
+    spoil, parts = BAD_ARCHIVES[name]
+    spoil(small)
+    data = zip_of(small, tmp_path / "small.zip") if zipped else small
+    message = refusal(cache, data)
+    assert not [part for part in (str(data), *parts) if part not in message], message
+
+
+def test_wrong_paths_are_refused(small: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"{tmp_path / 'missing.zip'} does not exist" in refusal(cache, tmp_path / "missing.zip")
+    assert f"{small / 'sprites'} holds no pokedex.csv" in refusal(cache, small / "sprites")
+    (tmp_path / "downloads").mkdir()
+    zip_of(small, tmp_path / "downloads" / "archive.zip")
+    assert "It holds archive.zip: give that file." in refusal(cache, tmp_path / "downloads")
+    assert "~nouser/x: the home folder is unknown" in refusal(cache, "~nouser/x")
+    monkeypatch.setenv("HOME", "/home/ash")
+    assert expand("~/sprites") == Path("/home/ash/sprites") and expand("a/~") == Path("a/~")
+
+
+def test_what_is_no_file_is_named(small: Path, cache: Path) -> None:
+    (small / PARAS).unlink()
+    os.mkfifo(small / PARAS)  # reading would block
+    (small / SPEAROW).unlink()
+    (small / SPEAROW).symlink_to(small / "nowhere.png")
+    message = refusal(cache, small)
+    assert f"{PARAS}: is no file" in message and f"{SPEAROW}: is no file" in message
+
+
+def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, cache: Path) -> None:
+    path = zip_of(small, tmp_path / "small.zip")
+    content = path.read_bytes()
+    later_version = content.replace(b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xff")
+    for damaged in (b"404 not found", b"", content[: len(content) // 2], later_version):
+        path.write_bytes(damaged)
+        message = refusal(cache, path)
+        assert f"{path} is not a readable .zip" in message and "download the .zip again" in message
+
+
+OUTSIDE = (
+    "../outside.png sprites/../../outside.png sprites/.. /outside.png \\outside.png sprites\\..\\..\\outside.png "
+    "C:/outside.png c:outside.png"
+)
+
+
+@pytest.mark.parametrize("name", OUTSIDE.split())
+def test_a_zip_with_paths_that_leave_it_is_refused(name: str, small: Path, tmp_path: Path, cache: Path) -> None:
+    path = zip_of(small, tmp_path / "small.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(name), sprite(1))
+        archive.writestr(zipfile.ZipInfo("../another.png"), sprite(1))
+    message = refusal(cache, path, skip_bad_images=True)
+    assert f"{path} holds paths that leave it: {name!r}, '../another.png'" in message
+    assert not list(tmp_path.parent.rglob("outside.png"))
+
+
+def test_unreadable_zip_entries_are_named(small: Path, tmp_path: Path, cache: Path) -> None:
+    path = zip_of(small, tmp_path / "small.zip")
+    content, image = path.read_bytes(), (small / PARAS).read_bytes()
+    path.write_bytes(content.replace(image, image[:-1] + b"!"))
+    assert re.search(f"{PARAS}: .*CRC", refusal(cache, path))
+    # The flag of encryption, in the headers of all entries and in the directory.
+    encrypted = re.sub(rb"(PK\x03\x04..|PK\x01\x02....)\x00", b"\\1\1", content, flags=re.DOTALL)
+    path.write_bytes(encrypted)
+    assert re.search("pokedex.csv cannot be read .*encrypted", refusal(cache, path))
+
+
+def test_a_large_zip_entry_is_not_unpacked(
+    small: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sprite_archive, "MAX_FILE_BYTES", 2**20)
+    path = zip_of(small, tmp_path / "small.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(PARAS.replace("gen3_e", "gen5"), bytes(2**20 + 1))
+    assert "46-gen5.png: larger than 1 MiB" in refusal(cache, path)
+
+
+def test_all_bad_files_are_named_at_once_and_a_long_list_is_cut(small: Path, cache: Path) -> None:
+    other_dex = PARAS.replace("46-gen3_e", "47-gen3_e")
+    for name in (BULBASAUR, other_dex, "sprites/Missingno/front/normal/0-gen5.png"):
+        write(small, name, b"garbage")
+    write(small, "sprites/Missingno/front/normal/0-gen6.png", sprite(9))
+    message = refusal(cache, small)
+    named = [line.strip().split(": ")[0] for line in message.splitlines()[1:]]
+    assert sorted(named) == sorted([BULBASAUR, other_dex, "sprites/Missingno"])  # a folder once
+    assert f"{small}: 3 unusable" in message and "--skip_bad_images" in message
+    for number in range(22):
+        write(small, f"sprites/Missingno {number:02d}/front/normal/0-gen5.png", sprite(number))
+    message = refusal(cache, small)
+    assert len(message.splitlines()) == 22 and message.endswith("and 5 more")
+
+
+def test_skipping_excuses_no_pokedex_and_not_everything(small: Path, cache: Path) -> None:
+    for name in IMAGES:
+        (small / name).write_bytes(b"garbage")
+    message = refusal(cache, small, skip_bad_images=True)
+    assert f"{small}: no usable images" in message and PARAS in message
+    edit_pokedex("Bug", "Bugg")(small)
+    assert "Did you mean 'bug'?" in refusal(cache, small, skip_bad_images=True)
+
+
+def test_wrong_arguments_are_refused(small: Path, cache: Path) -> None:
+    assert "'fornt'. Known: front, all, starter." in refusal(cache, small, "fornt")
+    assert "'valid'. Known: train, validation, test." in refusal(cache, small, split="valid")
+    assert "'all' needs the sprite folder or .zip" in refusal(cache, None, "all")
+    assert f"'starter' takes no data; leave out {small}" in refusal(cache, small, "starter")
+    shutil.rmtree(small / FOLDER)
+    with pytest.raises(SpriteDataError, match="none of its sprites belongs to the split 'test'"):
+        load_sprites(small, split="test", cache_dir=cache)
+
+
+def test_faulty_images_are_those_of_the_archive() -> None:
+    assert is_faulty(867, "sprites/0867-Zygarde-718/back/shiny/718_4-gen6.png")
+    assert is_faulty(81, "sprites/0081-Diglett-50/front/normal/50-gen3_e-frame2.png")
+    assert not is_faulty(81, "sprites/0081-Diglett-50/front/normal/50-gen3_e.png")
+    assert not is_faulty(81, "50-gen3_e-frame2.png")  # without a folder it is of the starter set

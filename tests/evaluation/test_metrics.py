@@ -1,0 +1,236 @@
+import math
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from pokemon_ddpm.evaluation.metrics import (
+    NUM_PROJECTIONS,
+    basic_bootstrap,
+    disjoint_blocks,
+    exact_wasserstein,
+    fid,
+    image_statistics,
+    kid,
+    kid_by_value,
+    kid_difference,
+    precision_recall,
+    share,
+    sliced_wasserstein,
+    wasserstein_of_statistics,
+)
+
+
+def gaussian(n: int, dimension: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def whitened(n: int, dimension: int, seed: int = 0, ddof: int = 1) -> torch.Tensor:
+    """A set with mean 0 and covariance 1 exactly."""
+    values = gaussian(n, dimension, seed)
+    values = values - values.mean(dim=0)
+    covariance = values.T @ values / (n - ddof)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), values.T, upper=False).T
+
+
+def test_wilson_interval():
+    found, z = share(3, 20), 1.959964
+    middle, half = 0.15 + z**2 / 40, z * math.sqrt(0.15 * 0.85 / 20 + z**2 / 1600)
+    ends = [(middle - half) / (1 + z**2 / 20), (middle + half) / (1 + z**2 / 20)]
+    assert [found.low, found.high] == pytest.approx(ends)
+    assert math.isnan(share(0, 0).value) and share(0, 0).n == 0
+
+
+def test_basic_bootstrap():
+    """The interval of a mean is twice 1.96 standard errors wide, and ends at 0."""
+    samples, reference = gaussian(1000, 1) + 3, torch.zeros(5, 1)
+    found = basic_bootstrap(lambda one, other: float(one.mean()), samples, reference, 400, 0)
+    assert found.high - found.low == pytest.approx(2 * 1.96 / math.sqrt(1000), rel=0.15)
+    assert (found.low + found.high) / 2 == pytest.approx(found.value, abs=0.01)
+    values = iter([0.2, 1.0, 1.0, 1.0])
+    below = basic_bootstrap(lambda one, other: next(values), samples, reference, 3, 0)
+    assert (below.value, below.low, below.high) == (0.2, 0, 0)
+
+
+def test_disjoint_blocks():
+    pairs = list(disjoint_blocks(torch.arange(20), torch.arange(100, 115), blocks=3, size=5, seed=1))
+    first, second = (torch.stack(each) for each in zip(*pairs, strict=True))
+    assert first.shape == second.shape == (3, 5)
+    assert len(first.unique()) == 15 and first.max() < 20
+    assert torch.equal(second.flatten().sort().values, torch.arange(100, 115))
+
+
+def test_fid_closed_form():
+    """For covariances with the same axes: squared distances of the means and of the standard deviations."""
+    axes = torch.linalg.qr(gaussian(4, 4, 9)).Q
+    one, other = torch.tensor([1.0, 2.0, 0.5, 3.0]).double(), torch.tensor([2.0, 2.0, 1.0, 0.1]).double()
+    shift = torch.tensor([3.0, 0.0, -4.0, 1000.0]).double()
+    samples = (whitened(60, 4, 1) * one) @ axes.T + 5
+    reference = (whitened(90, 4, 2) * other) @ axes.T + 5 + shift
+    found = fid(samples, reference, num_bootstraps=0)
+    assert found.value == pytest.approx(float(shift.square().sum() + (one - other).square().sum()), rel=1e-9)
+    assert (found.n, found.m) == (60, 90) and math.isnan(found.low)
+    assert fid(3 * whitened(30, 1) + 1, whitened(20, 1, 1), 0).value == pytest.approx(1 + 4)
+    singular = fid(gaussian(20, 32), gaussian(20, 32), num_bootstraps=0)
+    assert 0 <= singular.value < 1e-5 and "20 images" in singular.warnings[0] and not found.warnings
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_fid_interval_contains_the_distance_of_the_distributions(shift):
+    found = [fid(gaussian(150, 4, 2 * s) + shift, gaussian(150, 4, 2 * s + 1), 60, seed=s) for s in range(20)]
+    assert sum(each.low <= 4 * shift**2 <= each.high for each in found) >= 17
+
+
+def test_kid_closed_form():
+    """In one dimension (xy + 1)^3 compares the first three moments."""
+    mu = 0.7
+    truth = 3 * mu**2 + 3 * mu**4 + (mu**3 + 3 * mu) ** 2
+    found = [kid(gaussian(200, 1, 2 * s) + mu, gaussian(240, 1, 2 * s + 1)) for s in range(24)]
+    scores = np.array([(each.value - truth) / each.standard_error for each in found])
+    assert abs(scores.mean()) < 4 / math.sqrt(24) and 0.5 < scores.std() < 1.5
+    assert sum(each.low <= truth <= each.high for each in found) >= 20
+    assert (found[0].n, found[0].m, found[0].warnings) == (200, 240, ())
+
+
+def test_kid_of_few_images_is_computed_from_one_block():
+    samples, reference = gaussian(6, 3), gaussian(6, 3, 1) + 1
+
+    def mean(one: torch.Tensor, other: torch.Tensor) -> float:
+        terms = [
+            (x @ y / 3 + 1) ** 3 for i, x in enumerate(one) for j, y in enumerate(other) if one is not other or i != j
+        ]
+        return float(sum(terms) / len(terms))
+
+    expected = mean(samples, samples) + mean(reference, reference) - 2 * mean(samples, reference)
+    found = kid(samples, reference)
+    assert found.value == pytest.approx(expected, rel=1e-9)
+    assert math.isnan(found.standard_error) and math.isnan(found.low) and "6 images" in found.warnings[0]
+
+
+def test_kid_difference_has_a_narrower_interval():
+    noise, reference = gaussian(300, 8), gaussian(300, 8, 1)
+    found = kid_difference(noise + 0.3, noise, reference)
+    one, other = kid(noise + 0.3, reference), kid(noise, reference)
+    assert found.value == pytest.approx(one.value - other.value, abs=1e-12)
+    assert 0 < found.low and found.high - found.low < one.high - one.low
+    same = kid_difference(noise, noise, reference)
+    assert (same.value, same.standard_error) == (0, 0)
+
+
+def test_kid_by_value():
+    """Samples of the second value are far from its real images; the third value has one real image."""
+    given, labels = (torch.nn.functional.one_hot(torch.arange(90) % 3, 3).bool() for _ in range(2))
+    labels[5:, 2] = False
+    samples, reference = gaussian(90, 4), gaussian(90, 4, 1)
+    samples[given[:, 1]] += 3
+    found = kid_by_value(samples, given, reference, labels, ("fire", "water", "flying"))
+    assert abs(found["fire"].value) < 1 < found["water"].value
+    assert found["water"] == kid(samples[given[:, 1]], reference[labels[:, 1]])
+    assert (found["flying"].n, found["flying"].m) == (30, 1) and math.isnan(found["flying"].value)
+    assert "30 and 1" in found["flying"].warnings[0]
+
+
+def test_precision_and_recall_of_known_sets():
+    same, far = gaussian(120, 4), gaussian(120, 4, 1) + 100
+    collapsed = same[:1] + 0.01 * gaussian(120, 4, 2)
+    values = [[each.value for each in precision_recall(samples, same)] for samples in (same, far, collapsed)]
+    assert values[:2] == [[1, 1], [0, 0]] and values[2][0] == 1 and values[2][1] < 0.1
+    half, _ = precision_recall(torch.cat([same[:60], far[:60]]), same)
+    assert half.value == 0.5 and half.low < 0.5 < half.high
+    smaller, _ = precision_recall(same[:40], same)
+    assert smaller.n == smaller.m == 40 and "40 images" in smaller.warnings[0]
+
+
+def test_precision_and_recall_by_definition_far_from_the_origin():
+    samples, reference = gaussian(70, 3), 1.5 * gaussian(70, 3, 1)
+
+    def covered(one: np.ndarray, other: np.ndarray) -> float:
+        radii = [sorted(math.dist(a, b) for b in other)[3] for a in other]
+        return np.mean([any(math.dist(a, b) <= r for b, r in zip(other, radii, strict=True)) for a in one])
+
+    precision, recall = precision_recall(samples + 1e6, reference + 1e6)
+    assert precision.value == pytest.approx(covered(samples.numpy(), reference.numpy()))
+    assert recall.value == pytest.approx(covered(reference.numpy(), samples.numpy()))
+
+
+def test_sliced_wasserstein_closed_form():
+    """Every projection of a whitened set has variance 1, and a shift moves it by its projection."""
+    features, shift = whitened(80, 6, ddof=0), np.array([3.0, 0, 0, 4.0, 0, 0])
+    assert sliced_wasserstein(3 * features, features, num_bootstraps=0).value == pytest.approx(2, rel=1e-9)
+    moved = sliced_wasserstein(features + torch.from_numpy(shift), features, num_bootstraps=0, seed=2)
+    projections = shift @ ot.sliced.get_random_projections(6, NUM_PROJECTIONS, 2)
+    assert moved.value == pytest.approx(math.sqrt(np.mean(projections**2)))
+    repeated = sliced_wasserstein(3 * features, features.repeat(2, 1), num_bootstraps=0)
+    assert repeated.value == pytest.approx(2) and (repeated.n, repeated.m) == (80, 160)
+
+
+@pytest.mark.parametrize("dimension", [1, 6])
+def test_wasserstein_intervals_contain_0_for_equal_distributions(dimension):
+    found = []
+    for seed in range(12):
+        samples, reference = gaussian(60, dimension, 2 * seed), gaussian(90, dimension, 2 * seed + 1)
+        if dimension > 1:
+            found.append(sliced_wasserstein(samples, reference, 40, seed))
+        else:
+            statistics = ({"width": values[:, 0]} for values in (samples, reference))
+            found.append(wasserstein_of_statistics(*statistics, 40, seed)["width"])
+    assert sum(each.low == 0 for each in found) >= 10
+    assert all(each.low <= each.high and each.value > 0 for each in found)
+
+
+def test_exact_wasserstein_closed_form_and_assignment():
+    features = gaussian(50, 5)
+    moved = exact_wasserstein(features + torch.tensor([0, 3.0, 0, 4.0, 0]), features)
+    assert moved.value == pytest.approx(5, rel=1e-9)
+    assert (moved.n, moved.m) == (50, 50) and math.isnan(moved.low) and "50 images" in moved.warnings[0]
+    samples, reference = gaussian(30, 4), gaussian(30, 4, 1) + 1
+    cost = torch.cdist(samples, reference).square().numpy()
+    expected = math.sqrt(cost[linear_sum_assignment(cost)].mean())
+    assert exact_wasserstein(samples, reference, subset_size=30).value == pytest.approx(expected, rel=1e-9)
+    small, large = (exact_wasserstein(gaussian(600, 8, 2), gaussian(400, 8, 3), size) for size in (32, 128))
+    assert (small.n, large.n, small.warnings) == (8 * 32, 3 * 128, ())
+    assert large.value < small.low < small.value < small.high
+
+
+def test_wasserstein_of_statistics_closed_form():
+    uniform = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    width = torch.arange(40, dtype=torch.float64)
+    found = wasserstein_of_statistics({"width": width + 3, "red": uniform**0.5}, {"width": width, "red": uniform})
+    assert found["width"].value == pytest.approx(3)
+    assert found["red"].value == pytest.approx(1 / 6, abs=0.03)  # the integral of sqrt(u) - u
+    assert found["red"].low < 1 / 6 < found["red"].high
+
+
+def test_image_statistics():
+    images = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8)
+    images[0, :, 2:5, 1:7] = torch.tensor([200, 100, 50]).view(3, 1, 1)  # 3 x 6
+    images[0, :, 4, 6] = 0
+    images[1] -= 8  # noise on the background
+    images[2] = 128
+    found = {name: values.tolist() for name, values in image_statistics(images).items()}
+    assert found["width"] == [6, 0, 8] and found["height"] == [3, 0, 8] and found["colors"] == [2, 0, 1]
+    assert found["foreground"] == [18 / 64, 0, 1]
+    assert found["red"] == pytest.approx([200 * 17 / 18, 255, 128])
+    assert found["blue"] == pytest.approx([50 * 17 / 18, 255, 128])
+    assert found["saturation"] == pytest.approx([0.75 * 17 / 18, 0, 0])
+
+
+@pytest.mark.parametrize("metric", [fid, kid, sliced_wasserstein, exact_wasserstein])
+def test_metrics_are_a_function_of_the_seed(metric):
+    samples, reference, state = gaussian(30, 4), gaussian(40, 4, 1), torch.get_rng_state()
+    one, again, other = (repr(metric(samples, reference, seed=seed)) for seed in (0, 0, 1))
+    assert one == again != other
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("metric", [fid, kid, sliced_wasserstein, exact_wasserstein, precision_recall])
+def test_metrics_refuse_too_few_images_and_features_that_are_not_finite(metric):
+    features = gaussian(10, 4)
+    with pytest.raises(ValueError, match="images, but they have 10 and 1"):
+        metric(features, features[:1])
+    broken = features.clone()
+    broken[3, 1] = math.nan
+    with pytest.raises(ValueError, match="not finite"):
+        metric(features, broken)

@@ -1,0 +1,197 @@
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from pokemon_ddpm import SpriteTensors
+from pokemon_ddpm.evaluation import samples as module
+from pokemon_ddpm.evaluation.samples import (
+    evaluations_per_sample,
+    generate_samples,
+    kept_likelihood,
+    read_samples,
+    sample_requests,
+)
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.postprocessing import enlarge
+from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.provenance import KEYWORD, read_png, write_png
+from pokemon_ddpm.vocabulary import COLORS, TYPES
+from tests.sprite_sets import provenance
+from tests.tiny_models import tiny_pipeline
+
+VOCABULARY = {"type": list(TYPES), "color": list(COLORS)}
+NO_TYPE = len(TYPES)
+
+
+def sprite(shade: int, width: int = 8, height: int = 8) -> Image.Image:
+    """A different sprite for each shade."""
+    pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+    pixels[2:-2, 1:-1] = np.arange(width - 2)[:, None] * 3 + shade
+    return Image.fromarray(pixels)
+
+
+def pixels(*images: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(image.convert("RGB")) for image in images])).permute(0, 3, 1, 2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six sprites of 8x8 pixels, which were not written in the order of their names."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i in (3, 1, 5, 0, 2, 4):
+        sprite(10 * i).save(folder / f"{i}.png")
+    return folder
+
+
+def read(folder: Path, resolution: int | None = 8, **arguments: object) -> module.SampleSet:
+    return read_samples(folder, resolution, **{"minimum": 6, **arguments})
+
+
+def labelled(count: int = 30) -> SpriteTensors:
+    """Images of which every third has one type, and every fifth no known color."""
+    number = torch.arange(count)
+    second = torch.where(number % 3 == 0, NO_TYPE, (number + 5) % NO_TYPE)
+    color = torch.where(number % 5 == 0, -1, number % len(COLORS))
+    images = torch.zeros(count, 3, 16, 16, dtype=torch.uint8)
+    return SpriteTensors(images, {"type": torch.stack([number % NO_TYPE, second], dim=1), "color": color})
+
+
+def test_requests_have_the_conditions_of_images():
+    data, conditioner = labelled(), tiny_pipeline(vocabulary=VOCABULARY).conditioner
+    requests = sample_requests(data, conditioner, 61, seed=5)
+    assert [request.seed for request in requests] == list(range(5, 66))
+    conditions = [(request.pokemon_type, request.attributes.get("color")) for request in requests]
+    names, colors = (*TYPES, "none"), (*COLORS, None)
+    ids = zip(data.labels["type"].tolist(), data.labels["color"].tolist(), strict=True)
+    expected = [(tuple(names[k] for k in types), colors[color]) for types, color in ids]
+    for order in (conditions[:30], conditions[30:60]):
+        assert sorted(order, key=str) == sorted(expected, key=str)
+    assert conditions[:30] != conditions[30:60]
+    assert sample_requests(data, conditioner, 61, seed=5) == requests
+
+
+def test_requests_with_some_attributes():
+    data, conditioner = labelled(), tiny_pipeline(vocabulary=VOCABULARY).conditioner
+    assert all(request.pokemon_type is None for request in sample_requests(data, conditioner, 4, ["color"]))
+    assert not any(request.attributes for request in sample_requests(data, conditioner, 4, ["type"]))
+    data.labels["type"][:] = -1
+    assert sample_requests(data, conditioner, 1, ["type"])[0].pokemon_type is None
+    with pytest.raises(ValueError, match="not trained on colour. It knows color, type"):
+        sample_requests(data, conditioner, 4, ["colour"])
+    with pytest.raises(ValueError, match=r"trained on 2 classes \(cat, dog, ...\), but the data have 18"):
+        sample_requests(data, tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).conditioner, 4)
+
+
+def test_an_interrupted_generation_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pipeline, settings = tiny_pipeline(), GenerationSettings("model", num_inference_steps=2, guidance_scale=2.0)
+    requests = sample_requests(labelled(), pipeline.conditioner, 12)
+    generate_files = module.generate_files
+
+    def interrupted(*arguments: object):
+        for i, path in enumerate(generate_files(*arguments)):
+            if i == 5:
+                raise KeyboardInterrupt
+            yield path
+
+    monkeypatch.setattr(module, "generate_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        generate_samples(pipeline, settings, requests, tmp_path / "samples")
+    monkeypatch.undo()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
+    speed = generate_samples(pipeline, settings, requests, tmp_path / "samples")
+    assert speed > 0 and all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert sorted(read_png(path).seed for path in (tmp_path / "samples").iterdir()) == list(range(12))
+    assert 11 * 4 <= json.loads((tmp_path / "generated.json").read_text())["evaluations"] <= 12 * 4
+    assert generate_samples(pipeline, settings, requests, tmp_path / "samples") == speed
+    with pytest.raises(ValueError, match="has 12 other files, such as"):
+        generate_samples(
+            pipeline, settings, sample_requests(labelled(), pipeline.conditioner, 4, seed=99), tmp_path / "samples"
+        )
+    torch.nn.init.zeros_(pipeline.unet.conv_out.weight)
+    with pytest.raises(ValueError, match="samples of other weights"):
+        generate_samples(pipeline, settings, requests, tmp_path / "samples")
+
+
+def test_the_likelihood_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data, pipeline = labelled(), tiny_pipeline()
+    found = kept_likelihood(pipeline, data, data, tmp_path, num_timesteps=1)
+    assert found["train"] == found["held-out"] and found["train"].count == 30
+    monkeypatch.setattr(module, "bits_per_dim", None)
+    assert kept_likelihood(pipeline, data, data, tmp_path, num_timesteps=1) == found
+    torch.nn.init.zeros_(pipeline.unet.conv_out.weight)
+    for changed in ({"num_timesteps": 1}, {"num_timesteps": 1, "seed": 1}):
+        with pytest.raises(TypeError):
+            kept_likelihood(pipeline, data, data, tmp_path, **changed)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "guidance_scale", "evaluations"),
+    [("ddim", 1.0, 10), ("unipc", 2.0, 20), ("heun", 2.0, 38), ("other", 0.0, 20)],
+)
+def test_evaluations_per_sample(scheduler, guidance_scale, evaluations):
+    values = {"scheduler": scheduler, "guidance_scale": guidance_scale, "num_inference_steps": 10}
+    assert evaluations_per_sample(provenance(**values)) == evaluations
+
+
+def test_files_are_read_with_their_provenance_in_the_order_of_their_names(folder: Path, caplog):
+    (folder / ".hidden.png").write_text("")
+    (folder / "samples.json").write_text("{}")
+    write_png(sprite(10), folder / "1.png", provenance(7))
+    info = PngInfo()
+    info.add_text(KEYWORD, '{"seed": 3}')  # of another version
+    sprite(40).save(folder / "4.png", pnginfo=info)
+    with caplog.at_level(logging.WARNING):
+        samples = read(folder)
+    assert torch.equal(samples.images, pixels(*(sprite(10 * i) for i in range(6)))) and samples.images.is_contiguous()
+    assert samples.provenances == (None, provenance(7), None, None, None, None)
+    assert samples.conditions[1] == {"type": "fire"} and "5 of 6 samples do not say" in caplog.text
+
+
+def test_other_modes_are_converted_to_rgb_on_white(folder: Path):
+    transparent = sprite(0).convert("RGBA")
+    transparent.putpixel((0, 0), (9, 9, 9, 0))
+    transparent.save(folder / "0.png")
+    sprite(10).quantize(16).save(folder / "1.png")
+    assert torch.equal(read(folder).images[:2], pixels(sprite(0), sprite(10)))
+
+
+def test_enlarged_images_are_reduced(folder: Path):
+    original = read(folder).images
+    for i in range(6):
+        enlarge(sprite(10 * i), 4).save(folder / f"{i}.png")
+    assert torch.equal(read(folder).images, original)
+    assert read(folder, None).images.shape == (6, 3, 32, 32)
+    sprite(0).resize((32, 32), Image.Resampling.BICUBIC).save(folder / "0.png")
+    with pytest.raises(ValueError, match="has 6 of 32x32 px, but 8x8 px are needed"):
+        read(folder)
+
+
+def test_other_sizes_are_refused_or_preprocessed(folder: Path):
+    for resolution in (16, 6):
+        with pytest.raises(ValueError, match=f"6 of 8x8 px, but {resolution}x{resolution} px are needed"):
+            read(folder, resolution)
+    sprite(0, 20, 12).save(folder / "0.png")
+    with pytest.raises(ValueError, match="5 of 8x8 px, 1 of 20x12 px, but samples must be square and of one size"):
+        read(folder)
+    images = read(folder, 16, mode="fit").images
+    assert (images[0].numpy() == preprocess(sprite(0, 20, 12), 16).transpose(2, 0, 1)).all()
+
+
+def test_unusable_files_and_folders_are_refused(folder: Path):
+    with pytest.raises(ValueError, match="has 6 PNGs, but at least 50 samples are needed"):
+        read_samples(folder)
+    (folder / "1.png").write_text("text")
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:50])
+    with pytest.raises(ValueError, match="2 of 6 images cannot be used:\n  1.png: .*\n  3.png: "):
+        read(folder)
+    for other in ("6.jpg", "5-folder"):
+        (folder / other).mkdir()
+        with pytest.raises(ValueError, match=f"sub-folders or images that are not PNGs, such as {other}"):
+            read(folder)

@@ -1,0 +1,163 @@
+"""The conditioner: the ids of every way to give a condition, what is refused, and the embedding."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pokemon_ddpm import SpriteConditioner
+from pokemon_ddpm.vocabulary import COLORS, TYPES
+
+FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # the 18 types are in alphabetical order, then none, then any
+LABELS = {"type": torch.tensor([[FIRE, NONE], [3, ANY]]), "color": torch.tensor([1, 4])}
+AUGMENTATION = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+
+
+def make(augmentation_dim: int = 0) -> SpriteConditioner:
+    torch.manual_seed(0)
+    vocabulary = {"type": list(TYPES), "color": list(COLORS), "legendary": ["no", "yes"]}
+    return SpriteConditioner(vocabulary, 16, augmentation_dim)
+
+
+@pytest.fixture
+def conditioner() -> SpriteConditioner:
+    return make()
+
+
+@pytest.mark.parametrize(
+    ("pokemon_type", "ids"),
+    [
+        ("fire", (FIRE, ANY)), (" FIRE ", (FIRE, ANY)), (("fire",), (FIRE, ANY)), ("fire/any", (FIRE, ANY)),
+        (" Fire / FLYING ", (FIRE, FLYING)), (("flying", "fire"), (FLYING, FIRE)), ((FIRE, "flying"), (FIRE, FLYING)),
+        ("fire/none", (FIRE, NONE)), (None, (ANY, ANY)), ("any", (ANY, ANY)), (0, (0, ANY)), (17, (17, ANY)),
+        (np.uint8(FIRE), (FIRE, ANY)), (torch.tensor(FIRE), (FIRE, ANY)),
+    ],
+)  # fmt: skip
+def test_type_ids(conditioner, pokemon_type, ids):
+    assert conditioner.type_ids(pokemon_type) == ids
+    assert all(type(number) is int for number in conditioner.type_ids(pokemon_type))
+
+
+def test_the_id_of_a_value_is_its_position(conditioner):
+    assert [conditioner.type_ids(name)[0] for name in TYPES] == list(range(18))
+    assert [conditioner.attribute_id("color", f" {name.upper()}") for name in COLORS] == list(range(len(COLORS)))
+    assert {conditioner.attribute_id("color", value) for value in ("any", " ANY", None)} == {len(COLORS)}
+    assert [conditioner.attribute_id("legendary", value) for value in (False, True, "no", " YES")] == [0, 1, 0, 1]
+    assert conditioner.none_id == NONE
+    assert list(conditioner.any_ids.items()) == [("color", len(COLORS)), ("legendary", 2), ("type", ANY)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("fier", "Unknown type 'fier'. Did you mean 'fire'[?] Known: bug, dark, .*, water, none, any.$"),
+        (("psychc", "fire"), "Did you mean 'psychic'"),
+        ("xyzzy", "^Unknown type 'xyzzy'. Known: bug, dark, "),
+        ("fire/", "Unknown type ''"),
+        *((each, "repeats a type") for each in ("fire/fire", ("fire", FIRE))),
+        *((each, "has no type") for each in ("none", "any/none", "none/none")),
+        ("fire/flying/water", "one type or two.*has 3"),
+        ((), "one type or two.*has 0"),
+        (-1, "Unknown type id -1: the ids are 0 .bug. to 17 .water."),
+        ((0, 18), "Unknown type id 18"),
+    ],
+)
+def test_wrong_types_are_refused(conditioner, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        conditioner.type_ids(wrong)
+
+
+@pytest.mark.parametrize("wrong", [True, np.True_, torch.tensor(True), 1.0, b"fire", ["fire"], {"fire"}, (None,)])
+def test_what_is_no_type_is_a_type_error(conditioner, wrong):
+    with pytest.raises(TypeError, match="pokemon_type takes names, ids, pairs"):
+        conditioner.type_ids(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["rde", "", "none", 3])
+def test_unknown_attributes_and_values_are_refused_with_the_known_ones(conditioner, wrong):
+    with pytest.raises(ValueError, match=f"^Unknown color '{wrong}'. .*Known: {', '.join([*COLORS, 'any'])}.$"):
+        conditioner.attribute_id("color", wrong)
+    with pytest.raises(ValueError, match="not conditioned on view, only on color, legendary, type"):
+        conditioner.attribute_id("view", None)
+    with pytest.raises(ValueError, match="some of color, legendary, type, but have colour, shape"):
+        conditioner({**LABELS, "shape": LABELS["color"], "colour": LABELS["color"]})
+    with pytest.raises(ValueError, match="some of color, legendary, type, but have none"):
+        conditioner({})
+    with pytest.raises(ValueError, match="must contain 'type'"):
+        SpriteConditioner({"color": ["red"], "type": []}, embedding_dim=8)
+
+
+def test_the_embedding_is_the_sum_of_rows(conditioner):
+    tables = conditioner.state_dict()
+    types, colors = tables["tables.type_embedding.weight"], tables["tables.color_embedding.weight"]
+    legendary = tables["tables.legendary_embedding.weight"]
+    assert types.shape == (20, 16) and colors.shape == (len(COLORS) + 1, 16) and len(tables) == 3
+    expected = torch.stack([types[FIRE] + types[NONE] + colors[1], types[3] + types[ANY] + colors[4]]) + legendary[2]
+    torch.testing.assert_close(conditioner(LABELS), expected)
+    any_ids = {"type": torch.full((2, 2), ANY), "color": torch.full((2,), len(COLORS))}
+    for name in LABELS:  # an attribute left out is any
+        rest = {key: value for key, value in LABELS.items() if key != name}
+        assert torch.equal(conditioner(rest), conditioner({**rest, name: any_ids[name]}))
+
+
+def test_the_order_of_types_and_attributes_does_not_matter(conditioner):
+    pairs = torch.combinations(torch.arange(20), 2)
+    assert torch.equal(conditioner({"type": pairs}), conditioner({"type": pairs.flip(1)}))
+    assert torch.equal(conditioner(LABELS), conditioner(dict(reversed(LABELS.items()))))
+
+
+def test_a_blend_is_the_weighted_mean_of_its_parts(conditioner):
+    blends = [{"fire/flying": 1, ("water", "none"): 2, None: 1}, {"ice": 3e-9}, "fire"]
+    parts = conditioner.encode(["fire/flying", "water/none", None, "ice", "fire"], color=["red"] * 4 + [None])
+    expected = torch.stack([(parts[0] + 2 * parts[1] + parts[2]) / 4, parts[3], parts[4]])
+    torch.testing.assert_close(conditioner.encode(blends, color=["red", "red", None]), expected)
+    scaled = [{"fire": 0.7, "water": 0.3}, {"water": 3, "fire": 7}, {"fire": 7e-9, "water": 3e-9, "ice": 0}]
+    found = conditioner.encode(scaled)
+    torch.testing.assert_close(found, found[:1].expand_as(found))  # only the ratio of the weights matters
+    assert torch.equal(*conditioner.encode([{"fire": 0.3}, "fire"]))
+
+
+@pytest.mark.parametrize(
+    ("blend", "kind", "message"),
+    [
+        *((each, ValueError, "must be 0 or more with a positive sum, but pokemon_type is {") for each in (
+            {}, {"fire": 0, "water": 0.0}, {"fire": 2, "water": -1}, {"fire": 1, "ice": math.nan}, {"ice": math.inf})),
+        *(({"fire": each}, TypeError, "weights of a blend must be numbers") for each in ("1", None, True)),
+        ({"fier": 1}, ValueError, "Unknown type 'fier'. Did you mean 'fire'"),
+        ({"fire/fire": 1}, ValueError, "repeats a type"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_blends_are_refused(conditioner, blend, kind, message):
+    with pytest.raises(kind, match=message):
+        conditioner.encode([blend])
+
+
+def test_the_embedding_starts_with_unit_variance():
+    torch.manual_seed(0)
+    conditioner = SpriteConditioner({"type": list(TYPES), "color": list(COLORS)}, embedding_dim=4096)
+    embedded = conditioner({"type": torch.tensor([[FIRE, FLYING]]), "color": torch.tensor([2])})
+    # The variance of 4096 unit Gaussians has a standard deviation of sqrt(2 / 4096) = 0.022.
+    assert embedded.var().item() == pytest.approx(1, abs=0.09)
+
+
+def test_a_new_conditioner_ignores_the_augmentation_but_has_a_gradient_for_it(conditioner):
+    new = make(augmentation_dim=8)
+    assert torch.equal(new(LABELS, AUGMENTATION), conditioner(LABELS))
+    new(LABELS, AUGMENTATION).sum().backward()
+    torch.testing.assert_close(new.augmentation_embedding.weight.grad, AUGMENTATION.sum(dim=0).expand(16, 8))
+    assert new.tables["type_embedding"].weight.grad.any(dim=1).nonzero().flatten().tolist() == [3, FIRE, NONE, ANY]
+
+
+def test_the_augmentation_is_added_linearly_and_saved(tmp_path):
+    augmented = make(augmentation_dim=8)
+    torch.nn.init.normal_(augmented.augmentation_embedding.weight)
+    plain, found = augmented(LABELS), augmented(LABELS, AUGMENTATION)
+    assert torch.equal(augmented(LABELS, torch.zeros(2, 8)), plain)
+    torch.testing.assert_close(found, plain + AUGMENTATION @ augmented.augmentation_embedding.weight.T)
+    augmented.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "diffusion_pytorch_model.safetensors"]
+    loaded = SpriteConditioner.from_pretrained(tmp_path)
+    assert loaded.vocabulary == augmented.vocabulary and loaded.config.augmentation_dim == 8
+    assert torch.equal(loaded(LABELS, AUGMENTATION), found)

@@ -1,0 +1,620 @@
+"""Saving, loading and pushing pipelines: exact, self-contained, safe, and complete or not at all."""
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from diffusers import DDIMScheduler, DDPMPipeline, DiffusionPipeline
+from huggingface_hub import RepoCard, constants
+from huggingface_hub.utils import _http
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines import hub_mixin, pipeline_pokemon_ddpm, sprite_conditioner
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, merge_card, pipeline_card, rename_card, write_card
+from pokemon_ddpm.vocabulary import CONDITIONS
+from tests.loopback_hub import LoopbackHub, environment, stranger
+from tests.tiny_models import seeded, tiny_pipeline
+
+NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
+INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
+FILES = {
+    "README.md", INDEX, "pipeline.py", "hub_mixin.py", "unet/config.json", UNET, "conditioner/config.json",
+    f"conditioner/{WEIGHTS}", "conditioner/sprite_conditioner.py", SCHEDULER,
+}  # fmt: skip
+FORMER_CODE = ("cards.py", "storage.py")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved tiny pipeline, only read."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def other_pipeline() -> PokemonDDPMPipeline:
+    pipeline = tiny_pipeline()
+    for component in (pipeline.unet, pipeline.conditioner):
+        for values in component.parameters():
+            torch.nn.init.ones_(values)
+    return pipeline
+
+
+def is_other(pipeline: PokemonDDPMPipeline) -> bool:
+    """Whether all weights are the other pipeline's; fails if only some are."""
+    are_ones = {bool((p == 1).all()) for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters()}
+    assert are_ones == {True} or not (pipeline.unet.conv_in.weight == 1).any()
+    return are_ones == {True}
+
+
+def load(source: Path | str = NAME, **arguments: object) -> PokemonDDPMPipeline:
+    pipeline = PokemonDDPMPipeline.from_pretrained(source, **arguments)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sample(pipeline: PokemonDDPMPipeline) -> torch.Tensor:
+    types, generators = ["fire", "water/ice", None], seeded(0, 1, 2)
+    return pipeline(types, num_inference_steps=3, generator=generators, output_type="latent").images
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def as_former_version(folder: Path) -> None:
+    """Makes a folder what the version before hub_mixin.py saved."""
+    index = json.loads((folder / INDEX).read_text())
+    del index[hub_mixin.WEIGHTS_KEY]
+    (folder / INDEX).write_text(json.dumps(index))
+    (folder / "hub_mixin.py").unlink()
+    for name in FORMER_CODE:
+        (folder / name).write_text("raise SystemExit('former code ran')\n")
+
+
+def shard(folder: Path, component: str = "unet") -> Path:
+    """Splits a component's weights as diffusers does with max_shard_size, and returns the index."""
+    file = folder / component / WEIGHTS
+    weights, map_ = safetensors.torch.load_file(file), {}
+    for number in (1, 2):
+        part = dict(sorted(weights.items())[number - 1 :: 2])
+        name = f"diffusion_pytorch_model-{number:05}-of-00002.safetensors"
+        safetensors.torch.save_file(part, file.with_name(name))
+        map_ |= dict.fromkeys(part, name)
+    file.unlink()
+    index = file.with_name(f"{WEIGHTS}.index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": map_}))
+    return index
+
+
+class TestSaving:
+    def test_the_folder_is_complete(self, saved: Path):
+        assert read(saved).keys() == FILES
+        index = json.loads((saved / INDEX).read_text())
+        assert index["_class_name"] == ["pipeline", "PokemonDDPMPipeline"]
+        assert index["conditioner"] == ["sprite_conditioner", "SpriteConditioner"]
+        sources = {
+            "pipeline.py": pipeline_pokemon_ddpm,
+            "hub_mixin.py": hub_mixin,
+            "conditioner/sprite_conditioner.py": sprite_conditioner,
+        }
+        for name, module in sources.items():
+            code = (saved / name).read_text()
+            assert code == Path(module.__file__).read_text()
+            # diffusers takes such lines for imports, also in strings.
+            assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", code, re.MULTILINE)
+
+    @pytest.mark.parametrize("scheduler_class", pipeline_pokemon_ddpm.TESTED_SCHEDULERS)
+    def test_samples_are_bit_identical_after_loading(self, pipeline, scheduler_class, tmp_path):
+        pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
+        pipeline.save_pretrained(tmp_path)
+        loaded = load(tmp_path)
+        assert type(loaded) is PokemonDDPMPipeline and type(loaded.scheduler) is scheduler_class
+        assert not loaded.unet.training and not loaded.conditioner.training
+        assert torch.equal(sample(loaded), sample(pipeline))
+
+    def test_a_loaded_pipeline_is_saved_as_the_same_files(self, saved, tmp_path):
+        class Mine(PokemonDDPMPipeline):
+            pass
+
+        for kind in (PokemonDDPMPipeline, Mine):
+            kind.from_pretrained(saved).save_pretrained(tmp_path / kind.__name__ / "model")
+            assert read(tmp_path / kind.__name__ / "model") == read(saved)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"), [({"safe_serialization": False}, ValueError), ({"max_shard_size": "1MB"}, TypeError)]
+    )
+    def test_wrong_arguments_write_nothing(self, pipeline, tmp_path, arguments, error):
+        with pytest.raises(error, match=r"safetensors only|does not take max_shard_size"):
+            pipeline.save_pretrained(tmp_path / "model", **arguments)
+        assert not (tmp_path / "model").exists()
+
+    def test_variants_are_saved_beside_each_other(self, folder):
+        other_pipeline().save_pretrained(folder, variant="fp16")
+        assert is_other(load(folder, variant="fp16")) and not is_other(load(folder))
+        (folder / UNET).unlink()
+        with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.safetensors"):
+            load(folder)
+
+    def test_half_precision_files(self, tmp_path):
+        tiny_pipeline().to(dtype=torch.float16).save_pretrained(tmp_path)
+        loaded, expected = load(tmp_path), tiny_pipeline().unet.state_dict()
+        assert all(torch.equal(v, expected[k].half().float()) for k, v in loaded.unet.state_dict().items())
+        assert load(tmp_path, dtype=torch.bfloat16).conditioner.dtype == torch.bfloat16
+        assert load(tmp_path, torch_dtype=torch.float16).unet.dtype == torch.float16
+
+    def test_former_shards_do_not_stay(self, folder):
+        shard(folder)
+        as_former_version(folder)
+        (folder / "notes.txt").write_text("mine")
+        other_pipeline().save_pretrained(folder)
+        assert is_other(load(folder)) and read(folder).keys() == FILES | {"notes.txt", *FORMER_CODE}
+
+
+class TestInterruption:
+    """A save into a folder with another model."""
+
+    @pytest.mark.parametrize("former", [False, True])
+    def test_at_any_moment_the_folder_loads_as_before_or_is_refused(self, saved, tmp_path, monkeypatch, former):
+        replace, outcomes = os.replace, []
+        while outcomes[-1:] != ["new"]:
+            moment = len(outcomes)
+            folder, calls = Path(shutil.copytree(saved, tmp_path / str(moment))), itertools.count()
+            if former:
+                as_former_version(folder)
+
+            def interrupted(source: Path, target: Path, moment: int = moment, calls: Iterator[int] = calls) -> None:
+                if next(calls) == moment:
+                    raise KeyboardInterrupt
+                replace(source, target)
+
+            with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                patch.setattr(os, "replace", interrupted)
+                other_pipeline().save_pretrained(folder)
+            try:
+                outcomes.append("new" if is_other(load(folder)) else "old")
+            except (OSError, ValueError):
+                outcomes.append("refused")
+            other_pipeline().save_pretrained(folder)
+            assert is_other(load(folder)) and FILES <= read(folder).keys()
+        assert outcomes == ["refused"] * (len(FILES) - 1) + ["new"]  # the card in the folder stays
+
+    def test_a_full_disk_changes_nothing(self, folder, saved, monkeypatch):
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            other_pipeline().save_pretrained(folder)
+        assert read(folder) == read(saved) and not list(folder.glob(".saving*"))
+
+    def test_what_a_killed_save_left_is_removed(self, folder):
+        leftover = folder / ".saving-abc" / UNET
+        leftover.parent.mkdir(parents=True)
+        leftover.write_bytes(b"half")
+        other_pipeline().save_pretrained(folder)
+        assert read(folder).keys() == FILES and not leftover.parents[1].exists()
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, canary: Path):
+        self.canary = canary
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.canary,)
+
+
+class TestLoading:
+    def test_no_code_of_the_folder_runs(self, folder, tmp_path):
+        canary = tmp_path / "canary"
+        code = f"\nimport pathlib\npathlib.Path({str(canary)!r}).touch()\n"
+        for path in [*folder.rglob("*.py"), folder / "__init__.py", folder / "unet" / "unet.py"]:
+            path.write_text((path.read_text() if path.exists() else "") + code)
+        sample(load(folder, trust_remote_code=True))
+        assert not canary.exists()
+        exec(compile((folder / "unet" / "unet.py").read_text(), "canary", "exec"), {})
+        assert canary.exists()
+
+    @pytest.mark.parametrize("component", ["unet", "conditioner"])
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("diffusion_pytorch_model.bin", "there is no .*only: pickles can run code"),
+            (WEIGHTS, "SafetensorError"),
+            ("diffusion_pytorch_model-00001-of-00001.safetensors", "SafetensorError"),
+            ("weights.json", "names files that are not safetensors files beside it"),
+            ("../pytorch_model.bin", "names files that are not safetensors files beside it"),
+            ("../weights.safetensors", "names files that are not safetensors files beside it"),
+        ],
+    )
+    def test_no_pickle_is_opened(self, folder, tmp_path, component, name, reason):
+        canary, weights = tmp_path / "canary", folder / component / WEIGHTS
+        as_former_version(folder)
+        tensors = list(safetensors.torch.load_file(weights))
+        weights.unlink()
+        (folder / component / name).write_bytes(pickle.dumps({"a": Bomb(canary)}))
+        if name not in (WEIGHTS, "diffusion_pytorch_model.bin"):
+            index = json.dumps({"weight_map": dict.fromkeys(tensors, name)})
+            weights.with_name(f"{WEIGHTS}.index.json").write_text(index)
+        with pytest.raises((OSError, ValueError), match=f"holds no model that can be loaded: .*{reason}"):
+            load(folder)
+        assert not canary.exists()
+        pickle.loads((folder / component / name).read_bytes())
+        assert canary.exists()
+
+    @pytest.mark.parametrize(
+        ("name", "change", "reason"),  # a new content, changes of the JSON, or None if the file is missing
+        [
+            (INDEX, None, "model_index.json"),
+            (INDEX, b"[]", "'list' object is not a mapping"),
+            (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
+            (INDEX, b"\xff\xfe", "not a valid JSON"),
+            (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
+            (INDEX, {"_class_name": []}, "not a PokemonDDPMPipeline"),
+            (INDEX, {"scheduler": ["diffusers", "No"]}, "the scheduler No, which diffusers does not have"),
+            (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "the scheduler UNet2DModel"),
+            (INDEX, {"scheduler": None}, "the scheduler None"),
+            (INDEX, {"_weights": [1]}, None),
+            (SCHEDULER, None, "scheduler_config.json"),
+            (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),
+            (SCHEDULER, {"num_train_timesteps": "many"}, None),
+            ("unet/config.json", b'{"sample_', "config.json.* not a valid JSON"),
+            ("unet/config.json", {"block_out_channels": [8]}, None),
+            ("unet/config.json", {"block_out_channels": [16, 16]}, "size mismatch"),
+            ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
+            (UNET, b"half", "unet/diffusion.* does not belong to this model_index.json. Save or download the whole"),
+        ],
+    )
+    def test_damage_is_one_sentence(self, folder, name, change, reason):
+        file = folder / name
+        if isinstance(change, dict):
+            change = json.dumps({**json.loads(file.read_text()), **change}).encode()
+        file.unlink() if change is None else file.write_bytes(change)
+        with pytest.raises((OSError, ValueError), match=reason) as caught:
+            load(folder)
+        message = str(caught.value)
+        assert message.startswith(f"{folder} holds no model that can be loaded: ") and "\n" not in message
+        assert len(message) < 420
+
+    def test_the_weights_of_another_model_are_refused(self, folder):
+        other_pipeline().unet.save_pretrained(folder / "unet")
+        with pytest.raises(ValueError, match="unet/.* does not belong to this model_index.json"):
+            load(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda w: w.pop("conv_in.bias"), "Missing key.*conv_in.bias"),
+            (lambda w: w.update(more=torch.ones(1)), "Unexpected key.*more"),
+            (lambda w: w["conv_in.bias"].fill_(torch.nan), "unet.conv_in.bias are NaN or infinite"),
+            (lambda w: w["conv_in.weight"][0, 0, 0].fill_(-torch.inf), "unet.conv_in.weight are NaN or infinite"),
+        ],
+    )
+    def test_wrong_weights_are_refused_also_without_digests(self, folder, change, reason):
+        as_former_version(folder)
+        weights = safetensors.torch.load_file(folder / UNET)
+        change(weights)
+        safetensors.torch.save_file(weights, folder / UNET)
+        with pytest.raises(ValueError, match=reason):
+            load(folder)
+
+    def test_folders_of_the_former_version(self, folder):
+        expected = sample(load(folder))
+        as_former_version(folder)
+        assert torch.equal(sample(load(folder)), expected)
+        shard(folder)
+        shard(folder, "conditioner")
+        assert torch.equal(sample(load(folder)), expected)
+
+    def test_the_random_state_is_not_changed(self, saved):
+        torch.manual_seed(0)
+        expected = torch.rand(2)
+        torch.manual_seed(0)
+        load(saved)
+        assert torch.equal(torch.rand(2), expected)
+
+    def test_given_components_are_used(self, folder):
+        (folder / UNET).unlink()
+        unet, scheduler = tiny_pipeline().unet, DDIMScheduler()
+        loaded = load(folder, unet=unet, scheduler=scheduler)
+        assert loaded.unet is unet and loaded.scheduler is scheduler
+
+    @pytest.mark.parametrize("name", ["no/such/folder", "./no-such-folder", "/no/such", "outputs/front-33", "a name"])
+    def test_a_wrong_path_is_not_looked_for_on_the_hub(self, tmp_path, monkeypatch, name):
+        (tmp_path / "outputs").mkdir()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(OSError, match=f"There is no model folder '{name}'"):
+            load(name)
+
+    def test_unknown_arguments_are_refused(self, saved):
+        with pytest.raises(TypeError, match="does not take device_map, use_safetensors"):
+            load(saved, use_safetensors=False, device_map="auto")
+
+
+# Samples with a model where pokemon_ddpm cannot be imported, and saves it again.
+STRANGER = """
+import sys
+import torch
+from diffusers import DiffusionPipeline
+
+source, again = sys.argv[1:]
+pipeline = DiffusionPipeline.from_pretrained(source, trust_remote_code=True)
+pipeline.set_progress_bar_config(disable=True)
+generators = [torch.Generator().manual_seed(seed) for seed in (0, 1, 2)]
+arguments = {"num_inference_steps": 3, "output_type": "latent"}
+torch.save(pipeline(["fire", "water/ice", None], generator=generators, **arguments).images, "images.pt")
+pipeline.save_pretrained(again)
+assert type(pipeline).from_pretrained(again, trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
+assert "pokemon_ddpm" not in sys.modules and "diffusers_modules" in type(pipeline).__module__
+"""
+
+
+class TestWithDiffusersAlone:
+    def test_code_is_refused_unless_trusted(self, saved):
+        with pytest.raises(ValueError, match="trust_remote_code"):
+            DiffusionPipeline.from_pretrained(saved)
+
+    def test_a_folder_and_what_is_saved_from_it(self, saved, tmp_path):
+        source = saved
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            again = tmp_path / name / "model"
+            stranger(STRANGER, environment(tmp_path / name, "http://127.0.0.1:9"), tmp_path / name, source, again)
+            images = torch.load(tmp_path / name / "images.pt")
+            torch.testing.assert_close(images, sample(load(saved)), rtol=0, atol=1e-4)
+            assert read(again) == read(saved)
+            source = again
+
+    def test_a_repository(self, hub: LoopbackHub, pipeline, tmp_path):
+        pipeline.push_to_hub(NAME)
+        stranger(STRANGER, environment(tmp_path, hub.endpoint), tmp_path, NAME, tmp_path / "model")
+        torch.testing.assert_close(torch.load(tmp_path / "images.pt"), sample(pipeline), rtol=0, atol=1e-4)
+        pushed, again = hub.repository(NAME).files(), read(tmp_path / "model")
+        assert pushed.pop("README.md") and again.pop("README.md") and pushed == again
+
+
+class TestPulling:
+    @pytest.fixture
+    def files(self, saved: Path) -> dict[str, bytes]:
+        return read(saved)
+
+    @pytest.fixture
+    def other(self, tmp_path: Path) -> dict[str, bytes]:
+        other_pipeline().save_pretrained(tmp_path / "other")
+        return read(tmp_path / "other")
+
+    def test_bit_identical_and_without_code_or_pickles(self, hub, files, pipeline, tmp_path):
+        hub.create(NAME).commit({**files, "unet/diffusion_pytorch_model.bin": b"pickle", "weights.pkl": b"pickle"})
+        pulled = load()
+        assert torch.equal(sample(pulled), sample(pipeline))
+        assert not hub.asked(r"\.py|\.bin|\.pkl") and hub.asked(UNET)
+        pulled.save_pretrained(tmp_path / "again")
+        assert read(tmp_path / "again").keys() == FILES
+        assert not [name for name, content in read(tmp_path / "again").items() if str(tmp_path).encode() in content]
+
+    def test_revisions(self, hub, files, other):
+        repository = hub.create(NAME)
+        repository.names["v1"] = repository.commit(files).id
+        repository.commit(other)
+        assert is_other(load()) and is_other(load(revision="main"))
+        assert not is_other(load(revision="v1")) and not is_other(load(revision=repository.names["v1"]))
+        with pytest.raises(OSError, match="ash/model cannot be loaded from the Hub: .*Invalid rev id: v2"):
+            load(revision="v2")
+
+    @pytest.mark.parametrize("moment", [INDEX, "unet/config.json", "/tree/"])
+    def test_all_files_are_of_one_commit(self, hub, files, other, moment):
+        hub.create(NAME).commit(files)
+        hub.meanwhile(moment, lambda: hub.repository(NAME).commit(other))
+        assert not is_other(load())
+        assert is_other(load())
+
+    def test_the_cache(self, hub, files, other, tmp_path):
+        hub.create(NAME).commit(files)
+        load(cache_dir=tmp_path)
+        hub.requests.clear()
+        load(cache_dir=tmp_path)
+        assert hub.requests == [f"GET /api/models/{NAME}/revision/main"]
+        hub.repository(NAME).commit(other)
+        hub.requests.clear()
+        assert not is_other(load(cache_dir=tmp_path, local_files_only=True)) and not hub.requests
+        with pytest.raises(OSError, match="ash/model cannot be loaded from the Hub: Cannot find .*local_files_only"):
+            load(local_files_only=True)
+
+    @pytest.mark.parametrize("trouble", ["500", "429", "stopped", "offline"])
+    def test_without_the_hub_the_cache_is_enough(self, hub, files, monkeypatch, trouble):
+        hub.create(NAME).commit(files)
+        load()
+        hub.requests.clear()
+        if trouble == "stopped":
+            hub.stop()
+        elif trouble == "offline":
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        else:
+            hub.fail("", int(trouble), None, {"Retry-After": "60"})
+        _http.close_session()
+        load()
+        with pytest.raises(OSError, match="ash/elsewhere cannot be loaded from the Hub: "):
+            load("ash/elsewhere")
+        _http.close_session()
+        assert not hub.waits and (trouble != "offline" or not hub.requests)
+
+    def test_given_components_are_not_downloaded(self, hub, files):
+        hub.create(NAME).commit(files)
+        unet = tiny_pipeline().unet
+        assert load(unet=unet, scheduler=DDIMScheduler()).unet is unet
+        assert not hub.asked("/resolve/.*(unet|scheduler)/")
+
+    def test_a_cut_download_can_be_repeated(self, hub, files):
+        hub.create(NAME).commit(files)
+        hub.cut("^GET .*safetensors", 1000, None)
+        with pytest.raises(OSError, match="ash/model cannot be loaded from the Hub: "):
+            load()
+        hub.heal()
+        hub.cut("^GET .*safetensors", 1000)
+        load()
+
+    def test_access(self, hub, files, tmp_path, monkeypatch):
+        hub.create("ash/private", private=True).commit(files)
+        hub.create("ash/gated", gated=True).commit(files)
+        DDPMPipeline(tiny_pipeline().unet, tiny_pipeline().scheduler).save_pretrained(tmp_path)
+        hub.create("ash/ddpm").commit(read(tmp_path))
+        monkeypatch.setenv("HF_TOKEN", "")
+        for name in ("ash/nothing", "ash/private", "ash/gated"):
+            with pytest.raises(OSError, match=f"{name} is neither a folder nor a model .* access to. `hf auth login`"):
+                load(name)
+        with pytest.raises(OSError, match="ash/gated cannot be loaded from the Hub: .*401"):
+            load("ash/gated", token="hf_wrong")
+        with pytest.raises(ValueError, match="ash/ddpm holds no .* DDPMPipeline, not a PokemonDDPMPipeline"):
+            load("ash/ddpm")
+        assert not hub.asked("safetensors")
+        load("ash/private", token="hf_ash")
+        load("ash/gated", token="hf_ash")
+
+
+class TestPushing:
+    def test_in_one_commit_what_is_saved(self, hub, pipeline, tmp_path):
+        url = pipeline.push_to_hub(NAME, commit_message="By hand", private=True)
+        repository = hub.repository(NAME)
+        assert repository.titles == ["By hand"] and repository.private
+        assert url == f"{hub.endpoint}/{NAME}/commit/{repository.at().id}"
+        pipeline.save_pretrained(tmp_path / "model", push_to_hub=True, repo_id="ash/second")
+        pushed, second = repository.files(), hub.repository("ash/second").files()
+        assert pushed.pop("README.md").replace(b"model", b"second").count(b"second") >= 3
+        assert pushed == {name: content for name, content in second.items() if name != "README.md"}
+        assert b'from_pretrained("ash/second"' in second["README.md"] and b"# second\n" in second["README.md"]
+
+    def test_again_sends_only_what_changed_and_deletes_what_is_gone(self, hub, pipeline):
+        pipeline.push_to_hub(NAME)
+        hub.requests.clear()
+        pipeline.push_to_hub(NAME)
+        assert len(hub.repository(NAME).titles) == 1 and not hub.asked("^PUT ")
+        gone = {"unet/diffusion_pytorch_model-00001-of-00002.safetensors": b"1", "conditioner/old.py": b""}
+        kept = {"samples/step-000001.png": b"1", "notes.md": b"1", "app/unet/a.json": b"{}"}
+        hub.repository(NAME).commit({**gone, **kept})
+        torch.nn.init.ones_(pipeline.unet.conv_in.weight)
+        pipeline.push_to_hub(NAME)
+        assert len(hub.asked("^PUT ")) == 1 and hub.repository(NAME).files().keys() == FILES | kept.keys()
+
+    def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline, tmp_path):
+        pipeline.push_to_hub(NAME)
+        card = RepoCard(hub.repository(NAME).files()["README.md"].decode())
+        card.text = f"\nMine: \\1.\n{card.text.replace('## Use', '## Trained')}\nBelow.\n"
+        card.data.license = "mit"
+        hub.repository(NAME).commit({"README.md": card.content.encode()})
+        pipeline.push_to_hub(NAME, commit_message="Again")
+        assert hub.repository(NAME).files()["README.md"].decode().split() == card.content.split()
+        load().push_to_hub("ash/copy")
+        copied = hub.repository("ash/copy").files()["README.md"].decode()
+        assert "## Trained" in copied and "license: mit" in copied and 'from_pretrained("ash/copy"' in copied
+
+    def test_other_content_is_kept(self, hub, pipeline):
+        hub.create(NAME).commit({"data.csv": b"1,2\n", INDEX: b"{"})
+        with pytest.raises(ValueError, match=r"ash/model holds something else \(data.csv, model_index.json\). Choose"):
+            pipeline.push_to_hub(NAME)
+        pipeline.push_to_hub(NAME, force=True)
+        assert hub.repository(NAME).files().keys() == FILES | {"data.csv"}
+        hub.create("ash/card").commit({"README.md": b"# Soon\n", "LICENSE": b"MIT"})
+        pipeline.push_to_hub("ash/card")
+        hub.create("ash/public")
+        with pytest.raises(ValueError, match="ash/public is public already. Make it private"):
+            pipeline.push_to_hub("ash/public", private=True)
+
+
+def metadata(card: RepoCard) -> dict:
+    """The YAML at the top, which must be where the Hub looks for it."""
+    return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card.content, re.DOTALL)[1])
+
+
+def card_of(text: str = "New.", **data: object) -> RepoCard:
+    return RepoCard(f"---\n{yaml.safe_dump({'tags': ['ddpm'], **data})}---\n\n{BEGIN}\n\n{text}\n\n{END}\n")
+
+
+class TestCards:
+    def test_content(self, tmp_path, monkeypatch):
+        vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
+        pipeline = tiny_pipeline(vocabulary=vocabulary)
+        card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.\n")
+        assert metadata(card)["library_name"] == "diffusers" and metadata(card)["license"] == "mit"
+        assert "# model\n" in card.text and "of 16x16 pixels" in card.text and "guidance\nscale of 2." in card.text
+        assert "](samples/step-1.png)\n\n## Use\n" in card.text and f"## More\n\nText.\n\n{END}" in card.text
+        for name, values in CONDITIONS.items():
+            assert f"| `{'pokemon_type' if name == 'type' else name}` | {', '.join(values)} |\n" in card.text
+        (code,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+        assert 'DiffusionPipeline.from_pretrained("ash/model", trust_remote_code=True)' in code
+
+    @pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "\\1", "naïve", "{{ name }}"])
+    def test_strange_values(self, value):
+        text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
+        assert eval(re.search(r"pokemon_type=(.*)\)\.images", text)[1]) == value
+        (row,) = re.findall(r"^\| `pokemon_type` \|.*$", text, re.MULTILINE)
+        assert len(re.findall(r"(?<!\\)\|", row)) == 3
+
+    def test_only_the_generated_part_is_renamed(self):
+        mine = '# Mine\n\n`from_pretrained("run")`\n'
+        card = RepoCard(f"{mine}\n{pipeline_card(tiny_pipeline(), 'run').text}\n{mine}")
+        text = rename_card(card, "ash/sprites").text
+        assert text.count(mine.strip()) == text.count('from_pretrained("ash/sprites"') == 2 and "# sprites\n" in text
+
+    @pytest.mark.parametrize(("above", "below"), [("", ""), ("# Mine \\1\n", ""), ("", "Below.\n"), ("A.\n", "B.\n")])
+    def test_text_around_the_generated_part_stays(self, above, below):
+        old = card_of("Old.").content.replace(BEGIN, f"{above}{BEGIN}").replace(END, f"{END}\n{below}")
+        merged = merge_card(card_of(), old)
+        assert "Old." not in merged.text and merged.text.count("New.") == 1
+        before, after = merged.text.split(BEGIN)[0], merged.text.split(END)[1]
+        assert before.strip() == above.strip() and after.strip() == below.strip()
+        assert merge_card(card_of(), merged.content).content == merged.content
+
+    def test_text_of_a_card_without_a_generated_part_stays_above(self):
+        text = merge_card(card_of(), "# Mine\n\nText.\n").text
+        assert text.index("# Mine\n\nText.") < text.index(BEGIN) < text.index("New.")
+        by_hand = RepoCard("---\nlicense: mit\n---\nAll new.\n")
+        assert merge_card(by_hand, card_of("Old.").content).text.strip() == "All new."
+
+    @pytest.mark.parametrize(
+        ("new", "old", "merged"),
+        [
+            ({}, {"language": "en", "own": 1}, {"tags": ["ddpm"], "language": "en", "own": 1}),
+            ({"pipeline_tag": "b"}, {"pipeline_tag": "a"}, {"tags": ["ddpm"], "pipeline_tag": "b"}),
+            ({}, {"tags": ["garden", "ddpm"]}, {"tags": ["ddpm", "garden"]}),
+            ({}, {"tags": "garden"}, {"tags": ["ddpm", "garden"]}),
+            ({"title": "b"}, {"title": "a"}, {"tags": ["ddpm"], "title": "a"}),
+            ({"license": "mit"}, {"license": "other", "license_name": "x"}, {"tags": ["ddpm"], "license": "mit"}),
+            ({}, {"license": "other", "license_name": 1}, {"tags": ["ddpm"], "license": "other", "license_name": 1}),
+            ({}, {"model-index": "odd"}, {"tags": ["ddpm"], "model-index": "odd"}),
+        ],
+    )
+    def test_metadata(self, new, old, merged):
+        assert metadata(merge_card(card_of(**new), f"---\n{yaml.safe_dump(old)}---\n", keep=["title"])) == merged
+
+    def test_cards_in_folders(self, folder):
+        file = folder / "README.md"
+        mine = file.read_text().replace(BEGIN, f"# Pokémon – 火\n\n{BEGIN}")
+        file.write_text(mine)
+        tiny_pipeline().save_pretrained(folder)
+        assert file.read_text() == mine
+        write_card(folder, card_of())
+        assert "# Pokémon – 火" in file.read_text() and "New." in file.read_text()
+        for broken in ("---\na: [\n---\nText\n", "---\n- a\n---\n"):
+            file.write_text(broken)
+            with pytest.raises(ValueError, match="README.md are not YAML; repair"):
+                write_card(folder, card_of())
+            assert file.read_text() == broken

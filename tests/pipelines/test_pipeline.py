@@ -1,0 +1,578 @@
+"""The pipeline: conditions, guidance, noise, callbacks, variations, repainting, and what it refuses."""
+
+import math
+import warnings
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, SchedulerMixin
+from PIL import Image
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import TESTED_SCHEDULERS, Guidance
+from pokemon_ddpm.schedulers import SAMPLERS, make_sampler
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, as_prediction, cosine_betas, zero_terminal
+from tests.test_schedulers import MEAN, SOLVERS, STD, gaussian_pipeline
+from tests.tiny_models import network_calls, seeded, tiny_pipeline
+
+ELECTRIC, FIRE, FLYING, ICE, WATER, NONE, ANY = 3, 6, 7, 11, 17, 18, 19
+NAN = math.nan
+SHAPE = (3, 16, 16)
+FIRST_ORDER = ["ddpm", "ddim", *SOLVERS]  # one evaluation of the network a step
+VALUES = {name: values[1] for name, values in CONDITIONS.items() if name != "type"}  # with id 1
+
+
+def generate(pipeline, pokemon_type=None, steps: int = 3, output_type: str = "latent", **arguments):
+    return pipeline(pokemon_type, num_inference_steps=steps, output_type=output_type, **arguments).images
+
+
+def with_sampler(name: str, *arguments, **settings) -> PokemonDDPMPipeline:
+    pipeline = tiny_pipeline(*arguments, **settings)
+    pipeline.scheduler = make_sampler(name, pipeline.scheduler)
+    return pipeline
+
+
+def with_scheduler(name: str, settings: dict, *arguments) -> PokemonDDPMPipeline:
+    pipeline = tiny_pipeline(*arguments)
+    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config, **settings)
+    return pipeline
+
+
+@pytest.fixture
+def conditioned() -> PokemonDDPMPipeline:
+    """A pipeline that is conditioned on all nine attributes."""
+    return tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()})
+
+
+def embedding(pipeline: PokemonDDPMPipeline, slots: tuple[int, int] = (ANY, ANY), **ids: int) -> torch.Tensor:
+    """(D,): the sum of the rows of two types and of each attribute, by default the last row, any."""
+    tables = pipeline.conditioner.state_dict()
+    total = tables["tables.type_embedding.weight"].double()[list(slots)].sum(dim=0)
+    for name in pipeline.conditioner.vocabulary.keys() - {"type"}:
+        total = total + tables[f"tables.{name}_embedding.weight"].double()[ids.get(name, -1)]
+    return total.float()
+
+
+def predict(pipeline: PokemonDDPMPipeline, sample: torch.Tensor, t: int, slots: tuple[int, int]) -> torch.Tensor:
+    with torch.no_grad():
+        return pipeline.unet(sample, t, class_labels=embedding(pipeline, slots).expand(len(sample), -1)).sample
+
+
+def network_inputs(pipeline: PokemonDDPMPipeline) -> list[tuple[torch.Tensor, int, torch.Tensor]]:
+    """(sample, timestep, class labels) of every later call of the network."""
+    inputs: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+    pipeline.unet.register_forward_pre_hook(
+        lambda _, given, named: inputs.append((given[0].clone(), int(given[1]), named["class_labels"])),
+        with_kwargs=True,
+    )
+    return inputs
+
+
+def noise_of(*seeds: int) -> torch.Tensor:
+    return torch.stack([torch.randn(SHAPE, generator=generator) for generator in seeded(*seeds)])
+
+
+# Output
+
+
+def test_output_types_contain_the_same_images(pipeline, capsys):
+    pipeline.set_progress_bar_config(disable=False)
+    pil, array, tensor, latent = (
+        generate(pipeline, "fire", np.int64(3), output_type, num_images_per_type=np.int64(2), generator=seeded(0, 1))
+        for output_type in ("pil", "np", "pt", "latent")
+    )
+    assert capsys.readouterr().err.count("3/3") >= 4
+    assert [(image.mode, image.size) for image in pil] == [("RGB", (16, 16))] * 2
+    assert array.shape == (2, 16, 16, 3) and array.dtype == np.float32
+    assert tensor.shape == latent.shape == (2, *SHAPE) and tensor.dtype == latent.dtype == torch.float32
+    assert torch.equal(tensor, (latent / 2 + 0.5).clamp(0, 1)) and not latent.requires_grad
+    assert np.array_equal(array, tensor.permute(0, 2, 3, 1).numpy())
+    assert np.array_equal(np.stack([np.asarray(image) for image in pil]), (array * 255).round().astype(np.uint8))
+    as_tuple = pipeline("fire", 2, 3, output_type="pt", return_dict=False, generator=seeded(0, 1))
+    assert type(as_tuple) is tuple and len(as_tuple) == 1 and torch.equal(as_tuple[0], tensor)
+    clipped = pipeline.postprocess(torch.tensor([-1.5, -1, 0, 1, 1.5]).view(1, 1, 1, 5), "pt")
+    torch.testing.assert_close(clipped.flatten(), torch.tensor([0, 0, 0.5, 1, 1]))
+
+
+# Conditions
+
+
+@pytest.mark.parametrize(
+    ("pokemon_type", "attributes", "expected"),
+    [
+        (None, {}, [((ANY, ANY), {})]),
+        (("fire", "flying"), VALUES, [((FIRE, FLYING), dict.fromkeys(VALUES, 1))]),
+        *((None, {name: value}, [((ANY, ANY), {name: 1})]) for name, value in VALUES.items()),
+        (["fire", "flying"], {}, [((FIRE, ANY), {}), ((FLYING, ANY), {})]),
+        (["fire/none", None], {"color": ["red", None], "legendary": [None, False], "size": "large"},
+         [((FIRE, NONE), {"color": 7, "size": 3}), ((ANY, ANY), {"legendary": 0, "size": 3})]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_network_gets_the_embeddings_of_the_conditions(conditioned, pokemon_type, attributes, expected):
+    inputs = network_inputs(conditioned)
+    generate(conditioned, pokemon_type, 1, guidance_scale=1, **attributes)
+    rows = [embedding(conditioned, slots, **ids) for slots, ids in expected]
+    torch.testing.assert_close(inputs[0][2], torch.stack(rows))
+
+
+def test_blends_and_given_embeddings(conditioned):
+    inputs = network_inputs(conditioned)
+    generate(conditioned, ["ice", {"fire": 0.7, "water": 0.3}], 1, guidance_scale=1, color="red")
+    ice, fire, water = (embedding(conditioned, (number, ANY), color=7) for number in (ICE, FIRE, WATER))
+    torch.testing.assert_close(inputs[0][2], torch.stack([ice, 0.7 * fire + 0.3 * water]))
+    given = torch.stack([ice, fire])
+    generate(conditioned, None, 1, class_embeddings=given, num_images_per_type=2, guidance_scale=1)
+    assert torch.equal(inputs[1][2], given[[0, 0, 1, 1]])
+
+
+# Guidance
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", FIRST_ORDER)
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.5])
+def test_guidance_in_a_hand_written_loop(prediction_type, name, scale):
+    """uncond + s (cond - uncond), Ho & Salimans 2022, equation 6."""
+    pipeline = with_sampler(name, prediction_type)
+    scheduler = make_sampler(name, pipeline.scheduler)
+    scheduler.set_timesteps(5)
+    (generator,) = seeded(3)
+    sample = torch.randn(1, *SHAPE, generator=generator)
+    for t in scheduler.timesteps:
+        uncond, cond = (predict(pipeline, sample, t, slots) for slots in ((ANY, ANY), (FIRE, FLYING)))
+        noise = {"generator": generator} if name == "ddpm" else {}
+        sample = scheduler.step(uncond + scale * (cond - uncond), t, sample, **noise).prev_sample
+    found = generate(pipeline, "fire/flying", 5, generator=seeded(3), guidance_scale=scale)
+    torch.testing.assert_close(found, sample, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("scales", "negative", "slots", "phi"),
+    [
+        ([1.0, 3.0, -2.0, 0.5], None, [(ANY, ANY)] * 4, 0),
+        ([3.0, 5.0], "water/electric", [(WATER, ELECTRIC)] * 2, 0),
+        ([3.0, 3.0], ["water", None], [(WATER, ANY), (ANY, ANY)], 0),
+        ([7.5, 2.0], None, [(ANY, ANY)] * 2, 0.7),
+        ([30.0, 1.0], None, [(ANY, ANY)] * 2, 1.0),
+    ],
+)
+def test_scales_negative_types_and_rescale(scales, negative, slots, phi):
+    """With phi of Lin et al. 2023, equations 15 and 16: x_rescaled = x_cfg std(x_pos) / std(x_cfg).
+
+    The network predicts the sample, so the only step returns the guided prediction.
+    """
+    one_step = with_scheduler("DDIMScheduler", {"clip_sample": False}, "sample")
+    predictions: list[torch.Tensor] = []
+    one_step.unet.register_forward_hook(lambda _, __, output: predictions.append(output[0].clone()))
+    noise, expected = noise_of(*range(len(scales))), []
+    arguments = {"guidance_scale": scales, "guidance_rescale": phi, "negative_pokemon_type": negative}
+    found = generate(one_step, ["fire"] * len(scales), 1, latents=noise, **arguments)
+    for i, scale in enumerate(scales):
+        if scale == 1:  # the conditional prediction, bit for bit
+            assert torch.equal(found[i], predictions[0][len(scales) + i])
+        uncond, cond = (predict(one_step, noise[[i]], 999, each)[0].double() for each in (slots[i], (FIRE, ANY)))
+        guided = uncond + scale * (cond - uncond)
+        expected.append(phi * guided * cond.std() / guided.std() + (1 - phi) * guided)
+    torch.testing.assert_close(found, torch.stack(expected).float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("types", "arguments", "rows"),
+    [
+        (["fire", "water"], {"guidance_scale": np.float32(1)}, 2),
+        (["fire", "water"], {"guidance_scale": torch.tensor(0.5)}, 4),
+        (["fire", "water"], {"guidance_scale": (1, 3)}, 4),
+        ([None, "any"], {"guidance_scale": 5}, 2),  # both predictions are equal
+        (["fire", "water"], {"guidance_scale": 5, "negative_pokemon_type": ["fire", "water"]}, 2),
+        (["fire", "water"], {"guidance_scale": 5, "guidance_interval": (1e9, math.inf)}, 2),
+    ],
+    ids=str,
+)
+def test_the_cost_of_guidance(pipeline, types, arguments, rows):
+    calls = network_calls(pipeline)
+    found = generate(pipeline, types, generator=seeded(0, 1), **arguments)
+    assert [batch for batch, _ in calls] == [rows] * 3
+    assert torch.equal(found, generate(pipeline, types, generator=seeded(0, 1), guidance_scale=1)) == (rows == 2)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 9), (3, 6), (0, 0), (9, 9)])
+def test_guidance_applies_between_its_noise_levels_only(pipeline, first, last):
+    timesteps = [999 - 100 * i for i in range(10)]
+    sigmas = np.sqrt((1 - ALPHA_BAR) / ALPHA_BAR)[timesteps]
+    calls = network_calls(pipeline)
+    interval = (sigmas[last] * 0.99, sigmas[first] * 1.01)
+    generate(pipeline, ["fire", "water"], 10, guidance_scale=3, guidance_interval=interval)
+    assert calls == [(4 if first <= i <= last else 2, t) for i, t in enumerate(timesteps)]
+
+
+def test_the_ends_of_the_interval():
+    levels = (0.5, 0.51, 2.0, 2.01)
+    assert [Guidance((3.0,), (0.5, 2.0)).applies(level) for level in levels] == [False, True, True, False]
+    pipeline = with_sampler("ddim", rescale_betas_zero_snr=True)  # the first noise level is infinite
+    calls = network_calls(pipeline)
+    for high in (math.inf, 1e6):
+        generate(pipeline, "fire", 2, guidance_scale=3, guidance_interval=(0, high))
+    assert [batch for batch, _ in calls] == [2, 2, 1, 2]
+
+
+# Noise
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_the_image_of_a_seed_is_the_same_in_any_batch(name):
+    pipeline, fresh = with_sampler(name), seeded(7, 0)
+    alone, next_one = (generate(pipeline, "ice", 5, "pt", generator=seeded(seed)) for seed in (7, 8))
+    batches = [(fresh[0], 1, 0), (fresh[1], 9, 7), (seeded(*range(100, 108), 7), 9, 8)]
+    found = [
+        generate(pipeline, "ice", 5, "pt", num_images_per_type=count, generator=generator)[i]
+        for generator, count, i in batches
+    ]
+    types, scales = ["fire"] * 6 + ["ice"], [1.0, 7.0, 3.0, 0.0, 2.0, 2.0, 2.0]
+    found.append(generate(pipeline, types, 5, "pt", generator=seeded(*range(6), 7), guidance_scale=scales)[6])
+    torch.testing.assert_close(torch.stack(found), alone.expand(4, *SHAPE), rtol=0, atol=1 / 255)
+    assert (alone - next_one).abs().max() > 0.2
+
+
+def test_the_noise_of_a_seed_is_that_of_torch(pipeline):
+    inputs = network_inputs(pipeline)
+    generate(pipeline, "fire", 1, num_images_per_type=3, generator=seeded(2**64 - 2)[0], guidance_scale=1)
+    assert torch.equal(inputs[0][0], noise_of(2**64 - 2, 2**64 - 1, 0))
+    latents = noise_of(5)
+    generate(pipeline, "fire", 1, latents=latents, guidance_scale=1)
+    assert torch.equal(inputs[1][0], latents) and torch.equal(latents, noise_of(5))
+
+
+def test_a_used_generator_gives_other_images(pipeline):
+    (generator,), generators = seeded(40), seeded(1, 2)
+    torch.manual_seed(7)
+    calls = [generate(pipeline, "fire", num_images_per_type=2, generator=generator) for _ in range(2)]
+    calls += [generate(pipeline, "fire", num_images_per_type=2, generator=generators) for _ in range(2)]
+    calls += [generate(pipeline, "fire", num_images_per_type=2) for _ in range(2)]  # torch's default generator
+    found = torch.cat(calls).flatten(1)
+    assert (torch.cdist(found, found) + 100 * torch.eye(12)).min() > 1
+    torch.manual_seed(7)
+    assert torch.equal(generate(pipeline, "fire", num_images_per_type=2, generator=seeded(40)[0]), calls[0])
+    assert torch.equal(generate(pipeline, "fire", num_images_per_type=2), calls[4])
+
+
+# Interpolation
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize(
+    ("a", "b", "start", "end"),
+    [
+        ("fire", {"water": 1}, {"slots": (FIRE, ANY)}, {"slots": (WATER, ANY)}),
+        ({"pokemon_type": FIRE}, {"legendary": True}, {"slots": (FIRE, ANY)}, {"legendary": 1}),
+    ],
+)
+def test_embeddings_are_interpolated_linearly_and_noise_spherically(conditioned, single, a, b, start, end):
+    inputs, generator = network_inputs(conditioned), seeded(5)[0] if single else seeded(5, 6)
+    conditioned.interpolate(a, b, 5, generator, num_inference_steps=1, guidance_scale=1)
+    ((noise, _, embeddings),) = inputs
+    one, other = noise_of(5, 6).double()
+    angle = torch.acos((one * other).sum() / (one.norm() * other.norm()))
+    for i, w in enumerate((0, 0.25, 0.5, 0.75, 1)):
+        slerp = (torch.sin((1 - w) * angle) * one + torch.sin(w * angle) * other) / torch.sin(angle)
+        torch.testing.assert_close(noise[i], slerp.float(), rtol=1e-4, atol=1e-5)
+        lerp = (1 - w) * embedding(conditioned, **start) + w * embedding(conditioned, **end)
+        torch.testing.assert_close(embeddings[i], lerp)
+
+
+def test_all_sprites_of_an_interpolation_get_the_same_noise_in_the_steps(pipeline):
+    found = pipeline.interpolate("fire", "fire", 3, seeded(5, 5), num_inference_steps=4, output_type="latent").images
+    alone = generate(pipeline, "fire", 4, generator=seeded(5))
+    torch.testing.assert_close(found, alone.expand_as(found), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(({"steps": steps}, "steps must be an integer of 2 or more") for steps in (1, 2.5, "3", True, None)),
+        ({"generator": seeded(1, 2, 3)}, "generator must have one entry an image, 2, but has 3"),
+        *((each, "takes the conditions of one sprite") for each in ({"latents": 0}, {"color": 0}, {"a": ["ice"]})),
+        ({"a": {"size": "tiny"}}, "This model is not conditioned on size, only on color, type"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_interpolate_are_refused(arguments, message):
+    pipeline = tiny_pipeline(vocabulary={"type": list(TYPES), "color": ["red"]})
+    with pytest.raises(ValueError, match=message):
+        pipeline.interpolate(**{"a": "fire", "b": "water", "steps": 2, **arguments})
+
+
+# Callbacks
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_a_callback_gets_the_latents_and_the_predicted_clean_sample_of_each_step(prediction_type):
+    pipeline, predictions, steps = with_sampler("ddim", prediction_type), [], []
+    pipeline.unet.register_forward_hook(lambda _, given, output: predictions.append((given[0][0], output[0])))
+
+    def callback(of, step, timestep, tensors):
+        assert of is pipeline
+        steps.append((step, int(timestep), tensors["latents"].clone(), tensors["pred_original_sample"].double()))
+        return {}
+
+    found = generate(
+        pipeline, "fire", 4, guidance_scale=3, generator=seeded(0), callback_on_step_end=callback,
+        callback_on_step_end_tensor_inputs=["latents", "pred_original_sample"],
+    )  # fmt: skip
+    assert [step[:2] for step in steps] == [(0, 999), (1, 749), (2, 499), (3, 249)]
+    assert torch.equal(steps[-1][2], found)
+    for (x, (uncond, cond)), (_, t, _, clean) in list(zip(predictions, steps, strict=True))[1:]:
+        alpha, sigma = math.sqrt(ALPHA_BAR[t]), math.sqrt(1 - ALPHA_BAR[t])
+        prediction = as_prediction(prediction_type, clean[0], x.double(), alpha, sigma)
+        torch.testing.assert_close(prediction, (uncond + 3 * (cond - uncond)).double(), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_a_callback_can_interrupt_and_replace_the_latents(name):
+    pipeline, states = with_sampler(name), []
+
+    def keep(_, step, t, tensors):
+        assert set(tensors) == {"latents"}
+        states.append(tensors["latents"].clone())
+
+    def interrupt(pipeline, step, t, tensors):
+        pipeline._interrupt = step == 2
+
+    def replace(_, step, t, tensors):
+        return {"latents": 2 * states[step]} if step in (1, 3) else {}
+
+    whole = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=keep)
+    inputs = network_inputs(pipeline)
+    found = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=interrupt)
+    assert len(inputs) == 3 and torch.equal(found, states[2])
+    assert torch.equal(generate(pipeline, "fire", 4, generator=seeded(0)), whole)  # nothing of that call is left
+    found = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace)
+    assert torch.equal(found, 2 * states[3]) and torch.equal(inputs[9][0][:1], 2 * states[1])
+
+
+# Variations and repainting
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+SPRITES = [Image.fromarray(pixels) for pixels in PIXELS]
+CLEAN = torch.from_numpy(PIXELS).permute(0, 3, 1, 2).float() / 127.5 - 1
+LEFT = torch.zeros(1, 1, 16, 16).index_fill(3, torch.arange(8), 1)  # the left half may change
+LEFT_IMAGE = Image.fromarray((LEFT[0, 0] * 255).byte().numpy())
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+@pytest.mark.parametrize(("strength", "taken"), [(1, 10), (torch.tensor(0.3), 3), (0.01, 1), (None, 6)])
+def test_a_variation_takes_its_share_of_the_steps_from_the_noised_sprite(name, strength, taken):
+    pipeline = with_sampler(name)
+    inputs = network_inputs(pipeline)
+    generate(pipeline, "fire", 10, image=SPRITES[0], strength=strength, generator=seeded(3), guidance_scale=1)
+    timesteps = list(range(999, 0, -100))
+    assert [t for _, t, _ in inputs] == timesteps[-taken:]
+    bar = ALPHA_BAR[timesteps[-taken]]
+    expected = math.sqrt(bar) * CLEAN[:1] + math.sqrt(1 - bar) * noise_of(3)
+    torch.testing.assert_close(inputs[0][0], expected, rtol=1e-3, atol=1e-3)
+    inputs.clear()
+    generate(pipeline, "fire", 10, guidance_scale=1)
+    assert [t for _, t, _ in inputs] == timesteps  # without an image from the first one again
+
+
+@pytest.mark.parametrize("name", ["ddim", *SOLVERS])
+@pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
+def test_a_variation_ends_where_the_probability_flow_leads(name, strength):
+    """For data N(MEAN, STD^2) it keeps the number of deviations of a pixel (Song et al. 2021):
+    x_0 = MEAN + STD (x_t - a MEAN) / sqrt(a^2 STD^2 + b^2).
+    """
+    clean = 2 * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 1
+    pipeline = gaussian_pipeline(name)
+    found = generate(pipeline, "fire", 100, image=clean, strength=strength, generator=seeded(3))
+    bar = ALPHA_BAR[pipeline.unet.timesteps[0]]
+    start = math.sqrt(bar) * clean + math.sqrt(1 - bar) * torch.randn(3, 64, 64, generator=seeded(3)[0])
+    expected = MEAN + STD * (start - math.sqrt(bar) * MEAN) / math.sqrt(bar * STD**2 + 1 - bar)
+    assert (found - expected).square().mean().sqrt() < 0.15 * STD
+
+
+@pytest.mark.parametrize("mask", [LEFT, LEFT_IMAGE], ids=["tensor", "image"])
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_repainting_keeps_the_rest_bit_for_bit_and_noises_it_at_each_timestep(name, mask):
+    """Lugmayr et al. 2022, equation 8a, with one noise in all steps."""
+    pipeline = with_sampler(name)
+    inputs = network_inputs(pipeline)
+    arguments = {"image": SPRITES[0], "mask_image": mask, "generator": seeded(3), "guidance_scale": 1}
+    (found,) = generate(pipeline, "fire", 5, "pil", **arguments)
+    assert [t for _, t, _ in inputs] == [999, 799, 599, 399, 199]  # with a mask the default strength is 1
+    for sample, t, _ in inputs:
+        expected = math.sqrt(ALPHA_BAR[t]) * CLEAN[:1] + math.sqrt(1 - ALPHA_BAR[t]) * noise_of(3)
+        torch.testing.assert_close(sample[..., 8:], expected[..., 8:], rtol=1e-3, atol=1e-3)
+    assert np.array_equal(np.asarray(found)[:, 8:], PIXELS[0][:, 8:])
+    assert (np.asarray(found)[:, :8] != PIXELS[0][:, :8]).mean() > 0.8
+
+
+@pytest.mark.parametrize("image", [SPRITES, CLEAN], ids=["images", "tensor"])
+def test_each_image_can_have_its_own_sprite_and_mask(pipeline, image):
+    masks = torch.cat([LEFT, 1 - LEFT])
+    changed = (generate(pipeline, ["fire", "ice"], image=image, mask_image=masks) != CLEAN).any(dim=1, keepdim=True)
+    assert (changed * (1 - masks)).sum() == 0 and (changed * masks).sum() > 0.9 * masks.sum()
+    for grey in (0, 127, 128):  # one for all images; white is above the middle
+        found = generate(pipeline, ["fire", None], image=SPRITES[0], mask_image=Image.new("L", (16, 16), grey))
+        assert torch.equal(found, CLEAN[[0, 0]]) == (grey < 128)
+
+
+# Ancestral sampling and learned variances
+
+
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large", "learned_range"])
+@pytest.mark.parametrize(("prediction_type", "scale"), [("epsilon", 2.5), ("v_prediction", 2.5), ("sample", 1.0)])
+def test_ancestral_sampling_in_closed_form(prediction_type, variance_type, scale, zero_snr):
+    """Ho et al. 2020, algorithm 2; variance: Nichol & Dhariwal 2021, equation 15. The last step has no noise.
+
+    Guidance is of the mean, the variance is that of the condition.
+    """
+    settings = {"variance_type": variance_type, "rescale_betas_zero_snr": zero_snr}
+    pipeline = tiny_pipeline(prediction_type, out_channels=6 if variance_type == "learned_range" else 3, **settings)
+    found = generate(pipeline, "fire", 4, generator=seeded(5), guidance_scale=scale)
+    alpha_bar, (generator,) = zero_terminal(cosine_betas()) if zero_snr else ALPHA_BAR, seeded(5)
+    x = torch.randn(1, *SHAPE, generator=generator)
+    for t, following in ((999, 749), (749, 499), (499, 249), (249, None)):
+        uncond, cond = (predict(pipeline, x, t, slots).double() for slots in ((ANY, ANY), (FIRE, ANY)))
+        mean, bar = (uncond + scale * (cond - uncond))[:, :3], alpha_bar[t]
+        alpha, sigma = math.sqrt(bar), math.sqrt(1 - bar)
+        of_epsilon = (x - sigma * mean) / max(alpha, 1e-20)
+        clean = {"epsilon": of_epsilon, "v_prediction": alpha * x - sigma * mean, "sample": mean}[prediction_type]
+        clean = clean.clamp(-1, 1)
+        if following is not None:
+            before = alpha_bar[following]
+            beta = 1 - bar / before
+            small = (1 - before) / (1 - bar) * beta
+            v = {"fixed_small": 0.0, "fixed_large": 1.0, "learned_range": (cond[:, 3:] + 1) / 2}[variance_type]
+            std = beta ** (v / 2) * small ** ((1 - v) / 2)
+            x = math.sqrt(before) * beta / (1 - bar) * clean + math.sqrt(bar / before) * (1 - before) / (1 - bar) * x
+            x = (x + std * torch.randn((1, *SHAPE), generator=generator)).float()
+    torch.testing.assert_close(found.double(), clean, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_variance_that_the_scheduler_does_not_use_is_left_out(name):
+    pipeline = with_sampler(name)
+    expected = generate(pipeline, ["fire", None], 4, generator=seeded(0, 1))
+    pipeline.unet.register_forward_hook(lambda _, __, output: (torch.cat([output[0], output[0]], dim=1),))
+    assert torch.equal(generate(pipeline, ["fire", None], 4, generator=seeded(0, 1)), expected)
+
+
+# What is refused
+
+SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("pokemon_type", ["fier"], "Did you mean 'fire'.*Known: bug, .*water, none, any"),
+        ("pokemon_type", [[]], "empty list"),
+        ("pokemon_type", [1.0, [["fire", "water"]]], "takes names, ids, pairs"),
+        ("pokemon_type", [{"fire": "1"}, {"fire": 0}], "weights of a blend must be"),
+        ("size", ["tiny", ["tiny"]], "not conditioned on size, only on color, type"),
+        ("color", [["red"] * 2, []], "color must have one entry a pokemon_type, 1, but has"),
+        ("num_inference_step", [3, None], "no argument 'num_inference_step'. Did you mean 'num_inference_steps'"),
+        ("num_images_per_type", [0, True, 1.5, "2"], "num_images_per_type must be an integer of 1 or more"),
+        ("num_inference_steps", [0, 1001, 2.5, "2", True], "num_inference_steps must be an integer from 1 to 1000"),
+        ("guidance_scale", [NAN, math.inf, "2", [True], 1001, torch.ones(1)], "guidance_scale must be a number"),
+        ("guidance_scale", [[1.0, 2.0], []], "guidance_scale must have one entry an image, 1, but has"),
+        ("guidance_interval", [(2.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (NAN, 1.0), (0.0, NAN), (0.0, "1"), (1.0,), None],
+         r"guidance_interval must be \(low, high\) with 0 <= low < high"),
+        ("guidance_rescale", [1.1, -0.1, NAN, None], "guidance_rescale must be a number from 0 to 1"),
+        ("negative_pokemon_type", ["watr"], "Did you mean 'water'"),
+        ("negative_pokemon_type", [[], ["ice"] * 2], "negative_pokemon_type must have one entry an image, 1, but has"),
+        ("strength", [0.5], "strength .*needs image"),
+        ("mask_image", [LEFT], "pass image as well"),
+        ("image", [SMALL, SPRITE.convert("RGBA"), "sprite.png", [None]], "image must be an RGB image of 16x16 pixels"),
+        ("image", [SPRITES], "image must have one entry an image, 1, but has 2"),
+        ("image", [2 * CLEAN[:1], CLEAN[:1] * NAN], "image must have finite values in .-1, 1."),
+        ("image", [CLEAN[0]], "image must be a tensor of shape .1, 3, 16, 16."),
+        ("image+strength", [0, 1.1, NAN, True, "a"], "strength must be above 0 and at most 1"),
+        ("image+mask_image", [SMALL, "mask.png"], "mask_image must be an image of 16x16 pixels"),
+        ("image+mask_image", [LEFT[0]], "mask_image must be a tensor of shape .1, 1, 16, 16."),
+        ("image+mask_image", [255 * LEFT, LEFT / 0], "mask_image must have finite values in .0, 1."),
+        ("generator", [seeded(0, 1), []], "generator must have one entry an image, 1, but has"),
+        ("generator", [42, [42], tuple(seeded(0))], "generator must be a torch.Generator"),
+        ("latents", [torch.zeros(2, *SHAPE), torch.zeros(SHAPE), [[0.0]], np.zeros((1, *SHAPE))],
+         r"latents must be a tensor of shape \(1, 3, 16, 16\)"),
+        ("latents", [torch.full((1, *SHAPE), NAN)], "latents must have finite values"),
+        ("pokemon_type+class_embeddings", [torch.zeros(1, 32)], "class_embeddings replace pokemon_type"),
+        ("class_embeddings", [torch.zeros(2, 31), torch.zeros(32), torch.zeros(0, 32), torch.tensor(1.0), [[0.0]]],
+         r"class_embeddings must be a tensor of shape \([12], 32\)"),
+        ("output_type", ["PIL", ["pil"], None], "output_type must be one of pil, np, pt, latent"),
+        ("callback_on_step_end", [5], "callback_on_step_end must be callable, but is 5"),
+        ("callback_on_step_end_tensor_inputs", [["noise"], "latents", 5], "a list of latents, pred_original_sample"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused_before_the_network_is_evaluated(name, values, message):
+    pipeline = tiny_pipeline(vocabulary={"type": list(TYPES), "color": ["red"]})
+    calls = network_calls(pipeline)
+    *others, name = name.split("+")
+    for value in values:
+        arguments = {other: {"image": SPRITE, "pokemon_type": "fire"}[other] for other in others}
+        with pytest.raises((ValueError, TypeError), match=message):
+            pipeline(**{"num_inference_steps": 2, **arguments, name: value})
+    assert calls == []
+
+
+# Schedulers
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "message"),
+    [
+        (["FlowMatchEulerDiscrete", "EDMEuler", "IPNDM", "KarrasVe"], {}, "not for models trained on discrete"),
+        *((["DPMSolverMultistep", "UniPCMultistep", "DEISMultistep"], {f"use_{kind}_sigmas": True},
+           f"with use_{kind}_sigmas=True fails") for kind in ("karras", "exponential", "beta", "flow")),
+        (["DDIM"], {"beta_schedule": "linear"}, "another noise schedule than the model was trained with"),
+        (["DDIM"], {"num_train_timesteps": 500}, "another noise schedule"),
+        (["DDIM"], {"rescale_betas_zero_snr": True}, "another noise schedule"),
+        (["DDIM"], {"prediction_type": "epsilon"}, "prediction_type 'epsilon', but .* with 'v_prediction'"),
+        *((["DDPM"], {"variance_type": each}, f"has variance_type {each!r}; use one of fixed_small")
+          for each in ("learned", "learned_range", "fixed_large_log")),
+    ],
+)  # fmt: skip
+def test_schedulers_that_cannot_work_are_refused(names, settings, message):
+    for name in names:
+        pipeline = with_scheduler(f"{name}Scheduler", settings)
+        calls = network_calls(pipeline)
+        with pytest.raises(ValueError, match=f"^{name}Scheduler .*{message}"):
+            generate(pipeline, "fire")
+        assert calls == []
+
+
+@pytest.mark.parametrize("scheduler", TESTED_SCHEDULERS)
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_tested_schedulers_do_not_warn(scheduler: type[SchedulerMixin], prediction_type):
+    assert set(TESTED_SCHEDULERS) == set(SAMPLERS.values())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*untested")
+        found = generate(with_scheduler(scheduler.__name__, {}, prediction_type), "fire", 4)
+    assert found.isfinite().all()
+
+
+def test_an_untested_scheduler_warns_at_the_call_and_heun_does_not_support_images():
+    untested = with_scheduler("EulerDiscreteScheduler", {})
+    with pytest.warns(UserWarning, match="EulerDiscreteScheduler is untested here.*; tested are DDPM") as caught:
+        untested("fire", num_inference_steps=2)
+    assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="HeunDiscreteScheduler does not support image"):
+        generate(with_sampler("heun"), "fire", image=SPRITE)
+
+
+def test_a_distilled_model_has_its_own_steps_and_scheduler(pipeline):
+    own = student_scheduler(pipeline.scheduler)
+    student = PokemonDDPMPipeline(pipeline.unet, pipeline.conditioner, own, 4, guidance_scale=1.0)
+    calls = network_calls(student)
+    with pytest.raises(ValueError, match="distilled to 4 steps of its own scheduler; leave out num_inference_steps"):
+        student("fire", num_inference_steps=16)
+    student.scheduler = DDIMScheduler.from_config(own.config)
+    with pytest.raises(ValueError, match="keep the scheduler, or use its teacher"):
+        student("fire")
+    student.scheduler = own
+    student("fire")
+    assert calls == [(1, t) for t in (999, 749, 499, 249)]

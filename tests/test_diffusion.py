@@ -1,0 +1,248 @@
+"""The noise schedule, the training losses and the sampling of timesteps, against closed forms from the papers."""
+
+import math
+import random
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+
+from pokemon_ddpm import diffusion
+from pokemon_ddpm.diffusion import HISTORY, LossSecondMoment, NoiseSchedule, make_scheduler, sample_timesteps
+
+T = 1000
+PREDICTION_TYPES = ["epsilon", "v_prediction", "sample"]
+TIMESTEPS = torch.tensor([0, 1, 10, 100, 250, 500, 750, 900, 990])
+
+
+def cosine_betas(steps: int = T) -> np.ndarray:
+    """Nichol & Dhariwal 2021, equation 17 and the text below it, float64 (T,)."""
+    f = np.array([math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(steps + 1)])
+    return np.minimum(1 - f[1:] / f[:-1], 0.999)
+
+
+def linear_betas(steps: int = T) -> np.ndarray:
+    """Ho et al. 2020, section 4; the authors' successors scale it for another T."""
+    return np.linspace(1e-4, 0.02, steps) * 1000 / steps
+
+
+BETAS = {"squaredcos_cap_v2": cosine_betas, "linear": linear_betas}
+ALPHA_BAR = np.cumprod(1 - cosine_betas())
+
+
+def zero_terminal(betas: np.ndarray) -> np.ndarray:
+    """alpha_bar of Lin et al. 2023, algorithm 1."""
+    root = np.sqrt(np.cumprod(1 - betas))
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def as_prediction(prediction_type: str, clean, noisy, alpha, sigma):
+    """x_0 at x_t as epsilon, v or itself (Salimans & Ho 2022, section 4)."""
+    if prediction_type == "sample":
+        return clean
+    epsilon = (noisy - alpha * clean) / sigma
+    return epsilon if prediction_type == "epsilon" else alpha * epsilon - sigma * clean
+
+
+def batch(timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x_0, epsilon and another x_0, float64 (B, 3, 8, 8)."""
+    shape, generator = (len(timesteps), 3, 8, 8), torch.Generator().manual_seed(0)
+    clean, other = (torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1 for _ in range(2))
+    return clean, torch.randn(shape, generator=generator, dtype=torch.float64), other
+
+
+def levels(alpha_bar: np.ndarray, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """alpha and sigma, float64 (B, 1, 1, 1)."""
+    at_timesteps = torch.from_numpy(alpha_bar)[timesteps].view(-1, 1, 1, 1)
+    return at_timesteps.sqrt(), (1 - at_timesteps).sqrt()
+
+
+@pytest.mark.parametrize("beta_schedule", BETAS)
+@pytest.mark.parametrize("steps", [50, T])
+def test_tables_are_those_of_the_papers(beta_schedule, steps):
+    schedule = NoiseSchedule.of(make_scheduler(steps, beta_schedule))
+    beta = BETAS[beta_schedule](steps)
+    alpha_bar = np.cumprod(1 - beta)
+    assert len(schedule) == steps
+    assert all(table.dtype == torch.float64 and table.shape == (steps,) for table in vars(schedule).values())
+    np.testing.assert_allclose(schedule.beta.numpy(), beta, rtol=2e-6)
+    # The last beta, 0.999 in float32, leaves 1 - beta with 4 digits.
+    np.testing.assert_allclose(schedule.alpha_bar[:-1].numpy(), alpha_bar[:-1], rtol=5e-6)
+    np.testing.assert_allclose(schedule.alpha_bar[-1].item(), alpha_bar[-1], rtol=1e-4)
+    assert schedule.alpha_bar_before.tolist() == [1, *schedule.alpha_bar[:-1].tolist()]
+    # At the first timesteps too, where 1 - alpha_bar cancels in float32.
+    np.testing.assert_allclose(schedule.snr[:-1].numpy(), (alpha_bar / (1 - alpha_bar))[:-1], rtol=1e-5)
+    # Bayes: the precision 1 / (1 - alpha_bar_{t-1}) of x_{t-1} given x_0, plus (1 - beta_t) / beta_t from x_t.
+    precision = 1 / (1 - alpha_bar[:-1]) + (1 - beta[1:]) / beta[1:]
+    np.testing.assert_allclose(schedule.posterior_variance[1:].numpy(), 1 / precision, rtol=1e-5)
+    assert schedule.posterior_variance[0] == 0
+
+
+def test_the_linear_schedule_adds_the_same_noise_in_any_number_of_steps_above_20():
+    ends = [np.log(make_scheduler(steps, "linear").alphas_cumprod[-1].item()) for steps in (250, 1000, 4000)]
+    # Equal sums of beta; log(1 - beta) differs by beta^2 / 2, which is more for larger steps.
+    np.testing.assert_allclose(ends, -0.01005 * 1000, rtol=0.03)
+    betas = make_scheduler(21, "linear").betas
+    assert (betas > 0).all() and (betas < 1).all()
+    with pytest.raises(ValueError, match="more than 20 timesteps, not 20"):
+        make_scheduler(20, "linear")
+    assert len(make_scheduler(1).betas) == 1  # the cosine takes any number
+
+
+@pytest.mark.parametrize("beta_schedule", BETAS)
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_add_noise_is_the_forward_process(beta_schedule, zero_snr):
+    """Ho et al. 2020, equation 4, and the same as diffusers' scheduler computes."""
+    scheduler = make_scheduler(beta_schedule=beta_schedule, rescale_betas_zero_snr=zero_snr)
+    timesteps, betas = torch.cat([TIMESTEPS, torch.tensor([999])]), BETAS[beta_schedule]()
+    clean, noise, _ = (each.float() for each in batch(timesteps))
+    noisy = diffusion.add_noise(NoiseSchedule.of(scheduler), clean, noise, timesteps)
+    assert noisy.dtype == torch.float32
+    alpha, sigma = levels(zero_terminal(betas) if zero_snr else np.cumprod(1 - betas), timesteps)
+    torch.testing.assert_close(noisy.double(), alpha * clean + sigma * noise, rtol=0, atol=1e-4)
+    # diffusers' 1 - alpha_bar is off by 6e-8 a timestep, its root at the first timesteps by 1e-5.
+    torch.testing.assert_close(noisy, scheduler.add_noise(clean, noise, timesteps), rtol=0, atol=5e-5)
+    assert not zero_snr or torch.equal(noisy[-1], noise[-1])
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_the_target_is_epsilon_v_or_the_clean_image_and_predicted_clean_the_inverse(prediction_type):
+    schedule, (clean, noise, other) = NoiseSchedule.of(make_scheduler()), batch(TIMESTEPS)
+    alpha, sigma = levels(ALPHA_BAR, TIMESTEPS)
+    noisy = alpha * clean + sigma * noise
+    target = diffusion.training_target(schedule, prediction_type, clean, noise, TIMESTEPS)
+    torch.testing.assert_close(target, as_prediction(prediction_type, clean, noisy, alpha, sigma), rtol=0, atol=1e-6)
+    for x in (clean, other):  # that of epsilon is divided by alpha, 0.016 at 990
+        prediction = as_prediction(prediction_type, x, noisy, alpha, sigma)
+        found = diffusion.predicted_clean(schedule, prediction_type, prediction, noisy, TIMESTEPS)
+        torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_a_denoiser_has_the_same_loss_with_every_prediction_type(gamma, zero_snr):
+    """The error of x_0 times SNR or min(SNR, gamma); with zero-terminal SNR at least 1 (Salimans & Ho 2022)."""
+    schedule, timesteps = NoiseSchedule.of(make_scheduler(rescale_betas_zero_snr=zero_snr)), torch.arange(0, T, 9)
+    clean, noise, other = batch(timesteps)
+    alpha, sigma = levels(zero_terminal(cosine_betas()) if zero_snr else ALPHA_BAR, timesteps)
+    snr = (alpha / sigma).square().flatten()
+    weight = (snr.clamp(max=gamma) if gamma else snr).clamp(min=1 if zero_snr else 0)
+    expected = weight * (other - clean).square().mean(dim=(1, 2, 3))
+    for prediction_type in PREDICTION_TYPES[zero_snr:]:  # epsilon says nothing about x_0 at pure noise
+        prediction = as_prediction(prediction_type, other, alpha * clean + sigma * noise, alpha, sigma)
+        loss = diffusion.denoising_loss(schedule, prediction_type, prediction, clean, noise, timesteps, gamma)
+        # With zero-terminal SNR diffusers' first 1 - alpha_bar has 3 digits.
+        torch.testing.assert_close(loss.double(), expected, rtol=5e-3 if zero_snr else 1e-4, atol=0)
+    x, coarse = clean.float(), clean.bfloat16()
+    assert (
+        diffusion.denoising_loss(schedule, "sample", coarse, x, noise.float(), timesteps, gamma).dtype == torch.float32
+    )
+
+
+def chi_square(values: torch.Tensor, bins: int, expected: torch.Tensor | None = None) -> float:
+    counts = torch.bincount(values, minlength=bins).double()
+    assert len(counts) == bins
+    expected = counts.mean() if expected is None else expected.double() * len(values)
+    return ((counts - expected).square() / expected).sum().item()
+
+
+def test_timesteps_are_uniform_and_independent_by_default():
+    timesteps = sample_timesteps(100_000, T, torch.Generator().manual_seed(0))
+    assert timesteps.dtype == torch.int64
+    assert torch.equal(timesteps, sample_timesteps(100_000, T, torch.Generator().manual_seed(0)))
+    # The 0.1 % and 99.9 % quantiles for 49 degrees of freedom: stratified ones would be more even.
+    assert 23.9 < chi_square(timesteps // 20, 50) < 85.4
+
+
+@pytest.mark.parametrize("count", [1, 8, 50, 1000])
+def test_stratified_timesteps_have_exactly_one_in_each_part_in_random_order(count):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        timesteps = sample_timesteps(count, T, generator, stratified=True)
+        assert (timesteps.sort().values // (T // count)).tolist() == list(range(count))
+        assert count == 1 or not torch.equal(timesteps, timesteps.sort().values)
+    # Every row is uniform, also where the parts (3) do not divide the range (10).
+    timesteps = torch.stack([sample_timesteps(3, 10, generator, stratified=True) for _ in range(3000)])
+    assert max(chi_square(row, 10) for row in timesteps.T) < 27.9  # the 99.9 % quantile for 9 degrees of freedom
+
+
+def filled(steps: int) -> tuple[LossSecondMoment, np.ndarray]:
+    """A sampler with just enough losses, and these, float64 (T, HISTORY)."""
+    sampler = LossSecondMoment(steps)
+    losses = torch.rand(steps, HISTORY, generator=torch.Generator().manual_seed(0))
+    losses *= torch.linspace(3, 0.1, steps).unsqueeze(1)
+    for k in range(HISTORY):
+        sampler.record(torch.arange(steps), losses[:, k])
+    return sampler, losses.double().numpy()
+
+
+def probabilities(losses: np.ndarray) -> np.ndarray:
+    """Nichol & Dhariwal 2021, equation 18, with the uniform share."""
+    root = np.sqrt((losses**2).mean(axis=1))
+    return (1 - diffusion.UNIFORM_SHARE) * root / root.sum() + diffusion.UNIFORM_SHARE / len(losses)
+
+
+@pytest.mark.parametrize("late", [0, 5, 11])
+def test_sampling_is_uniform_until_every_timestep_has_enough_losses(late):
+    sampler, generator = LossSecondMoment(12), torch.Generator().manual_seed(0)
+    others = torch.tensor([t for t in range(12) if t != late])
+    for _ in range(30):
+        sampler.record(others, others + 1.0)
+    for _ in range(HISTORY):
+        torch.testing.assert_close(sampler.probabilities(), torch.full((12,), 1 / 12, dtype=torch.float64))
+        torch.testing.assert_close(sampler.sample(8, generator)[1], torch.ones(8))
+        sampler.record(torch.tensor([late]), torch.tensor([late + 1.0]))
+    expected = probabilities(np.arange(1.0, 13).reshape(-1, 1).repeat(HISTORY, axis=1))
+    np.testing.assert_allclose(sampler.probabilities().numpy(), expected, rtol=1e-12)
+    for _ in range(HISTORY):
+        sampler.record(torch.arange(12), torch.zeros(12))
+    assert sampler.probabilities().tolist() == [1 / 12] * 12  # no loss at all
+
+
+def test_importance_sampling_is_unbiased_with_less_variance():
+    sampler, losses = filled(20)
+    p = probabilities(losses)
+    np.testing.assert_allclose(sampler.probabilities().numpy(), p, rtol=1e-12)
+    timesteps, weights = sampler.sample(100_000, torch.Generator().manual_seed(4))
+    assert timesteps.dtype == torch.int64 and weights.dtype == torch.float32
+    assert chi_square(timesteps, 20, torch.from_numpy(p)) < 43.8  # the 99.9 % quantile for 19 degrees of freedom
+    np.testing.assert_allclose(weights.double().numpy(), 1 / (20 * p[timesteps]), rtol=1e-6)
+    mean_loss = torch.from_numpy(losses).mean(dim=1)
+    estimates = weights.double() * mean_loss[timesteps]
+    error = 4 * estimates.std().item() / 100_000**0.5
+    assert estimates.mean().item() == pytest.approx(mean_loss.mean().item(), abs=error)
+    assert estimates.std() < 0.5 * mean_loss[sample_timesteps(100_000, 20, torch.Generator().manual_seed(5))].std()
+    assert torch.equal(sampler.sample(100_000, torch.Generator().manual_seed(4))[0], timesteps)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 40])
+def test_the_ring_buffers_keep_the_last_finite_losses(steps):
+    """Compared with one deque a timestep, for batches of any size with many images of one timestep."""
+    numbers, sampler = random.Random(steps), LossSecondMoment(steps)
+    rings, total = [deque(maxlen=HISTORY) for _ in range(steps)], [0] * steps
+    for step in range(100):
+        size, highest = numbers.choice([0, 1, 2, 7, 16, 64]), numbers.randint(1, steps)
+        timesteps = [numbers.randrange(highest) for _ in range(size)]
+        losses = [numbers.choice([math.nan, math.inf, -math.inf] + [1000.0 * step + i] * 20) for i in range(size)]
+        for t, loss in zip(timesteps, losses, strict=True):
+            if math.isfinite(loss):
+                rings[t].append(loss)
+                total[t] += 1
+        sampler.record(torch.tensor(timesteps, dtype=torch.int64), torch.tensor(losses, dtype=torch.float64))
+        rows = zip(sampler.losses.tolist(), sampler.recorded.tolist(), strict=True)
+        assert [sorted(row[: min(count, HISTORY)]) for row, count in rows] == [sorted(ring) for ring in rings]
+        assert sampler.recorded.tolist() == total
+
+
+def test_the_state_is_a_copy_that_continues_the_same():
+    sampler, _ = filled(6)
+    sampler.record(torch.tensor([5, 5, 2]), torch.tensor([1.0, 2.0, torch.nan]))
+    state = sampler.state_dict()
+    loaded, copies = LossSecondMoment(6), {name: tensor.clone() for name, tensor in state.items()}
+    assert state["losses"].shape == (6, HISTORY) and state["recorded"].tolist() == [10, 10, 10, 10, 10, 12]
+    loaded.load_state_dict(state)
+    for each in (sampler, loaded):
+        each.record(torch.tensor([5, 0, 2]), torch.tensor([7.0, 8.0, 9.0]))
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in sampler.state_dict().items())
+    assert all(torch.equal(tensor, copies[name]) for name, tensor in state.items())

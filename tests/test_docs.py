@@ -1,0 +1,140 @@
+"""The README and docs/: their commands and Python lines run, links lead somewhere, quotes and figures are right.
+
+Commands run in their order, made short by `SHORT`; `NOT_RUN` says why a line is not run. A line in neither fails.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pokemon_ddpm.cli import app
+from tests.training.runs import ROOT, train
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CARDS = sorted((ROOT / "pokemon_ddpm" / "released").glob("*/README.md"))
+TEXT = {page: page.read_text(encoding="utf-8") for page in [*PAGES, *CARDS]}
+FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
+BLOCKS = [block for page in PAGES for block in FENCED.findall(TEXT[page])]
+COMMANDS = list(
+    dict.fromkeys(line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines())
+)
+DATA = "path/to/pokemon-sprites"
+TRAIN = "accelerate launch train_conditional.py"
+SHORT_RUN = "--max_train_steps 2 --train_batch_size 2 --validation_steps 0 --num_cpu_threads 1"
+# Beginning of a line -> what makes it short.
+SHORT = {
+    "pokemon-ddpm generate --like": "",
+    "pokemon-ddpm generate --model outputs": "--num-inference-steps 1",
+    "pokemon-ddpm generate --model pokemon-ddpm-32-fast": "",
+    "pokemon-ddpm generate": "--num-inference-steps 1",
+    "pokemon-ddpm explain": "",
+    "pokemon-ddpm describe-data": "--config-name front",
+    "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
+    "pokemon-ddpm evaluate --model pokemon-ddpm-32-fast": "--num-samples 50",
+    "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
+    f"{TRAIN} --eval_steps": f"{SHORT_RUN} --num_eval_images 20 --ddpm_num_inference_steps 1",
+    TRAIN: SHORT_RUN,
+    "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4 --num_cpu_threads 1",
+    "python benchmarks/compare_models.py": "",
+}
+NOT_RUN = {
+    "make test": "this is it",
+    "make lint": ".ci/run runs it",
+    "python3 -m venv": "make does it",
+    "source .venv": "make does it",
+    "pip install": "make does it",
+    "kaggle datasets": "it needs an account",
+    "curl ": "tests/app asks a running app",
+    "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
+    "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
+    "pokemon-ddpm fit-features": "it takes minutes; tests/evaluation fit a tiny network",
+    "python benchmarks/latency.py": "it takes minutes",
+    "python benchmarks/samplers.py": "it takes minutes; tests/test_benchmarks.py runs it on a tiny model",
+    f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
+    f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
+    "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
+}
+
+
+def matching(line: str, table: dict[str, str]) -> str | None:
+    return next((value for beginning, value in table.items() if line.startswith(beginning)), None)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like the clone, where the commands leave their output for later ones."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "docs" / "how-it-works").mkdir(parents=True)
+    (folder / "docs" / "results").symlink_to(ROOT / "docs" / "results")
+    (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
+    return folder
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if matching(line, NOT_RUN) is None])
+def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.chdir(clone)
+    added = matching(line, SHORT)
+    assert added is not None, f"{line!r} is in neither table"
+    if DATA in line:
+        line = line.replace(DATA, str(request.getfixturevalue("sprites_dir")))
+    arguments = shlex.split(f"{line} {added}")
+    if line.startswith(TRAIN):
+        train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
+    elif line.startswith("pokemon-ddpm"):
+        result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    else:
+        done = subprocess.run([sys.executable, *arguments[1:]], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_python_lines(clone: Path, sprites_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone)
+    elsewhere = ("user/", "gradio_client")  # tests of the Hub and of the app run these
+    lines = [block for kind, block in BLOCKS if kind == "python" and not any(word in block for word in elsewhere)]
+    exec("\n".join(lines).replace(DATA, str(sprites_dir)), {})
+    assert (clone / "fire.png").is_file()
+
+
+def test_tables_have_no_unused_rows() -> None:
+    assert [row for row in (*SHORT, *NOT_RUN) if not any(line.startswith(row) for line in COMMANDS)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them: lower case, without punctuation, spaces as hyphens."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", FENCED.sub("", TEXT[page])):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{path} does not exist"
+        assert not anchor or anchor in anchors(target), f"{path} has no heading #{anchor}"
+
+
+def test_quoted_lines_are_in_the_code() -> None:
+    page = ROOT / "docs" / "how-it-works.md"
+    quotes = re.findall(r"\| `([^`|]+)` \| \[[^]]+\]\(([^)]+\.py)\) \|", TEXT[page])
+    assert len(quotes) > 12
+    for code, path in quotes:
+        assert code in (page.parent / path).read_text(encoding="utf-8"), f"{path} has no {code}"
+
+
+def test_tables_of_models_are_those_of_their_reports() -> None:
+    page, printed = TEXT[ROOT / "docs" / "results.md"], []
+    for arguments in re.findall(r"^python benchmarks/compare_models\.py (.+)$", page, flags=re.MULTILINE):
+        command = [sys.executable, "benchmarks/compare_models.py", *shlex.split(arguments)]
+        printed.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert len(printed) == 3
+    assert [line for table in printed for line in table.splitlines() if line not in page.splitlines()] == []
+    section = TEXT[ROOT / "README.md"].partition("\n## Results\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 5
+    assert [row for row in rows if row not in printed[0].splitlines() and set(row) - set("| -:")] == []

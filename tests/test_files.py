@@ -1,0 +1,66 @@
+import errno
+import hashlib
+import os
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pokemon_ddpm.files import save_figure, save_image, sha256, write_file
+
+
+@pytest.mark.parametrize(("content", "expected"), [("é\n", b"\xc3\xa9\n"), (b"\xff\r\n", b"\xff\r\n"), ("", b"")])
+def test_content_is_written_exactly_and_replaces_the_old(tmp_path, content, expected):
+    path = tmp_path / "a.txt"
+    path.write_text("much longer old content")
+    write_file(str(path), content)
+    assert path.read_bytes() == expected
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_failing_write_leaves_the_old_file_and_no_partial_one(tmp_path, monkeypatch, function, error, old):
+    path = tmp_path / "a.txt"
+    if old:
+        path.write_text(old)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(type(error)):
+        write_file(path, "new")
+    assert [each.read_text() for each in tmp_path.iterdir()] == [old] * bool(old)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("folder", IsADirectoryError), ("none/a.txt", FileNotFoundError), ("file/a.txt", NotADirectoryError)],
+)
+def test_an_error_names_the_path_that_was_given(tmp_path, name, error):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(error) as raised:
+        write_file(tmp_path / name, "content")
+    assert raised.value.filename == str(tmp_path / name)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), [("a.JPG", {}, "JPEG"), ("a", {"format": "GIF"}, "GIF")])
+def test_the_suffix_decides_the_format(tmp_path, name, options, expected):
+    save_image(Image.new("RGB", (4, 5)), tmp_path / name, **options)
+    with Image.open(tmp_path / name) as image:
+        assert image.format == expected and image.size == (4, 5)
+
+
+def test_a_figure_is_saved_as_png_at_its_resolution(tmp_path):
+    save_figure(Figure(figsize=(2, 1)), tmp_path / "figure.png", dpi=50)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert (image.format, image.size) == ("PNG", (100, 50))
+
+
+def test_a_checksum_is_that_of_the_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

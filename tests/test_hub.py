@@ -1,0 +1,214 @@
+"""Pushing models: what arrives, and failures of the Hub or the network as one sentence that leaves all as it was."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import RepoCard, constants
+from huggingface_hub.utils import _http
+
+from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm.hub import HubError, create_repository, push_model
+from tests.loopback_hub.api import Answer
+from tests.pipelines.test_hub_mixin import FILES, as_former_version, read
+from tests.tiny_models import tiny_pipeline
+
+NAME = "ash/model"
+AGAIN, LOGIN, RIGHT = "Try again", "needs a valid token. `hf auth login`", "the token may not write there"
+REQUESTS = ["repos/create", "GET /api/models", "/validate-yaml", "/preupload/", "/objects/batch", "^PUT ", "/commit/"]
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved tiny pipeline, only read."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+def refusal(*arguments: object, **options: object) -> str:
+    """The message of a push that must fail."""
+    with pytest.raises(HubError) as caught:
+        push_model(*arguments, **options)
+    assert len(str(caught.value)) < 420 and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestContent:
+    def test_a_run_without_its_other_files(self, hub, folder, tmp_path):
+        run = Path(shutil.copytree(folder, tmp_path / "run"))
+        extra = (
+            "checkpoint-4/model.safetensors", "training_config.json", "logs/events.out", "samples/step-000002.png",
+            "samples/step-000010.png", "samples/step-zoo.png", "unet/diffusion_pytorch_model.bin", "unet/a/a.json",
+            "notes.txt", ".secret",
+        )  # fmt: skip
+        for name in extra:
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_bytes(b"\x89 content")
+        before = read(run)
+        url = push_model(run, NAME, commit_message="Ten updates")
+        repository, files = hub.repository(NAME), hub.repository(NAME).files()
+        assert files.keys() == FILES | {"samples/step-000010.png"} and repository.titles == ["Ten updates"]
+        assert all(files[name] == before[name] for name in files.keys() - {"README.md"}) and read(run) == before
+        assert url.endswith(f"/{NAME}/commit/{repository.at().id}") and not repository.private
+        card = RepoCard(files["README.md"].decode())
+        assert "# model\n" in card.text and card.text.count(f'from_pretrained("{NAME}"') == 2
+        # The sheet goes with the next one, and stays without one.
+        (run / "samples/step-000011.png").write_bytes(b"\x89 content")
+        push_model(run, NAME)
+        assert repository.files().keys() == FILES | {"samples/step-000011.png"}
+        push_model(folder, NAME)
+        assert repository.files().keys() == FILES | {"samples/step-000011.png"}
+
+    def test_a_released_model_gets_the_code(self, hub):
+        before = read(Path(RELEASED_MODEL))
+        push_model(Path(RELEASED_MODEL), NAME)
+        files = hub.repository(NAME).files()
+        assert files.keys() == FILES | {name for name in before if name.startswith("samples/")}
+        assert files["unet/diffusion_pytorch_model.safetensors"] == before["unet/diffusion_pytorch_model.safetensors"]
+        card = RepoCard(files["README.md"].decode())
+        assert "# model\n" in card.text and f'from_pretrained("{NAME}"' in card.text and "](samples/" in card.text
+        assert card.data.license_name == "research-and-education-only" and read(Path(RELEASED_MODEL)) == before
+
+    def test_a_folder_of_the_former_version_gets_the_new_code(self, hub, folder, tmp_path):
+        as_former_version(former := Path(shutil.copytree(folder, tmp_path / "former")))
+        push_model(former, NAME)
+        files = hub.repository(NAME).files()
+        assert files.keys() == FILES and json.loads(files["model_index.json"])["_weights"]
+
+    def test_a_card_written_by_hand_replaces_what_was_pushed_before(self, hub, folder, tmp_path):
+        own = Path(shutil.copytree(folder, tmp_path / "own"))
+        for text in ("# Mine\n\nSee `from_pretrained('ash/older')`.\n", "# Still mine\n"):
+            (own / "README.md").write_text(f"---\nlicense: mit\n---\n{text}")
+            push_model(own, NAME)
+            card = hub.repository(NAME).files()["README.md"].decode()
+            assert text in card and "license: mit" in card
+            hub.repository(NAME).commit({"README.md": f"{card}\nOn the Hub.\n".encode()})
+        assert "# Mine" not in card and card.count("On the Hub.") == 1
+
+    def test_no_model_is_not_pushed(self, hub, folder, tmp_path):
+        with pytest.raises(OSError, match="holds no model that can be loaded"):
+            push_model(tmp_path, NAME)
+        broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+        (broken / "README.md").write_text("---\na: [\n---\nText\n")
+        with pytest.raises(ValueError, match="README.md are not YAML; repair"):
+            push_model(broken, NAME)
+        assert not hub.requests
+
+    def test_the_cache_is_not_touched(self, hub, folder):
+        push_model(folder, NAME)
+        push_model(folder, NAME, commit_message="Again")
+        assert not list(Path(constants.HF_HUB_CACHE).glob("models--*"))
+
+
+class TestFailures:
+    @pytest.mark.parametrize("where", REQUESTS)
+    def test_an_error_of_the_hub(self, hub, folder, where):
+        if where != "repos/create":  # which is forgiven if the repository exists
+            hub.create(NAME).commit({"README.md": b"# Before\n"})
+        before = {name: repository.at() for name, repository in hub.repositories.items()}
+        sentences = {401: LOGIN, 403: RIGHT, 404: AGAIN, 409: AGAIN, 412: AGAIN, 429: "Try again in 7 s", 500: AGAIN}
+        for status, sentence in sentences.items():
+            hub.fail(where, status, None, {"Retry-After": "7"})
+            # The storage for large files refuses addresses that are no longer valid.
+            assert (AGAIN if where == "^PUT " else sentence) in refusal(folder, NAME), status
+            assert hub.asked(where)
+            assert before == {name: repository.at() for name, repository in hub.repositories.items()}
+            hub.heal()
+        push_model(folder, NAME)
+        assert hub.repository(NAME).files().keys() == FILES and len(hub.repository(NAME).titles) == 1 + len(before)
+
+    @pytest.mark.parametrize("after_bytes", [0, 1000, 50_000])
+    @pytest.mark.parametrize("where", ["^PUT ", "/commit/"])
+    def test_a_broken_connection(self, hub, folder, where, after_bytes):
+        hub.create(NAME)
+        hub.cut(where, after_bytes, None)
+        assert "Try again later; the repository is as before" in refusal(folder, NAME)
+        assert not hub.repository(NAME).titles
+        arrived = len(hub.repository(NAME).objects)
+        hub.heal()
+        hub.requests.clear()
+        push_model(folder, NAME)
+        assert len(hub.asked("^PUT ")) == 2 - arrived and hub.repository(NAME).files().keys() == FILES
+
+    def test_a_short_failure_is_overcome(self, hub, folder):
+        hub.cut("^PUT ", 1000)
+        hub.fail("/preupload/", 429, headers={"Retry-After": "2"})
+        push_model(folder, NAME)
+        assert hub.waits == [3, 1] and hub.repository(NAME).files().keys() == FILES
+
+    def test_a_lost_answer_after_the_commit(self, hub, folder):
+        hub.meanwhile("/commit/", lambda: None, Answer(502))
+        assert AGAIN in refusal(folder, NAME)
+        push_model(folder, NAME)
+        assert hub.repository(NAME).titles == ["Upload the model"]
+
+    def test_a_change_by_somebody_else_is_not_undone(self, hub, folder):
+        hub.create(NAME)
+        hub.meanwhile("/preupload/", lambda: hub.repository(NAME).commit({"README.md": b"theirs"}))
+        assert "somebody else has changed the repository meanwhile. Try again" in refusal(folder, NAME)
+        assert hub.repository(NAME).files() == {"README.md": b"theirs"}
+        push_model(folder, NAME)
+        assert hub.repository(NAME).files()["README.md"].count(b"theirs") == 1
+
+    def test_no_hub(self, hub, folder, monkeypatch):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        _http.close_session()
+        assert "HF_HUB_OFFLINE is set. Unset it" in refusal(folder, NAME)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        _http.close_session()
+        hub.stop()
+        assert "Connection refused. Try again later" in refusal(folder, NAME)
+        assert not hub.requests
+
+    @pytest.mark.parametrize(
+        ("name", "token", "sentence"),
+        [
+            ("ash/new", "", LOGIN),
+            ("misty/theirs", "", LOGIN),
+            ("ash/new", "hf_wrong", LOGIN),
+            ("misty/new", "hf_ash", RIGHT),
+            ("misty/theirs", "hf_ash", RIGHT),
+            ("misty/secret", "hf_ash", RIGHT),
+            ("a name", "hf_ash", "A name on the Hub is user/name"),
+            ("too/many/parts", "hf_ash", "A name on the Hub is user/name"),
+        ],
+    )
+    def test_without_the_right(self, hub, folder, monkeypatch, name, token, sentence):
+        hub.create("misty/theirs").commit(read(folder))
+        hub.create("misty/secret", private=True).commit(read(folder))
+        monkeypatch.setenv("HF_TOKEN", token)
+        assert sentence in refusal(folder, name)
+        with pytest.raises(HubError, match=sentence.replace("`", ".")):  # before a training run starts
+            create_repository(name, None, None)
+        assert {len(repository.titles) for repository in hub.repositories.values()} == {1}
+
+    def test_metadata_that_the_hub_refuses(self, hub, folder):
+        errors = {"errors": [{"message": '"license" must be a known one'}], "warnings": []}
+        hub.fail("/validate-yaml", 400, None, body=errors)
+        assert '"license" must be a known one' in refusal(folder, NAME)
+
+    @pytest.mark.parametrize("text", [b"---\na: [\n---\nText\n", b"\xff\xfe"], ids=["not YAML", "not UTF-8"])
+    def test_a_card_there_that_cannot_be_read(self, hub, folder, text):
+        hub.create(NAME).commit({"README.md": text})
+        assert any(reason in refusal(folder, NAME) for reason in ("README.md are not YAML; repair", "utf-8"))
+        assert hub.repository(NAME).files() == {"README.md": text}
+
+
+class TestCreating:
+    def test_a_repository(self, hub):
+        assert create_repository("model", True, None) == NAME and hub.repository(NAME).private
+        assert create_repository(NAME, True, None) == NAME
+        assert create_repository("ash/data", None, "hf_ash", "dataset") == "ash/data"
+
+    def test_other_content_and_public_repositories_are_refused(self, hub, folder):
+        hub.create(NAME).commit({"data.csv": b"1"})
+        with pytest.raises(HubError, match=r"Creating ash/model failed: ash/model holds something else \(data.csv\)"):
+            create_repository(NAME, None, None)
+        with pytest.raises(HubError, match="is public already. Make it private"):
+            create_repository(NAME, True, None)
+        assert "holds something else" in refusal(folder, NAME)
+        push_model(folder, NAME, force=True)
+        assert create_repository(NAME, None, None) == NAME

@@ -1,0 +1,267 @@
+"""Model cards: of training runs, with the results of an evaluation, and of the feature network."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, RepoCard
+
+from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm.model_card import features_card, folder_card, run_card, with_metrics, write_metrics
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
+from pokemon_ddpm.training.config import TrainingConfig
+from tests.tiny_models import tiny_pipeline
+
+METRICS = {"validation_loss": 0.0398123456, "train_split_loss": 0.0329}
+RESEARCH = ("other", "research-and-education-only")
+DISTILLED = {"distill_teacher_steps": 8, "distill_guidance_scale": 2.5}
+
+
+def metadata(text: str) -> dict:
+    return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
+
+
+def card_of_run(name: str = "ash/model", metrics: dict | None = None, **settings: object) -> str:
+    counts = {"training": 3273, "validation": 1007}
+    return run_card(tiny_pipeline(), TrainingConfig(**settings), name, 1234, counts, metrics or {}).content
+
+
+def license_of(text: str) -> tuple[str | None, str | None]:
+    return metadata(text).get("license"), metadata(text).get("license_name")
+
+
+@pytest.fixture
+def fruit(tmp_path: Path) -> str:
+    """A folder with one sub-folder for each class."""
+    for name in ("apple", "pear"):
+        (tmp_path / "fruit" / name).mkdir(parents=True)
+        (tmp_path / "fruit" / name / "1.png").touch()
+    return str(tmp_path / "fruit")
+
+
+class TestLicense:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            {"train_data_dir": "/data/archive"},
+            {"train_data_dir": "/data/archive.zip", "dataset_config_name": "all"},
+            {"dataset_name": "misty/sprites"},
+        ],
+    )
+    def test_of_the_sprites(self, data):
+        text = card_of_run(**data)
+        assert license_of(text) == RESEARCH
+        assert all(word in text for word in ("Nintendo", "Smogon", "Jiang", "PokéAPI", "trademarks"))
+
+    def test_of_other_images(self, fruit, tmp_path):
+        text = card_of_run()
+        assert license_of(text) == ("apache-2.0", None) and "Nintendo" not in text
+        assert (
+            "On the starter sprites" not in text and "on the starter sprites of the project: 3,273 training, " in text
+        )
+        for data in ({"train_data_dir": fruit}, {"dataset_name": str(tmp_path), "label_column": "kind"}):
+            text = card_of_run(**data)
+            assert license_of(text) == (None, None) and "of the trainer, who states here" in text
+        text = card_of_run(dataset_name="misty/fruit", label_column="kind")
+        assert license_of(text) == (None, None) and "images of misty/fruit. What its license says" in text
+        assert metadata(text)["datasets"] == ["misty/fruit"]
+
+    @pytest.mark.parametrize("base", [RELEASED_MODEL, "pokemon-ddpm-32"])
+    @pytest.mark.parametrize("how", ["pretrained_model_name_or_path", "distill_from"])
+    def test_of_the_initial_weights(self, fruit, base, how):
+        for data in ({}, {"train_data_dir": fruit}, {"train_data_dir": "/data/archive"}):
+            text = card_of_run(**{how: base}, **data, **(DISTILLED if how == "distill_from" else {}))
+            assert license_of(text) == RESEARCH
+            assert "started from the weights of pokemon-ddpm-32" in text and "Apache" not in text
+
+    def test_of_initial_weights_from_the_hub(self, hub, tmp_path):
+        hub.create("misty/model").commit({"README.md": b"---\nlicense: mit\n---\n"})
+        settings = {"pretrained_model_name_or_path": "misty/model"}
+        assert license_of(card_of_run(**settings)) == (None, None)  # only what the run has downloaded is read
+        ModelCard.load("misty/model")
+        assert license_of(card_of_run(**settings)) == ("mit", None)
+        assert metadata(card_of_run(**settings))["base_model"] == "misty/model"
+        (tmp_path / "README.md").write_text("---\na: [\n---\n")
+        text = card_of_run(pretrained_model_name_or_path=str(tmp_path))
+        assert license_of(text) == (None, None) and "base_model" not in metadata(text)
+
+
+class TestTraining:
+    def test_settings(self):
+        text = card_of_run(resolution=64, snr_gamma=0.0, random_flip=True, conditions="color type", num_cpu_threads=3)
+        assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("## Training")[1], re.MULTILINE)) == {
+            "resolution": "64", "random_flip": "True", "conditions": "type color", "prediction_type": "v_prediction",
+            "ddpm_beta_schedule": "squaredcos_cap_v2", "snr_gamma": "0.0", "train_batch_size": "32",
+            "learning_rate": "0.0006", "seed": "0",
+        }  # fmt: skip
+        assert "1,234 updates." in text
+
+    def test_nothing_about_the_machine_and_no_token(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "data").mkdir()
+        paths = {
+            "dataset_name": "data",
+            "cache_dir": "cache",
+            "output_dir": "run",
+            "model_config_name_or_path": "my/net",
+        }
+        hub = {"push_to_hub": True, "hub_token": "hf_ash", "report_to": "wandb", "label_column": "kind"}
+        text = card_of_run(metrics=METRICS, **{name: str(tmp_path / path) for name, path in paths.items()}, **hub)
+        assert not [secret for secret in (str(tmp_path), "hf_ash", "cache", "wandb") if secret in text]
+        assert "| `model_config_name_or_path` | net |" in text and "Trained on data: " in text
+        for path in ("data", "./data", "../elsewhere/data", "~/data", "/elsewhere/data"):
+            found = metadata(card_of_run(metrics=METRICS, dataset_name=path, label_column="kind"))
+            assert "datasets" not in found
+            assert found["model-index"][0]["results"][0]["dataset"] == {"name": "data", "type": "data"}
+
+    def test_a_student(self):
+        text = card_of_run(distill_from="/somewhere/teacher", **DISTILLED)
+        assert "a student of teacher: one of its steps replaces two of the teacher's\n8 steps" in text
+        assert "guidance scale of 2.5" in text and "/somewhere" not in text
+
+    def test_metrics(self):
+        text = card_of_run(metrics={**METRICS, "kid": 0.12345, "kid_standard_error": 0.02, "condition_accuracy": 0.4})
+        (index,) = metadata(text)["model-index"]
+        (result,) = index["results"]
+        assert index["name"] == "model" and result["task"] == {"type": "unconditional-image-generation"}
+        assert result["dataset"] == {"name": "the starter sprites of the project", "type": "images"}
+        assert [tuple(each.values()) for each in result["metrics"]] == [
+            ("loss", 0.039812, "validation loss"), ("loss", 0.0329, "train split loss"), ("kid", 0.12345, "KID"),
+            ("condition_accuracy", 0.4, "condition accuracy"),
+        ]  # fmt: skip
+        table = "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n| KID | 0.1235 ± 0.0200 |\n"
+        assert f"{table}| condition accuracy | 0.4000 |\n" in text and "from 256 samples in 16 inference" in text
+        assert len(ModelCard(text).data.eval_results) == 4
+        assert "model-index" not in metadata(card_of_run()) and "## Results" not in card_of_run()
+
+    def test_the_newest_sheet(self, tmp_path):
+        (tmp_path / "samples").mkdir()
+        assert "![" not in card_of_run(output_dir=str(tmp_path))
+        for name in ("step-000002.png", "step-999999.png", "step-1000000.png", "zoo.png"):
+            (tmp_path / "samples" / name).touch()
+        text = card_of_run(output_dir=str(tmp_path))
+        assert re.findall(r"!\[.*\]\((.*)\)", text) == ["samples/step-1000000.png"]
+
+
+DATA = "the Pokémon sprites (front)"
+
+
+def numbers(kid: float = 0.08, likelihood: bool = True) -> dict:
+    """What report.json holds, as far as the card needs it."""
+    estimate = {"value": 2.0, "low": 1.0, "high": 3.0}
+    row = {"kid": {"value": kid}, "fid": estimate, "precision": {"value": None}, "recall": {"value": 0.5}}
+    return {
+        "name": "pokemon-ddpm",
+        "distances": [{"name": "all samples", "to": to, **row} for to in ("train", "held-out")],
+        "memorization": {"pixels": {"nearer": {"value": 0.0288}}, "features": {"nearer": {"value": 0.0874}}},
+        "condition_accuracy": {"color": {"accuracy": {"value": 0.45}}, "type": {"accuracy": {"value": 0.28}}},
+        "likelihood": {"train": {"mean": 4.05}, "held-out": {"mean": 4.27}} if likelihood else None,
+        "about": {"samples": 2048, "features": "sprite-features da25", "held out": "validation split, 404 images"},
+    }
+
+
+# A result that the version before this one wrote, and one of somebody's own.
+FORMER = """---
+language: en
+model-index:
+- name: mine
+  results:
+  - task: {type: unconditional-image-generation}
+    dataset: {name: x, type: pictures, split: validation}
+    metrics:
+    - {type: obedience, value: 0.3, name: 'obedience, type', args: {samples: 1, held_out: 404 pictures}}
+    - {type: loss, value: 0.04, name: validation loss}
+---
+"""
+
+
+class TestEvaluation:
+    def test_metadata(self):
+        card = with_metrics(RepoCard(card_of_run(metrics=METRICS)), numbers(), DATA, "test", ["**A.** One.", "Two."])
+        results = ModelCard(card.content).data.eval_results
+        found = [(each.metric_type, each.metric_name, each.metric_value, each.dataset_split) for each in results]
+        assert sorted(found, key=str) == [
+            ("bits_per_dim", "bits per dimension, held-out", 4.27, "test"),
+            ("bits_per_dim", "bits per dimension, train", 4.05, "train"),
+            ("condition_accuracy", "condition accuracy, color", 0.45, "test"),
+            ("condition_accuracy", "condition accuracy, type", 0.28, "test"),
+            *(("fid", f"FID to {to} images", 2.0, split) for to, split in (("held-out", "test"), ("train", "train"))),
+            *(("kid", f"KID to {to} images", 0.08, split) for to, split in (("held-out", "test"), ("train", "train"))),
+            ("loss", "train split loss", 0.0329, None),
+            ("loss", "validation loss", 0.039812, None),
+            ("memorization", "samples nearer than 5 % of held-out images, features", 0.0874, "test"),
+            ("memorization", "samples nearer than 5 % of held-out images, pixels", 0.0288, "test"),
+            *(
+                ("recall", f"recall to {to} images", 0.5, split)
+                for to, split in (("held-out", "test"), ("train", "train"))
+            ),
+        ]
+        (args,) = [each.metric_args for each in results if each.metric_name == "KID to train images"]
+        assert args["samples"] == 2048 and args["features"] == "sprite-features da25"
+
+    def test_the_section_is_in_the_generated_part_and_replaced(self):
+        card = RepoCard(card_of_run().replace(END, f"{END}\n\nMine.\n"))
+        once = with_metrics(card, numbers(), DATA, "validation", ["**A.** One.", "Two \\1."])
+        assert (
+            "- **A.** One.\n- Two \\1.\n" in once.text and "2,048 samples in comparison with the Pokémon" in once.text
+        )
+        assert (
+            once.text.index(BEGIN) < once.text.index("## Evaluation") < once.text.index(END) < once.text.index("Mine.")
+        )
+        assert with_metrics(once, numbers(), DATA, "validation", ["**A.** One.", "Two \\1."]).content == once.content
+        again = with_metrics(once, numbers(0.5, likelihood=False), DATA, "validation", ["Three."])
+        assert "One." not in again.text and again.text.count("## Evaluation") == 1 and "Mine." in again.text
+        names = [each.metric_name for each in ModelCard(again.content).data.eval_results]
+        assert len(names) == len(set(names)) == 10
+
+    def test_results_of_the_former_version_are_replaced(self):
+        card = with_metrics(RepoCard(FORMER), numbers(), DATA, "validation", ["One."])
+        names = [each.metric_name for each in ModelCard(card.content).data.eval_results]
+        assert "obedience, type" not in names and "validation loss" in names and "condition accuracy, type" in names
+        assert (
+            metadata(card.content)["model-index"][0]["name"] == "mine" and metadata(card.content)["language"] == "en"
+        )
+
+    def test_in_a_folder(self, tmp_path):
+        write_metrics(tmp_path, numbers(), DATA, "validation", [])
+        assert folder_card(tmp_path) is None and not list(tmp_path.iterdir())
+        (tmp_path / "README.md").write_text("# Pokémon\n")
+        write_metrics(tmp_path, numbers(), DATA, "validation", ["One."])
+        text = (tmp_path / "README.md").read_text()
+        assert "# Pokémon" in text and "- One." in text and metadata(text)["model-index"][0]["name"] == "pokemon-ddpm"
+        for broken in (b"---\na: [\n---\n", b"\xff\xfe"):
+            (tmp_path / "README.md").write_bytes(broken)
+            with pytest.raises(ValueError, match=r"README.md cannot be read; repair or remove it"):
+                folder_card(tmp_path)
+
+
+@pytest.mark.parametrize("starter", [False, True])
+def test_the_card_of_a_feature_network(starter):
+    points = [{"strength": 0.0, "kid": 0.1, "fid": 1.0}, {"strength": 0.5, "kid": 0.25, "fid": 0.5}]
+    report = {
+        "attributes": ["color", "type", "view"],
+        "settings": {
+            "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.05, "dropout": 0.3, "seed": 7, "bf16": True,
+        },
+        "images": {"train": 8140, "validation": 1007},
+        "epochs": [{"train_loss": 15.0, "validation_loss": 13.0}, {"train_loss": 12.345, "validation_loss": 12.5}],
+        "accuracies": {"types, micro F1": {"value": 0.19104, "chance": 0.09, "majority": 0.138, "n": 1007}},
+        "corruptions": {"swap_palette": points},
+    }  # fmt: skip
+    network = torch.nn.Linear(999, 10)
+    network.config = SimpleNamespace(resolution=32, dimension=64)
+    card = features_card(network, "my-features", json.loads(json.dumps(report)), 3, "corruptions.png", starter)
+    text = " ".join(card.text.split())
+    for part in (
+        "# my-features", 'load_features("my-features")', "0.01 million", "64 features", "each of color, type and view",
+        "8,140 images of the training split", "up to 3 pixels", "batches of 64", "rate of 0.001", "7, in bfloat16",
+        "12.35 nats in training and 12.50 held out after epoch 2", "(corruptions.png)",
+        "| types, micro F1 | 0.191 | 0.090 | 0.138 | 1,007 |", "| swap palette | 0.1000 | 0.2500 | yes | no |",
+    ):  # fmt: skip
+        assert part in text, part
+    assert license_of(card.content) == (("apache-2.0", None) if starter else RESEARCH)
+    assert ("Nintendo" in text) != starter and ("starter sprites of the project" in text) == starter

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pokemon_ddpm.plots import (
+    bar_values,
+    evenly_spaced,
+    forward_process_figure,
+    label_bars,
+    new_axes,
+    plot_alpha_bar,
+    reverse_process_figure,
+)
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+COLUMNS, SEED, T = 5, 3, 1000
+SCHEDULES = ("linear", "cosine")
+
+
+def alpha_bar(schedule: str) -> np.ndarray:
+    """By the formulas of Ho et al. 2020, section 4, and of Nichol & Dhariwal 2021, equation 17."""
+    f = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
+    betas = {"linear": np.linspace(1e-4, 0.02, T), "cosine": np.minimum(1 - f[1:] / f[:-1], 0.999)}
+    return np.cumprod(1 - betas[schedule])
+
+
+@pytest.fixture(scope="module")
+def figure() -> Figure:
+    return forward_process_figure(IMAGE, COLUMNS, SEED)
+
+
+def panels(figure: Figure) -> list[tuple[str, np.ndarray]]:
+    """Title and pixels of the images in a figure, row by row."""
+    return [(axes.get_title(), np.asarray(axes.images[0].get_array())) for axes in figure.axes if axes.images]
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_the_images_are_those_of_the_forward_process(figure, row):
+    noise = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(SEED))[0].permute(1, 2, 0).numpy()
+    shown = panels(figure)[row * COLUMNS : (row + 1) * COLUMNS]
+    for (title, pixels), t in zip(shown, (0, 250, 500, 749, 999), strict=True):
+        bar = alpha_bar(SCHEDULES[row])[t]
+        noisy = np.sqrt(bar) * (IMAGE / 127.5 - 1) + np.sqrt(1 - bar) * noise
+        assert title == f"t = {t}"
+        assert np.abs(pixels - (np.clip(noisy, -1, 1) + 1) * 127.5).max() <= 0.51
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_the_curves_are_those_of_the_schedules(figure, i):
+    share = Figure().add_subplot()
+    plot_alpha_bar(share)
+    snr, information = (axes for axes in figure.axes if not axes.images)
+    bar = alpha_bar(SCHEDULES[i])
+    # Two Gaussian variables with correlation rho share -1/2 log2(1 - rho^2) bits; x_0 and x_t of unit variance have
+    # the correlation sqrt(alpha_bar).
+    bits = -np.log2(1 - bar) / 2
+    for axes, expected in ((share, bar), (snr, np.maximum(bar / (1 - bar), 1e-8)), (information, bits)):
+        assert axes.lines[i].get_label().startswith(SCHEDULES[i])
+        np.testing.assert_allclose(axes.lines[i].get_ydata(), expected, rtol=1e-3, atol=1e-6 * (axes is not snr))
+    assert list(snr.lines[2].get_ydata()) == [1, 1]
+
+
+def test_the_number_of_timesteps_and_the_seed_are_used(figure):
+    shown = panels(forward_process_figure(IMAGE, COLUMNS, SEED + 1, num_train_timesteps=100))
+    assert [title for title, _ in shown] == ["t = 0", "t = 25", "t = 50", "t = 74", "t = 99"] * 2
+    assert not np.array_equal(shown[-1][1], panels(figure)[-1][1])
+
+
+def test_samples_are_above_the_predicted_clean_ones():
+    images = [Image.new("RGB", (4, 4), (shade,) * 3) for shade in range(6)]
+    shown = panels(reverse_process_figure(images[:3], images[3:], [900, 500, 100]))
+    assert [title for title, _ in shown] == ["t = 900", "t = 500", "t = 100", "", "", ""]
+    assert [pixels.flat[0] for _, pixels in shown] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1, [0]), (4, [0, 1, 2, 3]), (5, [0, 1, 3, 4])])
+def test_steps_are_evenly_spaced_from_the_first_to_the_last(length, expected):
+    assert list(evenly_spaced(range(length), 4)) == expected
+
+
+def test_bars_have_their_labels_and_values():
+    figure, axes = new_axes(8, 4, columns=2)
+    assert figure.axes == axes and len(axes) == 2
+    lengths = [3, 20_000]
+    for each, texts in zip(axes, (None, ["a", "b"]), strict=True):
+        each.barh(range(2), lengths)
+        label_bars(each, ["few", "many"])
+        bar_values(each, lengths, texts, room=1.5)
+        assert [text.get_text() for text in each.get_yticklabels()] == ["few", "many"]
+        assert [text.get_text() for text in each.texts] == (texts or ["3", "20,000"])
+        assert each.get_xlim() == (0, 30_000) and each.get_ylim()[0] > each.get_ylim()[1]

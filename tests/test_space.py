@@ -1,0 +1,194 @@
+"""The app as a Space: a folder that runs by itself, and its push."""
+
+import importlib.metadata
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio
+import pytest
+from huggingface_hub import SpaceCard
+
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.hub import HubError
+from pokemon_ddpm.space import NEEDED, push_space, write_space
+from tests.loopback_hub import LoopbackHub, environment
+from tests.pipelines.test_hub_mixin import read
+from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
+from tests.tiny_models import tiny_pipeline
+
+NAME, MODEL = "ash/sprites", "ash/tiny"
+UNNEEDED = ("datasets", "transformers")  # dependencies of the project that a Space does not install
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Space with the released models, only read."""
+    folder = tmp_path_factory.mktemp("space")
+    write_space(folder)
+    return folder
+
+
+@pytest.fixture
+def model(hub: LoopbackHub) -> str:
+    """The name of a repository that seems to hold a model; a push only looks for it."""
+    hub.create(MODEL).commit({"model_index.json": b"{}"})
+    return MODEL
+
+
+class TestFolder:
+    def test_files(self, folder):
+        files = read(folder)
+        package = {name for name in files if name.startswith("pokemon_ddpm/")}
+        assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
+        assert (
+            files["app.py"] == (ROOT / "app.py").read_bytes() and files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
+        )
+        models = {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
+        weights = {Path(name).parts[2] for name in package if name.endswith(".safetensors")}
+        assert weights == models
+
+    def test_an_installed_wheel_writes_the_same(self, folder, tmp_path, tmp_path_factory):
+        code = f"import pathlib, pokemon_ddpm.space as space; space.write_space(pathlib.Path({str(tmp_path)!r}))"
+        run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
+        assert read(tmp_path) == read(folder)
+
+    def test_the_card(self, folder):
+        card = SpaceCard.load(folder / "README.md")
+        data = card.data.to_dict()
+        assert (data["sdk"], data["sdk_version"], data["app_file"]) == ("gradio", gradio.__version__, "app.py")
+        assert data["python_version"] == ".".join(map(str, sys.version_info[:2]))
+        assert data["license"] == "other" and "models" not in data and len(data["short_description"]) <= 60
+        assert "unaffiliated research and education project" in card.text and "trademarks of Nintendo" in card.text
+
+    def test_requirements(self, folder):
+        lines = (folder / "requirements.txt").read_text().splitlines()
+        assert [re.match(r"[\w-]+", line)[0] for line in lines] == NEEDED and not {*NEEDED} & {*UNNEEDED}
+        assert all(re.fullmatch(r"[\w-]+>=[\d.]+(,<\d+)?", line) for line in lines) and "pillow>=11,<13" in lines
+
+    def test_a_model_on_the_hub(self, tmp_path):
+        write_space(tmp_path, MODEL)
+        assert f'\nMODELS = ["{MODEL}"]\n' in (tmp_path / "app.py").read_text()
+        data = SpaceCard.load(tmp_path / "README.md").data
+        assert data.models == [MODEL] and data.license == "apache-2.0"
+        assert not (tmp_path / "pokemon_ddpm" / "released").exists()
+
+    def test_without_gradio(self, tmp_path, monkeypatch):
+        def missing(name: str) -> str:
+            raise importlib.metadata.PackageNotFoundError(name)
+
+        monkeypatch.setattr(importlib.metadata, "version", missing)
+        with pytest.raises(ValueError, match=r"pip install 'pokemon-ddpm\[app\]'"):
+            write_space(tmp_path)
+
+
+@contextmanager
+def started(folder: Path, log: Path, variables: dict[str, str]) -> Iterator[str]:
+    """The URL of an app that runs in a folder and can import only the package in it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"{WITHOUT_CLONE} sys.modules.update(dict.fromkeys({UNNEEDED})); "
+    code += "import runpy; runpy.run_path('app.py', run_name='__main__')"
+    inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GRADIO_SERVER_NAME")}
+    known = {"GRADIO_SERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(log.parent)}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=folder, env=inherited | known | variables, stdout=output, stderr=output
+        )
+    try:
+        for _ in range(1200):
+            assert process.poll() is None, log.read_text()
+            if f"127.0.0.1:{port}" in log.read_text():
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
+    tiny_pipeline().push_to_hub(MODEL)
+    push_space(NAME, MODEL)
+    for name, content in hub.repository(NAME, "space").files().items():
+        (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "space" / name).write_bytes(content)
+    hub.requests.clear()
+    with started(tmp_path / "space", tmp_path / "log", environment(tmp_path, hub.endpoint)) as url:
+        assert b"Pok" in urllib.request.urlopen(url).read()
+    assert hub.asked(f"GET /{MODEL}/resolve/.*unet/.*safetensors") and not hub.asked(r"\.py$")
+
+
+class TestPush:
+    def test_in_one_commit(self, hub, folder):
+        url, needs_token = push_space(NAME)
+        repository = hub.repository(NAME, "space")
+        assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/") and not needs_token
+        assert repository.titles == ["Upload the app"] and repository.sdk == "gradio" and not repository.private
+        assert repository.files() == read(folder)
+        push_space(NAME)
+        assert repository.titles == ["Upload the app"]
+
+    def test_what_people_changed_stays(self, hub, model):
+        repository = hub.create(NAME, "space", sdk="gradio")
+        made = "---\ntitle: Sprites\nemoji: X\nsdk: gradio\nsdk_version: 5.0.0\npinned: true\n---\n\nAbove.\n"
+        repository.commit({"README.md": made.encode()})  # as the Hub's website makes it
+        push_space(NAME, model)
+        card = repository.files()["README.md"].decode()
+        repository.commit({"README.md": f"{card}\nBelow.\n".encode()})
+        push_space(NAME, model)
+        card = SpaceCard(repository.files()["README.md"].decode())
+        assert card.text.strip().startswith("Above.") and card.text.strip().endswith("Below.")
+        assert card.text.count("# Pokémon DDPM") == 1 and card.data.sdk_version == gradio.__version__
+        assert (card.data.title, card.data.emoji, card.data.pinned) == ("Sprites", "X", True)
+
+    def test_files_of_an_earlier_push_are_deleted(self, hub, model):
+        push_space(NAME)
+        repository = hub.repository(NAME, "space")
+        repository.commit({"pokemon_ddpm/old.py": b"", "examples/mine.png": b"mine"})
+        push_space(NAME, model)
+        files = repository.files()
+        assert "pokemon_ddpm/old.py" not in files and files["examples/mine.png"] == b"mine"
+        assert not [name for name in files if "/released/" in name]
+        push_space(NAME)
+        assert SpaceCard(repository.files()["README.md"].decode()).data.models is None
+
+    def test_another_app_stays(self, hub, model):
+        repository = hub.create(NAME, "space", sdk="gradio")
+        repository.commit({"app.py": b"print()", "data.csv": b"1"})
+        with pytest.raises(HubError, match=r"ash/sprites holds something else \(app.py, data.csv\)"):
+            push_space(NAME, model)
+        assert repository.titles == ["A commit"]
+        push_space(NAME, model, force=True)
+        assert repository.files()["data.csv"] == b"1" and b"launch" in repository.files()["app.py"]
+
+    def test_failures(self, hub, model, monkeypatch):
+        for trouble, reason in (
+            (lambda: hub.fail("POST .*/commit/", 429, None, {"Retry-After": "7"}), "Try again in 7 seconds"),
+            (lambda: hub.cut("POST .*/commit/", 1000, None), "Try again later"),
+            (lambda: hub.fail("POST .*/commit/", 412), "somebody else has changed the repository"),
+        ):
+            trouble()
+            with pytest.raises(HubError, match=reason):
+                push_space(NAME, model)
+            assert not hub.repository(NAME, "space").titles
+            hub.heal()
+        hub.create("ash/empty")
+        for name, reason in (("ash/no", "there is no such repository"), ("ash/empty", "holds no diffusers pipeline")):
+            with pytest.raises(HubError, match=reason):
+                push_space("ash/new", name)
+        with pytest.raises(HubError, match="may not write there"):
+            push_space("ash/new", token="hf_misty")
+        monkeypatch.setenv("HF_TOKEN", "")
+        with pytest.raises(HubError, match="hf auth login"):
+            push_space("ash/new")
+        assert ("space", "ash/new") not in hub.repositories

@@ -1,0 +1,49 @@
+"""Untrained networks of some thousand parameters, the same at every call."""
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
+from pokemon_ddpm.vocabulary import TYPES
+
+
+def tiny_pipeline(
+    prediction_type: str = "v_prediction",
+    size: int = 16,
+    vocabulary: dict[str, list[str]] | None = None,
+    out_channels: int = 3,
+    **scheduler: object,
+) -> PokemonDDPMPipeline:
+    """A pipeline in evaluation mode, without a progress bar."""
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=size,
+        in_channels=3,
+        out_channels=out_channels,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=8,
+        norm_num_groups=4,
+        class_embed_type="identity",
+    )
+    conditioner = SpriteConditioner(vocabulary or {"type": list(TYPES)}, embedding_dim=32)
+    config = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing", **scheduler}
+    pipeline = PokemonDDPMPipeline(
+        unet.eval(), conditioner.eval(), DDPMScheduler(prediction_type=prediction_type, **config)
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def seeded(*seeds: int) -> list[torch.Generator]:
+    """One generator an image, freshly seeded."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def network_calls(pipeline: PokemonDDPMPipeline) -> list[tuple[int, int]]:
+    """The (batch size, timestep) of every later call of the network."""
+    calls: list[tuple[int, int]] = []
+    pipeline.unet.register_forward_pre_hook(lambda _, given: calls.append((len(given[0]), int(given[1]))))
+    return calls

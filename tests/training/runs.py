@@ -1,0 +1,232 @@
+"""Tiny training runs: in this process, or in one of their own that can be killed."""
+
+import contextlib
+import importlib.util
+import json
+import multiprocessing
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from tqdm import tqdm
+
+from pokemon_ddpm.training import setup
+from pokemon_ddpm.training.batches import Batch, sample_batch
+from pokemon_ddpm.training.config import parse_config
+from tests.small_archives import write_small_archive
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "train_conditional.py"
+TIMEOUT = 300  # seconds, for a busy machine
+
+NETWORK = {
+    "block_out_channels": [8, 16],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+    "dropout": 0.1,
+}
+AUGMENTED = ["--random_flip", *(f"--{kind}_prob=0.3" for kind in ("translate", "scale", "rotate", "brightness"))]
+# Importance sampling begins when there are ten losses of each timestep.
+BY_LOSS = ["--timestep_sampling=loss_second_moment", "--ddpm_num_steps=4", "--train_batch_size=24"]
+ONE_UPDATE = "--max_train_seconds=1e-9"
+LATEST = "--resume_from_checkpoint=latest"
+
+
+def tiny_flags(folder: Path, **network: Any) -> list[str]:
+    """Flags of a run of four updates into `folder`/run, each with a checkpoint, on four images: two epochs each.
+
+    Args:
+        folder: Also for the data and the network's configuration.
+        **network: Changes of `NETWORK`.
+    """
+    (folder / "tiny.json").write_text(json.dumps({**NETWORK, **network}))
+    return [
+        f"--model_config_name_or_path={folder / 'tiny.json'}",
+        f"--train_data_dir={write_small_archive(folder / 'small')}",
+        "--dataset_config_name=all",
+        f"--cache_dir={folder / 'cache'}",
+        f"--output_dir={folder / 'run'}",
+        "--resolution=16",
+        "--train_batch_size=8",
+        "--max_train_steps=4",
+        "--lr_warmup_steps=2",
+        "--learning_rate=0.001",
+        "--logging_steps=1",
+        "--checkpointing_steps=1",
+        "--checkpoints_total_limit=0",
+        "--validation_steps=0",
+        "--save_images_steps=0",
+        "--ddpm_num_inference_steps=1",
+        "--num_cpu_threads=1",
+    ]
+
+
+def load_script(**replaced: object) -> ModuleType:
+    """train_conditional.py as a module, with other values of some of its names."""
+    spec = importlib.util.spec_from_file_location("train_conditional", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    vars(script).update(replaced)
+    return script
+
+
+@contextlib.contextmanager
+def own_process() -> Iterator[None]:
+    """Restores what a run changes in this process, and releases its lock as the end of a process does."""
+    threads, lock, locks = torch.get_num_threads(), setup.lock_output_dir, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "lock_output_dir", lambda folder: locks.append(lock(folder)))
+        try:
+            yield
+        finally:
+            for each in locks:
+                each.release()
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(False)
+            AcceleratorState._reset_state(reset_partial_state=True)
+            GradientState._reset_state()
+
+
+def train(flags: Sequence[str], **replaced: object) -> None:
+    """Runs the script in this process; `replaced` as for `load_script`."""
+    script = load_script(**replaced)
+    with own_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPT), *flags])
+        script.main()
+
+
+@contextlib.contextmanager
+def trainer(flags: Sequence[str], **replaced: object) -> Iterator[Any]:
+    """The script's `Trainer` before its first update; `replaced` as for `load_script`."""
+    script = load_script(**replaced)
+    with own_process():
+        yield script.Trainer(parse_config(list(flags)))
+
+
+def nan_in(*steps: int) -> Callable[..., Batch]:
+    """`sample_batch` with a NaN in the noise of these steps."""
+
+    def sample(data: object, conditioner: object, config: object, step: int, *rest: object) -> Batch:
+        batch = sample_batch(data, conditioner, config, step, *rest)
+        if step in steps:
+            batch.noise[0, 0, 0, 0] = torch.nan
+        return batch
+
+    return sample
+
+
+@contextlib.contextmanager
+def full_disk(room: int = 0) -> Iterator[None]:
+    """Every write fails that would make a file larger than `room` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# Processes are forked from one that has already imported the libraries, which takes seconds.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["pokemon_ddpm.hub", "pokemon_ddpm.training.export", "pokemon_ddpm.training.setup"])
+
+
+def _train_in_fork(flags: Sequence[str], output: Path, environment: Mapping[str, str], replaced: dict) -> None:
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    sys.stdout.reconfigure(line_buffering=True)
+    tqdm.set_lock(threading.RLock())  # a lock between processes would be reported as lost when this one is killed
+    os.environ.update(environment)
+    if "ORPHAN" in environment and os.fork():
+        os.wait()  # as the launcher of the run
+    train(flags, **replaced)
+
+
+@contextlib.contextmanager
+def forked(flags: Sequence[str], output: Path, environment: Mapping[str, str] | None = None, **replaced: object):
+    """The script in a process that is killed at the end of the block.
+
+    Args:
+        flags: Of the script.
+        output: File for its output.
+        environment: Further variables. With ORPHAN the script runs in a child of the process.
+        **replaced: As for `load_script`; functions of a module.
+    """
+    output.unlink(missing_ok=True)
+    process: BaseProcess = _FORKS.Process(target=_train_in_fork, args=(flags, output, environment or {}, replaced))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+        print(output.read_text() if output.exists() else "no output")  # for the report of a failure
+
+
+def two_processes(flags: Sequence[str], folder: Path, stack: contextlib.ExitStack) -> list[BaseProcess]:
+    """Both processes of a run, with their output in `folder`/rank-0 and `folder`/rank-1."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    return [stack.enter_context(forked(flags, folder / f"rank-{each['RANK']}", each)) for each in ranks]
+
+
+def wait_until(happens: Callable[[], bool], process: Any) -> None:
+    """Waits for something that a process does."""
+    end = time.monotonic() + TIMEOUT
+    while not happens():
+        assert process.is_alive() and time.monotonic() < end
+        time.sleep(0.005)
+
+
+def prints(output: Path, text: str) -> bool:
+    return output.exists() and text in output.read_text()
+
+
+def names(run: Path) -> list[str]:
+    """All of checkpoints, complete or not, in a run's folder."""
+    return sorted(path.name for path in run.iterdir() if "checkpoint-" in path.name)
+
+
+def state(checkpoint: Path) -> dict[str, Any]:
+    """The state in a checkpoint's manifest."""
+    return json.loads((checkpoint / "manifest.json").read_text())["state"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of all files but the lock."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".lock")}
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two runs or checkpoints are equal bit by bit; prints what differs. Settings are not compared."""
+    parts = []
+    for folder in (one, other):
+        files = contents(folder)
+        for name in [name for name in files if name.endswith("manifest.json")]:
+            files[name] = state(folder / Path(name).parent) | {"config": None}
+        parts.append({name: content for name, content in files.items() if not name.endswith("training_config.json")})
+    if parts[0].keys() != parts[1].keys():
+        print("files:", sorted(parts[0].keys() ^ parts[1].keys()))
+        return False
+    differing = [name for name in parts[0] if parts[0][name] != parts[1][name]]
+    print("differing:", differing)
+    return not differing

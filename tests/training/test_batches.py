@@ -1,0 +1,244 @@
+"""The batch of a step: a function of (seed, step), with condition dropout in the stated shares."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+
+from pokemon_ddpm import SpriteConditioner, SpriteTensors
+from pokemon_ddpm.diffusion import LossSecondMoment
+from pokemon_ddpm.training.batches import (
+    BATCH,
+    Batch,
+    batch_indices,
+    derive_seed,
+    drop_conditions,
+    generator_for,
+    sample_batch,
+)
+from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.vocabulary import CONDITIONS
+
+FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # ids of types
+COUNT = 100_000
+
+
+def conditioner_of(*attributes: str) -> SpriteConditioner:
+    return SpriteConditioner({name: list(CONDITIONS[name]) for name in attributes}, embedding_dim=4)
+
+
+TYPE_AND_COLOR = conditioner_of("type", "color")
+
+
+# Seeds and order
+
+
+@pytest.mark.parametrize("key", [(7, 1, 3), (0,), (2**63 - 1, 5), (1, 2), (12,)])
+def test_a_seed_is_the_beginning_of_the_sha256_of_its_key(key):
+    """It must never change, because running trainings would change."""
+    digest = hashlib.sha256(repr(key).encode()).hexdigest()
+    assert derive_seed(*key) == int(digest[:16], 16) // 2 < 2**63
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(derive_seed(*key)))
+    assert torch.equal(torch.rand(3, generator=generator_for("cpu", *key)), expected)
+
+
+def test_a_fixed_seed():
+    assert derive_seed(7, 1, 3) == 282382800626693288
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(12, 4), (10, 4), (7, 3), (5, 5), (3, 8), (1, 4), (13, 1)])
+def test_each_epoch_is_a_permutation_whatever_the_batch_size(size, batch_size):
+    epochs, whole = 4, torch.cat([batch_indices(size, 3, epoch, size) for epoch in range(4)])
+    batches = [batch_indices(size, 3, step, batch_size) for step in range(-(-size * epochs // batch_size))]
+    assert {len(batch) for batch in batches} == {batch_size} and batches[0].dtype == torch.int64
+    assert torch.equal(torch.cat(batches)[: size * epochs], whole)
+    assert torch.equal(whole.view(epochs, size).sort(dim=1).values, torch.arange(size).expand(epochs, size))
+
+
+def test_epochs_and_seeds_have_different_orders_and_nobody_can_change_them():
+    first, second, other = batch_indices(50, 0, 0, 50), batch_indices(50, 0, 1, 50), batch_indices(50, 1, 0, 50)
+    assert len({tuple(each.tolist()) for each in (first, second, other, torch.arange(50))}) == 4
+    expected = first.clone()
+    first.zero_()
+    assert torch.equal(batch_indices(50, 0, 0, 50), expected)
+
+
+# Batches
+
+AUGMENTED = {f"{kind}_prob": 0.2 for kind in ("translate", "scale", "rotate", "brightness", "hue")}
+
+
+@pytest.fixture(scope="module")
+def data() -> SpriteTensors:
+    images = torch.randint(0, 256, (60, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    types = torch.stack([torch.arange(60) % 17, torch.full((60,), 17)], dim=1)
+    return SpriteTensors(images, {"type": types, "color": torch.arange(60) % 10, "index": torch.arange(60)})
+
+
+def sampled(data: SpriteTensors, step: int = 2, size: int = 24, history: object = None, **settings: object) -> Batch:
+    return sample_batch(data, TYPE_AND_COLOR, TrainingConfig(**settings), step, size, history)
+
+
+def tensors_of(batch: Batch) -> dict[str, torch.Tensor]:
+    found = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    labels = {f"labels.{name}": ids for name, ids in found.pop("labels").items()}
+    return labels | {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.fixture
+def history() -> LossSecondMoment:
+    """Enough losses to be used, high for late timesteps."""
+    history = LossSecondMoment(1000)
+    for _ in range(10):
+        history.record(torch.arange(1000), torch.arange(1000) / 1000 + 0.1)
+    return history
+
+
+def test_what_a_batch_contains(data):
+    batch, indices = sampled(data), batch_indices(60, 0, 2, 24)
+    assert torch.equal(batch.images, data.images[indices]) and batch.weights is batch.augmentation is None
+    assert batch.labels.keys() == {"type", "color"}
+    for name, ids in batch.labels.items():
+        given = ids != {"type": ANY, "color": 10}[name]
+        assert given.any() and torch.equal(ids[given], data.labels[name][indices][given])
+    # The order of the random numbers must never change.
+    generator = torch.Generator().manual_seed(derive_seed(0, BATCH, 2))
+    assert torch.equal(batch.noise, torch.randn(24, 3, 8, 8, generator=generator))
+    assert torch.equal(batch.timesteps, torch.randint(1000, (24,), generator=generator))
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    clean = Batch(pixels, {}, torch.zeros(1), torch.zeros(1)).clean()
+    torch.testing.assert_close(clean.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "stratified", "loss_second_moment"])
+def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, history, sampling):
+    settings = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}
+    history = history if sampling == "loss_second_moment" else None
+    before = torch.get_rng_state()
+    batches = [tensors_of(sampled(data, step, history=history, seed=5, **settings)) for step in range(3)]
+    assert torch.equal(torch.get_rng_state(), before)
+    again = sampled(data, 2, history=history, seed=5, **settings)
+    assert_equal(tensors_of(again), batches[2])
+    for count in (1, 3, 8, 12):
+        parts = [tensors_of(again.rows(start, count)) for start in range(0, 24, count)]
+        assert_equal({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, batches[2])
+    for other in (batches[1], tensors_of(sampled(data, 2, history=history, seed=6, **settings))):
+        assert not [name for name in other if torch.equal(other[name], batches[2][name])]
+
+
+def test_stratified_timesteps_are_spread_evenly(data):
+    timesteps = sampled(data, size=50, timestep_sampling="stratified").timesteps
+    assert (timesteps // 20).sort().values.tolist() == list(range(50)) and timesteps.tolist() != sorted(timesteps)
+
+
+def test_importance_sampling_has_the_weights_of_its_probabilities(data, history):
+    batch = sampled(data, size=2000, history=history)
+    assert batch.timesteps.float().mean() > 550  # uniform: 500 with a standard deviation of 6.5
+    expected = 1 / (1000 * history.probabilities()[batch.timesteps])
+    torch.testing.assert_close(batch.weights, expected.float())
+
+
+def test_augmentation_and_flips_change_the_images_only(data):
+    plain, augmented = sampled(data, size=120), sampled(data, size=120, **AUGMENTED)
+    tensors = tensors_of(augmented)
+    untouched = (tensors.pop("augmentation") == 0).all(dim=1)
+    assert_equal(tensors, tensors_of(plain))
+    assert 0 < untouched.sum() < 120
+    assert torch.equal((augmented.clean() == plain.clean()).flatten(1).all(dim=1), untouched)
+
+    flipped = sampled(data, size=1200, random_flip=True)
+    plain = sampled(data, size=1200)
+    mirrored = (flipped.images == plain.images.flip(-1)).flatten(1).all(dim=1)
+    assert torch.equal(flipped.images[~mirrored], plain.images[~mirrored])
+    assert abs(mirrored.sum() - 600) < 78  # 4.5 standard deviations of 1200 fair coins
+    tensors = tensors_of(flipped) | {"images": plain.images}
+    assert_equal(tensors, tensors_of(plain))
+
+
+# Condition dropout
+
+RED, ANY_COLOR = 7, 10
+KINDS = {"nothing": 0.1, "types": 0.3, "all": 0.2, "subset": 0.4}  # decision 1 of the design
+
+
+def outcomes(types: tuple[int, int], attributes: tuple[str, ...], nothing: float) -> Counter:
+    """Share of every outcome for red images of these types, counted over all equally likely choices."""
+    shares = Counter()
+    kinds = {"nothing": nothing} | {kind: KINDS[kind] / 0.9 * (1 - nothing) for kind in ("types", "all", "subset")}
+    subsets = [set(chosen) for k in range(1, 3) for chosen in itertools.combinations(attributes, k)]
+    kept = {"nothing": [set()], "types": [{"type"}], "all": [set(attributes)], "subset": subsets}
+    for kind, share in kinds.items():
+        for kept_attributes in kept[kind]:
+            for drops_one, slot in itertools.product((False, True), (0, 1)):
+                found = list(types)
+                if drops_one and kind != "all":
+                    found[types.index(NONE) if NONE in types else slot] = ANY
+                found = found if "type" in kept_attributes else [ANY, ANY]
+                found += [RED if "color" in kept_attributes else ANY_COLOR] if "color" in attributes else []
+                shares[tuple(found)] += share / len(kept[kind]) / 4
+    return +shares
+
+
+@pytest.mark.parametrize(
+    ("types", "attributes", "nothing"),
+    [
+        ((FIRE, FLYING), ("type", "color"), 0.1),
+        ((FIRE, NONE), ("type", "color"), 0.1),
+        ((NONE, FIRE), ("color", "type"), 0.1),
+        ((FIRE, FLYING), ("color", "type"), 0.0),
+        ((FIRE, FLYING), ("type",), 0.1),
+        ((FIRE, NONE), ("type",), 0.0),
+    ],
+)
+def test_condition_dropout_has_the_shares_of_a_count(types, attributes, nothing):
+    labels = {"type": torch.tensor([types]).repeat(COUNT, 1), "color": torch.full((COUNT,), RED)}
+    before = {name: ids.clone() for name, ids in labels.items()}
+    dropped = drop_conditions(labels, conditioner_of(*attributes), nothing, torch.Generator().manual_seed(0))
+    assert_equal(labels, before)
+    assert set(dropped) == set(attributes)
+    columns = [*dropped["type"].T, *([dropped["color"]] if "color" in dropped else [])]
+    found = Counter(zip(*(column.tolist() for column in columns), strict=True))
+    expected = outcomes(types, attributes, nothing)
+    assert sum(expected.values()) == pytest.approx(1) and set(found) == set(expected)
+    for outcome, share in expected.items():
+        sigma = (COUNT * share * (1 - share)) ** 0.5
+        assert found[outcome] == pytest.approx(COUNT * share, abs=4.5 * sigma), outcome
+
+
+def test_condition_dropout_with_all_nine_attributes():
+    """A subset is one of 2^9 - 1; each attribute is in 2^8 of them."""
+    others, subsets = [name for name in CONDITIONS if name != "type"], 2**9 - 1
+    labels = {name: torch.zeros(COUNT, dtype=torch.int64) for name in others}
+    labels["type"] = torch.tensor([[FIRE, FLYING]]).repeat(COUNT, 1)
+    dropped = drop_conditions(labels, conditioner_of(*CONDITIONS), 0.1, torch.Generator().manual_seed(0))
+    kept = {name: dropped[name] == 0 for name in others}
+    first, second = (dropped["type"] == torch.tensor([FIRE, FLYING])).T
+    number = sum(each.int() for each in kept.values())
+    in_subset = 0.4 * 2**8 / subsets
+    expected = {
+        0.1: ~first & ~second & (number == 0),
+        (0.3 + 0.4 / subsets) / 2: first & second & (number == 0),
+        0.2 + 0.4 / subsets / 2: first & second & (number == 8),
+        0.4 * (subsets - 3) / subsets: (number > 0) & (number < 8),
+        0.2 + (0.3 + in_subset) * 3 / 4: first,  # both types half of the time, else either
+    }
+    for share, found in [*expected.items(), *((0.2 + in_subset, each) for each in kept.values())]:
+        assert found.double().mean().item() == pytest.approx(share, abs=4.5 * (share * (1 - share) / COUNT) ** 0.5)
+
+
+def test_unknown_labels_are_never_given():
+    conditioner = conditioner_of("type", "color", "game")
+    labels = {"type": torch.tensor([[FIRE, FLYING]]).repeat(1000, 1), "color": torch.arange(1000) % 11 - 1}
+    data = SpriteTensors(torch.zeros(1000, 3, 8, 8, dtype=torch.uint8), labels).conditioned_on(conditioner.any_ids)
+    dropped = drop_conditions(data.labels, conditioner, 0.1, torch.Generator().manual_seed(0))
+    given = dropped["color"] != ANY_COLOR
+    assert (dropped["game"] == conditioner.any_id("game")).all() and given.sum() > 300
+    assert torch.equal(dropped["color"][given], labels["color"][given]) and not given[labels["color"] < 0].any()

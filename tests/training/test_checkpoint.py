@@ -1,0 +1,466 @@
+"""Checkpoints: complete or not there, whatever happens; everything is restored; nothing is unpickled."""
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file
+from torch import nn
+
+from pokemon_ddpm.diffusion import LossSecondMoment
+from pokemon_ddpm.training import checkpoint
+from pokemon_ddpm.training.checkpoint import (
+    CheckpointError,
+    ResumeError,
+    TrainingState,
+    TrainingTensors,
+    best_checkpoint,
+    checkpoints,
+    find_checkpoints,
+    last_good_checkpoint,
+    load_weights,
+    recover,
+    restore,
+    save_checkpoint,
+)
+from pokemon_ddpm.training.config import TrainingConfig
+from tests.training.runs import full_disk, names
+
+TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer", "timesteps")]
+FILES = ["ema.safetensors", "manifest.json", *TENSOR_FILES[1:]]
+NETWORK = {"layers_per_block": 1, "dropout": 0.1}
+
+
+def state_at(step: int, skipped: int = 0, config: TrainingConfig | None = None, **metrics: float) -> TrainingState:
+    config = config or TrainingConfig()
+    return TrainingState(step, 8, config.public(), NETWORK, "digest", metrics, skipped, {})
+
+
+class Run:
+    """A tiny network with optimizer, EMA and history of losses."""
+
+    def __init__(self, seed: int = 0, width: int = 5):
+        torch.manual_seed(seed)
+        self.model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        ema = EMAModel(self.model.parameters(), decay=0.9)
+        self.tensors, self.step = TrainingTensors(self.model, optimizer, ema, LossSecondMoment(4)), 0
+
+    def train(self, steps: int) -> "Run":
+        for _ in range(steps):
+            inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))
+            self.tensors.optimizer.zero_grad()
+            losses = self.model(inputs).square().mean(dim=1)
+            losses.mean().backward()
+            self.tensors.history.record(torch.arange(8) % 4, losses.detach())
+            self.tensors.optimizer.step()
+            self.tensors.ema.step(self.model.parameters())
+            self.step += 1
+        return self
+
+    def save(self, folder: Path, limit: int = 0, **state: float) -> Path:
+        return save_checkpoint(folder, state_at(self.step, **state), self.tensors, limit, "validation_loss")
+
+    def restore(self, folder: Path, name: str = "latest", report: Callable = print) -> tuple[Path, TrainingState]:
+        found, state = restore(folder, name, state_at(self.step), self.tensors, report)
+        self.step = state.step
+        return found, state
+
+    def all(self) -> dict[str, torch.Tensor]:
+        """Copies of all tensors."""
+        files = self.tensors.files().items()
+        return {f"{file} {name}": tensor.clone() for file, part in files for name, tensor in part.items()}
+
+
+def equal(one: Run | dict, other: Run | dict) -> bool:
+    one, other = (each.all() if isinstance(each, Run) else each for each in (one, other))
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def digest(content: bytes | Path) -> str:
+    return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
+
+
+def resign(folder: Path, change: Callable[[dict], object]) -> None:
+    """Changes a manifest, and brings its checksums up to date."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    manifest["files"] = {name: digest(folder / name) for name in manifest["files"]}
+    del manifest["sha256"]
+    manifest["sha256"] = digest(json.dumps(manifest, sort_keys=True).encode())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+# What is saved and restored
+
+
+def test_a_run_continues_from_a_checkpoint_as_if_it_was_never_stopped(tmp_path):
+    run = Run().train(3)
+    assert run.save(tmp_path, validation_loss=0.5, skipped=2) == tmp_path / "checkpoint-3"
+    other = Run(1).train(5)
+    assert other.restore(tmp_path) == (tmp_path / "checkpoint-3", state_at(3, 2, validation_loss=0.5))
+    assert equal(other, run) and other.tensors.ema.optimization_step == 3
+    shutil.rmtree(tmp_path / "checkpoint-3")  # restored tensors do not depend on the files
+    assert equal(other.train(3), Run().train(6))
+
+
+def test_the_layout_of_a_checkpoint(tmp_path):
+    """Older versions have written the same."""
+    folder = Run().train(1).save(tmp_path, validation_loss=0.5)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.keys() == {"state", "versions", "files", "sha256"}
+    assert " ".join(manifest["state"]) == (
+        "step total_batch_size config network data_digest metrics skipped_updates grad_scaler teacher_digest"
+    )
+    assert manifest["versions"].keys() == {"python", "pokemon-ddpm", "torch", "diffusers", "accelerate"}
+    for name in TENSOR_FILES:
+        assert load_file(folder / name) and manifest["files"][name] == digest(folder / name)
+    assert load_file(folder / "optimizer.safetensors").keys() >= {"0.exp_avg", "0.exp_avg_sq", "0.step"}
+    assert load_file(folder / "model.safetensors").keys() >= {"0.weight", "1.running_mean"}
+
+    def older(manifest: dict) -> None:
+        for name in ("distill_from", "conditions", "hub_strategy"):
+            del manifest["state"]["config"][name]
+        del manifest["state"]["teacher_digest"]
+
+    resign(folder, older)
+    assert Run().restore(tmp_path)[1].step == 1
+
+
+def test_without_ema_and_history(tmp_path):
+    run, other = Run().train(2), Run(1)
+    for each in (run, other):
+        each.tensors = replace(each.tensors, ema=None, history=None)
+    folder = run.save(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == FILES[1:4]
+    other.restore(tmp_path)
+    assert equal(other, run)
+    load_weights(folder, model := Run(2).model)
+    assert torch.equal(model[0].weight, run.model[0].weight)
+
+
+def test_a_model_gets_the_ema_weights(tmp_path):
+    run = Run().train(3)
+    folder = run.save(tmp_path)
+    load_weights(folder, model := Run(2).model)
+    for parameter, average in zip(model.parameters(), run.tensors.ema.shadow_params, strict=True):
+        assert torch.equal(parameter, average)
+    with pytest.raises(CheckpointError, match="checkpoint-3 belongs to another network than the one configured"):
+        load_weights(folder, Run(width=6).model)
+
+
+def test_a_fused_optimizer_with_channels_last_weights_continues_exactly(tmp_path):
+    """Its kernel goes through weights and moments in memory order; the file has no memory format."""
+
+    def make() -> TrainingTensors:
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return TrainingTensors(model, torch.optim.AdamW(model.parameters(), lr=0.1, fused=True))
+
+    def train(tensors: TrainingTensors) -> TrainingTensors:
+        inputs = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+        tensors.model(inputs).square().mean().backward()
+        tensors.optimizer.step()
+        tensors.optimizer.zero_grad()
+        return tensors
+
+    unbroken, resumed = train(make()), make()
+    save_checkpoint(tmp_path, state_at(1), unbroken, 0, "none")
+    restore(tmp_path, "latest", state_at(0), resumed, print)
+    assert torch.equal(train(resumed).model.weight, train(unbroken).model.weight)
+
+
+# Rotation
+
+
+def test_the_limit_keeps_the_newest_the_best_and_the_last_good_one(tmp_path):
+    run = Run()
+    for step, loss in enumerate((0.5, 0.3, 0.4, math.nan, 0.3, math.inf, 0.6, 0.9, 0.8, 0.7, 0.6), start=1):
+        run.train(1).save(tmp_path, limit=2, validation_loss=loss, skipped=(step > 5) + (step > 9))
+    assert best_checkpoint(tmp_path, "validation_loss") == tmp_path / "checkpoint-2"
+    assert best_checkpoint(tmp_path, "kid") is None
+    assert last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
+    expected = [2, 5, 10, 11]  # by number, not by name
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in expected]
+    shutil.rmtree(tmp_path / "checkpoint-5"), shutil.rmtree(tmp_path / "checkpoint-2")
+    assert last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-11"  # as many skipped updates as the one before
+    assert last_good_checkpoint(tmp_path / "none") is None
+
+
+def test_after_going_back_the_new_checkpoint_and_later_ones_stay(tmp_path):
+    run = Run()
+    for _ in range(3):
+        run.train(2).save(tmp_path, validation_loss=0.5)
+    run.restore(tmp_path, "checkpoint-2")
+    run.train(1).save(tmp_path, limit=1, validation_loss=0.1)
+    assert names(tmp_path) == ["checkpoint-3", "checkpoint-4", "checkpoint-6"]
+
+
+# Interruptions
+
+NOT_REACHED, REFUSED, KILLED, FAILED = 2, 3, 9, 99
+
+
+def interrupted_save(run: Run, folder: Path, number: int, error: OSError | None) -> int:
+    """Saves in a forked process, which is killed, or gets an error, at a file operation inside the folder.
+
+    Args:
+        run: Saved with a limit of one checkpoint.
+        folder: Where.
+        number: Of the file operation, from 1.
+        error: Its error; None to kill the process.
+    """
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    count, save = 0, checkpoint.save_file
+
+    def audit(event: str, arguments: tuple) -> None:
+        nonlocal count
+        path = str(arguments[0]) if arguments else ""
+        if event.startswith(("open", "os.", "shutil.")) and (str(folder) in path or not path.startswith("/")):
+            count += 1
+            if count == number and error:
+                raise error
+            if count == number:
+                os._exit(KILLED)
+
+    def save_file(tensors: dict, path: Path) -> None:
+        """safetensors' own file operations are not audited."""
+        save(tensors, path)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        path.write_bytes(content)
+
+    status = FAILED
+    try:
+        checkpoint.save_file = save_file
+        sys.addaudithook(audit)
+        run.save(folder, limit=1)
+        status = 0 if count >= number else NOT_REACHED
+    except CheckpointError:
+        status = REFUSED
+    finally:
+        os._exit(status)
+
+
+@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")], ids=["killed", "disk error"])
+@pytest.mark.parametrize("step", [2, 3], ids=["replaced", "new"])
+def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, step, error):
+    """The earlier checkpoints or the new one are there, nothing incomplete has their names, and the next save works."""
+    prepared, new, second = tmp_path / "prepared", Run(1).train(step), Run().train(2)
+    Run().train(1).save(prepared)
+    second.save(prepared)
+    seen = set()
+    for number in itertools.count(1):
+        folder = shutil.copytree(prepared, tmp_path / f"{number}")
+        status = interrupted_save(new, folder, number, error)
+        if status == NOT_REACHED:
+            break
+        seen.add(status)
+        recover(folder)  # as a run does when it starts
+        found = {}
+        for path in checkpoints(folder):
+            found[path.name] = Run(2)
+            found[path.name].restore(folder, path.name)
+        last = max(found)
+        assert equal(found[last], new if status == 0 else found[last]) and last >= "checkpoint-2"
+        assert equal(found[last], new) or equal(found[last], second)
+        assert status != REFUSED or (equal(found["checkpoint-2"], second) and "checkpoint-1" in found)
+        new.save(folder, limit=1)
+        assert names(folder) == [f"checkpoint-{step}"]
+        new.restore(folder)
+        shutil.rmtree(folder)
+    assert number > 40 and seen == ({KILLED} if error is None else {0, REFUSED})
+
+
+@pytest.mark.parametrize("room", [0, 2000], ids=["for nothing", "for all but the manifest"])
+def test_a_full_disk_keeps_what_was_there(tmp_path, room):
+    Run().train(1).save(tmp_path)
+    run = Run().train(2)
+    run.save(tmp_path)
+    for other in (Run(5).train(2), Run(5).train(3)):  # the same step and a new one
+        with (
+            full_disk(room),
+            pytest.raises(CheckpointError, match=r"checkpoint-\d could not be written \(.*too large"),
+        ):
+            other.save(tmp_path, limit=1)
+        assert names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
+    found = Run(3)
+    found.restore(tmp_path)
+    assert equal(found, run)
+
+
+def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
+    done: list[object] = []
+    rename = Path.rename
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(Path, "rename", lambda one, other: done.append("rename") or rename(one, other))
+    folder = Run().train(1).save(tmp_path)
+    assert {path.stat().st_ino for path in [*folder.iterdir(), folder]} == set(done[:-2])
+    assert done[-2:] == ["rename", tmp_path.stat().st_ino]
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link", "leftovers"])
+def test_what_is_in_the_way_of_a_checkpoint_does_not_block_it(tmp_path, kind):
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run = Run().train(2)
+    run.save(folder)
+    stray = folder / "checkpoint-3"
+    if kind == "file":
+        stray.write_text("mine")
+    elif kind == "leftovers":
+        for suffix in ("partial", "replaced", "deleted"):
+            (folder / f".checkpoint-3.{suffix}" / "more").mkdir(parents=True)
+            (folder / f".checkpoint-2.{suffix}").write_text("file")
+    else:
+        if kind == "link":
+            shutil.copytree(folder / "checkpoint-2", elsewhere)
+        stray.symlink_to(elsewhere)
+    assert [path.name for path in checkpoints(folder)][:1] == ["checkpoint-2"]
+    for _ in range(2):
+        run.train(1).save(folder, limit=1)
+        assert names(folder) == [f"checkpoint-{run.step}"] and not (folder / f"checkpoint-{run.step}").is_symlink()
+    assert elsewhere.exists() == (kind == "link")
+    (folder / "checkpoint-best").mkdir(), (folder / "checkpoint-7.old").mkdir()
+    assert [path.name for path in checkpoints(folder)] == ["checkpoint-4"]
+
+
+# Damage
+
+
+class Payload:
+    """Creates a file where it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def flip_a_bit(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+
+
+def exchange(file: Path) -> None:
+    shutil.copyfile(file.parents[1] / "checkpoint-1" / file.name, file)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [Path.unlink, truncate, flip_a_bit, exchange])
+def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path, name, damage):
+    run = Run().train(1)
+    run.save(tmp_path)
+    expected = run.all()
+    if (name, damage) == ("manifest.json", exchange):
+        pytest.skip("a manifest belongs to its files")
+    damage(run.train(1).save(tmp_path) / name)
+    problems: list[str] = []
+    other = Run(1).train(3)
+    before = other.all()
+    with pytest.raises(CheckpointError, match="checkpoint-2 is not a complete checkpoint"):
+        other.restore(tmp_path, "checkpoint-2")
+    assert equal(other, before)
+    assert other.restore(tmp_path, report=problems.append)[0].name == "checkpoint-1" and equal(other, expected)
+    assert len(problems) == 1 and problems[0].endswith(" Trying the one before.")
+    assert problems[0].startswith(f"{tmp_path / 'checkpoint-2'} is not a complete checkpoint (")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"state": {"step": 1}}', "null", '{"sha256": null}', "\xff"])
+def test_a_manifest_of_another_form_is_refused(tmp_path, content):
+    folder = Run().train(1).save(tmp_path)
+    (folder / "manifest.json").write_text(content, encoding="latin-1")
+    with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
+        Run().restore(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    resign(Run().train(1).save(tmp_path), lambda manifest: manifest["state"].pop("skipped_updates"))
+    with pytest.raises(CheckpointError, match="checkpoint-1 was written by another version of this project"):
+        Run().restore(tmp_path)
+
+
+@pytest.mark.parametrize("name", TENSOR_FILES)
+def test_nothing_is_unpickled(tmp_path, name):
+    folder, trace = Run().train(1).save(tmp_path), tmp_path / "unpickled"
+    torch.save(Payload(trace), folder / name)
+    resign(folder, lambda _: None)
+    with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
+        Run().restore(tmp_path)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Payload(trace)))
+    assert trace.exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    deeper = Run()
+    deeper.model.append(nn.Linear(2, 2))
+    deeper.tensors.optimizer.add_param_group({"params": list(deeper.model[3].parameters())})
+    deeper.tensors = replace(deeper.tensors, ema=EMAModel(deeper.model.parameters(), decay=0.9))
+    for number, other in enumerate((Run(width=6), deeper)):
+        other.train(1).save(tmp_path / f"{number}")
+        run = Run(1).train(1)
+        before = run.all()
+        with pytest.raises(CheckpointError, match="checkpoint-1 belongs to another network than the one configured"):
+            run.restore(tmp_path / f"{number}")
+        assert equal(run, before)
+
+
+# Which checkpoint, and whether it is the same run
+
+
+def test_which_checkpoints_are_tried(tmp_path):
+    run = Run()
+    for _ in range(3):
+        run.train(5).save(tmp_path)
+    assert [path.name for path in find_checkpoints(tmp_path, "latest")] == [
+        "checkpoint-15",
+        "checkpoint-10",
+        "checkpoint-5",
+    ]
+    for name in ("checkpoint-5", str(tmp_path / "checkpoint-5")):
+        assert find_checkpoints(tmp_path, name) == [tmp_path / "checkpoint-5"]
+    with pytest.raises(CheckpointError, match="no checkpoint-6; .*: checkpoint-5, checkpoint-10, checkpoint-15"):
+        find_checkpoints(tmp_path, "checkpoint-6")
+    with pytest.raises(CheckpointError, match="no checkpoint-6; checkpoints in .*: none"):
+        find_checkpoints(tmp_path / "empty", "checkpoint-6")
+    assert restore(tmp_path / "empty", "latest", state_at(0), run.tensors, print) is None
+
+
+def test_allowed_changes_are_reported_and_all_others_refused(tmp_path):
+    Run().train(1).save(tmp_path)
+    run, lines = Run(), []
+    free = {"output_dir": "x", "max_train_steps": 7, "train_batch_size": 4, "resume_from_checkpoint": "latest"}
+    now = state_at(7, config=TrainingConfig(**free, learning_rate=1e-4, lr_warmup_steps=9))
+    restore(tmp_path, "latest", now, run.tensors, lines.append)
+    assert [line.split(",")[0] for line in lines] == ["--learning_rate was 0.0006", "--lr_warmup_steps was 500"]
+
+    other = TrainingConfig(seed=5, learning_rate=1e-3, resolution=64, conditions=["type", "size"])
+    now = TrainingState(7, 16, other.public(), {**NETWORK, "dropout": 0.2, "act_fn": "relu"}, "other", {}, 0, {}, "t")
+    before = run.all()
+    with pytest.raises(ResumeError) as error:
+        restore(tmp_path, "latest", now, run.tensors, print)
+    assert str(error.value) == (
+        f"{tmp_path / 'checkpoint-1'} belongs to a run with other settings: --resolution was 32, now 64; --conditions "
+        "was None, now type size; --seed was 0, now 5; the network's act_fn was None, now relu; the network's dropout "
+        "was 0.1, now 0.2; the batch size was 8, now 16; the training images or their labels are others; the "
+        "teacher's weights are others."
+    )
+    assert equal(run, before)

@@ -1,0 +1,268 @@
+"""The settings of a run: flags, files, one line for each mistake, and what becomes of them."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from pokemon_ddpm.training.config import CONFIG_FILE, MAX_NUMBER, TrainingConfig, parse_config
+from tests.labelled_images import folder_of_classes
+
+HUGE = "9" * 400
+DISTILL = "--distill_from a --distill_teacher_steps 32"
+
+
+def parse_file(tmp_path: Path, content: str | bytes, *flags: str) -> TrainingConfig:
+    file = tmp_path / "run.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return parse_config([str(file), *flags])
+
+
+def test_flags():
+    assert parse_config([]) == TrainingConfig()
+    config = parse_config(
+        "--train_data_dir my/sprites --resolution 64 --learning_rate 1e-3 --prediction_type epsilon --random_flip "
+        "--no_use_ema --max-train-steps=7 --mixed_precision bf16 --snr_gamma 0 --deduplicate false "
+        "--conditions size type type".split()
+    )
+    assert config == TrainingConfig(
+        train_data_dir="my/sprites",
+        resolution=64,
+        learning_rate=1e-3,
+        prediction_type="epsilon",
+        random_flip=True,
+        use_ema=False,
+        max_train_steps=7,
+        mixed_precision="bf16",
+        snr_gamma=0.0,
+        conditions=["type", "size"],
+    )
+    assert (config.dataset_config_name, config.output_dir) == ("front", "outputs/front-64")
+    assert TrainingConfig().output_dir == "outputs/starter-32"
+
+
+def test_every_field_is_a_flag_with_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_config(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0 and "Turns --use_ema off." in text
+    for field in dataclasses.fields(TrainingConfig):
+        assert f"--{field.name}" in text and field.metadata["help"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            "# A comment\nresolution: 64\nlearning_rate: 1e-3\nrandom_flip: true\nuse_ema: false\nreport_to: none\n"
+            "max_train_steps: null\ncache_dir:\noutput_dir: -a folder/with spaces\n",
+            TrainingConfig(
+                resolution=64, learning_rate=1e-3, random_flip=True, use_ema=False, output_dir="-a folder/with spaces"
+            ),
+        ),
+        ("mixed_precision: no\n", TrainingConfig(mixed_precision="no")),
+        ("conditions: [size, type]", TrainingConfig(conditions=["type", "size"])),
+        ("conditions:\n- type\n- size\n- type", TrainingConfig(conditions=["type", "size"])),
+        ("conditions: size type", TrainingConfig(conditions=["type", "size"])),
+        ("conditions: null\ncheckpoints_total_limit: 0", TrainingConfig(checkpoints_total_limit=0)),
+        (
+            json.dumps({"resolution": 64, "learning_rate": 1e-5, "use_ema": False, "max_train_steps": None}),
+            TrainingConfig(resolution=64, learning_rate=1e-5, use_ema=False),
+        ),
+    ],
+)
+def test_files_in_yaml_and_json(tmp_path, content, expected):
+    assert parse_file(tmp_path, content) == expected
+
+
+def test_flags_override_the_file(tmp_path):
+    file = "resolution: 64\nuse_ema: false\nseed: 3\nconditions: [type, size]"
+    config = parse_file(tmp_path, file, "--resolution", "16", "--use_ema", "true", "--conditions", "type")
+    assert config == TrainingConfig(resolution=16, use_ema=True, seed=3, conditions=["type"])
+    assert not parse_file(tmp_path, "use_ema: true", "--no_use_ema").use_ema
+
+
+def assert_refused(capsys: pytest.CaptureFixture, message: str, parse, *arguments: object) -> None:
+    """Status 2 and one line on standard error beside the hint to --help."""
+    with pytest.raises(SystemExit) as stop:
+        parse(*arguments)
+    output = capsys.readouterr()
+    lines = output.err.strip().splitlines()
+    assert stop.value.code == 2 and output.out == ""
+    assert len(lines) == 2 and lines[1].startswith("See ") and lines[1].endswith(" --help.")
+    assert ": error: " in lines[0] and message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        # Names
+        ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
+        ("--batch_size 3", "unknown argument --batch_size. Did you mean --train_batch_size?"),
+        ("--max-train-step=3", "unknown argument --max-train-step=3. Did you mean --max_train_steps?"),
+        ("--learning 3", "unknown argument --learning."),
+        ("--seed 1 pikachu", "unknown argument pikachu."),
+        ("missing.yaml", "cannot read missing.yaml: "),
+        # Values
+        ("--resolution 30", "resolution must be a positive multiple of 8"),
+        ("--resolution abc", "invalid int value: 'abc'"),
+        ("--resolution", "--resolution: expected one argument"),
+        (f"--resolution {HUGE}", f"--resolution must be a number of at most {MAX_NUMBER}."),
+        (f"--learning_rate {HUGE}", f"--learning_rate must be a number of at most {MAX_NUMBER}."),
+        ("--learning_rate nan", "--learning_rate must be a number"),
+        ("--learning_rate=-inf", "--learning_rate must be a number"),
+        ("--learning_rate 0", "--learning_rate must be above 0, but is 0.0."),
+        ("--train_batch_size 0", "--train_batch_size must be above 0, but is 0."),
+        ("--train_batch_size 1.5", "invalid int value: '1.5'"),
+        ("--max_train_seconds 0", "--max_train_seconds must be above 0"),
+        ("--num_cpu_threads 0", "--num_cpu_threads must be above 0"),
+        ("--seed -1", "--seed must be at least 0, but is -1."),
+        ("--ddpm_num_steps 1", "--ddpm_num_steps must be at least 2"),
+        ("--num_eval_images 19", "--num_eval_images must be at least 20"),
+        ("--snr_gamma=-5", "--snr_gamma must be at least 0"),
+        ("--hue_prob 1.5", "--hue_prob must be at most 1, but is 1.5."),
+        ("--conditioning_dropout_prob 1", "--conditioning_dropout_prob must be below 1"),
+        ("--ema_decay 1.0", "--ema_decay must be below 1"),
+        ("--lr_scheduler wavy", "invalid choice: 'wavy'"),
+        ("--random_flip perhaps", "--random_flip"),
+        ("--output_dir=", "--output_dir is empty; leave it out."),
+        ("--train_data_dir=", "--train_data_dir is empty; leave it out."),
+        # Data
+        ("--train_data_dir a --dataset_name b", "--train_data_dir and --dataset_name exclude each other."),
+        ("--image_column picture", "--image_column and --label_column need --dataset_name."),
+        ("--label_column kind --train_data_dir a", "--image_column and --label_column need --dataset_name."),
+        ("--deduplicate --dataset_name a/b", "--skip_bad_images need --train_data_dir."),
+        # Conditions
+        ("--conditions", "--conditions: expected at least one argument"),
+        ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
+        ("--conditions color view", "--conditions must include type, but is color view."),
+        ("--conditions type size --dataset_name a/b --label_column kind", "--conditions must be type for images with"),
+        # Distillation
+        ("--distill_from a", "needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is None."),
+        ("--distill_from a --distill_teacher_steps 5", "an even --distill_teacher_steps"),
+        ("--distill_from a --distill_teacher_steps 1002", "up to --ddpm_num_steps, but it is 1002."),
+        ("--distill_teacher_steps 4", "--distill_teacher_steps and --distill_guidance_scale need --distill_from."),
+        ("--distill_guidance_scale 2", "--distill_teacher_steps and --distill_guidance_scale need --distill_from."),
+        (f"{DISTILL} --distill_guidance_scale=-1", "--distill_guidance_scale must be at least 0"),
+        (f"{DISTILL} --variance_type learned_range", "--distill_from excludes --variance_type learned_range: "),
+        (f"{DISTILL} --prediction_type epsilon", "--distill_from excludes --prediction_type epsilon: at pure noise"),
+        (f"{DISTILL} --timestep_sampling loss_second_moment", "--distill_from excludes --timestep_sampling"),
+        (f"{DISTILL} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),
+        (f"{DISTILL} --conditions type", "--distill_from excludes --conditions: a student has those of its teacher."),
+        (f"{DISTILL} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),
+        (f"{DISTILL} --model_config_name_or_path b", "--model_config_name_or_path and --distill_from exclude each"),
+        # Combinations
+        ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
+        ("--rescale_betas_zero_snr --snr_gamma 0.5", "--rescale_betas_zero_snr needs"),
+        ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
+        ("--lr_scheduler polynomial --learning_rate 1e-8", "--lr_scheduler polynomial ends at 1e-7"),
+        ("--load_best_model_at_end --validation_steps 0", "validation_loss is not measured: validation_loss needs"),
+        ("--load_best_model_at_end --metric_for_best_model none", "--metric_for_best_model none is not measured"),
+        ("--metric_for_best_model kid", "--metric_for_best_model kid is not measured"),
+        ("--resume_from_checkpoint latest --overwrite_output_dir", "--overwrite_output_dir exclude each other."),
+        ("--hub_token hf_SECRET", "--hub_strategy and --hub_token need --push_to_hub."),
+    ],
+)
+def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
+    assert_refused(capsys, message, parse_config, flags.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("resolutoin: 64\n", "unknown argument resolutoin in {}. Did you mean --resolution?"),
+        ("~: 3\n", "unknown argument None in {}."),
+        ("", "{} must contain flags and their values, such as `resolution: 32`."),
+        ("- resolution\n", "{} must contain flags"),
+        ("resolution: [32, 64]\n", "resolution in {} must be a single value."),
+        ("seed: {a: b}\n", "seed in {} must be a single value."),
+        ("conditions: [type, {a: b}]\n", "conditions in {} must be a single value."),
+        ("conditions: [type, null]\n", "--conditions: unknown attribute None."),
+        ("conditions: []\n", "--conditions must include type"),
+        ("conditions: ''\n", "--conditions is empty; leave it out."),
+        ("train_data_dir: ''\n", "--train_data_dir is empty; leave it out."),
+        ("lr_scheduler: wavy\n", "--lr_scheduler must be one of linear, cosine, polynomial, constant, "),
+        ("mixed_precision: fp8\n", "--mixed_precision must be one of no, bf16, fp16, but is fp8."),
+        ("random_flip: perhaps\n", "--random_flip"),
+        ("seed: !!python/object/apply:os.abort []\n", "seed in {} must be a single value."),
+        (f"seed: {HUGE}\n", "--seed must be a number of at most"),
+        ("resolution: 64\n  seed: [\n", "cannot read {}: "),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read {}: "),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(tmp_path, capsys, content, message):
+    assert_refused(capsys, message.format(tmp_path / "run.yaml"), parse_file, tmp_path, content)
+
+
+def test_class_folders_have_their_own_rules(tmp_path):
+    folder = str(folder_of_classes(tmp_path / "fruit", {"apple": 1, "pear": 1}))
+    config = TrainingConfig(train_data_dir=folder, conditions=["type"])
+    assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-32")
+    for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
+        with pytest.raises(ValueError, match="are for the sprite archive, but .*fruit has one sub-folder of images"):
+            TrainingConfig(train_data_dir=folder, **settings)
+    with pytest.raises(ValueError, match="--conditions must be type for images with classes of their own"):
+        TrainingConfig(train_data_dir=folder, conditions=["type", "color"])
+
+
+def test_a_student_sets_the_inference_steps():
+    assert parse_config(DISTILL.split()).ddpm_num_inference_steps == 16
+    config = TrainingConfig(distill_from="a", distill_teacher_steps=8, ddpm_num_inference_steps=4)
+    assert config.student_steps == config.ddpm_num_inference_steps == 4 and TrainingConfig().student_steps is None
+
+
+@pytest.mark.parametrize(("images", "size", "updates"), [(864, 32, 27), (10, 4, 3), (3, 8, 1), (8, 4, 2)])
+def test_the_number_of_updates(images, size, updates):
+    assert TrainingConfig(num_epochs=1).num_updates(images, size) == updates
+    assert TrainingConfig(max_train_steps=7).num_updates(images, size) == 7
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainingConfig(),
+        TrainingConfig(train_data_dir="a b.zip", learning_rate=1e-5, max_train_seconds=0.5, output_dir="-a b"),
+        TrainingConfig(dataset_name="user/boxes", image_column="my picture", label_column="kind", conditions=["type"]),
+        TrainingConfig(distill_from="a", distill_teacher_steps=4, mixed_precision="no", checkpoints_total_limit=0),
+    ],
+)
+def test_a_saved_configuration_can_be_read_again(tmp_path, config):
+    config.save(tmp_path)
+    assert parse_config([str(tmp_path / CONFIG_FILE)]) == config
+
+
+def test_the_token_and_what_was_meant_for_one_start_are_not_saved(tmp_path):
+    config = TrainingConfig(push_to_hub=True, hub_token="hf_SECRET", overwrite_output_dir=True)
+    config.save(tmp_path)
+    saved = parse_config([str(tmp_path / CONFIG_FILE)])
+    assert saved == dataclasses.replace(config, hub_token=None, overwrite_output_dir=False)
+    TrainingConfig(resume_from_checkpoint="latest").save(tmp_path)
+    assert parse_config([str(tmp_path / CONFIG_FILE)]) == TrainingConfig()
+    for text in (repr(config), str(config.public()), str(config.reported())):
+        assert "SECRET" not in text
+
+
+def test_the_model_card_reports_what_matters_or_was_changed():
+    always = {
+        "resolution": 32,
+        "prediction_type": "v_prediction",
+        "ddpm_beta_schedule": "squaredcos_cap_v2",
+        "train_batch_size": 32,
+        "learning_rate": 6e-4,
+        "seed": 0,
+    }
+    assert TrainingConfig().reported() == always
+    config = TrainingConfig(
+        train_data_dir="/home/me", output_dir="/out", logging_steps=1, random_flip=True, conditions=["type", "size"]
+    )
+    assert config.reported() == {**always, "random_flip": True, "conditions": "type size"}
+
+
+def test_what_a_resumed_run_may_change():
+    policies = {field.name: field.metadata.get("resume", "no") for field in dataclasses.fields(TrainingConfig)}
+    assert {name for name, policy in policies.items() if policy == "say"} == {"learning_rate", "lr_warmup_steps"}
+    for name in ("train_batch_size", "max_train_steps", "output_dir", "hub_token", "train_data_dir", "max_bad_steps"):
+        assert policies[name] == "yes"
+    for name in ("seed", "resolution", "prediction_type", "mixed_precision", "conditions", "adam_beta1", "ema_decay"):
+        assert policies[name] == "no"
