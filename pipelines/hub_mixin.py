@@ -397,7 +397,7 @@ class HubMixin:
         parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
         if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
             raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
-        # A name that begins with the name of a folder is a mistyped path: the Hub is not asked for it.
+        # A name that begins with a folder here is a mistyped path, not a name on the Hub.
         hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
         if not is_local and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
             raise OSError(f"There is no model folder {source!r}.")

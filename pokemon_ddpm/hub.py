@@ -35,7 +35,7 @@ def hub_errors(action: str) -> Iterator[None]:
 
 
 def create_repository(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> str:
-    """Creates a repository if it does not exist, so that problems show up before anything slow starts.
+    """Creates a repository if it does not exist, to find problems before anything slow starts.
 
     Args:
         name: "user/name", or a name in the token owner's namespace.

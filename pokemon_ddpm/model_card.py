@@ -108,7 +108,7 @@ def with_metrics(card: RepoCard, numbers: Numbers, data: str, split: str, senten
     """The card with the results of an evaluation in place of those of earlier ones; see `write_metrics`."""
     about, known = numbers["about"], ModelCard(card.content, ignore_metadata_errors=True).data
     measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
-    # "held_out" tells the results of an evaluation from those of a training run.
+    # Only results of an evaluation have "held_out"; those of a training run stay.
     others = [each for each in known.eval_results or [] if "held_out" not in (each.metric_args or {})]
     results = [_result(*each, data, dataset_split=of, metric_args=measured) for each, of in _figures(numbers, split)]
     model_name = getattr(known, "model_name", None) or numbers["name"].split("/")[-1]

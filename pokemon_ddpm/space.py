@@ -143,7 +143,7 @@ def space_card(model: str) -> RepoCard:
     """The README.md of a Space with this model.
 
     Raises:
-        ValueError: If Gradio is not installed, whose version the metadata must name.
+        ValueError: If Gradio is not installed: the metadata need its version.
     """
     try:
         gradio = importlib.metadata.version("gradio")

@@ -136,8 +136,8 @@ class _Target:
         """Refuses what the push would spoil, before anything slow starts.
 
         Raises:
-            ValueError: If the repository is public although nobody asked for that, or holds something else or a
-                configuration that would be deleted.
+            ValueError: If the repository is public without --public, or holds something else or a configuration that
+                would be deleted.
         """
         from pokemon_ddpm.pipelines.hub_mixin import check_target
 
