@@ -34,8 +34,6 @@ def run_card(
     """The card of the model of a training run.
 
     Args:
-        pipeline: The model.
-        config: Of the run.
         name: Of the model.
         step: Number of updates.
         counts: Number of images by split.
@@ -147,7 +145,6 @@ def features_card(network: Any, name: str, report: Numbers, max_shift: int, figu
     """The card of a feature network.
 
     Args:
-        network: The network.
         name: Of its folder.
         report: What its report.json holds.
         max_shift: Of training images, in pixels.

@@ -18,7 +18,7 @@ def sample(count: int, probabilities: dict[str, float], resolution: int = 1024, 
 
 
 def random_images(count: int = 1) -> torch.Tensor:
-    return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return torch.randint(256, (count, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
 
 
 def parameters(right=0, down=0, scale=0.0, degrees=0.0, brightness=0.0, hue=0.0) -> torch.Tensor:

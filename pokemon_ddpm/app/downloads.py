@@ -53,30 +53,25 @@ class Downloads:
 
     def previews(self, images: Sequence[tuple[Image.Image, str]]) -> list[tuple[str, str]]:
         """PNGs of sprites that are being generated, with captions."""
-        folder = self._new_folder()
-        for i, (image, _) in enumerate(images):
-            image.save(folder / f"{i}.png")
-        return [(str(folder / f"{i}.png"), caption) for i, (_, caption) in enumerate(images)]
+        files = []
+        for image, caption in images:
+            path = self._folder / f"{secrets.token_hex(16)}.png"
+            image.save(path)
+            files.append((str(path), caption))
+        return files
 
     def write(self, kind: str, sprites: Sequence[Sprite], sprite: Sprite, background: Any, scale: Any) -> str:
         """Writes the file of a kind: "png" or "gif" of one sprite, "zip" or "sheet" of all."""
         transparent = one_of("The background", background, BACKGROUNDS) == "transparent"
         scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
         path = self._new_folder() / {"zip": "sprites.zip", "sheet": "sheet.png"}.get(kind, f"{_name(sprite)}.{kind}")
-        match kind:
-            case "png":
-                _write_png(sprite, path, transparent, scale)
-            case "zip":
-                _write_zip(sprites, path, transparent, scale)
-            case "gif":
-                _write_animation(sprite, path, scale)
-            case "sheet":
-                _write_sheet(sprites, path, transparent, scale)
+        write = {"png": _write_png, "zip": _write_zip, "gif": _write_animation, "sheet": _write_sheet}[kind]
+        write(sprite if kind in ("png", "gif") else sprites, path, transparent, scale)
         return str(path)
 
     def _new_folder(self) -> Path:
         """A folder with a name that nobody can guess. Old empty ones are removed: Gradio deletes only files."""
-        for path in self._folder.iterdir():
+        for path in self._folder.glob("*/"):
             with suppress(OSError):  # not empty, or just removed
                 if time.time() - path.stat().st_mtime > KEPT_SECONDS:
                     path.rmdir()
@@ -115,7 +110,7 @@ def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: 
         archive.writestr("sprites.json", json.dumps(table, indent=2) + "\n")
 
 
-def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
+def _write_animation(sprite: Sprite, path: Path, _: bool, scale: int) -> None:
     """Writes the predicted image after each step, then the sprite."""
     if not sprite.steps:
         raise Refused(f"The steps are not kept after a reload. Generate the sprite again: seed {sprite.request.seed}.")

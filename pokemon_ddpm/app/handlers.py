@@ -181,11 +181,11 @@ class Handlers:
 
     def finish(self, sprites: Sequence[Sprite], **settings: Any) -> tuple[str, int, str, str]:
         """After a generation: status, number and steps of the first sprite, and what the browser keeps."""
+        first = requests.chosen(sprites, 1)
         saved = json.dumps({"settings": settings, "sprites": list(map(requests.saved_sprite, sprites))})
         if len(saved) > MAX_SAVED:
             saved = json.dumps({"settings": settings, "sprites": []})
-        text = f"{len(sprites)} sprite{'s' * (len(sprites) > 1)} by {sprites[0].model}."
-        return text, 1, steps_html(sprites[0].steps), saved
+        return f"{len(sprites)} sprite{'s' * (len(sprites) > 1)} by {first.model}.", 1, steps_html(first.steps), saved
 
     def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
         """The gallery, after a generation that failed."""
@@ -206,28 +206,27 @@ class Handlers:
         if not sprites and not isinstance(examples := self._examples.result(), Refused):
             sprites, text = examples, "Press Generate. These are examples by"
         text = f"{text} {sprites[0].model}." if sprites else "Press Generate."
+        steps = steps_html(sprites[0].steps if sprites else ())
         own = [settings[name] for name in ("num_images", "new_seed", "seed")]
         model = gr.update(choices=self._models.names, value=settings["model"])
         controls = self._controls(self._models.get(settings["model"]), settings)
         controls[4]["value"], controls[5]["value"] = settings["quality"], settings["guidance_scale"]
-        steps = steps_html(sprites[0].steps if sprites else ())
         return [sprites, self._downloads.gallery(sprites), text, steps, *own, model, *controls]
 
     @staticmethod
     def _controls(model: Model, settings: Mapping[str, Any]) -> list[dict]:
         """What a model supports: types, other types, quality, guidance scale and attributes."""
-        first, second = requests.type_choices(model)
-        types = [(first, settings["pokemon_type"]), (second, settings["second_type"]), (first, requests.RANDOM)]
+        types = (settings["pokemon_type"], settings["second_type"], requests.RANDOM, ANY)
         usual = requests.default_settings(model)
-        attributes = [
-            ([ANY, *model.vocabulary.get(name, ())], usual[name] if settings[name] == ANY else settings[name])
-            for name in ATTRIBUTES
-        ]
-        guidance = [gr.update(interactive=not model.is_distilled) for _ in ("quality", "guidance_scale")]
         return [
-            *(_choice(*each) for each in (*types, (second, ANY))),
-            *guidance,
-            *(_choice(*each) for each in attributes),
+            *map(_choice, 2 * requests.type_choices(model), types),
+            *(gr.update(interactive=not model.is_distilled) for _ in ("quality", "guidance_scale")),
+            *(
+                _choice(
+                    [ANY, *model.vocabulary.get(name, ())], settings[name] if settings[name] != ANY else usual[name]
+                )
+                for name in ATTRIBUTES
+            ),
         ]
 
 

@@ -18,9 +18,7 @@ NOTICE = (
     "This is an unaffiliated research and education project. Pokémon and Pokémon character names are trademarks of "
     "Nintendo."
 )
-QUEUE_SIZE = 32
-"""Visitors who can wait for the model."""
-SWEEP_SECONDS = 60
+QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
@@ -46,8 +44,7 @@ class Page:
 
     def __init__(self, models: Models, handlers: Handlers, public: bool):
         self._handlers = handlers
-        sweep = (SWEEP_SECONDS, KEPT_SECONDS)
-        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=sweep) as self.blocks:
+        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._status = gr.HTML("Press Generate.", elem_id="status", render=False)
             self._uses_model = {**ONE_AT_A_TIME, "show_progress_on": self._status}
             gr.Markdown(INTRODUCTION)

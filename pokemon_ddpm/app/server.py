@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,8 +33,6 @@ MAX_BODY = 2**20
 """Bytes of a request."""
 MAX_SESSIONS = 200
 """Visitors whose sprites are in memory: at most 3 MB each at 32x32 px, usually 0.5 MB."""
-STOP_SECONDS = 1
-"""How long a request may take to end when the app is stopped."""
 UNUSED = "upload deep_link process_recording component_server proxy={_:path} file=http{_:path} file/{_:path}".split()
 """Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use."""
 
@@ -81,7 +80,7 @@ class App:
         """Stops generation and server, and removes all files."""
         self.handlers.close()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # no traceback for each open connection
-        self.page.server.config.timeout_graceful_shutdown = STOP_SECONDS
+        self.page.server.config.timeout_graceful_shutdown = 1  # second
         self.page.close(verbose=False)
         self.folder.cleanup()
 
@@ -103,7 +102,7 @@ def launch(
         share: Whether Gradio makes a public link.
         public: Whether others can reach the app. Then no other models can be loaded, and a generation has a time
             limit. `share` implies it.
-        wait: Whether to wait for Ctrl-C or SIGTERM, which then ends the process.
+        wait: Whether to wait for Ctrl-C or SIGTERM, and then end the process.
 
     Raises:
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
@@ -111,9 +110,8 @@ def launch(
     public = public or share
     loaded = Models(models, public)
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
-    path = Path(folder.name).resolve()
-    os.environ["GRADIO_TEMP_DIR"] = str(path)  # Gradio's cache, the only folder that it serves
-    handlers = Handlers(loaded, Downloads(path), public)
+    os.environ["GRADIO_TEMP_DIR"] = os.path.realpath(folder.name)  # Gradio's cache, the only folder that it serves
+    handlers = Handlers(loaded, Downloads(Path(os.environ["GRADIO_TEMP_DIR"])), public)
     page = Page(loaded, handlers, public).blocks
     server_name = f"[{host}]" if host and ":" in host else host
     page.launch(
@@ -139,12 +137,7 @@ def launch(
 
 
 def _guards(hosts: Sequence[str] | None) -> dict[str, Any]:
-    """Arguments of FastAPI.
-
-    Args:
-        hosts: The only names of the app, or None. A page of another site could otherwise reach it on the visitor's own
-            machine, under a name that resolves to 127.0.0.1.
-    """
+    """Arguments of FastAPI. `hosts` are the only names of the app, so that no other site's name can lead to it."""
     names = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)] if hosts else []
     return {
         "middleware": [*names, Middleware(BodyLimit)],
@@ -156,9 +149,7 @@ def _guards(hosts: Sequence[str] | None) -> dict[str, Any]:
 def _wait(app: App) -> NoReturn:
     """Waits for Ctrl-C or SIGTERM, closes the app, and exits at once: the interpreter's own exit takes seconds."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with suppress(KeyboardInterrupt):
         threading.Event().wait()
-    except KeyboardInterrupt:
-        app.close()
-    finally:
-        os._exit(0)
+    app.close()
+    os._exit(0)

@@ -27,6 +27,7 @@ def theme() -> gr.themes.Base:
         body_background_fill="*neutral_50",
         block_background_fill_dark="*neutral_900",
         body_text_color_subdued="*neutral_600",
+        link_text_color_dark="*primary_300",
         block_info_text_color="*neutral_600",
         block_title_text_weight="600",
         block_title_text_color="*neutral_700",
@@ -53,6 +54,7 @@ CSS = f"""
   background: linear-gradient(to right, {", ".join(TYPE_COLORS.values())});
 }}
 .dark .gradio-container {{ --color-accent: var(--primary-400); }}
+.dark input[type="range"] {{ --neutral-200: var(--neutral-700); }}
 .gradio-container footer .divider {{ display: none; }}
 .reading {{ max-width: 48rem; }}
 :focus-visible {{ outline: 3px solid var(--color-accent) !important; outline-offset: 2px; }}
