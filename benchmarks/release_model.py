@@ -1,6 +1,6 @@
 """Saves a trained pipeline as a released model, in pokemon_ddpm/released: weights in float16, and no code.
 
-python benchmarks/release_model.py outputs/front-32 pokemon_ddpm/released/pokemon-ddpm-32
+python benchmarks/release_model.py outputs/released-32 pokemon_ddpm/released/pokemon-ddpm-32
 """
 
 import argparse
