@@ -4,7 +4,7 @@ import difflib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -100,7 +100,7 @@ def predicted_original_sample(
         prediction: The network's output, (N, C, S, S).
         sample: x_t, (N, C, S, S).
         alpha: sqrt(alpha_bar_t), a number or (N, 1, 1, 1).
-        sigma: sqrt(1 - alpha_bar_t), likewise.
+        sigma: sqrt(1 - alpha_bar_t), of the same form.
     """
     if prediction_type == "sample":
         return prediction
@@ -210,7 +210,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
-        callback_on_step_end_tensor_inputs: list[str] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         **attributes: AttributeValue | list[AttributeValue],
     ) -> ImagePipelineOutput | tuple:
         r"""Generates sprites.
@@ -231,7 +231,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             image: Sprites to vary, of the model's size: an RGB image, a list of one an image, or a tensor (N, C, S, S)
                 in [-1, 1].
             mask_image: Region of `image` to repaint: an image of its size, white where it may change, or a tensor
-                (1, 1, S, S) in [0, 1].
+                (1, 1, S, S) or (N, 1, S, S) in [0, 1].
             strength: How much noise is added to `image`, above 0 and at most 1; by default 0.6, with a mask 1.
             generator: One `torch.Generator` an image, or a single one: freshly seeded with s, image i is that of seed
                 s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
@@ -257,14 +257,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        tensor_inputs = callback_on_step_end_tensor_inputs or ["latents"]
         embeddings = self.encode_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
         count = len(embeddings)
         negative_embeddings = self.encode_negative(negative_pokemon_type, count)
         scales = scale if isinstance(scale, (list, tuple)) else [scale] * count
         self.check_inputs(
             count, steps, scales, guidance_interval, guidance_rescale, image, mask_image, strength, generator, latents,
-            output_type, callback_on_step_end, tensor_inputs,
+            output_type, callback_on_step_end, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         if torch.equal(negative_embeddings, embeddings):
             scales = [1] * count  # both predictions would be equal
@@ -297,11 +296,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     known = clean if following is None else self.scheduler.add_noise(clean, noise, following)
                     latents = torch.where(mask > 0, latents, known)
                 if callback_on_step_end is not None:
-                    tensors = {"latents": latents}
-                    if "pred_original_sample" in tensor_inputs:
+                    tensors = {"latents": latents} if "latents" in callback_on_step_end_tensor_inputs else {}
+                    if "pred_original_sample" in callback_on_step_end_tensor_inputs:
                         tensors["pred_original_sample"] = self._original_sample(prediction, t, sample)
-                    given = {name: tensors[name] for name in tensor_inputs}
-                    latents = (callback_on_step_end(self, i, t, given) or {}).get("latents", latents)
+                    latents = (callback_on_step_end(self, i, t, tensors) or {}).get("latents", latents)
                 progress_bar.update()
                 if self._interrupt:
                     break
@@ -381,44 +379,35 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ) -> None:
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         self._check_scheduler(num_inference_steps)
-        total = self.scheduler.config.num_train_timesteps
+        total, most = self.scheduler.config.num_train_timesteps, MAX_GUIDANCE_SCALE
         if not _is_number(num_inference_steps, 1, total, Integral):
             raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
+        if not all(_is_number(scale, -most, most) for scale in guidance_scales):
+            given = ", ".join(map(repr, guidance_scales))
+            raise ValueError(f"guidance_scale must be a number from -{most} to {most} or a list of them, not {given}.")
         if len(guidance_scales) != count:
             raise ValueError(f"guidance_scale must have one entry an image, {count}, but has {len(guidance_scales)}.")
-        for scale in guidance_scales:
-            if not _is_number(scale, -MAX_GUIDANCE_SCALE, MAX_GUIDANCE_SCALE):
-                raise ValueError(
-                    f"guidance_scale must be a number from -{MAX_GUIDANCE_SCALE} to {MAX_GUIDANCE_SCALE}, or a list "
-                    f"of one an image, but is {scale!r}."
-                )
-        try:
-            low, high = guidance_interval
-            valid = _is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high
-        except (TypeError, ValueError):
-            valid = False
-        if not valid:
+        low, high = guidance_interval if np.shape(guidance_interval) == (2,) else (None, None)
+        if not (_is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
         if not _is_number(guidance_rescale, 0, 1):
-            raise ValueError(f"guidance_rescale must be a number from 0 to 1, but is {guidance_rescale!r}.")
-        if strength is not None and (image is None or not _is_number(strength, 0, 1) or strength == 0):
-            raise ValueError(f"strength must be above 0 and at most 1 and needs image, but is {strength!r}.")
-        if mask_image is not None and image is None:
-            raise ValueError("mask_image is the region of image to repaint; pass image as well.")
+            raise ValueError(f"guidance_rescale must be a number from 0 to 1, not {guidance_rescale!r}.")
+        if strength is not None and not (_is_number(strength, 0, 1) and strength > 0):
+            raise ValueError(f"strength must be above 0 and at most 1, not {strength!r}.")
         if image is not None:
             self._check_image(image, mask_image, count)
+        elif strength is not None or mask_image is not None:
+            raise ValueError("strength and mask_image change an image; pass image as well.")
         _check_generators(generator, count)
         if latents is not None:
             _check_tensor("latents", latents, [(count, *self.sample_shape)])
         if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, but is {output_type!r}.")
+            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}.")
         if callback is not None and not callable(callback):
             raise ValueError(f"callback_on_step_end must be callable, but is {callback!r}.")
         if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs must be a list of {', '.join(CALLBACK_TENSORS)}, "
-                f"not {tensor_inputs!r}."
-            )
+            known = ", ".join(CALLBACK_TENSORS)
+            raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
 
     def _check_scheduler(self, num_inference_steps: int) -> None:
         scheduler, config, trained = self.scheduler, self.scheduler.config, self._trained_scheduler
@@ -438,9 +427,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             scheduler.alphas_cumprod, trained.alphas_cumprod, atol=1e-5
         ):
             raise ValueError(f"{name} has another noise schedule than the model was trained with; {remedy}")
-        for flag in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"):
+        wrong = ["use_flow_sigmas"]
+        if config.get("beta_schedule") == "squaredcos_cap_v2":  # two of their noise levels would be one timestep
+            wrong += ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
+        for flag in wrong:
             if config.get(flag):
-                raise ValueError(f"{name} with {flag}=True fails or gives wrong images here; set {flag}=False.")
+                raise ValueError(f"{name} with {flag}=True gives wrong images with this model; set {flag}=False.")
         learned = ("learned_range",) if self.unet.config.out_channels > self.unet.config.in_channels else ()
         allowed = ("fixed_small", "fixed_small_log", "fixed_large", *learned)
         if isinstance(scheduler, DDPMScheduler) and config.variance_type not in allowed:
@@ -486,6 +478,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """The class embeddings (N, D) of a call's conditions, or those given; see `__call__`."""
         names = [*self.conditioner.vocabulary, *inspect.signature(self.__call__).parameters]
         for name in attributes:
+            if name == "type":
+                raise TypeError("There is no argument 'type'. Did you mean 'pokemon_type'?")
             close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
             if close and close[0] != name:
                 raise TypeError(f"There is no argument {name!r}. Did you mean {close[0]!r}?")

@@ -80,7 +80,7 @@ class App:
         """Stops generation and server, and removes all files."""
         self.handlers.close()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # no traceback for each open connection
-        self.page.server.config.timeout_graceful_shutdown = 1  # second
+        self.page.server.config.timeout_graceful_shutdown = 0.5  # seconds
         self.page.close(verbose=False)
         self.folder.cleanup()
 

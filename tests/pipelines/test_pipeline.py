@@ -485,7 +485,7 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("guidance_rescale", [1.1, -0.1, NAN, None], "guidance_rescale must be a number from 0 to 1"),
         ("negative_pokemon_type", ["watr"], "Did you mean 'water'"),
         ("negative_pokemon_type", [[], ["ice"] * 2], "negative_pokemon_type must have one entry an image, 1, but has"),
-        ("strength", [0.5], "strength .*needs image"),
+        ("strength", [0.5], "strength and mask_image change an image"),
         ("mask_image", [LEFT], "pass image as well"),
         ("image", [SMALL, SPRITE.convert("RGBA"), "sprite.png", [None]], "image must be an RGB image of 16x16 pixels"),
         ("image", [SPRITES], "image must have one entry an image, 1, but has 2"),
@@ -527,7 +527,7 @@ def test_wrong_arguments_are_refused_before_the_network_is_evaluated(name, value
     [
         (["FlowMatchEulerDiscrete", "EDMEuler", "IPNDM", "KarrasVe"], {}, "not for models trained on discrete"),
         *((["DPMSolverMultistep", "UniPCMultistep", "DEISMultistep"], {f"use_{kind}_sigmas": True},
-           f"with use_{kind}_sigmas=True fails") for kind in ("karras", "exponential", "beta", "flow")),
+           f"with use_{kind}_sigmas=True gives wrong images") for kind in ("karras", "exponential", "beta", "flow")),
         (["DDIM"], {"beta_schedule": "linear"}, "another noise schedule than the model was trained with"),
         (["DDIM"], {"num_train_timesteps": 500}, "another noise schedule"),
         (["DDIM"], {"rescale_betas_zero_snr": True}, "another noise schedule"),

@@ -10,8 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,10 +25,8 @@ from pokemon_ddpm.training.batches import Batch, sample_batch
 from pokemon_ddpm.training.config import parse_config
 from tests.small_archives import write_small_archive
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "train_conditional.py"
+SCRIPT = Path(__file__).parents[2] / "train_conditional.py"
 TIMEOUT = 300  # seconds, for a busy machine
-
 NETWORK = {
     "block_out_channels": [8, 16],
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
@@ -41,38 +38,31 @@ NETWORK = {
 }
 AUGMENTED = ["--random_flip", *(f"--{kind}_prob=0.3" for kind in ("translate", "scale", "rotate", "brightness"))]
 # Importance sampling begins when there are ten losses of each timestep.
-BY_LOSS = ["--timestep_sampling=loss_second_moment", "--ddpm_num_steps=4", "--train_batch_size=24"]
-ONE_UPDATE = "--max_train_seconds=1e-9"
+BY_LOSS = ["--timestep_sampling=loss_second_moment", "--ddpm_num_steps=4", "--train_batch_size=32"]
 LATEST = "--resume_from_checkpoint=latest"
 
 
 def tiny_flags(folder: Path, **network: Any) -> list[str]:
-    """Flags of a run of four updates into `folder`/run, each with a checkpoint, on four images: two epochs each.
+    """Flags of a run of four updates into `folder`/run, each with a checkpoint, on four images.
 
     Args:
         folder: Also for the data and the network's configuration.
         **network: Changes of `NETWORK`.
     """
     (folder / "tiny.json").write_text(json.dumps({**NETWORK, **network}))
-    return [
-        f"--model_config_name_or_path={folder / 'tiny.json'}",
-        f"--train_data_dir={write_small_archive(folder / 'small')}",
-        "--dataset_config_name=all",
-        f"--cache_dir={folder / 'cache'}",
-        f"--output_dir={folder / 'run'}",
-        "--resolution=16",
-        "--train_batch_size=8",
-        "--max_train_steps=4",
-        "--lr_warmup_steps=2",
-        "--learning_rate=0.001",
-        "--logging_steps=1",
-        "--checkpointing_steps=1",
-        "--checkpoints_total_limit=0",
-        "--validation_steps=0",
-        "--save_images_steps=0",
-        "--ddpm_num_inference_steps=1",
-        "--num_cpu_threads=1",
-    ]
+    data = write_small_archive(folder / "small")
+    settings = (
+        f"model_config_name_or_path={folder}/tiny.json train_data_dir={data} cache_dir={folder}/cache "
+        f"output_dir={folder}/run dataset_config_name=all resolution=16 train_batch_size=8 max_train_steps=4 "
+        "lr_warmup_steps=2 learning_rate=0.001 logging_steps=1 checkpointing_steps=1 checkpoints_total_limit=0 "
+        "validation_steps=0 save_images_steps=0 num_cpu_threads=1 ddpm_num_inference_steps=1"
+    )
+    return [f"--{setting}" for setting in settings.split()]
+
+
+def without(flags: Sequence[str], *names: str) -> list[str]:
+    """Flags but for those with these names."""
+    return [flag for flag in flags if flag.split("=")[0].removeprefix("--") not in names]
 
 
 def load_script(**replaced: object) -> ModuleType:
@@ -103,18 +93,16 @@ def own_process() -> Iterator[None]:
 
 def train(flags: Sequence[str], **replaced: object) -> None:
     """Runs the script in this process; `replaced` as for `load_script`."""
-    script = load_script(**replaced)
     with own_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(SCRIPT), *flags])
-        script.main()
+        load_script(**replaced).main()
 
 
 @contextlib.contextmanager
 def trainer(flags: Sequence[str], **replaced: object) -> Iterator[Any]:
     """The script's `Trainer` before its first update; `replaced` as for `load_script`."""
-    script = load_script(**replaced)
     with own_process():
-        yield script.Trainer(parse_config(list(flags)))
+        yield load_script(**replaced).Trainer(parse_config(list(flags)))
 
 
 def nan_in(*steps: int) -> Callable[..., Batch]:
@@ -145,30 +133,29 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pokemon_ddpm.hub", "pokemon_ddpm.training.export", "pokemon_ddpm.training.setup"])
 
 
-def _train_in_fork(flags: Sequence[str], output: Path, environment: Mapping[str, str], replaced: dict) -> None:
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
+def _train_in_fork(flags: Sequence[str], output: Path, environment: dict[str, str], replaced: dict) -> None:
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT)
+    os.dup2(descriptor, 1), os.dup2(descriptor, 2)
     sys.stdout.reconfigure(line_buffering=True)
     tqdm.set_lock(threading.RLock())  # a lock between processes would be reported as lost when this one is killed
     os.environ.update(environment)
-    if "ORPHAN" in environment and os.fork():
-        os.wait()  # as the launcher of the run
+    if "LAUNCHER" in environment and os.fork():
+        os.wait()
     train(flags, **replaced)
 
 
 @contextlib.contextmanager
-def forked(flags: Sequence[str], output: Path, environment: Mapping[str, str] | None = None, **replaced: object):
+def forked(flags: Sequence[str], output: Path, environment: dict[str, str] | None = None, **replaced: object):
     """The script in a process that is killed at the end of the block.
 
     Args:
         flags: Of the script.
         output: File for its output.
-        environment: Further variables. With ORPHAN the script runs in a child of the process.
+        environment: Further variables. With LAUNCHER the process runs the script in a child.
         **replaced: As for `load_script`; functions of a module.
     """
     output.unlink(missing_ok=True)
-    process: BaseProcess = _FORKS.Process(target=_train_in_fork, args=(flags, output, environment or {}, replaced))
+    process = _FORKS.Process(target=_train_in_fork, args=(flags, output, environment or {}, replaced))
     process.start()
     try:
         yield process
@@ -178,7 +165,7 @@ def forked(flags: Sequence[str], output: Path, environment: Mapping[str, str] | 
         print(output.read_text() if output.exists() else "no output")  # for the report of a failure
 
 
-def two_processes(flags: Sequence[str], folder: Path, stack: contextlib.ExitStack) -> list[BaseProcess]:
+def two_processes(flags: Sequence[str], folder: Path, stack: contextlib.ExitStack) -> list[Any]:
     """Both processes of a run, with their output in `folder`/rank-0 and `folder`/rank-1."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -212,21 +199,19 @@ def state(checkpoint: Path) -> dict[str, Any]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Relative path -> content of all files but the lock."""
-    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".lock")}
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two runs or checkpoints are equal bit by bit; prints what differs. Settings are not compared."""
+    """Whether two runs or checkpoints are equal bit by bit but for their configuration; prints what differs."""
     parts = []
     for folder in (one, other):
-        files = contents(folder)
-        for name in [name for name in files if name.endswith("manifest.json")]:
-            files[name] = state(folder / Path(name).parent) | {"config": None}
-        parts.append({name: content for name, content in files.items() if not name.endswith("training_config.json")})
-    if parts[0].keys() != parts[1].keys():
-        print("files:", sorted(parts[0].keys() ^ parts[1].keys()))
-        return False
-    differing = [name for name in parts[0] if parts[0][name] != parts[1][name]]
+        files: dict[str, Any] = contents(folder)
+        for name in files:
+            if name.endswith("manifest.json"):
+                files[name] = {**state((folder / name).parent), "config": None}
+        parts.append({**files, "training_config.json": None})
+    differing = [name for name in parts[0].keys() | parts[1].keys() if parts[0].get(name) != parts[1].get(name)]
     print("differing:", differing)
     return not differing

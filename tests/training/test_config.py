@@ -9,8 +9,7 @@ import pytest
 from pokemon_ddpm.training.config import CONFIG_FILE, MAX_NUMBER, TrainingConfig, parse_config
 from tests.labelled_images import folder_of_classes
 
-HUGE = "9" * 400
-DISTILL = "--distill_from a --distill_teacher_steps 32"
+HUGE, BOTH = "9" * 400, ["type", "size"]
 
 
 def parse_file(tmp_path: Path, content: str | bytes, *flags: str) -> TrainingConfig:
@@ -19,30 +18,16 @@ def parse_file(tmp_path: Path, content: str | bytes, *flags: str) -> TrainingCon
     return parse_config([str(file), *flags])
 
 
-def test_flags():
-    assert parse_config([]) == TrainingConfig()
+def test_flags(capsys):
+    assert parse_config([]) == TrainingConfig() and TrainingConfig().output_dir == "outputs/starter-32"
     config = parse_config(
-        "--train_data_dir my/sprites --resolution 64 --learning_rate 1e-3 --prediction_type epsilon --random_flip "
-        "--no_use_ema --max-train-steps=7 --mixed_precision bf16 --snr_gamma 0 --deduplicate false "
-        "--conditions size type type".split()
+        "--train_data_dir my/sprites --resolution 64 --learning_rate 1e-3 --random_flip --no_use_ema "
+        "--max-train-steps=7 --mixed_precision bf16 --deduplicate false --conditions size type type".split()
     )
-    assert config == TrainingConfig(
-        train_data_dir="my/sprites",
-        resolution=64,
-        learning_rate=1e-3,
-        prediction_type="epsilon",
-        random_flip=True,
-        use_ema=False,
-        max_train_steps=7,
-        mixed_precision="bf16",
-        snr_gamma=0.0,
-        conditions=["type", "size"],
-    )
+    changed = {"resolution": 64, "learning_rate": 1e-3, "max_train_steps": 7, "mixed_precision": "bf16"}
+    changed |= {"random_flip": True, "use_ema": False, "conditions": ["type", "size"]}
+    assert config == TrainingConfig(train_data_dir="my/sprites", **changed)
     assert (config.dataset_config_name, config.output_dir) == ("front", "outputs/front-64")
-    assert TrainingConfig().output_dir == "outputs/starter-32"
-
-
-def test_every_field_is_a_flag_with_help(capsys):
     with pytest.raises(SystemExit) as stop:
         parse_config(["--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -55,25 +40,20 @@ def test_every_field_is_a_flag_with_help(capsys):
     ("content", "expected"),
     [
         (
-            "# A comment\nresolution: 64\nlearning_rate: 1e-3\nrandom_flip: true\nuse_ema: false\nreport_to: none\n"
-            "max_train_steps: null\ncache_dir:\noutput_dir: -a folder/with spaces\n",
-            TrainingConfig(
-                resolution=64, learning_rate=1e-3, random_flip=True, use_ema=False, output_dir="-a folder/with spaces"
-            ),
+            "resolution: 64 # px\nlearning_rate: 1e-3\nuse_ema: false",
+            {"resolution": 64, "learning_rate": 1e-3, "use_ema": 0},
         ),
-        ("mixed_precision: no\n", TrainingConfig(mixed_precision="no")),
-        ("conditions: [size, type]", TrainingConfig(conditions=["type", "size"])),
-        ("conditions:\n- type\n- size\n- type", TrainingConfig(conditions=["type", "size"])),
-        ("conditions: size type", TrainingConfig(conditions=["type", "size"])),
-        ("conditions: null\ncheckpoints_total_limit: 0", TrainingConfig(checkpoints_total_limit=0)),
-        (
-            json.dumps({"resolution": 64, "learning_rate": 1e-5, "use_ema": False, "max_train_steps": None}),
-            TrainingConfig(resolution=64, learning_rate=1e-5, use_ema=False),
-        ),
+        ("mixed_precision: no\nreport_to: none\nrandom_flip: true\n", {"mixed_precision": "no", "random_flip": True}),
+        ("output_dir: -a b/c d\nmax_train_steps: null\ncache_dir:\n", {"output_dir": "-a b/c d"}),
+        ("conditions: [size, type]\ncheckpoints_total_limit: 0", {"conditions": BOTH, "checkpoints_total_limit": 0}),
+        ("conditions:\n- type\n- size\n- type", {"conditions": BOTH}),
+        ("conditions: size type", {"conditions": BOTH}),
+        ("conditions: null", {}),
+        (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
     ],
 )
 def test_files_in_yaml_and_json(tmp_path, content, expected):
-    assert parse_file(tmp_path, content) == expected
+    assert parse_file(tmp_path, content) == TrainingConfig(**expected)
 
 
 def test_flags_override_the_file(tmp_path):
@@ -94,65 +74,51 @@ def assert_refused(capsys: pytest.CaptureFixture, message: str, parse, *argument
     assert ": error: " in lines[0] and message in lines[0]
 
 
+STUDENT = "--distill_from a --distill_teacher_steps 32"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        # Names
         ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
-        ("--batch_size 3", "unknown argument --batch_size. Did you mean --train_batch_size?"),
         ("--max-train-step=3", "unknown argument --max-train-step=3. Did you mean --max_train_steps?"),
         ("--learning 3", "unknown argument --learning."),
         ("--seed 1 pikachu", "unknown argument pikachu."),
         ("missing.yaml", "cannot read missing.yaml: "),
-        # Values
         ("--resolution 30", "resolution must be a positive multiple of 8"),
         ("--resolution abc", "invalid int value: 'abc'"),
         ("--resolution", "--resolution: expected one argument"),
         (f"--resolution {HUGE}", f"--resolution must be a number of at most {MAX_NUMBER}."),
         (f"--learning_rate {HUGE}", f"--learning_rate must be a number of at most {MAX_NUMBER}."),
         ("--learning_rate nan", "--learning_rate must be a number"),
-        ("--learning_rate=-inf", "--learning_rate must be a number"),
         ("--learning_rate 0", "--learning_rate must be above 0, but is 0.0."),
-        ("--train_batch_size 0", "--train_batch_size must be above 0, but is 0."),
         ("--train_batch_size 1.5", "invalid int value: '1.5'"),
         ("--max_train_seconds 0", "--max_train_seconds must be above 0"),
-        ("--num_cpu_threads 0", "--num_cpu_threads must be above 0"),
         ("--seed -1", "--seed must be at least 0, but is -1."),
-        ("--ddpm_num_steps 1", "--ddpm_num_steps must be at least 2"),
         ("--num_eval_images 19", "--num_eval_images must be at least 20"),
-        ("--snr_gamma=-5", "--snr_gamma must be at least 0"),
         ("--hue_prob 1.5", "--hue_prob must be at most 1, but is 1.5."),
         ("--conditioning_dropout_prob 1", "--conditioning_dropout_prob must be below 1"),
-        ("--ema_decay 1.0", "--ema_decay must be below 1"),
         ("--lr_scheduler wavy", "invalid choice: 'wavy'"),
         ("--random_flip perhaps", "--random_flip"),
         ("--output_dir=", "--output_dir is empty; leave it out."),
-        ("--train_data_dir=", "--train_data_dir is empty; leave it out."),
-        # Data
         ("--train_data_dir a --dataset_name b", "--train_data_dir and --dataset_name exclude each other."),
-        ("--image_column picture", "--image_column and --label_column need --dataset_name."),
         ("--label_column kind --train_data_dir a", "--image_column and --label_column need --dataset_name."),
         ("--deduplicate --dataset_name a/b", "--skip_bad_images need --train_data_dir."),
-        # Conditions
         ("--conditions", "--conditions: expected at least one argument"),
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
         ("--conditions type size --dataset_name a/b --label_column kind", "--conditions must be type for images with"),
-        # Distillation
         ("--distill_from a", "needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is None."),
         ("--distill_from a --distill_teacher_steps 5", "an even --distill_teacher_steps"),
         ("--distill_from a --distill_teacher_steps 1002", "up to --ddpm_num_steps, but it is 1002."),
-        ("--distill_teacher_steps 4", "--distill_teacher_steps and --distill_guidance_scale need --distill_from."),
         ("--distill_guidance_scale 2", "--distill_teacher_steps and --distill_guidance_scale need --distill_from."),
-        (f"{DISTILL} --distill_guidance_scale=-1", "--distill_guidance_scale must be at least 0"),
-        (f"{DISTILL} --variance_type learned_range", "--distill_from excludes --variance_type learned_range: "),
-        (f"{DISTILL} --prediction_type epsilon", "--distill_from excludes --prediction_type epsilon: at pure noise"),
-        (f"{DISTILL} --timestep_sampling loss_second_moment", "--distill_from excludes --timestep_sampling"),
-        (f"{DISTILL} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),
-        (f"{DISTILL} --conditions type", "--distill_from excludes --conditions: a student has those of its teacher."),
-        (f"{DISTILL} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),
-        (f"{DISTILL} --model_config_name_or_path b", "--model_config_name_or_path and --distill_from exclude each"),
-        # Combinations
+        (f"{STUDENT} --variance_type learned_range", "--distill_from excludes --variance_type learned_range: "),
+        (f"{STUDENT} --prediction_type epsilon", "--distill_from excludes --prediction_type epsilon: at pure noise"),
+        (f"{STUDENT} --timestep_sampling loss_second_moment", "--distill_from excludes --timestep_sampling"),
+        (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),
+        (f"{STUDENT} --conditions type", "--distill_from excludes --conditions: a student has those of its teacher."),
+        (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),
+        (f"{STUDENT} --model_config_name_or_path b", "--model_config_name_or_path and --distill_from exclude each"),
         ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
         ("--rescale_betas_zero_snr --snr_gamma 0.5", "--rescale_betas_zero_snr needs"),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
@@ -161,7 +127,10 @@ def assert_refused(capsys: pytest.CaptureFixture, message: str, parse, *argument
         ("--load_best_model_at_end --metric_for_best_model none", "--metric_for_best_model none is not measured"),
         ("--metric_for_best_model kid", "--metric_for_best_model kid is not measured"),
         ("--resume_from_checkpoint latest --overwrite_output_dir", "--overwrite_output_dir exclude each other."),
-        ("--hub_token hf_SECRET", "--hub_strategy and --hub_token need --push_to_hub."),
+        (
+            "--hub_token hf_SECRET",
+            "error: --hub_model_id, --hub_private_repo, --hub_strategy and --hub_token need",
+        ),
     ],
 )
 def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
@@ -180,10 +149,8 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
         ("conditions: [type, {a: b}]\n", "conditions in {} must be a single value."),
         ("conditions: [type, null]\n", "--conditions: unknown attribute None."),
         ("conditions: []\n", "--conditions must include type"),
-        ("conditions: ''\n", "--conditions is empty; leave it out."),
         ("train_data_dir: ''\n", "--train_data_dir is empty; leave it out."),
         ("lr_scheduler: wavy\n", "--lr_scheduler must be one of linear, cosine, polynomial, constant, "),
-        ("mixed_precision: fp8\n", "--mixed_precision must be one of no, bf16, fp16, but is fp8."),
         ("random_flip: perhaps\n", "--random_flip"),
         ("seed: !!python/object/apply:os.abort []\n", "seed in {} must be a single value."),
         (f"seed: {HUGE}\n", "--seed must be a number of at most"),
@@ -206,56 +173,38 @@ def test_class_folders_have_their_own_rules(tmp_path):
         TrainingConfig(train_data_dir=folder, conditions=["type", "color"])
 
 
-def test_a_student_sets_the_inference_steps():
-    assert parse_config(DISTILL.split()).ddpm_num_inference_steps == 16
-    config = TrainingConfig(distill_from="a", distill_teacher_steps=8, ddpm_num_inference_steps=4)
+def test_the_number_of_updates_and_of_a_students_steps():
+    for images, size, updates in ((864, 32, 27), (10, 4, 3), (3, 8, 1), (8, 4, 2)):
+        assert TrainingConfig(num_epochs=1).num_updates(images, size) == updates
+        assert TrainingConfig(max_train_steps=7).num_updates(images, size) == 7
+    config = TrainingConfig(distill_from="a", distill_teacher_steps=8)
     assert config.student_steps == config.ddpm_num_inference_steps == 4 and TrainingConfig().student_steps is None
 
 
-@pytest.mark.parametrize(("images", "size", "updates"), [(864, 32, 27), (10, 4, 3), (3, 8, 1), (8, 4, 2)])
-def test_the_number_of_updates(images, size, updates):
-    assert TrainingConfig(num_epochs=1).num_updates(images, size) == updates
-    assert TrainingConfig(max_train_steps=7).num_updates(images, size) == 7
-
-
 @pytest.mark.parametrize(
-    "config",
+    "settings",
     [
-        TrainingConfig(),
-        TrainingConfig(train_data_dir="a b.zip", learning_rate=1e-5, max_train_seconds=0.5, output_dir="-a b"),
-        TrainingConfig(dataset_name="user/boxes", image_column="my picture", label_column="kind", conditions=["type"]),
-        TrainingConfig(distill_from="a", distill_teacher_steps=4, mixed_precision="no", checkpoints_total_limit=0),
+        {"train_data_dir": "a b.zip", "learning_rate": 1e-5, "max_train_seconds": 0.5, "output_dir": "-a b"},
+        {"dataset_name": "user/boxes", "image_column": "a b", "label_column": "kind", "conditions": ["type"]},
+        {"distill_from": "a", "distill_teacher_steps": 4, "mixed_precision": "no", "checkpoints_total_limit": 0},
     ],
 )
-def test_a_saved_configuration_can_be_read_again(tmp_path, config):
+def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
+    """Without the token and what was meant for one start."""
+    once = {"push_to_hub": True, "hub_token": "hf_SECRET", "overwrite_output_dir": True}
+    config = TrainingConfig(**settings, **once)
     config.save(tmp_path)
-    assert parse_config([str(tmp_path / CONFIG_FILE)]) == config
-
-
-def test_the_token_and_what_was_meant_for_one_start_are_not_saved(tmp_path):
-    config = TrainingConfig(push_to_hub=True, hub_token="hf_SECRET", overwrite_output_dir=True)
-    config.save(tmp_path)
-    saved = parse_config([str(tmp_path / CONFIG_FILE)])
-    assert saved == dataclasses.replace(config, hub_token=None, overwrite_output_dir=False)
-    TrainingConfig(resume_from_checkpoint="latest").save(tmp_path)
-    assert parse_config([str(tmp_path / CONFIG_FILE)]) == TrainingConfig()
-    for text in (repr(config), str(config.public()), str(config.reported())):
+    expected = TrainingConfig(**settings, push_to_hub=True)
+    assert parse_config([str(tmp_path / CONFIG_FILE)]) == expected
+    for text in (repr(config), str(config.public()), str(config.reported()), (tmp_path / CONFIG_FILE).read_text()):
         assert "SECRET" not in text
 
 
 def test_the_model_card_reports_what_matters_or_was_changed():
-    always = {
-        "resolution": 32,
-        "prediction_type": "v_prediction",
-        "ddpm_beta_schedule": "squaredcos_cap_v2",
-        "train_batch_size": 32,
-        "learning_rate": 6e-4,
-        "seed": 0,
-    }
+    always = {"resolution": 32, "prediction_type": "v_prediction", "ddpm_beta_schedule": "squaredcos_cap_v2"}
+    always |= {"train_batch_size": 32, "learning_rate": 6e-4, "seed": 0}
     assert TrainingConfig().reported() == always
-    config = TrainingConfig(
-        train_data_dir="/home/me", output_dir="/out", logging_steps=1, random_flip=True, conditions=["type", "size"]
-    )
+    config = TrainingConfig(train_data_dir="/home/me", logging_steps=1, random_flip=True, conditions=["type", "size"])
     assert config.reported() == {**always, "random_flip": True, "conditions": "type size"}
 
 
