@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import os
-import pickle
 import shutil
 import sys
 from collections.abc import Callable
@@ -20,25 +19,11 @@ from torch import nn
 
 from pokemon_ddpm.diffusion import LossSecondMoment
 from pokemon_ddpm.training import checkpoint
-from pokemon_ddpm.training.checkpoint import (
-    CheckpointError,
-    ResumeError,
-    TrainingState,
-    TrainingTensors,
-    best_checkpoint,
-    checkpoints,
-    find_checkpoints,
-    last_good_checkpoint,
-    load_weights,
-    recover,
-    restore,
-    save_checkpoint,
-)
+from pokemon_ddpm.training.checkpoint import CheckpointError, TrainingState, TrainingTensors, checkpoints, restore
 from pokemon_ddpm.training.config import TrainingConfig
 from tests.training.runs import full_disk, names
 
 TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer", "timesteps")]
-FILES = ["ema.safetensors", "manifest.json", *TENSOR_FILES[1:]]
 NETWORK = {"layers_per_block": 1, "dropout": 0.1}
 
 
@@ -69,8 +54,13 @@ class Run:
             self.step += 1
         return self
 
+    def without_extras(self) -> "Run":
+        """The same without EMA and history."""
+        self.tensors = replace(self.tensors, ema=None, history=None)
+        return self
+
     def save(self, folder: Path, limit: int = 0, **state: float) -> Path:
-        return save_checkpoint(folder, state_at(self.step, **state), self.tensors, limit, "validation_loss")
+        return checkpoint.save_checkpoint(folder, state_at(self.step, **state), self.tensors, limit, "validation_loss")
 
     def restore(self, folder: Path, name: str = "latest", report: Callable = print) -> tuple[Path, TrainingState]:
         found, state = restore(folder, name, state_at(self.step), self.tensors, report)
@@ -92,8 +82,8 @@ def digest(content: bytes | Path) -> str:
     return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
 
 
-def resign(folder: Path, change: Callable[[dict], object]) -> None:
-    """Changes a manifest, and brings its checksums up to date."""
+def change_manifest(folder: Path, change: Callable[[dict], object]) -> None:
+    """Also brings all checksums up to date."""
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     manifest["files"] = {name: digest(folder / name) for name in manifest["files"]}
@@ -118,47 +108,35 @@ def test_a_run_continues_from_a_checkpoint_as_if_it_was_never_stopped(tmp_path):
 def test_the_layout_of_a_checkpoint(tmp_path):
     """Older versions have written the same."""
     folder = Run().train(1).save(tmp_path, validation_loss=0.5)
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*TENSOR_FILES, "manifest.json"])
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest.keys() == {"state", "versions", "files", "sha256"}
     assert " ".join(manifest["state"]) == (
         "step total_batch_size config network data_digest metrics skipped_updates grad_scaler teacher_digest"
     )
     assert manifest["versions"].keys() == {"python", "pokemon-ddpm", "torch", "diffusers", "accelerate"}
-    for name in TENSOR_FILES:
-        assert load_file(folder / name) and manifest["files"][name] == digest(folder / name)
+    assert manifest["files"] == {name: digest(folder / name) for name in TENSOR_FILES}
     assert load_file(folder / "optimizer.safetensors").keys() >= {"0.exp_avg", "0.exp_avg_sq", "0.step"}
     assert load_file(folder / "model.safetensors").keys() >= {"0.weight", "1.running_mean"}
 
     def older(manifest: dict) -> None:
-        for name in ("distill_from", "conditions", "hub_strategy"):
+        for name in ("distill_from", "conditions", "hub_strategy"):  # later flags have their defaults
             del manifest["state"]["config"][name]
         del manifest["state"]["teacher_digest"]
 
-    resign(folder, older)
+    change_manifest(folder, older)
     assert Run().restore(tmp_path)[1].step == 1
 
 
-def test_without_ema_and_history(tmp_path):
-    run, other = Run().train(2), Run(1)
-    for each in (run, other):
-        each.tensors = replace(each.tensors, ema=None, history=None)
-    folder = run.save(tmp_path)
-    assert sorted(path.name for path in folder.iterdir()) == FILES[1:4]
-    other.restore(tmp_path)
-    assert equal(other, run)
-    load_weights(folder, model := Run(2).model)
-    assert torch.equal(model[0].weight, run.model[0].weight)
-
-
-def test_a_model_gets_the_ema_weights(tmp_path):
-    run = Run().train(3)
-    folder = run.save(tmp_path)
-    load_weights(folder, model := Run(2).model)
-    for parameter, average in zip(model.parameters(), run.tensors.ema.shadow_params, strict=True):
-        assert torch.equal(parameter, average)
-    with pytest.raises(CheckpointError, match="checkpoint-3 belongs to another network than the one configured"):
-        load_weights(folder, Run(width=6).model)
+@pytest.mark.parametrize("extras", [True, False])
+def test_a_model_gets_the_ema_weights_or_without_them_the_plain_ones(tmp_path, extras):
+    run = Run().train(2) if extras else Run().train(2).without_extras()
+    folder, model = run.save(tmp_path), Run(2).model
+    checkpoint.load_weights(folder, model)
+    expected = run.tensors.ema.shadow_params if extras else run.model.parameters()
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), expected, strict=True))
+    with pytest.raises(CheckpointError, match="checkpoint-2 belongs to another network than the one configured"):
+        checkpoint.load_weights(folder, Run(width=6).model)
 
 
 def test_a_fused_optimizer_with_channels_last_weights_continues_exactly(tmp_path):
@@ -177,7 +155,7 @@ def test_a_fused_optimizer_with_channels_last_weights_continues_exactly(tmp_path
         return tensors
 
     unbroken, resumed = train(make()), make()
-    save_checkpoint(tmp_path, state_at(1), unbroken, 0, "none")
+    checkpoint.save_checkpoint(tmp_path, state_at(1), unbroken, 0, "none")
     restore(tmp_path, "latest", state_at(0), resumed, print)
     assert torch.equal(train(resumed).model.weight, train(unbroken).model.weight)
 
@@ -189,14 +167,14 @@ def test_the_limit_keeps_the_newest_the_best_and_the_last_good_one(tmp_path):
     run = Run()
     for step, loss in enumerate((0.5, 0.3, 0.4, math.nan, 0.3, math.inf, 0.6, 0.9, 0.8, 0.7, 0.6), start=1):
         run.train(1).save(tmp_path, limit=2, validation_loss=loss, skipped=(step > 5) + (step > 9))
-    assert best_checkpoint(tmp_path, "validation_loss") == tmp_path / "checkpoint-2"
-    assert best_checkpoint(tmp_path, "kid") is None
-    assert last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
-    expected = [2, 5, 10, 11]  # by number, not by name
-    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in expected]
+    # In order of the number, not of the name.
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (2, 5, 10, 11)]
+    assert checkpoint.best_checkpoint(tmp_path, "validation_loss") == tmp_path / "checkpoint-2"
+    assert checkpoint.best_checkpoint(tmp_path, "kid") is None
+    assert checkpoint.last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
     shutil.rmtree(tmp_path / "checkpoint-5"), shutil.rmtree(tmp_path / "checkpoint-2")
-    assert last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-11"  # as many skipped updates as the one before
-    assert last_good_checkpoint(tmp_path / "none") is None
+    assert checkpoint.last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-11"
+    assert checkpoint.last_good_checkpoint(tmp_path / "none") is None
 
 
 def test_after_going_back_the_new_checkpoint_and_later_ones_stay(tmp_path):
@@ -214,13 +192,9 @@ NOT_REACHED, REFUSED, KILLED, FAILED = 2, 3, 9, 99
 
 
 def interrupted_save(run: Run, folder: Path, number: int, error: OSError | None) -> int:
-    """Saves in a forked process, which is killed, or gets an error, at a file operation inside the folder.
+    """Saves in a forked process, with a limit of one checkpoint; returns its exit status.
 
-    Args:
-        run: Saved with a limit of one checkpoint.
-        folder: Where.
-        number: Of the file operation, from 1.
-        error: Its error; None to kill the process.
+    At the file operation of this number in the folder it is killed, or gets an error.
     """
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -237,7 +211,7 @@ def interrupted_save(run: Run, folder: Path, number: int, error: OSError | None)
                 os._exit(KILLED)
 
     def save_file(tensors: dict, path: Path) -> None:
-        """safetensors' own file operations are not audited."""
+        """The file operations of safetensors are not audited."""
         save(tensors, path)
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
@@ -255,19 +229,11 @@ def interrupted_save(run: Run, folder: Path, number: int, error: OSError | None)
         os._exit(status)
 
 
-@pytest.mark.parametrize(
-    ("step", "error"),
-    [
-        pytest.param(2, None, id="killed, replaced"),
-        pytest.param(3, None, id="killed, new"),
-        pytest.param(2, OSError(28, "No space left on device"), id="disk error, replaced"),
-    ],
-)
+@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")], ids=["killed", "disk error"])
+@pytest.mark.parametrize("step", [2, 3], ids=["replaced", "new"])
 def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, step, error):
     """Earlier checkpoints or the new one are there, nothing incomplete has their names, and the next save works."""
-    prepared, new, second = tmp_path / "prepared", Run(1).train(step), Run().train(2)
-    for run in (new, second):
-        run.tensors = replace(run.tensors, ema=None, history=None)
+    prepared, new, second = tmp_path / "prepared", Run(1).train(step).without_extras(), Run().train(2).without_extras()
     for run in (Run().train(1), second):
         run.save(prepared)
     statuses = set()
@@ -277,9 +243,8 @@ def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, 
         if status == NOT_REACHED:
             break
         statuses.add(status)
-        recover(folder)  # as a run does when it starts
-        last = Run(2)
-        last.tensors = replace(last.tensors, ema=None, history=None)
+        checkpoint.recover(folder)  # as a run does when it starts
+        last = Run(2).without_extras()
         for path in checkpoints(folder):
             last.restore(folder, path.name)
         assert equal(last, new) or (equal(last, second) and status != 0)
@@ -292,24 +257,18 @@ def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, 
 
 @pytest.mark.parametrize("room", [0, 2000], ids=["for nothing", "for all but the manifest"])
 def test_a_full_disk_keeps_what_was_there(tmp_path, room):
-    Run().train(1).save(tmp_path)
-    run = Run().train(2)
-    run.save(tmp_path)
-    for other in (Run(5).train(2), Run(5).train(3)):  # the same step and a new one
-        with (
-            full_disk(room),
-            pytest.raises(CheckpointError, match=r"-\d could not be written \(.*too large"),
-        ):
-            other.save(tmp_path, limit=1)
+    run, other = Run().train(2), Run(3)
+    Run().train(1).save(tmp_path), run.save(tmp_path)
+    for new in (Run(5).train(2), Run(5).train(3)):
+        with full_disk(room), pytest.raises(CheckpointError, match=r"-\d could not be written \(.*too large"):
+            new.save(tmp_path, limit=1)
         assert names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
-    found = Run(3)
-    found.restore(tmp_path)
-    assert equal(found, run)
+    other.restore(tmp_path)
+    assert equal(other, run)
 
 
 def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
-    done: list[object] = []
-    rename = Path.rename
+    done, rename = [], Path.rename
     monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_ino))
     monkeypatch.setattr(Path, "rename", lambda one, other: done.append("rename") or rename(one, other))
     folder = Run().train(1).save(tmp_path)
@@ -319,21 +278,18 @@ def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["file", "dangling link", "link", "leftovers"])
 def test_what_is_in_the_way_of_a_checkpoint_does_not_block_it(tmp_path, kind):
-    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    run = Run().train(2)
+    folder, elsewhere, run = tmp_path / "run", tmp_path / "elsewhere", Run().train(2)
     run.save(folder)
-    stray = folder / "checkpoint-3"
     if kind == "file":
-        stray.write_text("mine")
+        (folder / "checkpoint-3").write_text("mine")
     elif kind == "leftovers":
         for suffix in ("partial", "replaced", "deleted"):
             (folder / f".checkpoint-3.{suffix}" / "more").mkdir(parents=True)
             (folder / f".checkpoint-2.{suffix}").write_text("file")
     else:
+        (folder / "checkpoint-3").symlink_to(elsewhere)
         if kind == "link":
             shutil.copytree(folder / "checkpoint-2", elsewhere)
-        stray.symlink_to(elsewhere)
-    assert [path.name for path in checkpoints(folder)][:1] == ["checkpoint-2"]
     for _ in range(2):
         run.train(1).save(folder, limit=1)
         assert names(folder) == [f"checkpoint-{run.step}"] and not (folder / f"checkpoint-{run.step}").is_symlink()
@@ -343,16 +299,6 @@ def test_what_is_in_the_way_of_a_checkpoint_does_not_block_it(tmp_path, kind):
 
 
 # Damage
-
-
-class Payload:
-    """Creates a file where it is unpickled."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def truncate(file: Path) -> None:
@@ -368,16 +314,13 @@ def exchange(file: Path) -> None:
     shutil.copyfile(file.parents[1] / "checkpoint-1" / file.name, file)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*TENSOR_FILES, "manifest.json"])
 @pytest.mark.parametrize("damage", [Path.unlink, truncate, flip_a_bit, exchange])
 def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path, name, damage):
-    run = Run().train(1)
+    run, other = Run().train(1), Run(1).train(3)
     run.save(tmp_path)
-    expected = run.all()
+    expected, before, problems = run.all(), other.all(), []
     damage(run.train(1).save(tmp_path) / name)
-    problems: list[str] = []
-    other = Run(1).train(3)
-    before = other.all()
     with pytest.raises(CheckpointError, match="checkpoint-2 is not a complete checkpoint"):
         other.restore(tmp_path, "checkpoint-2")
     assert equal(other, before)
@@ -395,55 +338,60 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, content):
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):
-    resign(Run().train(1).save(tmp_path), lambda manifest: manifest["state"].pop("skipped_updates"))
+    change_manifest(Run().train(1).save(tmp_path), lambda manifest: manifest["state"].pop("skipped_updates"))
     with pytest.raises(CheckpointError, match="checkpoint-1 was written by another version of this project"):
         Run().restore(tmp_path)
+
+
+class Payload:
+    """Creates a file where it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("name", TENSOR_FILES)
 def test_nothing_is_unpickled(tmp_path, name):
     folder, trace = Run().train(1).save(tmp_path), tmp_path / "unpickled"
     torch.save(Payload(trace), folder / name)
-    resign(folder, lambda _: None)
+    change_manifest(folder, lambda _: None)
     with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
         Run().restore(tmp_path)
     assert not trace.exists()
-    pickle.loads(pickle.dumps(Payload(trace)))
+    torch.load(folder / name, weights_only=False)
     assert trace.exists()
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    deeper = Run()
-    deeper.model.append(nn.Linear(2, 2))
-    deeper.tensors.optimizer.add_param_group({"params": list(deeper.model[3].parameters())})
-    deeper.tensors = replace(deeper.tensors, ema=EMAModel(deeper.model.parameters(), decay=0.9))
-    for number, other in enumerate((Run(width=6), deeper)):
-        other.train(1).save(tmp_path / f"{number}")
-        run = Run(1).train(1)
-        before = run.all()
-        with pytest.raises(CheckpointError, match="checkpoint-1 belongs to another network than the one configured"):
-            run.restore(tmp_path / f"{number}")
-        assert equal(run, before)
+@pytest.mark.parametrize("kind", ["wider", "deeper"])
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, kind):
+    other, run = Run(width=6 if kind == "wider" else 5), Run(1).train(1)
+    if kind == "deeper":
+        other.model.append(nn.Linear(2, 2))
+        other.tensors.optimizer.add_param_group({"params": list(other.model[3].parameters())})
+        other.tensors = replace(other.tensors, ema=EMAModel(other.model.parameters(), decay=0.9))
+    other.train(1).save(tmp_path)
+    before = run.all()
+    with pytest.raises(CheckpointError, match="checkpoint-1 belongs to another network than the one configured"):
+        run.restore(tmp_path)
+    assert equal(run, before)
 
 
 # Which checkpoint, and whether it is the same run
 
 
 def test_which_checkpoints_are_tried(tmp_path):
-    run = Run()
+    run, find = Run(), checkpoint.find_checkpoints
     for _ in range(3):
         run.train(5).save(tmp_path)
-    assert [path.name for path in find_checkpoints(tmp_path, "latest")] == [
-        "checkpoint-15",
-        "checkpoint-10",
-        "checkpoint-5",
-    ]
+    assert find(tmp_path, "latest") == [tmp_path / f"checkpoint-{step}" for step in (15, 10, 5)]
     for name in ("checkpoint-5", str(tmp_path / "checkpoint-5")):
-        assert find_checkpoints(tmp_path, name) == [tmp_path / "checkpoint-5"]
-    with pytest.raises(CheckpointError, match="no checkpoint-6; .*: checkpoint-5, checkpoint-10, checkpoint-15"):
-        find_checkpoints(tmp_path, "checkpoint-6")
-    with pytest.raises(CheckpointError, match="no checkpoint-6; checkpoints in .*: none"):
-        find_checkpoints(tmp_path / "empty", "checkpoint-6")
+        assert find(tmp_path, name) == [tmp_path / "checkpoint-5"]
+    for folder, known in ((tmp_path, "checkpoint-5, checkpoint-10, checkpoint-15"), (tmp_path / "empty", "none")):
+        with pytest.raises(CheckpointError, match=f"there is no checkpoint-6; checkpoints in {folder}: {known}."):
+            find(folder, "checkpoint-6")
     assert restore(tmp_path / "empty", "latest", state_at(0), run.tensors, print) is None
 
 
@@ -458,7 +406,7 @@ def test_allowed_changes_are_reported_and_all_others_refused(tmp_path):
     other = TrainingConfig(seed=5, learning_rate=1e-3, resolution=64, conditions=["type", "size"])
     now = TrainingState(7, 16, other.public(), {**NETWORK, "dropout": 0.2, "act_fn": "relu"}, "other", {}, 0, {}, "t")
     before = run.all()
-    with pytest.raises(ResumeError) as error:
+    with pytest.raises(checkpoint.ResumeError) as error:
         restore(tmp_path, "latest", now, run.tensors, print)
     assert str(error.value) == (
         f"{tmp_path / 'checkpoint-1'} belongs to a run with other settings: --resolution was 32, now 64; --conditions "
