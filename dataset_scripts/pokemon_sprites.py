@@ -63,7 +63,7 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         PokemonSpritesConfig(name="front", description="Front view, not shiny."),
         PokemonSpritesConfig(name="all", description="Every view and finish."),
-        PokemonSpritesConfig(name="starter", description="Small procedural creatures, free of any licence question."),
+        PokemonSpritesConfig(name="starter", description="Small procedural creatures, free of any license question."),
     ]
 
     def __init__(self, data_dir: str | Path | None = None, config_name: str = "front", **kwargs: Any):

@@ -1,4 +1,4 @@
-"""A small procedural data set, to try the training without a download and without licence questions.
+"""A small procedural data set, to try the training without a download and without license questions.
 
 A creature is a list of `Part`s, ovals and polygons, from the tables below. Only the right half is described; the left
 half mirrors it. The types, the line and the stage decide everything about an image.

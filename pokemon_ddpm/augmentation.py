@@ -20,8 +20,8 @@ TRANSLATION_STD = 0.125  # of the image's side
 SCALE_STD = 0.2  # of the binary logarithm
 BRIGHTNESS_STD = 0.2
 
-# The axis of hue rotations: grey stays as it is.
-_GREY = torch.full((3, 1), 3**-0.5)
+# The axis of hue rotations: gray stays as it is.
+_GRAY = torch.full((3, 1), 3**-0.5)
 _CROSS = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * 3**-0.5
 
 
@@ -78,7 +78,7 @@ def augment(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
 
 
 def _warp(images: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Scales and rotates about the centre, then translates, by bilinear sampling of the inverse."""
+    """Scales and rotates about the center, then translates, by bilinear sampling of the inverse."""
     cos, sin = parameters["rotate"][:, 0] + 1, parameters["rotate"][:, 1]
     shrink = (-parameters["scale"][:, 0]).exp2()
     inverse = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)
@@ -90,9 +90,9 @@ def _warp(images: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Te
 
 
 def _rotate_hue(images: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Rotates colours about the grey axis by Rodrigues' formula."""
-    grey, cross = (matrix.to(images.device) for matrix in (_GREY, _CROSS))
-    along = grey @ grey.T
+    """Rotates colors about the gray axis by Rodrigues' formula."""
+    gray, cross = (matrix.to(images.device) for matrix in (_GRAY, _CROSS))
+    along = gray @ gray.T
     cos, sin = (rotation[:, 0] + 1).view(-1, 1, 1), rotation[:, 1].view(-1, 1, 1)
     matrix = along + cos * (torch.eye(3, device=images.device) - along) + sin * cross
     return torch.einsum("bij,bjhw->bihw", matrix, images)

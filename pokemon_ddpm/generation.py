@@ -74,7 +74,7 @@ def generate(
     """Generates sprites in the order of their requests.
 
     They are generated in chunks of `CHUNK_SIZE`, the last one filled up, so that on one machine a request gives the
-    same image bit by bit, alone or among others. (A request without any condition: within one grey level, since a
+    same image bit by bit, alone or among others. (A request without any condition: within one gray level, since a
     chunk of such requests needs no guidance.)
 
     Args:
@@ -142,15 +142,15 @@ class GenerationSettings:
     Attributes:
         model: Folder, Hub name, or name of a released model.
         scheduler: A key of `SAMPLERS`; None for the model's own scheduler.
-        num_inference_steps: None for the model's own, as for guidance_scale.
-        guidance_scale: See `PokemonDDPMPipeline.__call__`, as for the next three.
+        num_inference_steps: None for the model's own.
+        guidance_scale: None for the model's own; see `PokemonDDPMPipeline.__call__`, as for the next three.
         guidance_interval: None for all noise levels.
         guidance_rescale: phi.
         negative_pokemon_type: None for the unconditional prediction.
         dtype: Of `DTYPES`.
         compiled: Whether the network is compiled; compiled kernels differ in their last bits.
         transparent: Whether the background is removed.
-        palette: Number of colours to reduce to, or None.
+        palette: Number of colors to reduce to, or None.
         scale: Enlargement by a whole factor.
     """
 
@@ -264,8 +264,8 @@ def generate_files(
 
     Args:
         pipeline: From `settings.load`.
-        settings: How.
-        requests: What; no two alike.
+        settings: How to generate.
+        requests: What to generate, without duplicates.
         folder: An existing folder.
 
     Raises:

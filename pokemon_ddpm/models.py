@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention_head_dim": 32,
         "dropout": 0.1,
     },
-    # The thesis's first: no attention, ReLU, one normalisation group (as its layer normalisation), learned timestep
+    # The thesis's first: no attention, ReLU, one normalization group (as its layer normalization), learned timestep
     # embedding. SiLU stays inside the time embedding. It had no EMA: --no_use_ema.
     "thesis-vanilla": {
         **_THESIS,
@@ -55,9 +55,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "norm_num_groups": 1,
         "time_embedding_type": "learned",
     },
-    # Its second: sinusoidal time embedding, attention, SiLU, group normalisation.
+    # Its second: sinusoidal time embedding, attention, SiLU, group normalization.
     "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
-    # Its last: more normalisation groups, dropout (here in all levels, there in the deeper ones), and an EMA decay of
+    # Its last: more normalization groups, dropout (here in all levels, there in the deeper ones), and an EMA decay of
     # 0.999, the default of --ema_decay.
     "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }

@@ -66,7 +66,7 @@ def gaussian_kl(
 def pixel_nll(clean: torch.Tensor, mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
     """-log p(x_0) of 8-bit pixels scaled to [-1, 1], elementwise, in nats (Ho et al. 2020, equation 13).
 
-    The probability of a pixel is the Gaussian's mass within half a grey level (1/255) of it; the cells of black and
+    The probability of a pixel is the Gaussian's mass within half a gray level (1/255) of it; the cells of black and
     white extend to infinity.
     """
     clean = clean.to(log_var.dtype)

@@ -23,9 +23,9 @@ def random_images(count: int = 1) -> torch.Tensor:
 
 def parameters(right=0, down=0, scale=0.0, degrees=0.0, brightness=0.0, hue=0.0) -> torch.Tensor:
     """(1, AUGMENTATION_DIM) as documented; translations in pixels."""
-    angle, colour = math.radians(degrees), math.radians(hue)
+    angle, color = math.radians(degrees), math.radians(hue)
     numbers = [right / SIZE, down / SIZE, scale, math.cos(angle) - 1, math.sin(angle)]
-    return torch.tensor([[*numbers, brightness, math.cos(colour) - 1, math.sin(colour)]])
+    return torch.tensor([[*numbers, brightness, math.cos(color) - 1, math.sin(color)]])
 
 
 def shifted(images: torch.Tensor, right: int, down: int) -> torch.Tensor:
@@ -133,9 +133,9 @@ def test_scales_are_about_the_centre():
 
 
 @pytest.mark.parametrize("hue", [-140, -30, 10, 90, 180])
-def test_hue_rotates_about_the_grey_axis(hue):
-    grey = torch.linspace(-1, 1, SIZE).view(1, 1, 1, SIZE).repeat(1, 3, SIZE, 1)
-    assert_equal(augment(grey, parameters(hue=hue)), grey)
+def test_hue_rotates_about_the_gray_axis(hue):
+    gray = torch.linspace(-1, 1, SIZE).view(1, 1, 1, SIZE).repeat(1, 3, SIZE, 1)
+    assert_equal(augment(gray, parameters(hue=hue)), gray)
     images = random_images()
     found = augment(images, parameters(hue=hue))
     assert_equal(found.sum(dim=1), images.sum(dim=1))

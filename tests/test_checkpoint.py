@@ -41,7 +41,7 @@ def state_at(step: int, config: TrainingConfig | None = None, **metrics: float) 
 
 
 class Run:
-    """A tiny network with its optimiser, its average and its history of losses."""
+    """A tiny network with its optimizer, its average and its history of losses."""
 
     def __init__(self, seed: int, width: int = 5):
         torch.manual_seed(seed)

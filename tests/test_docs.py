@@ -54,7 +54,7 @@ NOT_RUN = {
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm fit-features": "it takes minutes; tests/evaluation fit a tiny network",
     "python benchmarks/latency.py": "it takes minutes",
-    "python benchmarks/samplers.py": "it takes minutes; tests/test_benchmarks.py runs it on a tiny model",
+    "python benchmarks/samplers.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",

@@ -70,7 +70,7 @@ def test_a_bad_first_update_leaves_weights_and_no_moments(flags: list[str]) -> N
 
 
 def losing_the_update(run: Any, step: int) -> Callable[..., None]:
-    """The optimiser's own step, but not at one of the run's."""
+    """The optimizer's own step, but not at one of the run's."""
     update = run.optimizer.optimizer.step
     return lambda *arguments: None if run.step == step else update(*arguments)
 

@@ -42,7 +42,7 @@ def contents(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], **arg
     return [image.tobytes() for image in generate(pipeline, requests, **arguments)]
 
 
-def grey_levels(image: Image.Image, sample: torch.Tensor) -> float:
+def gray_levels(image: Image.Image, sample: torch.Tensor) -> float:
     """The largest difference from a sample (C, S, S) in [-1, 1]."""
     pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
     return np.abs(np.asarray(image, dtype=np.float32) - pixels).max()
@@ -93,9 +93,9 @@ def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
         with torch.no_grad():
             v = known.unet(before[None], step.timestep, class_labels=label).sample[0]
         alpha_bar = ALPHA_BAR[step.timestep]
-        assert grey_levels(step.sample, sample[0]) <= 1.5  # one grey level, and rounding
+        assert gray_levels(step.sample, sample[0]) <= 1.5  # one gray level, and rounding
         clean = math.sqrt(alpha_bar) * before - math.sqrt(1 - alpha_bar) * v
-        assert grey_levels(step.pred_original_sample, clean) <= 1.5
+        assert gray_levels(step.pred_original_sample, clean) <= 1.5
         before = sample[0]
 
 

@@ -133,10 +133,10 @@ def test_a_crash_is_noticed():
 
 
 def test_a_stranger_cannot_import_the_project(hub, tmp_path):
-    (tmp_path / "neighbour.py").touch()
+    (tmp_path / "neighbor.py").touch()
     code = """
 import importlib, os, sys
-for name in ("pokemon_ddpm", "pokemon_ddpm.hub", "train_conditional", "neighbour"):
+for name in ("pokemon_ddpm", "pokemon_ddpm.hub", "train_conditional", "neighbor"):
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -144,6 +144,6 @@ for name in ("pokemon_ddpm", "pokemon_ddpm.hub", "train_conditional", "neighbour
 print(os.environ["HF_ENDPOINT"], sys.argv[1:])
 """
     printed = stranger(code, environment(tmp_path, hub.endpoint), tmp_path, "a", 1).splitlines()
-    assert printed == ["pokemon_ddpm", "pokemon_ddpm", "train_conditional", "neighbour", f"{hub.endpoint} ['a', '1']"]
+    assert printed == ["pokemon_ddpm", "pokemon_ddpm", "train_conditional", "neighbor", f"{hub.endpoint} ['a', '1']"]
     with pytest.raises(AssertionError, match="a reason"):
         stranger("raise SystemExit('a reason')", {}, tmp_path)

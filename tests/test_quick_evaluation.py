@@ -29,7 +29,7 @@ COUNT = 24
 class Colors:
     """The mean of each channel and its deviation."""
 
-    name, dimension = "colours", 6
+    name, dimension = "colors", 6
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         pixels = images.float().flatten(2) / 64

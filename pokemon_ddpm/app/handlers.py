@@ -25,7 +25,7 @@ from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
 PUBLIC_SECONDS = 120.0
 """Time limit of one generation in public."""
-PREVIEW_SECONDS = 0.2
+PREVIEW_SECONDS = 0.4
 """Time between two previews. With each of them Gradio notices whether the visitor is still there."""
 MAX_STEPS = 20
 """Denoising steps of a sprite that are kept."""

@@ -67,7 +67,7 @@ class TrainingConfig:
     )
     dataset_config_name: str | None = _option(
         None,
-        "front (front view, normal colours; default of the sprite archive), all, starter, or one of --dataset_name.",
+        "front (front view, normal colors; default of the sprite archive), all, starter, or one of --dataset_name.",
         card="never",
     )
     image_column: str = _option("image", "Column of --dataset_name with the images.")

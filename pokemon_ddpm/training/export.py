@@ -78,7 +78,7 @@ def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted
     """Saves a sheet with a row of samples of each type, from the same seeds each time.
 
     Args:
-        pipeline: The model; with views and finishes, the sheet shows front views in normal colours.
+        pipeline: The model; with views and finishes, the sheet shows front views in normal colors.
         path: The PNG.
         seed: Of the first sample.
         interrupted: Called after each step.

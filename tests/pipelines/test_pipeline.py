@@ -414,9 +414,9 @@ def test_each_image_can_have_its_own_sprite_and_mask(pipeline, image):
     masks = torch.cat([LEFT, 1 - LEFT])
     changed = (generate(pipeline, ["fire", "ice"], image=image, mask_image=masks) != CLEAN).any(dim=1, keepdim=True)
     assert (changed * (1 - masks)).sum() == 0 and (changed * masks).sum() > 0.9 * masks.sum()
-    for grey in (0, 127, 128):  # one for all images; white is above the middle
-        found = generate(pipeline, ["fire", None], image=SPRITES[0], mask_image=Image.new("L", (16, 16), grey))
-        assert torch.equal(found, CLEAN[[0, 0]]) == (grey < 128)
+    for gray in (0, 127, 128):  # one for all images; white is above the middle
+        found = generate(pipeline, ["fire", None], image=SPRITES[0], mask_image=Image.new("L", (16, 16), gray))
+        assert torch.equal(found, CLEAN[[0, 0]]) == (gray < 128)
 
 
 # Ancestral sampling and learned variances

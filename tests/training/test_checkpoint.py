@@ -43,15 +43,12 @@ class Run:
         self.tensors, self.step = TrainingTensors(self.model, optimizer, ema, LossSecondMoment(4)), 0
 
     def train(self, steps: int) -> "Run":
-        for _ in range(steps):
-            inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))
-            self.tensors.optimizer.zero_grad()
-            losses = self.model(inputs).square().mean(dim=1)
+        for self.step in range(self.step + 1, self.step + steps + 1):
+            losses = self.model(torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))).square().mean(1)
             losses.mean().backward()
             self.tensors.history.record(torch.arange(8) % 4, losses.detach())
-            self.tensors.optimizer.step()
+            self.tensors.optimizer.step(), self.tensors.optimizer.zero_grad()
             self.tensors.ema.step(self.model.parameters())
-            self.step += 1
         return self
 
     def without_extras(self) -> "Run":
@@ -329,18 +326,15 @@ def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path, name, damag
     assert problems[0].startswith(f"{tmp_path / 'checkpoint-2'} is not a complete checkpoint (")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"state": {"step": 1}}', "null", '{"sha256": null}', "\xff"])
-def test_a_manifest_of_another_form_is_refused(tmp_path, content):
+def test_a_manifest_of_another_form_or_version_is_refused(tmp_path):
     folder = Run().train(1).save(tmp_path)
-    (folder / "manifest.json").write_text(content, encoding="latin-1")
-    with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
-        Run().restore(tmp_path)
-
-
-def test_a_checkpoint_of_another_version_is_refused(tmp_path):
-    change_manifest(Run().train(1).save(tmp_path), lambda manifest: manifest["state"].pop("skipped_updates"))
+    change_manifest(folder, lambda manifest: manifest["state"].pop("skipped_updates"))
     with pytest.raises(CheckpointError, match="checkpoint-1 was written by another version of this project"):
         Run().restore(tmp_path)
+    for content in ("", "[]", "{}", "null", '{"sha256": null}', "\xff"):
+        (folder / "manifest.json").write_text(content, encoding="latin-1")
+        with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
+            Run().restore(tmp_path)
 
 
 class Payload:
@@ -361,7 +355,7 @@ def test_nothing_is_unpickled(tmp_path, name):
     with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
         Run().restore(tmp_path)
     assert not trace.exists()
-    torch.load(folder / name, weights_only=False)
+    torch.load((folder / name).open("rb"), weights_only=False)
     assert trace.exists()
 
 

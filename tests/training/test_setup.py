@@ -13,71 +13,46 @@ from pokemon_ddpm.models import PRESETS
 from pokemon_ddpm.training import setup
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
-from tests.labelled_images import labelled, parquet
-from tests.small_archives import write_small_archive
 from tests.tiny_models import tiny_pipeline
 from tests.training.runs import full_disk, own_process, tiny_flags, train
 
-FIRE, FLYING = 6, 7
+
+def test_the_processes_of_a_machine_share_its_physical_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(9), raising=False)
+    for cores, processes, expected in ((8, 1, 8), (8, 3, 2), (2, 4, 1), (None, 1, 1), (64, 2, 4)):
+        monkeypatch.setattr("psutil.cpu_count", lambda logical=True, cores=cores: cores)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert setup.cores_per_process() == expected
 
 
-# The machine
-
-
-def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
-    setup.check_tracker("none")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="--report_to wandb: wandb is not installed. Install it with: pip install wa"):
-        setup.check_tracker("wandb")
-
-
-@pytest.mark.parametrize(("cores", "processes", "expected"), [(8, 1, 8), (8, 3, 2), (2, 4, 1), (None, 1, 1)])
-def test_the_processes_of_a_machine_share_its_physical_cores(monkeypatch, cores, processes, expected):
-    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: cores)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(100), raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    assert setup.cores_per_process() == expected
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(1), raising=False)
-    assert setup.cores_per_process() == 1
-
-
-def accelerator(tmp_path: Path, **settings: object):
-    return setup.make_accelerator(TrainingConfig(output_dir=str(tmp_path / "run"), **settings))
+def accelerator(folder: Path, **settings: object):
+    return setup.make_accelerator(TrainingConfig(output_dir=str(folder), **settings))
 
 
 def test_the_accelerator_sets_precision_threads_and_kernels(tmp_path, monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    for settings, deterministic in (({}, False), ({"deterministic": True}, True)):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    for deterministic in (False, True):
         with own_process():
-            config = TrainingConfig(output_dir=str(tmp_path), num_cpu_threads=1, **settings)
+            config = TrainingConfig(output_dir=str(tmp_path), num_cpu_threads=1, deterministic=deterministic)
             assert setup.make_accelerator(config).device.type == "cpu" and torch.get_num_threads() == 1
             assert torch.are_deterministic_algorithms_enabled() == deterministic
-            assert config.mixed_precision == "no"  # part of the run from now on
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    with own_process():
-        assert accelerator(tmp_path).mixed_precision == "bf16"
+            assert config.mixed_precision == "bf16"  # part of the run from now on
 
 
-@pytest.mark.parametrize("kind", [DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM])
-def test_training_that_shards_the_weights_is_refused(tmp_path, monkeypatch, kind):
-    found = SimpleNamespace(num_processes=1, distributed_type=kind)
-    monkeypatch.setattr(setup, "Accelerator", lambda **_: found)
-    with pytest.raises(ValueError, match=f"{kind.value} is not supported: these networks fit any GPU"):
-        accelerator(tmp_path)
-
-
-def test_what_the_accelerator_cannot_do_is_refused(tmp_path, monkeypatch):
-    with own_process(), pytest.raises(ValueError, match="--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no"):
-        accelerator(tmp_path, mixed_precision="fp16")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(setup, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
-    with pytest.raises(ValueError, match="processes are not connected; on CPUs, set ACCELERATE_USE_CPU=true"):
-        accelerator(tmp_path)
-
-    def missing(**_: object) -> None:
+def test_what_the_launcher_must_not_ask_for(tmp_path, monkeypatch):
+    def fail(**_: object) -> None:
         raise ImportError("DeepSpeed is not installed")
 
-    monkeypatch.setattr(setup, "Accelerator", missing)
+    for kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+        found = SimpleNamespace(num_processes=1, distributed_type=kind)
+        monkeypatch.setattr(setup, "Accelerator", lambda found=found, **_: found)
+        with pytest.raises(ValueError, match=f"{kind.value} is not supported: these networks fit any GPU"):
+            accelerator(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="processes are not connected; on CPUs, set ACCELERATE_USE_CPU=true"):
+        accelerator(tmp_path)
+    monkeypatch.setattr(setup, "Accelerator", fail)
     with pytest.raises(ValueError, match="`accelerate config` needs a package that is not installed: DeepSpeed"):
         accelerator(tmp_path)
 
@@ -90,33 +65,26 @@ def test_what_the_accelerator_cannot_do_is_refused(tmp_path, monkeypatch):
     [
         (["model_index.json"], {}, "already contains a run (model_index.json). Continue it with --resume_from_check"),
         ([CONFIG_FILE], {}, f"already contains a run ({CONFIG_FILE})"),
-        (["checkpoint-3/manifest.json"], {}, "already contains a run (checkpoint-3)"),
+        (["checkpoint-3/x"], {}, "already contains a run (checkpoint-3)"),
         (["model_index.json"], {"resume_from_checkpoint": "latest"}, "contains a model but no checkpoint. Start from"),
-        ([], {"resume_from_checkpoint": "checkpoint-3"}, "there is no checkpoint-3; checkpoints in {}: none."),
-        (
-            [CONFIG_FILE, "../other/checkpoint-3/manifest.json"],
-            {"resume_from_checkpoint": "{}/../other/checkpoint-3"},
-            "contains a run, and {}/../other/checkpoint-3 is of another; choose another --output_dir.",
-        ),
+        ([CONFIG_FILE, "../checkpoint-3/x"], {"resume_from_checkpoint": "../checkpoint-3"}, "3 is of another; choose"),
         (["notes.txt", "samples/mine.png", "checkpoint-best/x"], {}, None),
         (["model_index.json"], {"overwrite_output_dir": True}, None),
         ([CONFIG_FILE], {"resume_from_checkpoint": "latest"}, None),
-        (["../other/checkpoint-3/manifest.json"], {"resume_from_checkpoint": "{}/../other/checkpoint-3"}, None),
+        (["../checkpoint-3/x"], {"resume_from_checkpoint": "../checkpoint-3"}, None),
     ],
 )
 def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
     folder = tmp_path / "run"
-    for name in ["", *files]:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).mkdir() if not name else (folder / name).touch()
-    settings = {name: value.format(folder) if isinstance(value, str) else value for name, value in settings.items()}
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True), (folder / name).touch()
     config = TrainingConfig(output_dir=str(folder), **settings)
     if message is None:
-        setup.check_output_dir(config)
-        return
+        return setup.check_output_dir(config)
     with pytest.raises(ValueError) as error:
         setup.check_output_dir(config)
-    assert message.format(folder) in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path):
@@ -128,21 +96,17 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
     (folder / ".checkpoint-3.replaced").mkdir(), (folder / ".checkpoint-4.partial").mkdir()
     setup.lock_output_dir(folder).release()
     assert sorted(path.name for path in folder.iterdir()) == [".lock", ".lock-holder", "checkpoint-3"]
-
-
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="--output_dir .*file cannot be written: File exists"):
         setup.lock_output_dir(tmp_path / "file")
-    with full_disk(), pytest.raises(ValueError, match="--output_dir .*run cannot be written: File too large"):
-        setup.lock_output_dir(tmp_path / "run")
+    with full_disk(), pytest.raises(ValueError, match="--output_dir .*full cannot be written: File too large"):
+        setup.lock_output_dir(tmp_path / "full")
 
 
 def test_only_the_run_is_deleted_from_its_folder(tmp_path):
     train([*tiny_flags(tmp_path), "--max_train_steps=1", "--save_images_steps=1", "--report_to=tensorboard"])
     run = tmp_path / "run"
-    for name in ("notes.txt", "checkpoint-best"):
-        (run / name).touch()
+    (run / "notes.txt").touch(), (run / "checkpoint-best").touch()
     (run / "checkpoint-7").symlink_to(tmp_path / "small")
     setup.delete_run(run)
     left = {path.name for path in run.iterdir()} - {".lock", ".lock-holder"}
@@ -152,58 +116,15 @@ def test_only_the_run_is_deleted_from_its_folder(tmp_path):
     assert (run / "logs").is_dir()
 
 
-# The data
-
-
-def test_the_splits_of_each_kind_of_data(tmp_path):
-    common = {"resolution": 16, "cache_dir": str(tmp_path / "cache")}
-    archive = str(write_small_archive(tmp_path / "small"))
-    for name, sizes in (("all", (4, 2)), ("front", (2, 2))):
-        config = TrainingConfig(train_data_dir=archive, dataset_config_name=name, **common)
-        assert tuple(len(setup.load_split(config, split)) for split in ("train", "validation")) == sizes
-    folder = parquet(tmp_path / "boxes", train=labelled([0, 1, 2, 1]))
-    config = TrainingConfig(dataset_name=str(folder), image_column="art", label_column="kind", **common)
-    assert setup.load_split(config, "train").type_names == ("Tall", "flat", "wide box")
-    with pytest.raises(ValueError, match=f"--dataset_name {folder}: .*--validation_steps 0 and without --eval_steps"):
-        setup.load_split(config, "validation")
-    config.label_column = "art"
-    with pytest.raises(ValueError, match=f"^--dataset_name {folder}: "):
-        setup.load_split(config, "train")
-
-
-def varying_data() -> SpriteTensors:
-    """Four images that differ in type, color and size; all are front views of unknown games."""
-    labels = {
-        "type": torch.tensor([[FIRE, FLYING]]).repeat(4, 1),
-        "color": torch.arange(4),
-        "size": torch.tensor([-1, 0, 1, 1]),
-        "view": torch.zeros(4, dtype=torch.int64),
-        "game": torch.full((4,), -1),
-    }
-    return SpriteTensors(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), labels)
-
-
 # The network
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_all_presets_can_be_built(preset):
-    config = TrainingConfig(model_config_name_or_path=preset, resolution=32, variance_type="learned_range")
+    config = TrainingConfig(model_config_name_or_path=preset, variance_type="learned_range")
     unet, trained = setup.make_unet(config)
     assert (unet.config.sample_size, unet.config.out_channels, trained) == (32, 6, None)
     assert tuple(unet.config.block_out_channels) == PRESETS[preset]["block_out_channels"]
-
-
-@pytest.fixture
-def pretrained(tmp_path):
-    """Saves a pipeline that knows these attributes, and returns settings to train it further."""
-
-    def save(*attributes: str, **pipeline: object) -> dict[str, object]:
-        vocabulary = {name: list(CONDITIONS[name]) for name in attributes or ("type",)}
-        tiny_pipeline(vocabulary=vocabulary, **pipeline).save_pretrained(tmp_path / "model")
-        return {"pretrained_model_name_or_path": str(tmp_path / "model"), "resolution": 16}
-
-    return save
 
 
 @pytest.mark.parametrize(
@@ -218,51 +139,52 @@ def pretrained(tmp_path):
         ({}, {"variance_type": "learned_range"}, "needs --variance_type fixed_small."),
     ],
 )
-def test_settings_that_do_not_fit_a_pretrained_model_are_refused(pretrained, pipeline, settings, message):
-    config = TrainingConfig(**{**pretrained(**pipeline), **settings})
+def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path, pipeline, settings, message):
+    tiny_pipeline(**pipeline).save_pretrained(tmp_path / "model")
+    config = {"pretrained_model_name_or_path": str(tmp_path / "model"), "resolution": 16, **settings}
     with pytest.raises(ValueError, match=f"model {message}$"):
-        setup.make_unet(config)
+        setup.make_unet(TrainingConfig(**config))
 
 
-def conditioned_on(settings: dict[str, object], *conditions: str) -> set[str]:
-    """The attributes of the conditioner of a run."""
-    config = TrainingConfig(**settings, conditions=list(conditions) or None)
-    return set(setup.make_denoiser(config, *setup.make_unet(config), varying_data()).conditioner.vocabulary)
+@pytest.fixture
+def conditioned(tmp_path):
+    """Returns the attributes of the conditioner of a run, on images that differ in type, color and size."""
+
+    def attributes(trained: str, conditions: str = "", **settings: object) -> str:
+        labels = {"type": torch.tensor([[6, 7]]).repeat(4, 1), "color": torch.arange(4)}
+        labels |= {"size": torch.tensor([-1, 0, 1, 1]), "view": torch.zeros(4).long(), "game": torch.full((4,), -1)}
+        data = SpriteTensors(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), labels)
+        if trained:
+            vocabulary = {name: list(CONDITIONS[name]) for name in trained.split()}
+            tiny_pipeline(vocabulary=vocabulary).save_pretrained(tmp_path / "model")
+            settings = settings or {"pretrained_model_name_or_path": str(tmp_path / "model")}
+        config = TrainingConfig(**settings, resolution=16, conditions=conditions.split() or None)
+        vocabulary = setup.make_denoiser(config, *setup.make_unet(config), data).conditioner.vocabulary
+        return " ".join(name for name in CONDITIONS if name in vocabulary)
+
+    return attributes
 
 
-def test_the_conditions_of_a_new_network():
-    new = {"resolution": 16, "model_config_name_or_path": "small"}
-    assert conditioned_on(new) == {"type", "color", "size"}
-    assert conditioned_on(new, "type", "size") == {"type", "size"}
+def test_the_conditions_of_a_network(conditioned, tmp_path):
+    assert conditioned("") == "type color size" and conditioned("", "type size") == "type size"
     with pytest.raises(ValueError, match="do not differ in game, view, only in type, color, size"):
-        conditioned_on(new, "type", "color", "view", "game")
-
-
-def test_the_conditions_of_a_pretrained_network(pretrained):
-    model = pretrained("type", "color")
-    assert conditioned_on(model) == conditioned_on(model, "type", "color", "size") == {"type", "color", "size"}
-    assert conditioned_on(model, "type", "color") == {"type", "color"}
-    model = pretrained("type", "view")  # need not vary any more, but cannot be left out
-    assert conditioned_on(model, "type", "view") == {"type", "view"}
-    with pytest.raises(ValueError, match=r"model needs --conditions type view size\.$"):
-        conditioned_on(model, "type", "size")
-    with pytest.raises(ValueError, match="do not differ in game, only in"):
-        conditioned_on(model, "type", "view", "game")
-
-
-def test_a_student_has_the_conditions_of_its_teacher_and_other_classes_are_refused(pretrained):
-    teacher = pretrained("type", "view")["pretrained_model_name_or_path"]
-    config = TrainingConfig(distill_from=teacher, distill_teacher_steps=4, resolution=16)
-    unet, trained = setup.make_unet(config)
-    assert config.distill_guidance_scale == 2.0
-    assert set(setup.make_denoiser(config, unet, trained, varying_data()).conditioner.vocabulary) == {"type", "view"}
-    fruit = SpriteConditioner({"type": ["apple", "pear"]}, embedding_dim=32)
+        conditioned("", "type color view game")
+    assert conditioned("type color") == conditioned("type color", "type color size") == "type color size"
+    assert conditioned("type color", "type color") == "type color"
+    assert conditioned("type view", "type view") == "type view"  # need not vary any more
+    for conditions, message in (("type size", "model needs --conditions type view size."), ("type view game", "game")):
+        with pytest.raises(ValueError, match=message):
+            conditioned("type view", conditions)
+    student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4}
+    assert conditioned("type view", **student) == "type view"
     with pytest.raises(ValueError, match="^--distill_from cannot be used: .* other values of type than the data"):
-        setup.make_denoiser(config, unet, fruit, varying_data())
+        config, other = TrainingConfig(**student), SpriteConditioner({"type": ["apple"]}, embedding_dim=32)
+        data = SpriteTensors(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), {"type": torch.zeros(1, 2).long()})
+        setup.make_denoiser(config, tiny_pipeline().unet, other, data)
 
 
 def test_the_optimizer_is_fused_and_has_the_settings():
     config = TrainingConfig(learning_rate=0.1, adam_beta1=0.5, adam_weight_decay=0.2, adam_epsilon=1e-6)
     group = setup.make_optimizer(config, torch.nn.Linear(2, 2)).param_groups[0]
-    assert (group["lr"], group["betas"], group["weight_decay"], group["eps"]) == (0.1, (0.5, 0.999), 0.2, 1e-6)
-    assert group["fused"]
+    found = [group[name] for name in ("lr", "betas", "weight_decay", "eps", "fused")]
+    assert found == [0.1, (0.5, 0.999), 0.2, 1e-6, True]
