@@ -10,11 +10,9 @@ from typing import Any
 
 import datasets
 from datasets import ClassLabel, Value
-from PIL import Image
 
 from pokemon_ddpm import preprocessing, vocabulary
-from pokemon_ddpm.dataset_scripts import sprite_archive
-from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive, SpriteDataError
+from pokemon_ddpm.dataset_scripts.sprite_archive import Problems, SpriteArchive, SpriteDataError, is_faulty
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS
 
@@ -73,9 +71,10 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
         if (data_dir is None) != (config_name == "starter"):
             problem = "needs the sprite folder or .zip" if data_dir is None else f"takes no data; leave out {data_dir}"
             raise SpriteDataError(f"The configuration {config_name!r} {problem}.")
-        self._archive = None if data_dir is None else sprite_archive.open_archive(data_dir)
-        content = _code_digest() + (self._archive.digest() if self._archive else "")
-        if self._archive:
+        self._archive, content = None, _code_digest()
+        if data_dir is not None:
+            self._archive = SpriteArchive(data_dir)
+            content += self._archive.digest()
             kwargs["data_dir"] = str(self._archive.path.resolve())
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         super().__init__(config_name=config_name, dataset_name="pokemon_sprites", hash=key, **kwargs)
@@ -85,30 +84,27 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         # All images are checked before the first row is written, to report everything that is wrong at once.
-        rows = {split: [] for split in SPLITS}
-        for row in self._archive_rows(self._archive) if self._archive else _starter_rows():
-            rows[row.pop("split")].append(row)
-        return [datasets.SplitGenerator(split, {"rows": rows[split]}) for split in SPLITS if rows[split]]
+        splits = {split: [] for split in SPLITS}
+        for row in self._archive_rows(self._archive) if self._archive else starter_sprites():
+            splits[row.pop("split")].append(row)
+        return [datasets.SplitGenerator(split, {"rows": found}) for split, found in splits.items() if found]
 
     def _generate_examples(self, rows: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(rows)
 
     def _archive_rows(self, archive: SpriteArchive) -> list[dict[str, Any]]:
-        problems, rows, seen = sprite_archive.Problems(), [], set()
-        for row in datasets.utils.tqdm(sprite_archive.parse_records(archive, problems), desc="Checking images"):
+        problems, rows, seen = Problems(), [], set()
+        for row in datasets.utils.tqdm(archive.records(problems), desc="Checking images"):
             if self.config.name == "front" and (row["view"], row["finish"]) != ("front", "normal"):
                 continue
-            if self.config.exclude_faulty and sprite_archive.is_faulty(row["index"], row["path"]):
+            if self.config.exclude_faulty and is_faulty(row["index"], row["path"]):
                 continue
-            try:
+            with problems.caught(row["path"]):
                 content, pixels = _check_image(archive.read(row["path"]))
-            except ValueError as error:
-                problems.add(row["path"], str(error))
-                continue
-            if not (self.config.deduplicate and (row["split"], pixels) in seen):
-                seen.add((row["split"], pixels))
-                # datasets would store a path that exists in place of the bytes, and miss it when the data moves.
-                rows.append({"image": {"path": None, "bytes": content}, **row})
+                if not (self.config.deduplicate and (row["split"], pixels) in seen):
+                    seen.add((row["split"], pixels))
+                    # datasets would store a path that exists in place of the bytes, and miss it when the data moves.
+                    rows.append({"image": {"path": None, "bytes": content}, **row})
         problems.check(archive.path, self.config.skip_bad_images)
         if not rows:
             headline = f"{archive.path}: no usable images (sprites/FOLDER/VIEW/FINISH/*.png) for {self.config.name!r}."
@@ -129,12 +125,7 @@ def _check_image(content: bytes) -> tuple[bytes, bytes]:
         buffer = io.BytesIO()
         opaque.save(buffer, "PNG")
         content = buffer.getvalue()
-    return content, hashlib.sha256(f"{opaque.size}".encode() + opaque.tobytes()).digest()
-
-
-def _starter_rows() -> Iterator[dict[str, Any]]:
-    for labels, pixels in starter_sprites():
-        yield {"image": Image.fromarray(pixels), "path": f"{labels['name']}.png", **labels}
+    return content, preprocessing.pixel_digest(opaque)
 
 
 def _code_digest() -> str:

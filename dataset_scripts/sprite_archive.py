@@ -1,9 +1,11 @@
 """Reads the Kaggle archive, a folder or the .zip, into labelled records, without trusting its content."""
 
+import contextlib
 import csv
 import functools
 import hashlib
 import io
+import itertools
 import lzma
 import re
 import zipfile
@@ -30,6 +32,7 @@ FAULTY_IMAGES = {
 
 _FOLDER = re.compile(r"(?P<index>\d{4})-.+-(?P<dex>\d+)")
 _FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.I)
+_OUTSIDE = re.compile(r"[/\\]|.:|(.*[/\\])?\.\.([/\\]|$)")  # the beginning of a path that leaves the archive
 _FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
 _COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
 
@@ -44,8 +47,16 @@ class Problems:
     def __init__(self) -> None:
         self.found: list[str] = []
 
-    def add(self, place: str, complaint: str) -> None:
+    def add(self, place: str, complaint: object) -> None:
         self.found.append(f"{place}: {complaint}")
+
+    @contextlib.contextmanager
+    def caught(self, place: str) -> Iterator[None]:
+        """Adds a ValueError that is raised inside, in place of passing it on."""
+        try:
+            yield
+        except ValueError as error:
+            self.add(place, error)
 
     def report(self, headline: str) -> str:
         """The headline and the first 20 problems, one a line."""
@@ -55,20 +66,12 @@ class Problems:
     def check(self, source: Path, skip: bool) -> None:
         """Raises SpriteDataError if there are problems that may not be skipped."""
         if self.found and not skip:
-            raise SpriteDataError(
-                self.report(
-                    f"{source}: {len(self.found)} unusable. Repair or remove them, or pass --skip_bad_images "
-                    "(skip_bad_images=True) to continue without them:"
-                )
-            )
+            headline = f"{source}: {len(self.found)} unusable. Repair or remove them, or pass --skip_bad_images "
+            raise SpriteDataError(self.report(f"{headline}(skip_bad_images=True) to continue without them:"))
 
 
 def expand(path: str | Path) -> Path:
-    """The path with `~` and `~user` replaced by the home folder.
-
-    Raises:
-        SpriteDataError: If there is no such user.
-    """
+    """The path with `~` and `~user` replaced by the home folder; raises SpriteDataError if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -86,43 +89,44 @@ class SpriteArchive:
         strays: Names of other files below `sprites/`, without hidden ones.
 
     Raises:
-        SpriteDataError: If it is no readable .zip, has paths that leave it, or holds no `pokedex.csv`.
+        SpriteDataError: If there is no folder or readable .zip, if it has paths that leave it, or no `pokedex.csv`.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._zip = None if path.is_dir() else _open_zip(path)
-        files = sorted(set(self._files()))
+    def __init__(self, path: str | Path):
+        self.path = expand(path)
+        if not self.path.exists():
+            raise SpriteDataError(f"{self.path} does not exist. Give the folder or the .zip from Kaggle.")
+        self._zip = None if self.path.is_dir() else _open_zip(self.path)
+        files = self._files()
         self._top = self._find_top(files)
-        below = [name.removeprefix(self._top) for name in files if name.startswith(f"{self._top}sprites/")]
-        self._below = [
-            name for name in below if "/." not in name and not name.endswith(("/Thumbs.db", "/desktop.ini"))
-        ]
-        self.images = [name for name in self._below if _is_image(name)]
-        self.strays = [name for name in self._below if not _is_image(name)]
+        self.images, self.strays = [], []
+        for file in files:
+            name = file.removeprefix(self._top)
+            if not file.startswith(f"{self._top}sprites/") or "/." in name:
+                continue
+            if name.count("/") == 4 and name.lower().endswith(".png"):
+                self.images.append(name)
+            elif not name.endswith(("/Thumbs.db", "/desktop.ini")):
+                self.strays.append(name)
 
-    def _files(self) -> Iterator[str]:
-        """Names of the files, relative to the top of the archive."""
+    def _files(self) -> list[str]:
+        """Sorted names of the files, relative to the top of the archive."""
         if self._zip:
-            yield from (info.filename for info in self._zip.infolist() if not info.is_dir())
-            return
+            return sorted({info.filename for info in self._zip.infolist() if not info.is_dir()})
         # Fixed depths and no recursive walk, which a link to a parent folder would make endless.
-        sprites = ["sprites" + "/*" * depth for depth in range(1, 5)]
-        for pattern in (POKEDEX, f"*/{POKEDEX}", *sprites, *(f"*/{below}" for below in sprites)):
-            for path in self.path.glob(pattern):
-                if not path.is_dir():
-                    yield path.relative_to(self.path).as_posix()
+        patterns = [POKEDEX, *("sprites" + "/*" * depth for depth in range(1, 5))]
+        patterns += [f"*/{pattern}" for pattern in patterns]
+        files = {path for pattern in patterns for path in self.path.glob(pattern) if not path.is_dir()}
+        return sorted(path.relative_to(self.path).as_posix() for path in files)
 
     def _find_top(self, files: list[str]) -> str:
         """The folder of `pokedex.csv` with a slash at its end, or nothing."""
         holders = [name.removesuffix(POKEDEX) for name in files if PurePosixPath(name).name == POKEDEX]
         if not holders:
-            zips = sorted(self.path.glob("*.zip")) if self._zip is None else []
-            hint = f" It holds {zips[0].name}: give that file." if zips else ""
-            raise SpriteDataError(
-                f"{self.path} holds no {POKEDEX}.{hint} Give the folder that holds {POKEDEX} and sprites/, or the "
-                ".zip from Kaggle (see the README)."
-            )
+            zips = [] if self._zip else sorted(self.path.glob("*.zip"))
+            hint = f"It holds {zips[0].name}: give that file. " if zips else ""
+            hint += f"Give the folder with {POKEDEX} and sprites/, or the .zip from Kaggle (see the README)."
+            raise SpriteDataError(f"{self.path} holds no {POKEDEX}. {hint}")
         with_sprites = [top for top in holders if any(name.startswith(f"{top}sprites/") for name in files)]
         return min(with_sprites or holders, key=len)
 
@@ -144,20 +148,39 @@ class SpriteArchive:
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
             raise SpriteDataError(getattr(error, "strerror", None) or str(error)) from error
 
+    def records(self, problems: Problems) -> list[dict[str, Any]]:
+        """Labels every image by its path, the pokedex and the fact table.
+
+        Args:
+            problems: Receives what is wrong with folders and file names; these images are left out.
+
+        Returns:
+            For each image a value for every column of the data set but the image, and "split".
+
+        Raises:
+            SpriteDataError: If pokedex.csv is unusable; the message names every such row.
+        """
+        pokedex, records = _read_pokedex(self), []
+        for path in self.strays:
+            problems.add(path, "expected sprites/FOLDER/VIEW/FINISH/FILE.png; move or remove it")
+        for folder, paths in itertools.groupby(self.images, key=lambda path: path.split("/")[1]):
+            with problems.caught(f"sprites/{folder}"):
+                index = _folder_index(folder, pokedex)
+                for path in paths:
+                    with problems.caught(path):
+                        records.append(_record(path, index, pokedex))
+        return records
+
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the names and contents of all files that the loader reads."""
         total = hashlib.sha256()
-        for name in [POKEDEX, *self._below]:
+        for name in [POKEDEX, *self.images, *self.strays]:
             total.update(f"{name}\0".encode())
             try:
                 total.update(hashlib.sha256(self.read(name)).digest())
             except SpriteDataError as error:
                 total.update(str(error).encode())
         return total.hexdigest()
-
-
-def _is_image(name: str) -> bool:
-    return name.count("/") == 4 and name.lower().endswith(".png")
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -167,88 +190,32 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         raise SpriteDataError(
             f"{path} is not a readable .zip ({error}). Give the sprite folder, or download the .zip again."
         ) from error
-    outside = [name for name in archive.namelist() if _leaves_archive(name)]
+    outside = [name for name in archive.namelist() if _OUTSIDE.match(name)]
     if outside:
-        more = f" and {len(outside) - 10} more" if len(outside) > 10 else ""
-        raise SpriteDataError(
-            f"{path} holds paths that leave it: {', '.join(map(repr, outside[:10]))}{more}. Download the .zip again."
-        )
+        raise SpriteDataError(f"{path} holds paths that leave it, such as {outside[0]!r}. Download the .zip again.")
     return archive
 
 
-def _leaves_archive(name: str) -> bool:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":")
-
-
-def open_archive(path: str | Path) -> SpriteArchive:
-    """Opens a sprite folder or .zip.
-
-    Raises:
-        SpriteDataError: If it does not exist, or see `SpriteArchive`.
-    """
-    path = expand(path)
-    if not path.exists():
-        raise SpriteDataError(f"{path} does not exist. Give the folder or the .zip from Kaggle.")
-    return SpriteArchive(path)
-
-
-def parse_records(archive: SpriteArchive, problems: Problems) -> list[dict[str, Any]]:
-    """Labels every image of the archive by its path, the pokedex and the fact table.
-
-    Args:
-        archive: The archive.
-        problems: Receives what is wrong with folders and file names; these images are left out.
-
-    Returns:
-        For each image a value for every column of the data set but the image, and "split".
-
-    Raises:
-        SpriteDataError: If pokedex.csv is unusable; the message names every such row.
-    """
-    pokedex = _read_pokedex(archive)
-    for path in archive.strays:
-        problems.add(path, "expected sprites/FOLDER/VIEW/FINISH/FILE.png; move or remove it")
-    records = []
-    folders: dict[str, str | None] = {}
-    for path in archive.images:
-        _, folder, view, finish, file = path.split("/")
-        if folder not in folders:
-            folders[folder] = _folder_complaint(folder, pokedex)
-            if folders[folder]:
-                problems.add(f"sprites/{folder}", folders[folder])
-        if folders[folder]:
-            continue
-        dex_number, match = pokedex[int(folder[:4])]["dex_number"], _FILE.fullmatch(file)
-        if view not in VIEWS or finish not in FINISHES:
-            problems.add(path, f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder")
-        elif not match or match["game"].lower() not in GAMES:
-            problems.add(path, f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}")
-        elif int(match["dex"]) != dex_number:
-            problems.add(path, f"belongs to dex number {int(match['dex'])}, not {dex_number}")
-        else:
-            own = {"view": view, "finish": finish, "game": match["game"].lower(), "frame": int(match["frame"] or 1)}
-            records.append(_record(path, int(folder[:4]), pokedex, own))
-    return records
-
-
 def is_faulty(index: int, path: str) -> bool:
-    """Whether an image does not show what its labels say.
+    """Whether an image does not show what its labels say, given the number of the form and the name in the archive.
 
-    Args:
-        index: Number of the form.
-        path: The image's name in the archive. A name without a folder belongs to the starter set, which has other
-            forms with the same numbers, and no faulty images.
+    A name without a folder is of the starter set, which has other forms with the same numbers and no faulty images.
     """
     folder, _, file = path.rpartition("/")
     return bool(folder) and index in FAULTY_IMAGES and bool(FAULTY_IMAGES[index].fullmatch(file))
 
 
 @functools.cache
-def _facts() -> dict[int, dict[str, str]]:
-    """Folder index -> evolution line, split, height in decimetres, weight in hectograms (blank: unknown)."""
+def _facts() -> dict[int, dict[str, Any]]:
+    """Folder index -> split, height in decimeters, weight in hectograms (None: unknown) and evolution line."""
     text = Path(__file__).with_name("sprite_facts.csv").read_text(encoding="ascii")
-    return {int(row["index"]): row for row in csv.DictReader(io.StringIO(text))}
+    facts = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        index, line, height, weight = (
+            int(row[column]) if row[column] else None for column in ("index", "line", "height_dm", "weight_hg")
+        )
+        facts[index] = {"split": row["split"], "height": height, "weight": weight, "line": line}
+    return facts
 
 
 def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
@@ -262,10 +229,8 @@ def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
             f"{archive.path}: {POKEDEX} cannot be read as CSV in UTF-8 ({error}). Download the archive again."
         ) from error
     if missing:
-        raise SpriteDataError(
-            f"{archive.path}: {POKEDEX} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. "
-            f"It needs: {', '.join(_COLUMNS)}."
-        )
+        needed = f"It needs: {', '.join(_COLUMNS)}."
+        raise SpriteDataError(f"{archive.path}: {POKEDEX} lacks the columns {', '.join(missing)}. {needed}")
     problems, labels = Problems(), {}
     for line, row in rows:
         place = f"{POKEDEX} line {line} ({row['name']})"
@@ -281,10 +246,8 @@ def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
 
 
 def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str, Any]:
-    def value(column: str, known: tuple[str, ...], blank: str | None = None) -> str:
+    def value(column: str, known: tuple[str, ...]) -> str:
         found = (row[column] or "").strip().lower()
-        if not found and blank is not None:
-            return blank
         if found not in known:
             problems.add(place, f"unknown {column} {row[column]!r}. {nearest(found, known)}")
         return found
@@ -295,7 +258,7 @@ def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str
     forms = [form for column, form in _FORM_COLUMNS.items() if flag(column)]
     return {
         "type1": value("type1", TYPES),
-        "type2": value("type2", TYPES, blank=NONE),
+        "type2": value("type2", TYPES) if (row["type2"] or "").strip() else NONE,
         "color": value("primary_color", COLORS),
         "shape": value("shape", SHAPES),
         "form": forms[0] if forms else FORMS[0],
@@ -305,26 +268,33 @@ def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str
     }
 
 
-def _folder_complaint(folder: str, pokedex: dict[int, dict[str, Any]]) -> str | None:
+def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
+    """The number in the name of a folder, in front; raises SpriteDataError if the images have no known labels."""
     match = _FOLDER.fullmatch(folder)
     if not match:
-        return "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"
+        raise SpriteDataError("the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it")
     index, dex_number = int(match["index"]), int(match["dex"])
     if index not in pokedex:
-        return f"no row of {POKEDEX} has the id {index}"
+        raise SpriteDataError(f"no row of {POKEDEX} has the id {index}")
     if index not in _facts():
-        return f"{index} is not a folder of this data set, and its evolution line and split are unknown; remove it"
+        raise SpriteDataError(f"{index} is no folder of this data set, and so its split is unknown; remove it")
     if dex_number != pokedex[index]["dex_number"]:
-        return f"dex number {dex_number}, but {POKEDEX} says {pokedex[index]['dex_number']} for id {index}"
-    return None
+        raise SpriteDataError(f"dex number {dex_number}, but {POKEDEX} has {pokedex[index]['dex_number']} for {index}")
+    return index
 
 
-def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]], own: dict[str, Any]) -> dict[str, Any]:
+def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    _, _, view, finish, file = path.split("/")
+    dex_number, match = pokedex[index]["dex_number"], _FILE.fullmatch(file)
+    if view not in VIEWS or finish not in FINISHES:
+        raise SpriteDataError(f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder")
+    if not match or match["game"].lower() not in GAMES:
+        raise SpriteDataError(f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}")
+    if int(match["dex"]) != dex_number:
+        raise SpriteDataError(f"belongs to dex number {int(match['dex'])}, not {dex_number}")
     shown = EXCHANGED_FOLDERS.get(index, index)
-    facts = _facts()[shown]
-    labels = {**pokedex.get(shown, pokedex[index]), **own}
-    if labels["form"] in ("alola", "galar") or own["finish"] == "shiny":
-        labels["color"] = ANY  # the pokedex has the color of the species, and these images have another
-    weight = int(facts["weight_hg"]) if facts["weight_hg"] else None
-    facts = {"split": facts["split"], "height": int(facts["height_dm"]), "weight": weight, "line": int(facts["line"])}
-    return {**labels, **facts, "index": index, "path": path}
+    labels = pokedex.get(shown, pokedex[index])
+    if labels["form"] in ("alola", "galar") or finish == "shiny":
+        labels = {**labels, "color": ANY}  # the pokedex has the color of the species, and these images have another
+    own = {"view": view, "finish": finish, "game": match["game"].lower(), "frame": int(match["frame"] or 1)}
+    return {**labels, **_facts()[shown], **own, "index": index, "path": path}

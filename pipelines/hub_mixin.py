@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ BEGIN = (
 )
 END = "<!-- pokemon-ddpm: end -->"
 GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-SHEETS = "samples/step-[0-9]*.png"  # of a training run
-SHEET_LINE = re.compile(r"^!\[[^\]\n]*\]\(samples/step-\d+\.png\)\n+", re.MULTILINE)
+SHEETS = "samples/step-"  # how the paths of a training run's sheets begin
+SHEET_LINE = re.compile(rf"^!\[[^\]\n]*\]\({SHEETS}\d+\.png\)\n+", re.MULTILINE)
 METADATA = {
     "library_name": "diffusers",
     "pipeline_tag": "unconditional-image-generation",
@@ -74,7 +73,9 @@ The `pokemon-ddpm` package does not run that code: `pokemon_ddpm.PokemonDDPMPipe
 {% for argument, values in conditions.items() -%}
 | `{{ argument }}` | {{ values | join(", ") | replace("|", "\\\\|") }} |
 {% endfor %}
-{{- details }}
+{%- if details %}
+{{ details }}
+{% endif %}
 {{ end }}"""
 
 
@@ -86,9 +87,8 @@ def pipeline_card(
     return RepoCard.from_template(
         CardData(**METADATA | (metadata or {})),
         template_str=CARD_TEMPLATE,
-        **{"pipeline": pipeline, "name": name, "sheet": sheet, "begin": BEGIN, "end": END},
+        **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
         conditions={"pokemon_type": vocabulary.pop("type"), **vocabulary},
-        details=f"\n{details.strip()}\n" if details else "",
     )
 
 
@@ -120,11 +120,11 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
         before = {key: value for key, value in before.items() if key not in ("license_name", "license_link")}
     metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
     metadata["tags"] = list(dict.fromkeys(as_list(now.get("tags")) + as_list(before.get("tags")))) or None
-    generated, body, own_text = GENERATED.search(new.text), new.text, GENERATED.sub("", old.text).strip()
+    text, generated, own_text = new.text, GENERATED.search(new.text), GENERATED.sub("", old.text).strip()
     if generated and own_text:
-        body = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"
-        body = GENERATED.sub(lambda _: generated[0], body, count=1)
-    return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{body.strip()}\n")
+        text = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"
+        text = GENERATED.sub(lambda _: generated[0], text, count=1)
+    return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
 
 
 def write_card(folder: Path, card: RepoCard) -> None:
@@ -145,8 +145,11 @@ def rename_card(card: RepoCard, name: str) -> RepoCard:
     return RepoCard(GENERATED.sub(rename, card.content))
 
 
-def complete_folder(folder: Path, pipeline_class: type, conditioner_class: type) -> None:
+def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     """Adds the code to a folder that diffusers saved, and to model_index.json the digests of the weights."""
+    # Of a subclass the class with the published code.
+    pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
+    conditioner_class = type(pipeline.conditioner)
     sources = (inspect.getfile(pipeline_class), __file__, inspect.getfile(conditioner_class))
     for name, source in zip(CODE_FILES, sources, strict=True):
         shutil.copyfile(source, folder / name)
@@ -181,17 +184,8 @@ def _install(made: Path, folder: Path, variant: str | None) -> None:
 
 def newest_sheet(folder: Path) -> str | None:
     """The path of a training run's newest sheet of samples, relative to its folder."""
-    sheets = sorted(folder.glob(SHEETS), key=lambda path: (len(path.name), path.name))
-    return sheets[-1].relative_to(folder).as_posix() if sheets else None
-
-
-def files_to_push(folder: Path) -> list[str]:
-    """The files of a folder that belong into a repository: no checkpoints, logs or pickles."""
-    patterns = [f"{name}/*.{suffix}" for name in COMPONENTS for suffix in ("json", "safetensors")]
-    paths = [
-        path for pattern in [INDEX_FILE, CARD_FILE, *CODE_FILES, *patterns] for path in sorted(folder.glob(pattern))
-    ]
-    return [path.relative_to(folder).as_posix() for path in paths] + [*filter(None, [newest_sheet(folder)])]
+    sheets = [path.relative_to(folder).as_posix() for path in folder.glob(f"{SHEETS}[0-9]*.png")]
+    return max(sheets, key=lambda name: (len(name), name), default=None)
 
 
 @contextmanager
@@ -206,14 +200,14 @@ def _damage_of(source: str) -> Iterator[None]:
 
 
 def _component_classes(index: dict[str, Any]) -> dict[str, type]:
-    """The classes of the components, if model_index.json is that of our pipeline."""
-    saved, scheduler = (str([None, *as_list(index.get(key))][-1]) for key in ("_class_name", "scheduler"))
-    if saved != "PokemonDDPMPipeline":
+    """The classes of the components that model_index.json names, if it is that of our pipeline."""
+    saved = index.get("_class_name")
+    if "PokemonDDPMPipeline" not in as_list(saved):
         raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
-    scheduler_class = getattr(diffusers, scheduler, None)
-    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, SchedulerMixin)):
-        raise ValueError(f"{INDEX_FILE} names the scheduler {scheduler}, which diffusers does not have.")
-    # Imported here, because in a saved folder it is not beside this file.
+    scheduler_class = getattr(diffusers, index["scheduler"][1])
+    if not issubclass(scheduler_class, SchedulerMixin):
+        raise ValueError(f"{scheduler_class.__name__} is not a scheduler.")
+    # An import statement would make diffusers look for a file beside this one, where a saved folder has none.
     conditioner_class = importlib.import_module(".sprite_conditioner", __package__).SpriteConditioner
     return {"unet": UNet2DModel, "conditioner": conditioner_class, "scheduler": scheduler_class}
 
@@ -230,7 +224,8 @@ def _read_weights(folder: Path, component: str, variant: str | None, digests: di
         if not (folder / name).is_file():
             raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
         content = (folder / name).read_bytes()
-        if digests.get(name, found := sha256(content).hexdigest()) != found:
+        digest = sha256(content).hexdigest()
+        if digests.get(name, digest) != digest:
             raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
         weights |= safetensors.torch.load(content)
     return weights
@@ -245,7 +240,7 @@ def _load_component(kind: type, folder: Path, name: str, variant: str | None, dt
         # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
         component.load_state_dict(_read_weights(folder, name, variant, index.get(WEIGHTS_KEY, {})))
         for key, values in component.eval().state_dict().items():
-            if not torch.stack(values.aminmax()).isfinite().all():
+            if not values.isfinite().all():
                 raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
     return component
 
@@ -263,65 +258,84 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
         raise OSError(f"{name} cannot be loaded from the Hub: {' '.join(str(error).split())[:300]}") from error
 
 
-def look_up(api: HfApi, name: str, repo_type: str = "model") -> tuple[Any, set[str], str | None]:
-    """The client's information about a repository, the paths of its files, and the text of its card."""
-    info, card = api.repo_info(name, repo_type=repo_type), None
-    files = {sibling.rfilename for sibling in info.siblings}
-    if CARD_FILE in files:
-        # Not into the cache, where a commit with this file alone would pass for the whole model.
-        with tempfile.TemporaryDirectory() as folder:
-            path = api.hf_hub_download(info.id, CARD_FILE, repo_type=repo_type, revision=info.sha, local_dir=folder)
-            card = Path(path).read_text(encoding="utf-8")
-    return info, files, card
+class Repository:
+    """A repository on the Hub before a push, with the paths of its files and the text of its card, if it has one."""
 
+    def __init__(self, name: str, private: bool | None = None, token: str | None = None, **kind: Any):
+        """Creates it if it does not exist, with the `repo_type` and `space_sdk` of `HfApi.create_repo`."""
+        self.api, self.type = HfApi(token=token), kind.get("repo_type", "model")
+        name = self.api.create_repo(name, private=private, exist_ok=True, **kind).repo_id
+        self.info, self.card = self.api.repo_info(name, repo_type=self.type), None
+        self.files = {sibling.rfilename for sibling in self.info.siblings}
+        if CARD_FILE in self.files:
+            # Not into the cache, where a commit with this file alone would pass for the whole model.
+            with tempfile.TemporaryDirectory() as folder:
+                version = {"repo_type": self.type, "revision": self.info.sha}
+                path = self.api.hf_hub_download(name, CARD_FILE, local_dir=folder, **version)
+                self.card = Path(path).read_text(encoding="utf-8")
 
-def check_target(info: Any, files: set[str], is_ours: bool, private: bool | None = None, force: bool = False) -> None:
-    """Raises ValueError if a repository holds something else than what is pushed, or is public though `private`."""
-    if private and info.private is False:
-        raise ValueError(f"{info.id} is public already. Make it private in its settings, then push.")
-    others = sorted(files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
-    if others and not (is_ours or force):
-        raise ValueError(
-            f"{info.id} holds something else ({', '.join(others[:3])}{', ...' * (len(others) > 3)}). Choose another "
-            "name, or push beside it with --force (in Python force=True)."
-        )
+    def check(self, is_ours: bool, private: bool | None = None, force: bool = False) -> None:
+        """Raises ValueError if it holds something else than what is pushed, or is public though `private`."""
+        if private and self.info.private is False:
+            raise ValueError(f"{self.info.id} is public already. Make it private in its settings, then push.")
+        others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
+        if others and not (is_ours or force):
+            raise ValueError(
+                f"{self.info.id} holds something else ({', '.join(others[:3])}{', ...' * (len(others) > 3)}). Choose "
+                "another name, or push beside it with --force (in Python force=True)."
+            )
+
+    def commit(self, folder: Path, replaced: Collection[str], **options: Any) -> CommitInfo:
+        """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.
+
+        Args:
+            folder: All its files are pushed.
+            replaced: How the paths begin of those that are deleted unless the folder has them.
+            **options: `commit_message` and `create_pr`.
+        """
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        old = {name for name in self.files - files.keys() if name.startswith(tuple(replaced))}
+        operations = [CommitOperationAdd(name, path) for name, path in files.items()]
+        operations += [CommitOperationDelete(name) for name in sorted(old)]
+        where = {"repo_id": self.info.id, "repo_type": self.type, "parent_commit": self.info.sha}
+        return self.api.create_commit(operations=operations, **where, **options)  # upload_folder may make several
 
 
 def push_folder(
     folder: Path,
-    repository: str,
+    name: str,
     keep_card: bool = False,
     token: str | None = None,
     private: bool | None = None,
     force: bool = False,
     **commit: Any,
-) -> CommitInfo:
-    """Pushes a saved pipeline in one commit: everything arrives or nothing. The folder is only read.
+) -> str:
+    """Pushes a folder that holds nothing but a pipeline, and returns the URL of the commit.
 
     Args:
+        folder: Its card becomes the one that is pushed.
+        name: "user/name", or a name in the token owner's namespace.
         keep_card: Whether a card in the repository stays as it is; otherwise that of the folder is merged with it.
+        token: None for the stored one.
         private: Whether a new repository is private; None for the default of the account.
         force: Whether to push into a repository with other content, which stays beside the model.
         **commit: `commit_message` and `create_pr`.
 
     Raises:
-        ValueError: If a card is not valid, or see `check_target`.
+        ValueError: If a card is not valid, or see `Repository.check`.
         HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as before.
     """
-    api, card = HfApi(token=token), read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
-    info, present, old = look_up(api, api.create_repo(repository, private=private, exist_ok=True).repo_id)
-    check_target(info, present, CODE_FILES[2] in present, private, force)
-    card = rename_card(card, info.id)
+    card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
+    repository = Repository(name, private=private, token=token)
+    repository.check(CODE_FILES[2] in repository.files, private, force)
+    card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it
         card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
-    card = read_card(old) if old and keep_card else merge_card(card, old)
-    content = {name: str(folder / name) for name in files_to_push(folder)} | {CARD_FILE: card.content.encode()}
-    patterns = [*(f"{name}/*" for name in COMPONENTS), *([SHEETS] if newest_sheet(folder) else [])]
-    stale = {name for name in present if any(fnmatch(name, pattern) for pattern in patterns)}
-    operations = [CommitOperationAdd(name, value) for name, value in content.items()]
-    operations += [CommitOperationDelete(name) for name in sorted(stale - content.keys())]
-    commit = {"commit_message": "Upload the model", **commit}
-    return api.create_commit(info.id, operations, parent_commit=info.sha, **commit)
+    old_card = repository.card
+    card = read_card(old_card) if old_card and keep_card else merge_card(card, old_card)
+    card.save(folder / CARD_FILE)
+    replaced = [f"{part}/" for part in COMPONENTS] + ([SHEETS] if (folder / "samples").exists() else [])
+    return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
 
 
 class HubMixin:
@@ -352,8 +366,7 @@ class HubMixin:
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
             super().save_pretrained(name, variant=variant)
-            own_class = next(each for each in type(self).__mro__ if HubMixin in each.__bases__)
-            complete_folder(Path(name), own_class, type(self.conditioner))
+            complete_folder(Path(name), self)
             if not (folder / CARD_FILE).exists():
                 card = read_card(self._card_text) if self._card_text else pipeline_card(self, "model")
                 write_card(Path(name), rename_card(card, folder.resolve().name))
@@ -371,7 +384,7 @@ class HubMixin:
         """
         with tempfile.TemporaryDirectory() as name:
             self.save_pretrained(name, safe_serialization, variant)
-            return push_folder(Path(name), repo_id, keep_card=self._card_text is None, **options).commit_url
+            return push_folder(Path(name), repo_id, keep_card=self._card_text is None, **options)
 
     @classmethod
     def from_pretrained(

@@ -34,43 +34,40 @@ def save_animation(
 
     Raises:
         ValueError: If the enlarged frames have a side above `MAX_SIDE` or too many pixels, see `enlarge`.
-        OSError: If the file cannot be written.
     """
     side = scale * max(frames[0].size)
     if side > MAX_SIDE:
         raise ValueError(
-            f"An animation can be {MAX_SIDE:,} pixels wide and high, but this one would have a side of {side:,}. "
-            "Choose fewer sprites or a smaller scale."
+            f"An animation with a side of {side:,} pixels is too large: at most {MAX_SIDE:,} are possible. Choose fewer "
+            "sprites or a smaller scale."
         )
     durations = [duration_ms] * (len(frames) - 1) + [hold_ms]
     if Path(path).suffix.lower() == ".webp":
         options = {"lossless": True, "quality": 80}  # the quality is the effort where nothing is lost
     else:
         durations = [10 * round(duration / 10) for duration in durations]
-        frames, palette = _with_shared_palette(frames)
-        options = {"palette": palette}  # without it Pillow repeats the palette in every frame
+        palette = _shared_palette(frames)
+        frames = [_indexed(frame, palette) for frame in frames]
+        options = {"palette": palette.tobytes()}  # without it Pillow repeats the palette in every frame
     first, *others = [enlarge(frame, scale) for frame in frames]
     save_image(first, path, save_all=True, append_images=others, duration=durations, loop=0, **options)
 
 
-def _with_shared_palette(frames: Sequence[Image.Image]) -> tuple[list[Image.Image], bytes]:
-    """Frames in mode P with one palette, and this palette."""
-    different = [frame for frame, _ in itertools.groupby(frames)]  # equal frames in a row count once
-    palette = _shared_palette([np.asarray(frame).reshape(-1, 3) for frame in different])
-    indexed = []
-    for frame in frames:
-        index = nearest_color(np.asarray(frame).reshape(-1, 3), palette).astype(np.uint8)
-        indexed.append(Image.fromarray(index.reshape(frame.height, frame.width)))
-        indexed[-1].putpalette(palette.tobytes())
-    return indexed, palette.tobytes()
+def _indexed(frame: Image.Image, palette: np.ndarray) -> Image.Image:
+    """The frame in mode P."""
+    index = nearest_color(np.asarray(frame).reshape(-1, 3), palette).astype(np.uint8)
+    image = Image.fromarray(index.reshape(frame.height, frame.width))
+    image.putpalette(palette.tobytes())
+    return image
 
 
-def _shared_palette(frames: list[np.ndarray]) -> np.ndarray:
-    """At most `GIF_COLORS` different colors, uint8 (K, 3), for frames uint8 (N, 3)."""
-    palette = unique_colors(frames[-1])
-    if len(palette) > GIF_COLORS:
-        palette = fit_palette(frames[-1], GIF_LAST_COLORS if len(frames) > 1 else GIF_COLORS)
-    pixels = np.concatenate(frames)
+def _shared_palette(frames: Sequence[Image.Image]) -> np.ndarray:
+    """At most `GIF_COLORS` different colors, uint8 (K, 3)."""
+    # Equal frames in a row count once.
+    different = [np.asarray(frame).reshape(-1, 3) for frame, _ in itertools.groupby(frames)]
+    pixels, last = np.concatenate(different), different[-1]
+    exact = len(unique_colors(last)) <= GIF_COLORS
+    palette = fit_palette(last, GIF_COLORS if exact or len(different) == 1 else GIF_LAST_COLORS)
     others = pixels[~np.isin(color_codes(pixels), color_codes(palette))]
     free = GIF_COLORS - len(palette)
     if free and len(others):

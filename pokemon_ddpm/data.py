@@ -11,11 +11,11 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, Features
+from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expand
-from pokemon_ddpm.preprocessing import check_resolution, on_white, open_image, preprocess
+from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
 # The kinds that only read tables or list files. Others decode pickles (webdataset) or hold no images.
@@ -99,7 +99,7 @@ def load_tensors(
     if data_dir is not None:
         root = expand(data_dir)
         if is_class_folder(root):
-            return class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
+            return _class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
         if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
             raise ValueError(f"{root} holds neither {POKEDEX} and sprites/ nor a sub-folder of images for each class.")
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
@@ -113,9 +113,7 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     Raises:
         ValueError: If it cannot be loaded, has no such split, or is of a kind that is not in `SAFE_BUILDERS`.
     """
-    path = str(expand(name)) if name.startswith("~") else name
-    if name.startswith((".", "/", "~")) and not Path(path).exists():
-        raise ValueError(f"{name} does not exist.")
+    path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
         # This only lists the files. They are read when the data set is prepared.
         builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
@@ -126,13 +124,11 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
         raise ValueError(f"{name} cannot be loaded: {reason}") from error
     if kind not in SAFE_BUILDERS:
-        raise ValueError(
-            f"{name} is of the kind {kind}, and only {', '.join(SAFE_BUILDERS[:3])} are loaded: others can hold "
-            "pickles, or hold no images. If you trust it, convert it to Parquet."
-        )
+        safe = ", ".join(SAFE_BUILDERS[:3])
+        raise ValueError(f"{name} is of the kind {kind}, and only {safe} are loaded. Convert it to Parquet.")
     if split not in builder.info.splits:
-        hint = NO_VALIDATION if split == "validation" else ""
-        raise ValueError(f"{name} has no split {split}, but {', '.join(builder.info.splits)}.{hint}")
+        known = ", ".join(builder.info.splits)
+        raise ValueError(f"{name} has no split {split}, but {known}.{NO_VALIDATION * (split == 'validation')}")
     return builder.as_dataset(split=split)
 
 
@@ -146,7 +142,7 @@ def sprite_tensors(dataset: Dataset, resolution: int, mode: str = "fit", image_c
                 f"The column {column} must be a {ours}, but is {given or 'missing'}; map, rename or remove it. To "
                 f"train on other classes than types, give --label_column (of this data set: {classes or 'none'})."
             )
-    images, _ = _read_images(dataset, image_column, resolution, mode, full_frame=False)
+    images = _column_images(dataset, image_column, resolution, mode, full_frame=False)
     dtypes = {name: getattr(dataset.features.get(name), "dtype", "") for name in FEATURES}
     labels = {name: _ids(dataset, name) for name, dtype in dtypes.items() if dtype in ("bool", "int32", "int64")}
     labels["type"] = torch.stack([labels.pop("type1"), labels.pop("type2")], dim=1)
@@ -176,35 +172,38 @@ def labelled_tensors(
     """
     _check_kind(dataset, "--label_column", label_column, ClassLabel)
     names, labels = dataset.features[label_column].names, _ids(dataset, label_column)
-    check_class_names(names)
+    _check_class_names(names)
     if not 0 <= (largest := max(labels.tolist(), default=-1)) < len(names):
-        raise ValueError(
-            f"The labels in the column {label_column} go up to {largest}, of {len(names)} classes from 0."
-        )
-    images, _ = _read_images(dataset, image_column, resolution, mode)
-    return _with_classes(images, labels, names)
+        raise ValueError(f"The labels in the column {label_column} go up to {largest}, of {len(names)} classes.")
+    return _with_classes(_column_images(dataset, image_column, resolution, mode), labels, names)
 
 
-def class_folder_tensors(
+def _class_folder_tensors(
     folder: Path, split: str, resolution: int, mode: str, skip_bad_images: bool, deduplicate: bool
 ) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
     problems = Problems()
     splits = _list_images(folder, problems)
     names = sorted({file.parts[-2] for files in splits.values() for file in files})
-    check_class_names(names)
-    files = splits.get(split, [])
-    rows = Dataset.from_dict({"image": [str(folder / file) for file in files]}, Features(image=datasets.Image()))
-    images, kept = _read_images(rows, "image", resolution, mode, files, problems, deduplicate=deduplicate)
+    _check_class_names(names)
+    images, labels, seen = [], [], set()
+    for file in datasets.utils.tqdm(splits.get(split, []), desc="Reading images"):
+        image = None
+        with problems.caught(file.as_posix()):
+            image = on_white(open_image(folder / file))
+        if image and (key := pixel_digest(image) if deduplicate else file) not in seen:
+            seen.add(key)
+            images.append(preprocess(image, resolution, mode, full_frame=True).transpose(2, 0, 1))
+            labels.append(names.index(file.parts[-2]))
     problems.check(folder, skip_bad_images)
     if problems.found:
         logging.getLogger(__name__).warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
-    if not kept:
-        raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION if split == 'validation' else ''}")
-    return _with_classes(images, torch.tensor([names.index(files[row].parts[-2]) for row in kept]), names)
+    if not images:
+        raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
+    return _with_classes(torch.from_numpy(np.stack(images)), torch.tensor(labels), names)
 
 
-def check_class_names(names: Sequence[str]) -> None:
+def _check_class_names(names: Sequence[str]) -> None:
     """Raises ValueError if the conditioner or the command line cannot take some of the names."""
     lowered = [name.lower() for name in names]  # the conditioner ignores case
     wrong = []
@@ -240,39 +239,23 @@ def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[st
     return SpriteTensors(images, {"type": torch.stack([labels, none], dim=1)}, tuple(names))
 
 
-def _read_images(
-    dataset: Dataset,
-    column: str,
-    resolution: int,
-    mode: str,
-    places: Sequence[Path] | None = None,
-    problems: Problems | None = None,
-    full_frame: bool = True,
-    deduplicate: bool = False,
-) -> tuple[torch.Tensor, list[int]]:
-    """uint8 (K, 3, S, S) of the images that decode, and their K rows; others are `problems`, or raise ValueError."""
-    check_resolution(resolution)
+def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, full_frame: bool = True) -> torch.Tensor:
+    """uint8 (N, 3, S, S) of a column of images; raises ValueError if some cannot be decoded."""
     _check_kind(dataset, "--image_column", column, datasets.Image)
     # datasets itself would decode any format and any size.
     values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
-    images, kept, seen = np.empty((len(dataset), 3, resolution, resolution), dtype=np.uint8), [], set()
-    found = Problems() if problems is None else problems
+    images, problems = np.empty((len(values), 3, resolution, resolution), dtype=np.uint8), Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):
-        try:
+        image = None
+        with problems.caught(f"row {row}"):
             if not value or not (value["bytes"] or value["path"]):
                 raise ValueError("no image")
             image = on_white(open_image(value["bytes"] or Path(value["path"])))
-        except ValueError as error:
-            found.add(places[row].as_posix() if places else f"row {row}", str(error))
-            continue
-        pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
-        if not (deduplicate and pixels in seen):
-            seen.add(pixels)
-            images[len(kept)] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
-            kept.append(row)
-    if problems is None and found.found:
-        raise ValueError(found.report(f"{len(found.found)} unusable images in the column {column}:"))
-    return torch.from_numpy(images[: len(kept)]), kept
+        if image:
+            images[row] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
+    if problems.found:
+        raise ValueError(problems.report(f"{len(problems.found)} unusable images in the column {column}:"))
+    return torch.from_numpy(images)
 
 
 def is_class_folder(path: str | Path) -> bool:
@@ -284,8 +267,7 @@ def is_class_folder(path: str | Path) -> bool:
     root = expand(path)
     if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
         return False
-    files = (file for file in _files(root, Path(), 2) if file.suffix.lower() in IMAGE_SUFFIXES)
-    return any(len(file.parts) == 2 or _split_of(file) for file in files)
+    return any(len(file.parts) == 2 or _split_of(file) for file in _files(root, Path(), 2) if _is_image(file))
 
 
 def _files(root: Path, folder: Path, depth: int) -> Iterator[Path]:
@@ -299,6 +281,10 @@ def _files(root: Path, folder: Path, depth: int) -> Iterator[Path]:
             yield from _files(root, folder / entry.name, depth - 1)
 
 
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES
+
+
 def _split_of(file: Path) -> str | None:
     return SPLIT_FOLDERS.get(file.parts[0].lower()) if len(file.parts) == 3 else None
 
@@ -307,15 +293,15 @@ def _list_images(root: Path, problems: Problems) -> dict[str, list[Path]]:
     """Split -> the files that must be images, by class and name."""
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
     files = sorted(_files(root, Path(), 3), key=lambda file: (file.parts[-2:-1], file))
-    has_splits = any(_split_of(file) for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    has_splits = any(_is_image(file) and _split_of(file) for file in files)
     images, inside = {}, root.resolve()
     for file in files:
         split = _split_of(file) if has_splits else "train" if len(file.parts) == 2 else None
-        if split and not (root / file).resolve().is_relative_to(inside):
-            problems.add(file.as_posix(), "links out of the folder")
-        elif split:
+        if split and (root / file).resolve().is_relative_to(inside):
             images.setdefault(split, []).append(file)
-        elif file.suffix.lower() in IMAGE_SUFFIXES:
+        elif split:
+            problems.add(file.as_posix(), "links out of the folder")
+        elif _is_image(file):
             problems.add(file.as_posix(), f"expected {'SPLIT/' * has_splits}CLASS/FILE")
     if has_splits:
         return images

@@ -8,11 +8,10 @@ from typing import Any
 
 import datasets
 from datasets.info import DatasetInfosDict
-from datasets.utils.metadata import MetadataConfigs
-from huggingface_hub import CardData, DatasetCardData, RepoCard
+from huggingface_hub import DatasetCardData, RepoCard
 from PIL import Image
 
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
 from pokemon_ddpm.dataset_scripts.sprite_archive import is_faulty
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, as_list, merge_card, read_card
 
@@ -49,28 +48,24 @@ def dataset_card(
     """
     configs = [_statistics(config, splits) for config, splits in sprites.items()]
     largest = max(configs, key=lambda config: config["images"])
-    splits = sprites[largest["name"]]
-    species, forms, lines = (
-        {split: set(part[column][:]) for split, part in splits.items()} for column in ("dex_number", "index", "line")
-    )
+    splits, starter = sprites[largest["name"]], STARTER in sprites
+    lines = {split: len(set(part["line"][:])) for split, part in splits.items()}
     data = DatasetCardData(
-        **(STARTER_METADATA if STARTER in sprites else METADATA),
+        **(STARTER_METADATA if starter else METADATA),
         task_categories=["unconditional-image-generation", "image-classification"],
-        size_categories=[next(said for limit, said in SIZE_CATEGORIES.items() if largest["images"] < limit)],
+        size_categories=[next(text for limit, text in SIZE_CATEGORIES.items() if largest["images"] < limit)],
     )
     _add_structure(data, sprites, download_sizes)
     return RepoCard.from_template(
-        CardData(**data.to_dict()),
+        data,
         template_path=str(Path(__file__).parent / "templates" / "dataset.md"),
-        **{"name": name, "title": name.split("/")[-1], "starter": STARTER in sprites, "begin": BEGIN, "end": END},
-        **{"configs": configs, "num_images": largest["images"], "size": largest["size"], "fields": _fields()},
-        num_species=len(set().union(*species.values())),
-        num_forms=len(set().union(*forms.values())),
-        splits=list(dict.fromkeys(split for config in configs for split in config["sizes"])),
-        lines=", ".join(f"{len(numbers):,} in {split}" for split, numbers in lines.items()),
+        **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
+        **{"configs": configs, "largest": largest, "splits": SPLITS, "fields": _fields()},
+        num_species=len({number for part in splits.values() for number in part["dex_number"][:]}),
+        num_forms=len({number for part in splits.values() for number in part["index"][:]}),
+        lines=", ".join(f"{number:,} in {split}" for split, number in lines.items()),
         repeated=_in_each(configs, "repeated"),
         faulty=any(config["faulty"] for config in configs) and _in_each(configs, "faulty"),
-        facts_license=FACTS_LICENSE,
     )
 
 
@@ -94,39 +89,31 @@ def merge_dataset_card(new: RepoCard, old_text: str | None) -> RepoCard:
 
 def is_ours(card_text: str | None) -> bool:
     """Whether this is the card of the sprites, by this program or by `DatasetDict.push_to_hub`."""
-    if not card_text or BEGIN in card_text:
-        return bool(card_text)
-    try:
-        infos = DatasetInfosDict.from_dataset_card_data(DatasetCardData(**read_card(card_text).data.to_dict()))
-        return any(info.features == FEATURES for info in infos.values())
-    except Exception:  # the metadata of another data set
-        return False
+    by_datasets = [f"- name: {column}\n" for column in COLUMNS]
+    return bool(card_text) and (BEGIN in card_text or all(line in card_text for line in by_datasets))
 
 
 def _statistics(config: str, splits: datasets.DatasetDict) -> dict[str, Any]:
     """What the card says about one configuration."""
-    first = {split: Counter(part["type1"][:]) for split, part in splits.items()}
+    first = [Counter(part["type1"][:]) for part in splits.values()]
     second = Counter(number for part in splits.values() for number in part["type2"][:])
     types = {}
     for number, name in enumerate(FEATURES["type1"].names):
-        counts = [split[number] for split in first.values()]
+        counts = [split[number] for split in first]
         types[name] = [*counts, sum(counts), sum(counts) + second[number]]
-    encoded = {split: [each["bytes"] for each in _encoded(part)] for split, part in splits.items()}
-    sizes = {Image.open(io.BytesIO(image)).size for images in encoded.values() for image in images}
+    encoded = splits.cast_column("image", datasets.Image(decode=False))
+    images = [[image["bytes"] for image in part["image"]] for part in encoded.values()]
+    sizes = {Image.open(io.BytesIO(image)).size for part in images for image in part}
     return {
         "name": config,
         "description": CONFIGS[config],
-        "images": sum(map(len, splits.values())),
+        "images": sum(map(len, images)),
         "sizes": {split: len(part) for split, part in splits.items()},
         "size": "{}x{}".format(*sizes.pop()) if len(sizes) == 1 else None,
         "types": types,
-        "repeated": sum(len(images) - len(set(images)) for images in encoded.values()),
+        "repeated": sum(len(part) - len(set(part)) for part in images),
         "faulty": sum(sum(map(is_faulty, part["index"], part["path"])) for part in splits.values()),
     }
-
-
-def _encoded(part: datasets.Dataset) -> Any:
-    return part.cast_column("image", datasets.Image(decode=False))["image"]
 
 
 def _in_each(configs: list[dict[str, Any]], key: str) -> str:
@@ -146,11 +133,11 @@ def _add_structure(
     data: DatasetCardData, sprites: Mapping[str, datasets.DatasetDict], download_sizes: Mapping[str, int]
 ) -> None:
     """Adds the metadata with which load_dataset finds the files and returns the same features."""
-    infos, configs = DatasetInfosDict(), MetadataConfigs()
-    for name, splits in sprites.items():
+    infos, configs, default = DatasetInfosDict(), [], next(iter(sprites))
+    for name, splits in sorted(sprites.items()):
         infos[name] = next(iter(splits.values())).info.copy()
         infos[name].config_name, infos[name].download_size = name, download_sizes[name]
         files = [{"split": split, "path": f"{name}/{split}-*"} for split in splits]
-        configs[name] = {"data_files": files, **({} if configs else {"default": True})}
+        configs.append({"config_name": name, "data_files": files, **({"default": True} if name == default else {})})
     infos.to_dataset_card_data(data)
-    configs.to_dataset_card_data(data)
+    data["configs"] = configs

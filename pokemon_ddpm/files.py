@@ -34,13 +34,7 @@ def write_file(path: str | Path, content: str | bytes) -> None:
 
 
 def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
-    """Saves an image in the format of the file's suffix.
-
-    Args:
-        image: The image.
-        path: The file; it is replaced if it exists.
-        options: Those of `Image.save`; `format` overrides the suffix.
-    """
+    """Saves an image in the format of the file's suffix; for the options see `Image.save`."""
     options.setdefault("format", Image.registered_extensions().get(Path(path).suffix.lower()))
     content = io.BytesIO()
     image.save(content, **options)

@@ -1,17 +1,21 @@
-"""Pushing to the Hub; failures of its client become `HubError`."""
+"""Pushing models and the sprites to the Hub; failures of its client become `HubError`."""
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, errors
+import datasets
+from huggingface_hub import CommitInfo, errors
 
+from pokemon_ddpm.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, is_ours, merge_dataset_card
+from pokemon_ddpm.dataset_scripts import sprite_archive
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import SPLITS, load_sprites
 from pokemon_ddpm.pipelines import hub_mixin
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, Repository
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
-MAX_REASON = 400  # characters of an error message of another library
 LOGIN = "`hf auth login` stores a token"
 
 
@@ -21,42 +25,26 @@ class HubError(ValueError):
 
 @contextmanager
 def hub_errors(action: str) -> Iterator[None]:
-    """Turns every failure of the Hub's client or its connection into a `HubError`.
-
-    Args:
-        action: For the message, for example "The push to user/name".
-    """
+    """Turns every failure of an action, such as "The push to user/name", into a `HubError`."""
     try:
         yield
-    except HubError:
-        raise
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         raise HubError(f"{action} failed: {_reason(error)}") from error
 
 
-def create_repository(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> str:
-    """Creates a repository if it does not exist, to find problems before anything slow starts.
+def create_repository(name: str, private: bool | None, token: str | None) -> str:
+    """Creates a model repository if it does not exist, to find problems before anything slow starts.
 
-    Args:
-        name: "user/name", or a name in the token owner's namespace.
-        private: Whether a new repository is private; None for the default of the account.
-        token: None for the stored one.
-        repo_type: "model" or "dataset".
-
-    Returns:
-        "user/name".
+    Arguments as of `hub_mixin.push_folder`. Returns "user/name".
 
     Raises:
-        HubError: If it cannot be written to, or a model repository holds something else.
+        HubError: If it cannot be written to or holds something else.
     """
-    api = HfApi(token=token)
     with hub_errors(f"Creating {name}"):
-        name = api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True).repo_id
-        api.auth_check(name, repo_type=repo_type, write=True)
-        if repo_type == "model":
-            info, files, _ = hub_mixin.look_up(api, name)
-            hub_mixin.check_target(info, files, hub_mixin.CODE_FILES[2] in files, private)
-    return name
+        repository = Repository(name, private, token)
+        repository.api.auth_check(repository.info.id, write=True)
+        repository.check(hub_mixin.CODE_FILES[2] in repository.files, private)
+    return repository.info.id
 
 
 def push_model(
@@ -67,14 +55,11 @@ def push_model(
     commit_message: str = "Upload the model",
     force: bool = False,
 ) -> str:
-    """Pushes a saved model in one commit: pipeline, code, card and newest sheet. The folder is only read.
+    """Pushes the pipeline, code, card and newest sheet of a folder in one commit, and returns its URL.
 
     Args:
-        folder: Of a training run or `save_pretrained`. Missing or older code is replaced by the current one.
+        folder: Of a training run or `save_pretrained`; only read. Its code is replaced by the current one.
         repository, token, private, commit_message, force: See `hub_mixin.push_folder`.
-
-    Returns:
-        The URL of the commit.
 
     Raises:
         OSError, ValueError: If the folder holds no complete model.
@@ -83,37 +68,107 @@ def push_model(
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
     with hub_errors(f"The push to {repository}"), tempfile.TemporaryDirectory() as name:
         copy = Path(name)
-        for file in hub_mixin.files_to_push(folder):
-            (copy / file).parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / file, copy / file)
-        if not (copy / hub_mixin.CARD_FILE).exists():
+        parts = [f"{part}/*.{suffix}" for part in hub_mixin.COMPONENTS for suffix in ("json", "safetensors")]
+        sheet = hub_mixin.newest_sheet(folder)
+        for pattern in [hub_mixin.INDEX_FILE, CARD_FILE, *parts, *([sheet] if sheet else [])]:
+            for file in folder.glob(pattern):
+                target = copy / file.relative_to(folder)
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, target)
+        if not (copy / CARD_FILE).exists():
             hub_mixin.write_card(copy, hub_mixin.pipeline_card(pipeline, repository))
-        hub_mixin.complete_folder(copy, PokemonDDPMPipeline, type(pipeline.conditioner))
+        hub_mixin.complete_folder(copy, pipeline)
         options = {"token": token, "private": private, "force": force, "commit_message": commit_message}
-        return hub_mixin.push_folder(copy, repository, **options).commit_url
+        return hub_mixin.push_folder(copy, repository, **options)
+
+
+def push_dataset(
+    name: str, data_dir: str | None, configs: Sequence[str], public: bool, token: str | None, force: bool
+) -> tuple[Repository, Mapping[str, datasets.DatasetDict], CommitInfo]:
+    """Pushes the sprites as Parquet files with a card in one commit; `datasets` itself would make several.
+
+    Args:
+        name, token: See `hub_mixin.push_folder`.
+        data_dir: See `load_sprites`.
+        configs: Configurations of the sprites; the first is the default.
+        public: Whether everybody may see it.
+        force: Whether to push beside other content, and to delete other configurations.
+
+    Returns:
+        The repository before the push, the sprites by configuration, and the commit.
+
+    Raises:
+        ValueError: If the archive cannot be used, or the repository holds something else or is public.
+        HubError: If the push fails. The repository is then as before.
+    """
+    with hub_errors(f"Creating {name}"):
+        repository = Repository(name, not public, token, repo_type="dataset")
+        repository.api.auth_check(repository.info.id, repo_type="dataset", write=True)
+    ours = is_ours(repository.card)
+    _check_dataset(repository, ours, configs, public, force)
+    sprites = {config: load_sprites(data_dir, config) for config in configs}
+    with tempfile.TemporaryDirectory() as folder:
+        _write_dataset(Path(folder), repository, sprites)
+        # Other files in the folder of a configuration would be loaded with it.
+        replaced = [shard for config in (CONFIGS if ours else configs) for shard in _shards(config)]
+        with hub_errors(f"The push to {repository.info.id}"):
+            commit = repository.commit(Path(folder), replaced, commit_message="Upload the sprites")
+    return repository, sprites, commit
+
+
+def _shards(config: str) -> tuple[str, ...]:
+    """How the paths of a configuration's Parquet files begin."""
+    return tuple(f"{config}/{split}-" for split in SPLITS)
+
+
+def _check_dataset(repository: Repository, ours: bool, configs: Sequence[str], public: bool, force: bool) -> None:
+    """Raises ValueError if the push would spoil something, before anything slow starts."""
+    name = repository.info.id
+    if not (repository.info.private or public):
+        raise ValueError(f"{name} is public. Make it private in its settings, or give --public.")
+    repository.check(ours, force=force)
+    others = sorted(CONFIGS.keys() - set(configs))
+    deleted = [config for config in others if any(file.startswith(_shards(config)) for file in repository.files)]
+    if deleted and ours and not force:
+        raise ValueError(
+            f"{name} also holds {' and '.join(deleted)}, which the push would delete. Give --data-dir without "
+            "--config-name to push front and all, or --force."
+        )
+
+
+def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, datasets.DatasetDict]) -> None:
+    """Writes the Parquet files, the card and the license of the facts."""
+    sizes = {}
+    for config, splits in sprites.items():
+        (folder / config).mkdir()
+        sizes[config] = 0
+        for split, part in splits.items():
+            file = folder / config / f"{split}-00000-of-00001.parquet"
+            part.to_parquet(file)
+            sizes[config] += file.stat().st_size
+    card = merge_dataset_card(dataset_card(repository.info.id, sprites, sizes), repository.card)
+    card.save(folder / CARD_FILE)
+    if STARTER not in sprites:
+        shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)
 
 
 def _reason(error: Exception) -> str:
     """What happened and what to do, in one or two sentences."""
     response = error.response if isinstance(error, errors.HfHubHTTPError) else None
-    status = None if response is None else response.status_code
-    wait = "" if response is None else response.headers.get("Retry-After", "")
-    known = {
-        errors.RepositoryNotFoundError: f"there is no such repository, or the token may not see it. {LOGIN}.",
-        errors.RevisionNotFoundError: "there is no such revision. Give a branch, a tag or a commit.",
-        errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set. Unset it to reach the Hub.",
-        errors.LocalTokenNotFoundError: f"the Hub needs a valid token. {LOGIN}, or give --token.",
+    wait = response.headers.get("Retry-After", "") if response else ""
+    by_status = {
         401: f"the Hub needs a valid token. {LOGIN}, or give --token.",
         403: "the token may not write there. Use a token with write access, or a name of your own.",
         412: "somebody else has changed the repository meanwhile. Try again.",
         429: f"there were too many requests. Try again {f'in {wait} seconds' if wait.isdecimal() else 'later'}.",
     }
-    kind = next((kind for kind in known if isinstance(kind, type) and isinstance(error, kind)), status)
-    if kind in known:
-        return known[kind]
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is no such repository, or the token may not see it. {LOGIN}."
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
+    if response is not None and response.status_code in by_status:
+        return by_status[response.status_code]
+    if isinstance(error, ValueError):  # a name, a card or a repository that is refused
+        return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
-    if isinstance(error, errors.HFValidationError):
-        return f"{first}. A name on the Hub is user/name, of letters, digits, '-', '_' and '.'."
-    if isinstance(error, ValueError):  # a card or a repository that is refused
-        return f"{' '.join(str(error).split())[:MAX_REASON].rstrip('.:')}."
     return f"{first}. Try again later; the repository is as before."

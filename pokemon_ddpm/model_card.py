@@ -34,13 +34,12 @@ def run_card(
     """The card of the model of a training run.
 
     Args:
-        name: Of the model.
         step: Number of updates.
         counts: Number of images by split.
         metrics: The losses "validation_loss" and "train_split_loss", and with `--eval_steps` "kid",
             "kid_standard_error" and "condition_accuracy"; may be empty.
     """
-    base, data = config.distill_from or config.pretrained_model_name_or_path, data_name(config)
+    base, data = config.distill_from or config.pretrained_model_name_or_path, _data_name(config)
     metadata, license_section = _license(config, base)
     if config.dataset_name and not _is_path(config.dataset_name):
         metadata["datasets"] = [config.dataset_name]
@@ -52,7 +51,7 @@ def run_card(
             for key, value in metrics.items()
             if key != "kid_standard_error"
         ]
-        metadata |= ModelCardData(model_name=name.split("/")[-1], eval_results=results).to_dict()
+        metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
     details = _render(
         "run.md",
         data=data,
@@ -67,7 +66,7 @@ def run_card(
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 
 
-def data_name(config: TrainingConfig) -> str:
+def _data_name(config: TrainingConfig) -> str:
     """What the training images are called, without the path to them."""
     if config.dataset_name:
         return _short(config.dataset_name)
@@ -88,29 +87,25 @@ def folder_card(folder: Path) -> RepoCard | None:
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
-    """Writes the results of an evaluation into the card in a model's folder, if there is one.
+    """Writes the results of an evaluation in place of earlier ones into the card in a model's folder, if there is one.
 
     Args:
-        folder: Of the model.
         numbers: What report.json holds.
         data: What the images are called.
         split: The held-out one, "validation" or "test".
         sentences: The summary.
     """
-    card = folder_card(folder)
-    if card is not None:
-        write_file(folder / CARD_FILE, with_metrics(card, numbers, data, split, sentences).content)
-
-
-def with_metrics(card: RepoCard, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> RepoCard:
-    """The card with the results of an evaluation in place of those of earlier ones; see `write_metrics`."""
-    about, known = numbers["about"], ModelCard(card.content, ignore_metadata_errors=True).data
-    measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
+    card, about = folder_card(folder), numbers["about"]
+    if card is None:
+        return
+    known = ModelCard(card.content, ignore_metadata_errors=True).data
     # Only results of an evaluation have "held_out"; those of a training run stay.
-    others = [each for each in known.eval_results or [] if "held_out" not in (each.metric_args or {})]
-    results = [_result(*each, data, dataset_split=of, metric_args=measured) for each, of in _figures(numbers, split)]
-    model_name = getattr(known, "model_name", None) or numbers["name"].split("/")[-1]
-    index = ModelCardData(model_name=model_name, eval_results=[*others, *results]).to_dict()["model-index"]
+    results = [each for each in known.eval_results or [] if "held_out" not in (each.metric_args or {})]
+    measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
+    for *metric, of in _metrics(numbers, split):
+        results.append(_result(*metric, data, dataset_split=of, metric_args=measured))
+    index = ModelCardData(model_name=known.model_name or numbers["name"], eval_results=results)
+    card.data["model-index"] = index.to_dict()["model-index"]
     introduction = (
         f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
         f"`pokemon-ddpm evaluate` with {about['features']}:"
@@ -121,39 +116,44 @@ def with_metrics(card: RepoCard, numbers: Numbers, data: str, split: str, senten
     if not count:
         before, end, after = text.partition(END)
         text = f"{before.rstrip()}\n\n{section}{end}{after}"
-    metadata = card.data.to_dict() | {"model-index": index}
-    return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
+    card.text = f"\n{text.strip()}\n"
+    write_file(folder / CARD_FILE, card.content)
 
 
-def _figures(numbers: Numbers, split: str) -> Iterator[tuple[tuple[str, str, float], str]]:
-    """Metric type, name and value of what was measured, and the split of the images."""
+def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, str]]:
+    """Type, name and value of what was measured, and the split of the images."""
     splits = {"train": "train", "held-out": split}
     for to, of in splits.items():
         row = next(each for each in numbers["distances"] if (each["name"], each["to"]) == ("all samples", to))
         for key in ("kid", "fid", "precision", "recall"):
             if row[key]["value"] is not None:
-                yield (key, f"{_title(key)} to {to} images", row[key]["value"]), of
+                yield key, f"{_title(key)} to {to} images", row[key]["value"], of
     for by, found in numbers["memorization"].items():
-        yield ("memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"]), split
+        yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
     for name, found in numbers["condition_accuracy"].items():
-        yield ("condition_accuracy", f"condition accuracy, {name}", found["accuracy"]["value"]), split
+        yield "condition_accuracy", f"condition accuracy, {name}", found["accuracy"]["value"], split
     for name, of in splits.items() if numbers["likelihood"] else ():
-        yield ("bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"]), of
+        yield "bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of
 
 
 def features_card(network: Any, name: str, report: Numbers, max_shift: int, figure: str, starter: bool) -> RepoCard:
     """The card of a feature network.
 
     Args:
-        name: Of its folder.
         report: What its report.json holds.
         max_shift: Of training images, in pixels.
         figure: File name of the figure of the corruptions.
         starter: Whether it was trained on the starter sprites.
     """
+
+    def rises(points: Sequence[Numbers], key: str) -> str:
+        values = [point[key] for point in points]
+        return "yes" if values == sorted(set(values)) else "no"
+
     losses = [epoch["validation_loss"] for epoch in report["epochs"]]
     *first, last = report["attributes"]
     values = {
+        **report,
         "name": name,
         "config": network.config,
         "parameters": f"{sum(each.numel() for each in network.parameters()) / 1e6:.2f}",
@@ -161,17 +161,12 @@ def features_card(network: Any, name: str, report: Numbers, max_shift: int, figu
         "data": "the starter sprites of the project" if starter else "the Pokémon sprites (all views and finishes)",
         "max_shift": max_shift,
         "best": losses.index(min(losses)),
-        "rises": _rises,
+        "rises": rises,
         "figure": figure,
         "license": _render("license.md", kind="starter" if starter else "sprites"),
     }
     data = CardData(license="apache-2.0") if starter else CardData(**SPRITES_LICENSE)
-    return RepoCard.from_template(data, template_path=str(TEMPLATES / "features.md"), **{**report, **values})
-
-
-def _rises(points: Sequence[Numbers], key: str) -> str:
-    values = [point[key] for point in points]
-    return "yes" if all(one < other for one, other in zip(values, values[1:], strict=False)) else "no"
+    return RepoCard.from_template(data, template_path=str(TEMPLATES / "features.md"), **values)
 
 
 def _license(config: TrainingConfig, base: str | None) -> tuple[dict[str, Any], str]:

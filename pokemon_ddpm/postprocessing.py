@@ -25,11 +25,9 @@ def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> I
     Returns:
         RGBA: the background has alpha 0 and the color white, other pixels have alpha 255.
     """
-    pixels = np.asarray(image)
-    background = _background(pixels, tolerance)
-    color = np.where(background[..., None], np.uint8(255), pixels)
-    alpha = np.where(background, np.uint8(0), np.uint8(255))
-    return Image.fromarray(np.dstack([color, alpha]))
+    pixels = np.array(image.convert("RGBA"))
+    pixels[_background(np.asarray(image), tolerance)] = (255, 255, 255, 0)
+    return Image.fromarray(pixels)
 
 
 def reduce_palette(image: Image.Image, colors: int = 16) -> Image.Image:
@@ -51,7 +49,10 @@ def reduce_palette(image: Image.Image, colors: int = 16) -> Image.Image:
     visible = np.ones(color.shape[:2], dtype=bool) if image.mode == "RGB" else pixels[..., 3] > 0
     if len(unique_colors(color[visible])) <= colors:
         return image.copy()
-    background = _background(opaque, 0 if _has_exact_white_border(opaque) else WHITE_TOLERANCE)
+    border = _distance_from_white(np.concatenate([opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]]))
+    # Where nearly white border pixels are exactly white, nearly white elsewhere is no noise.
+    is_exact = not border[border <= WHITE_TOLERANCE].any()
+    background = _background(opaque, 0 if is_exact else WHITE_TOLERANCE)
     white = visible & (background | (_distance_from_white(color) <= NOISE_TOLERANCE))
     if not background.any():
         white[:] = False  # an image that is not on white needs all colors for itself
@@ -120,13 +121,6 @@ def _check_whole(name: str, value: object, low: int, high: int) -> None:
 def _distance_from_white(color: np.ndarray) -> np.ndarray:
     """The largest difference of a channel from 255: uint8 (..., 3) to uint8 (...)."""
     return 255 - color.min(axis=-1)
-
-
-def _has_exact_white_border(pixels: np.ndarray) -> bool:
-    """Whether border pixels that are nearly white are exactly white, so that nearly white elsewhere is no noise."""
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    distance = _distance_from_white(border)
-    return not distance[distance <= WHITE_TOLERANCE].any()
 
 
 def _background(pixels: np.ndarray, tolerance: int) -> np.ndarray:

@@ -1,12 +1,12 @@
 """From an encoded image to an opaque sprite, and from a sprite on white to a square of the training resolution."""
 
+import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MODES = ("fit", "thesis")
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")  # without EPS, for which Pillow starts Ghostscript
 MAX_PIXELS = 2**25
 
@@ -15,8 +15,8 @@ def open_image(source: bytes | Path) -> Image.Image:
     """Decodes an untrusted image, rotated as its EXIF says; of an animation the first frame.
 
     Raises:
-        ValueError: With a short reason, if it is no image in one of `FORMATS`, has more than `MAX_PIXELS` pixels
-            (checked before it is decoded) or is damaged.
+        ValueError: With a short reason, if it is not in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS`
+            pixels (checked before it is decoded).
     """
     if isinstance(source, Path) and not source.is_file():
         raise ValueError("is no file")  # a pipe would block forever
@@ -48,6 +48,11 @@ def on_white(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def pixel_digest(image: Image.Image) -> bytes:
+    """SHA-256 of the size and the pixels, the same for equal images."""
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+
+
 def check_resolution(resolution: int) -> None:
     """Raises ValueError unless `resolution` is a positive multiple of 8, as a network of four levels needs."""
     if resolution < 8 or resolution % 8:
@@ -67,54 +72,42 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "fit", full_fram
         full_frame: With "fit", an image without a white border, as a photograph, gets no margin.
 
     Returns:
-        uint8 array (S, S, 3), RGB in [0, 255].
+        uint8 (S, S, 3), RGB in [0, 255].
 
     Raises:
         ValueError: If the resolution is not a multiple of 8, or the mode is unknown.
     """
     check_resolution(resolution)
-    if mode not in MODES:
-        raise ValueError(f"Unknown preprocessing mode {mode!r}. Known: {', '.join(MODES)}.")
-    pixels = np.asarray(image.convert("RGB"))
-    return _fit(pixels, resolution, full_frame) if mode == "fit" else _thesis(pixels, resolution)
+    if mode == "fit":
+        return _fit(image.convert("RGB"), resolution, full_frame)
+    if mode == "thesis":
+        return _thesis(np.asarray(image.convert("RGB")), resolution)
+    raise ValueError(f"Unknown preprocessing mode {mode!r}. Known: fit, thesis.")
 
 
-def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """First and last row and column of a boolean mask (H, W) that hold a true value; None where there is none."""
-    if not mask.any():
-        return None
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return rows[0], rows[-1], columns[0], columns[-1]
-
-
-def _fit(pixels: np.ndarray, resolution: int, full_frame: bool) -> np.ndarray:
-    canvas = np.full((resolution, resolution, 3), 255, dtype=np.uint8)
-    box = _box((pixels < 255).any(axis=2))
-    if box is None:
-        return canvas
-    top, bottom, left, right = box
-    sprite = pixels[top : bottom + 1, left : right + 1]
-    margin = 0 if resolution >= 64 or (full_frame and sprite.shape == pixels.shape) else 1
-    scale = (resolution - 2 * margin) / max(sprite.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in sprite.shape[:2])
-        # Hamming is as sharp as bicubic, and its ringing changes the white less than that of Lanczos.
-        sprite = np.asarray(Image.fromarray(sprite).resize((width, height), Image.Resampling.HAMMING))
-    height, width = sprite.shape[:2]
-    y, x = (resolution - height) // 2, (resolution - width) // 2
-    canvas[y : y + height, x : x + width] = sprite
-    return canvas
+def _fit(image: Image.Image, resolution: int, full_frame: bool) -> np.ndarray:
+    canvas = Image.new("RGB", (resolution, resolution), "white")
+    box = ImageOps.invert(image).getbbox()
+    if box:
+        sprite = image.crop(box)
+        margin = 0 if resolution >= 64 or (full_frame and sprite.size == image.size) else 1
+        scale = (resolution - 2 * margin) / max(sprite.size)
+        if scale < 1:
+            # Hamming is as sharp as bicubic, and its ringing changes the white less than that of Lanczos.
+            size = [max(1, round(side * scale)) for side in sprite.size]
+            sprite = sprite.resize(size, Image.Resampling.HAMMING)
+        canvas.paste(sprite, ((resolution - sprite.width) // 2, (resolution - sprite.height) // 2))
+    return np.array(canvas)
 
 
 def _thesis(pixels: np.ndarray, resolution: int) -> np.ndarray:
     """A pixel with any channel at 255 is background, a margin of one pixel is kept at the top and left, and the box is
     stretched to the square, bilinear without antialiasing. (The thesis did not round to integers.)
     """
-    height, width = pixels.shape[:2]
+    box = Image.fromarray((pixels < 255).all(axis=2)).getbbox()
     # The thesis fails where all pixels are background.
-    top, bottom, left, right = _box((pixels < 255).all(axis=2)) or (0, height - 1, 0, width - 1)
-    # It adds the margin to the last index, and the end of a slice is exclusive.
-    sprite = pixels[max(0, top - 1) : min(height, bottom + 1), max(0, left - 1) : min(width, right + 1)]
+    left, top, right, bottom = box or (0, 0, pixels.shape[1], pixels.shape[0])
+    sprite = pixels[max(0, top - 1) : bottom, max(0, left - 1) : right]
     for axis in (0, 1):
         sprite = _stretch(sprite, resolution, axis)
     return sprite.round().astype(np.uint8)

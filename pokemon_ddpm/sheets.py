@@ -13,18 +13,7 @@ TEXT_COLOR = (40, 40, 40)
 
 
 def check_sheet_size(count: int, columns: int, size: int, scale: int = 1, panels: int = 1) -> None:
-    """Checks that a sheet is not too large; this is possible before its sprites are sampled.
-
-    Args:
-        count: Number of sprites.
-        columns: Sprites per row of a panel.
-        size: Longer side of a sprite in pixels.
-        scale: Enlargement.
-        panels: Panels side by side.
-
-    Raises:
-        ValueError: If the sheet would have more than `MAX_OUTPUT_PIXELS` pixels.
-    """
+    """Raises ValueError if a sheet of so many sprites, with a longer side of `size` pixels, would be too large."""
     row = columns * panels
     pixels = -(-count // row) * row * (size * scale + MARGIN) ** 2
     if pixels > MAX_OUTPUT_PIXELS:
@@ -37,20 +26,17 @@ def check_sheet_size(count: int, columns: int, size: int, scale: int = 1, panels
 def sprite_sheet(
     images: Sequence[Image.Image], columns: int, row_labels: Sequence[str] = (), scale: int = 2, panels: int = 1
 ) -> Image.Image:
-    """A sheet of sprites in rows on white, enlarged without smoothing.
+    """A sheet of sprites, RGB, in rows on white, enlarged without smoothing.
 
     Args:
         images: RGB or RGBA, of one size.
-        columns: Sprites per row.
+        columns: Sprites per row of a panel.
         row_labels: Text to the left of each row; empty for no labels.
         scale: Enlargement.
         panels: Panels side by side among which the rows are divided, the first rows to the left.
 
-    Returns:
-        RGB.
-
     Raises:
-        ValueError: If the sheet is too large, see `check_sheet_size`.
+        ValueError: If the sheet is too large.
     """
     check_sheet_size(len(images), columns, max(images[0].size), scale, panels)
     width, height = (side * scale for side in images[0].size)
@@ -58,8 +44,7 @@ def sprite_sheet(
     font = ImageFont.load_default(size=max(10, min(20, height // 4)))
     gutter = MARGIN + max((int(font.getlength(label)) + MARGIN for label in row_labels), default=0)
     panel_width, panel_rows = gutter + columns * (width + MARGIN), -(-rows // panels)
-    size = (panels * panel_width, MARGIN + panel_rows * (height + MARGIN))
-    sheet = Image.new("RGB", size, (255, 255, 255))
+    sheet = Image.new("RGB", (panels * panel_width, MARGIN + panel_rows * (height + MARGIN)), "white")
     canvas = ImageDraw.Draw(sheet)
 
     def corner(row: int) -> tuple[int, int]:
@@ -76,35 +61,34 @@ def sprite_sheet(
     return sheet
 
 
-def game_sheet(
-    images: Sequence[Image.Image], columns: int, metadata: Sequence[Mapping[str, Any]] = ()
-) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """A sheet of sprites without labels or margins, in rows from the upper left.
-
-    Args:
-        images: RGB or RGBA, of one size.
-        columns: Sprites per row.
-        metadata: What the description says of each sprite, such as its condition and seed.
-
-    Returns:
-        RGBA, transparent where the last row is not full, and one dict per image: its metadata and "x", "y", "width"
-        and "height" in pixels.
+def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
+    """A sheet, RGBA, without labels or margins, in rows from the upper left; transparent where there is no sprite.
 
     Raises:
-        ValueError: If the sheet is too large, see `check_sheet_size`.
+        ValueError: If the sheet is too large.
     """
-    check_sheet_size(len(images), columns, max(images[0].size))
     width, height = images[0].size
+    check_sheet_size(len(images), columns, max(width, height))
     sheet = Image.new("RGBA", (columns * width, -(-len(images) // columns) * height), (255, 255, 255, 0))
-    cells = []
     for i, image in enumerate(images):
-        x, y = i % columns * width, i // columns * height
-        sheet.paste(image.convert("RGBA"), (x, y))
-        cells.append({"x": x, "y": y, "width": width, "height": height, **(metadata[i] if metadata else {})})
-    return sheet, cells
+        sheet.paste(image.convert("RGBA"), (i % columns * width, i // columns * height))
+    return sheet
 
 
-def sheet_description(image_name: str, columns: int, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The content of the JSON file beside a game sheet, with the cells that `game_sheet` returned."""
-    size = [cells[0]["width"], cells[0]["height"]]
-    return {"image": image_name, "cell": size, "columns": columns, "padding": 0, "sprites": list(cells)}
+def sheet_description(
+    image_name: str, size: tuple[int, int], columns: int, metadata: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The content of the JSON file beside a game sheet.
+
+    Args:
+        image_name: File name of the sheet.
+        size: Width and height of a sprite in pixels.
+        columns: Sprites per row.
+        metadata: What it says of each sprite beside its place, such as its condition and seed.
+    """
+    width, height = size
+    sprites = [
+        {"x": i % columns * width, "y": i // columns * height, "width": width, "height": height, **each}
+        for i, each in enumerate(metadata)
+    ]
+    return {"image": image_name, "cell": [width, height], "columns": columns, "padding": 0, "sprites": sprites}

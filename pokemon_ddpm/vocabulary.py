@@ -9,49 +9,21 @@ import difflib
 from collections.abc import Sequence
 
 TYPES = (
-    "bug",
-    "dark",
-    "dragon",
-    "electric",
-    "fairy",
-    "fighting",
-    "fire",
-    "flying",
-    "ghost",
-    "grass",
-    "ground",
-    "ice",
-    "normal",
-    "poison",
-    "psychic",
-    "rock",
-    "steel",
-    "water",
-)
+    "bug", "dark", "dragon", "electric", "fairy", "fighting", "fire", "flying", "ghost",
+    "grass", "ground", "ice", "normal", "poison", "psychic", "rock", "steel", "water",
+)  # fmt: skip
 COLORS = ("black", "blue", "brown", "gray", "green", "pink", "purple", "red", "white", "yellow")
 SHAPES = (
-    "armor",
-    "arms",
-    "ball",
-    "blob",
-    "bug-wings",
-    "fish",
-    "heads",
-    "humanoid",
-    "legs",
-    "quadruped",
-    "squiggle",
-    "tentacles",
-    "upright",
-    "wings",
-)
+    "armor", "arms", "ball", "blob", "bug-wings", "fish", "heads",
+    "humanoid", "legs", "quadruped", "squiggle", "tentacles", "upright", "wings",
+)  # fmt: skip
 # Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White, then sprites made for later games.
 GAMES = ("gen3_e", "gen3_fl", "gen4_dp", "gen4_hs", "gen5", "gen6", "gen7", "gen8", "gen8-mini")
 VIEWS = ("front", "back")
 FINISHES = ("normal", "shiny")
 FORMS = ("base", "mega", "gmax", "alola", "galar")
 SIZES = ("tiny", "small", "medium", "large", "huge")
-# Heights in decimetres at which the next size begins, in even steps of the logarithm.
+# Heights in decimeters at which the next size begins, in even steps of the logarithm.
 SIZE_LIMITS = (4, 8, 16, 32)
 LEGENDARY = ("no", "yes")
 

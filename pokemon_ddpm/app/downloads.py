@@ -122,6 +122,6 @@ def _write_sheet(sprites: Sequence[Sprite], path: Path, transparent: bool, scale
     images, columns = [sprite.image for sprite in sprites], min(COLUMNS, len(sprites))
     if transparent:
         settings = replace(sprites[0].settings, transparent=True, scale=scale)
-        game_sheet(list(map(settings.postprocess, images)), columns)[0].save(path)
+        game_sheet(list(map(settings.postprocess, images)), columns).save(path)
     else:
         sprite_sheet(images, columns, scale=scale).save(path)

@@ -170,9 +170,13 @@ class Handlers:
         model = self._models.load(source)
         return gr.update(choices=self._models.names, value=model.name)
 
-    def choose_model(self, **settings: Any) -> list[dict]:
-        """See `_controls`."""
-        return self._controls(self._models.get(settings["model"]), settings)
+    def choose_model(self, before: str, **settings: Any) -> list:
+        """See `_controls`. An attribute that the model before may not have had gets its default."""
+        model = self._models.get(settings["model"])
+        if model.name != before:
+            usual = requests.default_settings(model)
+            settings |= {name: usual[name] for name in ATTRIBUTES if settings[name] == ANY}
+        return self._controls(model, settings)
 
     def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
         """The number and the steps of the sprite that was clicked."""
@@ -210,25 +214,23 @@ class Handlers:
         own = [settings[name] for name in ("num_images", "new_seed", "seed")]
         model = gr.update(choices=self._models.names, value=settings["model"])
         controls = self._controls(self._models.get(settings["model"]), settings)
-        controls[4]["value"], controls[5]["value"] = settings["quality"], settings["guidance_scale"]
+        controls[5]["value"], controls[6]["value"] = settings["quality"], settings["guidance_scale"]
         return [sprites, self._downloads.gallery(sprites), text, steps, *own, model, *controls]
 
     @staticmethod
-    def _controls(model: Model, settings: Mapping[str, Any]) -> list[dict]:
-        """What a model supports: types, other types, quality, guidance scale and attributes."""
+    def _controls(model: Model, settings: Mapping[str, Any]) -> list:
+        """The name of a model, and its types, other types, quality, guidance scale and attributes."""
         types = (settings["pokemon_type"], settings["second_type"], requests.RANDOM, ANY)
-        usual = requests.default_settings(model)
+        attributes = [(settings[name], model.vocabulary.get(name, ())) for name in ATTRIBUTES]
         return [
-            *map(_choice, 2 * requests.type_choices(model), types),
+            model.name,
+            *(
+                gr.update(choices=choices, value=value if value in choices else ANY)
+                for choices, value in zip(2 * requests.type_choices(model), types, strict=True)
+            ),
             *(gr.update(interactive=not model.is_distilled) for _ in ("quality", "guidance_scale")),
             *(
-                _choice(
-                    [ANY, *model.vocabulary.get(name, ())], settings[name] if settings[name] != ANY else usual[name]
-                )
-                for name in ATTRIBUTES
+                gr.update(value=value if value in known else ANY, interactive=bool(known))
+                for value, known in attributes
             ),
         ]
-
-
-def _choice(choices: list[str], value: Any) -> dict:
-    return gr.update(choices=choices, value=value if value in choices else ANY, interactive=len(choices) > 1)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pokemon_ddpm.app.requests import number, one_of, png
-from pokemon_ddpm.app.style import type_color
+from pokemon_ddpm.app.style import TYPE_COLORS
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprite
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
 from pokemon_ddpm.generation import DenoisingStep
@@ -77,7 +77,7 @@ CHART_STYLE = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=[type_color("fire"), type_color("water")], linestyle=["--", "-"]),
+    "axes.prop_cycle": matplotlib.cycler(color=[TYPE_COLORS["fire"], TYPE_COLORS["water"]], linestyle=["--", "-"]),
 }
 CHARTS = (
     (plot_alpha_bar, "Alpha-bar by timestep. The linear schedule falls to zero earlier than the cosine schedule."),
@@ -120,7 +120,7 @@ def forward_html(pokemon_type: Any, timestep: Any) -> str:
     left, bottom, width, height = (100 * share for share in AXES)
     line = f"left: {left + width * timestep / LAST_TIMESTEP:.2f}%; bottom: {bottom:.0f}%; height: {height:.0f}%"
     charts = (f'<div class="chart">{_chart(plot, alt)}<i style="{line}"></i></div>' for plot, alt in CHARTS)
-    style = f"--first: {type_color(pokemon_type)}"
+    style = f"--first: {TYPE_COLORS[pokemon_type]}"
     return f'<div class="forward" style="{style}">{"".join(figures)}{"".join(charts)}</div>'
 
 

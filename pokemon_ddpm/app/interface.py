@@ -10,7 +10,7 @@ from pokemon_ddpm.app.downloads import BACKGROUNDS, COLUMNS, KEPT_SECONDS, KINDS
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.how_it_works import how_it_works_tab
 from pokemon_ddpm.app.requests import Model, Models
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
 
 TITLE = "Pokémon DDPM"
 INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose a type and press Generate."
@@ -63,6 +63,7 @@ class Page:
                 how_it_works_tab(self._steps)
             gr.Markdown(NOTICE)
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
+            self._offered = gr.State(models.get().name)  # the model that the controls are for
             self._connect_generation()
             self._connect_choices()
             self._connect_downloads()
@@ -89,7 +90,7 @@ class Page:
             seed = gr.Number(precision=0, label="Seed", info=info, elem_id="seed")
             chosen = gr.Dropdown(models.names, label="Model", elem_id="model")
         with gr.Accordion("Attributes", open=False, elem_id="attributes"):
-            attributes = [_attribute(name, model.vocabulary.get(name, [])) for name in ATTRIBUTES]
+            attributes = [_attribute(name, name in model.vocabulary) for name in ATTRIBUTES]
         controls = [*types, count, new_seed, seed, chosen, quality, guidance, *attributes]
         settings = requests.default_settings(model)
         self._settings: dict[str, Any] = dict(zip(settings, controls, strict=True))
@@ -186,15 +187,14 @@ class Page:
         """Connects the choice of a sprite and of a model."""
         chosen = [self._sprite, self._steps]
         self._gallery.select(self._handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
-        self._settings["model"].change(
-            self._handlers.choose_model, inputs_kwargs=self._settings, outputs=self._model_controls(), **PRIVATE
-        )
+        choose, outputs = self._handlers.choose_model, self._model_controls()
+        self._settings["model"].change(choose, self._offered, outputs, inputs_kwargs=self._settings, **PRIVATE)
 
     def _model_controls(self) -> list:
         """The outputs of `Handlers.choose_model`."""
         names = ("pokemon_type", "second_type"), ("quality", "guidance_scale", *ATTRIBUTES)
         types, others = ([self._settings[name] for name in each] for each in names)
-        return [*types, *self._other_types, *others]
+        return [self._offered, *types, *self._other_types, *others]
 
     def _connect_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
@@ -207,8 +207,9 @@ class Page:
         everything.click(self._handlers.download, inputs, list(links.values()), api_name="download", **AT_ONCE)
 
 
-def _attribute(name: str, values: list[str]) -> gr.Dropdown | gr.Radio:
-    label, choices = name.capitalize(), [ANY, *values]
+def _attribute(name: str, interactive: bool) -> gr.Dropdown | gr.Radio:
+    choices = [ANY, *CONDITIONS[name]]
     if name == "finish":
-        return gr.Radio(choices, label="Shiny", interactive=bool(values), elem_id=name)
-    return gr.Dropdown(choices, label=label, interactive=bool(values), elem_id=name)
+        labels = [(value.capitalize(), value) for value in choices]
+        return gr.Radio(labels, label="Shiny", interactive=interactive, elem_id=name)
+    return gr.Dropdown(choices, label=name.capitalize(), interactive=interactive, elem_id=name)

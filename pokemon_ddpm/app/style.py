@@ -13,11 +13,6 @@ TYPE_COLORS = dict(zip(TYPES, COLORS.split(), strict=True))
 OTHER_COLOR = "#6b6b80"
 
 
-def type_color(name: str) -> str:
-    """The color of a type, as "#rrggbb"."""
-    return TYPE_COLORS.get(name, OTHER_COLOR)
-
-
 def theme() -> gr.themes.Base:
     """Gradio's plain theme with more contrast, and the fonts of the visitor's system."""
     fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}

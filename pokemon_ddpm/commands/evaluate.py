@@ -4,7 +4,7 @@ import dataclasses
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -26,8 +26,10 @@ from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
 from pokemon_ddpm.files import write_file
 
 if TYPE_CHECKING:
-    from pokemon_ddpm import PokemonDDPMPipeline, SpriteTensors
+    from pokemon_ddpm import SpriteTensors
     from pokemon_ddpm.evaluation.features import AttributeClassifier, FeatureExtractor
+
+Preprocessing = Annotated[str, typer.Option(help="Of the real images: fit or thesis, as in training.")]
 
 
 def evaluate(
@@ -50,20 +52,13 @@ def evaluate(
         typer.Option(
             "--conditions",
             "--ask",
-            help="Attributes that are given, such as type or color, with the values of training images. Can be given "
-            "several times.",
+            help="An attribute that is given with the values of training images, such as type; several are possible.",
             show_default="all that the model knows",
         ),
     ] = None,
-    split: Annotated[
-        str, typer.Option(help="Held-out images: validation; or test, once, when nothing is chosen any more.")
-    ] = "validation",
+    split: Annotated[str, typer.Option(help="Held-out: validation; or test, once, at the end.")] = "validation",
     features: Annotated[
-        str,
-        typer.Option(
-            help="Network for distances: sprites, which comes with the project; inception or dinov2, which are "
-            "downloaded; or a folder written by fit-features."
-        ),
+        str, typer.Option(help="Network for distances: sprites, inception, dinov2 or a folder from fit-features.")
     ] = "sprites",
     likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension, with --model.")] = True,
     scheduler: Scheduler = None,
@@ -71,21 +66,18 @@ def evaluate(
         int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's own")
     ] = None,
     guidance_scale: Annotated[
-        float | None,
-        typer.Option(callback=finite, help="Strength of the condition.", show_default="the model's own"),
+        float | None, typer.Option(callback=finite, help="Strength of the condition.", show_default="the model's own")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
-    preprocessing: Annotated[str, typer.Option(help="Of the real images: fit or thesis, as in training.")] = "fit",
+    preprocessing: Preprocessing = "fit",
     resolution: Annotated[
         int | None, typer.Option(help="Side of the images.", show_default="the model's, or the samples' own")
     ] = None,
     sample_preprocessing: Annotated[
         str | None, typer.Option(help="Resize --samples of any size to the resolution, by fit or thesis.")
     ] = None,
-    output_dir: Annotated[
-        Path, typer.Option(help="Folder for the samples, report.md, report.json and their figures.")
-    ] = Path("evaluation-report"),
+    output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
     """Measures a model or samples: distances to real sprites, memorization, condition accuracy, likelihood.
 
@@ -105,7 +97,7 @@ def evaluate(
 
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_samples, kept_likelihood, read_samples, sample_requests
+    from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, sample_requests
     from pokemon_ddpm.generation import GenerationSettings, processes
     from pokemon_ddpm.model_card import folder_card, write_metrics
     from pokemon_ddpm.models import model_name
@@ -119,11 +111,10 @@ def evaluate(
             fail(f"The model generates {side}x{side} pixels; --resolution {resolution} is not possible.")
         resolution = side
     if samples is not None:
-        sample_set = read_samples(samples, resolution, mode=sample_preprocessing)
+        sample_set = read_samples(samples, resolution, sample_preprocessing)
         resolution = sample_set.images.shape[-1]
     data = _load_data(data_dir, config_name, split, resolution, preprocessing)
     extractor, classifier = _networks(features, data)
-    trained, no_likelihood = _for_likelihood(model, likelihood, data.train.type_names)
     speed = None
     if samples is None:
         requests = sample_requests(data.train, pipeline.conditioner, num_samples, conditions, seed)
@@ -131,8 +122,8 @@ def evaluate(
         if not processes().is_main_process:
             return
         sample_set = read_samples(output_dir / "samples", resolution)
-    evaluation = measure(sample_set, data.train, data.held_out, extractor, classifier, seed, all_train=data.all_train)
-    bits = trained and kept_likelihood(trained, data.train, data.held_out, output_dir, seed)
+    evaluation = measure(sample_set, data.train, data.held_out, data.all_train, extractor, classifier, seed)
+    bits, no_likelihood = _likelihood(model, likelihood, data, output_dir, seed)
     about = {
         "network evaluations per second": speed,
         "data": data.title,
@@ -212,47 +203,44 @@ def _load_data(data_dir: str | None, config_name: str | None, split: str, resolu
 
 def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, AttributeClassifier | None]":
     """The network for distances, and the classifier: with other networks that for sprites, if it knows the classes."""
-    from pokemon_ddpm.evaluation import features as networks
+    from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.samples import check_classes
     from pokemon_ddpm.generation import best_device
 
-    device, is_other = best_device(), features in ("inception", "dinov2")
-    folder = networks.RELEASED_FEATURES if is_other or features == "sprites" else features
-    network = networks.load_features(folder, device)
-    extractor, classifier = networks.SpriteFeatureExtractor(network), networks.SpriteClassifier(network)
-    if is_other:
+    device = best_device()
+    if features in ("inception", "dinov2"):
         from pokemon_ddpm.evaluation import pretrained_features
 
-        extractor = getattr(pretrained_features, features)(device=device)
-        return extractor, classifier if classifier.vocabulary["type"] == data.train.type_names else None
-    check_classes(classifier.name, classifier.vocabulary["type"], data.train.type_names)
-    extractor(data.held_out.images[:1])  # to fail before the evaluation if the images are too small
-    return extractor, classifier
+        classifier = load_features(device=device)
+        knows_classes = classifier.vocabulary["type"] == data.train.type_names
+        return getattr(pretrained_features, features)(device), classifier if knows_classes else None
+    network = load_features(RELEASED_FEATURES if features == "sprites" else features, device)
+    check_classes(network.name, network.vocabulary["type"], data.train.type_names)
+    network.to_pixels(data.held_out.images[:1])  # to fail before the evaluation if the images are too small
+    return network, network
 
 
-def _for_likelihood(
-    model: str | None, likelihood: bool, type_names: tuple[str, ...]
-) -> "tuple[PokemonDDPMPipeline | None, str]":
-    """The model in float32 with its own scheduler, or None and why its likelihood is not measured."""
-    from pokemon_ddpm.evaluation.likelihood import check_likelihood
+def _likelihood(
+    model: str | None, wanted: bool, data: Data, output_dir: Path, seed: int
+) -> tuple[dict[str, Any] | None, str]:
+    """The likelihood of the model, in float32 with its own scheduler; or None and why it is not measured."""
+    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
 
     if model is None:
         return None, "it needs the model (--model)."
-    if not likelihood:
+    if not wanted:
         return None, "--no-likelihood was given."
-    pipeline = load(model)
     try:
-        check_likelihood(pipeline, type_names)
+        return kept_likelihood(load(model), data.train, data.held_out, output_dir, seed), ""
     except ValueError as error:
         return None, str(error)
-    return pipeline, ""
 
 
 def bits_per_dim(
     model: Model = RELEASED_MODEL,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
-    preprocessing: Annotated[str, typer.Option(help="fit or thesis, as in training.")] = "fit",
+    preprocessing: Preprocessing = "fit",
     split: Annotated[
         list[str] | None, typer.Option(help="Can be given several times.", show_default="train and validation")
     ] = None,
@@ -281,7 +269,7 @@ def bits_per_dim(
     for name, rows in splits.items():
         rows = rows.shuffle(seed=seed).select(range(count))
         data = sprite_tensors(rows, pipeline.sample_shape[-1], preprocessing)
-        found[name] = measure(pipeline, data, None if full else timesteps, seed, desc=name)
+        found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
     for name, result in found.items():
         typer.echo(
             f"{name}: {result.mean:.3f} ± {result.standard_error:.3f} bits per dimension "

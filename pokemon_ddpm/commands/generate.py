@@ -254,9 +254,9 @@ def _write_game_sheet(
 ) -> None:
     """A sheet, and its description in JSON beside it."""
     metadata = [{"condition": request.condition, "seed": request.seed} for request in requests]
-    sheet, cells = make_game_sheet(images, columns, metadata)
-    description, file = sheet_description(output.name, columns, cells), output.with_suffix(".json")
-    save_image(sheet, output)
+    description = sheet_description(output.name, images[0].size, columns, metadata)
+    file = output.with_suffix(".json")
+    save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")
     _report(requests, output, file)
 

@@ -1,7 +1,7 @@
 """Comparison of samples with training and held-out images, and for a scale with real and corrupted images."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -9,11 +9,10 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS, blur, posterise, shuffle_patches
 from pokemon_ddpm.evaluation.features import FeatureExtractor, extract_features
 from pokemon_ddpm.evaluation.metrics import (
-    NUM_BOOTSTRAPS,
-    Estimate,
     Statistics,
     exact_wasserstein,
     fid,
+    fid_value,
     image_statistics,
     kid,
     precision_recall,
@@ -39,49 +38,30 @@ class MeasuredImages:
     features: torch.Tensor
     statistics: Statistics
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @classmethod
+    def of(cls, extractor: FeatureExtractor, images: torch.Tensor) -> "MeasuredImages":
+        return cls(images, extract_features(extractor, images), image_statistics(images))
 
-    def subset(self, count: int, seed: int = 0) -> "MeasuredImages":
+    def subset(self, count: int, seed: int) -> "MeasuredImages":
         """At most `count` of the images, chosen at random."""
-        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        rows = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count].sort().values
         statistics = {name: values[rows] for name, values in self.statistics.items()}
         return MeasuredImages(self.images[rows], self.features[rows], statistics)
 
 
-def measure_images(extractor: FeatureExtractor, images: torch.Tensor) -> MeasuredImages:
-    """Computes features and statistics of images, uint8 (N, 3, S, S)."""
-    return MeasuredImages(images, extract_features(extractor, images), image_statistics(images))
-
-
-@dataclass(frozen=True)
-class Distances:
-    """The metrics of these names between two sets of images; see the functions."""
-
-    kid: Estimate
-    fid: Estimate
-    sliced_wasserstein: Estimate
-    exact_wasserstein: Estimate
-    precision: Estimate
-    recall: Estimate
-    statistics: dict[str, Estimate]
-
-
-def compare(
-    samples: MeasuredImages, reference: MeasuredImages, seed: int = 0, num_bootstraps: int = NUM_BOOTSTRAPS
-) -> Distances:
-    """All distances between two sets of at least four images each."""
-    one, other = samples.features, reference.features
-    precision, recall = precision_recall(one, other, seed)
-    return Distances(
-        kid=kid(one, other, seed),
-        fid=fid(one, other, num_bootstraps, seed),
-        sliced_wasserstein=sliced_wasserstein(one, other, num_bootstraps, seed),
-        exact_wasserstein=exact_wasserstein(one, other, seed=seed),
-        precision=precision,
-        recall=recall,
-        statistics=wasserstein_of_statistics(samples.statistics, reference.statistics, num_bootstraps, seed),
-    )
+def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int = 0) -> dict[str, Any]:
+    """All distances between two sets of at least four images each, by the names of their functions."""
+    features = samples.features, reference.features
+    precision, recall = precision_recall(*features, seed)
+    return {
+        "kid": kid(*features, seed),
+        "fid": fid(*features, seed),
+        "sliced_wasserstein": sliced_wasserstein(*features, seed),
+        "exact_wasserstein": exact_wasserstein(*features, seed),
+        "precision": precision,
+        "recall": recall,
+        "statistics": wasserstein_of_statistics(samples.statistics, reference.statistics, seed),
+    }
 
 
 def comparisons(
@@ -90,52 +70,50 @@ def comparisons(
     held_out: MeasuredImages,
     extractor: FeatureExtractor,
     seed: int = 0,
-    num_bootstraps: int = NUM_BOOTSTRAPS,
-) -> Iterator[tuple[tuple[str, str], Distances]]:
+) -> list[dict[str, Any]]:
     """Compares samples with training and held-out images, and for a scale also real and corrupted images.
 
     Most distances depend on the number of images, so all rows but the first two use equally many: as many as there
     are samples or held-out images, whichever are fewer. Corrupted images are compared with the training images only,
     because they are too similar to their originals.
 
-    Yields:
-        The names of both sets, the second of which is "train" or "held-out", and their distances.
+    Returns:
+        The result of `compare` for each pair of sets, with their names: "name", and "to", "train" or "held-out".
     """
-    count = min(len(samples), len(held_out))
+    count = min(len(samples.images), len(held_out.images))
     few_samples, few_train, few_held_out = (each.subset(count, seed) for each in (samples, train, held_out))
     pairs = [
-        ("all samples", "train", samples, train),
-        ("all samples", "held-out", samples, held_out),
-        ("samples", "train", few_samples, train),
-        ("held-out", "train", few_held_out, train),
+        ("all samples", samples, "train", train),
+        ("all samples", samples, "held-out", held_out),
+        ("samples", few_samples, "train", train),
+        ("held-out", few_held_out, "train", train),
     ]
     for name, (corrupt, strength) in CORRUPTED_SETS.items():
-        corrupted = measure_images(extractor, corrupt(few_held_out.images, strength, seed))
-        pairs.append((name, "train", corrupted, train))
-    pairs += [("samples", "held-out", few_samples, held_out), ("train", "held-out", few_train, held_out)]
-    for name, to, one, other in pairs:
-        yield (name, to), compare(one, other, seed, num_bootstraps)
-
-
-@dataclass(frozen=True)
-class CorruptionPoint:
-    """KID, with its 95 % interval, and FID from corrupted held-out images to the training images."""
-
-    strength: float
-    kid: float
-    kid_low: float
-    kid_high: float
-    fid: float
+        corrupted = MeasuredImages.of(extractor, corrupt(few_held_out.images, strength, seed))
+        pairs.append((name, corrupted, "train", train))
+    pairs += [("samples", few_samples, "held-out", held_out), ("train", few_train, "held-out", held_out)]
+    pairs = tqdm(pairs, "Distances")
+    return [{"name": name, "to": to, **compare(one, other, seed)} for name, one, to, other in pairs]
 
 
 def corruption_curves(
     extractor: FeatureExtractor, train_features: torch.Tensor, held_out: torch.Tensor
-) -> dict[str, list[CorruptionPoint]]:
-    """The points of each of the `CORRUPTIONS`, from features float32 (N, D) and images uint8 (M, 3, S, S)."""
-    curves: dict[str, list[CorruptionPoint]] = {name: [] for name in CORRUPTIONS}
+) -> dict[str, list[dict[str, float]]]:
+    """KID, with its interval, and FID of corrupted held-out images to the training images.
+
+    Args:
+        extractor: Of the features.
+        train_features: float32 (N, D).
+        held_out: uint8 (M, 3, S, S).
+
+    Returns:
+        Name of the corruption -> for each of the `STRENGTHS` "strength", "kid", "kid_low", "kid_high" and "fid".
+    """
+    curves: dict[str, list[dict[str, float]]] = {name: [] for name in CORRUPTIONS}
     for name, corrupt in tqdm(CORRUPTIONS.items(), "Corruptions"):
         for strength in STRENGTHS:
             features = extract_features(extractor, corrupt(held_out, strength, 0))
-            near, frechet = kid(features, train_features), fid(features, train_features, num_bootstraps=0)
-            curves[name].append(CorruptionPoint(strength, near.value, near.low, near.high, frechet.value))
+            found = kid(features, train_features)
+            point = {"strength": strength, "kid": found.value, "kid_low": found.low, "kid_high": found.high}
+            curves[name].append({**point, "fid": fid_value(features, train_features)})
     return curves

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.features import AttributeClassifier, in_batches, predict
+from pokemon_ddpm.evaluation.features import AttributeClassifier, all_logits, recognized
 from pokemon_ddpm.evaluation.metrics import Share, share
 from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 
@@ -33,22 +33,18 @@ def given_values(
     given = {name: torch.zeros(len(conditions), len(known), dtype=torch.bool) for name, known in vocabulary.items()}
     for row, condition in enumerate(conditions):
         for attribute, value in (condition or {}).items():
-            if attribute in vocabulary:
+            if attribute in vocabulary and value is not None and not isinstance(value, Mapping):
                 given[attribute][row, _ids(attribute, value, vocabulary[attribute])] = True
     return given
 
 
 def _ids(attribute: str, value: Any, known: Sequence[str]) -> list[int]:
-    if value is None or isinstance(value, Mapping):
-        return []
-    if isinstance(value, bool):
-        value = "yes" if value else "no"
     parts = value.split("/") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     lowered, ids = [name.lower() for name in known], []
     for part in parts:
         name = str(part).strip().lower()
         if isinstance(part, int) and 0 <= part < len(known):
-            ids.append(part)
+            ids.append(int(part))  # True is the second value of `legendary`
         elif name in lowered:
             ids.append(lowered.index(name))
         elif name not in (NONE, ANY):
@@ -127,26 +123,21 @@ def condition_accuracy(
         for k, value in enumerate(values)
         if counts[k]
     }
-    most_given = torch.zeros(len(values), dtype=torch.bool)
-    longest = given.sum(dim=1).max()
-    most_given[counts.sort(descending=True, stable=True).indices[:longest]] = True
     reachable = math.nan
     if real:
         reachable = sum(each.accuracy.n * each.real.value for each in by_value.values()) / int(counts.sum())
+    most_given = torch.zeros(len(values), dtype=torch.bool)
+    most_given[counts.sort(descending=True, stable=True).indices[: given.sum(dim=1).max()]] = True
+    different, occurrences = given.unique(dim=0, return_counts=True)
+    missing = different.double() @ (~predicted).double().T  # values of a condition that are not predicted
     return ConditionAccuracy(
         accuracy=_share((predicted | ~given).all(dim=1)),
         real=real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
         reachable=reachable,
-        chance=_chance(predicted, given),
+        chance=float((occurrences * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2,
         majority=_share((most_given | ~given).all(dim=1)).value,
         by_value=by_value,
     )
-
-
-def _chance(predicted: torch.Tensor, given: torch.Tensor) -> float:
-    conditions, counts = given.unique(dim=0, return_counts=True)
-    missing = conditions.double() @ (~predicted).double().T  # values of a condition that are not predicted
-    return float((counts * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2
 
 
 def _share(hits: torch.Tensor) -> Share:
@@ -178,18 +169,19 @@ def accuracies(
     For types there are three: "type, likeliest", the share in which the likeliest type is one of the image's, and
     "types, micro F1" and "types, macro F1" of the sets of types, the latter over the types that occur.
     """
-    found, predictions = {}, predict(classifier, data.images)
-    scores = torch.cat([logits["type"][:count].cpu() for logits, count in in_batches(classifier, data.images)])
-    for name, values in classifier.vocabulary.items():
-        labels = label_values(data.labels[name].cpu(), len(values))
+    found = {}
+    for name, logits in all_logits(classifier, data.images).items():
+        count = logits.shape[1]
+        labels = label_values(data.labels[name].cpu(), count)
         known = labels.any(dim=1)
         if not known.any():
             continue
-        labels, predicted = labels[known], predictions[name][known]
-        most_frequent = label_values(train_labels[name].cpu(), len(values)).sum(dim=0).argmax()
-        majority = one_hot(most_frequent, len(values)).bool().expand_as(labels)
+        labels, logits = labels[known], logits[known]
+        most_frequent = label_values(train_labels[name].cpu(), count).sum(dim=0).argmax()
+        majority = one_hot(most_frequent, count).bool().expand_as(labels)
+        predicted = recognized(name, logits)
         if name == "type":
-            likeliest = one_hot(scores[known].argmax(dim=1), len(values)).bool()
+            likeliest = one_hot(logits.argmax(dim=1), count).bool()
             found["type, likeliest"] = _accuracy(likeliest, labels, majority)
             found["types, micro F1"] = _f1(predicted, labels, majority, macro=False)
             found["types, macro F1"] = _f1(predicted, labels, majority, macro=True)

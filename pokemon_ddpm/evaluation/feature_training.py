@@ -1,4 +1,4 @@
-"""Training of the network for sprites, checks of its accuracy and its distances, and the folder it is written to."""
+"""Training of the network for sprites, measurement of its accuracy and its distances, and its folder."""
 
 import copy
 import json
@@ -7,29 +7,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch.nn import functional
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.comparison import CorruptionPoint, corruption_curves
+from pokemon_ddpm.evaluation.comparison import corruption_curves
 from pokemon_ddpm.evaluation.condition_accuracy import Accuracy, accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
     DIMENSION,
     RESOLUTION,
     WEIGHTS_FILE,
-    SpriteClassifier,
-    SpriteFeatureExtractor,
     SpriteFeatures,
     SpriteFeaturesConfig,
     extract_features,
 )
+from pokemon_ddpm.evaluation.figures import curves_figure
 from pokemon_ddpm.files import save_figure, write_file
 from pokemon_ddpm.model_card import features_card
 from pokemon_ddpm.models import varying_attributes, weights_digest
-from pokemon_ddpm.plots import BLUE, GRID, VERMILION, plain_axes
 from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
 WARMUP = 0.1  # of all updates
@@ -39,7 +36,6 @@ BATCH_SIZE = 256  # without gradients
 REPORT, FIGURE, CARD = "report.json", "corruptions.png", "README.md"
 FILES = ("config.json", WEIGHTS_FILE, REPORT, FIGURE, CARD)
 VISIBLE_IN_FRONT = ("type, likeliest", "types, micro F1", "types, macro F1", "color", "shape")
-DPI = 100
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,6 @@ class FitSettings:
         dropout: Of the features before the heads, because few species in many views are soon memorized.
         seed: Of initial weights, order, augmentation and dropout.
         bf16: Whether to train in bfloat16, which halves the time on CPUs with AMX.
-        backbone: Arguments of `RegNetConfig`; None for `BACKBONE`.
-        dimension: D, of the features.
     """
 
     num_epochs: int = 6
@@ -65,8 +59,6 @@ class FitSettings:
     dropout: float = 0.3
     seed: int = 0
     bf16: bool = False
-    backbone: Mapping[str, object] | None = None
-    dimension: int = DIMENSION
 
 
 def fit(
@@ -85,17 +77,24 @@ def fit(
     """
     device, epochs, best = torch.device(device), [], None
     train, validation = train.to(device), validation.to(device)
+    values = {**CONDITIONS, "type": train.type_names}
+    vocabulary = {name: list(values[name]) for name in varying_attributes(train.labels)}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-        network = _new_network(train, settings).to(device, memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(_parameter_groups(network, settings.weight_decay), settings.learning_rate)
+        config = {"backbone": BACKBONE, "vocabulary": vocabulary, "dimension": DIMENSION, "resolution": RESOLUTION}
+        network = SpriteFeatures(SpriteFeaturesConfig(**config)).to(device, memory_format=torch.channels_last)
+        groups = [  # biases and normalizations, which have one dimension, do not decay
+            {"params": [each for each in network.parameters() if each.ndim > 1]},
+            {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
         updates = -(-len(train) // settings.batch_size) * settings.num_epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.learning_rate, max(2, updates), pct_start=WARMUP, cycle_momentum=False
         )
         with tqdm(total=updates, desc="Training", unit="update") as bar:
             for _ in range(settings.num_epochs):
-                train_loss = _train_epoch(network, train, optimizer, schedule, settings, bar)
+                train_loss = _train_epoch(network, train, schedule, settings, bar)
                 epochs.append({"train_loss": train_loss, "validation_loss": validation_loss(network, validation)})
                 bar.set_postfix(epochs[-1])
                 if epochs[-1]["validation_loss"] <= min(epoch["validation_loss"] for epoch in epochs):
@@ -108,34 +107,14 @@ def fit(
     return network, epochs
 
 
-def _new_network(train: SpriteTensors, settings: FitSettings) -> SpriteFeatures:
-    values = {**CONDITIONS, "type": train.type_names}
-    config = SpriteFeaturesConfig(
-        backbone=dict(settings.backbone or BACKBONE),
-        vocabulary={name: list(values[name]) for name in varying_attributes(train.labels)},
-        dimension=settings.dimension,
-        resolution=RESOLUTION,
-    )
-    return SpriteFeatures(config)
-
-
-def _parameter_groups(network: SpriteFeatures, weight_decay: float) -> list[dict]:
-    """Biases and normalizations, which have one dimension, do not decay."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _train_epoch(
     network: SpriteFeatures,
     data: SpriteTensors,
-    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     settings: FitSettings,
     bar: tqdm,
 ) -> float:
+    """The mean loss of the epoch."""
     network.train()
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
     total, device = 0.0, data.images.device
@@ -146,11 +125,11 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
             raw = network.raw(pixels.contiguous(memory_format=torch.channels_last))
         raw = functional.dropout(raw.float(), settings.dropout)
-        loss = negative_log_likelihood(network.logits(raw), batch.labels).mean()
-        optimizer.zero_grad()
+        loss = negative_log_likelihood(network.classify(raw), batch.labels).mean()
+        schedule.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
-        optimizer.step()
+        schedule.optimizer.step()
         schedule.step()
         total += loss.item()
         bar.update()
@@ -176,16 +155,14 @@ def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[
     """Negative log-likelihood of the known labels of each image, float32 (N,), in nats.
 
     The sum of the binary cross entropies of all types, and of the cross entropy of every other attribute. Unknown
-    labels (-1, `any`), and attributes without labels, add nothing.
+    labels (-1, `any`) add nothing.
 
     Args:
         logits: Attribute -> float (N, K).
-        labels: See `SpriteTensors`.
+        labels: Of the same attributes; see `SpriteTensors`.
     """
     losses = []
     for name, scores in logits.items():
-        if name not in labels:
-            continue
         ids, scores = labels[name], scores.float()
         if name == "type":
             target = label_values(ids.cpu(), scores.shape[1]).to(scores)
@@ -204,8 +181,8 @@ def validation_loss(network: SpriteFeatures, data: SpriteTensors) -> float:
     total = 0.0
     for rows in torch.arange(len(data), device=data.images.device).split(BATCH_SIZE):
         batch = data.rows(rows)
-        logits = network.logits(network.raw(network.to_pixels(batch.images)))
-        total += float(negative_log_likelihood(logits, batch.labels).cpu().double().sum())
+        loss = negative_log_likelihood(network.logits(batch.images), batch.labels)
+        total += float(loss.cpu().double().sum())
     return total / len(data)
 
 
@@ -220,28 +197,6 @@ def standardize(network: SpriteFeatures, images: torch.Tensor) -> None:
     std = raw.std(dim=0, unbiased=False)
     network.feature_mean.copy_(raw.mean(dim=0).half())
     network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())
-
-
-def curves_figure(curves: Mapping[str, list[CorruptionPoint]]) -> Figure:
-    """KID and FID by strength, with a column for each corruption."""
-    figure = Figure(figsize=(2.5 * len(curves), 5.2), layout="constrained")
-    panels = figure.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False)
-    for column, (name, points) in enumerate(curves.items()):
-        strengths = [point.strength for point in points]
-        upper, lower = (plain_axes(axes) for axes in panels[:, column])
-        ends = [point.kid_low for point in points], [point.kid_high for point in points]
-        upper.fill_between(strengths, *ends, color=BLUE, alpha=0.2)
-        upper.plot(strengths, [point.kid for point in points], "o-", color=BLUE, markersize=4)
-        lower.plot(strengths, [point.fid for point in points], "s-", color=VERMILION, markersize=4)
-        upper.set_title(name.replace("_", " "), fontsize=11)
-        lower.set_xlabel("strength", fontsize=10)
-        upper.set_yscale("symlog", linthresh=0.1)
-        lower.set_yscale("log")
-        for axes in (upper, lower):
-            axes.grid(axis="y", color=GRID)
-    panels[0, 0].set_ylabel("KID to training images", fontsize=10)
-    panels[1, 0].set_ylabel("FID to training images", fontsize=10)
-    return figure
 
 
 def train_features(
@@ -267,15 +222,14 @@ def train_features(
     """
     network, epochs = fit(train, validation, settings, device)
     network = network.cpu()
-    classifier, extractor = SpriteClassifier(network), SpriteFeatureExtractor(network)
-    found = accuracies(classifier, train.labels, validation)
+    found = accuracies(network, train.labels, validation)
     if not starter:
         # Shiny sprites have other colors than their species, and little is visible from behind.
         plain = validation.labels["finish"] == FINISHES.index("normal")
         front = validation.rows(plain & (validation.labels["view"] == VIEWS.index("front")))
-        of_front = accuracies(classifier, train.labels, front)
+        of_front = accuracies(network, train.labels, front)
         found |= {f"{name} (front, not shiny)": of_front[name] for name in VISIBLE_IN_FRONT if name in of_front}
-    curves = corruption_curves(extractor, extract_features(extractor, train.images), validation.images)
+    curves = corruption_curves(network, extract_features(network, train.images), validation.images)
     report = {
         "network": weights_digest(network),
         "attributes": list(network.vocabulary),
@@ -283,12 +237,12 @@ def train_features(
         "images": {"train": len(train), "validation": len(validation)},
         "epochs": epochs,
         "accuracies": {name: asdict(each) for name, each in found.items()},
-        "corruptions": {name: [asdict(point) for point in points] for name, points in curves.items()},
+        "corruptions": curves,
     }
     card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, starter)
     write_file(folder / "config.json", network.config.to_json_string())
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    save_figure(curves_figure(curves), folder / FIGURE, DPI)
+    save_figure(curves_figure(curves), folder / FIGURE, dpi=100)
     write_file(folder / CARD, card.content)
     return found

@@ -32,48 +32,49 @@ BATCH_SIZE = 64
 
 
 class FeatureExtractor(Protocol):
-    """A network that computes features: images, uint8 (N, 3, S, S) -> float32 (N, `dimension`)."""
+    """A network that computes features for distances."""
 
     name: str
     dimension: int
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor: ...
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Images, uint8 (N, 3, S, S) -> float32 (N, `dimension`)."""
 
 
 class AttributeClassifier(Protocol):
-    """A network that recognizes attributes: images, uint8 (N, 3, S, S) -> attribute -> logits, float32 (N, K).
-
-    `vocabulary` has the K values of each attribute. The logits of "type" are multi-label, all others multi-class.
-    """
+    """A network that recognizes attributes; `vocabulary` has the K values of each."""
 
     name: str
     vocabulary: Mapping[str, tuple[str, ...]]
 
-    def __call__(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]: ...
+    def logits(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Images, uint8 (N, 3, S, S) -> attribute -> float32 (N, K), multi-label for "type" and else multi-class."""
 
 
 def extract_features(extractor: FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
     """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
-    parts = [features[:count].float().cpu() for features, count in in_batches(extractor, images)]
-    return torch.cat([torch.empty(0, extractor.dimension), *parts])
+    return torch.cat([features[:count].float().cpu() for features, count in _in_batches(extractor.features, images)])
+
+
+def all_logits(classifier: AttributeClassifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Logits, attribute -> float32 (N, K), of any number of images, uint8 (N, 3, S, S)."""
+    parts = list(_in_batches(classifier.logits, images))
+    return {name: torch.cat([logits[name][:count].cpu() for logits, count in parts]) for name in classifier.vocabulary}
 
 
 def predict(classifier: AttributeClassifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The values that are recognized in images, uint8 (N, 3, S, S): attribute -> bool (N, K).
+    """The values that are recognized in images, uint8 (N, 3, S, S): attribute -> bool (N, K)."""
+    return {name: recognized(name, logits) for name, logits in all_logits(classifier, images).items()}
 
-    These are the likeliest value, and for "type" also every type with a probability above 1/2.
-    """
-    parts = {attribute: [] for attribute in classifier.vocabulary}
-    for logits, count in in_batches(classifier, images):
-        for attribute, predicted in parts.items():
-            scores = logits[attribute][:count].cpu()
-            likeliest = functional.one_hot(scores.argmax(dim=1), scores.shape[1]).bool()
-            predicted.append(likeliest | (scores > 0) if attribute == "type" else likeliest)
-    return {attribute: torch.cat(predicted) for attribute, predicted in parts.items()}
+
+def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
+    """The likeliest value, and for "type" also every type with a probability above 1/2: bool (N, K)."""
+    likeliest = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).bool()
+    return likeliest | (logits > 0) if attribute == "type" else likeliest
 
 
 @torch.no_grad()
-def in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[tuple[Any, int]]:
+def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[tuple[Any, int]]:
     """Outputs of a network for batches of one size, and the number of images in each.
 
     The last batch is filled up, because the last bits of the outputs depend on the batch size.
@@ -102,10 +103,7 @@ class SpriteFeaturesConfig(PreTrainedConfig):
 
 
 class SpriteFeatures(PreTrainedModel):
-    """Features of sprites, and a linear head for each attribute.
-
-    Inputs are float (N, 3, S, S) in [-1, 1], RGB on white, with S the resolution of the training; see `to_pixels`.
-    """
+    """Features of sprites, and a linear head for each attribute: a `FeatureExtractor` and an `AttributeClassifier`."""
 
     config_class = SpriteFeaturesConfig
     base_model_prefix = "sprite_features"
@@ -113,6 +111,7 @@ class SpriteFeatures(PreTrainedModel):
 
     def __init__(self, config: SpriteFeaturesConfig):
         super().__init__(config)
+        self.dimension = config.dimension
         self.backbone = RegNetModel(RegNetConfig(**config.backbone))
         self.projection = nn.Linear(self.backbone.config.hidden_sizes[-1], config.dimension)
         self.vocabulary = {name: tuple(values) for name, values in config.vocabulary.items()}
@@ -136,16 +135,24 @@ class SpriteFeatures(PreTrainedModel):
         """Features (N, D) before standardization, which are the input of the heads."""
         return self.projection(self.backbone(pixel_values).pooler_output.flatten(1))
 
-    def logits(self, raw: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Attribute -> (N, K), from the output of `raw`."""
+    def classify(self, raw: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Attribute -> logits (N, K), from the output of `raw`."""
         return {name: self.heads[f"{name}_head"](raw) for name in self.vocabulary}
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Features (N, D), with mean 0 and standard deviation 1 over the training images."""
         return (self.raw(pixel_values) - self.feature_mean) / self.feature_std
 
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """As a `FeatureExtractor`; see `to_pixels`."""
+        return self(self.to_pixels(images))
+
+    def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """As an `AttributeClassifier`; see `to_pixels`."""
+        return self.classify(self.raw(self.to_pixels(images)))
+
     def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network on its device.
+        """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network: float in [-1, 1] on its device.
 
         Larger images are reduced by the mean over areas. A sprite reduced in this way is softer than one that was
         preprocessed to the resolution of the network, so compare only sets of one resolution.
@@ -160,28 +167,6 @@ class SpriteFeatures(PreTrainedModel):
         return pixels if side == resolution else functional.interpolate(pixels, resolution, mode="area")
 
 
-class SpriteFeatureExtractor:
-    """`SpriteFeatures` as a `FeatureExtractor`."""
-
-    def __init__(self, network: SpriteFeatures):
-        self._network, self.name, self.dimension = network, network.name, network.config.dimension
-
-    @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return self._network(self._network.to_pixels(images))
-
-
-class SpriteClassifier:
-    """`SpriteFeatures` as an `AttributeClassifier`."""
-
-    def __init__(self, network: SpriteFeatures):
-        self._network, self.name, self.vocabulary = network, network.name, network.vocabulary
-
-    @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self._network.logits(self._network.raw(self._network.to_pixels(images)))
-
-
 def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.device = "cpu") -> SpriteFeatures:
     """Loads a network that `fit-features` wrote, in float32.
 
@@ -189,14 +174,13 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
         ValueError: If the folder has no such network, or its weights are damaged or not finite.
     """
     folder = Path(folder)
-    missing = [name for name in ("config.json", WEIGHTS_FILE) if not (folder / name).is_file()]
-    if missing:
-        raise ValueError(f"{folder} is not a folder of a network for sprites: it has no {missing[0]}.")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is not a folder of a network for sprites: it has no config.json.")
     try:
         network = SpriteFeatures(SpriteFeaturesConfig.from_pretrained(folder, local_files_only=True))
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        if not all(values.isfinite().all() for values in network.state_dict().values()):
+            raise ValueError("some of its weights are NaN or infinite.")
     except Exception as error:  # transformers and safetensors raise many kinds for damaged files
         raise ValueError(f"{folder} has no usable network for sprites: {' '.join(str(error).split())}") from error
-    if not all(values.isfinite().all() for values in network.state_dict().values()):
-        raise ValueError(f"The network for sprites in {folder} has weights that are NaN or infinite.")
     return network.eval().requires_grad_(False).to(device)

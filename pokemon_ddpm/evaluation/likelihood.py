@@ -1,18 +1,24 @@
 """Bits per dimension: the variational bound on the negative log-likelihood of images."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import VARIANCE_TYPES, NoiseSchedule, add_noise
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
 
 NUM_TIMESTEPS = 40
 BATCH_SIZE = 64
+RESULTS_FILE = "likelihood.json"
 
 
 @dataclass(frozen=True)
@@ -51,27 +57,13 @@ def sampled_terms(
     return 1 + position.long().clamp(max=terms - 1), terms / num_timesteps
 
 
-def check_likelihood(pipeline: PokemonDDPMPipeline, type_names: tuple[str, ...]) -> None:
-    """Raises ValueError if the bound of a model for images of these classes cannot be computed."""
-    scheduler = pipeline.scheduler
-    if is_distilled(scheduler):
-        raise ValueError("A distilled model has no likelihood, because it has few timesteps; measure its teacher.")
-    if tuple(pipeline.conditioner.vocabulary["type"]) != type_names:
-        raise ValueError("The model was trained on other classes than these images have.")
-    if scheduler.config.get("variance_type") not in VARIANCE_TYPES:
-        raise ValueError(
-            f"The likelihood needs a scheduler with a variance_type of {', '.join(VARIANCE_TYPES)}, which this "
-            f"{type(scheduler).__name__} does not have."
-        )
-
-
 @torch.no_grad()
 def bits_per_dim(
     pipeline: PokemonDDPMPipeline,
     data: SpriteTensors,
     num_timesteps: int | None = NUM_TIMESTEPS,
     seed: int = 0,
-    desc: str = "Bits per dimension",
+    title: str = "Bits per dimension",
 ) -> BitsPerDim:
     """Estimates the variational bound of images given their labels, L_0 + ... + L_T.
 
@@ -83,13 +75,20 @@ def bits_per_dim(
         data: At least one image.
         num_timesteps: Number of terms between L_0 and L_T that are computed for each image; None for all.
         seed: Of timesteps and noise.
-        desc: Of the progress bar.
+        title: Of the progress bar.
 
     Raises:
-        ValueError: See `check_likelihood`.
+        ValueError: If the model was distilled or trained on other classes, or its scheduler has no `variance_type`.
     """
-    check_likelihood(pipeline, data.type_names)
     device, config = pipeline.unet.device, pipeline.scheduler.config
+    if is_distilled(pipeline.scheduler):
+        raise ValueError("A distilled model has no likelihood, because it has few timesteps; measure its teacher.")
+    if tuple(pipeline.conditioner.vocabulary["type"]) != data.type_names:
+        raise ValueError("The model was trained on other classes than these images have.")
+    if config.get("variance_type") not in VARIANCE_TYPES:
+        name, known = type(pipeline.scheduler).__name__, ", ".join(VARIANCE_TYPES)
+        message = f"The likelihood needs a scheduler with a variance_type of {known}, which this {name} does not have."
+        raise ValueError(message)
     schedule, types = NoiseSchedule.of(pipeline.scheduler, device), (config.prediction_type, config.variance_type)
     data = data.conditioned_on(pipeline.conditioner.any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -97,7 +96,7 @@ def bits_per_dim(
     timesteps = torch.cat([torch.zeros(len(data), 1, dtype=torch.int64), timesteps], dim=1)
     rows = torch.arange(len(data)).repeat_interleave(timesteps.shape[1])
     terms = torch.empty(len(rows), dtype=torch.float64)
-    for start in tqdm(range(0, len(rows), BATCH_SIZE), desc=desc):
+    for start in tqdm(range(0, len(rows), BATCH_SIZE), title):
         part = slice(start, start + BATCH_SIZE)
         batch, t = data.rows(rows[part].to(device)), timesteps.view(-1)[part].to(device)
         clean = batch.images.float() / 127.5 - 1
@@ -111,3 +110,31 @@ def bits_per_dim(
     total = prior + terms[:, 0] + factor * terms[:, 1:].sum(dim=1)
     error = total.std().item() / math.sqrt(len(total)) if len(total) > 1 else math.nan
     return BitsPerDim(total.mean().item(), error, prior.mean().item(), terms[:, 0].mean().item(), len(total))
+
+
+def kept_likelihood(
+    pipeline: PokemonDDPMPipeline, train: SpriteTensors, held_out: SpriteTensors, folder: Path, seed: int = 0
+) -> dict[str, Any]:
+    """`bits_per_dim` of equally many training ("train") and held-out images ("held-out"), as in report.json.
+
+    What was measured before is read from a file in the folder. "difference" is held-out minus train, with its
+    "difference_standard_error".
+    """
+    file, weights = folder / RESULTS_FILE, weights_digest(pipeline.unet, pipeline.conditioner)
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    count = min(len(train), len(held_out))
+    for name, data in (("train", train), ("held-out", held_out)):
+        chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
+        data = data.rows(chosen.sort().values)
+        key = [weights, data.digest(), seed, NUM_TIMESTEPS]
+        if kept.get(name, {}).get("of") != key:
+            found = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")
+            kept[name] = {"of": key, "found": asdict(found)}
+            write_file(file, json.dumps(kept, indent=2) + "\n")
+    of_train, of_held_out = kept["train"]["found"], kept["held-out"]["found"]
+    return {
+        "train": of_train,
+        "held-out": of_held_out,
+        "difference": of_held_out["mean"] - of_train["mean"],
+        "difference_standard_error": (of_train["standard_error"] ** 2 + of_held_out["standard_error"] ** 2) ** 0.5,
+    }

@@ -1,24 +1,21 @@
 """Memorization: whether samples are nearer to the training images than held-out images are."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from scipy import stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.metrics import LEVEL, Share, share
+from pokemon_ddpm.evaluation.metrics import TAIL, Share, share
 
 MAX_SHIFT = 2
 QUANTILE = 0.05
-NUM_PAIRS, PAIRS_IN_ROW = 20, 10
-_BATCH = 32
+BATCH_SIZE = 32
 # In float32 a squared distance is accurate to a millionth of the squared norms: the nearest image may not be the first
 # by this distance, but it is one of the first.
-_CANDIDATES = 8
+CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -34,31 +31,25 @@ class Nearest:
     index: torch.Tensor
 
 
-def nearest_by_pixels(
-    images: torch.Tensor, train: torch.Tensor, max_shift: int = MAX_SHIFT, desc: str | None = None
-) -> Nearest:
-    """Finds the nearest training image by pixels, over mirror images and shifts of up to `max_shift` pixels.
+def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
+    """Finds the nearest training image by pixels, over mirror images and shifts of up to 2 pixels along each axis.
 
     Images are on an infinite white background: pixels that a shift moves out of the frame count too. With
     x = 255 - image, |s(x) - t|^2 = |x|^2 + |t|^2 - 2 <s(x), t> for a shift s, so matrix products in float32 give all
     distances. The nearest images by these are compared again exactly, so the result does not depend on batches.
 
-    Args:
-        images: uint8 (N, 3, S, S).
-        train: uint8 (M, 3, S, S), on the device to compute on.
-        max_shift: Along each axis.
-        desc: Of the progress bar.
+    `images` are uint8 (N, 3, S, S), `train` uint8 (M, 3, S, S) on the device to compute on.
     """
     inverted = (255 - train).flatten(1)
     # In parts, because float64 takes eight times the memory.
     norms = torch.cat([part.double().square().sum(dim=1) for part in inverted.split(256)])
     columns = inverted.float().T
     squared, indices = [], []
-    for batch in tqdm(images.split(_BATCH), desc=desc):
+    for batch in tqdm(images.split(BATCH_SIZE), "Nearest training images"):
         batch = 255 - batch.to(train.device)
-        views = _mirrored_and_shifted(batch, max_shift)  # (B, V, 3 S^2)
+        views = _mirrored_and_shifted(batch)  # (B, V, 3 S^2)
         products = (views.flatten(0, 1).float() @ columns).view(len(batch), -1, len(train)).amax(dim=1)
-        near = (norms.float() - 2 * products).topk(min(_CANDIDATES, len(train)), largest=False).indices
+        near = (norms.float() - 2 * products).topk(min(CANDIDATES, len(train)), largest=False).indices
         near = near.sort(dim=1).values
         # Whole numbers below 2^53, so nothing is rounded.
         exact = (views.double() @ inverted[near].double().transpose(1, 2)).amax(dim=1)
@@ -78,7 +69,7 @@ def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: t
     """
     distances, indices = [], []
     train = train.double()
-    for views in zip(features.double().split(_BATCH), mirrored.double().split(_BATCH), strict=True):
+    for views in zip(features.double().split(BATCH_SIZE), mirrored.double().split(BATCH_SIZE), strict=True):
         # Without matrix products, so that equal features have distance 0.
         both = (torch.cdist(each, train, compute_mode="donot_use_mm_for_euclid_dist") for each in views)
         least = torch.minimum(*both).min(dim=1)
@@ -87,12 +78,12 @@ def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: t
     return Nearest(torch.cat(distances), torch.cat(indices))
 
 
-def _mirrored_and_shifted(inverted: torch.Tensor, max_shift: int) -> torch.Tensor:
+def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
     """Inverted images (B, 3, S, S) and their mirror images, with all shifts: (B, V, 3 S^2)."""
     side = inverted.shape[-1]
     views = torch.stack([inverted, inverted.flip(-1)], dim=1)
-    padded = torch.nn.functional.pad(views, [max_shift] * 4)
-    starts = range(2 * max_shift + 1)
+    padded = torch.nn.functional.pad(views, [MAX_SHIFT] * 4)
+    starts = range(2 * MAX_SHIFT + 1)
     windows = [padded[..., y : y + side, x : x + side] for y in starts for x in starts]
     return torch.stack(windows, dim=2).flatten(1, 2).flatten(2)
 
@@ -112,6 +103,7 @@ class Memorization:
         n: Number of samples.
         m: Number of held-out images.
         warnings: What a reader must know, one sentence each.
+        memorizes: Whether more samples are near the training images than chance explains.
     """
 
     threshold: float
@@ -123,12 +115,8 @@ class Memorization:
     identical: int
     n: int
     m: int
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def memorizes(self) -> bool:
-        """Whether more samples are near the training images than chance explains."""
-        return self.nearer.value > self.chance_high
+    warnings: tuple[str, ...]
+    memorizes: bool
 
 
 def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> Memorization:
@@ -140,8 +128,8 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> Memorization:
     n, m = len(samples), len(held_out)
     k = math.ceil(QUANTILE * m)
     threshold = held_out.sort().values[k - 1].item()
-    chance = stats.betabinom(n, k, m + 1 - k)
-    tail = (1 - LEVEL) / 2
+    nearer, chance = share(int((samples < threshold).sum()), n), stats.betabinom(n, k, m + 1 - k)
+    chance_low, chance_high = (float(chance.ppf(tail)) / n for tail in (TAIL, 1 - TAIL))
     warnings = []
     if m < 2 / QUANTILE:
         warnings.append(f"The 5 % quantile of {m} held-out distances is uncertain; use 100 images or more.")
@@ -149,45 +137,14 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> Memorization:
         warnings.append("Held-out images are among the training images, so memorization cannot be measured.")
     return Memorization(
         threshold=threshold,
-        nearer=share(int((samples < threshold).sum()), n),
-        chance_low=float(chance.ppf(tail)) / n,
-        chance_high=float(chance.ppf(1 - tail)) / n,
+        nearer=nearer,
+        chance_low=chance_low,
+        chance_high=chance_high,
         median=float(np.median(samples.numpy())),
         held_out_median=float(np.median(held_out.numpy())),
         identical=int((samples == 0).sum()),
         n=n,
         m=m,
         warnings=tuple(warnings),
+        memorizes=nearer.value > chance_high,
     )
-
-
-def closest_pairs_figure(
-    images: torch.Tensor, nearest: Nearest, train: torch.Tensor | None = None, names: Sequence[str] | None = None
-) -> Figure:
-    """Shows the 20 samples that are nearest to training images: sample, distance, training image and its name.
-
-    Args:
-        images: uint8 (N, 3, S, S), the samples.
-        nearest: Of the samples.
-        train: uint8 (M, 3, S, S); None to leave out the training images.
-        names: Of the M training images; None to leave them out.
-    """
-    closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS].tolist()
-    sets = 1 if train is None else 2
-    rows = math.ceil(len(closest) / PAIRS_IN_ROW)
-    figure = Figure(figsize=(1.1 * PAIRS_IN_ROW, rows * (1.3 * sets + (0.4 if names else 0))), layout="constrained")
-    for place, sample in enumerate(closest):
-        row, column = divmod(place, PAIRS_IN_ROW)
-        match = nearest.index[sample]
-        pair = {"sample": images[sample]} if train is None else {"sample": images[sample], "training": train[match]}
-        for line, (label, image) in enumerate(pair.items(), start=sets * row):
-            cell = (sets * rows, PAIRS_IN_ROW, line * PAIRS_IN_ROW + column + 1)
-            axes = figure.add_subplot(*cell, xticks=[], yticks=[])
-            axes.imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
-            if column == 0:
-                axes.set_ylabel(label, fontsize=8)
-            if label == "sample":
-                axes.set_title(f"{nearest.distance[sample]:.3g}", fontsize=8)
-        if names:
-            axes.set_xlabel(names[match], fontsize=7)
-    return figure

@@ -6,7 +6,7 @@ too few images or a feature is not finite.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, p
 from pokemon_ddpm.evaluation.corruptions import FOREGROUND_TOLERANCE
 
 LEVEL = 0.95  # of all intervals
+TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 100
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 NEIGHBORHOOD = 3  # of precision and recall
@@ -74,7 +75,6 @@ def basic_bootstrap(
     statistic: Callable[[torch.Tensor, torch.Tensor], float],
     samples: torch.Tensor,
     reference: torch.Tensor,
-    num_bootstraps: int,
     seed: int,
     power: int = 1,
 ) -> Estimate:
@@ -85,18 +85,15 @@ def basic_bootstrap(
 
     The interval is computed for the `power` of the distance in which bias is additive. For Wasserstein distances this
     is 2: the expected square between two sets from one distribution is sigma^2 (1 / n + 1 / m), and twice that between
-    their resamples. There is no interval if `num_bootstraps` is 0.
+    their resamples.
     """
-    value, low, high = statistic(samples, reference), math.nan, math.nan
-    if num_bootstraps:
-        generator = torch.Generator().manual_seed(seed)
-        resampled = np.empty(num_bootstraps)
-        for i in range(num_bootstraps):
-            pair = (each[torch.randint(len(each), (len(each),), generator=generator)] for each in (samples, reference))
-            resampled[i] = statistic(*pair) ** power
-        tail = (1 - LEVEL) / 2
-        ends = 2 * value**power - np.quantile(resampled, [1 - tail, tail])
-        low, high = (max(0.0, float(end)) ** (1 / power) for end in ends)
+    value, resampled = statistic(samples, reference), np.empty(NUM_BOOTSTRAPS)
+    generator = torch.Generator().manual_seed(seed)
+    for i in range(NUM_BOOTSTRAPS):
+        pair = (each[torch.randint(len(each), (len(each),), generator=generator)] for each in (samples, reference))
+        resampled[i] = statistic(*pair) ** power
+    ends = 2 * value**power - np.quantile(resampled, [1 - TAIL, TAIL])
+    low, high = (max(0.0, float(end)) ** (1 / power) for end in ends)
     return Estimate(value, low, high, len(samples), len(reference))
 
 
@@ -113,7 +110,7 @@ def disjoint_blocks(
 def _block_estimate(
     value: float, standard_error: float, blocks: int, n: int, m: int, warnings: tuple[str, ...]
 ) -> Estimate:
-    """A mean over independent blocks with Student's interval."""
+    """A mean over independent blocks, with Student's interval."""
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * standard_error
     return Estimate(value, value - half, value + half, n, m, standard_error, warnings)
 
@@ -127,16 +124,14 @@ def _checked(samples: torch.Tensor, reference: torch.Tensor, least: int = 2) -> 
     return samples.cpu().double(), reference.cpu().double()
 
 
-def fid(
-    samples: torch.Tensor, reference: torch.Tensor, num_bootstraps: int = NUM_BOOTSTRAPS, seed: int = 0
-) -> Estimate:
+def fid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
     """Fréchet inception distance (Heusel et al. 2017, equation 6); see `basic_bootstrap` for the interval.
 
     It is biased upwards, more for fewer images and more features (Chong & Forsyth 2020): compare only values of the
     same n and m.
     """
     samples, reference = _checked(samples, reference)
-    estimate = basic_bootstrap(_fid, samples, reference, num_bootstraps, seed)
+    estimate = basic_bootstrap(fid_value, samples, reference, seed)
     smaller, dimension = min(len(samples), len(reference)), samples.shape[1]
     if smaller < 10 * dimension:
         warning = f"FID of {dimension} features from {smaller} images is too high; use KID or {10 * dimension} images."
@@ -144,8 +139,9 @@ def fid(
     return estimate
 
 
-def _fid(samples: torch.Tensor, reference: torch.Tensor) -> float:
-    moments = [fid_features_to_statistics(features) for features in (samples, reference)]
+def fid_value(samples: torch.Tensor, reference: torch.Tensor) -> float:
+    """`fid` without an interval."""
+    moments = [fid_features_to_statistics(features.double()) for features in (samples, reference)]
     moments = [{**each, "sigma": np.atleast_2d(each["sigma"])} for each in moments]  # (1, 1) if there is one feature
     # Rounding can give slightly less than 0 for singular covariances.
     return max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
@@ -158,7 +154,6 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
     independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
     """
-    samples, reference = _checked(samples, reference)
     return _kid_estimate(_kid_of_blocks(samples, reference, seed), len(samples), len(reference))
 
 
@@ -168,36 +163,13 @@ def kid_difference(one: torch.Tensor, other: torch.Tensor, reference: torch.Tens
     Both, float (N, D), are divided in the same way. This cancels what they have in common, so the interval is narrower
     than the intervals of the two values.
     """
-    blocks = [_kid_of_blocks(*_checked(samples, reference), seed) for samples in (one, other)]
-    return _kid_estimate(blocks[0] - blocks[1], len(one), len(reference))
-
-
-def kid_by_value(
-    samples: torch.Tensor,
-    given: torch.Tensor,
-    reference: torch.Tensor,
-    labels: torch.Tensor,
-    values: Sequence[str],
-    seed: int = 0,
-) -> dict[str, Estimate]:
-    """KID of the samples conditioned on each value of an attribute to the reference images that have this value.
-
-    `given`, bool (N, K), and `labels`, bool (M, K), are the values of the samples and of the reference images. KID is
-    NaN, with a warning, if one of the two sets has fewer than two images.
-    """
-    found = {}
-    for k, value in enumerate(values):
-        one, other = samples[given[:, k]], reference[labels[:, k]]
-        if min(len(one), len(other)) < 2:
-            warning = f"KID of {value} needs two images in each set, but they have {len(one)} and {len(other)}."
-            found[value] = Estimate(math.nan, math.nan, math.nan, len(one), len(other), warnings=(warning,))
-        else:
-            found[value] = kid(one, other, seed)
-    return found
+    difference = _kid_of_blocks(one, reference, seed) - _kid_of_blocks(other, reference, seed)
+    return _kid_estimate(difference, len(one), len(reference))
 
 
 def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> np.ndarray:
     """KID of each subset of each division: (divisions, blocks)."""
+    samples, reference = _checked(samples, reference)
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     seeds = range(seed * KID_DIVISIONS, (seed + 1) * KID_DIVISIONS)
@@ -235,9 +207,7 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     return precision, recall
 
 
-def sliced_wasserstein(
-    samples: torch.Tensor, reference: torch.Tensor, num_bootstraps: int = NUM_BOOTSTRAPS, seed: int = 0
-) -> Estimate:
+def sliced_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
     """Sliced 2-Wasserstein distance (Bonneel et al. 2015), biased upwards; see `basic_bootstrap` for the interval."""
     samples, reference = _checked(samples, reference)
     directions = ot.sliced.get_random_projections(samples.shape[1], NUM_PROJECTIONS, seed)
@@ -247,20 +217,18 @@ def sliced_wasserstein(
         # NumPy sorts three times as fast as PyTorch here.
         return float(np.sqrt(ot.wasserstein_1d(one.numpy(), other.numpy(), p=2).mean()))
 
-    return basic_bootstrap(distance, *projections, num_bootstraps, seed, power=2)
+    return basic_bootstrap(distance, *projections, seed, power=2)
 
 
-def exact_wasserstein(
-    samples: torch.Tensor, reference: torch.Tensor, subset_size: int = SUBSET_SIZE, seed: int = 0
-) -> Estimate:
-    """Mean 2-Wasserstein distance between up to 8 disjoint pairs of subsets, with Student's interval.
+def exact_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """Mean 2-Wasserstein distance between up to 8 disjoint pairs of subsets of 256 images, with Student's interval.
 
-    This is the expected distance between two sets of `subset_size` images, comparable only for the same size. It is
-    larger than the distance between the distributions. n and m count the images in all subsets.
+    This is the expected distance between two sets of this size. It is larger than the distance between the
+    distributions. n and m count the images in all subsets.
     """
     samples, reference = _checked(samples, reference)
     smaller = min(len(samples), len(reference))
-    size = min(subset_size, smaller)
+    size = min(SUBSET_SIZE, smaller)
     blocks = min(MAX_SUBSETS, smaller // size)
     found = [
         ot.emd2([], [], ot.dist(one.numpy(), other.numpy())) ** 0.5  # squared distances, equal weights
@@ -268,22 +236,19 @@ def exact_wasserstein(
     ]
     error = float(np.std(found, ddof=1) / np.sqrt(blocks)) if blocks > 1 else math.nan
     warnings = ()
-    if size < subset_size:
-        warnings = (f"Exact Wasserstein distance of subsets of {size} images, not comparable with {subset_size}.",)
+    if size < SUBSET_SIZE:
+        warnings = (f"Exact Wasserstein distance of subsets of {size} images, not comparable with {SUBSET_SIZE}.",)
     return _block_estimate(float(np.mean(found)), error, blocks, blocks * size, blocks * size, warnings)
 
 
-def wasserstein_of_statistics(
-    samples: Statistics, reference: Statistics, num_bootstraps: int = NUM_BOOTSTRAPS, seed: int = 0
-) -> dict[str, Estimate]:
+def wasserstein_of_statistics(samples: Statistics, reference: Statistics, seed: int = 0) -> dict[str, Estimate]:
     """Exact 1-Wasserstein distance of each of the `image_statistics`, in its own unit."""
 
     def distance(one: torch.Tensor, other: torch.Tensor) -> float:
         return float(ot.wasserstein_1d(one.numpy(), other.numpy(), p=1))
 
     return {
-        name: basic_bootstrap(distance, values, reference[name], num_bootstraps, seed, power=2)
-        for name, values in samples.items()
+        name: basic_bootstrap(distance, values, reference[name], seed, power=2) for name, values in samples.items()
     }
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 from torch_fidelity import feature_extractor_inceptionv3 as library
-from transformers import AutoConfig, Dinov2Model
+from transformers import Dinov2Model
 
 DINOV2 = "facebook/dinov2-small"
 DINOV2_SIDE = 224
@@ -22,10 +22,7 @@ class PretrainedExtractor(NamedTuple):
 
     name: str
     dimension: int
-    network: Callable[[torch.Tensor], torch.Tensor]
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images)
+    features: Callable[[torch.Tensor], torch.Tensor]
 
 
 def inception(device: str | torch.device = "cpu") -> PretrainedExtractor:
@@ -45,21 +42,16 @@ def inception(device: str | torch.device = "cpu") -> PretrainedExtractor:
     return PretrainedExtractor("inception-v3-compat", 2048, lambda images: network(images.to(device))[0])
 
 
-def dinov2(name_or_path: str = DINOV2, device: str | torch.device = "cpu") -> PretrainedExtractor:
+def dinov2(device: str | torch.device = "cpu") -> PretrainedExtractor:
     """The CLS token of DINOv2 (Oquab et al. 2023), of images that are resized with bicubic antialiasing, not cropped.
 
     Raises:
-        ValueError: If it is not a DINOv2 in safetensors, or is missing and cannot be downloaded.
+        ValueError: If the weights are damaged, or missing and cannot be downloaded.
     """
     try:
-        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-        if config.model_type != "dinov2":
-            raise ValueError(f"{name_or_path} is a {config.model_type}")
-        network = Dinov2Model.from_pretrained(name_or_path, config=config, use_safetensors=True, dtype=torch.float32)
+        network = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise _unavailable(
-            "DINOv2", error, f"run `hf download {name_or_path}` elsewhere and copy the cache"
-        ) from error
+        raise _unavailable("DINOv2", error, f"run `hf download {DINOV2}` elsewhere and copy the cache") from error
     network = network.eval().to(device)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
 
@@ -68,7 +60,7 @@ def dinov2(name_or_path: str = DINOV2, device: str | torch.device = "cpu") -> Pr
         pixels = functional.interpolate(pixels, (DINOV2_SIDE,) * 2, mode="bicubic", antialias=True).clamp(0, 1)
         return network(pixel_values=(pixels - mean) / std).pooler_output.float()
 
-    return PretrainedExtractor(Path(name_or_path).name, config.hidden_size, features)
+    return PretrainedExtractor(Path(DINOV2).name, network.config.hidden_size, features)
 
 
 def _unavailable(network: str, error: Exception, remedy: str) -> ValueError:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
 from pokemon_ddpm.dataset_scripts.sprite_archive import Problems
 from pokemon_ddpm.evaluation import MIN_SAMPLES
-from pokemon_ddpm.evaluation.likelihood import NUM_TIMESTEPS, BitsPerDim, bits_per_dim
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
 from pokemon_ddpm.models import weights_digest
@@ -30,7 +29,7 @@ from pokemon_ddpm.vocabulary import NONE
 
 logger = logging.getLogger(__name__)
 
-GENERATED, LIKELIHOOD = "generated.json", "likelihood.json"
+NOTES = "generated.json"  # beside the folder of samples: the digest of the weights, and the speed
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class SampleSet:
         return len(self.images)
 
     @property
-    def conditions(self) -> tuple[dict[str, Any] | None, ...]:
+    def conditions(self) -> list[dict[str, Any] | None]:
         """Attribute -> value, of each sample with a provenance."""
-        return tuple(each and each.condition for each in self.provenances)
+        return [each and each.condition for each in self.provenances]
 
 
 def sample_requests(
@@ -78,19 +77,23 @@ def sample_requests(
     """
     vocabulary = conditioner.vocabulary
     check_classes("The model", vocabulary["type"], data.type_names)
-    unknown = set(attributes or ()) - vocabulary.keys()
+    given = list(vocabulary if attributes is None else dict.fromkeys(attributes))
+    unknown = set(given) - vocabulary.keys()
     if unknown:
         raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
-    given = list(vocabulary if attributes is None else dict.fromkeys(attributes))
     labels = {name: ids.cpu() for name, ids in data.conditioned_on(conditioner.any_ids).labels.items()}
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(len(data), generator=generator) for _ in range(-(-count // len(data)))]
     requests = []
     for i, row in enumerate(torch.cat(orders)[:count].tolist()):
-        ids = {name: labels[name][row].tolist() for name in given}
-        types = _type_names(ids.pop("type", None), vocabulary["type"])
-        values = {name: vocabulary[name][k] for name, k in ids.items() if k < len(vocabulary[name])}
-        requests.append(SpriteRequest(seed + i, types, values))
+        # The ids after those of the values are `none` and `any`.
+        values = {
+            name: [vocabulary[name][k] for k in labels[name][row].view(-1).tolist() if k < len(vocabulary[name])]
+            for name in given
+        }
+        types = values.pop("type", [])
+        others = {name: found[0] for name, found in values.items() if found}
+        requests.append(SpriteRequest(seed + i, (*types, NONE)[:2] if types else None, others))
     return requests
 
 
@@ -103,20 +106,12 @@ def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) ->
         )
 
 
-def _type_names(ids: Sequence[int] | None, names: Sequence[str]) -> tuple[str, str] | None:
-    """From the ids of both types; those after the last name are "none" and "any"."""
-    if ids is None or ids[0] > len(names):
-        return None
-    return names[ids[0]], NONE if ids[1] >= len(names) else names[ids[1]]
-
-
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> float | None:
     """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
 
-    Each of several processes generates its share, and returns when all samples exist. A file beside the folder has the
-    digest of the weights and the speed.
+    Each of several processes generates its share, and returns when all samples exist.
 
     Returns:
         Network evaluations per second of all processes, over all starts; None if unknown.
@@ -125,7 +120,7 @@ def generate_samples(
         ValueError: If the folder has other files, or samples of other weights.
         OSError: If a file cannot be written.
     """
-    state, file = processes(), folder.parent / GENERATED
+    state = processes()
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
@@ -138,13 +133,13 @@ def generate_samples(
             generated += path.stat().st_mtime > start
     finally:
         if state.is_main_process and generated:
-            notes = _read_json(file)
+            notes = _read_notes(folder)
             each = evaluations_per_sample(settings.provenance(pipeline, requests[0]))
             notes["evaluations"] = notes.get("evaluations", 0) + generated * state.num_processes * each
             notes["seconds"] = notes.get("seconds", 0.0) + time.time() - start
-            _write_json(file, notes)
+            _write_notes(folder, notes)
     state.wait_for_everyone()
-    notes = _read_json(file)
+    notes = _read_notes(folder)
     return notes["evaluations"] / notes["seconds"] if "seconds" in notes else None
 
 
@@ -154,13 +149,22 @@ def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str)
     others = sorted(present - {request.file_name for request in requests})
     if others:
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    notes = _read_json(folder.parent / GENERATED) if present else {}
+    notes = _read_notes(folder) if present else {}
     if notes.get("weights", weights) != weights:
         raise ValueError(
             f"{folder} has samples of other weights, perhaps of this model before further training; choose another "
             "--output-dir or delete it."
         )
-    _write_json(folder.parent / GENERATED, {**notes, "weights": weights})
+    _write_notes(folder, {**notes, "weights": weights})
+
+
+def _read_notes(folder: Path) -> dict[str, Any]:
+    file = folder.parent / NOTES
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _write_notes(folder: Path, notes: dict[str, Any]) -> None:
+    write_file(folder.parent / NOTES, json.dumps(notes, indent=2) + "\n")
 
 
 def evaluations_per_sample(provenance: Provenance) -> int:
@@ -169,42 +173,7 @@ def evaluations_per_sample(provenance: Provenance) -> int:
     return steps * (1 if provenance.guidance_scale == 1 else 2)
 
 
-def kept_likelihood(
-    pipeline: PokemonDDPMPipeline,
-    train: SpriteTensors,
-    held_out: SpriteTensors,
-    folder: Path,
-    seed: int = 0,
-    num_timesteps: int = NUM_TIMESTEPS,
-) -> dict[str, BitsPerDim]:
-    """Bits per dimension of equally many training ("train") and held-out images ("held-out").
-
-    They are read from a file in the folder if they were measured before; see `bits_per_dim`.
-    """
-    file, weights = folder / LIKELIHOOD, weights_digest(pipeline.unet, pipeline.conditioner)
-    kept, count = _read_json(file), min(len(train), len(held_out))
-    for name, data in (("train", train), ("held-out", held_out)):
-        chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
-        data = data.rows(chosen.sort().values)
-        key = [weights, data.digest(), seed, num_timesteps]
-        if kept.get(name, {}).get("of") != key:
-            found = bits_per_dim(pipeline, data, num_timesteps, seed, f"Bits per dimension, {name}")
-            kept[name] = {"of": key, "found": asdict(found)}
-            _write_json(file, kept)
-    return {name: BitsPerDim(**kept[name]["found"]) for name in ("train", "held-out")}
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-
-def _write_json(file: Path, values: dict[str, Any]) -> None:
-    write_file(file, json.dumps(values, indent=2) + "\n")
-
-
-def read_samples(
-    folder: Path, resolution: int | None = None, minimum: int = MIN_SAMPLES, mode: str | None = None
-) -> SampleSet:
+def read_samples(folder: Path, resolution: int | None = None, mode: str | None = None) -> SampleSet:
     """Reads the PNGs of a folder, on white.
 
     They must be square and of one size. If they are larger than the resolution and every pixel was enlarged to a
@@ -213,36 +182,29 @@ def read_samples(
     Args:
         folder: With PNGs; hidden files, and files that are not images, are ignored.
         resolution: S; None for the size of the files.
-        minimum: Of the number of samples.
         mode: See `preprocess`; None to take the images without preprocessing.
 
     Raises:
         ValueError: If the folder has too few PNGs, other images or sub-folders, or images cannot be used.
         OSError: If the folder cannot be read.
     """
-    files, problems, images, provenances = _list_pngs(folder, minimum), Problems(), [], []
+    files, problems, images = _list_pngs(folder), Problems(), []
     for file in files:
-        try:
+        with problems.caught(file.name):
             images.append(on_white(open_image(file)))
-        except ValueError as error:
-            problems.add(file.name, str(error))
-            continue
-        try:
-            provenances.append(read_png(file))
-        except ValueError:
-            provenances.append(None)
     if problems.found:
         raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
-    missing = provenances.count(None)
-    if missing:
+    provenances = tuple(map(_provenance, files))
+    if missing := provenances.count(None):
         logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
-    arrays = (
-        [preprocess(each, resolution, mode) for each in images] if mode else _as_arrays(folder, images, resolution)
-    )
-    return SampleSet(torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2).copy()), tuple(provenances))
+    if mode is not None:
+        arrays = [preprocess(image, resolution, mode) for image in images]
+    else:
+        arrays = _as_arrays(folder, images, resolution)
+    return SampleSet(torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2).copy()), provenances)
 
 
-def _list_pngs(folder: Path, minimum: int) -> list[Path]:
+def _list_pngs(folder: Path) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
     others = [e.name for e in entries if e.is_dir() or e.suffix.lower() in IMAGE_SUFFIXES - {".png"}]
     if others:
@@ -251,28 +213,31 @@ def _list_pngs(folder: Path, minimum: int) -> list[Path]:
             "be PNGs in one folder, since other formats change pixels."
         )
     files = [entry for entry in entries if entry.suffix.lower() == ".png"]
-    if len(files) < minimum:
-        raise ValueError(f"{folder} has {len(files)} PNGs, but at least {minimum} samples are needed.")
+    if len(files) < MIN_SAMPLES:
+        raise ValueError(f"{folder} has {len(files)} PNGs, but at least {MIN_SAMPLES} samples are needed.")
     return files
 
 
-def _as_arrays(folder: Path, images: list[Image.Image], resolution: int | None) -> list[np.ndarray]:
+def _provenance(file: Path) -> Provenance | None:
+    try:
+        return read_png(file)
+    except ValueError:
+        return None
+
+
+def _as_arrays(folder: Path, images: Sequence[Image.Image], resolution: int | None) -> list[np.ndarray]:
     """The pixels (S, S, 3) of images of one square size, reduced if they were enlarged."""
-    sizes = Counter(image.size for image in images)
-    listed = ", ".join(f"{count} of {width}x{height} px" for (width, height), count in sizes.most_common(5))
-    side, height = next(iter(sizes))
-    if len(sizes) > 1 or side != height:
-        raise ValueError(
-            f"{folder} has {listed}, but samples must be square and of one size. --sample-preprocessing fit makes "
-            "them so."
-        )
-    arrays, resolution = [np.asarray(image) for image in images], resolution or side
-    factor = max(1, side // resolution)
+    side = resolution or images[0].width
+    factor = max(1, images[0].width // side)
+    arrays = [np.asarray(image) for image in images]
     reduced = [array[::factor, ::factor] for array in arrays]
     enlarged = [array.repeat(factor, axis=0).repeat(factor, axis=1) for array in reduced]
-    if len(reduced[0]) != resolution or not all(map(np.array_equal, enlarged, arrays)):
+    if any(array.shape != (side, side, 3) for array in reduced) or not all(map(np.array_equal, enlarged, arrays)):
+        sizes = Counter(f"{image.width}x{image.height} px" for image in images)
+        listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(5))
+        needed = f"of {resolution}x{resolution} px" if resolution else "square and of one size"
         raise ValueError(
-            f"{folder} has {listed}, but {resolution}x{resolution} px are needed, or an enlargement of them in which "
-            "each pixel is a square. --sample-preprocessing fit resizes them."
+            f"{folder} has {listed}, but samples must be {needed}, perhaps enlarged with each pixel as a square. "
+            "--sample-preprocessing fit resizes them."
         )
     return reduced

@@ -108,18 +108,16 @@ class SampleEvaluation:
 
     def __init__(self, config: TrainingConfig, held_out: SpriteTensors, conditioner: SpriteConditioner):
         # The packages of the evaluation are imported only where they are needed.
-        from pokemon_ddpm.evaluation.features import SpriteClassifier, SpriteFeatureExtractor, load_features
+        from pokemon_ddpm.evaluation.features import load_features
         from pokemon_ddpm.evaluation.samples import sample_requests
 
         if len(held_out) < MIN_EVAL_IMAGES:
             raise ValueError(
                 f"--eval_steps needs {MIN_EVAL_IMAGES} held-out images, but the data have {len(held_out)}."
             )
-        network = load_features()
-        self._extractor = SpriteFeatureExtractor(network)
-        # The network knows the sprites' types only.
-        same_types = tuple(network.vocabulary["type"]) == held_out.type_names
-        self._classifier = SpriteClassifier(network) if same_types else None
+        self._network = load_features()
+        # It recognizes the sprites' types only.
+        self._recognizes_types = self._network.vocabulary["type"] == held_out.type_names
         self._held_out = held_out.images.cpu()
         self._type_names = held_out.type_names
         self._requests = sample_requests(held_out, conditioner, config.num_eval_images)
@@ -141,12 +139,12 @@ class SampleEvaluation:
         pipeline.set_progress_bar_config(disable=True)
         samples = generate(pipeline, self._requests, callback_on_step_end=stop_if(interrupted))
         images = torch.from_numpy(np.stack([np.asarray(image) for image in samples]).transpose(0, 3, 1, 2).copy())
-        features = [extract_features(self._extractor, each) for each in (images, self._held_out)]
+        features = [extract_features(self._network, each) for each in (images, self._held_out)]
         estimate = kid(*features)
         metrics = {"kid": estimate.value, "kid_standard_error": estimate.standard_error}
-        if self._classifier is not None:
+        if self._recognizes_types:
             types = self._type_names
             given = given_values([request.condition for request in self._requests], {"type": types})["type"]
-            accuracy = condition_accuracy(types, predict(self._classifier, images)["type"], given).accuracy
+            accuracy = condition_accuracy(types, predict(self._network, images)["type"], given).accuracy
             metrics["condition_accuracy"] = accuracy.value
         return metrics

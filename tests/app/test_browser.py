@@ -1,12 +1,10 @@
 """The page in Chromium."""
 
-import contextlib
 import io
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,7 +19,8 @@ from tests.app.running import Network, expected_images, running
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)")
 TIMEOUT_MS = 60_000
-DESKTOP, PHONE = ({"width": 1280, "height": 900}, {"width": 390, "height": 844})
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 FOLDED = ("Settings", "Attributes", "Load another model", "Edit the chosen", "Download", "Steps of the chosen")
 ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
 expect.set_options(timeout=TIMEOUT_MS)
@@ -40,31 +39,21 @@ def browser(url: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
-    """Opens the page as a new visitor. In the end no script has failed, and nothing came from another host."""
+def page(browser: Browser, url: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page of a new visitor. In the end no script has failed, and nothing came from another host."""
     outside, failures = [], []
-    with contextlib.ExitStack() as stack:
-
-        def open_page(viewport: dict[str, int] = DESKTOP, **options: Any) -> Page:
-            context = stack.enter_context(browser.new_context(viewport=viewport, reduced_motion="reduce", **options))
-            context.set_default_timeout(TIMEOUT_MS)
-            context.on("request", lambda request: outside.append(request.url))
-            page = context.new_page()
-            page.on("pageerror", lambda error: failures.append(str(error)))
-            page.goto(url)
-            expect(page.locator("#status")).to_contain_text("These are examples by")
-            for control in ("#type", "#generate", "#sprites button"):  # are on the first screen
-                expect(page.locator(control).first).to_be_in_viewport()
-            return page
-
-        yield open_page
+    with browser.new_context(reduced_motion="reduce", **getattr(request, "param", DESKTOP)) as context:
+        context.set_default_timeout(TIMEOUT_MS)
+        context.on("request", lambda request: outside.append(request.url))
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(url)
+        expect(page.locator("#status")).to_contain_text("These are examples by")
+        for control in ("#type", "#generate", "#sprites button"):
+            expect(page.locator(control).first).to_be_in_viewport()  # on the first screen
+        yield page
     assert {urlsplit(address).hostname for address in outside} <= {None, "127.0.0.1"}
     assert not failures
-
-
-@pytest.fixture
-def page(visit: Callable[..., Page]) -> Page:
-    return visit()
 
 
 def unfold(page: Page, *names: str) -> None:
@@ -95,7 +84,7 @@ def generate(page: Page, count: int = 2) -> None:
     page.get_by_label("Seed", exact=True).press("Tab")
     button(page, "Generate").click()
     expect(captions(page)).to_have_text([f"fire · seed {7 + i}" for i in range(count)])
-    expect(page.locator("#status")).to_contain_text("by ")
+    expect(page.locator("#status")).to_contain_text(f"{count} sprites by")
 
 
 def pixels(page: Page) -> list[bytes]:
@@ -152,22 +141,24 @@ def test_editing_and_steps_of_the_chosen_sprite(page: Page) -> None:
 
 
 def test_reload_restores_sprites_and_settings(page: Page) -> None:
-    unfold(page, "Settings")
+    unfold(page, "Settings", "Attributes")
     page.get_by_label("fast").check()
+    choose(page, "View", "any")
     generate(page, count=3)
     before = pixels(page)
+    page.wait_for_function("localStorage.getItem('pokemon-ddpm')")
     page.reload()
     expect(page.locator("#status")).to_contain_text("Your last sprites")
     assert pixels(page) == before
-    unfold(page, "Settings", "Download", "Edit the chosen sprite")
+    unfold(page, "Settings", "Attributes", "Download", "Edit the chosen sprite")
     expect(page.get_by_label("fast")).to_be_checked()
-    for label, value in {"Seed": "7", "Type": "fire"}.items():
+    for label, value in {"Seed": "7", "Type": "fire", "View": "any"}.items():
         expect(page.get_by_label(label, exact=True).first).to_have_value(value)
     with page.expect_download():
         button(page, "Sprite (PNG)").click()
     button(page, "Same seed, other type").click()
     expect(captions(page)).to_have_text(["fire · seed 7", re.compile(r"^(?!fire)[a-z]+ · seed 7$")])
-    page.evaluate("localStorage.setItem('pokemon-ddpm', 'damaged')")
+    page.add_init_script("localStorage.setItem('pokemon-ddpm', 'damaged')")
     page.reload()
     expect(page.locator("#status")).to_contain_text("These are examples by")
 
@@ -186,23 +177,26 @@ def test_models_and_errors(page: Page, models: tuple[str, str]) -> None:
     expect(page.get_by_test_id("toast-body").last).to_contain_text("A sprite without a second type needs a type.")
     choose(page, "Model", models[0])
     expect(page.get_by_label("Color", exact=True)).to_be_enabled()
+    expect(page.get_by_label("View", exact=True)).to_have_value("front")  # the default comes back
     choose(page, "Second type", "any")
     generate(page)
 
 
-def test_phone(visit: Callable[..., Page]) -> None:
-    page = visit(PHONE, color_scheme="dark")
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_phone(page: Page) -> None:
     unfold(page, *FOLDED)
     generate(page)
     expect(page.locator("#sprites button").first).to_be_in_viewport()
     for tab in ("Generate", "How it works"):
         page.get_by_role("tab", name=tab).click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_keyboard_and_screen_reader(page: Page) -> None:
     page.locator("body").focus()
-    while page.evaluate("document.activeElement.id") != "generate":
+    for _ in range(30):
+        if page.evaluate("document.activeElement.id") == "generate":
+            break
         page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")

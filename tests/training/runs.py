@@ -20,22 +20,15 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from tqdm import tqdm
 
-from pokemon_ddpm.training import setup
-from pokemon_ddpm.training.batches import Batch, sample_batch
+from pokemon_ddpm.training import batches, setup
 from pokemon_ddpm.training.config import parse_config
 from tests.small_archives import write_small_archive
 
 SCRIPT = Path(__file__).parents[2] / "train_conditional.py"
 TIMEOUT = 300  # seconds, for a busy machine
-NETWORK = {
-    "block_out_channels": [8, 16],
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "attention_head_dim": 8,
-    "norm_num_groups": 4,
-    "dropout": 0.1,
-}
+NETWORK = {"block_out_channels": [8, 16], "layers_per_block": 1, "attention_head_dim": 8, "norm_num_groups": 4}
+NETWORK |= {"down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]}
+NETWORK |= {"dropout": 0.1}
 AUGMENTED = ["--random_flip", *(f"--{kind}_prob=0.3" for kind in ("translate", "scale", "rotate", "brightness"))]
 # Importance sampling begins when there are ten losses of each timestep.
 BY_LOSS = ["--timestep_sampling=loss_second_moment", "--ddpm_num_steps=4", "--train_batch_size=32"]
@@ -43,12 +36,7 @@ LATEST = "--resume_from_checkpoint=latest"
 
 
 def tiny_flags(folder: Path, **network: Any) -> list[str]:
-    """Flags of a run of four updates into `folder`/run, each with a checkpoint, on four images.
-
-    Args:
-        folder: Also for the data and the network's configuration.
-        **network: Changes of `NETWORK`.
-    """
+    """Flags of a run of four updates into `folder`/run, on four images; `network` changes `NETWORK`."""
     (folder / "tiny.json").write_text(json.dumps({**NETWORK, **network}))
     data = write_small_archive(folder / "small")
     settings = (
@@ -105,13 +93,12 @@ def trainer(flags: Sequence[str], **replaced: object) -> Iterator[Any]:
         yield load_script(**replaced).Trainer(parse_config(list(flags)))
 
 
-def nan_in(*steps: int) -> Callable[..., Batch]:
+def nan_in(*steps: int) -> Callable[..., batches.Batch]:
     """`sample_batch` with a NaN in the noise of these steps."""
 
-    def sample(data: object, conditioner: object, config: object, step: int, *rest: object) -> Batch:
-        batch = sample_batch(data, conditioner, config, step, *rest)
-        if step in steps:
-            batch.noise[0, 0, 0, 0] = torch.nan
+    def sample(data: object, conditioner: object, config: object, step: int, *rest: object) -> batches.Batch:
+        batch = batches.sample_batch(data, conditioner, config, step, *rest)
+        batch.noise[0, 0, 0, 0] *= torch.nan if step in steps else 1
         return batch
 
     return sample
@@ -146,13 +133,9 @@ def _train_in_fork(flags: Sequence[str], output: Path, environment: dict[str, st
 
 @contextlib.contextmanager
 def forked(flags: Sequence[str], output: Path, environment: dict[str, str] | None = None, **replaced: object):
-    """The script in a process that is killed at the end of the block.
+    """The script in a process that is killed at the end of the block; it writes its output into a file.
 
-    Args:
-        flags: Of the script.
-        output: File for its output.
-        environment: Further variables. With LAUNCHER the process runs the script in a child.
-        **replaced: As for `load_script`; functions of a module.
+    With the environment variable LAUNCHER it runs in a child of the process; `replaced` as for `load_script`.
     """
     output.unlink(missing_ok=True)
     process = _FORKS.Process(target=_train_in_fork, args=(flags, output, environment or {}, replaced))
@@ -165,22 +148,31 @@ def forked(flags: Sequence[str], output: Path, environment: dict[str, str] | Non
         print(output.read_text() if output.exists() else "no output")  # for the report of a failure
 
 
-def two_processes(flags: Sequence[str], folder: Path, stack: contextlib.ExitStack) -> list[Any]:
+@contextlib.contextmanager
+def two_processes(flags: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any]]:
     """Both processes of a run, with their output in `folder`/rank-0 and `folder`/rank-1."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    return [stack.enter_context(forked(flags, folder / f"rank-{each['RANK']}", each)) for each in ranks]
+    with forked(flags, folder / "rank-0", ranks[0]) as first, forked(flags, folder / "rank-1", ranks[1]) as second:
+        yield first, second
 
 
-def wait_until(happens: Callable[[], bool], process: Any) -> None:
-    """Waits for something that a process does."""
+def wait_until(happens: Callable[[], bool], process: Any = None) -> None:
+    """Waits for something that a process does; fails if it ends before."""
     end = time.monotonic() + TIMEOUT
     while not happens():
-        assert process.is_alive() and time.monotonic() < end
+        assert time.monotonic() < end and (process is None or process.is_alive())
         time.sleep(0.005)
+
+
+def exit_codes(*processes: Any) -> list[int]:
+    """Waits for the ends of processes."""
+    for process in processes:
+        process.join(TIMEOUT)
+    return [process.exitcode for process in processes]
 
 
 def prints(output: Path, text: str) -> bool:
@@ -197,7 +189,7 @@ def state(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / "manifest.json").read_text())["state"]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, Any]:
     """Relative path -> content of all files but the lock."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".lock")}
@@ -207,11 +199,10 @@ def same(one: Path, other: Path) -> bool:
     """Whether two runs or checkpoints are equal bit by bit but for their configuration; prints what differs."""
     parts = []
     for folder in (one, other):
-        files: dict[str, Any] = contents(folder)
-        for name in files:
-            if name.endswith("manifest.json"):
-                files[name] = {**state((folder / name).parent), "config": None}
-        parts.append({**files, "training_config.json": None})
+        files = {**contents(folder), "training_config.json": None}
+        for name in [name for name in files if name.endswith("manifest.json")]:
+            files[name] = {**state((folder / name).parent), "config": None}
+        parts.append(files)
     differing = [name for name in parts[0].keys() | parts[1].keys() if parts[0].get(name) != parts[1].get(name)]
     print("differing:", differing)
     return not differing

@@ -23,9 +23,6 @@ def conditioner_of(*attributes: str) -> SpriteConditioner:
     return SpriteConditioner({name: list(CONDITIONS[name]) for name in attributes}, embedding_dim=4)
 
 
-TYPE_AND_COLOR = conditioner_of("type", "color")
-
-
 @pytest.mark.parametrize("key", [(7, 1, 3), (0,), (2**63 - 1, 5), (12,)])
 def test_a_seed_is_the_beginning_of_the_sha256_of_its_key(key):
     """It must never change, because runs could not be resumed exactly."""
@@ -46,6 +43,7 @@ def test_each_epoch_is_a_permutation_whatever_the_batch_size(size, batch_size):
 
 # Batches
 
+TYPE_AND_COLOR = conditioner_of("type", "color")
 AUGMENTED = {f"{kind}_prob": 0.2 for kind in ("translate", "scale", "rotate", "brightness", "hue")}
 
 
@@ -54,15 +52,6 @@ def data() -> SpriteTensors:
     images = torch.randint(0, 256, (60, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     types = torch.stack([torch.arange(60) % 17, torch.full((60,), 17)], dim=1)
     return SpriteTensors(images, {"type": types, "color": torch.arange(60) % 10, "index": torch.arange(60)})
-
-
-@pytest.fixture(scope="module")
-def history() -> LossSecondMoment:
-    """Enough losses to be used, high for late timesteps."""
-    history = LossSecondMoment(1000)
-    for _ in range(10):
-        history.record(torch.arange(1000), torch.arange(1000) / 1000 + 0.1)
-    return history
 
 
 def sampled(data: SpriteTensors, step: int = 2, size: int = 24, history: object = None, **settings: object) -> Batch:
@@ -84,22 +73,22 @@ def test_what_a_batch_contains(data):
     batch, indices = sampled(data), batch_indices(60, 0, 2, 24)
     assert torch.equal(batch.images, data.images[indices]) and batch.weights is batch.augmentation is None
     assert batch.labels.keys() == {"type", "color"}
-    for name, any_id in (("type", ANY), ("color", 10)):
-        given = batch.labels[name] != any_id
-        assert given.any() and torch.equal(batch.labels[name][given], data.labels[name][indices][given])
+    given = batch.labels["color"] != TYPE_AND_COLOR.any_id("color")
+    assert given.any() and torch.equal(batch.labels["color"][given], data.labels["color"][indices][given])
     # The order of the random numbers must never change.
     generator = torch.Generator().manual_seed(derive_seed(0, batches.BATCH, 2))
     assert torch.equal(batch.noise, torch.randn(24, 3, 8, 8, generator=generator))
     assert torch.equal(batch.timesteps, torch.randint(1000, (24,), generator=generator))
-    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    clean = Batch(pixels, {}, torch.zeros(1), torch.zeros(1)).clean()
-    torch.testing.assert_close(clean.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+    torch.testing.assert_close(batch.clean(), batch.images / 127.5 - 1)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "stratified", "loss_second_moment"])
-def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, history, sampling):
-    settings = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}
-    history = history if sampling == "loss_second_moment" else None
+def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, sampling):
+    settings, history = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}, None
+    if sampling == "loss_second_moment":
+        history = LossSecondMoment(1000)
+        for _ in range(10):  # enough losses to be used
+            history.record(torch.arange(1000), torch.arange(1000) / 1000 + 0.1)
     before = torch.get_rng_state()
     found = [tensors_of(sampled(data, step, history=history, seed=5, **settings)) for step in range(3)]
     assert torch.equal(torch.get_rng_state(), before)
@@ -112,18 +101,12 @@ def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, history,
         assert not [name for name in other if torch.equal(other[name], found[2][name])]
 
 
-def test_augmentation_and_flips_change_the_images_only(data):
-    plain, augmented = sampled(data, size=1200), sampled(data, size=1200, **AUGMENTED)
+def test_augmentation_changes_the_images_only(data):
+    plain, augmented = sampled(data, size=120), sampled(data, size=120, **AUGMENTED)
     tensors = tensors_of(augmented)
     untouched = (tensors.pop("augmentation") == 0).all(dim=1)
     assert_equal(tensors, tensors_of(plain))
     assert torch.equal((augmented.clean() == plain.clean()).flatten(1).all(dim=1), untouched) and untouched.any()
-    tensors = tensors_of(sampled(data, size=1200, random_flip=True))
-    flipped = tensors.pop("images")
-    mirrored = (flipped == plain.images.flip(-1)).flatten(1).all(dim=1)
-    assert torch.equal(flipped[~mirrored], plain.images[~mirrored])
-    assert abs(mirrored.sum() - 600) < 78  # 4.5 standard deviations of 1200 fair coins
-    assert_equal(tensors | {"images": plain.images}, tensors_of(plain))
 
 
 # Condition dropout

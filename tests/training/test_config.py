@@ -54,13 +54,8 @@ def test_flags(capsys):
 )
 def test_files_in_yaml_and_json(tmp_path, content, expected):
     assert parse_file(tmp_path, content) == TrainingConfig(**expected)
-
-
-def test_flags_override_the_file(tmp_path):
-    file = "resolution: 64\nuse_ema: false\nseed: 3\nconditions: [type, size]"
-    config = parse_file(tmp_path, file, "--resolution", "16", "--use_ema", "true", "--conditions", "type")
-    assert config == TrainingConfig(resolution=16, use_ema=True, seed=3, conditions=["type"])
-    assert not parse_file(tmp_path, "use_ema: true", "--no_use_ema").use_ema
+    config = parse_file(tmp_path, content, "--no_use_ema", "--conditions", "type")  # flags override the file
+    assert config == TrainingConfig(**{**expected, "use_ema": False, "conditions": ["type"]})
 
 
 def assert_refused(capsys: pytest.CaptureFixture, message: str, parse, *arguments: object) -> None:
@@ -81,50 +76,38 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
     ("flags", "message"),
     [
         ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
-        ("--max-train-step=3", "unknown argument --max-train-step=3. Did you mean --max_train_steps?"),
         ("--learning 3", "unknown argument --learning."),
         ("--seed 1 pikachu", "unknown argument pikachu."),
         ("missing.yaml", "cannot read missing.yaml: "),
         ("--resolution 30", "resolution must be a positive multiple of 8"),
         ("--resolution abc", "invalid int value: 'abc'"),
-        ("--resolution", "--resolution: expected one argument"),
         (f"--resolution {HUGE}", f"--resolution must be a number of at most {MAX_NUMBER}."),
-        (f"--learning_rate {HUGE}", f"--learning_rate must be a number of at most {MAX_NUMBER}."),
         ("--learning_rate nan", "--learning_rate must be a number"),
         ("--learning_rate 0", "--learning_rate must be above 0, but is 0.0."),
-        ("--train_batch_size 1.5", "invalid int value: '1.5'"),
-        ("--max_train_seconds 0", "--max_train_seconds must be above 0"),
         ("--seed -1", "--seed must be at least 0, but is -1."),
         ("--num_eval_images 19", "--num_eval_images must be at least 20"),
         ("--hue_prob 1.5", "--hue_prob must be at most 1, but is 1.5."),
-        ("--conditioning_dropout_prob 1", "--conditioning_dropout_prob must be below 1"),
         ("--lr_scheduler wavy", "invalid choice: 'wavy'"),
         ("--random_flip perhaps", "--random_flip"),
         ("--output_dir=", "--output_dir is empty; leave it out."),
         ("--train_data_dir a --dataset_name b", "--train_data_dir and --dataset_name exclude each other."),
         ("--label_column kind --train_data_dir a", "--image_column and --label_column need --dataset_name."),
         ("--deduplicate --dataset_name a/b", "--skip_bad_images need --train_data_dir."),
-        ("--conditions", "--conditions: expected at least one argument"),
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
         ("--conditions type size --dataset_name a/b --label_column kind", "--conditions must be type for images with"),
         ("--distill_from a", "needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is None."),
         ("--distill_from a --distill_teacher_steps 5", "an even --distill_teacher_steps"),
-        ("--distill_from a --distill_teacher_steps 1002", "up to --ddpm_num_steps, but it is 1002."),
         ("--distill_guidance_scale 2", "--distill_teacher_steps and --distill_guidance_scale need --distill_from."),
         (f"{STUDENT} --variance_type learned_range", "--distill_from excludes --variance_type learned_range: "),
         (f"{STUDENT} --prediction_type epsilon", "--distill_from excludes --prediction_type epsilon: at pure noise"),
-        (f"{STUDENT} --timestep_sampling loss_second_moment", "--distill_from excludes --timestep_sampling"),
         (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),
         (f"{STUDENT} --conditions type", "--distill_from excludes --conditions: a student has those of its teacher."),
         (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),
-        (f"{STUDENT} --model_config_name_or_path b", "--model_config_name_or_path and --distill_from exclude each"),
         ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
-        ("--rescale_betas_zero_snr --snr_gamma 0.5", "--rescale_betas_zero_snr needs"),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
         ("--lr_scheduler polynomial --learning_rate 1e-8", "--lr_scheduler polynomial ends at 1e-7"),
         ("--load_best_model_at_end --validation_steps 0", "validation_loss is not measured: validation_loss needs"),
-        ("--load_best_model_at_end --metric_for_best_model none", "--metric_for_best_model none is not measured"),
         ("--metric_for_best_model kid", "--metric_for_best_model kid is not measured"),
         ("--resume_from_checkpoint latest --overwrite_output_dir", "--overwrite_output_dir exclude each other."),
         (
@@ -143,17 +126,13 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
         ("resolutoin: 64\n", "unknown argument resolutoin in {}. Did you mean --resolution?"),
         ("~: 3\n", "unknown argument None in {}."),
         ("", "{} must contain flags and their values, such as `resolution: 32`."),
-        ("- resolution\n", "{} must contain flags"),
         ("resolution: [32, 64]\n", "resolution in {} must be a single value."),
-        ("seed: {a: b}\n", "seed in {} must be a single value."),
         ("conditions: [type, {a: b}]\n", "conditions in {} must be a single value."),
         ("conditions: [type, null]\n", "--conditions: unknown attribute None."),
         ("conditions: []\n", "--conditions must include type"),
         ("train_data_dir: ''\n", "--train_data_dir is empty; leave it out."),
         ("lr_scheduler: wavy\n", "--lr_scheduler must be one of linear, cosine, polynomial, constant, "),
-        ("random_flip: perhaps\n", "--random_flip"),
         ("seed: !!python/object/apply:os.abort []\n", "seed in {} must be a single value."),
-        (f"seed: {HUGE}\n", "--seed must be a number of at most"),
         ("resolution: 64\n  seed: [\n", "cannot read {}: "),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read {}: "),
     ],
@@ -173,14 +152,6 @@ def test_class_folders_have_their_own_rules(tmp_path):
         TrainingConfig(train_data_dir=folder, conditions=["type", "color"])
 
 
-def test_the_number_of_updates_and_of_a_students_steps():
-    for images, size, updates in ((864, 32, 27), (10, 4, 3), (3, 8, 1), (8, 4, 2)):
-        assert TrainingConfig(num_epochs=1).num_updates(images, size) == updates
-        assert TrainingConfig(max_train_steps=7).num_updates(images, size) == 7
-    config = TrainingConfig(distill_from="a", distill_teacher_steps=8)
-    assert config.student_steps == config.ddpm_num_inference_steps == 4 and TrainingConfig().student_steps is None
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -191,13 +162,11 @@ def test_the_number_of_updates_and_of_a_students_steps():
 )
 def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
     """Without the token and what was meant for one start."""
-    once = {"push_to_hub": True, "hub_token": "hf_SECRET", "overwrite_output_dir": True}
-    config = TrainingConfig(**settings, **once)
+    config = TrainingConfig(**settings, push_to_hub=True, hub_token="hf_SECRET", overwrite_output_dir=True)
     config.save(tmp_path)
-    expected = TrainingConfig(**settings, push_to_hub=True)
-    assert parse_config([str(tmp_path / CONFIG_FILE)]) == expected
-    for text in (repr(config), str(config.public()), str(config.reported()), (tmp_path / CONFIG_FILE).read_text()):
-        assert "SECRET" not in text
+    assert parse_config([str(tmp_path / CONFIG_FILE)]) == TrainingConfig(**settings, push_to_hub=True)
+    texts = [repr(config), str(config.public()), str(config.reported()), (tmp_path / CONFIG_FILE).read_text()]
+    assert "SECRET" not in "".join(texts)
 
 
 def test_the_model_card_reports_what_matters_or_was_changed():

@@ -1,0 +1,183 @@
+"""Figures of the reports of evaluations and of feature networks; see `Evaluation.numbers` for `numbers`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pokemon_ddpm.evaluation.condition_accuracy import given_values
+from pokemon_ddpm.evaluation.evaluate import Evaluation
+from pokemon_ddpm.evaluation.memorization import Nearest
+from pokemon_ddpm.evaluation.samples import SampleSet
+from pokemon_ddpm.plots import (
+    BLUE,
+    GRID,
+    ORANGE,
+    SKY,
+    TEXT,
+    VERMILION,
+    label_bars,
+    legend_above,
+    new_axes,
+    plain_axes,
+)
+from pokemon_ddpm.sheets import sprite_sheet
+
+Numbers = Mapping[str, Any]
+
+MAGENTA = "#B00058"
+BINS = 40
+SHEET_COLUMNS, SHEET_PANELS = 6, 2
+NUM_PAIRS, PAIRS_IN_ROW = 20, 10
+
+
+def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
+    """The first samples that are conditioned on each type; the first of all samples if there are no conditions."""
+    images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in samples.images]
+    scale = max(1, 64 // images[0].width)
+    given = given_values(samples.conditions, {"type": type_names})["type"]
+    names = [name for k, name in enumerate(type_names) if given[:, k].any()]
+    if not names:
+        columns = SHEET_COLUMNS * SHEET_PANELS
+        return sprite_sheet(images[: SHEET_COLUMNS * columns], columns, scale=scale)
+    cells, blank = [], Image.new("RGB", images[0].size, "white")
+    for name in names:
+        rows = given[:, type_names.index(name)].nonzero().flatten()[:SHEET_COLUMNS].tolist()
+        cells += [*(images[i] for i in rows), *[blank] * (SHEET_COLUMNS - len(rows))]
+    return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)
+
+
+def scale_figure(curves: Mapping[str, Sequence[Numbers]], ours: Numbers) -> Figure:
+    """KID to the training images: of held-out images by the strength of their corruption, and of the samples.
+
+    Args:
+        curves: See `corruption_curves`.
+        ours: KID of the samples.
+    """
+    figure, (axes,) = new_axes(7, 4.2)
+    for (name, points), color in zip(curves.items(), (BLUE, ORANGE, SKY, VERMILION, TEXT), strict=True):
+        strengths, kids = ([point[key] for point in points] for key in ("strength", "kid"))
+        axes.plot(strengths, kids, "o-", color=color, markersize=3.5, linewidth=1.4, label=name.replace("_", " "))
+    axes.axhline(ours["value"], color=MAGENTA, linewidth=2, label="samples")
+    if ours["low"] is not None:
+        axes.axhspan(ours["low"], ours["high"], color=MAGENTA, alpha=0.15, linewidth=0)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.grid(axis="y", color=GRID)
+    axes.set_xlabel("strength of the corruption of held-out images", fontsize=10)
+    axes.set_ylabel("KID to training images", fontsize=10)
+    legend_above(figure)
+    return figure
+
+
+def curves_figure(curves: Mapping[str, Sequence[Numbers]]) -> Figure:
+    """KID and FID by strength, with a column for each corruption; see `corruption_curves`."""
+    figure = Figure(figsize=(2.5 * len(curves), 5.2), layout="constrained")
+    panels = figure.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False)
+    for column, (name, points) in enumerate(curves.items()):
+        strengths, kids, lows, highs, fids = (
+            [point[key] for point in points] for key in ("strength", "kid", "kid_low", "kid_high", "fid")
+        )
+        upper, lower = (plain_axes(axes) for axes in panels[:, column])
+        upper.fill_between(strengths, lows, highs, color=BLUE, alpha=0.2)
+        upper.plot(strengths, kids, "o-", color=BLUE, markersize=4)
+        lower.plot(strengths, fids, "s-", color=VERMILION, markersize=4)
+        upper.set_title(name.replace("_", " "), fontsize=11)
+        lower.set_xlabel("strength", fontsize=10)
+        upper.set_yscale("symlog", linthresh=0.1)
+        lower.set_yscale("log")
+        for axes in (upper, lower):
+            axes.grid(axis="y", color=GRID)
+    panels[0, 0].set_ylabel("KID to training images", fontsize=10)
+    panels[1, 0].set_ylabel("FID to training images", fontsize=10)
+    return figure
+
+
+def memorization_figure(evaluation: Evaluation) -> Figure:
+    """Distances to the nearest training image, of samples and of held-out images."""
+    figure, panels = new_axes(9, 3.2, columns=2)
+    for axes, (by, found) in zip(panels, evaluation.numbers["memorization"].items(), strict=True):
+        sets = {"samples": evaluation.nearest[by], "held-out": evaluation.held_out_nearest[by]}
+        largest = max(nearest.distance.max().item() for nearest in sets.values())
+        for (label, nearest), color in zip(sets.items(), (BLUE, ORANGE), strict=True):
+            style = {"density": True, "histtype": "step", "linewidth": 1.6, "color": color}
+            label = label if by == "pixels" else None
+            axes.hist(nearest.distance.numpy(), BINS, range=(0, largest), label=label, **style)
+        axes.axvline(found["threshold"], color=TEXT, linewidth=1, linestyle=":")
+        text = {"fontsize": 8.5, "va": "top", "ha": "right", "rotation": 90}
+        axes.text(found["threshold"], axes.get_ylim()[1], " 5 % of held-out are nearer", **text)
+        axes.set_xlabel(f"distance to the nearest training image, {by}", fontsize=10)
+        axes.set_yticks([])
+    legend_above(figure)
+    return figure
+
+
+def closest_pairs_figure(
+    images: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
+) -> Figure:
+    """Shows the 20 samples that are nearest to training images: sample, distance, training image and its name.
+
+    Args:
+        images: uint8 (N, 3, S, S), the samples.
+        nearest: Of the samples.
+        train: uint8 (M, 3, S, S); None to leave out the training images.
+        names: Of the M training images; None to leave them out.
+    """
+    closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS].tolist()
+    sets = 1 if train is None else 2
+    rows = math.ceil(len(closest) / PAIRS_IN_ROW)
+    figure = Figure(figsize=(1.1 * PAIRS_IN_ROW, rows * (1.3 * sets + (0.4 if names else 0))), layout="constrained")
+    for place, sample in enumerate(closest):
+        row, column = divmod(place, PAIRS_IN_ROW)
+        match = nearest.index[sample]
+        pair = {"sample": images[sample]} if train is None else {"sample": images[sample], "training": train[match]}
+        for line, (label, image) in enumerate(pair.items(), start=sets * row):
+            cell = (sets * rows, PAIRS_IN_ROW, line * PAIRS_IN_ROW + column + 1)
+            axes = figure.add_subplot(*cell, xticks=[], yticks=[])
+            axes.imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
+            if column == 0:
+                axes.set_ylabel(label, fontsize=8)
+            if label == "sample":
+                axes.set_title(f"{nearest.distance[sample]:.3g}", fontsize=8)
+        if names:
+            axes.set_xlabel(names[match], fontsize=7)
+    return figure
+
+
+def types_figure(numbers: Numbers) -> Figure:
+    """KID and condition accuracy by type, with those of held-out images."""
+    types = numbers["types"]
+    by_value = numbers["condition_accuracy"].get("type", {}).get("by_value", {})
+    figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=2 if by_value else 1)
+    _plot_pairs(panels[0], [(found["kid"], found["floor"]) for found in types.values()], ("samples", "held-out"))
+    kids = [found[key]["value"] for found in types.values() for key in ("kid", "floor")]
+    largest = max((kid for kid in kids if kid is not None), default=1.0)  # the intervals of rare types are wider
+    panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
+    panels[0].set_xlabel("KID to the training images of the type", fontsize=10)
+    label_bars(panels[0], [f"{name} ({found['kid']['n']})" for name, found in types.items()])
+    if by_value:
+        _plot_pairs(panels[1], [(by_value[name]["accuracy"], by_value[name]["real"]) for name in types], (None, None))
+        panels[1].set_xlabel("share in which the type is recognized", fontsize=10)
+        panels[1].set_xlim(-0.02, 1.02)
+        label_bars(panels[1], [""] * len(types))
+    for axes in panels:
+        axes.grid(axis="x", color=GRID)
+    legend_above(figure)
+    return figure
+
+
+def _plot_pairs(
+    axes: Axes, pairs: Sequence[tuple[Numbers, Numbers | None]], labels: tuple[str | None, str | None]
+) -> None:
+    """Two values with intervals in each row."""
+    styles = zip(zip(*pairs, strict=True), labels, (BLUE, ORANGE), (-0.13, 0.13), strict=True)
+    for column, label, color, shift in styles:
+        shown = {i + shift: each for i, each in enumerate(column) if each and each["value"] is not None}
+        values = [each["value"] for each in shown.values()]
+        axes.plot(values, list(shown), "o", color=color, markersize=4, label=label)
+        for height, each in shown.items():
+            if each["low"] is not None:
+                axes.hlines(height, each["low"], each["high"], color=color, linewidth=1)
