@@ -165,7 +165,7 @@ WAYS = {
     "fp32": [],
     "bf16 without EMA": ["--mixed_precision=bf16", "--no_use_ema"],
     "augmented and accumulated": [*EVERYTHING, "--timestep_sampling=stratified"],
-    "importance sampling": [*BY_LOSS, "--variance_type=learned_range"],
+    "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--deterministic"],
     "distillation": [*EVERYTHING, "--distill_teacher_steps=4"],
 }
 
@@ -437,6 +437,16 @@ def test_a_run_that_is_killed_again_and_again_equals_an_unbroken_one(flags, run,
     train(flags)
     train([*flags, f"--output_dir={unbroken}"])
     assert same(run, unbroken)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken):
+    """Without dropout in the network, which compiled kernels sample in another way."""
+    flags = [*runs.tiny_flags(tmp_path, dropout=0.0), "--validation_steps=4", "--save_images_steps=4"]
+    train([*flags, f"--output_dir={unbroken}"])
+    train([*flags, "--compile"])
+    metrics = [state(folder / "checkpoint-4")["metrics"] for folder in (run, unbroken)]
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-3)
 
 
 @pytest.mark.slow
