@@ -14,88 +14,68 @@ noise. They are more accurate than the values.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pokemon_ddpm.data import load_tensors
 from pokemon_ddpm.evaluation.evaluate import as_json
-from pokemon_ddpm.evaluation.features import SpriteFeatureExtractor, extract_features, load_features
+from pokemon_ddpm.evaluation.features import extract_features, load_features
+from pokemon_ddpm.evaluation.figures import Numbers
 from pokemon_ddpm.evaluation.metrics import kid_difference
-from pokemon_ddpm.evaluation.report import NUMBERS, Numbers, estimate, percent, row
+from pokemon_ddpm.evaluation.report import NUMBERS, estimate, percent, row
 from pokemon_ddpm.evaluation.samples import read_samples
 
 FRONTS = "the Pokémon sprites (front)"
 
-Cell = Callable[[Numbers], str]
 
-
-def _distance(metric: str, name: str, to: str) -> Cell:
-    return lambda numbers: estimate(row(numbers, name, to)[metric])
-
-
-def _nearer(by: str) -> Cell:
-    return lambda numbers: percent(numbers["memorization"][by]["nearer"])
-
-
-def _accuracy(attribute: str, key: str) -> Cell:
-    return lambda numbers: percent(numbers["condition_accuracy"].get(attribute, {}).get(key))
-
-
-def _bits(split: str) -> Cell:
-    def cell(numbers: Numbers) -> str:
-        found = (numbers["likelihood"] or {}).get(split)
-        return f"{found['mean']:.2f} ± {found['standard_error']:.2f}" if found else "-"
-
-    return cell
-
-
-def _seconds(numbers: Numbers) -> str:
-    about = numbers["about"]
-    if not about.get("network evaluations per second"):
-        return "-"  # generated elsewhere
-    found = about["network evaluations per sample"] / about["network evaluations per second"]
-    return f"{found:.2g} ({about['dtype']})"
-
-
-def _nothing(numbers: Numbers) -> str:
-    return "-"
-
-
-# Row -> cells of samples and of real images: held-out images compared with training images, or training images with
-# held-out images.
-ROWS: dict[str, tuple[Cell, Cell]] = {
-    "samples": (lambda numbers: f"{row(numbers, 'all samples', 'train')['kid']['n']:,}", _nothing),
-    "KID to training": (_distance("kid", "all samples", "train"), _distance("kid", "held-out", "train")),
-    "KID to held-out": (_distance("kid", "all samples", "held-out"), _distance("kid", "train", "held-out")),
-    "FID to training": (_distance("fid", "samples", "train"), _distance("fid", "held-out", "train")),
-    "FID to held-out": (_distance("fid", "samples", "held-out"), _distance("fid", "train", "held-out")),
-    "precision": (_distance("precision", "samples", "held-out"), _distance("precision", "train", "held-out")),
-    "recall": (_distance("recall", "samples", "held-out"), _distance("recall", "train", "held-out")),
-    "nearer than 5 % of held-out, pixels": (_nearer("pixels"), lambda numbers: "5 %"),
-    "nearer than 5 % of held-out, features": (_nearer("features"), lambda numbers: "5 %"),
-    "condition accuracy, types": (_accuracy("type", "accuracy"), _accuracy("type", "real")),
-    "condition accuracy, color": (_accuracy("color", "accuracy"), _accuracy("color", "real")),
-    "bits per dimension, training": (_bits("train"), _nothing),
-    "bits per dimension, held-out": (_bits("held-out"), _nothing),
-    "seconds per sprite": (_seconds, _nothing),
+# Row -> metric, which samples, and what they are compared with.
+DISTANCES = {
+    "KID to training": ("kid", "all samples", "train"),
+    "KID to held-out": ("kid", "all samples", "held-out"),
+    "FID to training": ("fid", "samples", "train"),
+    "FID to held-out": ("fid", "samples", "held-out"),
+    "precision": ("precision", "samples", "held-out"),
+    "recall": ("recall", "samples", "held-out"),
 }
+OTHER = {"train": "held-out", "held-out": "train"}
 
 
-def compare_models(reports: dict[str, Numbers], differences: Sequence[str] | None = None) -> str:
+def column(numbers: Numbers, real: bool) -> dict[str, str]:
+    """Row -> cell, of the samples or of real images, which are compared with those of the other split."""
+    cells = {} if real else {"samples": f"{row(numbers, 'all samples', 'train')['kid']['n']:,}"}
+    for title, (metric, name, to) in DISTANCES.items():
+        cells[title] = estimate(row(numbers, OTHER[to] if real else name, to)[metric])
+    for by, found in numbers["memorization"].items():
+        cells[f"nearer than 5 % of held-out, {by}"] = "5 %" if real else percent(found["nearer"])
+    for attribute, title in (("type", "types"), ("color", "color")):
+        found = numbers["condition_accuracy"].get(attribute, {}).get("real" if real else "accuracy")
+        cells[f"condition accuracy, {title}"] = percent(found)
+    if real:
+        return cells
+    for split, title in (("train", "training"), ("held-out", "held-out")):
+        found = (numbers["likelihood"] or {}).get(split)
+        text = f"{found['mean']:.2f} ± {found['standard_error']:.2f}" if found else "-"
+        cells[f"bits per dimension, {title}"] = text
+    about, cells["seconds per sprite"] = numbers["about"], "-"
+    if about.get("network evaluations per second"):  # not generated elsewhere
+        seconds = about["network evaluations per sample"] / about["network evaluations per second"]
+        cells["seconds per sprite"] = f"{seconds:.2g} ({about['dtype']})"
+    return cells
+
+
+def compare_models(reports: Mapping[str, Numbers], differences: Sequence[str] | None = None) -> str:
     """The table in Markdown.
 
     Args:
         reports: Title of the column -> content of `report.json`. Real images are those of the first.
         differences: From `kid_differences`, for all models but the first.
     """
-    real = next(iter(reports.values()))
-    rows = [
-        [name, *(of_samples(numbers) for numbers in reports.values()), of_real(real)]
-        for name, (of_samples, of_real) in ROWS.items()
-    ]
+    columns = [column(numbers, real=False) for numbers in reports.values()]
+    columns.append(column(next(iter(reports.values())), real=True))
+    rows = [[name, *(cells.get(name, "-") for cells in columns)] for name in columns[0]]
     if differences is not None:
-        rows.insert(list(ROWS).index("KID to held-out") + 1, ["KID minus that of the first", "-", *differences, "-"])
-    head, rule = ["", *reports, "real images"], ["---", *["---:"] * (len(reports) + 1)]
+        rows.insert(3, ["KID minus that of the first", "-", *differences, "-"])
+    head, rule = ["", *reports, "real images"], ["---", *["---:"] * len(columns)]
     shown = [cells for cells in rows if set(cells[1:]) != {"-"}]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *shown))
 
@@ -112,8 +92,8 @@ def kid_differences(folders: Sequence[Path], reports: Sequence[Numbers], data_di
         ValueError: If a report has other data or another network, or samples have other sizes or seeds.
         OSError: If samples or sprites cannot be read.
     """
-    extractor = SpriteFeatureExtractor(load_features())
-    expected = {"data": FRONTS, "preprocessing": "fit", "held out": "validation", "features": extractor.name}
+    network = load_features()
+    expected = {"data": FRONTS, "preprocessing": "fit", "held out": "validation", "features": network.name}
     for folder, report in zip(folders, reports, strict=True):
         for name, value in expected.items():
             found = str(report["about"].get(name, value))
@@ -121,13 +101,13 @@ def kid_differences(folders: Sequence[Path], reports: Sequence[Numbers], data_di
                 raise ValueError(f"{folder}: {name} is {found}, but with --data-dir it must be {value}.")
     first, *others = (read_samples(folder / "samples") for folder in folders)
     held_out = load_tensors(data_dir, "validation", first.images.shape[-1])
-    reference, of_first = (extract_features(extractor, images) for images in (held_out.images, first.images))
+    reference, of_first = (extract_features(network, images) for images in (held_out.images, first.images))
     cells = []
     for folder, other in zip(folders[1:], others, strict=True):
         seeds, seeds_of_first = ([each and each.seed for each in samples.provenances] for samples in (other, first))
         if seeds != seeds_of_first or other.images.shape != first.images.shape:
             raise ValueError(f"{folder}: its samples have other sizes or seeds than those of {folders[0]}.")
-        found = kid_difference(extract_features(extractor, other.images), of_first, reference)
+        found = kid_difference(extract_features(network, other.images), of_first, reference)
         cells.append(estimate(as_json(found)))
     return cells
 
@@ -138,7 +118,7 @@ def main() -> None:
     parser.add_argument("reports", nargs="+", metavar="TITLE=FOLDER", help="a column and the folder of its report")
     parser.add_argument("--data-dir", help="the sprite archive, for the differences of KID from that of the first")
     arguments = parser.parse_args()
-    folders, reports = [], {}
+    folders, reports, differences = [], {}, None
     for given in arguments.reports:
         title, _, folder = given.partition("=")
         try:
@@ -151,11 +131,11 @@ def main() -> None:
             sys.exit(f"error: {given}: there are two columns {title}.")
         reports[title] = report
         folders.append(Path(folder))
-    try:
-        with_data = arguments.data_dir is not None
-        differences = kid_differences(folders, list(reports.values()), arguments.data_dir) if with_data else None
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    if arguments.data_dir is not None:
+        try:
+            differences = kid_differences(folders, list(reports.values()), arguments.data_dir)
+        except (OSError, ValueError) as error:
+            sys.exit(f"error: {error}")
     print(compare_models(reports, differences))
 
 

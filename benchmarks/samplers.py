@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline, load_sprites, sprite_tensors
-from pokemon_ddpm.evaluation.features import SpriteFeatureExtractor, extract_features, load_features
+from pokemon_ddpm.evaluation.features import extract_features, load_features
 from pokemon_ddpm.evaluation.metrics import kid, kid_difference
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
@@ -46,9 +46,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work_dir", type=Path, required=True, help="folder in which samples are kept")
     parser.add_argument("--distilled", nargs="*", default=[], help="distilled models, with their own settings")
     parser.add_argument("--num_images", type=int, default=256)
-    parser.add_argument(
-        "--num_ode_images", type=int, default=64, help="number of them that are compared with 200 steps"
-    )
+    parser.add_argument("--num_ode_images", type=int, default=64, help="of them, compared with 200 steps")
     parser.add_argument("--guidance_scale", type=float, default=2.0)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
@@ -64,12 +62,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 class Samples:
-    """Generates samples of one model, or reads those that were generated before; types are given in turn.
-
-    Args:
-        options: Of the run.
-        model: Folder or Hub name.
-    """
+    """Generates samples of one model, a folder or Hub name, or reads those that were generated before."""
 
     def __init__(self, options: argparse.Namespace, model: str):
         self._options = options
@@ -77,61 +70,51 @@ class Samples:
         self._pipeline.set_progress_bar_config(disable=True)
         self._name = Path(model).name
         self.resolution = self._pipeline.sample_shape[-1]
+        self.own_steps = self._pipeline.config.num_inference_steps
         options.work_dir.mkdir(parents=True, exist_ok=True)
 
-    @property
-    def own_steps(self) -> int:
-        """Inference steps of the model by default."""
-        return self._pipeline.config.num_inference_steps
+    def generate(
+        self, count: int, sampler: str | None = None, steps: int | None = None, seed: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """Samples with the seeds `seed` to `seed + count - 1`, and types in turn.
 
-    def generate(self, sampler: str, steps: int, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Samples with the seeds `seed` to `seed + count - 1` and the guidance of the run.
+        With a sampler they have the guidance of the run; without one the model's own scheduler, steps and guidance.
 
         Returns:
             "images" float32 (N, 3, S, S) in [0, 1], and "first_timestep", a scalar.
         """
-        scale = self._options.guidance_scale
-        self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
-        name = f"{self._name}-{sampler}-{steps}-{count}-{seed}-{scale:g}"
-        return self._kept(name, count, seed, num_inference_steps=steps, guidance_scale=scale)
-
-    def seconds_per_evaluation(self, sampler: str | None = None) -> float:
-        """Time of each network evaluation of a sprite, with a sampler or, if None, as the model was saved."""
-        steps, scale = self.own_steps, None
+        name, arguments = f"{self._name}-{count}-{seed}", {}
         if sampler is not None:
+            scale = self._options.guidance_scale
+            name = f"{self._name}-{sampler}-{steps}-{count}-{seed}-{scale:g}"
+            arguments = {"num_inference_steps": steps, "guidance_scale": scale}
             self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
-            steps, scale = TIMED_STEPS, self._options.guidance_scale
-        found = []
-        for _ in range(TIMED_TURNS):
-            start = time.perf_counter()
-            self._pipeline(
-                [None if scale is None else "fire"] * TIMED_BATCH_SIZE, num_inference_steps=steps, guidance_scale=scale
-            )
-            found.append(time.perf_counter() - start)
-        return statistics.median(found) / TIMED_BATCH_SIZE / network_evaluations(sampler or "", steps)
-
-    def generate_as_saved(self, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
-        """As `generate`, with the model's own scheduler, steps and guidance."""
-        return self._kept(f"{self._name}-{count}-{seed}", count, seed)
-
-    def _kept(self, name: str, count: int, seed: int, **arguments: float) -> dict[str, torch.Tensor]:
         file = self._options.work_dir / f"{name}-{self._options.dtype}.safetensors"
         if file.exists():
             return load_file(file)
-        pipeline, images = self._pipeline, []
-        types = pipeline.conditioner.vocabulary["type"]
-        requests = [types[i % len(types)] for i in range(count)]
-        for first in tqdm(range(0, count, BATCH_SIZE), desc=name):
-            part = requests[first : first + BATCH_SIZE]
-            generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
-            images.append(pipeline(part, generator=generators, output_type="pt", **arguments).images)
-        samples = {
-            "images": torch.cat(images),
-            "first_timestep": torch.as_tensor(pipeline.scheduler.timesteps[0]).double(),
-        }
+        images, types = [], self._pipeline.conditioner.vocabulary["type"]
+        for rows in tqdm(torch.arange(count).split(BATCH_SIZE), desc=name):
+            generators = [torch.Generator().manual_seed(seed + i) for i in rows.tolist()]
+            requests = [types[i % len(types)] for i in rows.tolist()]
+            images.append(self._pipeline(requests, generator=generators, output_type="pt", **arguments).images)
+        first_timestep = torch.as_tensor(self._pipeline.scheduler.timesteps[0]).double()
+        samples = {"images": torch.cat(images), "first_timestep": first_timestep}
         save_file(samples, file.with_suffix(".part"))
         file.with_suffix(".part").rename(file)
         return samples
+
+    def seconds_per_evaluation(self, sampler: str | None = None) -> float:
+        """Time of each network evaluation of a sprite, with a sampler or, if None, as the model was saved."""
+        kind, steps, scale = None, self.own_steps, None
+        if sampler is not None:
+            self._pipeline.scheduler = make_sampler(sampler, self._pipeline.scheduler)
+            kind, steps, scale = "fire", TIMED_STEPS, self._options.guidance_scale
+        found = []
+        for _ in range(TIMED_TURNS):
+            start = time.perf_counter()
+            self._pipeline([kind] * TIMED_BATCH_SIZE, num_inference_steps=steps, guidance_scale=scale)
+            found.append(time.perf_counter() - start)
+        return statistics.median(found) / TIMED_BATCH_SIZE / network_evaluations(sampler or "", steps)
 
 
 def sliced_wasserstein(images: torch.Tensor, reference: torch.Tensor) -> tuple[float, float, float]:
@@ -159,79 +142,45 @@ def sliced_wasserstein(images: torch.Tensor, reference: torch.Tensor) -> tuple[f
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The settings, the rows of the table, and the choice."""
     torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
-    samples = Samples(options, options.model)
+    samples, network = Samples(options, options.model), load_features()
     real = load_sprites(options.data_dir, options.config_name, split="train")
-    extractor = SpriteFeatureExtractor(load_features())
-    real_features = extract_features(extractor, sprite_tensors(real, samples.resolution).images)
-    reference = samples.generate("ddpm", options.num_reference_steps, options.num_images, REFERENCE_SEED)["images"]
-    rows, few_steps, features = [], [], []
+    real_features = extract_features(network, sprite_tensors(real, samples.resolution).images)
+    reference = samples.generate(options.num_images, "ddpm", options.num_reference_steps, REFERENCE_SEED)["images"]
+    rows, features = [], []
 
-    def row(
-        sampler: str,
-        steps: int,
-        evaluations: int,
-        seconds: float,
-        generated: dict[str, torch.Tensor],
-        exact: torch.Tensor | None,
-    ) -> dict[str, Any]:
-        features.append(extract_features(extractor, as_bytes(generated["images"])))
+    def add(generated: dict[str, torch.Tensor], exact: torch.Tensor | None, **row: Any) -> None:
+        """Adds a row; `exact` are solutions (K, 3, S, S) for the first K images, or None."""
+        images = generated["images"]
+        distance, *interval = sliced_wasserstein(images, reference)
+        row |= {"first_timestep": generated["first_timestep"].item(), "distance": distance, "interval": interval}
+        if exact is not None:
+            difference = images[: len(exact)] - exact
+            row["ode_error"] = difference.square().mean(dim=(1, 2, 3)).sqrt().mean().item()
+        features.append(extract_features(network, (images * 255).round().clamp(0, 255).to(torch.uint8)))
         found = kid(features[-1], real_features)
-        return {
-            "sampler": sampler,
-            "steps": steps,
-            "evaluations": evaluations,
-            "seconds": evaluations * seconds,
-            **pixel_metrics(generated, reference, exact),
-            "kid": found.value,
-            "kid_interval": [found.low, found.high],
-        }
+        rows.append({**row, "kid": found.value, "kid_interval": [found.low, found.high]})
 
     for sampler in SAMPLERS:
-        exact = samples.generate(sampler, ODE_STEPS, options.num_ode_images)["images"] if sampler in ODE else None
+        exact = samples.generate(options.num_ode_images, sampler, ODE_STEPS)["images"] if sampler in ODE else None
         seconds = samples.seconds_per_evaluation(sampler)
         for steps in options.steps:
-            generated = samples.generate(sampler, steps, options.num_images)
-            rows.append(row(sampler, steps, network_evaluations(sampler, steps), seconds, generated, exact))
+            evaluations = network_evaluations(sampler, steps)
+            row = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "seconds": evaluations * seconds}
+            add(samples.generate(options.num_images, sampler, steps), exact, **row)
+    num_samplers = len(rows)
     for model in options.distilled:
         distilled = Samples(options, model)
-        exact = samples.generate(ODE_OF_DISTILLED, ODE_STEPS, options.num_ode_images)["images"]
+        exact = samples.generate(options.num_ode_images, ODE_OF_DISTILLED, ODE_STEPS)["images"]
         steps, seconds = distilled.own_steps, distilled.seconds_per_evaluation()
-        generated = distilled.generate_as_saved(options.num_images)
-        few_steps.append(row(Path(model).name, steps, steps, seconds, generated, exact))
-    best = min(range(len(rows)), key=lambda i: rows[i]["kid"])
-    for found, each in zip(features, [*rows, *few_steps], strict=True):
+        row = {"sampler": Path(model).name, "steps": steps, "evaluations": steps, "seconds": steps * seconds}
+        add(distilled.generate(options.num_images), exact, **row)
+    best = min(range(num_samplers), key=lambda i: rows[i]["kid"])
+    for found, row in zip(features, rows, strict=True):
         above = kid_difference(found, features[best], real_features)
-        each["kid_above_best"], each["kid_above_best_interval"] = above.value, [above.low, above.high]
+        row["kid_above_best"], row["kid_above_best_interval"] = above.value, [above.low, above.high]
     settings = {name: value for name, value in vars(options).items() if name not in ("work_dir", "output", "data_dir")}
+    rows, few_steps = rows[:num_samplers], rows[num_samplers:]
     return {"settings": settings, "rows": rows, "few_steps": few_steps, "choice": choose(rows)}
-
-
-def as_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Images in [0, 1] as uint8."""
-    return (images * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def pixel_metrics(
-    generated: dict[str, torch.Tensor], reference: torch.Tensor, exact: torch.Tensor | None
-) -> dict[str, Any]:
-    """Metrics of pixels.
-
-    Args:
-        generated: From `Samples`.
-        reference: Images (M, 3, S, S) for the sliced Wasserstein distance.
-        exact: Exact solutions (K, 3, S, S) for the first K images, or None.
-    """
-    images = generated["images"]
-    distance, low, high = sliced_wasserstein(images, reference)
-    found = {
-        "first_timestep": generated["first_timestep"].item(),
-        "distance": distance,
-        "interval": [low, high],
-    }
-    if exact is not None:
-        difference = images[: len(exact)] - exact
-        found["ode_error"] = difference.square().mean(dim=(1, 2, 3)).sqrt().mean().item()
-    return found
 
 
 def choose(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
         for row in datasets.utils.tqdm(archive.records(problems), desc="Checking images"):
             if self.config.name == "front" and (row["view"], row["finish"]) != ("front", "normal"):
                 continue
-            if self.config.exclude_faulty and is_faulty(row["index"], row["path"]):
+            if self.config.exclude_faulty and is_faulty(row["path"]):
                 continue
             with problems.caught(row["path"]):
                 content, pixels = _check_image(archive.read(row["path"]))
@@ -150,20 +150,15 @@ def load_sprites(
     Args:
         data_dir: The Kaggle archive, unpacked or as .zip. None gives the procedural starter set.
         config_name: "front" (not shiny; the default with `data_dir`), "all" or "starter" (the default without).
-        split: "train", "validation" or "test"; None gives all three.
+        split: "train", "validation" or "test", for a `Dataset`; None for all three, in a `DatasetDict`.
         exclude_faulty: Leave out images that do not show what their folder says.
         deduplicate: Leave out images whose pixels equal those of an earlier one of the same split.
         skip_bad_images: Continue without unusable files and folders, and log them, instead of refusing them.
         cache_dir: Where the data set is cached; by default the cache of datasets.
 
-    Returns:
-        A `DatasetDict` of the three splits, or the `Dataset` of one, with the features `FEATURES`.
-
     Raises:
         SpriteDataError: If the data cannot be used; names the first 20 unusable files.
     """
-    if split is not None and split not in SPLITS:
-        raise SpriteDataError(f"Unknown split {split!r}. Known: {', '.join(SPLITS)}.")
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
     builder = PokemonSprites(
         data_dir,
@@ -176,5 +171,5 @@ def load_sprites(
     if skip_bad_images and builder.info.description != builder.config.description:
         logging.getLogger(__name__).warning(builder.info.description)
     if split is not None and split not in builder.info.splits:
-        raise SpriteDataError(f"{data_dir}: none of its sprites belongs to the split {split!r}.")
+        raise SpriteDataError(f"There are no sprites in the split {split!r}, but in {', '.join(builder.info.splits)}.")
     return builder.as_dataset(split=split)

@@ -1,18 +1,17 @@
 """Reads the Kaggle archive, a folder or the .zip, into labelled records, without trusting its content."""
 
 import contextlib
-import csv
 import functools
 import hashlib
 import io
 import itertools
-import lzma
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import pandas
 
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
@@ -24,11 +23,11 @@ MAX_LISTED = 20
 # and the reverse (the second types differ); Mimikyu Busted shows the disguised form.
 EXCHANGED_FOLDERS = {986: 987, 987: 986, 959: 960, 960: 959}
 
-# Images that do not show what their folder says: folder index -> pattern of the file name.
-FAULTY_IMAGES = {
-    81: re.compile(r"50-gen3_e-frame2\.png"),  # Diglett: a hole without Diglett (front, both finishes)
-    867: re.compile(r"718_[45]-.*"),  # Zygarde: a Core and a Cell, which are parts of one
-}
+# Images that do not show what their folder says.
+FAULTY_IMAGES = re.compile(
+    r"sprites/0081-.*/50-gen3_e-frame2\.png"  # Diglett: a hole without Diglett (front, both finishes)
+    r"|sprites/0867-.*/718_[45]-.*"  # Zygarde: a Core and a Cell, which are parts of one
+)
 
 _FOLDER = re.compile(r"(?P<index>\d{4})-.+-(?P<dex>\d+)")
 _FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.I)
@@ -139,13 +138,12 @@ class SpriteArchive:
         name, file = self._top + name, self.path / self._top / name
         try:
             if self._zip is None and not file.is_file():
-                raise SpriteDataError("is no file")
+                raise ValueError("is no file")
             size = self._zip.getinfo(name).file_size if self._zip else file.stat().st_size
             if size > MAX_FILE_BYTES:
-                raise SpriteDataError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+                raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
             return self._zip.read(name) if self._zip else file.read_bytes()
-        # RuntimeError: encrypted, or an unknown compression.
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
+        except Exception as error:  # zipfile raises many kinds for what is damaged, encrypted or unknown to it
             raise SpriteDataError(getattr(error, "strerror", None) or str(error)) from error
 
     def records(self, problems: Problems) -> list[dict[str, Any]]:
@@ -187,57 +185,42 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise SpriteDataError(
-            f"{path} is not a readable .zip ({error}). Give the sprite folder, or download the .zip again."
-        ) from error
+        raise SpriteDataError(f"{path} is not a readable .zip ({error}). Download the .zip again.") from error
     outside = [name for name in archive.namelist() if _OUTSIDE.match(name)]
     if outside:
         raise SpriteDataError(f"{path} holds paths that leave it, such as {outside[0]!r}. Download the .zip again.")
     return archive
 
 
-def is_faulty(index: int, path: str) -> bool:
-    """Whether an image does not show what its labels say, given the number of the form and the name in the archive.
-
-    A name without a folder is of the starter set, which has other forms with the same numbers and no faulty images.
-    """
-    folder, _, file = path.rpartition("/")
-    return bool(folder) and index in FAULTY_IMAGES and bool(FAULTY_IMAGES[index].fullmatch(file))
+def is_faulty(path: str) -> bool:
+    """Whether an image does not show what its labels say, given its name in the archive."""
+    return bool(FAULTY_IMAGES.fullmatch(path))
 
 
 @functools.cache
 def _facts() -> dict[int, dict[str, Any]]:
     """Folder index -> split, height in decimeters, weight in hectograms (None: unknown) and evolution line."""
-    text = Path(__file__).with_name("sprite_facts.csv").read_text(encoding="ascii")
-    facts = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        index, line, height, weight = (
-            int(row[column]) if row[column] else None for column in ("index", "line", "height_dm", "weight_hg")
-        )
-        facts[index] = {"split": row["split"], "height": height, "weight": weight, "line": line}
+    facts, table = {}, pandas.read_csv(Path(__file__).with_name("sprite_facts.csv"))
+    for index, line, split, height, weight in table.itertuples(index=False):
+        weight = None if pandas.isna(weight) else int(weight)
+        facts[index] = {"split": split, "height": height, "weight": weight, "line": line}
     return facts
 
 
 def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
     """Row id, which is the folder index -> labels of that row."""
     try:
-        reader = csv.DictReader(io.StringIO(archive.read(POKEDEX).decode("utf-8-sig")))
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error, SpriteDataError) as error:
-        raise SpriteDataError(
-            f"{archive.path}: {POKEDEX} cannot be read as CSV in UTF-8 ({error}). Download the archive again."
-        ) from error
-    if missing:
-        needed = f"It needs: {', '.join(_COLUMNS)}."
-        raise SpriteDataError(f"{archive.path}: {POKEDEX} lacks the columns {', '.join(missing)}. {needed}")
+        file = io.BytesIO(archive.read(POKEDEX))
+        rows = pandas.read_csv(file, dtype=str, usecols=_COLUMNS, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:
+        raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({error}). Download it again.") from error
     problems, labels = Problems(), {}
-    for line, row in rows:
-        place = f"{POKEDEX} line {line} ({row['name']})"
-        if not (row["id"] or "").isdecimal() or not (row["pokedex_id"] or "").isdecimal():
-            problems.add(place, f"id {row['id']!r} and pokedex_id {row['pokedex_id']!r} must be numbers")
+    for row in rows.to_dict("records"):
+        place = f"{POKEDEX} id {row['id']} ({row['name']})"
+        if not row["id"].isdecimal() or not row["pokedex_id"].isdecimal():
+            problems.add(place, f"the id and the pokedex_id {row['pokedex_id']!r} must be numbers")
         elif int(row["id"]) in labels:
-            problems.add(place, f"the id {row['id']} is also in an earlier line")
+            problems.add(place, "an earlier row has the same id")
         else:
             labels[int(row["id"])] = _row_labels(row, place, problems)
     if problems.found:
@@ -247,7 +230,7 @@ def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
 
 def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str, Any]:
     def value(column: str, known: tuple[str, ...]) -> str:
-        found = (row[column] or "").strip().lower()
+        found = row[column].strip().lower()
         if found not in known:
             problems.add(place, f"unknown {column} {row[column]!r}. {nearest(found, known)}")
         return found
@@ -258,7 +241,7 @@ def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str
     forms = [form for column, form in _FORM_COLUMNS.items() if flag(column)]
     return {
         "type1": value("type1", TYPES),
-        "type2": value("type2", TYPES) if (row["type2"] or "").strip() else NONE,
+        "type2": value("type2", TYPES) if row["type2"].strip() else NONE,
         "color": value("primary_color", COLORS),
         "shape": value("shape", SHAPES),
         "form": forms[0] if forms else FORMS[0],

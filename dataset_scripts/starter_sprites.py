@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.vocabulary import ANY, FINISHES, FORMS, NONE, TYPES, VIEWS, nearest
+from pokemon_ddpm.vocabulary import ANY, FINISHES, FORMS, NONE, TYPES, VIEWS
 
 GRID, ZOOM = 48, 2
 LINES_PER_TYPE, STAGES = 20, 3
@@ -20,16 +20,13 @@ SAME_LABELS = {"game": ANY, "view": VIEWS[0], "finish": FINISHES[0], "form": FOR
 # By stage. The young have large heads and short limbs. Sizes are the longer side in grid pixels, plus or minus two.
 SIZES, HEADS, REACHES = (28, 34, 41), (1.15, 1.0, 0.92), (0.75, 1.0, 1.15)
 
-# Color roles. The first three have an outline, a shadow and a light; the others are areas of one color.
-BODY, ACCENT, MARK = "body", "accent", "mark"
-SHADE, LIGHT, SPOT, PATCH, WHITE, DARK = "body shade", "body light", "spot", "patch", "white", "dark"
-RAMPS = {BODY: 1, ACCENT: 5, MARK: 9}  # where their four colors begin in the palette; 0 is the background
-FLAT = {SHADE: 2, LIGHT: 4, SPOT: 7, PATCH: 11, WHITE: 13, DARK: 14}
-# Role in a feature -> role where the feature comes from the second type.
-SECOND_TYPE_ROLES = {BODY: MARK, ACCENT: MARK, SPOT: PATCH, WHITE: WHITE}
-BACKGROUND, OFF_WHITE, NEAR_BLACK = (255, 255, 255), (248, 248, 248), (28, 22, 38)
-# Outline, shadow, base and light of a color are mixtures of it with so many percent of these. Shadows are more violet
-# and lights more yellow, as in sunlight.
+# Colors by their number in the palette; 0 is the background. At the first three begin four numbers: outline, shadow,
+# base and light of a color. The others are areas of one color.
+BODY, ACCENT, MARK = RAMPS = (1, 5, 9)
+SHADE, LIGHT, SPOT, PATCH, WHITE, DARK = 2, 4, 7, 11, 13, 14
+SECOND_TYPE_COLORS = {BODY: MARK, ACCENT: MARK, SPOT: PATCH, WHITE: WHITE}  # of a feature of the second type
+# The four are mixtures of the color with so many percent of these. Shadows are more violet and lights more yellow, as
+# in sunlight.
 TONES = np.array([(24, 14, 44), (44, 24, 92), (0, 0, 0), (255, 252, 228)])
 TONE_PERCENT = np.array([72, 30, 0, 45])[:, None]
 
@@ -38,7 +35,7 @@ class Part(NamedTuple):
     """A polygon, or an oval if it has radii, in a frame: an ellipse of radius 10, x to the right and y down."""
 
     frame: str  # "head" or "body"
-    role: str
+    color: int
     points: np.ndarray  # float (n, 2), the corners or the one center
     radii: np.ndarray  # float (2,)
 
@@ -46,13 +43,13 @@ class Part(NamedTuple):
         return self._replace(points=self.points * scale + (0, y), radii=self.radii * scale)
 
 
-def oval(frame: str, role: str, x: float, y: float, rx: float, ry: float) -> Part:
-    return Part(frame, role, np.array([(x, y)], dtype=float), np.array((rx, ry), dtype=float))
+def oval(frame: str, color: int, x: float, y: float, rx: float, ry: float) -> Part:
+    return Part(frame, color, np.array([(x, y)], dtype=float), np.array((rx, ry), dtype=float))
 
 
-def poly(frame: str, role: str, corners: str) -> Part:
+def poly(frame: str, color: int, corners: str) -> Part:
     """A polygon; its corners are written as in SVG: "x,y x,y ..."."""
-    return Part(frame, role, np.array([corner.split(",") for corner in corners.split()], dtype=float), np.zeros(2))
+    return Part(frame, color, np.array([corner.split(",") for corner in corners.split()], dtype=float), np.zeros(2))
 
 
 class BodyPlan(NamedTuple):
@@ -181,54 +178,48 @@ TYPE_STYLES = {
     "steel": TypeStyle("gray", (158, 170, 186), (96, 110, 134), "robot", ("plates", "spikes", "horns", "gem")),
     "water": TypeStyle("blue", (56, 136, 232), (140, 224, 250), "fish", ("fins", "bubbles", "cheeks", "horns")),
 }
-PATTERNS = (
-    (oval("body", PATCH, 0, 4, 5.5, 5),),
-    (poly("body", PATCH, "0,1 6,0 5,3 0,4"), poly("body", PATCH, "0,6 5,5 4,8 0,9")),
-    (oval("body", PATCH, 0, 3, 1.5, 1.5), oval("body", PATCH, 5, 5, 2, 2)),
-)
-EYES = (
-    (oval("head", DARK, 4, 0, 2, 3), oval("head", WHITE, 3.6, -1.2, 0.8, 0.8)),
-    (oval("head", WHITE, 4, 0, 2.8, 3), oval("head", DARK, 3.6, 0.4, 1.4, 1.8)),
-    (oval("head", WHITE, 4, 0, 2.8, 2.4), oval("head", DARK, 3.6, 0.4, 1.3, 1.6),
-        poly("head", DARK, "0.8,-1.6 7.5,-4 7.5,-2.6 1,0")),
-)
-MOUTHS = (
-    (oval("head", DARK, 0, 5, 2.5, 0.7),),
-    (poly("head", DARK, "0,5.5 3,4 4.4,4 3,6.4 0,7.2"),),
-    (oval("head", DARK, 0, 5.5, 1.6, 1.6),),
-)
+PATTERNS = [
+    [oval("body", PATCH, 0, 4, 5.5, 5)],
+    [poly("body", PATCH, "0,1 6,0 5,3 0,4"), poly("body", PATCH, "0,6 5,5 4,8 0,9")],
+    [oval("body", PATCH, 0, 3, 1.5, 1.5), oval("body", PATCH, 5, 5, 2, 2)],
+]
+EYES = [
+    [oval("head", DARK, 4, 0, 2, 3), oval("head", WHITE, 3.6, -1.2, 0.8, 0.8)],
+    [oval("head", WHITE, 4, 0, 2.8, 3), oval("head", DARK, 3.6, 0.4, 1.4, 1.8)],
+    [oval("head", WHITE, 4, 0, 2.8, 2.4), oval("head", DARK, 3.6, 0.4, 1.3, 1.6),
+        poly("head", DARK, "0.8,-1.6 7.5,-4 7.5,-2.6 1,0")],
+]
+MOUTHS = [oval("head", DARK, 0, 5, 2.5, 0.7), poly("head", DARK, "0,5.5 3,4 4.4,4 3,6.4 0,7.2"),
+    oval("head", DARK, 0, 5.5, 1.6, 1.6)]
 # fmt: on
 
 
 def _palette(type1: str, type2: str, tint: np.ndarray) -> np.ndarray:
-    """The colors, uint8 (15, 3), in the order of `RAMPS` and `FLAT`."""
+    """The colors, uint8 (15, 3)."""
     style = TYPE_STYLES[type1]
     mark = style.accent if type2 == NONE else TYPE_STYLES[type2].body
     colors = np.array([style.body, style.accent, mark])[:, None] + tint
     ramps = (colors * (100 - TONE_PERCENT) + TONES * TONE_PERCENT) // 100
     # Only the background is pure white.
-    foreground = np.array([*ramps.reshape(-1, 3), OFF_WHITE, NEAR_BLACK]).clip(0, max(OFF_WHITE))
-    return np.array([BACKGROUND, *foreground], dtype=np.uint8)
-
-
-def _feature(name: str, reach: float) -> list[Part]:
-    """The parts of a feature. What is outside the frame's ellipse becomes `reach` times as long."""
-    parts = []
-    for part in BODY_FEATURES[name]:
-        distance = np.sqrt((part.points**2).sum(axis=1, keepdims=True)).clip(10)
-        parts.append(part._replace(points=part.points * (1 + (reach - 1) * (1 - 10 / distance))))
-    return parts
+    foreground = np.array([*ramps.reshape(-1, 3), (248, 248, 248), (28, 22, 38)]).clip(0, 248)
+    return np.array([(255, 255, 255), *foreground], dtype=np.uint8)
 
 
 def _features(names: list[str], type2: str, reach: float) -> tuple[list[Part], list[Part]]:
-    """The parts of all features, behind the body and in front of it."""
-    behind, in_front = [], []
+    """The parts of features behind the body and in front of it, also of that of the second type.
+
+    What is outside the frame's ellipse becomes `reach` times as long.
+    """
+    features = [(name, reach, {}) for name in names]
     if type2 != NONE:
-        name = TYPE_STYLES[type2].features[0]
-        parts = [part._replace(role=SECOND_TYPE_ROLES[part.role]) for part in _feature(name, 0.8 * reach)]
-        (in_front if name in IN_FRONT else behind).extend(parts)
-    for name in names:
-        (in_front if name in IN_FRONT else behind).extend(_feature(name, reach))
+        features.insert(0, (TYPE_STYLES[type2].features[0], 0.8 * reach, SECOND_TYPE_COLORS))
+    behind, in_front = [], []
+    for name, factor, colors in features:
+        for part in BODY_FEATURES[name]:
+            distance = np.sqrt((part.points**2).sum(axis=1, keepdims=True)).clip(10)
+            points = part.points * (1 + (factor - 1) * (1 - 10 / distance))
+            part = part._replace(color=colors.get(part.color, part.color), points=points)
+            (in_front if name in IN_FRONT else behind).append(part)
     return behind, in_front
 
 
@@ -257,16 +248,15 @@ def _mask(part: Part) -> np.ndarray:
 def _paint(canvas: np.ndarray, part: Part) -> None:
     """Writes the part's palette numbers into the right half of the image, uint8 (48, 24), in place."""
     mask = _mask(part)
-    if part.role in FLAT:
-        canvas[mask & (canvas > 0)] = FLAT[part.role]  # has no outline and stays inside the creature
+    if part.color not in RAMPS:
+        canvas[mask & (canvas > 0)] = part.color  # has no outline and stays inside the creature
         return
-    outline = mask | np.roll(mask, 1, axis=0) | np.roll(mask, -1, axis=0)
-    outline[:, 1:] |= mask[:, :-1]
-    outline[:, :-1] |= mask[:, 1:]
+    wide = np.pad(mask, 1)
+    outline = wide[1:-1, :-2] | wide[1:-1, 2:] | wide[:-2, 1:-1] | wide[2:, 1:-1]
     depth = 2 if mask.any(axis=1).sum() > 8 else 1
     base, light = mask & np.roll(mask, -depth, axis=0), mask & ~np.roll(mask, depth, axis=0)
     for tone, pixels in enumerate((outline, mask, base, light)):
-        canvas[pixels] = RAMPS[part.role] + tone
+        canvas[pixels] = part.color + tone
 
 
 def _size(type1: str, line: int, stage: int) -> tuple[int, np.random.Generator]:
@@ -286,18 +276,12 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
 
     Returns:
         The image, uint8 (96, 96, 3): up to 15 colors; only the background is pure white.
-
-    Raises:
-        ValueError: If a type is unknown.
     """
-    for name, known in ((type1, TYPES), (type2, (*TYPES, NONE))):
-        if name not in known:
-            raise ValueError(f"Unknown type {name!r}. {nearest(name, known)}")
     style, (size, rng) = TYPE_STYLES[type1], _size(type1, line, stage)
     plan = BODY_PLANS[style.plan]
     head, width, reach = rng.uniform((0.9, 0.85, 0.8), (1.1, 1.15, 1.2)) * (HEADS[stage], 1, REACHES[stage])
     tint = rng.integers(-14, 15, size=3)
-    face = EYES[rng.integers(len(EYES))] + MOUTHS[rng.integers(len(MOUTHS))]
+    face = [*EYES[rng.integers(len(EYES))], MOUTHS[rng.integers(len(MOUTHS))]]
     pattern = PATTERNS[rng.integers(len(PATTERNS))]
     behind, in_front = _features([style.features[0], *rng.permutation(style.features[1:])[:stage]], type2, reach)
     (y, rx, ry), (body_y, body_rx, body_ry) = plan.head, plan.body
@@ -309,14 +293,6 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
     return _palette(type1, type2, tint)[whole]
 
 
-def _second_type(type_id: int, number: int) -> str:
-    """Every second line of a type has one; the step from type to type varies, which gives many pairs of types."""
-    if number % 2 == 0:
-        return NONE
-    step = 1 + (type_id + 3 * (number // 2)) % (len(TYPES) - 1)
-    return TYPES[(type_id + step) % len(TYPES)]
-
-
 def starter_sprites() -> Iterator[dict[str, Any]]:
     """Generates the whole set: for each type 20 lines of 3 stages, 1,080 creatures, always in the same order.
 
@@ -326,7 +302,10 @@ def starter_sprites() -> Iterator[dict[str, Any]]:
     for index in range(len(TYPES) * LINES_PER_TYPE * STAGES):
         line, stage = divmod(index, STAGES)
         type_id, number = divmod(line, LINES_PER_TYPE)
-        type1, type2 = TYPES[type_id], _second_type(type_id, number)
+        type1 = TYPES[type_id]
+        # Every second line has a second type. The step from type to type varies, which gives many pairs of types.
+        step = 1 + (type_id + 3 * (number // 2)) % (len(TYPES) - 1)
+        type2 = TYPES[(type_id + step) % len(TYPES)] if number % 2 else NONE
         style, height = TYPE_STYLES[type1], _size(type1, line, stage)[0] ** 2 // 100
         name = f"{type1.title()} {number + 1:02d} {'I' * (stage + 1)}"
         yield {

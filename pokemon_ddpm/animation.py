@@ -33,13 +33,13 @@ def save_animation(
         scale: Enlargement without smoothing.
 
     Raises:
-        ValueError: If the enlarged frames have a side above `MAX_SIDE` or too many pixels, see `enlarge`.
+        ValueError: If the enlarged frames are too large.
     """
     side = scale * max(frames[0].size)
     if side > MAX_SIDE:
         raise ValueError(
-            f"An animation with a side of {side:,} pixels is too large: at most {MAX_SIDE:,} are possible. Choose fewer "
-            "sprites or a smaller scale."
+            f"An animation with a side of {side:,} pixels is too large, and {MAX_SIDE:,} are possible. "
+            "Choose fewer sprites or a smaller scale."
         )
     durations = [duration_ms] * (len(frames) - 1) + [hold_ms]
     if Path(path).suffix.lower() == ".webp":

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,6 @@ from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expan
 from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
-# The kinds that only read tables or list files. Others decode pickles (webdataset) or hold no images.
-SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")
 RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
 RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
 # A class folder is recognized by these suffixes; every file in it is decoded.
@@ -111,21 +110,16 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     """Loads a split of a data set, given its name on the Hub or a path.
 
     Raises:
-        ValueError: If it cannot be loaded, has no such split, or is of a kind that is not in `SAFE_BUILDERS`.
+        ValueError: If it cannot be loaded, or has no such split.
     """
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
-        # This only lists the files. They are read when the data set is prepared.
+        # datasets neither runs scripts nor loads pickles. load_dataset would refuse a folder of save_to_disk.
         builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
-        kind = type(builder).__module__.removeprefix("datasets.packaged_modules.").split(".")[0]
-        if kind in SAFE_BUILDERS:
-            builder.download_and_prepare()
+        builder.download_and_prepare()
     except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
         raise ValueError(f"{name} cannot be loaded: {reason}") from error
-    if kind not in SAFE_BUILDERS:
-        safe = ", ".join(SAFE_BUILDERS[:3])
-        raise ValueError(f"{name} is of the kind {kind}, and only {safe} are loaded. Convert it to Parquet.")
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"{name} has no split {split}, but {known}.{NO_VALIDATION * (split == 'validation')}")
@@ -153,14 +147,9 @@ def sprite_tensors(dataset: Dataset, resolution: int, mode: str = "fit", image_c
         shiny = labels["finish"] == FINISHES.index("shiny")
         labels["color"] = torch.where(shiny, len(COLORS), labels["color"])
     if "height" in labels:
-        labels["size"] = size_classes(labels["height"])
+        sizes = torch.bucketize(labels["height"], torch.tensor(SIZE_LIMITS), right=True)
+        labels["size"] = torch.where(labels["height"] > 0, sizes, len(SIZES))  # the last where it is unknown
     return SpriteTensors(images, labels)
-
-
-def size_classes(heights: torch.Tensor) -> torch.Tensor:
-    """Ids of `SIZES`, int64 (N,), of heights in decimeters (N,); the id after the last where the height is unknown."""
-    classes = torch.bucketize(heights, torch.tensor(SIZE_LIMITS), right=True)
-    return torch.where(heights > 0, classes, len(SIZES))
 
 
 def labelled_tensors(
@@ -193,23 +182,24 @@ def _class_folder_tensors(
             image = on_white(open_image(folder / file))
         if image and (key := pixel_digest(image) if deduplicate else file) not in seen:
             seen.add(key)
-            images.append(preprocess(image, resolution, mode, full_frame=True).transpose(2, 0, 1))
+            images.append(preprocess(image, resolution, mode, full_frame=True))
             labels.append(names.index(file.parts[-2]))
     problems.check(folder, skip_bad_images)
     if problems.found:
         logging.getLogger(__name__).warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
     if not images:
         raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
-    return _with_classes(torch.from_numpy(np.stack(images)), torch.tensor(labels), names)
+    pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+    return _with_classes(pixels, torch.tensor(labels), names)
 
 
 def _check_class_names(names: Sequence[str]) -> None:
     """Raises ValueError if the conditioner or the command line cannot take some of the names."""
-    lowered = [name.lower() for name in names]  # the conditioner ignores case
+    count = Counter(name.lower() for name in names)  # the conditioner ignores case
     wrong = []
-    for name, lower in zip(names, lowered, strict=True):
-        usable = lower.isprintable() and lower == lower.strip() and not set(lower) & set(RESERVED_CHARACTERS)
-        if not usable or lower in ("", *RESERVED_NAMES) or lowered.count(lower) > 1:
+    for name in names:
+        usable = name.isprintable() and name == name.strip() and not set(name) & set(RESERVED_CHARACTERS)
+        if not usable or name.lower() in ("", *RESERVED_NAMES) or count[name.lower()] > 1:
             wrong.append(repr(name))
     if wrong:
         raise ValueError(

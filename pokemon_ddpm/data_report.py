@@ -1,6 +1,5 @@
 """A report of the sprites: `report.md` with tables and figures, and all numbers in `report.json`."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -10,33 +9,32 @@ from typing import Any
 import datasets
 import jinja2
 import numpy as np
-import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
-from pandas import DataFrame, Series
+from pandas import DataFrame, Series, crosstab
+from PIL import Image, ImageOps
 
 from pokemon_ddpm import plots
-from pokemon_ddpm.data import size_classes
 from pokemon_ddpm.dataset_scripts.sprite_archive import EXCHANGED_FOLDERS, is_faulty
 from pokemon_ddpm.dataset_scripts.starter_sprites import TYPE_STYLES
 from pokemon_ddpm.files import save_figure, write_file
-from pokemon_ddpm.preprocessing import open_image, preprocess
+from pokemon_ddpm.postprocessing import unique_colors
+from pokemon_ddpm.preprocessing import open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, GAMES, NONE, SHAPES, SIZE_LIMITS, SIZES, TYPES, VIEWS
 
-REPORT, NUMBERS = "report.md", "report.json"
+REPORT = "report.md"
 DPI = 150
 SMALL = 32
 FITS = {SMALL: 30, 64: 64}  # resolution -> the longest side that is not reduced
 QUANTILES = {"min": 0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1}
 KINDS = [f"{view} {finish}" for view in VIEWS for finish in FINISHES]
-DIFFERENCES = ("game", "frame", "finish", "view", "index", "line", "split")  # of images with equal pixels
+DIFFERENCES = ("game", "frame", "finish", "view", "index", "line", "split", "types")  # of images with equal pixels
 TYPE_COLORS = {name: tuple(value / 255 for value in style.body) for name, style in TYPE_STYLES.items()}
+HEAT = "YlGnBu"  # from light to dark, so it can also be read in gray
+THOUSANDS = "{x:,.0f}"
 
-Numbers = Mapping[str, Any]
 
-
-def write_report(sprites: Mapping[str, datasets.Dataset], folder: Path, source: str, starter: bool) -> Numbers:
+def write_report(sprites: Mapping[str, datasets.Dataset], folder: Path, source: str, starter: bool) -> str:
     """Writes the report; replaces older files of the same names and leaves others alone.
 
     Args:
@@ -46,31 +44,32 @@ def write_report(sprites: Mapping[str, datasets.Dataset], folder: Path, source: 
         starter: Whether they are the starter set, which is free for everybody.
 
     Returns:
-        The content of `report.json`.
+        A summary in one line.
     """
     rows = datasets.concatenate_datasets(list(sprites.values())).cast_column("image", datasets.Image(decode=False))
-    splits = np.repeat(list(sprites), [len(part) for part in sprites.values()])
-    frame, small = measure(rows, splits)
+    frame, small = measure(rows, np.repeat(list(sprites), [len(part) for part in sprites.values()]))
     numbers = {"source": source, **count(frame, small)}
-    figures = {name: plot(numbers) for name, plot in FIGURES.items()}
-    typical = {name: found["typical"] for name, found in numbers["types"].items() if "typical" in found}
-    images = {name: open_image(rows[each["row"]]["image"]["bytes"]) for name, each in typical.items()}
-    figures["examples.png"] = _panels(images, {name: each["name"] for name, each in typical.items()})
-    means = {name: small[frame["shown"] & (frame["type1"] == name)].mean(axis=0).round() for name in typical}
-    figures["averages.png"] = _panels(means, {name: f"{numbers['types'][name]['shown']:,}" for name in means})
+    types = {name: found for name, found in numbers["types"].items() if "typical" in found}
+    images = {name: open_image(rows[found["typical"]["row"]]["image"]["bytes"]) for name, found in types.items()}
+    means = {name: small[frame["shown"] & (frame["type1"] == name)].mean(axis=0).round() for name in types}
+    figures = {
+        "types.png": _types_figure(numbers["types"]),
+        "pairs.png": _pairs_figure(frame),
+        "heights.png": _heights_figure(frame["height"]),
+        "geometry.png": _geometry_figure(frame),
+        "palettes.png": _palettes_figure(frame["colors"], numbers["games"]),
+        "examples.png": _panels(images, {name: found["typical"]["name"] for name, found in types.items()}),
+        "averages.png": _panels(means, {name: f"{found['shown']:,}" for name, found in types.items()}),
+    }
     for name, figure in figures.items():
         save_figure(figure, folder / name, DPI)
-    write_file(folder / NUMBERS, json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
-    write_file(folder / REPORT, report(numbers, starter))
-    return numbers
-
-
-def report(numbers: Numbers, starter: bool) -> str:
-    """The page, in Markdown; for the arguments see `write_report`."""
+    write_file(folder / "report.json", json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
     loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
     environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(n="{:,}".format, g="{:g}".format, percent="{:.1f} %".format, plain=_plain)
-    return environment.get_template("data_report.md").render(numbers, starter=starter)
+    write_file(folder / REPORT, environment.get_template("data_report.md").render(numbers, starter=starter))
+    counts = ", ".join(f"{numbers[name]:,} {name}" for name in ("images", "species", "forms", "lines"))
+    return f"{counts}; {numbers['duplicates']['redundant']:,} redundant images"
 
 
 def _plain(text: str) -> str:
@@ -78,62 +77,51 @@ def _plain(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#$" else letter for letter in " ".join(text.split()))
 
 
-def summary(numbers: Numbers) -> str:
-    """One line for the terminal."""
-    counts = ", ".join(f"{numbers[name]:,} {name}" for name in ("images", "species", "forms", "lines"))
-    return f"{counts}; {numbers['duplicates']['redundant']:,} redundant images"
-
-
 def measure(rows: datasets.Dataset, splits: np.ndarray) -> tuple[DataFrame, np.ndarray]:
     """Measures every image, given undecoded and with the split of each.
 
     Returns:
         The labels by name and what is measured, a row per image, and the images preprocessed, uint8 (N, 32, 32, 3).
-        "exchanged": with the labels of another folder. "shown": not faulty, a front in normal colors. "foreground":
-        the number of pixels that are not white; the box is around these. "colors": the number without white.
+        "folder": the name in the name of the folder. "exchanged": with the labels of another folder. "shown": not
+        faulty, a front in normal colors. "foreground": the number of pixels that are not white; the box is around
+        these. "colors": the number without white.
     """
     frame = rows.remove_columns("image").to_pandas()
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.ClassLabel):
             frame[name] = np.array(feature.names)[frame[name]]
     frame["split"] = splits
-    frame["faulty"] = [is_faulty(index, path) for index, path in zip(frame["index"], frame["path"], strict=True)]
-    # The starter set has no folders. The labels are not exchanged where the pokedex lacks the other row.
-    names = [
-        _folder_name(path) if "/" in path else name for path, name in zip(frame["path"], frame["name"], strict=True)
-    ]
-    frame["exchanged"] = frame["index"].isin(EXCHANGED_FOLDERS) & (frame["name"] != names)
-    frame["shown"] = (frame["view"] == VIEWS[0]) & (frame["finish"] == FINISHES[0]) & ~frame["faulty"]
+    frame["types"] = ["/".join(sorted(pair)) for pair in zip(frame["type1"], frame["type2"], strict=True)]
+    frame["faulty"] = frame["path"].map(is_faulty)
+    frame["folder"] = frame["path"].str.extract(r"/\d+-(.+)-\d+/", expand=False).fillna(frame["name"])
+    # The labels are not exchanged where the pokedex lacks the other row.
+    frame["exchanged"] = frame["index"].isin(EXCHANGED_FOLDERS) & (frame["name"] != frame["folder"])
+    frame["kind"] = frame["view"] + " " + frame["finish"]
+    frame["shown"] = (frame["kind"] == KINDS[0]) & ~frame["faulty"]
     small, measured = np.empty((len(rows), SMALL, SMALL, 3), dtype=np.uint8), []
     for row, value in enumerate(datasets.utils.tqdm(rows["image"], desc="Measuring images")):
         image = open_image(value["bytes"])
         small[row] = preprocess(image, SMALL)
-        measured.append(_measured(np.asarray(image)))
-    for name in measured[0]:
-        frame[name] = [each[name] for each in measured]
+        measured.append(_measured(image))
+    frame = frame.join(DataFrame(measured))
+    frame["foreground_percent"] = 100 * frame["foreground"] / frame["area"]
     return frame, small
 
 
-def _folder_name(path: str) -> str:
-    """Pikachu in `sprites/0037-Pikachu-25/...`."""
-    return path.split("/")[1].split("-", 1)[1].rsplit("-", 1)[0]
-
-
-def _measured(pixels: np.ndarray) -> dict[str, Any]:
-    height, width = pixels.shape[:2]
+def _measured(image: Image.Image) -> dict[str, Any]:
+    pixels = np.asarray(image)
     foreground = (pixels < 255).any(axis=2)
-    y, x = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
-    box_width, box_height = (int(np.ptp(each)) + 1 if len(each) else 0 for each in (x, y))
+    left, top, right, bottom = ImageOps.invert(image).getbbox() or (0, 0, 0, 0)
     return {
-        "digest": hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest(),
-        "canvas": f"{width}x{height}",
-        "area": width * height,
-        "box_width": box_width,
-        "box_height": box_height,
-        "longest_side": max(box_width, box_height),
+        "digest": pixel_digest(image),
+        "canvas": f"{image.width}x{image.height}",
+        "area": image.width * image.height,
+        "box_width": right - left,
+        "box_height": bottom - top,
+        "longest_side": max(right - left, bottom - top),
         "foreground": int(foreground.sum()),
         "at_edge": bool(foreground[[0, -1]].any() or foreground[:, [0, -1]].any()),
-        "colors": len(np.unique(pixels[foreground].astype(np.int64) @ (65536, 256, 1))),
+        "colors": len(unique_colors(pixels[foreground])),
     }
 
 
@@ -145,8 +133,8 @@ def count(frame: DataFrame, small: np.ndarray) -> dict[str, Any]:
         **_sizes(frame),
         "splits": {split: _sizes(part) for split, part in frame.groupby("split", sort=False)},
         "lines_in_several_splits": int((frame.groupby("line")["split"].nunique() > 1).sum()),
-        "kinds": _tally(frame["view"] + " " + frame["finish"], KINDS),
-        "games": _games(frame),
+        "kinds": _tally(frame["kind"], KINDS),
+        "games": {game: _game(part) for game in (*GAMES, ANY) if len(part := frame[frame["game"] == game])},
         "images_per_form": {"median": float(forms.median()), "max": int(forms.max()), "most": most},
         "types": _types(frame, small),
         "pairs": _pairs(frame),
@@ -167,30 +155,20 @@ def _sizes(frame: DataFrame) -> dict[str, int]:
 
 def _tally(values: Series, names: Iterable[str]) -> dict[str, int]:
     """Name -> how often it occurs, also where it does not."""
-    counts = values.value_counts()
-    return {name: int(counts.get(name, 0)) for name in names}
+    return values.value_counts().reindex(names, fill_value=0).to_dict()
 
 
 def _histogram(values: Series) -> dict[str, int]:
-    return {str(value): int(number) for value, number in values.value_counts().sort_index().items()}
+    return {str(value): number for value, number in values.value_counts().sort_index().items()}
 
 
 def _spread(values: Series) -> dict[str, float]:
-    return {name: float(values.quantile(share)) for name, share in QUANTILES.items()}
+    return dict(zip(QUANTILES, values.quantile([*QUANTILES.values()]), strict=True))
 
 
-def _games(frame: DataFrame) -> dict[str, dict[str, Any]]:
-    parts = {game: frame[frame["game"] == game] for game in (*GAMES, ANY)}
-    return {
-        game: {
-            "images": len(part),
-            "kinds": _tally(part["view"] + " " + part["finish"], KINDS),
-            "longest_side": _spread(part["longest_side"]),
-            "colors": _spread(part["colors"]),
-        }
-        for game, part in parts.items()
-        if len(part)
-    }
+def _game(frame: DataFrame) -> dict[str, Any]:
+    spreads = {name: _spread(frame[name]) for name in ("longest_side", "colors")}
+    return {"images": len(frame), "kinds": _tally(frame["kind"], KINDS), **spreads}
 
 
 def _types(frame: DataFrame, small: np.ndarray) -> dict[str, dict[str, Any]]:
@@ -205,7 +183,8 @@ def _types(frame: DataFrame, small: np.ndarray) -> dict[str, dict[str, Any]]:
             "first": int(first.sum()),
             "second": int(second.sum()),
             "either": int((first | second).sum()),
-            **{key: value for key, value in _sizes(part).items() if key in ("forms", "lines")},
+            "forms": part["index"].nunique(),
+            "lines": part["line"].nunique(),
             "splits": _tally(part["split"], frame["split"].unique()),
             "shown": int(shown.sum()),
         }
@@ -224,10 +203,10 @@ def _pairs(frame: DataFrame) -> dict[str, Any]:
     """Images by first and second type; with and without the order of the two."""
     ordered = frame.groupby(["type1", "type2"]).size()
     dual = frame[frame["type2"] != NONE]
-    sets = dual.groupby(_type_set(dual))["index"].agg(["size", "nunique"])
+    sets = dual.groupby("types")["index"].agg(["size", "nunique"])
     with_order = sum(second != NONE for _, second in ordered.index)
     return {
-        "ordered": {"/".join(pair): int(number) for pair, number in ordered.items()},
+        "ordered": {"/".join(pair): number for pair, number in ordered.items()},
         "single": len(frame) - len(dual),
         "with_order": with_order,
         "without_order": len(sets),
@@ -237,32 +216,27 @@ def _pairs(frame: DataFrame) -> dict[str, Any]:
     }
 
 
-def _type_set(frame: DataFrame) -> np.ndarray:
-    return np.array(["/".join(sorted(pair)) for pair in zip(frame["type1"], frame["type2"], strict=True)])
-
-
 def _heights(frame: DataFrame) -> dict[str, Any]:
     heights, longest = frame["height"], frame["longest_side"]
     varied = min(heights.nunique(), longest.nunique()) > 1  # without, the correlation is not defined
+    sizes = np.bincount(np.digitize(heights, SIZE_LIMITS), minlength=len(SIZES)).tolist()
     return {
         **_spread(heights),
         "images_by_decimeters": _histogram(heights),
-        "sizes": _tally(Series(np.array(SIZES)[size_classes(torch.tensor(heights.tolist()))]), SIZES),
+        "sizes": dict(zip(SIZES, sizes, strict=True)),
         "correlation_with_longest_side": round(float(np.log(heights).corr(longest)), 3) if varied else None,
     }
 
 
 def _geometry(frame: DataFrame, small: np.ndarray) -> dict[str, Any]:
-    percent = 100 * frame["foreground"] / frame["area"]
-    boxes = frame["box_width"].astype(str) + "x" + frame["box_height"].astype(str)
     return {
         "canvases": _histogram(frame["canvas"]),
-        "boxes": _histogram(boxes),
+        "boxes": _histogram(frame["box_width"].astype(str) + "x" + frame["box_height"].astype(str)),
         "width": _spread(frame["box_width"]),
         "height": _spread(frame["box_height"]),
         "longest_side": _spread(frame["longest_side"]),
-        "foreground_percent": _spread(percent),
-        "images_by_foreground_percent": _histogram(percent.astype(int)),
+        "foreground_percent": _spread(frame["foreground_percent"]),
+        "images_by_foreground_percent": _histogram(frame["foreground_percent"].astype(int)),
         "at_edge": int(frame["at_edge"].sum()),
         "empty": int((frame["foreground"] == 0).sum()),
         "reduced": {str(resolution): int((frame["longest_side"] > fits).sum()) for resolution, fits in FITS.items()},
@@ -273,7 +247,7 @@ def _geometry(frame: DataFrame, small: np.ndarray) -> dict[str, Any]:
 
 def _duplicates(frame: DataFrame) -> dict[str, Any]:
     equal = frame[frame.duplicated("digest", keep=False)]
-    groups = equal.assign(types=_type_set(equal)).groupby("digest")
+    groups = equal.groupby("digest")
     games = groups["game"].agg(lambda games: " + ".join(sorted(set(games))))
     distinct = frame["digest"].nunique()
     return {
@@ -282,46 +256,48 @@ def _duplicates(frame: DataFrame) -> dict[str, Any]:
         "redundant_within_splits": int(frame.duplicated(["digest", "split"]).sum()),
         "groups": len(groups),
         "images": len(equal),
-        "groups_that_differ_in": {name: int((groups[name].nunique() > 1).sum()) for name in (*DIFFERENCES, "types")},
-        "games": {name: int(number) for name, number in games.value_counts().items()},
+        "groups_that_differ_in": {name: int((groups[name].nunique() > 1).sum()) for name in DIFFERENCES},
+        "games": games.value_counts().to_dict(),
     }
 
 
 def _corrections(frame: DataFrame) -> dict[str, Any]:
     exchanged, unknown = frame[frame["exchanged"]], frame[frame["color"] == ANY]
     shiny, regional = unknown["finish"] == "shiny", unknown["form"].isin(("alola", "galar"))
-    folders = {_folder_name(path): name for path, name in zip(exchanged["path"], exchanged["name"], strict=True)}
     return {
         "faulty_images": frame["path"][frame["faulty"]].tolist(),
         "exchanged_images": len(exchanged),
-        "exchanged_folders": dict(sorted(folders.items())),
+        "exchanged_folders": dict(sorted(zip(exchanged["folder"], exchanged["name"], strict=True))),
         "color_any": {"shiny": int(shiny.sum()), "regional": int((regional & ~shiny).sum())},
         "weight_unknown": int(frame["weight"].isna().sum()),
     }
 
 
-def _types_figure(numbers: Numbers) -> Figure:
-    found = dict(sorted(numbers["types"].items(), key=lambda item: -item[1]["either"]))
+def _types_figure(types: Mapping[str, Any]) -> Figure:
+    found = dict(sorted(types.items(), key=lambda item: -item[1]["either"]))
     figure, [axes] = plots.new_axes(8, 6.6)
     first, second = (np.array([each[key] for each in found.values()]) for key in ("first", "second"))
     colors = [TYPE_COLORS[name] for name in found]
-    axes.barh(range(len(found)), first, color=colors, edgecolor=plots.EDGE, linewidth=0.7)
+    axes.barh(range(len(found)), first, color=colors, edgecolor="#555555", linewidth=0.7)
     axes.barh(range(len(found)), second, left=first, color="white", edgecolor=colors, hatch="////")
     plots.label_bars(axes, [name.title() for name in found])
-    sums = [f"{each['first']:,} + {each['second']:,} = {each['either']:,}" for each in found.values()]
-    plots.bar_values(axes, first + second, sums, room=1.27, label="images: first type (full) + second type (hatched)")
+    longest = max(first + second)
+    for row, each in enumerate(found.values()):
+        text = f"{each['first']:,} + {each['second']:,} = {each['either']:,}"
+        axes.text(first[row] + second[row] + 0.01 * longest, row, text, va="center", fontsize=9.5, color=plots.TEXT)
+    axes.set_xlim(0, 1.27 * longest)
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.set_xlabel("images: first type (full) + second type (hatched)", fontsize=10)
     return figure
 
 
-def _pairs_figure(numbers: Numbers) -> Figure:
-    counts = np.zeros((len(TYPES), len(TYPES)))
-    for pair, number in numbers["pairs"]["ordered"].items():
-        first, second = pair.split("/")
-        row = TYPES.index(first)
-        counts[row, row if second == NONE else TYPES.index(second)] += number
+def _pairs_figure(frame: DataFrame) -> Figure:
+    second_types = frame["type2"].mask(frame["type2"] == NONE, frame["type1"])
+    counts = crosstab(frame["type1"], second_types).reindex(TYPES, fill_value=0).reindex(columns=TYPES, fill_value=0)
+    counts = counts.to_numpy(dtype=float)
     figure, [axes] = plots.new_axes(10, 9.4)
     norm = LogNorm(1, max(2, counts.max()))
-    axes.imshow(np.where(counts > 0, counts, np.nan), cmap=plots.HEAT, norm=norm)
+    axes.imshow(np.where(counts > 0, counts, np.nan), cmap=HEAT, norm=norm)
     for row, column in np.argwhere(counts):
         color = "white" if norm(counts[row, column]) > 0.6 else plots.TEXT
         axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=9.5, color=color)
@@ -332,12 +308,11 @@ def _pairs_figure(numbers: Numbers) -> Figure:
     return figure
 
 
-def _heights_figure(numbers: Numbers) -> Figure:
-    heights, counts = _values(numbers["heights"]["images_by_decimeters"])
+def _heights_figure(heights: Series) -> Figure:
     figure, [axes] = plots.new_axes(9, 4.6)
     # Four bars a size. A height at a limit belongs to the size that begins there.
     edges = SIZE_LIMITS[0] * 2 ** np.arange(-2, max(5, math.log2(max(heights) / SIZE_LIMITS[0]) + 0.5), 0.25) - 1e-6
-    axes.hist(heights, edges, weights=counts, color=plots.BLUE, edgecolor="white")
+    axes.hist(heights, edges, color=plots.BLUE, edgecolor="white")
     axes.set_xscale("log")
     for limit in SIZE_LIMITS:
         axes.axvline(limit, color=plots.VERMILION, linestyle="--", linewidth=1.2)
@@ -345,47 +320,35 @@ def _heights_figure(numbers: Numbers) -> Figure:
     return figure
 
 
-def _geometry_figure(numbers: Numbers) -> Figure:
+def _geometry_figure(frame: DataFrame) -> Figure:
     figure, [left, right] = plots.new_axes(11, 4.8, columns=2)
-    width, height = np.array([box.split("x") for box in numbers["geometry"]["boxes"]], dtype=int).T
-    side = max(width.max(), height.max(), *FITS.values()) + 4
-    counts = list(numbers["geometry"]["boxes"].values())
-    norm = LogNorm(1, max(2, *counts))
-    *_, mesh = left.hist2d(width, height, 52, range=[(0, side)] * 2, weights=counts, cmap=plots.HEAT, norm=norm)
-    figure.colorbar(mesh, ax=left, format=StrMethodFormatter(plots.THOUSANDS), label="images")
+    boxes = frame[["box_width", "box_height"]]
+    side = max(boxes.max().max(), *FITS.values()) + 4
+    norm = LogNorm(1, max(2, boxes.value_counts().max()))
+    *_, mesh = left.hist2d(*boxes.to_numpy().T, 52, range=[(0, side)] * 2, cmap=HEAT, norm=norm)
+    figure.colorbar(mesh, ax=left, format=THOUSANDS, label="images")
     for resolution, fits in FITS.items():
         left.plot([0, fits, fits], [fits, fits, 0], color=plots.VERMILION)
         left.text(1.5, fits - 1.2, f"not reduced\nat {resolution} px", color=plots.TEXT, fontsize=9.5, va="top")
     left.set(xlabel="width of the box in px", ylabel="height of the box in px")
-    right.bar(*_values(numbers["geometry"]["images_by_foreground_percent"]), width=1, align="edge", color=plots.BLUE)
+    counts = frame["foreground_percent"].astype(int).value_counts().sort_index()
+    right.bar(counts.index, counts, width=1, align="edge", color=plots.BLUE)
     right.set(xlabel="foreground in % of the pixels", ylabel="images")
     return figure
 
 
-def _palettes_figure(numbers: Numbers) -> Figure:
+def _palettes_figure(colors: Series, games: Mapping[str, Any]) -> Figure:
     figure, [left, right] = plots.new_axes(11, 4.6, columns=2)
-    left.bar(*_values(numbers["palettes"]["images_by_colors"]), color=plots.BLUE)
+    counts = colors.value_counts().sort_index()
+    left.bar(counts.index, counts, color=plots.BLUE)
     keys = {"whislo": "p5", "q1": "p25", "med": "p50", "q3": "p75", "whishi": "p95"}
-    boxes = [{name: game["colors"][key] for name, key in keys.items()} for game in numbers["games"].values()]
+    boxes = [{name: game["colors"][key] for name, key in keys.items()} for game in games.values()]
     right.bxp(boxes, range(len(boxes)), orientation="horizontal", showfliers=False, patch_artist=True,
               boxprops={"facecolor": plots.SKY}, medianprops={"color": plots.TEXT, "linewidth": 2.5})  # fmt: skip
-    plots.label_bars(right, list(numbers["games"]))
+    plots.label_bars(right, list(games))
     left.set(xlabel="colors without white, all images", ylabel="images")
     right.set(xlabel="colors without white, by game: median, middle half, 5 to 95 %")
     return figure
-
-
-def _values(histogram: Mapping[str, int]) -> tuple[list[int], list[int]]:
-    return [int(value) for value in histogram], list(histogram.values())
-
-
-FIGURES = {
-    "types.png": _types_figure,
-    "pairs.png": _pairs_figure,
-    "heights.png": _heights_figure,
-    "geometry.png": _geometry_figure,
-    "palettes.png": _palettes_figure,
-}
 
 
 def _panels(images: Mapping[str, Any], captions: Mapping[str, str]) -> Figure:

@@ -50,6 +50,7 @@ def dataset_card(
     largest = max(configs, key=lambda config: config["images"])
     splits, starter = sprites[largest["name"]], STARTER in sprites
     lines = {split: len(set(part["line"][:])) for split, part in splits.items()}
+    types = [each.dtype if isinstance(each, datasets.Value) else type(each).__name__ for each in FEATURES.values()]
     data = DatasetCardData(
         **(STARTER_METADATA if starter else METADATA),
         task_categories=["unconditional-image-generation", "image-classification"],
@@ -60,12 +61,10 @@ def dataset_card(
         data,
         template_path=str(Path(__file__).parent / "templates" / "dataset.md"),
         **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
-        **{"configs": configs, "largest": largest, "splits": SPLITS, "fields": _fields()},
+        **{"configs": configs, "largest": largest, "splits": SPLITS, "columns": COLUMNS, "types": types},
         num_species=len({number for part in splits.values() for number in part["dex_number"][:]}),
         num_forms=len({number for part in splits.values() for number in part["index"][:]}),
         lines=", ".join(f"{number:,} in {split}" for split, number in lines.items()),
-        repeated=_in_each(configs, "repeated"),
-        faulty=any(config["faulty"] for config in configs) and _in_each(configs, "faulty"),
     )
 
 
@@ -112,21 +111,8 @@ def _statistics(config: str, splits: datasets.DatasetDict) -> dict[str, Any]:
         "size": "{}x{}".format(*sizes.pop()) if len(sizes) == 1 else None,
         "types": types,
         "repeated": sum(len(part) - len(set(part)) for part in images),
-        "faulty": sum(sum(map(is_faulty, part["index"], part["path"])) for part in splits.values()),
+        "faulty": sum(sum(map(is_faulty, part["path"])) for part in splits.values()),
     }
-
-
-def _in_each(configs: list[dict[str, Any]], key: str) -> str:
-    return " and ".join(f"{config[key]:,} in `{config['name']}`" for config in configs)
-
-
-def _fields() -> list[dict[str, str]]:
-    fields = []
-    for name, (feature, meaning) in COLUMNS.items():
-        names = ", ".join(feature.names) if isinstance(feature, datasets.ClassLabel) else ""
-        kind = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-        fields.append({"name": name, "type": kind, "meaning": meaning, "names": names})
-    return fields
 
 
 def _add_structure(

@@ -4,12 +4,9 @@ import hashlib
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def write_file(path: str | Path, content: str | bytes) -> None:
@@ -41,7 +38,7 @@ def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
     write_file(path, content.getvalue())
 
 
-def save_figure(figure: "Figure", path: str | Path, dpi: int) -> None:
+def save_figure(figure: Any, path: str | Path, dpi: int) -> None:
     """Saves a Matplotlib figure as PNG."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi)

@@ -1,4 +1,4 @@
-"""Pushing models and the sprites to the Hub; failures of its client become `HubError`."""
+"""Pushing models and the sprites to the Hub; failures of its client become a ValueError that says what to do."""
 
 import shutil
 import tempfile
@@ -19,17 +19,13 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 LOGIN = "`hf auth login` stores a token"
 
 
-class HubError(ValueError):
-    """Something failed on the Hub; the message says what to do."""
-
-
 @contextmanager
 def hub_errors(action: str) -> Iterator[None]:
-    """Turns every failure of an action, such as "The push to user/name", into a `HubError`."""
+    """Turns every failure of an action, such as "The push to user/name", into a ValueError."""
     try:
         yield
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
-        raise HubError(f"{action} failed: {_reason(error)}") from error
+        raise ValueError(f"{action} failed: {_reason(error)}") from error
 
 
 def create_repository(name: str, private: bool | None, token: str | None) -> str:
@@ -38,7 +34,7 @@ def create_repository(name: str, private: bool | None, token: str | None) -> str
     Arguments as of `hub_mixin.push_folder`. Returns "user/name".
 
     Raises:
-        HubError: If it cannot be written to or holds something else.
+        ValueError: If it cannot be written to or holds something else.
     """
     with hub_errors(f"Creating {name}"):
         repository = Repository(name, private, token)
@@ -49,7 +45,7 @@ def create_repository(name: str, private: bool | None, token: str | None) -> str
 
 def push_model(
     folder: Path,
-    repository: str,
+    name: str,
     token: str | None = None,
     private: bool | None = None,
     commit_message: str = "Upload the model",
@@ -59,15 +55,15 @@ def push_model(
 
     Args:
         folder: Of a training run or `save_pretrained`; only read. Its code is replaced by the current one.
-        repository, token, private, commit_message, force: See `hub_mixin.push_folder`.
+        name, token, private, commit_message, force: See `hub_mixin.push_folder`.
 
     Raises:
-        OSError, ValueError: If the folder holds no complete model.
-        HubError: If the push fails. The repository is then as before, and the push can be repeated.
+        OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
+            before, and the push can be repeated.
     """
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
-    with hub_errors(f"The push to {repository}"), tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
+    with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary)
         parts = [f"{part}/*.{suffix}" for part in hub_mixin.COMPONENTS for suffix in ("json", "safetensors")]
         sheet = hub_mixin.newest_sheet(folder)
         for pattern in [hub_mixin.INDEX_FILE, CARD_FILE, *parts, *([sheet] if sheet else [])]:
@@ -76,10 +72,10 @@ def push_model(
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, target)
         if not (copy / CARD_FILE).exists():
-            hub_mixin.write_card(copy, hub_mixin.pipeline_card(pipeline, repository))
+            hub_mixin.write_card(copy, hub_mixin.pipeline_card(pipeline, name))
         hub_mixin.complete_folder(copy, pipeline)
         options = {"token": token, "private": private, "force": force, "commit_message": commit_message}
-        return hub_mixin.push_folder(copy, repository, **options)
+        return hub_mixin.push_folder(copy, name, **options)
 
 
 def push_dataset(
@@ -98,8 +94,8 @@ def push_dataset(
         The repository before the push, the sprites by configuration, and the commit.
 
     Raises:
-        ValueError: If the archive cannot be used, or the repository holds something else or is public.
-        HubError: If the push fails. The repository is then as before.
+        ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
+            The repository is then as before.
     """
     with hub_errors(f"Creating {name}"):
         repository = Repository(name, not public, token, repo_type="dataset")
@@ -154,8 +150,9 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
 
 def _reason(error: Exception) -> str:
     """What happened and what to do, in one or two sentences."""
-    response = error.response if isinstance(error, errors.HfHubHTTPError) else None
-    wait = response.headers.get("Retry-After", "") if response else ""
+    status, wait = None, ""
+    if isinstance(error, errors.HfHubHTTPError):
+        status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
     by_status = {
         401: f"the Hub needs a valid token. {LOGIN}, or give --token.",
         403: "the token may not write there. Use a token with write access, or a name of your own.",
@@ -166,8 +163,8 @@ def _reason(error: Exception) -> str:
         return f"there is no such repository, or the token may not see it. {LOGIN}."
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
-    if response is not None and response.status_code in by_status:
-        return by_status[response.status_code]
+    if status in by_status:
+        return by_status[status]
     if isinstance(error, ValueError):  # a name, a card or a repository that is refused
         return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

@@ -145,28 +145,15 @@ def features_card(network: Any, name: str, report: Numbers, max_shift: int, figu
         figure: File name of the figure of the corruptions.
         starter: Whether it was trained on the starter sprites.
     """
-
-    def rises(points: Sequence[Numbers], key: str) -> str:
-        values = [point[key] for point in points]
-        return "yes" if values == sorted(set(values)) else "no"
-
-    losses = [epoch["validation_loss"] for epoch in report["epochs"]]
-    *first, last = report["attributes"]
-    values = {
-        **report,
-        "name": name,
-        "config": network.config,
-        "parameters": f"{sum(each.numel() for each in network.parameters()) / 1e6:.2f}",
-        "attributes": f"{', '.join(first)} and {last}" if first else last,
-        "data": "the starter sprites of the project" if starter else "the Pokémon sprites (all views and finishes)",
-        "max_shift": max_shift,
-        "best": losses.index(min(losses)),
-        "rises": rises,
-        "figure": figure,
-        "license": _render("license.md", kind="starter" if starter else "sprites"),
-    }
-    data = CardData(license="apache-2.0") if starter else CardData(**SPRITES_LICENSE)
-    return RepoCard.from_template(data, template_path=str(TEMPLATES / "features.md"), **values)
+    parameters = sum(each.numel() for each in network.parameters())
+    values = {"name": name, "config": network.config, "parameters": parameters, "max_shift": max_shift}
+    values |= {"figure": figure, "starter": starter, **report}
+    return RepoCard.from_template(
+        CardData(license="apache-2.0") if starter else CardData(**SPRITES_LICENSE),
+        template_path=str(TEMPLATES / "features.md"),
+        license_section=_render("license.md", kind="starter" if starter else "sprites"),
+        **values,
+    )
 
 
 def _license(config: TrainingConfig, base: str | None) -> tuple[dict[str, Any], str]:

@@ -52,16 +52,9 @@ def _show(axes: Axes, pixels: np.ndarray, title: str, label: str) -> None:
 
 
 def noised_images(image: np.ndarray, schedule: str, timesteps: torch.Tensor, seed: int = 0) -> np.ndarray:
-    """An image at timesteps of the forward process, always with the same noise.
+    """An image, uint8 (S, S, 3), at timesteps of the forward process, int64 (N,) from 0 to 999, with the same noise.
 
-    Args:
-        image: uint8 (S, S, 3).
-        schedule: A key of `SCHEDULE_TITLES`.
-        timesteps: int64 (N,), from 0 to 999.
-        seed: Of the noise.
-
-    Returns:
-        uint8 (N, S, S, 3), clipped to the range of colors.
+    The schedule is a key of `SCHEDULE_TITLES`. The result, uint8 (N, S, S, 3), is clipped to the range of colors.
     """
     clean = torch.tensor(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
@@ -75,12 +68,14 @@ def plot_alpha_bar(axes: Axes) -> None:
     """alpha_bar of both schedules."""
     _plot_schedules(axes, lambda schedule: schedule.alpha_bar)
     axes.set_ylabel("alpha_bar, the share of the signal")
+    axes.legend()
 
 
 def plot_snr(axes: Axes) -> None:
     """The signal-to-noise ratio of both schedules, with a line where signal and noise are equal."""
     _plot_schedules(axes, lambda schedule: schedule.snr.clamp(min=1e-8))
     axes.axhline(1, color="gray", linewidth=0.8, linestyle=":")
+    axes.legend()
     axes.set(yscale="log", ylim=(1e-6, 1e4), ylabel="signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)")
 
 
@@ -97,7 +92,6 @@ def _plot_schedules(axes: Axes, values: Callable[[NoiseSchedule], torch.Tensor])
     for schedule, title in SCHEDULE_TITLES.items():
         axes.plot(values(NoiseSchedule.of(make_scheduler(beta_schedule=schedule))), label=title)
     axes.set_xlabel("timestep t")
-    axes.legend()
 
 
 def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:

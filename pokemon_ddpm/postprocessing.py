@@ -13,17 +13,11 @@ NOISE_TOLERANCE = 8  # a color this near to white is white and noise, even insid
 
 
 def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> Image.Image:
-    """Makes the background of a sprite transparent.
+    """Makes the background of a sprite transparent: RGB to RGBA, with alpha 0 and white for the background.
 
     The background is every pixel that is connected to the border, horizontally or vertically, through pixels that
-    differ from white by at most `tolerance` in each channel. White inside an outline is not background.
-
-    Args:
-        image: RGB.
-        tolerance: 0 to 255; 0 for real sprites, which are on exact white and can have pale parts without an outline.
-
-    Returns:
-        RGBA: the background has alpha 0 and the color white, other pixels have alpha 255.
+    differ from white by at most `tolerance` (0 to 255) in each channel. White inside an outline is not background.
+    Real sprites need a tolerance of 0: they are on exact white and can have pale parts without an outline.
     """
     pixels = np.array(image.convert("RGBA"))
     pixels[_background(np.asarray(image), tolerance)] = (255, 255, 255, 0)
@@ -31,17 +25,12 @@ def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> I
 
 
 def reduce_palette(image: Image.Image, colors: int = 16) -> Image.Image:
-    """Reduces an image to at most `colors` colors without dithering; noisy white becomes exact white.
+    """Reduces an image, RGB or RGBA, to at most `colors` colors without dithering; noisy white becomes exact white.
 
-    Args:
-        image: RGB or RGBA. Pixels with alpha 0 do not count and are not changed.
-        colors: 2 to 256.
-
-    Returns:
-        An image of the same mode and alpha; a copy if the image has no more colors than that.
+    Pixels with alpha 0 do not count and are not changed. An image of few colors is not changed.
 
     Raises:
-        ValueError: If `colors` is out of range.
+        ValueError: If `colors` is not from 2 to 256.
     """
     _check_whole("The number of colors", colors, 2, 256)
     pixels = np.array(image)

@@ -78,14 +78,7 @@ def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 def sheet_description(
     image_name: str, size: tuple[int, int], columns: int, metadata: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The content of the JSON file beside a game sheet.
-
-    Args:
-        image_name: File name of the sheet.
-        size: Width and height of a sprite in pixels.
-        columns: Sprites per row.
-        metadata: What it says of each sprite beside its place, such as its condition and seed.
-    """
+    """The content of the JSON file beside a game sheet: the place of each sprite in pixels, and its metadata."""
     width, height = size
     sprites = [
         {"x": i % columns * width, "y": i // columns * height, "width": width, "height": height, **each}

@@ -12,9 +12,9 @@ from pathlib import Path
 from huggingface_hub import CardData, HfApi, RepoCard
 
 from pokemon_ddpm import RELEASED, RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.hub import HubError, hub_errors
+from pokemon_ddpm.hub import hub_errors
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card, write_card
 
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
 # The dependencies of the project that the app needs. accelerate is needed by diffusers.
@@ -50,8 +50,7 @@ def push_space(
         The URL of the commit, and whether the Space needs a token to load its model.
 
     Raises:
-        ValueError: See `write_space`.
-        HubError: If there is no such model, or the push fails. The Space is then as before.
+        ValueError: See `write_space`, or if there is no such model, or the push fails. The Space is then as before.
     """
     needs_token = False
     with tempfile.TemporaryDirectory() as temporary:
@@ -61,7 +60,7 @@ def push_space(
             with hub_errors(f"Looking for the model {model}"):
                 info = HfApi(token=token).model_info(model)
             if INDEX_FILE not in {sibling.rfilename for sibling in info.siblings}:
-                raise HubError(f"{model} holds no diffusers pipeline. Push a model there first: pokemon-ddpm push.")
+                raise ValueError(f"{model} holds no diffusers pipeline. Push a model there first: pokemon-ddpm push.")
             needs_token = bool(info.private or info.gated)
         with hub_errors(f"The push to {name}"):
             space = Repository(name, private, token, repo_type="space", space_sdk="gradio")
@@ -100,7 +99,7 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
     except importlib.metadata.PackageNotFoundError:
         raise ValueError("The app needs Gradio: pip install 'pokemon-ddpm[app]'.") from None
     template = Path(__file__).parent / "templates" / "space.md"
-    RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END).save(folder / CARD_FILE)
+    write_card(folder, RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END))
     names = json.dumps([Path(each).name if released else each for each in models])
     (folder / "app.py").write_text(APP.replace("NAMES", names), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join([*_requirements(), ""]), encoding="utf-8")

@@ -33,16 +33,9 @@ ANY = "any"
 # Everything that a model can be conditioned on. An image's value is in the data set's column of this name, except for
 # the types (two columns) and the size (from the height). Images with classes of their own have these instead of types.
 CONDITIONS: dict[str, tuple[str, ...]] = {
-    "type": TYPES,
-    "color": COLORS,
-    "shape": SHAPES,
-    "game": GAMES,
-    "view": VIEWS,
-    "finish": FINISHES,
-    "size": SIZES,
-    "form": FORMS,
-    "legendary": LEGENDARY,
-}
+    "type": TYPES, "color": COLORS, "shape": SHAPES, "game": GAMES, "view": VIEWS, "finish": FINISHES, "size": SIZES,
+    "form": FORMS, "legendary": LEGENDARY,
+}  # fmt: skip
 ATTRIBUTES = tuple(name for name in CONDITIONS if name != "type")
 
 

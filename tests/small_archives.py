@@ -83,7 +83,3 @@ def rows(sprites: datasets.DatasetDict) -> list[dict]:
 def encoded(part: datasets.Dataset) -> list[dict]:
     """The images as they are stored: their bytes, and a path if there is one."""
     return part.cast_column("image", datasets.Image(decode=False))["image"][:]
-
-
-def sizes(sprites: datasets.DatasetDict) -> dict[str, int]:
-    return {split: len(part) for split, part in sprites.items()}

@@ -43,7 +43,7 @@ class MeanExtractor:
 
     name, dimension = "means", 13
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         cells = torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1)
         return torch.cat([cells, _mean_red(images)[:, None] / 255], dim=1)
 
@@ -51,10 +51,9 @@ class MeanExtractor:
 class RedClassifier:
     """Recognizes the type of `blob_images`."""
 
-    name = "reds"
-    vocabulary = {"type": TYPES}
+    name, vocabulary = "reds", {"type": TYPES}
 
-    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         kinds = ((_mean_red(images) - 40) / 40).round().long().clamp(0, len(TYPES) - 1)
         return {"type": 8 * torch.nn.functional.one_hot(kinds, len(TYPES)).float() - 4}
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import data_report, load_sprites
-from pokemon_ddpm.data_report import count, measure, report, summary, write_report
+from pokemon_ddpm.data_report import count, measure, write_report
 from pokemon_ddpm.preprocessing import preprocess
 from tests.small_archives import BULBASAUR, PARAS, SPEAROW, rows, sprite, write
 
@@ -137,13 +137,14 @@ def test_a_report_is_written_and_other_files_are_left_alone(
 ) -> None:
     monkeypatch.setattr(data_report, "DPI", 20)
     (small / "pokedex.csv").write_text((small / "pokedex.csv").read_text().replace("Spearow", "Mr|*Mime* $\\x$"))
-    out = tmp_path / "out"
+    sprites, out = load_sprites(small, "all", cache_dir=cache), tmp_path / "out"
     write(out, "mine.txt", b"mine")
-    write(out, "report.md", b"old")
-    numbers = write_report(load_sprites(small, "all", cache_dir=cache), out, "sprites_1.zip (all)", starter=False)
-    assert summary(numbers) == "7 images, 5 species, 5 forms, 4 lines; 0 redundant images"
+    write_report(sprites, out, "The starter set", starter=True)
+    assert "free for everybody" in (out / "report.md").read_text()
+    summary = write_report(sprites, out, "sprites_1.zip (all)", starter=False)
+    assert summary == "7 images, 5 species, 5 forms, 4 lines; 0 redundant images"
     assert {path.name for path in out.iterdir()} == FIGURES | {"mine.txt", "report.md", "report.json"}
-    assert json.loads((out / "report.json").read_text()) == numbers
+    assert json.loads((out / "report.json").read_text()) == {"source": "sprites_1.zip (all)", **counted(sprites)}
     page = (out / "report.md").read_text()
     assert page.startswith("# sprites\\_1.zip (all)\n") and "belong to others" in page and "nan" not in page
     assert {*re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)} == FIGURES
@@ -152,4 +153,3 @@ def test_a_report_is_written_and_other_files_are_left_alone(
         assert len({line.count("|") for line in row.strip().splitlines()}) == 1, row
     for name in FIGURES:
         assert len(Image.open(out / name).convert("L").getcolors(256)) > 5, name
-    assert "free for everybody" in report(numbers, starter=True)

@@ -5,7 +5,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pokemon_ddpm.plots import (
-    bar_values,
     evenly_spaced,
     forward_process_figure,
     label_bars,
@@ -62,10 +61,8 @@ def test_the_curves_are_those_of_the_schedules(figure, i):
     assert list(snr.lines[2].get_ydata()) == [1, 1]
 
 
-def test_the_number_of_timesteps_and_the_seed_are_used(figure):
-    shown = panels(forward_process_figure(IMAGE, COLUMNS, SEED + 1, num_train_timesteps=100))
-    assert [title for title, _ in shown] == ["t = 0", "t = 25", "t = 50", "t = 74", "t = 99"] * 2
-    assert not np.array_equal(shown[-1][1], panels(figure)[-1][1])
+def test_the_seed_is_used(figure):
+    assert not np.array_equal(panels(forward_process_figure(IMAGE, COLUMNS, SEED + 1))[-1][1], panels(figure)[-1][1])
 
 
 def test_samples_are_above_the_predicted_clean_ones():
@@ -80,14 +77,9 @@ def test_steps_are_evenly_spaced_from_the_first_to_the_last(length, expected):
     assert list(evenly_spaced(range(length), 4)) == expected
 
 
-def test_bars_have_their_labels_and_values():
+def test_bars_have_their_labels_from_the_top():
     figure, axes = new_axes(8, 4, columns=2)
     assert figure.axes == axes and len(axes) == 2
-    lengths = [3, 20_000]
-    for each, texts in zip(axes, (None, ["a", "b"]), strict=True):
-        each.barh(range(2), lengths)
-        label_bars(each, ["few", "many"])
-        bar_values(each, lengths, texts, room=1.5)
-        assert [text.get_text() for text in each.get_yticklabels()] == ["few", "many"]
-        assert [text.get_text() for text in each.texts] == (texts or ["3", "20,000"])
-        assert each.get_xlim() == (0, 30_000) and each.get_ylim()[0] > each.get_ylim()[1]
+    label_bars(axes[0], ["few", "many"])
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["few", "many"]
+    assert axes[0].get_ylim()[0] > axes[0].get_ylim()[1]

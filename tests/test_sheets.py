@@ -48,15 +48,16 @@ def test_a_transparent_image_is_on_white():
 @pytest.mark.parametrize("channels", [3, 4])
 def test_a_game_sheet_has_equal_cells_with_the_exact_images(channels):
     images = noise_images(5, channels=channels)
-    sheet, cells = game_sheet(images, columns=3, metadata=[{"seed": i, "condition": {}} for i in range(5)])
+    sheet = game_sheet(images, columns=3)
+    description = sheet_description("sprites.png", (5, 7), 3, [{"seed": i, "condition": {}} for i in range(5)])
+    cells = description.pop("sprites")
+    assert description == {"image": "sprites.png", "cell": [5, 7], "columns": 3, "padding": 0}
     assert (sheet.mode, sheet.size) == ("RGBA", (15, 14))
     for i, (image, cell) in enumerate(zip(images, cells, strict=True)):
         x, y = i % 3 * 5, i // 3 * 7
         assert cell == {"x": x, "y": y, "width": 5, "height": 7, "seed": i, "condition": {}}
         assert np.array_equal(np.asarray(sheet.crop((x, y, x + 5, y + 7))), np.asarray(image.convert("RGBA")))
     assert not np.asarray(sheet)[7:, 10:, 3].any()
-    description = sheet_description("sprites.png", 3, cells)
-    assert description == {"image": "sprites.png", "cell": [5, 7], "columns": 3, "padding": 0, "sprites": cells}
 
 
 @pytest.mark.parametrize(

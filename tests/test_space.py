@@ -11,13 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import gradio
 import pytest
 from huggingface_hub import SpaceCard
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.hub import HubError
 from pokemon_ddpm.space import NEEDED, push_space, write_space
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
@@ -49,12 +49,9 @@ class TestFolder:
         files = read(folder)
         package = {name for name in files if name.startswith("pokemon_ddpm/")}
         assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
-        assert (
-            files["app.py"] == (ROOT / "app.py").read_bytes() and files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
-        )
-        models = {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
+        assert all(files[name] == (ROOT / name).read_bytes() for name in ("app.py", "LICENSE"))
         weights = {Path(name).parts[2] for name in package if name.endswith(".safetensors")}
-        assert weights == models
+        assert weights == {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
 
     def test_an_installed_wheel_writes_the_same(self, folder, tmp_path, tmp_path_factory):
         code = f"import pathlib, pokemon_ddpm.space as space; space.write_space(pathlib.Path({str(tmp_path)!r}))"
@@ -72,7 +69,7 @@ class TestFolder:
     def test_requirements(self, folder):
         lines = (folder / "requirements.txt").read_text().splitlines()
         assert [re.match(r"[\w-]+", line)[0] for line in lines] == NEEDED and not {*NEEDED} & {*UNNEEDED}
-        assert all(re.fullmatch(r"[\w-]+>=[\d.]+(,<\d+)?", line) for line in lines) and "pillow>=11,<13" in lines
+        assert all(">=" in line and ";" not in line for line in lines) and "pillow<13,>=11" in lines
 
     def test_a_model_on_the_hub(self, tmp_path):
         write_space(tmp_path, MODEL)
@@ -82,9 +79,7 @@ class TestFolder:
         assert not (tmp_path / "pokemon_ddpm" / "released").exists()
 
     def test_without_gradio(self, tmp_path, monkeypatch):
-        def missing(name: str) -> str:
-            raise importlib.metadata.PackageNotFoundError(name)
-
+        missing = Mock(side_effect=importlib.metadata.PackageNotFoundError("gradio"))
         monkeypatch.setattr(importlib.metadata, "version", missing)
         with pytest.raises(ValueError, match=r"pip install 'pokemon-ddpm\[app\]'"):
             write_space(tmp_path)
@@ -100,15 +95,13 @@ def started(folder: Path, log: Path, variables: dict[str, str]) -> Iterator[str]
     code += "import runpy; runpy.run_path('app.py', run_name='__main__')"
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GRADIO_SERVER_NAME")}
     known = {"GRADIO_SERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(log.parent)}
+    command, variables = [sys.executable, "-c", code], inherited | known | variables
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=folder, env=inherited | known | variables, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=output)
     try:
-        for _ in range(1200):
-            assert process.poll() is None, log.read_text()
-            if f"127.0.0.1:{port}" in log.read_text():
-                break
+        deadline = time.monotonic() + 120
+        while f"127.0.0.1:{port}" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -133,8 +126,7 @@ class TestPush:
         url, needs_token = push_space(NAME)
         repository = hub.repository(NAME, "space")
         assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/") and not needs_token
-        assert repository.titles == ["Upload the app"] and repository.sdk == "gradio" and not repository.private
-        assert repository.files() == read(folder)
+        assert repository.sdk == "gradio" and not repository.private and repository.files() == read(folder)
         push_space(NAME)
         assert repository.titles == ["Upload the app"]
 
@@ -164,31 +156,27 @@ class TestPush:
 
     def test_another_app_stays(self, hub, model):
         repository = hub.create(NAME, "space", sdk="gradio")
-        repository.commit({"app.py": b"print()", "data.csv": b"1"})
-        with pytest.raises(HubError, match=r"ash/sprites holds something else \(app.py, data.csv\)"):
+        repository.commit({"app.py": b"print()", "pokemon_ddpm/data.csv": b"1"})
+        with pytest.raises(ValueError, match=r"ash/sprites holds something else \(app.py, pokemon_ddpm/data.csv\)"):
             push_space(NAME, model)
         assert repository.titles == ["A commit"]
         push_space(NAME, model, force=True)
-        assert repository.files()["data.csv"] == b"1" and b"launch" in repository.files()["app.py"]
+        files = repository.files()
+        assert files["pokemon_ddpm/data.csv"] == b"1" and b"launch" in files["app.py"]
 
-    def test_failures(self, hub, model, monkeypatch):
-        for trouble, reason in (
-            (lambda: hub.fail("POST .*/commit/", 429, None, {"Retry-After": "7"}), "Try again in 7 seconds"),
-            (lambda: hub.cut("POST .*/commit/", 1000, None), "Try again later"),
-            (lambda: hub.fail("POST .*/commit/", 412), "somebody else has changed the repository"),
-        ):
-            trouble()
-            with pytest.raises(HubError, match=reason):
-                push_space(NAME, model)
-            assert not hub.repository(NAME, "space").titles
-            hub.heal()
+    def test_failures(self, hub, model):
+        hub.fail("POST .*/commit/", 412)
+        with pytest.raises(ValueError, match="somebody else has changed the repository"):
+            push_space(NAME, model)
+        assert not hub.repository(NAME, "space").titles
         hub.create("ash/empty")
-        for name, reason in (("ash/no", "there is no such repository"), ("ash/empty", "holds no diffusers pipeline")):
-            with pytest.raises(HubError, match=reason):
+        for name, reason in (
+            ("ash/no", "there is no such repository"),
+            ("ash/empty", "holds no diffusers pipeline"),
+            ("a/b/c", "Looking for the model a/b/c failed: Repo id must be in the form"),
+        ):
+            with pytest.raises(ValueError, match=reason):
                 push_space("ash/new", name)
-        with pytest.raises(HubError, match="may not write there"):
+        with pytest.raises(ValueError, match="may not write there"):
             push_space("ash/new", token="hf_misty")
-        monkeypatch.setenv("HF_TOKEN", "")
-        with pytest.raises(HubError, match="hf auth login"):
-            push_space("ash/new")
         assert ("space", "ash/new") not in hub.repositories

@@ -458,7 +458,7 @@ def test_accelerate_launch_trains_on_the_real_sprites(sprites_dir, sprites_cache
     done = subprocess.run([*launch, str(runs.SCRIPT), *flags], cwd="/", capture_output=True, text=True, timeout=900)
     assert done.returncode == 0 and "3,273 images of 16x16" in done.stdout, done.stderr
     losses = [float(value) for value in re.findall(r"loss (\S+)", done.stdout)]
-    assert len(losses) == 6 and losses[-1] < 0.5 * losses[0]
+    assert len(losses) == 6 and losses[-1] < 0.7 * losses[0]
 
 
 # The Hub

@@ -4,11 +4,12 @@ import asyncio
 import functools
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,14 +17,14 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm.app import requests
-from pokemon_ddpm.app.downloads import KINDS, Downloads
+from pokemon_ddpm.app.downloads import KINDS, write_download, write_gallery
 from pokemon_ddpm.app.how_it_works import steps_html
-from pokemon_ddpm.app.requests import Job, Model, Models, Refused, Sprite
+from pokemon_ddpm.app.requests import Job, Models, Refused, Sprite
 from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, Interrupted, generate
 from pokemon_ddpm.plots import evenly_spaced
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
-PUBLIC_SECONDS = 120.0
+PUBLIC_SECONDS = 120
 """Time limit of one generation in public."""
 PREVIEW_SECONDS = 0.4
 """Time between two previews. With each of them Gradio notices whether the visitor is still there."""
@@ -36,90 +37,79 @@ logger = logging.getLogger(__name__)
 
 
 class Generation:
-    """A run of a job in a thread that runs one after the other. As a context manager, it stops the run at its end.
+    """A run of a job, which another thread can watch and stop.
+
+    Args:
+        job: What to generate.
+        original: The sprite that variations vary.
 
     Attributes:
-        run: Its result are the sprites, or why there are none.
         preview: The images so far, with captions.
+        stopped: Set it to stop the run after its current step.
     """
 
-    def __init__(self, job: Job, thread: ThreadPoolExecutor, closing: threading.Event, seconds: float | None = None):
-        self._job, self._closing, self._seconds = job, closing, seconds
-        self._stopped = threading.Event()
+    def __init__(self, job: Job, original: Sprite | None = None):
+        self._job, self._original = job, original
         self._finished: list[Sprite] = []
-        self._steps: list[list[DenoisingStep]] = []
+        self._steps: list[list[DenoisingStep]] = []  # of the sprites that are being generated
         self.preview: list[tuple[Image.Image, str]] = []
-        self.run = thread.submit(self._generate)
+        self.stopped = threading.Event()
 
-    def __enter__(self) -> "Generation":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-
-    async def wait(self) -> tuple[Sprite, ...] | Refused | None:
-        """The sprites or why there are none; None if it still runs after `PREVIEW_SECONDS`."""
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.run)), PREVIEW_SECONDS)
-
-    def _generate(self) -> tuple[Sprite, ...] | Refused:
+    def run(self) -> list[Sprite]:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
-        job, arguments = self._job, self._job.settings.arguments()
+        job, arguments = self._job, self._job.generation.arguments()
         if job.strength is not None:
-            arguments |= {"image": job.original.image, "strength": job.strength}
+            arguments |= {"image": self._original.image, "strength": job.strength}
         arguments["callback_on_step_end"] = self._after_step
         arguments["callback_on_step_end_tensor_inputs"] = ["latents", "pred_original_sample"]
-        self._start = time.monotonic()
         images = generate(job.model.pipeline, job.requests, **arguments)
         try:
             for i, (request, image) in enumerate(zip(job.requests, images, strict=True)):
                 if i % CHUNK_SIZE == 0:
                     steps, self._steps = evenly_spaced(self._steps, MAX_STEPS), []
-                self._finished.append(job.sprite(request, image, [step[i % CHUNK_SIZE] for step in steps]))
-        except Interrupted:
-            return Refused("The generation was stopped.")
-        except ValueError as error:  # the pipeline's
-            return Refused(str(error))
-        except Refused as error:
-            return error
-        return tuple(self._finished)
+                self._finished.append(Sprite(job, request, image, [step[i % CHUNK_SIZE] for step in steps]))
+        except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
+            raise Refused(str(error)) from error
+        return self._finished
 
     def _after_step(self, pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict:
-        if self._stopped.is_set() or self._closing.is_set():
-            raise Interrupted
-        if self._seconds is not None and time.monotonic() - self._start > self._seconds:
-            raise Refused(f"This took over {self._seconds:.0f} seconds. Request fewer sprites or a lower quality.")
+        if self.stopped.is_set():
+            raise Interrupted("The generation was stopped.")
         images = (pipeline.postprocess(tensors[name], "pil") for name in ("latents", "pred_original_sample"))
         self._steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
+        num_steps = max(1, round(len(pipeline.scheduler.timesteps) * (self._job.strength or 1)))
         current = zip(self._steps[-1], self._job.requests[len(self._finished) :], strict=False)
         self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
-            (shown.pred_original_sample, requests.caption(request, f"step {step + 1} of {self._job.num_steps}"))
+            (shown.pred_original_sample, requests.caption(request, f"step {step + 1} of {num_steps}"))
             for shown, request in current
         ]
         return {}
 
 
-def generates(make_job: Callable[..., Job]) -> Callable[..., AsyncIterator[tuple]]:
-    """Makes a handler of a method that returns a job. It yields gallery, seed and sprites, first with previews.
+def generates(make_job: Callable[..., tuple[Job, Sprite | None]]) -> Callable[..., AsyncIterator[tuple]]:
+    """Makes a handler of a method that returns a job, and the sprite that is edited.
 
-    When the visitor cancels or leaves, Gradio cancels or closes it, which stops the generation.
+    The handler yields gallery, seed and sprites, first with previews. When the visitor cancels or leaves, Gradio
+    cancels or closes it, which stops the generation.
     """
 
     @functools.wraps(make_job)
     async def handler(self: "Handlers", *args: Any, **kwargs: Any) -> AsyncIterator[tuple]:
-        job = make_job(self, *args, **kwargs)
-        before = () if job.original is None else (job.original,)
-        shown = [(each.image, each.caption) for each in before]
-        seed = job.requests[0].seed
-        with Generation(job, self._thread, self._closing, self._seconds) as generation:
-            while (sprites := await generation.wait()) is None:
+        job, original = make_job(self, *args, **kwargs)
+        before, seed = [original] if original else [], job.requests[0].seed
+        generation, end = Generation(job, original), time.monotonic() + self._seconds
+        run = asyncio.wrap_future(self._thread.submit(generation.run))
+        try:
+            while not (await asyncio.wait([run], timeout=PREVIEW_SECONDS))[0]:
+                if time.monotonic() > end:
+                    raise Refused(f"This took over {self._seconds} seconds. Request fewer sprites or a lower quality.")
                 if generation.preview:
-                    files = await asyncio.to_thread(self._downloads.previews, shown + generation.preview)
-                    yield files, seed, gr.skip()
-        if isinstance(sprites, Refused):
-            raise sprites
-        sprites = before + sprites
-        yield await asyncio.to_thread(self._downloads.gallery, sprites), seed, sprites
+                    yield [(each.image, each.caption) for each in before] + generation.preview, seed, gr.skip()
+            sprites = before + run.result()
+        finally:
+            generation.stopped.set()
+            run.cancel()
+        yield await asyncio.to_thread(write_gallery, sprites, self._cache), seed, sprites
 
     return handler
 
@@ -127,35 +117,31 @@ def generates(make_job: Callable[..., Job]) -> Callable[..., AsyncIterator[tuple
 class Handlers:
     """The handlers of the page and the API. Their arguments come from visitors, and are checked in `requests`."""
 
-    def __init__(self, models: Models, downloads: Downloads, public: bool):
-        self._models, self._downloads = models, downloads
-        self._seconds = PUBLIC_SECONDS if public else None
-        self._closing = threading.Event()
-        # One thread: a pipeline is for one caller at a time.
-        self._thread = ThreadPoolExecutor(1, "generate")
+    def __init__(self, models: Models, cache: Path, public: bool):
+        self._models, self._cache = models, cache
+        self._seconds = PUBLIC_SECONDS if public else math.inf
+        self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
         settings = {**requests.default_settings(models.get()), "new_seed": False, "seed": EXAMPLES_SEED}
-        examples = requests.new_sprites(models, settings)
-        self._examples = Generation(examples, self._thread, self._closing).run
-
-    def close(self) -> None:
-        """Stops the generation after its current step."""
-        self._closing.set()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._examples = self._thread.submit(Generation(requests.new_sprites(models, settings)).run)
 
     @generates
-    def generate(self, **settings: Any) -> Job:
+    def generate(self, **settings: Any) -> tuple[Job, None]:
         """Generates sprites. Returns the images with captions, and the seed of the first one."""
-        return requests.new_sprites(self._models, settings)
+        return requests.new_sprites(self._models, settings), None
 
     @generates
-    def variations(self, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any) -> Job:
+    def variations(self, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any) -> tuple[Job, Sprite]:
         """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
-        return requests.variations(self._models, requests.chosen(sprites, sprite), num_images, strength)
+        original = requests.chosen(sprites, sprite)
+        return requests.variations(self._models, original, num_images, strength), original
 
     @generates
-    def other_type(self, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any) -> Job:
+    def other_type(
+        self, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
+    ) -> tuple[Job, Sprite]:
         """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
-        return requests.other_type(self._models, requests.chosen(sprites, sprite), pokemon_type, second_type)
+        original = requests.chosen(sprites, sprite)
+        return requests.other_type(self._models, original, pokemon_type, second_type), original
 
     def download(self, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> list[str]:
         """Returns files: a sprite as PNG, all sprites as zip, the denoising steps of the sprite as GIF, a sheet."""
@@ -163,20 +149,17 @@ class Handlers:
 
     def download_file(self, kind: str, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> str:
         """One of the files of `download`."""
-        return self._downloads.write(kind, sprites, requests.chosen(sprites, sprite), background, scale)
+        return write_download(kind, sprites, requests.chosen(sprites, sprite), background, scale, self._cache)
 
     def load_model(self, source: Any) -> dict:
         """Loads one more model from a folder or the Hub. Returns the models."""
         model = self._models.load(source)
         return gr.update(choices=self._models.names, value=model.name)
 
-    def choose_model(self, before: str, **settings: Any) -> list:
+    def choose_model(self, **settings: Any) -> list:
         """See `_controls`. An attribute that the model before may not have had gets its default."""
-        model = self._models.get(settings["model"])
-        if model.name != before:
-            usual = requests.default_settings(model)
-            settings |= {name: usual[name] for name in ATTRIBUTES if settings[name] == ANY}
-        return self._controls(model, settings)
+        usual = requests.default_settings(self._models.get(settings["model"]))
+        return self._controls(settings | {name: usual[name] for name in ATTRIBUTES if settings[name] == ANY})
 
     def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
         """The number and the steps of the sprite that was clicked."""
@@ -189,48 +172,42 @@ class Handlers:
         saved = json.dumps({"settings": settings, "sprites": list(map(requests.saved_sprite, sprites))})
         if len(saved) > MAX_SAVED:
             saved = json.dumps({"settings": settings, "sprites": []})
-        return f"{len(sprites)} sprite{'s' * (len(sprites) > 1)} by {first.model}.", 1, steps_html(first.steps), saved
+        plural = "s" if len(sprites) > 1 else ""
+        return f"{len(sprites)} sprite{plural} by {first.job.model.name}.", 1, steps_html(first.steps), saved
 
     def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
         """The gallery, after a generation that failed."""
-        return self._downloads.gallery(sprites)
+        return write_gallery(sprites, self._cache)
 
     def restore(self, saved: Any) -> list:
-        """The page as it was left, or with examples: sprites, gallery, status, steps, settings, `_controls`."""
-        sprites, text = (), "Your last sprites, by"
-        settings = requests.default_settings(self._models.get())
+        """The page as it was left, or with examples: sprites, gallery, status, steps and `_controls`."""
+        settings, sprites = requests.default_settings(self._models.get()), []
         try:
             if saved:
                 kept = json.loads(saved)
                 requests.new_sprites(self._models, kept["settings"] | {"new_seed": False})  # checks all values
-                settings |= kept["settings"]
-                sprites = tuple(requests.restored_sprite(self._models, each) for each in kept["sprites"][:16])
+                settings = {name: kept["settings"][name] for name in settings}
+                sprites = [requests.restored_sprite(self._models, each) for each in kept["sprites"][:16]]
         except Exception as error:  # whatever another version, another program or a lost model left in the browser
             logger.info("Cannot restore what the browser kept: %r", error)
-        if not sprites and not isinstance(examples := self._examples.result(), Refused):
-            sprites, text = examples, "Press Generate. These are examples by"
-        text = f"{text} {sprites[0].model}." if sprites else "Press Generate."
-        steps = steps_html(sprites[0].steps if sprites else ())
-        own = [settings[name] for name in ("num_images", "new_seed", "seed")]
-        model = gr.update(choices=self._models.names, value=settings["model"])
-        controls = self._controls(self._models.get(settings["model"]), settings)
-        controls[5]["value"], controls[6]["value"] = settings["quality"], settings["guidance_scale"]
-        return [sprites, self._downloads.gallery(sprites), text, steps, *own, model, *controls]
+        text = "Your last sprites, by" if sprites else "Press Generate. These are examples by"
+        sprites = sprites or self._examples.result()
+        text, steps = f"{text} {sprites[0].job.model.name}.", steps_html(sprites[0].steps)
+        return [sprites, self.show(sprites), text, steps, *self._controls(settings)]
 
-    @staticmethod
-    def _controls(model: Model, settings: Mapping[str, Any]) -> list:
-        """The name of a model, and its types, other types, quality, guidance scale and attributes."""
-        types = (settings["pokemon_type"], settings["second_type"], requests.RANDOM, ANY)
-        attributes = [(settings[name], model.vocabulary.get(name, ())) for name in ATTRIBUTES]
-        return [
-            model.name,
-            *(
-                gr.update(choices=choices, value=value if value in choices else ANY)
-                for choices, value in zip(2 * requests.type_choices(model), types, strict=True)
-            ),
-            *(gr.update(interactive=not model.is_distilled) for _ in ("quality", "guidance_scale")),
-            *(
-                gr.update(value=value if value in known else ANY, interactive=bool(known))
-                for value, known in attributes
-            ),
-        ]
+    def _controls(self, settings: Mapping[str, Any]) -> list:
+        """The controls of the settings and the choices of another type, with what their model offers."""
+        model = self._models.get(settings["model"])
+        first, second = requests.type_choices(model)
+        updates = {name: gr.update(value=value) for name, value in settings.items()}
+        updates["model"]["choices"] = self._models.names
+        for name, choices in (("pokemon_type", first), ("second_type", second)):
+            updates[name] = gr.update(choices=choices, value=settings[name] if settings[name] in choices else ANY)
+        for name in ("quality", "guidance_scale"):
+            updates[name]["interactive"] = not model.is_distilled
+        for name in ATTRIBUTES:
+            known = model.vocabulary.get(name, ())
+            value = settings[name] if settings[name] in known else ANY
+            updates[name] = gr.update(value=value, interactive=bool(known))
+        others = gr.update(choices=first, value=requests.RANDOM), gr.update(choices=second, value=ANY)
+        return [*updates.values(), *others]

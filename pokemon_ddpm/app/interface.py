@@ -23,7 +23,6 @@ QUEUE_SIZE = 32  # visitors who can wait for the model
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
-IN_BROWSER = {"show_progress": "hidden", "api_visibility": "private"}
 STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
   const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
@@ -33,10 +32,9 @@ STARTED = """() => {
 }"""
 ENDED = """(status) => {
   const update = (props) => ({__type__: 'update', ...props}), buttons = Array(3).fill(update({interactive: true}));
-  return [status, ...buttons, update({visible: false}), update({selected_index: 0})];
+  const text = status === 'Cancelled.' ? status : '';
+  return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
 }"""
-CANCELLED = "Cancelled."
-FAILED = f"(status) => ({ENDED})(status === '{CANCELLED}' ? status : '')"
 
 
 class Page:
@@ -45,8 +43,6 @@ class Page:
     def __init__(self, models: Models, handlers: Handlers, public: bool):
         self._handlers = handlers
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
-            self._status = gr.HTML("Press Generate.", elem_id="status", render=False)
-            self._uses_model = {**ONE_AT_A_TIME, "show_progress_on": self._status}
             gr.Markdown(INTRODUCTION)
             with gr.Tabs():
                 with gr.Tab("Generate"), gr.Row():
@@ -58,14 +54,13 @@ class Page:
                         self._add_results()
                         self._add_editing(models.get())
                         self._add_downloads()
-                        with gr.Accordion("Steps of the chosen sprite", open=False, elem_id="steps-accordion"):
+                        with gr.Accordion("Steps of the chosen sprite", open=False):
                             self._steps = gr.HTML(elem_id="steps")
                 how_it_works_tab(self._steps)
             gr.Markdown(NOTICE)
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
-            self._offered = gr.State(models.get().name)  # the model that the controls are for
             self._connect_generation()
-            self._connect_choices()
+            self._connect_choices(public)
             self._connect_downloads()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
@@ -75,22 +70,19 @@ class Page:
         with gr.Row():
             types = [
                 gr.Dropdown(first, label="Type", min_width=120, elem_id="type"),
-                gr.Dropdown(second, label="Second type", min_width=120, elem_id="second-type"),
+                gr.Dropdown(second, label="Second type", min_width=120),
             ]
         self._generate = gr.Button("Generate", variant="primary", elem_id="generate")
-        with gr.Accordion("Settings", open=False, elem_id="settings"):
-            count = gr.Slider(1, requests.MAX_IMAGES, step=1, label="Number of sprites", elem_id="count")
-            info = "More steps take longer."
-            quality = gr.Radio(list(requests.QUALITIES), label="Quality", info=info, elem_id="quality")
+        with gr.Accordion("Settings", open=False):
+            count = gr.Slider(1, requests.MAX_IMAGES, step=1, label="Number of sprites")
+            quality = gr.Radio(list(requests.QUALITIES), label="Quality", info="More steps take longer.")
             info = "Higher values follow the type and the attributes more closely."
-            guidance = gr.Slider(*requests.GUIDANCE, step=0.5, label="Guidance scale", info=info, elem_id="guidance")
-            quality.interactive = guidance.interactive = not model.is_distilled
-            new_seed = gr.Checkbox(label="New seed every time", elem_id="new-seed")
-            info = "The same seed gives the same sprites."
-            seed = gr.Number(precision=0, label="Seed", info=info, elem_id="seed")
-            chosen = gr.Dropdown(models.names, label="Model", elem_id="model")
-        with gr.Accordion("Attributes", open=False, elem_id="attributes"):
-            attributes = [_attribute(name, name in model.vocabulary) for name in ATTRIBUTES]
+            guidance = gr.Slider(*requests.GUIDANCE, step=0.5, label="Guidance scale", info=info)
+            new_seed = gr.Checkbox(label="New seed every time")
+            seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
+            chosen = gr.Dropdown(models.names, label="Model")
+        with gr.Accordion("Attributes", open=False):
+            attributes = [_attribute(name) for name in ATTRIBUTES]
         controls = [*types, count, new_seed, seed, chosen, quality, guidance, *attributes]
         settings = requests.default_settings(model)
         self._settings: dict[str, Any] = dict(zip(settings, controls, strict=True))
@@ -98,18 +90,16 @@ class Page:
             control.value = settings[name]
 
     def _add_loading(self) -> None:
-        with gr.Accordion("Load another model", open=False, elem_id="load-model"):
+        with gr.Accordion("Load another model", open=False):
             info = "Only safetensors are loaded. No code of the model runs."
-            source = gr.Textbox(
-                label="Folder or Hub name", info=info, placeholder="outputs/front-32 or user/name", elem_id="source"
+            self._source = gr.Textbox(
+                label="Folder or Hub name", info=info, placeholder="outputs/front-32 or user/name"
             )
-            load = gr.Button("Load", elem_id="load")
-        loading = {"outputs": self._settings["model"], "api_name": "load_model", **self._uses_model}
-        gr.on([load.click, source.submit], self._handlers.load_model, source, **loading)
+            self._load = gr.Button("Load")
 
     def _add_results(self) -> None:
         with gr.Row(equal_height=True):
-            self._status.render()
+            self._status = gr.HTML("Press Generate.", elem_id="status")
             self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
         self._gallery = gr.Gallery(
             label="Sprites",
@@ -117,6 +107,7 @@ class Page:
             columns=COLUMNS,
             height="auto",
             object_fit="contain",
+            format="png",
             allow_preview=False,
             selected_index=0,
             buttons=[],
@@ -127,29 +118,25 @@ class Page:
 
     def _add_editing(self, model: Model) -> None:
         first, second = requests.type_choices(model)
-        with gr.Accordion("Edit the chosen sprite", open=False, elem_id="edit"):
+        with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
-                self._strength = gr.Slider(
-                    *requests.STRENGTH, value=0.6, step=0.1, label="Strength", info=info, elem_id="strength"
-                )
+                self._strength = gr.Slider(*requests.STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
                 self._vary = gr.Button("Variations", elem_id="vary")
             with gr.Row(equal_height=True):
                 self._other_types = [
-                    gr.Dropdown(first, value=requests.RANDOM, label="Other type", min_width=120, elem_id="other-type"),
-                    gr.Dropdown(second, value=ANY, label="Second type", min_width=120, elem_id="other-second-type"),
+                    gr.Dropdown(first, value=requests.RANDOM, label="Other type", min_width=120),
+                    gr.Dropdown(second, value=ANY, label="Second type", min_width=120),
                 ]
                 self._other = gr.Button("Same seed, other type", elem_id="other")
 
     def _add_downloads(self) -> None:
-        with gr.Accordion("Download", open=False, elem_id="download"):
+        with gr.Accordion("Download", open=False):
             with gr.Row():
-                self._background = gr.Radio(list(BACKGROUNDS), value="white", label="Background", elem_id="background")
-                self._scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale", elem_id="scale")
+                self._background = gr.Radio(list(BACKGROUNDS), value="white", label="Background")
+                self._scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale")
             with gr.Row():
-                self._downloads = {
-                    kind: gr.Button(label, min_width=120, elem_id=f"download-{kind}") for kind, label in KINDS.items()
-                }
+                self._downloads = {kind: gr.Button(label, min_width=120) for kind, label in KINDS.items()}
 
     def _connect_generation(self) -> None:
         """Connects what uses the model, and what the browser keeps."""
@@ -157,44 +144,35 @@ class Page:
         saved = gr.BrowserState("", storage_key="pokemon-ddpm", secret="pokemon-ddpm")
         buttons = [self._generate, self._vary, self._other]
         started = [self._status, *buttons, self._cancel]
-        ended = {"inputs": self._status, "outputs": [*started, self._gallery], **IN_BROWSER}
-        gr.on([each.click for each in buttons], None, None, started, js=STARTED, **IN_BROWSER)
-        edited = [self._sprites, self._sprite]
-        options = {"outputs": [self._gallery, settings["seed"], self._sprites], **self._uses_model}
+        gr.on([each.click for each in buttons], None, None, started, js=STARTED, **PRIVATE)
+        outputs = [self._gallery, settings["seed"], self._sprites]
+        options = {"outputs": outputs, "show_progress_on": self._status, **ONE_AT_A_TIME}
+        edited, strength = [self._sprites, self._sprite], [settings["num_images"], self._strength]
         events = [
             self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options),
-            self._vary.click(
-                handlers.variations,
-                [*edited, settings["num_images"], self._strength],
-                api_name="variations",
-                **options,
-            ),
-            self._other.click(handlers.other_type, [*edited, *self._other_types], api_name="other_type", **options),
+            self._vary.click(handlers.variations, edited + strength, api_name="variations", **options),
+            self._other.click(handlers.other_type, edited + self._other_types, api_name="other_type", **options),
         ]
         finished = [self._status, self._sprite, self._steps, saved]
-        for event in events:
-            event.success(None, js=ENDED, **ended)
+        for event in events:  # a cancelled event has failed, for Gradio
+            event.then(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
             event.success(handlers.finish, self._sprites, finished, inputs_kwargs=settings, **PRIVATE)
-            event.failure(None, js=FAILED, **ended)
             event.failure(handlers.show, self._sprites, self._gallery, **PRIVATE)
-        # A cancelled event has failed, for Gradio.
-        self._cancel.click(None, None, self._status, js=f"() => '{CANCELLED}'", cancels=events, **IN_BROWSER)
-        own = [settings[name] for name in ("num_images", "new_seed", "seed", "model")]
-        outputs = [self._sprites, self._gallery, self._status, self._steps, *own, *self._model_controls()]
+        self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
+        outputs = [self._sprites, self._gallery, self._status, self._steps, *settings.values(), *self._other_types]
         self.blocks.load(handlers.restore, saved, outputs, **PRIVATE)
 
-    def _connect_choices(self) -> None:
+    def _connect_choices(self, public: bool) -> None:
         """Connects the choice of a sprite and of a model."""
         chosen = [self._sprite, self._steps]
         self._gallery.select(self._handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
-        choose, outputs = self._handlers.choose_model, self._model_controls()
-        self._settings["model"].change(choose, self._offered, outputs, inputs_kwargs=self._settings, **PRIVATE)
-
-    def _model_controls(self) -> list:
-        """The outputs of `Handlers.choose_model`."""
-        names = ("pokemon_type", "second_type"), ("quality", "guidance_scale", *ATTRIBUTES)
-        types, others = ([self._settings[name] for name in each] for each in names)
-        return [self._offered, *types, *self._other_types, *others]
+        model, outputs = self._settings["model"], [*self._settings.values(), *self._other_types]
+        choose = {"fn": self._handlers.choose_model, "outputs": outputs, "inputs_kwargs": self._settings, **PRIVATE}
+        model.input(**choose)
+        if not public:
+            options = {"api_name": "load_model", "show_progress_on": self._status, **ONE_AT_A_TIME}
+            triggers = [self._load.click, self._source.submit]
+            gr.on(triggers, self._handlers.load_model, self._source, model, **options).success(**choose)
 
     def _connect_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
@@ -202,14 +180,13 @@ class Page:
         links = {kind: gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}") for kind in KINDS}
         for kind, button in self._downloads.items():
             written = button.click(partial(self._handlers.download_file, kind), inputs, links[kind], **PRIVATE)
-            written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **IN_BROWSER)
+            written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
         everything = gr.Button(visible=False)
         everything.click(self._handlers.download, inputs, list(links.values()), api_name="download", **AT_ONCE)
 
 
-def _attribute(name: str, interactive: bool) -> gr.Dropdown | gr.Radio:
+def _attribute(name: str) -> gr.Dropdown | gr.Radio:
     choices = [ANY, *CONDITIONS[name]]
     if name == "finish":
-        labels = [(value.capitalize(), value) for value in choices]
-        return gr.Radio(labels, label="Shiny", interactive=interactive, elem_id=name)
-    return gr.Dropdown(choices, label=name.capitalize(), interactive=interactive, elem_id=name)
+        return gr.Radio([(value.capitalize(), value) for value in choices], label="Shiny")
+    return gr.Dropdown(choices, label=name.capitalize())

@@ -5,7 +5,7 @@ import io
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,11 @@ from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteReq
 from pokemon_ddpm.models import model_name
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.preprocessing import open_image
-from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
 
 MAX_IMAGES = 16
 MAX_SEED = 2**31 - 1
-MAX_NAME = 300
 GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
 SAMPLER = "unipc"
@@ -39,9 +37,6 @@ class Refused(gr.Error):
 
     def __init__(self, message: str):
         super().__init__(message, title="Not possible", print_exception=False)
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,7 @@ class Models:
 
     Args:
         sources: Folders, names of released models, or Hub names. The first is the default.
-        public: Whether others can reach the app. Then no other model can be loaded, and no path is shown.
+        public: Whether others can reach the app. Then a folder is shown without its path.
 
     Raises:
         ValueError, OSError: If a model cannot be loaded.
@@ -76,30 +71,27 @@ class Models:
     def __init__(self, sources: Sequence[str], public: bool):
         self._public = public
         self._given = {model.name: model for model in map(self._load, sources)}
-        self._further: dict[str, Model] = {}
-        if len(self._given) < len(sources) or not sources:
+        self._models = self._given
+        if not len(self._given) == len(sources) > 0:
             raise ValueError("The app needs one or more models with different names.")
 
     @property
     def names(self) -> list[str]:
-        return [*self._given, *self._further]
+        return list(self._models)
 
     def get(self, name: Any = None) -> Model:
         """The model of a name, by default the first one."""
-        return (self._given | self._further)[self.names[0] if name is None else one_of("The model", name, self.names)]
+        return self._models[self.names[0] if name is None else one_of("The model", name, self.names)]
 
     def load(self, source: Any) -> Model:
         """Loads a model from safetensors, without running its code; it replaces the one loaded before."""
-        if self._public:
-            raise Refused(f"Only these models are available: {', '.join(self.names)}.")
-        if not isinstance(source, str) or not 0 < len(source.strip()) <= MAX_NAME:
+        if not isinstance(source, str) or not source.strip():
             raise Refused("Enter the folder of a model, or its name on the Hub, such as user/name.")
         try:
             model = self._load(source.strip())
         except Exception as error:  # files that are not a model fail in many ways
-            raise Refused(" ".join(str(error).split())[:MAX_NAME]) from error
-        if model.name not in self._given:
-            self._further = {model.name: model}
+            raise Refused(" ".join(str(error).split())[:300]) from error
+        self._models = {**self._given, model.name: model}
         return model
 
     def _load(self, source: str) -> Model:
@@ -111,44 +103,36 @@ class Models:
 
 
 @dataclass(frozen=True, eq=False)
-class Sprite:
-    """A generated sprite, with all that is needed for its files and for editing it."""
-
-    model: str
-    settings: GenerationSettings
-    request: SpriteRequest
-    provenance: Provenance | None  # None for a variation, which a file cannot describe
-    image: Image.Image  # RGB, of the model's size
-    steps: Sequence[DenoisingStep] = ()  # some of them; none after a reload of the page
-    strength: float | None = None  # of a variation
-
-    @property
-    def caption(self) -> str:
-        variation = "" if self.strength is None else f" · variation {self.strength:g}"
-        return caption(self.request, f"seed {self.request.seed}{variation}")
-
-
-@dataclass(frozen=True, eq=False)
 class Job:
     """Sprites to generate."""
 
     model: Model
-    settings: GenerationSettings
-    requests: tuple[SpriteRequest, ...]
-    original: Sprite | None = None  # the sprite that is edited
+    settings: Mapping[str, Any]  # of the page
+    generation: GenerationSettings
+    requests: Sequence[SpriteRequest]
     strength: float | None = None  # of variations
 
-    @property
-    def num_steps(self) -> int:
-        """Denoising steps of each sprite."""
-        steps = self.settings.num_inference_steps or self.model.pipeline.config.num_inference_steps
-        return steps if self.strength is None else max(1, round(steps * self.strength))
 
-    def sprite(self, request: SpriteRequest, image: Image.Image, steps: Sequence[DenoisingStep] = ()) -> Sprite:
-        """One of the sprites, when it is generated."""
-        varied = self.strength is not None
-        provenance = None if varied else self.settings.provenance(self.model.pipeline, request)
-        return Sprite(self.model.name, self.settings, request, provenance, image, steps, self.strength)
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """A generated sprite, with all that is needed for its files and for editing it."""
+
+    job: Job
+    request: SpriteRequest
+    image: Image.Image  # RGB, of the model's size
+    steps: Sequence[DenoisingStep] = ()  # some of them; none after a reload of the page
+
+    @property
+    def caption(self) -> str:
+        variation = "" if self.job.strength is None else f" · variation {self.job.strength:g}"
+        return caption(self.request, f"seed {self.request.seed}{variation}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the page for this sprite alone."""
+        first, _, second = (self.request.pokemon_type or ANY).partition("/")
+        seed = {"num_images": 1, "new_seed": False, "seed": self.request.seed}
+        return {**self.job.settings, "pokemon_type": first, "second_type": second or ANY, **seed}
 
 
 def caption(request: SpriteRequest, note: str) -> str:
@@ -159,7 +143,6 @@ def caption(request: SpriteRequest, note: str) -> str:
 
 def default_settings(model: Model) -> dict[str, Any]:
     """The settings of the page at first."""
-    known = model.vocabulary
     return {
         "pokemon_type": RANDOM,
         "second_type": ANY,
@@ -169,7 +152,8 @@ def default_settings(model: Model) -> dict[str, Any]:
         "model": model.name,
         "quality": "balanced",
         "guidance_scale": 2.0,
-        **{name: value if (value := DEFAULTS.get(name, ANY)) in known.get(name, ()) else ANY for name in ATTRIBUTES},
+        **dict.fromkeys(ATTRIBUTES, ANY),
+        **{name: value for name, value in DEFAULTS.items() if value in model.vocabulary.get(name, ())},
     }
 
 
@@ -179,38 +163,38 @@ def type_choices(model: Model) -> tuple[list[str], list[str]]:
     return [RANDOM, ANY, *types], [ANY, NONE, RANDOM, *types]
 
 
-def new_sprites(models: Models, settings: Mapping[str, Any]) -> Job:
-    """New sprites with such settings as `default_settings`; the first has the seed, the others the next ones."""
+def new_sprites(models: Models, settings: Mapping[str, Any], strength: float | None = None) -> Job:
+    """Sprites with such settings as `default_settings`; the first has the seed, the others the next ones."""
     model = models.get(settings["model"])
+    count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
+    seed, last = settings["seed"], MAX_SEED + 1 - count
+    seed = secrets.randbelow(last) if settings["new_seed"] else number("The seed", seed, 0, last, whole=True)
+    types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(model, settings)
+    requests = [SpriteRequest(each, _types(model, *types, each), attributes) for each in range(seed, seed + count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
-    count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    seed = random_seed() if settings["new_seed"] else number("The seed", settings["seed"], 0, MAX_SEED, whole=True)
-    types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(model, settings)
-    requests = (SpriteRequest(each, _types(model, *types, each), attributes) for each in range(seed, seed + count))
-    chosen = () if model.is_distilled else (SAMPLER, steps, scale)
-    return Job(model, GenerationSettings(model.name, *chosen), tuple(requests))
+    sampler = () if model.is_distilled else (SAMPLER, steps, scale)
+    return Job(model, settings, GenerationSettings(model.name, *sampler), requests, strength)
 
 
 def variations(models: Models, original: Sprite, num_images: Any, strength: Any) -> Job:
     """Variations of a sprite, with new seeds."""
     count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
-    strength, seed, request = number("The strength", strength, *STRENGTH), random_seed(), original.request
-    requests = (SpriteRequest(seed + i, request.pokemon_type, request.attributes) for i in range(count))
-    return Job(models.get(original.model), original.settings, tuple(requests), original, strength)
+    settings = {**original.settings, "num_images": count, "new_seed": True}
+    return new_sprites(models, settings, number("The strength", strength, *STRENGTH))
 
 
 def other_type(models: Models, original: Sprite, pokemon_type: Any, second_type: Any) -> Job:
     """The sprite of another type with the same seed; a random type is not one that the original has."""
-    model, request = models.get(original.model), original.request
-    present = set((request.pokemon_type or ANY).split("/"))
+    present = (original.request.pokemon_type or ANY).split("/")
     if pokemon_type == RANDOM:
-        others = [name for name in model.vocabulary["type"] if name not in {*present, second_type}]
-        pokemon_type = random.choice(others or [ANY])
-    types = _types(model, pokemon_type, second_type, request.seed)
-    if set((types or ANY).split("/")) == present:
+        known = original.job.model.vocabulary["type"]
+        pokemon_type = random.choice([name for name in known if name not in (*present, second_type)] or [ANY])
+    settings = {**original.settings, "pokemon_type": pokemon_type, "second_type": second_type}
+    job = new_sprites(models, settings)
+    if set((job.requests[0].pokemon_type or ANY).split("/")) == set(present):
         raise Refused("The sprite already has this type. Choose another one.")
-    return Job(model, original.settings, (SpriteRequest(request.seed, types, request.attributes),), original)
+    return job
 
 
 def chosen(sprites: Sequence[Sprite], value: Any) -> Sprite:
@@ -222,20 +206,8 @@ def chosen(sprites: Sequence[Sprite], value: Any) -> Sprite:
 
 def saved_sprite(sprite: Sprite) -> dict[str, Any]:
     """A sprite as JSON values, for the visitor's browser."""
-    first, _, second = (sprite.request.pokemon_type or ANY).partition("/")
-    steps = {count: name for name, count in QUALITIES.items()}
-    settings = {
-        "pokemon_type": first,
-        "second_type": second or ANY,
-        "num_images": 1,
-        "new_seed": False,
-        "seed": sprite.request.seed,
-        "model": sprite.model,
-        "quality": steps.get(sprite.settings.num_inference_steps, "balanced"),
-        "guidance_scale": sprite.settings.guidance_scale or GUIDANCE[0],
-        **sprite.request.attributes,
-    }
-    return {"settings": settings, "strength": sprite.strength, "png": base64.b64encode(png(sprite.image)).decode()}
+    content = base64.b64encode(png(sprite.image)).decode()
+    return {"settings": sprite.settings, "strength": sprite.job.strength, "png": content}
 
 
 def restored_sprite(models: Models, saved: Any) -> Sprite:
@@ -244,12 +216,12 @@ def restored_sprite(models: Models, saved: Any) -> Sprite:
     Raises:
         Refused, or another exception: If it is not valid. It comes from the visitor's browser.
     """
-    job = new_sprites(models, saved["settings"])
     strength = saved["strength"] and number("The strength", saved["strength"], *STRENGTH)
+    job = new_sprites(models, saved["settings"], strength)
     image = open_image(base64.b64decode(saved["png"]))
     if image.mode != "RGB" or image.size != job.model.pipeline.sample_shape[:0:-1]:
         raise ValueError("The image does not have the format of the model.")
-    return replace(job, strength=strength).sprite(job.requests[0], image)
+    return Sprite(job, job.requests[0], image)
 
 
 def png(image: Image.Image) -> bytes:
@@ -257,10 +229,6 @@ def png(image: Image.Image) -> bytes:
     content = io.BytesIO()
     image.save(content, "PNG")
     return content.getvalue()
-
-
-def random_seed() -> int:
-    return secrets.randbelow(MAX_SEED + 1)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -10,20 +11,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gradio as gr
 from fastapi import Depends, HTTPException, Request
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import style
-from pokemon_ddpm.app.downloads import Downloads
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import TITLE, Page
 from pokemon_ddpm.app.requests import Models
@@ -33,26 +30,14 @@ MAX_BODY = 2**20
 """Bytes of a request."""
 MAX_SESSIONS = 200
 """Visitors whose sprites are in memory: at most 3 MB each at 32x32 px, usually 0.5 MB."""
-UNUSED = "upload deep_link process_recording component_server proxy={_:path} file=http{_:path} file/{_:path}".split()
+UNUSED = "/gradio_api/(upload|deep_link|process_recording|component_server|proxy=|file=http|file/)"
 """Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use."""
 
 
-class BodyLimit:
-    """Middleware that refuses requests of more than `MAX_BODY` bytes, or of unknown length."""
-
-    def __init__(self, app: ASGIApp):
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else {}
-        if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > MAX_BODY:
-            await PlainTextResponse(f"A request can have {MAX_BODY:,} bytes.", 413)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-
 async def refuse_files(request: Request) -> None:
-    """Refuses a JSON request with a file among its values: Gradio would fetch it, from any public URL."""
+    """Refuses the routes of `UNUSED`, and JSON with a file among its values: Gradio would fetch it from any URL."""
+    if re.search(UNUSED, request.scope["path"]):
+        raise HTTPException(404)
     if request.method == "POST" and "json" in request.headers.get("content-type", ""):
         body = await request.json()
         values = body.get("data", body) if isinstance(body, dict) else body
@@ -60,16 +45,11 @@ async def refuse_files(request: Request) -> None:
             raise HTTPException(422, "Values are text and numbers, not files.")
 
 
-async def not_found(_: Request) -> PlainTextResponse:
-    return PlainTextResponse("Not found", 404)
-
-
 @dataclass(frozen=True)
 class App:
     """The running app."""
 
     page: gr.Blocks
-    handlers: Handlers
     folder: tempfile.TemporaryDirectory
 
     @property
@@ -78,7 +58,6 @@ class App:
 
     def close(self) -> None:
         """Stops generation and server, and removes all files."""
-        self.handlers.close()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # no traceback for each open connection
         self.page.server.config.timeout_graceful_shutdown = 0.5  # seconds
         self.page.close(verbose=False)
@@ -110,10 +89,14 @@ def launch(
     public = public or share
     loaded = Models(models, public)
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = os.path.realpath(folder.name)  # Gradio's cache, the only folder that it serves
-    handlers = Handlers(loaded, Downloads(Path(os.environ["GRADIO_TEMP_DIR"])), public)
-    page = Page(loaded, handlers, public).blocks
+    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
+    os.environ["GRADIO_TEMP_DIR"] = str(cache)
+    page = Page(loaded, Handlers(loaded, cache, public), public).blocks
     server_name = f"[{host}]" if host and ":" in host else host
+    middleware = [Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)]
+    if not public:  # no other site's name can lead to the app
+        hosts = [*THIS_MACHINE, server_name or "localhost"]
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False))
     page.launch(
         server_name=server_name,
         server_port=port,
@@ -123,27 +106,17 @@ def launch(
         theme=style.theme(),
         css=style.CSS,
         footer_links=["api"],
-        app_kwargs=_guards(None if public else [*THIS_MACHINE, server_name or "localhost"]),
+        app_kwargs={"middleware": middleware, "dependencies": [Depends(refuse_files)]},
         state_session_capacity=MAX_SESSIONS,
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
     )
-    app = App(page, handlers, folder)
+    app = App(page, folder)
     print(f"{TITLE} runs on {app.url}", flush=True)
     if wait:
         _wait(app)
     return app
-
-
-def _guards(hosts: Sequence[str] | None) -> dict[str, Any]:
-    """Arguments of FastAPI. `hosts` are the only names of the app, so that no other site's name can lead to it."""
-    names = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)] if hosts else []
-    return {
-        "middleware": [*names, Middleware(BodyLimit)],
-        "dependencies": [Depends(refuse_files)],
-        "routes": [Route(f"/gradio_api/{path}", not_found, methods=["GET", "POST"]) for path in UNUSED],
-    }
 
 
 def _wait(app: App) -> NoReturn:

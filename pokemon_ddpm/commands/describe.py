@@ -62,12 +62,12 @@ def describe_data(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
-    from pokemon_ddpm.data_report import REPORT, summary, write_report
+    from pokemon_ddpm.data_report import REPORT, write_report
 
     source = "The starter set" if directory is None else f"{directory.resolve().name} ({config_name or 'front'})"
     sprites = load_sprites(directory, config_name)
-    numbers = write_report(sprites, output_dir, source, starter=directory is None)
-    typer.echo(f"{summary(numbers)}: {output_dir / REPORT}")
+    summary = write_report(sprites, output_dir, source, starter=directory is None)
+    typer.echo(f"{summary}: {output_dir / REPORT}")
 
 
 def explain(

@@ -1,6 +1,5 @@
 """`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`: measuring models and samples."""
 
-import dataclasses
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -27,20 +26,14 @@ from pokemon_ddpm.files import write_file
 
 if TYPE_CHECKING:
     from pokemon_ddpm import SpriteTensors
-    from pokemon_ddpm.evaluation.features import AttributeClassifier, FeatureExtractor
+    from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures
 
 Preprocessing = Annotated[str, typer.Option(help="Of the real images: fit or thesis, as in training.")]
 
 
 def evaluate(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of a trained model, or its name on the Hub.",
-            show_default="pokemon-ddpm-32, which comes with the project, unless --samples is given",
-        ),
-    ] = None,
+    model: Model = RELEASED_MODEL,
     samples: Annotated[
         Path | None, typer.Option(help="Evaluate the PNGs in this folder, from any source, instead of generating.")
     ] = None,
@@ -88,8 +81,8 @@ def evaluate(
         fail(f"--split {split} must be validation or test.")
     _check_samples(context, samples, sample_preprocessing, output_dir)
     check_packages()
-    if samples is None and model is None:
-        model = RELEASED_MODEL
+    if samples is not None and not _is_given(context, "model"):
+        model = None
     if model is not None:
         _check_data(model, data_dir)
         model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
@@ -160,8 +153,12 @@ def _check_samples(
         fail(f"--samples {samples} is not a folder.")
     if output_dir.resolve().is_relative_to(samples.resolve()):
         fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
-    if sample_preprocessing is not None and context.params["model"] is None and context.params["resolution"] is None:
+    if sample_preprocessing is not None and not _is_given(context, "model") and not _is_given(context, "resolution"):
         fail("--sample-preprocessing needs --resolution.")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    return context.get_parameter_source(name).name == "COMMANDLINE"
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
@@ -201,7 +198,7 @@ def _load_data(data_dir: str | None, config_name: str | None, split: str, resolu
     return Data(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
 
 
-def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, AttributeClassifier | None]":
+def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatures | None]":
     """The network for distances, and the classifier: with other networks that for sprites, if it knows the classes."""
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.samples import check_classes
@@ -272,12 +269,11 @@ def bits_per_dim(
         found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
     for name, result in found.items():
         typer.echo(
-            f"{name}: {result.mean:.3f} ± {result.standard_error:.3f} bits per dimension "
-            f"(decoder {result.decoder:.3f}, prior {result.prior:.1e}; {result.count} images)"
+            f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
+            f"{result['decoder']:.3f}, prior {result['prior']:.1e}; {result['count']} images)"
         )
     if output is not None:
-        numbers = {name: dataclasses.asdict(result) for name, result in found.items()}
-        write_file(output, json.dumps(numbers, indent=2) + "\n")
+        write_file(output, json.dumps(found, indent=2) + "\n")
 
 
 def fit_features(
@@ -314,5 +310,5 @@ def fit_features(
     settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
     found = train_features(train, validation, settings, output_dir, data_dir is None, best_device())
     for name, each in found.items():
-        typer.echo(f"{name}: {each.value:.3f} (chance {each.chance:.3f}, majority {each.majority:.3f})")
+        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))
     typer.echo(f"Network, report and card: {output_dir}")

@@ -6,19 +6,9 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from pokemon_ddpm.evaluation import metrics
 from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS, blur, posterise, shuffle_patches
 from pokemon_ddpm.evaluation.features import FeatureExtractor, extract_features
-from pokemon_ddpm.evaluation.metrics import (
-    Statistics,
-    exact_wasserstein,
-    fid,
-    fid_value,
-    image_statistics,
-    kid,
-    precision_recall,
-    sliced_wasserstein,
-    wasserstein_of_statistics,
-)
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
@@ -36,11 +26,11 @@ class MeasuredImages:
 
     images: torch.Tensor
     features: torch.Tensor
-    statistics: Statistics
+    statistics: metrics.Statistics
 
     @classmethod
     def of(cls, extractor: FeatureExtractor, images: torch.Tensor) -> "MeasuredImages":
-        return cls(images, extract_features(extractor, images), image_statistics(images))
+        return cls(images, extract_features(extractor, images), metrics.image_statistics(images))
 
     def subset(self, count: int, seed: int) -> "MeasuredImages":
         """At most `count` of the images, chosen at random."""
@@ -52,15 +42,15 @@ class MeasuredImages:
 def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int = 0) -> dict[str, Any]:
     """All distances between two sets of at least four images each, by the names of their functions."""
     features = samples.features, reference.features
-    precision, recall = precision_recall(*features, seed)
+    precision, recall = metrics.precision_recall(*features, seed)
     return {
-        "kid": kid(*features, seed),
-        "fid": fid(*features, seed),
-        "sliced_wasserstein": sliced_wasserstein(*features, seed),
-        "exact_wasserstein": exact_wasserstein(*features, seed),
+        "kid": metrics.kid(*features, seed),
+        "fid": metrics.fid(*features, seed),
+        "sliced_wasserstein": metrics.sliced_wasserstein(*features, seed),
+        "exact_wasserstein": metrics.exact_wasserstein(*features, seed),
         "precision": precision,
         "recall": recall,
-        "statistics": wasserstein_of_statistics(samples.statistics, reference.statistics, seed),
+        "statistics": metrics.wasserstein_of_statistics(samples.statistics, reference.statistics, seed),
     }
 
 
@@ -113,7 +103,7 @@ def corruption_curves(
     for name, corrupt in tqdm(CORRUPTIONS.items(), "Corruptions"):
         for strength in STRENGTHS:
             features = extract_features(extractor, corrupt(held_out, strength, 0))
-            found = kid(features, train_features)
+            found = metrics.kid(features, train_features)
             point = {"strength": strength, "kid": found.value, "kid_low": found.low, "kid_high": found.high}
-            curves[name].append({**point, "fid": fid_value(features, train_features)})
+            curves[name].append({**point, "fid": metrics.fid_value(features, train_features)})
     return curves

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import one_hot
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.features import AttributeClassifier, all_logits, recognized
+from pokemon_ddpm.evaluation.features import SpriteFeatures, all_logits, recognized
 from pokemon_ddpm.evaluation.metrics import Share, share
 from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 
@@ -59,115 +58,76 @@ def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
     return torch.zeros(len(ids), count + 1, dtype=torch.bool).scatter_(1, known, True)[:, :count]
 
 
-@dataclass(frozen=True)
-class ValueAccuracy:
-    """Shares in which a value is recognized.
-
-    Attributes:
-        accuracy: Of the samples conditioned on it.
-        real: Of the real images that have it; None without real images.
-        chance: Of all samples.
-    """
-
-    accuracy: Share
-    real: Share | None
-    chance: float
-
-
-@dataclass(frozen=True)
-class ConditionAccuracy:
-    """Shares in which all given values of an attribute are recognized.
-
-    Attributes:
-        accuracy: Of the samples.
-        real: Of the real images that have a label; None without real images.
-        reachable: Mean of `ValueAccuracy.real`, weighted by the number of samples conditioned on each value; NaN if a
-            value has no real images.
-        chance: Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches this.
-        majority: Of the samples, if only the values given most often were recognized in all of them; as many values as
-            the longest condition has.
-        by_value: Of each given value.
-    """
-
-    accuracy: Share
-    real: Share | None
-    reachable: float
-    chance: float
-    majority: float
-    by_value: dict[str, ValueAccuracy]
-
-
 def condition_accuracy(
     values: Sequence[str],
     predicted: torch.Tensor,
     given: torch.Tensor,
     real: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> ConditionAccuracy:
-    """Measures the condition accuracy of one attribute.
+) -> dict[str, Any]:
+    """Measures the condition accuracy of one attribute: shares in which all given values are recognized.
 
     Args:
         values: The K values of the attribute.
         predicted: Bool (N, K), see `predict`.
         given: Bool (N, K), see `given_values`. Samples without a value are left out; at least one sample has one.
         real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
+
+    Returns:
+        "accuracy": `Share` of the samples.
+        "real": `Share` of the real images that have a label; None without real images.
+        "reachable": Mean of "real" of the values, weighted by the number of samples conditioned on each; NaN if a
+            value has no real images.
+        "chance": Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches it.
+        "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
+            as the longest condition has.
+        "by_value": For each given value, the shares in which it is recognized: "accuracy" of the samples conditioned
+            on it, "real" of the real images that have it, "chance" of all samples.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
     counts = given.sum(dim=0)
     by_value = {
-        value: ValueAccuracy(
-            accuracy=_share(predicted[given[:, k], k]),
-            real=real and _share(real[0][real[1][:, k], k]),
-            chance=_share(predicted[:, k]).value,
-        )
+        value: {
+            "accuracy": _share(predicted[given[:, k], k]),
+            "real": real and _share(real[0][real[1][:, k], k]),
+            "chance": _share(predicted[:, k]).value,
+        }
         for k, value in enumerate(values)
         if counts[k]
     }
     reachable = math.nan
     if real:
-        reachable = sum(each.accuracy.n * each.real.value for each in by_value.values()) / int(counts.sum())
+        reachable = sum(each["accuracy"].n * each["real"].value for each in by_value.values()) / int(counts.sum())
     most_given = torch.zeros(len(values), dtype=torch.bool)
     most_given[counts.sort(descending=True, stable=True).indices[: given.sum(dim=1).max()]] = True
     different, occurrences = given.unique(dim=0, return_counts=True)
     missing = different.double() @ (~predicted).double().T  # values of a condition that are not predicted
-    return ConditionAccuracy(
-        accuracy=_share((predicted | ~given).all(dim=1)),
-        real=real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
-        reachable=reachable,
-        chance=float((occurrences * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2,
-        majority=_share((most_given | ~given).all(dim=1)).value,
-        by_value=by_value,
-    )
+    return {
+        "accuracy": _share((predicted | ~given).all(dim=1)),
+        "real": real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
+        "reachable": reachable,
+        "chance": float((occurrences * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2,
+        "majority": _share((most_given | ~given).all(dim=1)).value,
+        "by_value": by_value,
+    }
 
 
 def _share(hits: torch.Tensor) -> Share:
     return share(int(hits.sum()), len(hits))
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """How well an attribute of real images is recognized.
-
-    Attributes:
-        value: Accuracy or F1, in [0, 1].
-        chance: Its expectation for the same predictions in random order.
-        majority: The same if the most frequent value of the training images is always predicted.
-        n: Number of images that have a label.
-    """
-
-    value: float
-    chance: float
-    majority: float
-    n: int
-
-
 def accuracies(
-    classifier: AttributeClassifier, train_labels: Mapping[str, torch.Tensor], data: SpriteTensors
-) -> dict[str, Accuracy]:
-    """Accuracies on held-out images, by attribute; attributes without any label are left out.
+    classifier: SpriteFeatures, train_labels: Mapping[str, torch.Tensor], data: SpriteTensors
+) -> dict[str, dict[str, float]]:
+    """How well the attributes of held-out images are recognized; attributes without any label are left out.
 
-    For types there are three: "type, likeliest", the share in which the likeliest type is one of the image's, and
-    "types, micro F1" and "types, macro F1" of the sets of types, the latter over the types that occur.
+    For types there are three results: "type, likeliest", the share in which the likeliest type is one of the image's,
+    and "types, micro F1" and "types, macro F1" of the sets of types, the latter over the types that occur.
+
+    Returns:
+        Attribute -> "value", the accuracy or F1 in [0, 1]; "chance", its expectation for the same predictions in
+        random order; "majority", the same if the most frequent value of the training images is always predicted; and
+        "n", the number of images that have a label.
     """
     found = {}
     for name, logits in all_logits(classifier, data.images).items():
@@ -190,14 +150,14 @@ def accuracies(
     return found
 
 
-def _accuracy(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor) -> Accuracy:
+def _accuracy(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor) -> dict[str, float]:
     """Of predictions of one value each; all bool (N, K)."""
     value, of_majority = ((each & labels).any(dim=1).double().mean().item() for each in (predicted, majority))
     chance = (predicted.double().mean(dim=0) * labels.double().mean(dim=0)).sum().item()
-    return Accuracy(value, chance, of_majority, len(labels))
+    return {"value": value, "chance": chance, "majority": of_majority, "n": len(labels)}
 
 
-def _f1(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor, macro: bool) -> Accuracy:
+def _f1(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor, macro: bool) -> dict[str, float]:
     """2 correct / (predicted + labels), of all values together or averaged over the values that occur; bool (N, K)."""
     real = labels.double().sum(dim=0)
 
@@ -207,4 +167,4 @@ def _f1(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor, m
 
     value, of_majority = (score((each & labels).double().sum(dim=0), each) for each in (predicted, majority))
     chance = score(predicted.double().sum(dim=0) * real / len(labels), predicted)
-    return Accuracy(value, chance, of_majority, len(labels))
+    return {"value": value, "chance": chance, "majority": of_majority, "n": len(labels)}

@@ -11,13 +11,8 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.comparison import MeasuredImages, comparisons, corruption_curves
-from pokemon_ddpm.evaluation.condition_accuracy import (
-    ConditionAccuracy,
-    condition_accuracy,
-    given_values,
-    label_values,
-)
-from pokemon_ddpm.evaluation.features import AttributeClassifier, FeatureExtractor, extract_features, predict
+from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
+from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import Estimate, kid
 from pokemon_ddpm.evaluation.samples import SampleSet
@@ -31,8 +26,8 @@ class Evaluation:
         numbers: As in report.json:
             "distances": See `comparisons`.
             "corruptions": See `corruption_curves`.
-            "memorization": "pixels" and "features" -> `Memorization`.
-            "condition_accuracy": Attribute -> `ConditionAccuracy`; empty without conditions or without a classifier.
+            "memorization": "pixels" and "features" -> see `memorization`.
+            "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions or a classifier.
             "types": Type that samples are conditioned on -> KID to the training images that have it: "kid" of these
                 samples and "floor" of the held-out images that have it.
         nearest: "pixels" and "features" -> the nearest training image of each sample.
@@ -55,7 +50,7 @@ def evaluate(
     held_out: SpriteTensors,
     all_train: SpriteTensors,
     extractor: FeatureExtractor,
-    classifier: AttributeClassifier | None = None,
+    classifier: SpriteFeatures | None,
     seed: int = 0,
 ) -> Evaluation:
     """Compares samples with training images and held-out images of the same resolution and classes.
@@ -104,8 +99,8 @@ def evaluate(
 
 
 def _condition_accuracies(
-    samples: SampleSet, given: dict[str, torch.Tensor], held_out: SpriteTensors, classifier: AttributeClassifier
-) -> dict[str, ConditionAccuracy]:
+    samples: SampleSet, given: dict[str, torch.Tensor], held_out: SpriteTensors, classifier: SpriteFeatures
+) -> dict[str, dict[str, Any]]:
     """Of each attribute that samples are conditioned on."""
     found = {}
     predicted, real = (predict(classifier, data.images) for data in (samples, held_out))

@@ -13,11 +13,9 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.comparison import corruption_curves
-from pokemon_ddpm.evaluation.condition_accuracy import Accuracy, accuracies, label_values
+from pokemon_ddpm.evaluation.condition_accuracy import accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
-    DIMENSION,
-    RESOLUTION,
     WEIGHTS_FILE,
     SpriteFeatures,
     SpriteFeaturesConfig,
@@ -43,10 +41,7 @@ class FitSettings:
     """How to train.
 
     Attributes:
-        num_epochs: Number of epochs.
-        batch_size: Images per update.
         learning_rate: Maximum, of AdamW; linear warm-up, then a cosine.
-        weight_decay: Of AdamW.
         dropout: Of the features before the heads, because few species in many views are soon memorized.
         seed: Of initial weights, order, augmentation and dropout.
         bf16: Whether to train in bfloat16, which halves the time on CPUs with AMX.
@@ -81,8 +76,8 @@ def fit(
     vocabulary = {name: list(values[name]) for name in varying_attributes(train.labels)}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-        config = {"backbone": BACKBONE, "vocabulary": vocabulary, "dimension": DIMENSION, "resolution": RESOLUTION}
-        network = SpriteFeatures(SpriteFeaturesConfig(**config)).to(device, memory_format=torch.channels_last)
+        network = SpriteFeatures(SpriteFeaturesConfig(backbone=BACKBONE, vocabulary=vocabulary))
+        network = network.to(device, memory_format=torch.channels_last)
         groups = [  # biases and normalizations, which have one dimension, do not decay
             {"params": [each for each in network.parameters() if each.ndim > 1]},
             {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
@@ -206,19 +201,16 @@ def train_features(
     folder: Path,
     starter: bool,
     device: str | torch.device = "cpu",
-) -> dict[str, Accuracy]:
+) -> dict[str, dict[str, float]]:
     """Trains the network, and writes it with a report, a figure and a card into an existing folder.
 
     Args:
         train: The training split at 32x32 pixels.
         validation: The validation split.
-        settings: How.
-        folder: For `FILES`.
         starter: Whether the images are the starter sprites; otherwise they are the archive in all views and finishes.
-        device: To train on.
 
     Returns:
-        What is recognized in the validation split.
+        The `accuracies` on the validation split.
     """
     network, epochs = fit(train, validation, settings, device)
     network = network.cpu()
@@ -236,7 +228,7 @@ def train_features(
         "settings": asdict(settings),
         "images": {"train": len(train), "validation": len(validation)},
         "epochs": epochs,
-        "accuracies": {name: asdict(each) for name, each in found.items()},
+        "accuracies": found,
         "corruptions": curves,
     }
     card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, starter)

@@ -4,7 +4,7 @@
 of a ResNet would leave 8x8 of 32x32. One network comes with the package; `pokemon-ddpm fit-features` trains others.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,55 +32,13 @@ BATCH_SIZE = 64
 
 
 class FeatureExtractor(Protocol):
-    """A network that computes features for distances."""
+    """A network that computes features for distances: `SpriteFeatures`, or one of `pretrained_features`."""
 
     name: str
     dimension: int
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Images, uint8 (N, 3, S, S) -> float32 (N, `dimension`)."""
-
-
-class AttributeClassifier(Protocol):
-    """A network that recognizes attributes; `vocabulary` has the K values of each."""
-
-    name: str
-    vocabulary: Mapping[str, tuple[str, ...]]
-
-    def logits(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Images, uint8 (N, 3, S, S) -> attribute -> float32 (N, K), multi-label for "type" and else multi-class."""
-
-
-def extract_features(extractor: FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
-    """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
-    return torch.cat([features[:count].float().cpu() for features, count in _in_batches(extractor.features, images)])
-
-
-def all_logits(classifier: AttributeClassifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Logits, attribute -> float32 (N, K), of any number of images, uint8 (N, 3, S, S)."""
-    parts = list(_in_batches(classifier.logits, images))
-    return {name: torch.cat([logits[name][:count].cpu() for logits, count in parts]) for name in classifier.vocabulary}
-
-
-def predict(classifier: AttributeClassifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The values that are recognized in images, uint8 (N, 3, S, S): attribute -> bool (N, K)."""
-    return {name: recognized(name, logits) for name, logits in all_logits(classifier, images).items()}
-
-
-def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
-    """The likeliest value, and for "type" also every type with a probability above 1/2: bool (N, K)."""
-    likeliest = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).bool()
-    return likeliest | (logits > 0) if attribute == "type" else likeliest
-
-
-@torch.no_grad()
-def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[tuple[Any, int]]:
-    """Outputs of a network for batches of one size, and the number of images in each.
-
-    The last batch is filled up, because the last bits of the outputs depend on the batch size.
-    """
-    for batch in images.split(BATCH_SIZE):
-        yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE]), len(batch)
 
 
 class SpriteFeaturesConfig(PreTrainedConfig):
@@ -103,7 +61,7 @@ class SpriteFeaturesConfig(PreTrainedConfig):
 
 
 class SpriteFeatures(PreTrainedModel):
-    """Features of sprites, and a linear head for each attribute: a `FeatureExtractor` and an `AttributeClassifier`."""
+    """Features of sprites, and a linear head for each attribute; `vocabulary` has the K values of each."""
 
     config_class = SpriteFeaturesConfig
     base_model_prefix = "sprite_features"
@@ -144,11 +102,11 @@ class SpriteFeatures(PreTrainedModel):
         return (self.raw(pixel_values) - self.feature_mean) / self.feature_std
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """As a `FeatureExtractor`; see `to_pixels`."""
+        """See `FeatureExtractor` and `to_pixels`."""
         return self(self.to_pixels(images))
 
     def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """As an `AttributeClassifier`; see `to_pixels`."""
+        """Attribute -> (N, K), multi-label for "type" and multi-class for others; see `to_pixels`."""
         return self.classify(self.raw(self.to_pixels(images)))
 
     def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
@@ -184,3 +142,35 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     except Exception as error:  # transformers and safetensors raise many kinds for damaged files
         raise ValueError(f"{folder} has no usable network for sprites: {' '.join(str(error).split())}") from error
     return network.eval().requires_grad_(False).to(device)
+
+
+def extract_features(extractor: FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
+    """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
+    return torch.cat([features[:count].float().cpu() for features, count in _in_batches(extractor.features, images)])
+
+
+def all_logits(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Logits, attribute -> float32 (N, K), of any number of images, uint8 (N, 3, S, S)."""
+    parts = list(_in_batches(classifier.logits, images))
+    return {name: torch.cat([logits[name][:count].cpu() for logits, count in parts]) for name in classifier.vocabulary}
+
+
+def predict(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The values that are recognized in images, uint8 (N, 3, S, S): attribute -> bool (N, K)."""
+    return {name: recognized(name, logits) for name, logits in all_logits(classifier, images).items()}
+
+
+def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
+    """The likeliest value, and for "type" also every type with a probability above 1/2: bool (N, K)."""
+    likeliest = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).bool()
+    return likeliest | (logits > 0) if attribute == "type" else likeliest
+
+
+@torch.no_grad()
+def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[tuple[Any, int]]:
+    """Outputs of a network for batches of one size, and the number of images in each.
+
+    The last batch is filled up, because the last bits of the outputs depend on the batch size.
+    """
+    for batch in images.split(BATCH_SIZE):
+        yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE]), len(batch)

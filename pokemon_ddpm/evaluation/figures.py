@@ -13,18 +13,7 @@ from pokemon_ddpm.evaluation.condition_accuracy import given_values
 from pokemon_ddpm.evaluation.evaluate import Evaluation
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.samples import SampleSet
-from pokemon_ddpm.plots import (
-    BLUE,
-    GRID,
-    ORANGE,
-    SKY,
-    TEXT,
-    VERMILION,
-    label_bars,
-    legend_above,
-    new_axes,
-    plain_axes,
-)
+from pokemon_ddpm.plots import BLUE, GRID, ORANGE, SKY, TEXT, VERMILION, label_bars, legend_above, new_axes, plain_axes
 from pokemon_ddpm.sheets import sprite_sheet
 
 Numbers = Mapping[str, Any]

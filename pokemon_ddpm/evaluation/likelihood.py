@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,6 @@ from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
 NUM_TIMESTEPS = 40
 BATCH_SIZE = 64
 RESULTS_FILE = "likelihood.json"
-
-
-@dataclass(frozen=True)
-class BitsPerDim:
-    """The variational bound of a set of images, in bits per dimension.
-
-    Attributes:
-        mean: Over the images.
-        standard_error: Of the mean, from the images' standard deviation; NaN for one image.
-        prior: Mean of L_T.
-        decoder: Mean of L_0.
-        count: Number of images.
-    """
-
-    mean: float
-    standard_error: float
-    prior: float
-    decoder: float
-    count: int
 
 
 def sampled_terms(
@@ -64,7 +44,7 @@ def bits_per_dim(
     num_timesteps: int | None = NUM_TIMESTEPS,
     seed: int = 0,
     title: str = "Bits per dimension",
-) -> BitsPerDim:
+) -> dict[str, float]:
     """Estimates the variational bound of images given their labels, L_0 + ... + L_T.
 
     L_0 and L_T (Nichol & Dhariwal 2021, equations 4 to 7) are computed for every image, the terms between are
@@ -76,6 +56,10 @@ def bits_per_dim(
         num_timesteps: Number of terms between L_0 and L_T that are computed for each image; None for all.
         seed: Of timesteps and noise.
         title: Of the progress bar.
+
+    Returns:
+        In bits per dimension: "mean" over the images; its "standard_error" from the standard deviation of the images,
+        NaN for one image; "prior" and "decoder", the means of L_T and L_0. And "count", the number of images.
 
     Raises:
         ValueError: If the model was distilled or trained on other classes, or its scheduler has no `variance_type`.
@@ -108,8 +92,13 @@ def bits_per_dim(
     terms = bits(terms.view(len(data), -1))
     prior = bits(prior_term(schedule, data.images.to(schedule.beta.dtype) / 127.5 - 1)).cpu()
     total = prior + terms[:, 0] + factor * terms[:, 1:].sum(dim=1)
-    error = total.std().item() / math.sqrt(len(total)) if len(total) > 1 else math.nan
-    return BitsPerDim(total.mean().item(), error, prior.mean().item(), terms[:, 0].mean().item(), len(total))
+    return {
+        "mean": total.mean().item(),
+        "standard_error": total.std().item() / math.sqrt(len(total)) if len(total) > 1 else math.nan,
+        "prior": prior.mean().item(),
+        "decoder": terms[:, 0].mean().item(),
+        "count": len(total),
+    }
 
 
 def kept_likelihood(
@@ -129,7 +118,7 @@ def kept_likelihood(
         key = [weights, data.digest(), seed, NUM_TIMESTEPS]
         if kept.get(name, {}).get("of") != key:
             found = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")
-            kept[name] = {"of": key, "found": asdict(found)}
+            kept[name] = {"of": key, "found": found}
             write_file(file, json.dumps(kept, indent=2) + "\n")
     of_train, of_held_out = kept["train"]["found"], kept["held-out"]["found"]
     return {

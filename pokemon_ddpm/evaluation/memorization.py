@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.metrics import TAIL, Share, share
+from pokemon_ddpm.evaluation.metrics import TAIL, share
 
 MAX_SHIFT = 2
 QUANTILE = 0.05
@@ -88,42 +89,21 @@ def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
     return torch.stack(windows, dim=2).flatten(1, 2).flatten(2)
 
 
-@dataclass(frozen=True)
-class Memorization:
-    """Distances of samples to the nearest training images, compared with those of held-out images.
-
-    Attributes:
-        threshold: The 5 % quantile of the held-out distances.
-        nearer: Share of the samples with a smaller distance.
-        chance_low: Lower end of the 95 % range of this share if samples are distributed as held-out images are.
-        chance_high: Upper end.
-        median: Median distance of the samples.
-        held_out_median: Median distance of the held-out images.
-        identical: Number of samples at distance 0.
-        n: Number of samples.
-        m: Number of held-out images.
-        warnings: What a reader must know, one sentence each.
-        memorizes: Whether more samples are near the training images than chance explains.
-    """
-
-    threshold: float
-    nearer: Share
-    chance_low: float
-    chance_high: float
-    median: float
-    held_out_median: float
-    identical: int
-    n: int
-    m: int
-    warnings: tuple[str, ...]
-    memorizes: bool
-
-
-def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> Memorization:
+def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:
     """Compares the distances to the nearest training image, float (N,) of samples and (M,) of held-out images.
 
     The threshold is the k-th smallest of the M held-out distances, k = ceil(M / 20). If samples have the same
     distribution, the number of samples below it is beta-binomial with parameters N, k and M + 1 - k.
+
+    Returns:
+        "threshold": The 5 % quantile of the held-out distances.
+        "nearer": `Share` of the samples with a smaller distance.
+        "chance_low", "chance_high": The 95 % range of this share if samples are distributed as held-out images are.
+        "median", "held_out_median": Median distances.
+        "identical": Number of samples at distance 0.
+        "n", "m": Number of samples and of held-out images.
+        "warnings": What a reader must know, one sentence each.
+        "memorizes": Whether more samples are near the training images than chance explains.
     """
     n, m = len(samples), len(held_out)
     k = math.ceil(QUANTILE * m)
@@ -135,16 +115,16 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> Memorization:
         warnings.append(f"The 5 % quantile of {m} held-out distances is uncertain; use 100 images or more.")
     if threshold == 0:
         warnings.append("Held-out images are among the training images, so memorization cannot be measured.")
-    return Memorization(
-        threshold=threshold,
-        nearer=nearer,
-        chance_low=chance_low,
-        chance_high=chance_high,
-        median=float(np.median(samples.numpy())),
-        held_out_median=float(np.median(held_out.numpy())),
-        identical=int((samples == 0).sum()),
-        n=n,
-        m=m,
-        warnings=tuple(warnings),
-        memorizes=nearer.value > chance_high,
-    )
+    return {
+        "threshold": threshold,
+        "nearer": nearer,
+        "chance_low": chance_low,
+        "chance_high": chance_high,
+        "median": float(np.median(samples.numpy())),
+        "held_out_median": float(np.median(held_out.numpy())),
+        "identical": int((samples == 0).sum()),
+        "n": n,
+        "m": m,
+        "warnings": warnings,
+        "memorizes": nearer.value > chance_high,
+    }

@@ -35,11 +35,8 @@ class Estimate:
     """A metric between two sets of images.
 
     Attributes:
-        value: The metric.
-        low: Lower end of its 95 % interval; NaN if there is none.
-        high: Upper end.
-        n: Number of samples used.
-        m: Number of reference images used.
+        low: Lower end of the 95 % interval; NaN, like `high`, if there is none.
+        n: Number of samples used; `m` that of reference images.
         standard_error: NaN if the interval is not computed from one.
         warnings: What a reader must know, one sentence each.
     """

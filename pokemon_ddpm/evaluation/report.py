@@ -48,10 +48,7 @@ def write_report(
     """Writes the report with its figures into an existing folder.
 
     Args:
-        folder: For the files.
         name: The title.
-        evaluation: Of the samples.
-        samples: The samples.
         train: The training images among which memorized ones were searched.
         names: Of these images; None if they have none.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.

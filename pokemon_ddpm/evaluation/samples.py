@@ -62,13 +62,10 @@ def sample_requests(
 ) -> list[SpriteRequest]:
     """Requests with the conditions of real images, in random order.
 
-    Each image is used equally often, or once more than others. Its types are given completely, as "fire/none" if it
-    has one.
+    Each image is used equally often, or once more than others. Its types are given completely: "fire/none" for one.
 
     Args:
-        data: The images.
         conditioner: Of the model; attributes that it does not know, and unknown labels, are not given.
-        count: Number of requests.
         attributes: The given attributes; None for all that the conditioner knows.
         seed: Of the order, and of the first request; the seeds of the others follow.
 

@@ -145,6 +145,6 @@ class SampleEvaluation:
         if self._recognizes_types:
             types = self._type_names
             given = given_values([request.condition for request in self._requests], {"type": types})["type"]
-            accuracy = condition_accuracy(types, predict(self._network, images)["type"], given).accuracy
+            accuracy = condition_accuracy(types, predict(self._network, images)["type"], given)["accuracy"]
             metrics["condition_accuracy"] = accuracy.value
         return metrics

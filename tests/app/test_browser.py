@@ -78,7 +78,7 @@ def captions(page: Page) -> Locator:
 def generate(page: Page, count: int = 2) -> None:
     """Generates fire sprites from seed 7 on a page with open settings."""
     choose(page, "Type", "fire")
-    page.locator("#count input[type=number]").fill(str(count))
+    page.get_by_label("number input for Number of sprites").fill(str(count))
     page.get_by_label("New seed every time").uncheck()
     page.get_by_label("Seed", exact=True).fill("7")
     page.get_by_label("Seed", exact=True).press("Tab")
@@ -97,7 +97,7 @@ def test_generation_and_downloads(page: Page, models: tuple[str, str]) -> None:
     unfold(page, "Settings", "Download")
     generate(page)
     assert pixels(page) == expected_images(models[0], "fire", 7, 8)
-    page.locator("#scale input[type=number]").fill("16")
+    page.get_by_label("number input for Scale").fill("16")
     files = {}
     for label in ("Sprite (PNG)", "All (zip)", "Steps (GIF)", "Sheet (PNG)"):
         with page.expect_download() as download:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.app.downloads import KEPT_SECONDS, Downloads
+from pokemon_ddpm.app.downloads import KEPT_SECONDS, write_download, write_gallery
 from pokemon_ddpm.app.requests import Models, Refused, Sprite
 from pokemon_ddpm.generation import DenoisingStep, SpriteRequest
 from pokemon_ddpm.provenance import read_png
@@ -22,18 +22,19 @@ def sprites(known: Models) -> list[Sprite]:
     """Two sprites and a variation."""
     first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
     steps = [DenoisingStep(i, first.image, Image.new("RGB", first.image.size, (i, 0, 0))) for i in range(3)]
-    return [replace(first, steps=steps), second, replace(second, provenance=None, strength=0.5)]
+    variation = replace(second, job=replace(second.job, strength=0.5))
+    return [replace(first, steps=steps), second, variation]
 
 
 def test_gallery(tmp_path: Path, sprites: list[Sprite]) -> None:
-    (first, caption), (second, _), _ = Downloads(tmp_path).gallery(sprites)
+    (first, caption), (second, _), _ = write_gallery(sprites, tmp_path)
     assert caption == "fire · seed 7" and Path(second).name == "2_fire_front_normal_8.png"
     assert Image.open(first).size == (256, 256) and read_png(first).postprocessing["scale"] == 16
 
 
 @pytest.mark.parametrize(("background", "mode", "corner"), [("white", "RGB", ()), ("transparent", "RGBA", (0,))])
 def test_png(tmp_path: Path, sprites: list[Sprite], background: str, mode: str, corner: tuple) -> None:
-    path = Downloads(tmp_path).write("png", sprites, sprites[0], background, 2)
+    path = write_download("png", sprites, sprites[0], background, 2, tmp_path)
     image = Image.open(path)
     assert image.mode == mode and image.size == (32, 32) and image.getpixel((0, 0))[3:] == corner
     assert image.getpixel((16, 16))[:3] == (255, 0, 0)
@@ -41,7 +42,7 @@ def test_png(tmp_path: Path, sprites: list[Sprite], background: str, mode: str, 
 
 
 def test_zip(tmp_path: Path, sprites: list[Sprite]) -> None:
-    archive = zipfile.ZipFile(Downloads(tmp_path).write("zip", sprites, sprites[0], "white", 1))
+    archive = zipfile.ZipFile(write_download("zip", sprites, sprites[0], "white", 1, tmp_path))
     table = json.loads(archive.read("sprites.json"))
     condition = {"type": "fire", "view": "front", "finish": "normal"}
     name = "3_fire_front_normal_8.png"
@@ -51,14 +52,13 @@ def test_zip(tmp_path: Path, sprites: list[Sprite]) -> None:
 
 
 def test_gif_and_sheet(tmp_path: Path, sprites: list[Sprite]) -> None:
-    downloads = Downloads(tmp_path)
-    gif = Image.open(downloads.write("gif", sprites, sprites[0], "white", 2))
+    gif = Image.open(write_download("gif", sprites, sprites[0], "white", 2, tmp_path))
     assert gif.n_frames == 4 and gif.size == (32, 32)
     with pytest.raises(Refused, match="Generate the sprite again: seed 8"):
-        downloads.write("gif", sprites, sprites[1], "white", 2)
-    sheet = Image.open(downloads.write("sheet", 2 * sprites, sprites[0], "transparent", 3))
+        write_download("gif", sprites, sprites[1], "white", 2, tmp_path)
+    sheet = Image.open(write_download("sheet", 2 * sprites, sprites[0], "transparent", 3, tmp_path))
     assert sheet.size == (4 * 48, 2 * 48) and sheet.mode == "RGBA"
-    assert Image.open(downloads.write("sheet", sprites, sprites[0], "white", 3)).mode == "RGB"
+    assert Image.open(write_download("sheet", sprites, sprites[0], "white", 3, tmp_path)).mode == "RGB"
 
 
 def test_old_empty_folders_are_removed(tmp_path: Path) -> None:
@@ -68,11 +68,11 @@ def test_old_empty_folders_are_removed(tmp_path: Path) -> None:
     long_ago = time.time() - KEPT_SECONDS - 1
     for name in ("empty", "full"):
         os.utime(tmp_path / name, (long_ago, long_ago))
-    Downloads(tmp_path).gallery([])
+    write_gallery([], tmp_path)
     assert {"full", "new"} == {path.name for path in tmp_path.iterdir()} & {"empty", "full", "new"}
 
 
 def test_names_of_any_class(tmp_path: Path, sprites: list[Sprite]) -> None:
     one = replace(sprites[2], request=SpriteRequest(7, "../é" * 99))
-    path = Path(Downloads(tmp_path).write("png", [one], one, "white", 1))
+    path = Path(write_download("png", [one], one, "white", 1, tmp_path))
     assert path.is_file() and len(path.name.encode()) <= 104 and path.name.endswith("_7.png")

@@ -5,9 +5,7 @@ import io
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -19,16 +17,9 @@ from pokemon_ddpm import load_sprites, preprocessing, vocabulary
 from pokemon_ddpm.dataset_scripts import pokemon_sprites
 from tests.small_archives import BULBASAUR, IMAGES, PARAS, POKEDEX, SPEAROW, encoded, png, rows, sprite, write, zip_of
 
-SPLITS = ("train", "validation", "test")
-
 
 def sizes(sprites: datasets.DatasetDict) -> tuple[int, ...]:
-    return tuple(len(sprites[split]) for split in SPLITS)
-
-
-def built(cache: Path) -> set[Path]:
-    """The folders of the cache that hold a built data set."""
-    return {path.parent for path in cache.rglob("*-train.arrow")}
+    return tuple(len(sprites[split]) for split in ("train", "validation", "test"))
 
 
 @pytest.fixture
@@ -96,71 +87,54 @@ def test_an_image_with_transparency_is_stored_opaque_on_white(small: Path, cache
 def test_skipping_bad_images_warns_at_every_load(
     small: Path, cache: Path, caplog: pytest.LogCaptureFixture, no_building: Callable[[], None]
 ) -> None:
-    def load() -> tuple[list[str], list[str]]:
+    def load() -> list[str]:
         caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            found = rows(load_sprites(small, skip_bad_images=True, cache_dir=cache))
-        messages = [each.getMessage() for each in caplog.records if each.name == pokemon_sprites.__name__]
-        return [row["path"] for row in found], messages
+        with caplog.at_level(logging.WARNING, pokemon_sprites.__name__):
+            return [row["path"] for row in rows(load_sprites(small, skip_bad_images=True, cache_dir=cache))]
 
-    assert load()[1] == []
+    assert len(load()) == 5 and not caplog.messages
     (small / BULBASAUR).write_bytes(b"garbage")
     write(small, "sprites/Missingno/front/normal/0-gen5.png", sprite(9))
-    paths, [message] = load()
+    paths, [message] = load(), caplog.messages
     assert sorted(paths) == sorted(path for path in IMAGES if "/front/normal/" in path and path != BULBASAUR)
     assert "2 unusable files or folders were skipped" in message
     assert BULBASAUR in message and "sprites/Missingno" in message
     no_building()
-    assert load() == (paths, [message])
+    assert load() == paths and caplog.messages == [message]
 
 
-def test_the_cache_follows_content_and_not_time(small: Path, cache: Path, no_building: Callable[[], None]) -> None:
+def test_the_cache_follows_content_and_not_time(
+    small: Path, cache: Path, no_building: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = rows(load_sprites(small, cache_dir=cache))
-    load_sprites(small, deduplicate=True, cache_dir=cache)
-    assert len(built(cache)) == 2
     no_building()
     (small / "pokedex.csv").touch()
     assert rows(load_sprites(small, cache_dir=cache)) == expected
-    with pytest.raises(AssertionError, match="built again"):
-        load_sprites(small, exclude_faulty=True, cache_dir=cache)
+    for options in ({"exclude_faulty": True}, {"deduplicate": True}):
+        with pytest.raises(AssertionError, match="built again"):
+            load_sprites(small, cache_dir=cache, **options)
+    monkeypatch.setattr(pokemon_sprites, "_code_digest", lambda: "edited")
+    for data in (small, None):
+        with pytest.raises(AssertionError, match="built again"):
+            load_sprites(data, cache_dir=cache)
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
-def test_an_edited_image_is_not_served_stale(zipped: bool, small: Path, tmp_path: Path, cache: Path) -> None:
-    def load() -> bytes:
-        data = zip_of(small, tmp_path / "small.zip") if zipped else small
-        return encoded(load_sprites(data, split="test", cache_dir=cache))[0]["bytes"]
+def test_changes_are_not_served_stale(zipped: bool, small: Path, tmp_path: Path, cache: Path) -> None:
+    def load() -> dict[str, tuple[str, bytes]]:
+        part = load_sprites(zip_of(small, tmp_path / "a.zip") if zipped else small, cache_dir=cache)["test"]
+        labels = zip(part["type2"], encoded(part), strict=True)
+        return dict(zip(part["path"], ((vocabulary.TYPES[k], each["bytes"]) for k, each in labels), strict=True))
 
-    before, new = (small / PARAS).stat(), sprite(77)
-    assert load() == (small / PARAS).read_bytes() and len(new) == before.st_size
+    before, new, other = (small / PARAS).stat(), sprite(77), PARAS.replace("gen3_e", "gen5")
+    assert load() == {PARAS: ("grass", (small / PARAS).read_bytes())} and len(new) == before.st_size
     (small / PARAS).write_bytes(new)
     os.utime(small / PARAS, ns=(before.st_atime_ns, before.st_mtime_ns))  # the same size and time
-    assert load() == new
-
-
-def test_other_changes_are_not_served_stale(small: Path, cache: Path) -> None:
-    def load() -> dict[str, str]:
-        return {row["path"]: row["type2"] for row in rows(load_sprites(small, cache_dir=cache))}
-
-    paths, other = load().keys(), BULBASAUR.replace("gen5", "gen6")
-    write(small, other, sprite(77))
-    assert load().keys() == paths | {other}
-    (small / BULBASAUR).unlink()
-    assert load().keys() == paths - {BULBASAUR} | {other}
-    (small / other).rename(small / BULBASAUR)
-    assert load().keys() == paths
+    assert load() == {PARAS: ("grass", new)}
+    (small / PARAS).rename(small / other)
+    assert load() == {other: ("grass", new)}
     (small / "pokedex.csv").write_text(POKEDEX.replace("Bug,Grass", "Bug,Ghost"))
-    assert load()[PARAS] == "ghost"
-
-
-def test_an_edited_loader_is_not_served_stale(small: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = list(islice(pokemon_sprites.starter_sprites(), 3))
-    monkeypatch.setattr(pokemon_sprites, "starter_sprites", lambda: [(dict(labels), pixels) for labels, pixels in few])
-    for digest, count in (("as it is", 2), ("as it is", 2), ("edited", 4)):
-        monkeypatch.setattr(pokemon_sprites, "_code_digest", lambda digest=digest: digest)
-        for data in (small, None):
-            load_sprites(data, cache_dir=cache)
-        assert len(built(cache)) == count
+    assert load() == {other: ("ghost", new)}
 
 
 def test_the_code_digest_covers_what_decides_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,15 +195,6 @@ def test_relatives_and_look_alikes_share_a_line(all_rows: list[dict]) -> None:
         assert {row["dex_number"] for row in all_rows if row["line"] == line} == family
 
 
-def test_labels_are_as_often_as_measured(all_rows: list[dict]) -> None:
-    counts = Counter(row["type1"] for row in all_rows if "/front/normal/" in row["path"])
-    assert (counts["water"], counts["fire"], counts["fairy"], counts["flying"], len(counts)) == (659, 265, 75, 12, 18)
-    assert Counter((row["view"], row["finish"]) for row in all_rows) == {
-        ("front", "normal"): 4086, ("front", "shiny"): 4057, ("back", "normal"): 1018, ("back", "shiny"): 1016,
-    }  # fmt: skip
-    assert all((row["frame"] == 2) == ("-frame2." in row["path"]) for row in all_rows)
-
-
 def test_labels_are_those_of_the_pokedex(sprites_dir: Path, all_rows: list[dict]) -> None:
     with open(sprites_dir / "pokedex.csv", encoding="ascii", newline="") as file:
         pokedex = {int(row["id"]): row for row in csv.DictReader(file)}
@@ -237,6 +202,8 @@ def test_labels_are_those_of_the_pokedex(sprites_dir: Path, all_rows: list[dict]
     for row in all_rows:
         entry = pokedex[int(row["path"].split("/")[1][:4])]
         assert row["index"] == int(entry["id"])
+        assert [row["view"], row["finish"]] == row["path"].split("/")[2:4]
+        assert (row["frame"] == 2) == ("-frame2." in row["path"]) and f"-{row['game']}" in row["path"]
         regional = "True" in (entry["alolan_form"], entry["galarian_form"])
         species_color = entry["primary_color"].lower()
         assert row["color"] == ("any" if regional or "/shiny/" in row["path"] else species_color), row["path"]
@@ -280,6 +247,6 @@ def test_images_are_embedded_unchanged(sprites_dir: Path, front: datasets.Datase
 def test_without_data_it_is_the_starter_set(sprites_cache: Path) -> None:
     starter = load_sprites(cache_dir=sprites_cache)
     assert sizes(starter) == (864, 108, 108) and starter["train"].features == pokemon_sprites.FEATURES
-    labels, pixels = next(pokemon_sprites.starter_sprites())
-    assert rows(starter)[0] == {**labels, "path": "Bug 01 I.png"}
-    assert encoded(starter["train"])[0]["path"] is None and np.array_equal(starter["train"][0]["image"], pixels)
+    first = next(pokemon_sprites.starter_sprites())
+    assert np.array_equal(starter["train"][0]["image"], first.pop("image"))
+    assert rows(starter)[0] == first and encoded(starter["train"])[0]["path"] is None

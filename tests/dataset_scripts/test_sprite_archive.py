@@ -48,38 +48,32 @@ def move(old: str, new: str) -> Spoil:
 BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "no pokedex": (lambda folder: (folder / "pokedex.csv").unlink(), ["holds no pokedex.csv", "Kaggle"]),
     "no images": (lambda folder: shutil.rmtree(folder / "sprites"), ["no usable images (sprites/FOLDER/VIEW/FINISH"]),
-    "missing columns": (edit_pokedex("type1,type2", "a,b"), ["pokedex.csv lacks the columns type1, type2."]),
-    "empty pokedex": (put("pokedex.csv", b""), ["lacks the columns id, name, pokedex_id"]),
-    "pokedex without rows": (
-        put("pokedex.csv", COLUMNS.encode()),
-        ["0-Bulbasaur-1: no row of pokedex.csv has the id 0"],
-    ),
-    "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["UTF-8"]),
+    "a missing column": (edit_pokedex("type1,", "kind,"), ["pokedex.csv is unusable", "not found: ['type1']"]),
+    "empty pokedex": (put("pokedex.csv", b""), ["pokedex.csv is unusable (No columns"]),
+    "pokedex without rows": (put("pokedex.csv", COLUMNS.encode()), ["-1: no row of pokedex.csv has the id 0"]),
+    "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["utf-8"]),
     "huge pokedex": (put("pokedex.csv", bytes(16 * 2**20 + 1)), ["pokedex.csv", "16 MiB"]),
     "unknown type after an empty line": (
         edit_pokedex("33,Spearow,21,Normal", "\n33,Spearow,21,Nomal"),
-        ["pokedex.csv line 5 (Spearow): unknown type1 'Nomal'", "Did you mean 'normal'?", "Known: bug, dark"],
+        ["pokedex.csv id 33 (Spearow): unknown type1 'Nomal'", "Did you mean 'normal'?", "Known: bug, dark"],
     ),
     "several unknown values": (
         edit_pokedex("33,Spearow,21,Normal,Flying,Brown,Wings,False", "33,Spearow,21,None,Flyin,Bown,Wing,No"),
         ["type1 'None'", "type2 'Flyin'", "'flying'", "'brown'", "'wings'", "legendary 'No'", "Known: true, false"],
     ),
-    "a blank first type": (edit_pokedex("46,Bug", "46,"), ["pokedex.csv line 6 (Paras)", "type1 ''"]),
-    "an id that is no number": (edit_pokedex("77,Paras", "x,Paras"), ["pokedex.csv line 6 (Paras): id 'x'"]),
-    "an id twice": (edit_pokedex("77,Paras", "33,Paras"), ["the id 33 is also in an earlier line"]),
+    "a blank first type": (edit_pokedex("46,Bug", "46,"), ["pokedex.csv id 77 (Paras)", "type1 ''"]),
+    "an id that is no number": (edit_pokedex("77,Paras", "x,Paras"), ["pokedex.csv id x (Paras): the id and"]),
+    "an id twice": (edit_pokedex("77,Paras", "33,Paras"), ["id 33 (Paras): an earlier row has the same id"]),
     "a folder without an index": (move(FOLDER, "sprites/77-Paras-46"), ["77-Paras-46: the name must be NNNN-Name"]),
-    "a folder that is not in the pokedex": (
-        move(FOLDER, "sprites/0078-X-47"),
-        ["no row of pokedex.csv has the id 78"],
-    ),
+    "a folder of no pokedex row": (move(FOLDER, "sprites/0078-X-47"), ["no row of pokedex.csv has the id 78"]),
     "a folder without facts": (  # Gallade Mega is in the pokedex, and has no folder
         lambda folder: [
             edit_pokedex("77,Paras,46", "590,Paras,46")(folder),
             move(FOLDER, "sprites/0590-Paras-46")(folder),
         ],
-        ["sprites/0590-Paras-46: 590 is not a folder of this data set"],
+        ["sprites/0590-Paras-46: 590 is no folder of this data set"],
     ),
-    "a folder of another dex number": (move(FOLDER, "sprites/0077-X-47"), ["dex number 47, but pokedex.csv says 46"]),
+    "a folder of another dex number": (move(FOLDER, "sprites/0077-X-47"), ["dex number 47, but pokedex.csv has 46"]),
     "a file of another dex number": (move(PARAS, PARAS.replace("46-gen3", "47-gen3")), ["dex number 47, not 46"]),
     "an unknown view": (move(PARAS, PARAS.replace("/front/", "/side/")), ["expected front|back/normal|shiny"]),
     "a file without a game": (move(PARAS, PARAS.replace("-gen3_e", "")), ["normal/46.png: the file name", "-GAME"]),
@@ -87,15 +81,11 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "a wrong depth": (move(PARAS, "sprites/0077-Paras-46/46-gen3_e.png"), ["expected sprites/FOLDER/VIEW/FINISH"]),
     "no PNG": (move(PARAS, PARAS.replace(".png", ".jpg")), ["46-gen3_e.jpg: expected"]),
     "garbage": (put(PARAS, b"this is no image"), [f"{PARAS}: does not decode (unknown format)"]),
-    "a truncated image": (put(PARAS, sprite(1)[:20_000]), [f"{PARAS}: does not decode"]),
-    "a damaged image": (put(PARAS, sprite(1).replace(b"IDAT", b"IDAX")), [f"{PARAS}: does not decode"]),
     "a large image": (put(PARAS, png(Image.new("RGB", (1025, 8)))), [f"{PARAS}: 1025x8 px is no sprite", "1024"]),
-    "a huge image": (put(PARAS, png(Image.new("1", (13_000, 13_000)))), [f"{PARAS}: does not decode (13000x13000 px"]),
     "a huge file": (put(PARAS, bytes(16 * 2**20 + 1)), [f"{PARAS}: larger than 16 MiB"]),
 }
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
 @pytest.mark.parametrize("name", BAD_ARCHIVES)
 def test_bad_archives_are_refused(name: str, zipped: bool, small: Path, tmp_path: Path, cache: Path) -> None:
@@ -133,24 +123,17 @@ def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, 
     for damaged in (b"404 not found", b"", content[: len(content) // 2], later_version):
         path.write_bytes(damaged)
         message = refusal(cache, path)
-        assert f"{path} is not a readable .zip" in message and "download the .zip again" in message
+        assert f"{path} is not a readable .zip" in message and "Download the .zip again" in message
 
 
-OUTSIDE = (
-    "../outside.png sprites/../../outside.png sprites/.. /outside.png \\outside.png sprites\\..\\..\\outside.png "
-    "C:/outside.png c:outside.png"
-)
-
-
-@pytest.mark.parametrize("name", OUTSIDE.split())
+@pytest.mark.parametrize("name", r"../a.png sprites/../../a.png sprites/.. /a.png \a.png b\..\a.png C:/a.png".split())
 def test_a_zip_with_paths_that_leave_it_is_refused(name: str, small: Path, tmp_path: Path, cache: Path) -> None:
     path = zip_of(small, tmp_path / "small.zip")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(zipfile.ZipInfo(name), sprite(1))
-        archive.writestr(zipfile.ZipInfo("../another.png"), sprite(1))
     message = refusal(cache, path, skip_bad_images=True)
-    assert f"{path} holds paths that leave it: {name!r}, '../another.png'" in message
-    assert not list(tmp_path.parent.rglob("outside.png"))
+    assert f"{path} holds paths that leave it, such as {name!r}" in message
+    assert not list(tmp_path.parent.rglob("a.png"))
 
 
 def test_unreadable_zip_entries_are_named(small: Path, tmp_path: Path, cache: Path) -> None:
@@ -161,7 +144,7 @@ def test_unreadable_zip_entries_are_named(small: Path, tmp_path: Path, cache: Pa
     # The flag of encryption, in the headers of all entries and in the directory.
     encrypted = re.sub(rb"(PK\x03\x04..|PK\x01\x02....)\x00", b"\\1\1", content, flags=re.DOTALL)
     path.write_bytes(encrypted)
-    assert re.search("pokedex.csv cannot be read .*encrypted", refusal(cache, path))
+    assert re.search("pokedex.csv is unusable .*encrypted", refusal(cache, path))
 
 
 def test_a_large_zip_entry_is_not_unpacked(
@@ -200,16 +183,15 @@ def test_skipping_excuses_no_pokedex_and_not_everything(small: Path, cache: Path
 
 def test_wrong_arguments_are_refused(small: Path, cache: Path) -> None:
     assert "'fornt'. Known: front, all, starter." in refusal(cache, small, "fornt")
-    assert "'valid'. Known: train, validation, test." in refusal(cache, small, split="valid")
     assert "'all' needs the sprite folder or .zip" in refusal(cache, None, "all")
     assert f"'starter' takes no data; leave out {small}" in refusal(cache, small, "starter")
     shutil.rmtree(small / FOLDER)
-    with pytest.raises(SpriteDataError, match="none of its sprites belongs to the split 'test'"):
+    with pytest.raises(SpriteDataError, match="no sprites in the split 'test', but in train, validation"):
         load_sprites(small, split="test", cache_dir=cache)
 
 
 def test_faulty_images_are_those_of_the_archive() -> None:
-    assert is_faulty(867, "sprites/0867-Zygarde-718/back/shiny/718_4-gen6.png")
-    assert is_faulty(81, "sprites/0081-Diglett-50/front/normal/50-gen3_e-frame2.png")
-    assert not is_faulty(81, "sprites/0081-Diglett-50/front/normal/50-gen3_e.png")
-    assert not is_faulty(81, "50-gen3_e-frame2.png")  # without a folder it is of the starter set
+    assert is_faulty("sprites/0867-Zygarde-718/back/shiny/718_4-gen6.png")
+    assert is_faulty("sprites/0081-Diglett-50/front/normal/50-gen3_e-frame2.png")
+    assert not is_faulty("sprites/0081-Diglett-50/front/normal/50-gen3_e.png")
+    assert not is_faulty("50-gen3_e-frame2.png")  # without a folder it is of the starter set

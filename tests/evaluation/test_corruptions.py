@@ -23,7 +23,7 @@ def sprites(count: int = 6, side: int = 16) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_higher_strength_changes_more(name):
-    images, state = sprites(), torch.get_rng_state()
+    images = sprites()
     found = [CORRUPTIONS[name](images, strength, 3) for strength in (0, 0.25, 0.5, 0.75, 1)]
     assert all(each.dtype == torch.uint8 for each in found)
     changes = [(each.float() - sprites()).abs().mean().item() for each in found]
@@ -32,13 +32,9 @@ def test_a_higher_strength_changes_more(name):
     assert torch.equal(CORRUPTIONS[name](images[:2], 0.5, 3), found[2][:2])
     if name not in ("blur", "posterise"):
         assert not torch.equal(CORRUPTIONS[name](images, 0.5, 4), found[2])
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("name", CORRUPTIONS.keys() - {"add_noise"})
-def test_a_white_image_does_not_change(name):
-    white = torch.full((2, 3, 8, 8), 255, dtype=torch.uint8)
-    assert torch.equal(CORRUPTIONS[name](white, 0.7, 0), white)
+    if name != "add_noise":
+        white = torch.full((2, 3, 8, 8), 255, dtype=torch.uint8)
+        assert torch.equal(CORRUPTIONS[name](white, 0.7, 0), white)
 
 
 def test_blur_has_the_given_standard_deviation_within_an_image_and_a_channel():

@@ -9,14 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch_fidelity import feature_extractor_inceptionv3 as library
 from transformers import Dinov2Config, Dinov2Model
 
-from pokemon_ddpm.evaluation.features import (
-    RELEASED_FEATURES,
-    SpriteClassifier,
-    SpriteFeatureExtractor,
-    extract_features,
-    load_features,
-    predict,
-)
+from pokemon_ddpm.evaluation import pretrained_features
+from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, extract_features, load_features, predict
 from pokemon_ddpm.evaluation.pretrained_features import dinov2, inception
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import TYPES
@@ -34,18 +28,18 @@ def test_the_released_network():
 
 
 def test_results_do_not_depend_on_other_images():
-    extractor, classifier = (cls(load_features()) for cls in (SpriteFeatureExtractor, SpriteClassifier))
-    features, values = extract_features(extractor, IMAGES), predict(classifier, IMAGES)
-    assert features.dtype == torch.float32 and features.shape == (70, extractor.dimension)
-    assert torch.equal(features[65:], extract_features(extractor, IMAGES[65:]))
-    assert torch.equal(values["color"][65:], predict(classifier, IMAGES[65:])["color"])
+    network = load_features()
+    features, values = extract_features(network, IMAGES), predict(network, IMAGES)
+    assert features.dtype == torch.float32 and features.shape == (70, network.dimension)
+    assert torch.equal(features[65:], extract_features(network, IMAGES[65:]))
+    assert torch.equal(values["color"][65:], predict(network, IMAGES[65:])["color"])
 
 
 def test_predict_types_above_one_half_and_the_likeliest_value():
     class Classifier:
-        name, vocabulary = "first pixels", {"type": ("fire", "water", "grass"), "color": ("red", "blue")}
+        vocabulary = {"type": ("fire", "water", "grass"), "color": ("red", "blue")}
 
-        def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"type": images[:, 0, 0, :3].float() - 100, "color": images[:, 0, 1, :2].float()}
 
     images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
@@ -64,7 +58,7 @@ def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_refused():
     mixed[:, :, ::2, ::2] = 255
     assert torch.allclose(network.to_pixels(mixed), torch.full((1, 3, 32, 32), -0.5))
     with pytest.raises(ValueError, match="images from 32 px, but these have 16 px"):
-        SpriteFeatureExtractor(network)(IMAGES[:, :, :16, :16])
+        network.features(IMAGES[:, :, :16, :16])
 
 
 def _without_std(folder: Path, weights: dict) -> None:
@@ -79,6 +73,7 @@ def _not_finite(folder: Path, weights: dict) -> None:
     ("damage", "message"),
     [
         (lambda folder, _: (folder / "config.json").unlink(), "it has no config.json"),
+        (lambda folder, _: (folder / "model.safetensors").unlink(), "no usable network .*model.safetensors"),
         (lambda folder, _: (folder / "config.json").write_text('{"model_type": "bert"}'), "no usable network"),
         (lambda folder, _: (folder / "model.safetensors").write_bytes(b"broken"), "no usable network"),
         (_without_std, "feature_std"),
@@ -116,22 +111,22 @@ def test_inception_by_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: {})
     monkeypatch.setattr(library, "load_state_dict_from_url", lambda *_, **__: {})
     monkeypatch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-    features = inception()(IMAGES[:2])
+    features = inception().features(IMAGES[:2])
     assert features.shape == (2, 2048) and features.dtype == torch.float32
 
 
-def test_dinov2_by_transformers(tmp_path: Path):
+def test_dinov2_by_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(0)
     config = Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14)
     model = Dinov2Model(config).eval()
     model.save_pretrained(tmp_path / "tiny-dinov2")
-    extractor = dinov2(str(tmp_path / "tiny-dinov2"))
+    monkeypatch.setattr(pretrained_features, "DINOV2", str(tmp_path / "tiny-dinov2"))
+    extractor = dinov2()
     features = extract_features(extractor, IMAGES[:3])
     assert (extractor.name, extractor.dimension, features.shape) == ("tiny-dinov2", 16, (3, 16))
     white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         expected = model(white.view(1, 3, 1, 1).expand(1, 3, 224, 224)).last_hidden_state[:, 0]
-        assert torch.allclose(extractor(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)), expected, atol=1e-4)
-    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(ValueError, match="is a vit"):
-        dinov2(str(tmp_path))
+        assert torch.allclose(
+            extractor.features(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)), expected, atol=1e-4
+        )

@@ -10,13 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.evaluation import samples as module
-from pokemon_ddpm.evaluation.samples import (
-    evaluations_per_sample,
-    generate_samples,
-    kept_likelihood,
-    read_samples,
-    sample_requests,
-)
+from pokemon_ddpm.evaluation.samples import evaluations_per_sample, generate_samples, read_samples, sample_requests
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import preprocess
@@ -41,17 +35,14 @@ def pixels(*images: Image.Image) -> torch.Tensor:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six sprites of 8x8 pixels, which were not written in the order of their names."""
+    monkeypatch.setattr(module, "MIN_SAMPLES", 6)
     folder = tmp_path / "folder"
     folder.mkdir()
     for i in (3, 1, 5, 0, 2, 4):
         sprite(10 * i).save(folder / f"{i}.png")
     return folder
-
-
-def read(folder: Path, resolution: int | None = 8, **arguments: object) -> module.SampleSet:
-    return read_samples(folder, resolution, **{"minimum": 6, **arguments})
 
 
 def labelled(count: int = 30) -> SpriteTensors:
@@ -89,46 +80,21 @@ def test_requests_with_some_attributes():
         sample_requests(data, tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).conditioner, 4)
 
 
-def test_an_interrupted_generation_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_samples_are_generated_once(tmp_path: Path):
     pipeline, settings = tiny_pipeline(), GenerationSettings("model", num_inference_steps=2, guidance_scale=2.0)
-    requests = sample_requests(labelled(), pipeline.conditioner, 12)
-    generate_files = module.generate_files
-
-    def interrupted(*arguments: object):
-        for i, path in enumerate(generate_files(*arguments)):
-            if i == 5:
-                raise KeyboardInterrupt
-            yield path
-
-    monkeypatch.setattr(module, "generate_files", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        generate_samples(pipeline, settings, requests, tmp_path / "samples")
-    monkeypatch.undo()
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
+    requests = sample_requests(labelled(), pipeline.conditioner, 6)
     speed = generate_samples(pipeline, settings, requests, tmp_path / "samples")
-    assert speed > 0 and all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    assert sorted(read_png(path).seed for path in (tmp_path / "samples").iterdir()) == list(range(12))
-    assert 11 * 4 <= json.loads((tmp_path / "generated.json").read_text())["evaluations"] <= 12 * 4
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
+    assert sorted(read_png(path).seed for path in kept) == list(range(6))
+    assert speed > 0 and json.loads((tmp_path / "generated.json").read_text())["evaluations"] == 6 * 4
     assert generate_samples(pipeline, settings, requests, tmp_path / "samples") == speed
-    with pytest.raises(ValueError, match="has 12 other files, such as"):
-        generate_samples(
-            pipeline, settings, sample_requests(labelled(), pipeline.conditioner, 4, seed=99), tmp_path / "samples"
-        )
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    with pytest.raises(ValueError, match="has 6 other files, such as"):
+        others = sample_requests(labelled(), pipeline.conditioner, 4, seed=99)
+        generate_samples(pipeline, settings, others, tmp_path / "samples")
     torch.nn.init.zeros_(pipeline.unet.conv_out.weight)
     with pytest.raises(ValueError, match="samples of other weights"):
         generate_samples(pipeline, settings, requests, tmp_path / "samples")
-
-
-def test_the_likelihood_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    data, pipeline = labelled(), tiny_pipeline()
-    found = kept_likelihood(pipeline, data, data, tmp_path, num_timesteps=1)
-    assert found["train"] == found["held-out"] and found["train"].count == 30
-    monkeypatch.setattr(module, "bits_per_dim", None)
-    assert kept_likelihood(pipeline, data, data, tmp_path, num_timesteps=1) == found
-    torch.nn.init.zeros_(pipeline.unet.conv_out.weight)
-    for changed in ({"num_timesteps": 1}, {"num_timesteps": 1, "seed": 1}):
-        with pytest.raises(TypeError):
-            kept_likelihood(pipeline, data, data, tmp_path, **changed)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +114,7 @@ def test_files_are_read_with_their_provenance_in_the_order_of_their_names(folder
     info.add_text(KEYWORD, '{"seed": 3}')  # of another version
     sprite(40).save(folder / "4.png", pnginfo=info)
     with caplog.at_level(logging.WARNING):
-        samples = read(folder)
+        samples = read_samples(folder, 8)
     assert torch.equal(samples.images, pixels(*(sprite(10 * i) for i in range(6)))) and samples.images.is_contiguous()
     assert samples.provenances == (None, provenance(7), None, None, None, None)
     assert samples.conditions[1] == {"type": "fire"} and "5 of 6 samples do not say" in caplog.text
@@ -159,39 +125,37 @@ def test_other_modes_are_converted_to_rgb_on_white(folder: Path):
     transparent.putpixel((0, 0), (9, 9, 9, 0))
     transparent.save(folder / "0.png")
     sprite(10).quantize(16).save(folder / "1.png")
-    assert torch.equal(read(folder).images[:2], pixels(sprite(0), sprite(10)))
+    assert torch.equal(read_samples(folder).images[:2], pixels(sprite(0), sprite(10)))
 
 
 def test_enlarged_images_are_reduced(folder: Path):
-    original = read(folder).images
+    original = read_samples(folder, 8).images
     for i in range(6):
         enlarge(sprite(10 * i), 4).save(folder / f"{i}.png")
-    assert torch.equal(read(folder).images, original)
-    assert read(folder, None).images.shape == (6, 3, 32, 32)
+    assert torch.equal(read_samples(folder, 8).images, original)
+    assert read_samples(folder).images.shape == (6, 3, 32, 32)
     sprite(0).resize((32, 32), Image.Resampling.BICUBIC).save(folder / "0.png")
-    with pytest.raises(ValueError, match="has 6 of 32x32 px, but 8x8 px are needed"):
-        read(folder)
+    with pytest.raises(ValueError, match="has 6 of 32x32 px, but samples must be of 8x8 px"):
+        read_samples(folder, 8)
 
 
 def test_other_sizes_are_refused_or_preprocessed(folder: Path):
     for resolution in (16, 6):
-        with pytest.raises(ValueError, match=f"6 of 8x8 px, but {resolution}x{resolution} px are needed"):
-            read(folder, resolution)
+        with pytest.raises(ValueError, match=f"6 of 8x8 px, but samples must be of {resolution}x{resolution} px"):
+            read_samples(folder, resolution)
     sprite(0, 20, 12).save(folder / "0.png")
     with pytest.raises(ValueError, match="5 of 8x8 px, 1 of 20x12 px, but samples must be square and of one size"):
-        read(folder)
-    images = read(folder, 16, mode="fit").images
+        read_samples(folder)
+    images = read_samples(folder, 16, "fit").images
     assert (images[0].numpy() == preprocess(sprite(0, 20, 12), 16).transpose(2, 0, 1)).all()
 
 
 def test_unusable_files_and_folders_are_refused(folder: Path):
-    with pytest.raises(ValueError, match="has 6 PNGs, but at least 50 samples are needed"):
-        read_samples(folder)
     (folder / "1.png").write_text("text")
     (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:50])
     with pytest.raises(ValueError, match="2 of 6 images cannot be used:\n  1.png: .*\n  3.png: "):
-        read(folder)
+        read_samples(folder)
     for other in ("6.jpg", "5-folder"):
         (folder / other).mkdir()
         with pytest.raises(ValueError, match=f"sub-folders or images that are not PNGs, such as {other}"):
-            read(folder)
+            read_samples(folder)

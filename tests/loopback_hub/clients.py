@@ -35,17 +35,14 @@ def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     """A Hub for the clients of this process, logged in as ash, with an empty cache. They try again without waiting."""
     with LoopbackHub() as hub, tempfile.TemporaryDirectory() as cache:
         # Only for the clients: others sleep as well.
-        clock = SimpleNamespace(**{**vars(time), "sleep": hub.waits.append})
+        clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+        page = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         for home, name, value in (
             (constants, "ENDPOINT", hub.endpoint),
             (constants, "HF_HUB_CACHE", cache),
             (constants, "HF_HUB_DISABLE_XET", True),
             (constants, "HF_HUB_OFFLINE", False),
-            (
-                constants,
-                "HUGGINGFACE_CO_URL_TEMPLATE",
-                f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-            ),
+            (constants, "HUGGINGFACE_CO_URL_TEMPLATE", page),
             (hf_api.api, "endpoint", hub.endpoint),
             (datasets.config, "HF_ENDPOINT", hub.endpoint),
             (_http, "time", clock),
@@ -73,33 +70,23 @@ def environment(folder: Path, endpoint: str, token: str = "") -> dict[str, str]:
         "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",  # large files would go to another server
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
 
 
-def stranger(code: str, environment: Mapping[str, str], folder: Path, *arguments: object, timeout: float = 120) -> str:
-    """Runs Python code in a process that cannot import `pokemon_ddpm` or files of this repository.
+def stranger(code: str, environment: Mapping[str, str], folder: Path, *arguments: object) -> str:
+    """The output of Python code in a process that cannot import `pokemon_ddpm` or files of this repository.
 
     Args:
         code: The code.
         environment: Added to this process's environment.
         folder: Its working directory.
         *arguments: `sys.argv[1:]`.
-        timeout: In seconds.
-
-    Returns:
-        Its standard output.
     """
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _BLOCK_THE_PACKAGE + code, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    command = [sys.executable, "-I", "-c", _BLOCK_THE_PACKAGE + code, *map(str, arguments)]
+    variables = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

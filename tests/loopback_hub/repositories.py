@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-# The Hub's .gitattributes puts these and all binary files into the large file storage.
-LFS_SUFFIXES = (".arrow", ".bin", ".npz", ".parquet", ".pt", ".safetensors", ".zip")
-
 
 class HubFailure(Exception):
     """An answer with an error status and the headers by which the clients choose their exception."""
@@ -16,44 +13,29 @@ class HubFailure(Exception):
     def __init__(self, status: int, message: str, code: str = "", **headers: str):
         super().__init__(message)
         self.status = status
-        self.headers = {"X-Error-Message": " ".join(message.split()), **headers}
-        if code:
-            self.headers["X-Error-Code"] = code
+        self.headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **headers}
 
 
 @dataclass(frozen=True)
 class File:
-    """The content of a file, also where git would hold a pointer to the large file storage (`lfs`)."""
+    """The content of a file, in git or in the large file storage (LFS)."""
 
     content: bytes
     lfs: bool = False
 
     @cached_property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-    @cached_property
     def oid(self) -> str:
-        """The id of the blob in git; for a file in the large file storage, that of its pointer."""
-        blob = self.content
+        """SHA-256 in the large file storage, in git the id of the blob."""
         if self.lfs:
-            size = len(self.content)
-            blob = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {size}\n".encode()
-        return hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
+            return hashlib.sha256(self.content).hexdigest()
+        return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A snapshot of a repository: path -> file, the id of the commit before, and the title."""
-
-    files: Mapping[str, File]
-    parent: str | None
+    id: str
     title: str
-
-    @cached_property
-    def id(self) -> str:
-        tree = [(path, file.oid) for path, file in sorted(self.files.items())]
-        return hashlib.sha1(json.dumps([self.parent, self.title, tree]).encode()).hexdigest()
+    files: Mapping[str, File]  # by path
 
 
 @dataclass
@@ -68,14 +50,9 @@ class Repository:
     commits: dict[str, Commit] = field(default_factory=dict)  # by id
     names: dict[str, str] = field(default_factory=dict)  # branch or tag -> id of a commit
     objects: dict[str, bytes] = field(default_factory=dict)  # the large file storage, by SHA-256
-    expected: set[str] = field(default_factory=set)  # SHA-256 of the objects that may be uploaded
 
     def __post_init__(self):
-        self._add({".gitattributes": File(b"*.safetensors filter=lfs\n")}, None, "initial commit")
-
-    @property
-    def owner(self) -> str:
-        return self.id.split("/")[0]
+        self._add({".gitattributes": File(b"*.safetensors filter=lfs\n")}, "initial commit")
 
     @property
     def titles(self) -> list[str]:
@@ -109,16 +86,15 @@ class Repository:
             raise HubFailure(412, f"main is at {before.id}, not at {parent}. Please refresh and try again.")
         files = dict(before.files)
         for path, file in changes.items():
-            if {"", ".", "..", ".git"} & set(path.split("/")):
-                raise HubFailure(400, f"Invalid path: {path}")
             if file is not None:
                 files[path] = File(file) if isinstance(file, bytes) else file
             elif not files.pop(path, None):
                 raise HubFailure(404, f"{path} does not exist", "EntryNotFound")
-        return self._add(files, before.id, title)
+        return self._add(files, title)
 
-    def _add(self, files: dict[str, File], parent: str | None, title: str) -> Commit:
-        commit = Commit(files, parent, title)
+    def _add(self, files: dict[str, File], title: str) -> Commit:
+        content = [self.names.get("main"), title, sorted((path, file.oid) for path, file in files.items())]
+        commit = Commit(hashlib.sha1(json.dumps(content).encode()).hexdigest(), title, files)
         self.commits[commit.id] = commit
         self.names["main"] = commit.id
         return commit

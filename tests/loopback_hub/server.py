@@ -29,13 +29,11 @@ class LoopbackHub(Api):
     Attributes:
         endpoint: The URL for HF_ENDPOINT.
         requests: "METHOD /path?query" of every request.
-        waits: Seconds that the clients of this process would have waited before they tried again.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.requests: list[str] = []
-        self.waits: list[float] = []
         self.is_running = True
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
@@ -82,15 +80,17 @@ class LoopbackHub(Api):
         """The requests until now that match."""
         return [request for request in self.requests if re.search(which, request)]
 
-    def _rule(self, request: str) -> _Rule | None:
+    def rule_for(self, request: str) -> _Rule:
+        """Logs a request and says what happens to it."""
         with self._lock:
             self.requests.append(request)
-            rule = next((rule for rule in self._rules if rule.times != 0 and re.search(rule.which, request)), None)
-            if rule and rule.times:
-                rule.times -= 1
-            return rule
+            for rule in self._rules:
+                if rule.times != 0 and re.search(rule.which, request):
+                    rule.times = rule.times and rule.times - 1
+                    return rule
+            return _Rule("", None)
 
-    def _respond(self, request: Request) -> Answer:
+    def respond(self, request: Request) -> Answer:
         with self._lock:
             try:
                 return self.answer(request)
@@ -114,28 +114,24 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def serve(self) -> None:
+        self.close_connection = True
         if not self.hub.is_running:
-            self.close_connection = True
             return
-        rule = self.hub._rule(f"{self.command} {self.path}")
-        cut = rule.after_bytes if rule else None
-        size = int(self.headers.get("Content-Length") or 0)
+        rule = self.hub.rule_for(f"{self.command} {self.path}")
+        cut, size = rule.after_bytes, int(self.headers.get("Content-Length") or 0)
         if cut is not None and size:
             self.rfile.read(min(cut, size))
-            self.close_connection = True
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, self.path, headers, self.rfile.read(size))
         if len(request.body) < size:  # the client has gone
-            self.close_connection = True
             return
-        if rule and rule.answer and not rule.action:
-            answer = rule.answer
-        else:
-            answer = self.hub._respond(request)
-            if rule and rule.action:
-                rule.action()
-                answer = rule.answer or answer
+        answer = rule.answer
+        if rule.action or not answer:
+            answer = self.hub.respond(request)
+        if rule.action:
+            rule.action()
+            answer = rule.answer or answer
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, value)
@@ -143,6 +139,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.content[:cut])
-        self.close_connection = self.close_connection or cut is not None
+        self.close_connection = cut is not None
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = serve

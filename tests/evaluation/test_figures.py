@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from pokemon_ddpm.evaluation.evaluate import Evaluation
+from pokemon_ddpm.evaluation.figures import (
+    closest_pairs_figure,
+    curves_figure,
+    memorization_figure,
+    scale_figure,
+    types_figure,
+)
+from pokemon_ddpm.evaluation.memorization import Nearest
+
+CURVES = {
+    name: [
+        {"strength": s, "kid": s + i, "kid_low": s - 1, "kid_high": s + 2, "fid": 3 * s + 1} for s in (0.0, 0.5, 1.0)
+    ]
+    for i, name in enumerate(("blur", "posterise", "shuffle_patches", "add_noise", "swap_palette"))
+}
+
+
+def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
+    return {"value": value, "low": low, "high": high, "n": 20}
+
+
+def test_curves():
+    (axes,) = scale_figure(CURVES, estimate(0.3, 0.1, 0.5)).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert list(lines["shuffle patches"]) == [2, 2.5, 3] and lines["samples"][0] == 0.3
+    assert not scale_figure(CURVES, estimate(0.3)).axes[0].patches  # an area only where there is an interval
+    upper, lower = curves_figure(CURVES).axes[0], curves_figure(CURVES).axes[5]
+    assert list(upper.lines[0].get_ydata()) == [0, 0.5, 1] and list(lower.lines[0].get_ydata()) == [1, 2.5, 4]
+
+
+def test_types_without_a_value_are_left_out():
+    types = {
+        "bug": {"kid": estimate(0.5, 0.1, 0.9), "floor": estimate(None)},
+        "dark": {"kid": estimate(0.0), "floor": estimate(2.0)},
+    }
+    by_value = {name: {"accuracy": estimate(1.0, 0.8, 1.0), "real": None} for name in types}
+    kids, accuracies = types_figure({"types": types, "condition_accuracy": {"type": {"by_value": by_value}}}).axes
+    assert [list(line.get_xdata()) for line in kids.lines] == [[0.5, 0.0], [2.0]]
+    assert [label.get_text() for label in kids.get_yticklabels()] == ["bug (20)", "dark (20)"]
+    assert [list(line.get_xdata()) for line in accuracies.lines] == [[1.0, 1.0], []]
+    assert len(types_figure({"types": types, "condition_accuracy": {}}).axes) == 1
+
+
+def test_memorization():
+    nearest = {by: Nearest(torch.rand(50).double(), torch.zeros(50)) for by in ("pixels", "features")}
+    numbers = {"memorization": {"pixels": {"threshold": 0.2}, "features": {"threshold": 0.3}}}
+    panels = memorization_figure(Evaluation(numbers, nearest, nearest)).axes
+    assert [axes.lines[0].get_xdata()[0] for axes in panels] == [0.2, 0.3]
+
+
+@pytest.mark.parametrize("sets", [2, 1])
+def test_closest_pairs(sets: int):
+    images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
+    nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
+    names = [f"name {i}" for i in range(9)]
+    axes = closest_pairs_figure(images, nearest, train if sets == 2 else None, names).axes
+    order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
+    assert [each.get_title() for each in axes[::sets]] == ["1", "1", "2", "3", "5"]
+    assert [each.get_xlabel() for each in axes[sets - 1 :: sets]] == [names[i] for i in matches]
+    expected = torch.stack([images[order], train[matches]], dim=1)[:, :sets].flatten(0, 1)
+    shown = [torch.from_numpy(each.images[0].get_array().data) for each in axes]
+    assert torch.equal(torch.stack(shown).permute(0, 3, 1, 2), expected)
