@@ -30,9 +30,10 @@ from pokemon_ddpm import hub
 from pokemon_ddpm.diffusion import LossSecondMoment, NoiseSchedule, add_noise, denoising_loss
 from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.models import network_config, weights_digest
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
-from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
+from pokemon_ddpm.training.config import TrainingConfig, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import DistillationLoss
 from pokemon_ddpm.training.monitoring import DivergedError, Meter, NonFiniteGuard, StopRequest, Tracker, log_line
@@ -65,9 +66,7 @@ class Trainer:
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
         unet, trained_conditioner = setup.make_unet(config)
         with self.accelerator.local_main_process_first():  # the first one builds the data set's cache
-            data = setup.load_split(config, "train")
-            needed = config.validation_steps or config.eval_steps
-            held_out = setup.load_split(config, "validation") if needed else None
+            data, held_out = setup.load_splits(config)
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.num_updates(len(data), self.batch_size)
         self.counts = {"training": len(data), **({"validation": len(held_out)} if held_out else {})}
@@ -105,21 +104,10 @@ class Trainer:
         self.tracker = Tracker(self.accelerator)
         self.metrics: dict[str, float] = {}  # measured at the present step
         self.step, self.tried_step, self.saved_step, self.diverging = 0, None, None, False
-        self.prepare_output()
+        self.hub_model_id = setup.prepare_output(config) if self.accelerator.is_main_process else None
+        self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
             self.resume(config.resume_from_checkpoint)
-
-    def prepare_output(self) -> None:
-        """Creates the Hub repository and deletes an older run, where the flags say so."""
-        self.hub_model_id = None
-        if self.accelerator.is_main_process:
-            config = self.config
-            if config.push_to_hub:
-                name = config.hub_model_id or self.output_dir.resolve().name
-                self.hub_model_id = hub.create_repository(name, config.hub_private_repo or None, config.hub_token)
-            if config.overwrite_output_dir:
-                setup.delete_run(self.output_dir)
-        self.accelerator.wait_for_everyone()
 
     @property
     def unwrapped(self) -> torch.nn.Module:
@@ -130,6 +118,10 @@ class Trainer:
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
         return self.config.learning_rate * self.lr_factor(self.step)
+
+    def pipeline(self) -> PokemonDDPMPipeline:
+        """The pipeline of the averaged weights."""
+        return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
 
     def summary(self) -> str:
         """What is trained, in one or two lines."""
@@ -266,9 +258,8 @@ class Trainer:
     def evaluate(self, bar: tqdm) -> None:
         """Measures samples of the averaged weights."""
         if self.accelerator.is_main_process:
-            pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
             with contextlib.suppress(Interrupted):
-                self.add_metrics(self.evaluation.measure(pipeline, self.stop.requested), bar)
+                self.add_metrics(self.evaluation.measure(self.pipeline(), self.stop.requested), bar)
         self.accelerator.wait_for_everyone()
 
     def add_metrics(self, metrics: dict[str, float], bar: tqdm) -> None:
@@ -283,8 +274,7 @@ class Trainer:
         path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
         if self.accelerator.is_main_process and not (resumed and path.exists()):
             try:
-                pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
-                save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET), self.stop.requested)
+                save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET), self.stop.requested)
             except Interrupted:
                 pass
             except OSError as error:
@@ -340,12 +330,6 @@ class Trainer:
         folder, state = restored
         if state.step > self.max_steps:
             raise ValueError(f"{folder} has more updates than --max_train_steps or --num_epochs, {self.max_steps}.")
-        lengths = [(each["max_train_steps"], each["num_epochs"]) for each in (state.config, self.config.public())]
-        if lengths[0] != lengths[1] and not self.config.lr_scheduler.startswith("constant"):
-            report(
-                f"The length of the run was changed: from here on the {self.config.lr_scheduler} learning rate "
-                f"schedule is that of {self.max_steps:,} updates."
-            )
         self.step = self.tried_step = self.saved_step = state.step
         self.metrics = state.metrics
         self.guard.restore(state.skipped_updates)
@@ -379,12 +363,10 @@ class Trainer:
         if self.hub_model_id and finished:
             try:
                 url = hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token)
-                self.accelerator.print(f"Pushed to {url}")
             except (ValueError, OSError) as error:
-                raise ValueError(
-                    f"{error}\nThe model is safe in {self.output_dir}; push it with `pokemon-ddpm push "
-                    f"{self.output_dir} {self.hub_model_id}`."
-                ) from error
+                command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
+                raise ValueError(f"{error}\nThe model is saved; push it with `{command}`.") from error
+            self.accelerator.print(f"Pushed to {url}")
         if self.saved_step != self.step:
             raise ValueError(
                 f"There is no checkpoint of update {self.step:,}; --resume_from_checkpoint latest continues from the "
@@ -394,11 +376,9 @@ class Trainer:
     def push_checkpoint(self) -> None:
         """Pushes the present model; if that fails, the run continues."""
         try:
-            pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
-            save_model(pipeline, self.config, self.step, self.counts, self.metrics)
-            hub.push_model(
-                self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=f"Update {self.step:,}"
-            )
+            save_model(self.pipeline(), self.config, self.step, self.counts, self.metrics)
+            message = f"Update {self.step:,}"
+            hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
         except (ValueError, OSError) as error:
             tqdm.write(f"warning: {error} The run continues.")
 
@@ -412,9 +392,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     accelerator = trainer.accelerator
-    # TensorBoard takes neither None nor lists.
-    settings = {name: "" if value is None else as_text(value) for name, value in config.public().items()}
-    trainer.tracker.start(settings)
+    trainer.tracker.start(config)
     accelerator.print(trainer.summary())
     with trainer.stop:
         try:

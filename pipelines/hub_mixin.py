@@ -259,19 +259,19 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
 
 
 class Repository:
-    """A repository on the Hub before a push, with the paths of its files and the text of its card, if it has one."""
+    """A repository on the Hub as it is before a push: the paths of its `files`, and the text of its `card`, if any."""
 
-    def __init__(self, name: str, private: bool | None = None, token: str | None = None, **kind: Any):
-        """Creates it if it does not exist, with the `repo_type` and `space_sdk` of `HfApi.create_repo`."""
-        self.api, self.type = HfApi(token=token), kind.get("repo_type", "model")
-        name = self.api.create_repo(name, private=private, exist_ok=True, **kind).repo_id
-        self.info, self.card = self.api.repo_info(name, repo_type=self.type), None
+    def __init__(self, name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any):
+        """Creates it if it does not exist; arguments as of `HfApi.create_repo`."""
+        self.api, self.type, self.card = HfApi(token=token), repo_type, None
+        url = self.api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options)
+        self.info = self.api.repo_info(url.repo_id, repo_type=repo_type)
         self.files = {sibling.rfilename for sibling in self.info.siblings}
         if CARD_FILE in self.files:
             # Not into the cache, where a commit with this file alone would pass for the whole model.
             with tempfile.TemporaryDirectory() as folder:
-                version = {"repo_type": self.type, "revision": self.info.sha}
-                path = self.api.hf_hub_download(name, CARD_FILE, local_dir=folder, **version)
+                version = {"repo_type": repo_type, "revision": self.info.sha}
+                path = self.api.hf_hub_download(self.info.id, CARD_FILE, local_dir=folder, **version)
                 self.card = Path(path).read_text(encoding="utf-8")
 
     def check(self, is_ours: bool, private: bool | None = None, force: bool = False) -> None:
@@ -326,7 +326,7 @@ def push_folder(
         HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as before.
     """
     card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
-    repository = Repository(name, private=private, token=token)
+    repository = Repository(name, private, token)
     repository.check(CODE_FILES[2] in repository.files, private, force)
     card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it

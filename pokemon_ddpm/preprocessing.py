@@ -50,7 +50,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 def pixel_digest(image: Image.Image) -> bytes:
     """SHA-256 of the size and the pixels, the same for equal images."""
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+    return hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes()).digest()
 
 
 def check_resolution(resolution: int) -> None:

@@ -234,6 +234,7 @@ class TestEvaluation:
 
 @pytest.mark.parametrize("starter", [False, True])
 def test_the_card_of_a_feature_network(starter):
+    points = [{"strength": 0.0, "kid": 0.1, "fid": 1.0}, {"strength": 0.5, "kid": 0.2, "fid": 0.5}]
     report = {
         "attributes": ["color", "type", "view"],
         "settings": {
@@ -242,7 +243,7 @@ def test_the_card_of_a_feature_network(starter):
         "images": {"train": 8140, "validation": 1007},
         "epochs": [{"train_loss": 15.0, "validation_loss": 13.0}, {"train_loss": 12.345, "validation_loss": 12.5}],
         "accuracies": {"types, micro F1": {"value": 0.19104, "chance": 0.09, "majority": 0.138, "n": 1007}},
-        "corruptions": {"swap_palette": [{"strength": 0, "kid": 0.1, "fid": 1}, {"strength": 1, "kid": 0.2, "fid": 0.5}]},
+        "corruptions": {"swap_palette": points},
     }  # fmt: skip
     network = torch.nn.Linear(999, 10)
     network.config = SimpleNamespace(resolution=32, dimension=64)

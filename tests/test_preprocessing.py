@@ -28,9 +28,8 @@ def plain_block(height: int, width: int) -> np.ndarray:
 
 def box(result: np.ndarray) -> np.ndarray:
     """What is left without the white border, which must be even."""
-    (top, left), (bottom, right) = (
-        find(np.argwhere((result != 255).any(axis=2)), axis=0) for find in (np.min, np.max)
-    )
+    foreground = np.argwhere((result != 255).any(axis=2))
+    (top, left), (bottom, right) = foreground.min(axis=0), foreground.max(axis=0)
     assert abs(top - (result.shape[0] - 1 - bottom)) <= 1 and abs(left - (result.shape[1] - 1 - right)) <= 1
     return result[top : bottom + 1, left : right + 1]
 

@@ -17,15 +17,12 @@ from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sprite_sheet
 
 KINDS = {"png": "Sprite (PNG)", "zip": "All (zip)", "gif": "Steps (GIF)", "sheet": "Sheet (PNG)"}
-"""The files, and what the page calls them."""
 BACKGROUNDS = ("white", "transparent")
 MAX_SCALE = 16
 COLUMNS = 4
-GALLERY_SIZE = 256
-"""Side of an image in the gallery in pixels, about."""
+GALLERY_SIZE = 256  # side of an image in pixels, about
 ANIMATION_MS = 1500
-KEPT_SECONDS = 3600
-"""After this time Gradio deletes a file."""
+KEPT_SECONDS = 3600  # then Gradio deletes a file
 
 
 def write_gallery(sprites: Sequence[Sprite], cache: Path) -> list[tuple[str, str]]:

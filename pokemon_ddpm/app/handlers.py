@@ -19,41 +19,28 @@ from PIL import Image
 from pokemon_ddpm.app import requests
 from pokemon_ddpm.app.downloads import KINDS, write_download, write_gallery
 from pokemon_ddpm.app.how_it_works import steps_html
-from pokemon_ddpm.app.requests import Job, Models, Refused, Sprite
+from pokemon_ddpm.app.requests import Job, Model, Refused, Sprite
 from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, Interrupted, generate
 from pokemon_ddpm.plots import evenly_spaced
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
-PUBLIC_SECONDS = 120
-"""Time limit of one generation in public."""
-PREVIEW_SECONDS = 0.4
-"""Time between two previews. With each of them Gradio notices whether the visitor is still there."""
-MAX_STEPS = 20
-"""Denoising steps of a sprite that are kept."""
-MAX_SAVED = 700_000
-"""Characters that the browser keeps; the page sends them back when it is loaded."""
+PUBLIC_SECONDS = 120  # time limit of one generation in public
+PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
+MAX_STEPS = 20  # denoising steps of a sprite that are kept
+MAX_SAVED = 700_000  # characters that the browser keeps; the page sends them back when it is loaded
 EXAMPLES_SEED = 76
 logger = logging.getLogger(__name__)
 
 
 class Generation:
-    """A run of a job, which another thread can watch and stop.
-
-    Args:
-        job: What to generate.
-        original: The sprite that variations vary.
-
-    Attributes:
-        preview: The images so far, with captions.
-        stopped: Set it to stop the run after its current step.
-    """
+    """A run of a job, which another thread can watch and stop. Variations need the original."""
 
     def __init__(self, job: Job, original: Sprite | None = None):
         self._job, self._original = job, original
         self._finished: list[Sprite] = []
         self._steps: list[list[DenoisingStep]] = []  # of the sprites that are being generated
-        self.preview: list[tuple[Image.Image, str]] = []
-        self.stopped = threading.Event()
+        self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
+        self.stopped = threading.Event()  # set it to stop the run after its current step
 
     def run(self) -> list[Sprite]:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
@@ -117,12 +104,13 @@ def generates(make_job: Callable[..., tuple[Job, Sprite | None]]) -> Callable[..
 class Handlers:
     """The handlers of the page and the API. Their arguments come from visitors, and are checked in `requests`."""
 
-    def __init__(self, models: Models, cache: Path, public: bool):
-        self._models, self._cache = models, cache
+    def __init__(self, models: Sequence[Model], cache: Path, public: bool):
+        self._given = self._models = {model.name: model for model in models}
+        self._cache = cache
         self._seconds = PUBLIC_SECONDS if public else math.inf
         self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
-        settings = {**requests.default_settings(models.get()), "new_seed": False, "seed": EXAMPLES_SEED}
-        self._examples = self._thread.submit(Generation(requests.new_sprites(models, settings)).run)
+        settings = {**requests.default_settings(models[0]), "new_seed": False, "seed": EXAMPLES_SEED}
+        self._examples = self._thread.submit(Generation(requests.new_sprites(self._models, settings)).run)
 
     @generates
     def generate(self, **settings: Any) -> tuple[Job, None]:
@@ -132,7 +120,7 @@ class Handlers:
     @generates
     def variations(self, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any) -> tuple[Job, Sprite]:
         """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
-        original = requests.chosen(sprites, sprite)
+        original = requests.chosen_sprite(sprites, sprite)
         return requests.variations(self._models, original, num_images, strength), original
 
     @generates
@@ -140,7 +128,7 @@ class Handlers:
         self, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
     ) -> tuple[Job, Sprite]:
         """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
-        original = requests.chosen(sprites, sprite)
+        original = requests.chosen_sprite(sprites, sprite)
         return requests.other_type(self._models, original, pokemon_type, second_type), original
 
     def download(self, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> list[str]:
@@ -149,26 +137,34 @@ class Handlers:
 
     def download_file(self, kind: str, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> str:
         """One of the files of `download`."""
-        return write_download(kind, sprites, requests.chosen(sprites, sprite), background, scale, self._cache)
+        return write_download(kind, sprites, requests.chosen_sprite(sprites, sprite), background, scale, self._cache)
 
     def load_model(self, source: Any) -> dict:
         """Loads one more model from a folder or the Hub. Returns the models."""
-        model = self._models.load(source)
-        return gr.update(choices=self._models.names, value=model.name)
+        if not isinstance(source, str) or not source.strip():
+            raise Refused("Enter the folder of a model, or its name on the Hub, such as user/name.")
+        try:
+            model = requests.load_model(source.strip(), public=False)
+        except Exception as error:  # files that are not a model fail in many ways
+            raise Refused(" ".join(str(error).split())[:300]) from error
+        self._models = {**self._given, model.name: model}
+        return gr.update(choices=list(self._models), value=model.name)
 
-    def choose_model(self, **settings: Any) -> list:
+    def choose_model(self, before: str, **settings: Any) -> list:
         """See `_controls`. An attribute that the model before may not have had gets its default."""
-        usual = requests.default_settings(self._models.get(settings["model"]))
-        return self._controls(settings | {name: usual[name] for name in ATTRIBUTES if settings[name] == ANY})
+        if settings["model"] != before:
+            usual = requests.default_settings(requests.chosen_model(self._models, settings["model"]))
+            settings |= {name: usual[name] for name in ATTRIBUTES if settings[name] == ANY}
+        return self._controls(settings)
 
     def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
         """The number and the steps of the sprite that was clicked."""
         number = event.index + 1 if isinstance(event.index, int) else 1
-        return number, steps_html(requests.chosen(sprites, number).steps)
+        return number, steps_html(requests.chosen_sprite(sprites, number).steps)
 
     def finish(self, sprites: Sequence[Sprite], **settings: Any) -> tuple[str, int, str, str]:
         """After a generation: status, number and steps of the first sprite, and what the browser keeps."""
-        first = requests.chosen(sprites, 1)
+        first = requests.chosen_sprite(sprites, 1)
         saved = json.dumps({"settings": settings, "sprites": list(map(requests.saved_sprite, sprites))})
         if len(saved) > MAX_SAVED:
             saved = json.dumps({"settings": settings, "sprites": []})
@@ -181,7 +177,7 @@ class Handlers:
 
     def restore(self, saved: Any) -> list:
         """The page as it was left, or with examples: sprites, gallery, status, steps and `_controls`."""
-        settings, sprites = requests.default_settings(self._models.get()), []
+        settings, sprites = requests.default_settings(next(iter(self._models.values()))), []
         try:
             if saved:
                 kept = json.loads(saved)
@@ -196,11 +192,11 @@ class Handlers:
         return [sprites, self.show(sprites), text, steps, *self._controls(settings)]
 
     def _controls(self, settings: Mapping[str, Any]) -> list:
-        """The controls of the settings and the choices of another type, with what their model offers."""
-        model = self._models.get(settings["model"])
+        """The name of a model, the controls of the settings with what it offers, and the choices of another type."""
+        model = requests.chosen_model(self._models, settings["model"])
         first, second = requests.type_choices(model)
         updates = {name: gr.update(value=value) for name, value in settings.items()}
-        updates["model"]["choices"] = self._models.names
+        updates["model"]["choices"] = list(self._models)
         for name, choices in (("pokemon_type", first), ("second_type", second)):
             updates[name] = gr.update(choices=choices, value=settings[name] if settings[name] in choices else ANY)
         for name in ("quality", "guidance_scale"):
@@ -210,4 +206,4 @@ class Handlers:
             value = settings[name] if settings[name] in known else ANY
             updates[name] = gr.update(value=value, interactive=bool(known))
         others = gr.update(choices=first, value=requests.RANDOM), gr.update(choices=second, value=ANY)
-        return [*updates.values(), *others]
+        return [model.name, *updates.values(), *others]

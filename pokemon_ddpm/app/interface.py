@@ -1,15 +1,16 @@
 """The page, built with Gradio."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from pokemon_ddpm.app import requests
-from pokemon_ddpm.app.downloads import BACKGROUNDS, COLUMNS, KEPT_SECONDS, KINDS, MAX_SCALE
+from pokemon_ddpm.app.downloads import BACKGROUNDS, KEPT_SECONDS, KINDS, MAX_SCALE
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.how_it_works import how_it_works_tab
-from pokemon_ddpm.app.requests import Model, Models
+from pokemon_ddpm.app.requests import Model
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
 
 TITLE = "Pokémon DDPM"
@@ -40,9 +41,10 @@ ENDED = """(status) => {
 class Page:
     """The page; `blocks` can be launched."""
 
-    def __init__(self, models: Models, handlers: Handlers, public: bool):
+    def __init__(self, models: Sequence[Model], handlers: Handlers, public: bool):
         self._handlers = handlers
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
+            self._status = gr.HTML("Press Generate.", elem_id="status", render=False)
             gr.Markdown(INTRODUCTION)
             with gr.Tabs():
                 with gr.Tab("Generate"), gr.Row():
@@ -52,21 +54,21 @@ class Page:
                             self._add_loading()
                     with gr.Column(scale=2, min_width=320, elem_id="results"):
                         self._add_results()
-                        self._add_editing(models.get())
+                        self._add_editing(models[0])
                         self._add_downloads()
                         with gr.Accordion("Steps of the chosen sprite", open=False):
                             self._steps = gr.HTML(elem_id="steps")
                 how_it_works_tab(self._steps)
             gr.Markdown(NOTICE)
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
+            self._offered = gr.State(models[0].name)  # the model that the controls are for
             self._connect_generation()
-            self._connect_choices(public)
+            self._connect_choices()
             self._connect_downloads()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
-    def _add_settings(self, models: Models) -> None:
-        model = models.get()
-        first, second = requests.type_choices(model)
+    def _add_settings(self, models: Sequence[Model]) -> None:
+        first, second = requests.type_choices(models[0])
         with gr.Row():
             types = [
                 gr.Dropdown(first, label="Type", min_width=120, elem_id="type"),
@@ -80,11 +82,11 @@ class Page:
             guidance = gr.Slider(*requests.GUIDANCE, step=0.5, label="Guidance scale", info=info)
             new_seed = gr.Checkbox(label="New seed every time")
             seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
-            chosen = gr.Dropdown(models.names, label="Model")
+            chosen = gr.Dropdown([model.name for model in models], label="Model")
         with gr.Accordion("Attributes", open=False):
             attributes = [_attribute(name) for name in ATTRIBUTES]
         controls = [*types, count, new_seed, seed, chosen, quality, guidance, *attributes]
-        settings = requests.default_settings(model)
+        settings = requests.default_settings(models[0])
         self._settings: dict[str, Any] = dict(zip(settings, controls, strict=True))
         for name, control in self._settings.items():
             control.value = settings[name]
@@ -92,26 +94,23 @@ class Page:
     def _add_loading(self) -> None:
         with gr.Accordion("Load another model", open=False):
             info = "Only safetensors are loaded. No code of the model runs."
-            self._source = gr.Textbox(
-                label="Folder or Hub name", info=info, placeholder="outputs/front-32 or user/name"
-            )
-            self._load = gr.Button("Load")
+            hint = "outputs/front-32 or user/name"
+            source = gr.Textbox(label="Folder or Hub name", info=info, placeholder=hint)
+            load = gr.Button("Load")
+        options = {"api_name": "load_model", "show_progress_on": self._status, **ONE_AT_A_TIME}
+        gr.on([load.click, source.submit], self._handlers.load_model, source, self._settings["model"], **options)
 
     def _add_results(self) -> None:
         with gr.Row(equal_height=True):
-            self._status = gr.HTML("Press Generate.", elem_id="status")
+            self._status.render()
             self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
         self._gallery = gr.Gallery(
             label="Sprites",
             show_label=False,
-            columns=COLUMNS,
-            height="auto",
-            object_fit="contain",
             format="png",
             allow_preview=False,
             selected_index=0,
             buttons=[],
-            interactive=False,
             elem_id="sprites",
         )
         self._sprite = gr.Number(1, precision=0, visible=False, label="Number of the sprite")
@@ -154,25 +153,25 @@ class Page:
             self._other.click(handlers.other_type, edited + self._other_types, api_name="other_type", **options),
         ]
         finished = [self._status, self._sprite, self._steps, saved]
-        for event in events:  # a cancelled event has failed, for Gradio
-            event.then(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
+        for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
+            for ended in (event.then, event.failure):
+                ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
             event.success(handlers.finish, self._sprites, finished, inputs_kwargs=settings, **PRIVATE)
             event.failure(handlers.show, self._sprites, self._gallery, **PRIVATE)
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
-        outputs = [self._sprites, self._gallery, self._status, self._steps, *settings.values(), *self._other_types]
+        outputs = [self._sprites, self._gallery, self._status, self._steps, *self._controls()]
         self.blocks.load(handlers.restore, saved, outputs, **PRIVATE)
 
-    def _connect_choices(self, public: bool) -> None:
+    def _connect_choices(self) -> None:
         """Connects the choice of a sprite and of a model."""
-        chosen = [self._sprite, self._steps]
-        self._gallery.select(self._handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
-        model, outputs = self._settings["model"], [*self._settings.values(), *self._other_types]
-        choose = {"fn": self._handlers.choose_model, "outputs": outputs, "inputs_kwargs": self._settings, **PRIVATE}
-        model.input(**choose)
-        if not public:
-            options = {"api_name": "load_model", "show_progress_on": self._status, **ONE_AT_A_TIME}
-            triggers = [self._load.click, self._source.submit]
-            gr.on(triggers, self._handlers.load_model, self._source, model, **options).success(**choose)
+        handlers, model, chosen = self._handlers, self._settings["model"], [self._sprite, self._steps]
+        self._gallery.select(handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
+        settings, outputs = self._settings, self._controls()
+        model.change(handlers.choose_model, self._offered, outputs, inputs_kwargs=settings, **PRIVATE)
+
+    def _controls(self) -> list:
+        """The outputs of `Handlers.choose_model`."""
+        return [self._offered, *self._settings.values(), *self._other_types]
 
     def _connect_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""

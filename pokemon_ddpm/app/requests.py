@@ -25,11 +25,9 @@ MAX_SEED = 2**31 - 1
 GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
 SAMPLER = "unipc"
-QUALITIES = {"fast": 10, "balanced": 16, "best": 50}
-"""Steps of `SAMPLER`, see docs/sampling.md. A distilled model has its own."""
+QUALITIES = {"fast": 10, "balanced": 16, "best": 50}  # steps of `SAMPLER`, see docs/sampling.md
 RANDOM = "random"
-DEFAULTS = {"view": "front", "finish": "normal"}
-"""Attributes that are requested by default if the model has them."""
+DEFAULTS = {"view": "front", "finish": "normal"}  # attributes that are requested if the model has them
 
 
 class Refused(gr.Error):
@@ -41,65 +39,30 @@ class Refused(gr.Error):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded model; its pipeline is for one caller at a time."""
+    """A loaded model."""
 
     name: str
-    pipeline: PokemonDDPMPipeline
-
-    @property
-    def vocabulary(self) -> dict[str, list[str]]:
-        """The values of each attribute."""
-        return self.pipeline.conditioner.vocabulary
-
-    @property
-    def is_distilled(self) -> bool:
-        """Whether it has its own steps and no guidance scale."""
-        return is_distilled(self.pipeline.scheduler)
+    pipeline: PokemonDDPMPipeline  # for one caller at a time
+    vocabulary: dict[str, list[str]]  # the values of each attribute
+    is_distilled: bool  # it has its own steps and no guidance scale
 
 
-class Models:
-    """The models of the app: those given at its start and, on one's own machine, one more at a time.
+def load_model(source: str, public: bool) -> Model:
+    """Loads a model from safetensors, without running its code.
 
     Args:
-        sources: Folders, names of released models, or Hub names. The first is the default.
-        public: Whether others can reach the app. Then a folder is shown without its path.
+        source: Folder, name of a released model, or Hub name.
+        public: Whether others can reach the app. Then the name of a folder does not show its path.
 
     Raises:
-        ValueError, OSError: If a model cannot be loaded.
+        ValueError, OSError: If it cannot be loaded.
     """
-
-    def __init__(self, sources: Sequence[str], public: bool):
-        self._public = public
-        self._given = {model.name: model for model in map(self._load, sources)}
-        self._models = self._given
-        if not len(self._given) == len(sources) > 0:
-            raise ValueError("The app needs one or more models with different names.")
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._models)
-
-    def get(self, name: Any = None) -> Model:
-        """The model of a name, by default the first one."""
-        return self._models[self.names[0] if name is None else one_of("The model", name, self.names)]
-
-    def load(self, source: Any) -> Model:
-        """Loads a model from safetensors, without running its code; it replaces the one loaded before."""
-        if not isinstance(source, str) or not source.strip():
-            raise Refused("Enter the folder of a model, or its name on the Hub, such as user/name.")
-        try:
-            model = self._load(source.strip())
-        except Exception as error:  # files that are not a model fail in many ways
-            raise Refused(" ".join(str(error).split())[:300]) from error
-        self._models = {**self._given, model.name: model}
-        return model
-
-    def _load(self, source: str) -> Model:
-        pipeline = GenerationSettings(source).load()
-        if not is_distilled(pipeline.scheduler):
-            pipeline.scheduler = make_sampler(SAMPLER, pipeline.scheduler)
-        name = Path(source).resolve().name if self._public and Path(source).exists() else model_name(source)
-        return Model(name, pipeline)
+    pipeline = GenerationSettings(source).load()
+    distilled = is_distilled(pipeline.scheduler)
+    if not distilled:
+        pipeline.scheduler = make_sampler(SAMPLER, pipeline.scheduler)
+    name = Path(source).resolve().name if public and Path(source).exists() else model_name(source)
+    return Model(name, pipeline, pipeline.conditioner.vocabulary, distilled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +126,9 @@ def type_choices(model: Model) -> tuple[list[str], list[str]]:
     return [RANDOM, ANY, *types], [ANY, NONE, RANDOM, *types]
 
 
-def new_sprites(models: Models, settings: Mapping[str, Any], strength: float | None = None) -> Job:
+def new_sprites(models: Mapping[str, Model], settings: Mapping[str, Any], strength: float | None = None) -> Job:
     """Sprites with such settings as `default_settings`; the first has the seed, the others the next ones."""
-    model = models.get(settings["model"])
+    model = chosen_model(models, settings["model"])
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
     seed, last = settings["seed"], MAX_SEED + 1 - count
     seed = secrets.randbelow(last) if settings["new_seed"] else number("The seed", seed, 0, last, whole=True)
@@ -177,14 +140,14 @@ def new_sprites(models: Models, settings: Mapping[str, Any], strength: float | N
     return Job(model, settings, GenerationSettings(model.name, *sampler), requests, strength)
 
 
-def variations(models: Models, original: Sprite, num_images: Any, strength: Any) -> Job:
+def variations(models: Mapping[str, Model], original: Sprite, num_images: Any, strength: Any) -> Job:
     """Variations of a sprite, with new seeds."""
     count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
     settings = {**original.settings, "num_images": count, "new_seed": True}
     return new_sprites(models, settings, number("The strength", strength, *STRENGTH))
 
 
-def other_type(models: Models, original: Sprite, pokemon_type: Any, second_type: Any) -> Job:
+def other_type(models: Mapping[str, Model], original: Sprite, pokemon_type: Any, second_type: Any) -> Job:
     """The sprite of another type with the same seed; a random type is not one that the original has."""
     present = (original.request.pokemon_type or ANY).split("/")
     if pokemon_type == RANDOM:
@@ -197,7 +160,11 @@ def other_type(models: Models, original: Sprite, pokemon_type: Any, second_type:
     return job
 
 
-def chosen(sprites: Sequence[Sprite], value: Any) -> Sprite:
+def chosen_model(models: Mapping[str, Model], name: Any) -> Model:
+    return models[one_of("The model", name, tuple(models))]
+
+
+def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
     """The sprite of a number, from 1."""
     if not sprites:
         raise Refused("There are no sprites in memory. Generate some, or reload the page to get the last ones back.")
@@ -210,7 +177,7 @@ def saved_sprite(sprite: Sprite) -> dict[str, Any]:
     return {"settings": sprite.settings, "strength": sprite.job.strength, "png": content}
 
 
-def restored_sprite(models: Models, saved: Any) -> Sprite:
+def restored_sprite(models: Mapping[str, Model], saved: Any) -> Sprite:
     """The inverse of `saved_sprite`, without the steps.
 
     Raises:

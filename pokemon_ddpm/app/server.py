@@ -23,15 +23,13 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import style
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import TITLE, Page
-from pokemon_ddpm.app.requests import Models
+from pokemon_ddpm.app.requests import load_model
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
-MAX_BODY = 2**20
-"""Bytes of a request."""
-MAX_SESSIONS = 200
-"""Visitors whose sprites are in memory: at most 3 MB each at 32x32 px, usually 0.5 MB."""
+MAX_BODY = 2**20  # bytes of a request
+MAX_SESSIONS = 200  # visitors with sprites in memory: at most 3 MB each at 32x32 px, usually 0.5 MB
+# Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use.
 UNUSED = "/gradio_api/(upload|deep_link|process_recording|component_server|proxy=|file=http|file/)"
-"""Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use."""
 
 
 async def refuse_files(request: Request) -> None:
@@ -87,7 +85,9 @@ def launch(
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
     public = public or share
-    loaded = Models(models, public)
+    loaded = [load_model(source, public) for source in models]
+    if not len({model.name for model in loaded}) == len(models) > 0:
+        raise ValueError("The app needs one or more models with different names.")
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
     cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
     os.environ["GRADIO_TEMP_DIR"] = str(cache)

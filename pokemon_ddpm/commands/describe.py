@@ -53,9 +53,9 @@ def describe_data(
 ) -> None:
     """Writes a report of the sprites with figures: counts, types, colors, sizes, duplicates, corrections."""
     if directory is not None:
-        from pokemon_ddpm.dataset_scripts.sprite_archive import open_archive
+        from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
 
-        open_archive(directory)  # refuses other folders before datasets is imported
+        SpriteArchive(directory)  # refuses other folders before datasets is imported
         archive, report = directory.resolve(), output_dir.resolve()
         if report.is_relative_to(archive) and "sprites" in report.relative_to(archive).parts:
             fail(f"--output-dir {output_dir} is among the sprites. Its figures would be read as sprites.")

@@ -130,10 +130,8 @@ def fid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     samples, reference = _checked(samples, reference)
     estimate = basic_bootstrap(fid_value, samples, reference, seed)
     smaller, dimension = min(len(samples), len(reference)), samples.shape[1]
-    if smaller < 10 * dimension:
-        warning = f"FID of {dimension} features from {smaller} images is too high; use KID or {10 * dimension} images."
-        return replace(estimate, warnings=(warning,))
-    return estimate
+    warning = f"FID of {dimension} features from {smaller} images is too high; use KID or {10 * dimension} images."
+    return replace(estimate, warnings=(warning,)) if smaller < 10 * dimension else estimate
 
 
 def fid_value(samples: torch.Tensor, reference: torch.Tensor) -> float:
@@ -179,10 +177,8 @@ def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) ->
 def _kid_estimate(found: np.ndarray, n: int, m: int) -> Estimate:
     blocks = found.shape[1]
     error = float(np.sqrt(found.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
-    warnings = ()
-    if blocks < KID_BLOCKS:
-        warnings = (f"KID from {min(n, m)} images is uncertain; use {KID_BLOCKS * KID_BLOCK_SIZE} or more.",)
-    return _block_estimate(float(found.mean()), error, blocks, n, m, warnings)
+    warning = f"KID from {min(n, m)} images is uncertain; use {KID_BLOCKS * KID_BLOCK_SIZE} or more."
+    return _block_estimate(float(found.mean()), error, blocks, n, m, (warning,) if blocks < KID_BLOCKS else ())
 
 
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -196,9 +192,8 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
     options = {"prc_neighborhood": NEIGHBORHOOD, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
     found = prc_features_to_metric(samples - center, reference - center, **options)
-    warnings = ()
-    if size < 100 * NEIGHBORHOOD:
-        warnings = (f"Precision and recall from {size} images are too high; use {100 * NEIGHBORHOOD} or more.",)
+    warning = f"Precision and recall from {size} images are too high; use {100 * NEIGHBORHOOD} or more."
+    warnings = (warning,) if size < 100 * NEIGHBORHOOD else ()
     shares = [share(round(found[key] * size), size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
     precision, recall = (Estimate(s.value, s.low, s.high, size, size, warnings=warnings) for s in shares)
     return precision, recall
@@ -232,10 +227,9 @@ def exact_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int 
         for one, other in disjoint_blocks(samples, reference, blocks, size, seed)
     ]
     error = float(np.std(found, ddof=1) / np.sqrt(blocks)) if blocks > 1 else math.nan
-    warnings = ()
-    if size < SUBSET_SIZE:
-        warnings = (f"Exact Wasserstein distance of subsets of {size} images, not comparable with {SUBSET_SIZE}.",)
-    return _block_estimate(float(np.mean(found)), error, blocks, blocks * size, blocks * size, warnings)
+    warning = f"Exact Wasserstein distance of subsets of {size} images, not comparable with {SUBSET_SIZE}."
+    n, warnings = blocks * size, (warning,) if size < SUBSET_SIZE else ()
+    return _block_estimate(float(np.mean(found)), error, blocks, n, n, warnings)
 
 
 def wasserstein_of_statistics(samples: Statistics, reference: Statistics, seed: int = 0) -> dict[str, Estimate]:

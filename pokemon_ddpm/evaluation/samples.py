@@ -97,10 +97,8 @@ def sample_requests(
 def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) -> None:
     """Raises ValueError if a network, which is called `name`, was trained on other classes than the data have."""
     if tuple(known) != tuple(type_names):
-        raise ValueError(
-            f"{name} was trained on {len(known)} classes ({', '.join(known[:3])}, ...), but the data have "
-            f"{len(type_names)} ({', '.join(type_names[:3])}, ...)."
-        )
+        these, those = (f"{len(names)} classes ({', '.join(names[:3])}, ...)" for names in (known, type_names))
+        raise ValueError(f"{name} was trained on {these}, but the data have {those}.")
 
 
 def generate_samples(
@@ -148,10 +146,7 @@ def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str)
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
     notes = _read_notes(folder) if present else {}
     if notes.get("weights", weights) != weights:
-        raise ValueError(
-            f"{folder} has samples of other weights, perhaps of this model before further training; choose another "
-            "--output-dir or delete it."
-        )
+        raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
     _write_notes(folder, {**notes, "weights": weights})
 
 
@@ -205,10 +200,7 @@ def _list_pngs(folder: Path) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
     others = [e.name for e in entries if e.is_dir() or e.suffix.lower() in IMAGE_SUFFIXES - {".png"}]
     if others:
-        raise ValueError(
-            f"{folder} has {len(others)} sub-folders or images that are not PNGs, such as {others[0]}. Samples must "
-            "be PNGs in one folder, since other formats change pixels."
-        )
+        raise ValueError(f"{folder} must have PNGs only, no sub-folders or other images such as {others[0]}.")
     files = [entry for entry in entries if entry.suffix.lower() == ".png"]
     if len(files) < MIN_SAMPLES:
         raise ValueError(f"{folder} has {len(files)} PNGs, but at least {MIN_SAMPLES} samples are needed.")
@@ -233,8 +225,6 @@ def _as_arrays(folder: Path, images: Sequence[Image.Image], resolution: int | No
         sizes = Counter(f"{image.width}x{image.height} px" for image in images)
         listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(5))
         needed = f"of {resolution}x{resolution} px" if resolution else "square and of one size"
-        raise ValueError(
-            f"{folder} has {listed}, but samples must be {needed}, perhaps enlarged with each pixel as a square. "
-            "--sample-preprocessing fit resizes them."
-        )
+        hint = "possibly enlarged without smoothing; see --sample-preprocessing."
+        raise ValueError(f"{folder} has {listed}, but samples must be {needed}, {hint}")
     return reduced

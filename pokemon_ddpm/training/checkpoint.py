@@ -188,7 +188,7 @@ def _delete(path: Path) -> None:
 
 
 def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> Path:
-    """Writes `checkpoint-STEP/`: beside, flushed, then renamed. Then deletes the oldest ones.
+    """Writes `checkpoint-STEP/`: beside, flushed, then renamed. Then deletes the oldest and abandoned ones.
 
     Args:
         output_dir: The run's folder.
@@ -223,6 +223,8 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
     with contextlib.suppress(OSError):  # what cannot be deleted now is deleted before the next checkpoint
         if os.path.lexists(replaced):
             _delete(replaced)
+        for path in _abandoned(output_dir, state):
+            _delete(path)
         if limit:
             # Later ones, where a run went back to an earlier checkpoint, do not count.
             past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
@@ -231,6 +233,16 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
                 if path not in kept:
                     _delete(path)
     return final
+
+
+def _abandoned(output_dir: Path, state: TrainingState) -> list[Path]:
+    """The later checkpoints with other settings, from before the run went back to an earlier one."""
+    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.metadata.get("resume") == "say"]
+    return [
+        folder
+        for folder, other in _states(output_dir).items()
+        if other.step > state.step and any(other.config.get(name) != state.config.get(name) for name in names)
+    ]
 
 
 def _manifest(state: TrainingState, files: dict[str, str]) -> dict[str, Any]:
@@ -345,7 +357,7 @@ def restore(
     for folder in found:
         try:
             state = load_state(folder)
-            changes = compare_runs(folder, state, now)
+            changed = compare_runs(folder, state, now)
             _check_files(folder)
             tensors.load(folder, state.step)
         except CheckpointError as error:
@@ -353,8 +365,12 @@ def restore(
                 raise
             report(f"{error} Trying the one before.")
             continue
-        for change in changes:
-            report(f"{change}, as given now.")
+        if changed:
+            report(f"Changed from here on: {'; '.join(changed)}.")
+        abandoned = _abandoned(output_dir, dataclasses.replace(now, step=state.step))
+        if abandoned:
+            names = ", ".join(path.name for path in abandoned)
+            report(f"The next checkpoint replaces {names}, which had other settings.")
         return folder, state
     return None
 
@@ -365,14 +381,14 @@ def compare_runs(folder: Path, saved: TrainingState, now: TrainingState) -> list
     Raises:
         ResumeError: If something differs that changes what the run means, with all that does.
     """
-    changes, differing = [], []
+    changed, differing = [], []
     for field in dataclasses.fields(TrainingConfig):
         # A flag that is newer than the checkpoint had its default.
         old, new = saved.config.get(field.name, field.default), now.config.get(field.name, field.default)
         policy = field.metadata.get("resume", "no")
         if old != new and policy != "yes":
             text = f"--{field.name} was {as_text(old)}, now {as_text(new)}"
-            (changes if policy == "say" else differing).append(text)
+            (changed if policy == "say" else differing).append(text)
     for name in sorted(saved.network.keys() | now.network.keys()):
         if saved.network.get(name) != now.network.get(name):
             differing.append(f"the network's {name} was {saved.network.get(name)}, now {now.network.get(name)}")
@@ -384,4 +400,4 @@ def compare_runs(folder: Path, saved: TrainingState, now: TrainingState) -> list
         differing.append("the teacher's weights are others")
     if differing:
         raise ResumeError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
-    return changes
+    return changed

@@ -6,7 +6,7 @@ import json
 import operator
 import sys
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import yaml
 from transformers import HfArgumentParser
@@ -149,8 +149,8 @@ class TrainingConfig:
         32, "Images of one process in one forward pass.", above=0, resume="yes", card="always"
     )
     gradient_accumulation_steps: int = _option(1, "Forward passes of one update.", above=0, resume="yes")
-    num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="yes")
-    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="yes")
+    num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="say")
+    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
     learning_rate: float = _option(6e-4, "Peak learning rate of AdamW.", above=0, resume="say", card="always")
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
@@ -241,8 +241,8 @@ class TrainingConfig:
         """Checks each value by its field's metadata."""
         for field in dataclasses.fields(self):
             value, limits = getattr(self, field.name), field.metadata
-            choices = [text for part in (field.type, *get_args(field.type)) for text in get_args(part)]
-            choices = [text for text in choices if isinstance(text, str)]  # of a Literal
+            literals = [part for part in (field.type, *get_args(field.type)) if get_origin(part) is Literal]
+            choices = [text for part in literals for text in get_args(part)]
             if choices and value is not None and value not in choices:
                 raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, but is {value}.")
             if value == "":

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.training.checkpoint import TrainingTensors, last_good_checkpoint
+from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 
 class Meter:
@@ -89,8 +90,9 @@ class Tracker:
     def __init__(self, accelerator: Accelerator):
         self._accelerator = accelerator
 
-    def start(self, settings: dict[str, Any]) -> None:
-        """Begins a run with its settings, each of a type that every tracker takes."""
+    def start(self, config: TrainingConfig) -> None:
+        # TensorBoard takes neither None nor lists.
+        settings = {name: "" if value is None else as_text(value) for name, value in config.public().items()}
         self._try(self._accelerator.init_trackers, "pokemon-ddpm", settings)
 
     def log(self, values: dict[str, float], step: int) -> None:
@@ -166,9 +168,9 @@ class NonFiniteGuard:
     def stop(self, step: int, reason: str) -> NoReturn:
         """Raises DivergedError with advice."""
         last = last_good_checkpoint(self._output_dir)
-        resume = f"Resume with --resume_from_checkpoint {last.name} and" if last else "There is none yet. Start with"
+        advice = f"Resume with --resume_from_checkpoint {last.name} and" if last else "Start again with"
         raise DivergedError(
-            f"Update {step:,}: {reason}. The last good checkpoint: {last or 'none'}. {resume} a lower --learning_rate "
+            f"Update {step:,}: {reason}. The last good checkpoint: {last or 'none'}. {advice} a lower --learning_rate "
             "or a longer --lr_warmup_steps; --mixed_precision no may help too."
         )
 

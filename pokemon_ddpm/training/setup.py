@@ -17,6 +17,7 @@ from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_
 from pokemon_ddpm.diffusion import make_scheduler
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import check_compiler
+from pokemon_ddpm.hub import create_repository
 from pokemon_ddpm.models import (
     ConditionalDenoiser,
     build_conditioner,
@@ -149,12 +150,32 @@ def _run_contents(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).exists()] if is_run else []
 
 
-def load_split(config: TrainingConfig, split: str) -> SpriteTensors:
-    """One split of the configured data.
+def prepare_output(config: TrainingConfig) -> str | None:
+    """Creates the Hub repository and returns its name, and deletes an older run, where the flags say so.
+
+    Raises:
+        ValueError: If the repository cannot be created.
+    """
+    repository, folder = None, Path(config.output_dir)
+    if config.push_to_hub:
+        name = config.hub_model_id or folder.resolve().name
+        repository = create_repository(name, config.hub_private_repo or None, config.hub_token)
+    if config.overwrite_output_dir:
+        delete_run(folder)
+    return repository
+
+
+def load_splits(config: TrainingConfig) -> tuple[SpriteTensors, SpriteTensors | None]:
+    """The training split of the configured data, and the validation split where it is needed.
 
     Raises:
         ValueError: If the data cannot be used.
     """
+    needed = config.validation_steps or config.eval_steps
+    return _load_split(config, "train"), _load_split(config, "validation") if needed else None
+
+
+def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     size, mode, name = config.resolution, config.preprocessing, config.dataset_name
     if not name:
         return load_tensors(

@@ -114,8 +114,8 @@ def new_job(models: Models, **settings: Any) -> Job:
 
 
 def new_sprite(models: Models, size: int = 16, **settings: Any) -> Sprite:
-    """A red square on white, the last sprite of a job."""
+    """A red square on white."""
     image = Image.new("RGB", (size, size), "white")
     image.paste("red", (4, 4, 12, 12))
     job = new_job(models, **settings)
-    return Sprite(job, job.requests[-1], image)
+    return Sprite(job, job.requests[0], image)

@@ -123,9 +123,8 @@ def test_uploads_are_refused(http: httpx.Client, path: str) -> None:
 
 
 def test_size_of_a_request(http: httpx.Client) -> None:
-    for content in (b" " * (MAX_BODY + 1), (b" " for _ in range(2))):
-        answer = http.post("/call/generate", content=content, headers=JSON)
-        assert (answer.status_code, answer.text) == (413, "A request can have 1,048,576 bytes.")
+    for content in (b" " * (MAX_BODY + 1), (b" " * 1024 for _ in range(1025))):
+        assert http.post("/call/generate", content=content, headers=JSON).status_code == 413
 
 
 @pytest.mark.parametrize("kind", [{"content-type": "text/plain"}, {}])

@@ -59,15 +59,11 @@ def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: P
         folder, rng = write_report(tmp_path / name) / "samples", np.random.default_rng(0)
         folder.mkdir()
         for i in range(60):
-            pixels = (128 + noise * rng.standard_normal((32, 32, 3))).clip(0, 255).astype(np.uint8)
-            write_png(Image.fromarray(pixels), folder / f"{i:02}.png", provenance(seed + i))
-    data, gray, same, noisy, other = (
-        f"{name}={path}"
-        for name, path in [
-            ("--data-dir", sprites_dir),
-            *((n, tmp_path / n) for n in ("gray", "same", "noisy", "other")),
-        ]
-    )
+            pixels = np.full((32, 32, 3), rng.integers(256)) + noise * rng.normal(size=(32, 32, 3))
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            write_png(image, folder / f"{i:02}.png", provenance(seed + i))
+    gray, same, noisy, other = (f"{name}={tmp_path / name}" for name in ("gray", "same", "noisy", "other"))
+    data = f"--data-dir={sprites_dir}"
     first, equal, different, real = compare(data, gray, same, noisy)["KID minus that of the first"]
     assert (first, equal, real) == ("-", "0.000 (0.000 to 0.000)", "-") and abs(float(different.split()[0])) > 0.1
     assert "other: its samples have other sizes or seeds" in compare(data, gray, other)

@@ -89,7 +89,10 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
     assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
     assert about["network evaluations per sample"] == 4 and about["network evaluations per second"] > 0
     assert about["held out"].startswith("validation split") and about["features"].endswith(", 8 dimensions")
-    assert str(folder.parent) not in (folder / "report.md").read_text()
+    text = (folder / "report.md").read_text()
+    for name in ("samples", "scale", "memorization", "closest", "closest-names", "types"):
+        assert f"({name}.png)" in text and Image.open(folder / f"{name}.png").width > 100
+    assert not any(part in text for part in ("None", " nan", "\n\n\n", str(folder.parent)))
     train = sprite_tensors(load_sprites(split="train"), 32)
     requests = sample_requests(train, pipeline().conditioner, COUNT)
     found = [read_png(path) for path in (folder / "samples").iterdir()]

@@ -1,21 +1,24 @@
 import json
+import math
 import shutil
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch_fidelity import feature_extractor_inceptionv3 as library
 from transformers import Dinov2Config, Dinov2Model
 
 from pokemon_ddpm.evaluation import pretrained_features
-from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, extract_features, load_features, predict
+from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, extract_features, load_features, predict, recognized
 from pokemon_ddpm.evaluation.pretrained_features import dinov2, inception
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import TYPES
 
 IMAGES = torch.randint(256, (70, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+WEIGHTS = load_file(RELEASED_FEATURES / "model.safetensors")
 
 
 def test_the_released_network():
@@ -35,19 +38,10 @@ def test_results_do_not_depend_on_other_images():
     assert torch.equal(values["color"][65:], predict(network, IMAGES[65:])["color"])
 
 
-def test_predict_types_above_one_half_and_the_likeliest_value():
-    class Classifier:
-        vocabulary = {"type": ("fire", "water", "grass"), "color": ("red", "blue")}
-
-        def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"type": images[:, 0, 0, :3].float() - 100, "color": images[:, 0, 1, :2].float()}
-
-    images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
-    images[:, 0, 0, :3] = torch.tensor([[20, 60, 40], [120, 160, 100], [0, 0, 255]])
-    images[2, 0, 1, :2] = torch.tensor([5, 9])
-    predicted = predict(Classifier(), images)
-    assert predicted["type"].tolist() == [[False, True, False], [True, True, False], [False, False, True]]
-    assert predicted["color"].tolist() == [[True, False], [True, False], [False, True]]
+def test_types_above_one_half_and_the_likeliest_value_are_recognized():
+    logits = torch.tensor([[-80.0, -40.0, -60.0], [20.0, 60.0, 0.0], [-100.0, -100.0, 155.0]])
+    assert recognized("type", logits).tolist() == [[False, True, False], [True, True, False], [False, False, True]]
+    assert recognized("color", logits).tolist() == [[False, True, False], [False, True, False], [False, False, True]]
 
 
 def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_refused():
@@ -61,29 +55,22 @@ def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_refused():
         network.features(IMAGES[:, :, :16, :16])
 
 
-def _without_std(folder: Path, weights: dict) -> None:
-    save_file({name: each for name, each in weights.items() if name != "feature_std"}, folder / "model.safetensors")
-
-
-def _not_finite(folder: Path, weights: dict) -> None:
-    save_file({**weights, "feature_mean": weights["feature_mean"] * float("nan")}, folder / "model.safetensors")
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("file", "content", "message"),
     [
-        (lambda folder, _: (folder / "config.json").unlink(), "it has no config.json"),
-        (lambda folder, _: (folder / "model.safetensors").unlink(), "no usable network .*model.safetensors"),
-        (lambda folder, _: (folder / "config.json").write_text('{"model_type": "bert"}'), "no usable network"),
-        (lambda folder, _: (folder / "model.safetensors").write_bytes(b"broken"), "no usable network"),
-        (_without_std, "feature_std"),
-        (_not_finite, "NaN or infinite"),
+        ("config.json", None, "it has no config.json"),
+        ("model.safetensors", None, "no usable network .*model.safetensors"),
+        ("config.json", b'{"model_type": "bert"}', "no usable network"),
+        ("model.safetensors", b"broken", "no usable network"),
+        ("model.safetensors", save({k: v for k, v in WEIGHTS.items() if k != "feature_std"}), "feature_std"),
+        ("model.safetensors", save({**WEIGHTS, "feature_mean": torch.full((64,), math.nan)}), "NaN or infinite"),
     ],
 )
-def test_a_damaged_network_is_refused(damage, message: str, tmp_path: Path):
-    folder = tmp_path / "network"
-    shutil.copytree(RELEASED_FEATURES, folder)
-    damage(folder, load_file(folder / "model.safetensors"))
+def test_a_damaged_network_is_refused(file: str, content: bytes | None, message: str, tmp_path: Path):
+    folder = shutil.copytree(RELEASED_FEATURES, tmp_path / "network")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
     with pytest.raises(ValueError, match=message) as refusal:
         load_features(folder)
     assert "\n" not in str(refusal.value)
@@ -127,6 +114,5 @@ def test_dinov2_by_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         expected = model(white.view(1, 3, 1, 1).expand(1, 3, 224, 224)).last_hidden_state[:, 0]
-        assert torch.allclose(
-            extractor.features(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)), expected, atol=1e-4
-        )
+        found = extractor.features(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8))
+    assert torch.allclose(found, expected, atol=1e-4)

@@ -559,12 +559,15 @@ class TestCards:
     def test_metadata(self, new, old, merged):
         assert metadata(merge_card(card_of(**new), f"---\n{yaml.safe_dump(old)}---\n", keep=["title"])) == merged
 
-    def test_cards_in_folders(self, folder):
+    def test_cards_in_folders(self, folder, tmp_path):
         file = folder / "README.md"
         mine = file.read_text().replace(BEGIN, f"# Pokémon – 火\n\n{BEGIN}")
         file.write_text(mine)
         tiny_pipeline().save_pretrained(folder)
         assert file.read_text() == mine
+        file.write_text(mine.replace("## Use", "![Samples](samples/step-000001.png)\n\n## Use"))
+        load(folder).save_pretrained(tmp_path / "again" / "model")
+        assert (tmp_path / "again" / "model" / "README.md").read_text() == mine  # the sheet is not saved
         write_card(folder, card_of())
         assert "# Pokémon – 火" in file.read_text() and "New." in file.read_text()
         for broken in ("---\na: [\n---\nText\n", "---\n- a\n---\n"):

@@ -291,7 +291,10 @@ def test_allowed_changes_are_reported_and_all_others_refused(tmp_path):
     free = {"output_dir": "x", "max_train_steps": 7, "train_batch_size": 4, "resume_from_checkpoint": "latest"}
     now = replace(state_at(7), config=TrainingConfig(**free, learning_rate=1e-4, lr_warmup_steps=9).public())
     restore(tmp_path, "latest", now, run.tensors, lines.append)
-    assert [line.split(",")[0] for line in lines] == ["--learning_rate was 0.0006", "--lr_warmup_steps was 500"]
+    assert lines == [
+        "Changed from here on: --max_train_steps was None, now 7; --learning_rate was 0.0006, now 0.0001; "
+        "--lr_warmup_steps was 500, now 9."
+    ]
     other = TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]).public()
     now = TrainingState(7, 16, other, {"layers_per_block": 1, "act_fn": "relu"}, "other", {}, 0, {}, "teacher")
     message = (

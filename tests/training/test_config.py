@@ -179,8 +179,10 @@ def test_the_model_card_reports_what_matters_or_was_changed():
 
 def test_what_a_resumed_run_may_change():
     policies = {field.name: field.metadata.get("resume", "no") for field in dataclasses.fields(TrainingConfig)}
-    assert {name for name, policy in policies.items() if policy == "say"} == {"learning_rate", "lr_warmup_steps"}
-    for name in ("train_batch_size", "max_train_steps", "output_dir", "hub_token", "train_data_dir", "max_bad_steps"):
+    assert {name for name, policy in policies.items() if policy == "say"} == {
+        "learning_rate", "lr_warmup_steps", "num_epochs", "max_train_steps",
+    }  # fmt: skip
+    for name in ("train_batch_size", "output_dir", "hub_token", "train_data_dir", "max_bad_steps"):
         assert policies[name] == "yes"
     for name in ("seed", "resolution", "prediction_type", "mixed_precision", "conditions", "adam_beta1", "ema_decay"):
         assert policies[name] == "no"

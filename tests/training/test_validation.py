@@ -12,7 +12,7 @@ import torch
 from pokemon_ddpm import SpriteTensors, load_sprites
 from pokemon_ddpm.training import validation
 from pokemon_ddpm.training.batches import Batch
-from pokemon_ddpm.training.setup import load_split
+from pokemon_ddpm.training.setup import load_splits
 from tests.labelled_images import folder_of_classes, parquet
 from tests.training.runs import AUGMENTED, LATEST, same, state, tiny_flags, train, trainer, without
 
@@ -64,7 +64,7 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
             for _ in range(3):
                 run.train_step()
             run.validate(bar)
-            held_out = load_split(run.config, "validation").conditioned_on(run.unwrapped.conditioner.any_ids)
+            held_out = load_splits(run.config)[1].conditioned_on(run.unwrapped.conditioner.any_ids)
             probe, model = validation.LossProbe(held_out, len(held_out), T), copy.deepcopy(run.unwrapped).eval()
             plain = probe.measure(run.losses, model, run.accelerator, lambda: False)
             run.ema.copy_to(model.parameters())
