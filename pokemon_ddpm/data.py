@@ -19,6 +19,7 @@ from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expan
 from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
+SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
 RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
 # A class folder is recognized by these suffixes; every file in it is decoded.
@@ -110,16 +111,20 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     """Loads a split of a data set, given its name on the Hub or a path.
 
     Raises:
-        ValueError: If it cannot be loaded, or has no such split.
+        ValueError: If it cannot be loaded, has no such split, or is of a kind that is not in `SAFE_BUILDERS`.
     """
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
-        # datasets neither runs scripts nor loads pickles. load_dataset would refuse a folder of save_to_disk.
+        # This only lists the files. (load_dataset would refuse a folder of save_to_disk.)
         builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
-        builder.download_and_prepare()
+        kind = type(builder).__module__.removeprefix("datasets.packaged_modules.").split(".")[0]
+        if kind in SAFE_BUILDERS:
+            builder.download_and_prepare()
     except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
         raise ValueError(f"{name} cannot be loaded: {reason}") from error
+    if kind not in SAFE_BUILDERS:
+        raise ValueError(f"{name} is of the kind {kind}, which can contain pickles; convert it to Parquet.")
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"{name} has no split {split}, but {known}.{NO_VALIDATION * (split == 'validation')}")
