@@ -15,10 +15,8 @@ from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
 
 TITLE = "Pokémon DDPM"
 INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose a type and press Generate."
-NOTICE = (
-    "This is an unaffiliated research and education project. Pokémon and Pokémon character names are trademarks of "
-    "Nintendo."
-)
+NOTICE = """This is an unaffiliated research and education project.
+Pokémon and Pokémon character names are trademarks of Nintendo."""
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
@@ -44,6 +42,8 @@ class Page:
     def __init__(self, models: Sequence[Model], handlers: Handlers, public: bool):
         self._handlers = handlers
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
+            self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
+            self._offered = gr.State(models[0].name)  # the model that the controls are for
             self._status = gr.HTML("Press Generate.", elem_id="status", render=False)
             gr.Markdown(INTRODUCTION)
             with gr.Tabs():
@@ -60,11 +60,8 @@ class Page:
                             self._steps = gr.HTML(elem_id="steps")
                 how_it_works_tab(self._steps)
             gr.Markdown(NOTICE)
-            self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
-            self._offered = gr.State(models[0].name)  # the model that the controls are for
             self._connect_generation()
             self._connect_choices()
-            self._connect_downloads()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
     def _add_settings(self, models: Sequence[Model]) -> None:
@@ -130,12 +127,21 @@ class Page:
                 self._other = gr.Button("Same seed, other type", elem_id="other")
 
     def _add_downloads(self) -> None:
+        """A click on a button writes the file, and then clicks a hidden button that downloads it."""
         with gr.Accordion("Download", open=False):
             with gr.Row():
-                self._background = gr.Radio(list(BACKGROUNDS), value="white", label="Background")
-                self._scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale")
+                background = gr.Radio(list(BACKGROUNDS), value="white", label="Background")
+                scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale")
+            inputs, links = [self._sprites, self._sprite, background, scale], []
             with gr.Row():
-                self._downloads = {kind: gr.Button(label, min_width=120) for kind, label in KINDS.items()}
+                for kind, label in KINDS.items():
+                    button = gr.Button(label, min_width=120)
+                    link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
+                    written = button.click(partial(self._handlers.download_file, kind), inputs, link, **PRIVATE)
+                    written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
+                    links.append(link)
+        everything = gr.Button(visible=False)
+        everything.click(self._handlers.download, inputs, links, api_name="download", **AT_ONCE)
 
     def _connect_generation(self) -> None:
         """Connects what uses the model, and what the browser keeps."""
@@ -172,16 +178,6 @@ class Page:
     def _controls(self) -> list:
         """The outputs of `Handlers.choose_model`."""
         return [self._offered, *self._settings.values(), *self._other_types]
-
-    def _connect_downloads(self) -> None:
-        """A click on a button writes the file, and then clicks a hidden button that downloads it."""
-        inputs = [self._sprites, self._sprite, self._background, self._scale]
-        links = {kind: gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}") for kind in KINDS}
-        for kind, button in self._downloads.items():
-            written = button.click(partial(self._handlers.download_file, kind), inputs, links[kind], **PRIVATE)
-            written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
-        everything = gr.Button(visible=False)
-        everything.click(self._handlers.download, inputs, list(links.values()), api_name="download", **AT_ONCE)
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

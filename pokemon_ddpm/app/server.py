@@ -19,7 +19,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import style
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import TITLE, Page
@@ -63,7 +62,7 @@ class App:
 
 
 def launch(
-    models: Sequence[str] = (RELEASED_MODEL, RELEASED_FAST_MODEL),
+    models: Sequence[str],
     host: str | None = None,
     port: int | None = None,
     share: bool = False,

@@ -10,7 +10,6 @@ COLORS = (
     "#298033 #8f602e #0c7d87 #75716a #973cb1 #d5225b #796f45 #5a6f7e #106dce"
 )
 TYPE_COLORS = dict(zip(TYPES, COLORS.split(), strict=True))
-OTHER_COLOR = "#6b6b80"
 
 
 def theme() -> gr.themes.Base:
@@ -32,18 +31,14 @@ def theme() -> gr.themes.Base:
     )
 
 
-def _type_rules() -> str:
-    """Rules that give a card in the gallery the colors of its types, with which the caption begins."""
-    card, firsts, seconds = "#sprites button:has", [], []
-    for name, color in TYPE_COLORS.items():
-        firsts.append(f'{card}([alt^="{name} "], [alt^="{name}/"]) {{ --first: {color}; --second: {color}; }}')
-        seconds.append(f'{card}([alt*="/{name} "]) {{ --second: {color}; }}')
-    return "\n".join([*firsts, *seconds])
-
-
+# A card in the gallery has the colors of its types, with which the caption begins.
+TYPE_RULES = "\n".join(
+    f"""#sprites button:has([alt^="{name} "], [alt^="{name}/"]) {{ --first: {color}; }}
+#sprites button:has([alt*="/{name} "]) {{ --second: {color}; }}"""
+    for name, color in TYPE_COLORS.items()
+)
 CSS = f"""
-.gradio-container {{ overflow: clip; }}
-.gradio-container h1 {{ font-size: 1.75rem; letter-spacing: -0.02em; margin-bottom: 0.25rem; }}
+.gradio-container h1 {{ letter-spacing: -0.02em; }}
 .gradio-container h1::after {{
   content: ""; display: block; height: 6px; max-width: 18rem; margin-top: 0.5rem; border-radius: 3px;
   background: linear-gradient(to right, {", ".join(TYPE_COLORS.values())});
@@ -61,32 +56,28 @@ CSS = f"""
 /* Pixel art stays sharp. */
 #sprites img, .pixels {{ image-rendering: pixelated; }}
 #sprites .grid-wrap {{ min-height: 14rem; max-height: none; overflow: visible; }}
-#sprites .grid-container {{ grid-template-columns: repeat(2, minmax(0, 1fr)); }}
-#sprites .gallery-item, #sprites .thumbnail-lg {{ height: auto; }}
-#sprites .thumbnail-lg {{ display: flex; flex-direction: column; aspect-ratio: auto; }}
-#sprites .thumbnail-lg.selected {{ border-color: var(--color-accent); box-shadow: 0 0 0 2px var(--color-accent); }}
-#sprites .thumbnail-lg > img {{ width: 100%; height: auto; aspect-ratio: 1; border-radius: 0; }}
-#sprites .caption-label {{
-  position: static; width: 100%; max-width: none; border: 0; border-radius: 0; white-space: normal;
-  color: var(--body-text-color); opacity: 1;
-}}
+#sprites .thumbnail-lg {{ flex-direction: column; aspect-ratio: auto; }}
+#sprites .thumbnail-lg.selected {{ box-shadow: 0 0 0 2px var(--color-accent); }}
+#sprites .thumbnail-lg > img {{ height: auto; aspect-ratio: 1; border-radius: 0; }}
+#sprites .caption-label {{ position: static; max-width: none; border: 0; border-radius: 0; white-space: normal; }}
 #sprites .caption-label::before {{
   content: ""; display: block; height: 5px; margin: -0.25rem -0.5rem 0.4rem;
-  background: linear-gradient(to right, var(--first, {OTHER_COLOR}) 50%, var(--second, {OTHER_COLOR}) 50%);
+  background: linear-gradient(to right, var(--first) 50%, var(--second, var(--first)) 50%);
 }}
-{_type_rules()}
+#sprites button {{ --first: #6b6b80; }}
+{TYPE_RULES}
 
 .steps {{ display: grid; grid-template-columns: repeat(5, minmax(0, 6rem)); gap: 0.5rem; }}
 .steps figure, .forward figure {{ margin: 0; }}
-.steps figure {{ text-align: center; color: var(--body-text-color-subdued); }}
-.steps img {{ display: block; width: 100%; border: 1px solid var(--border-color-primary); }}
+.steps figure {{ text-align: center; }}
+.steps img {{ width: 100%; border: 1px solid var(--border-color-primary); }}
 .steps img + img {{ border-top: 0; }}
 .forward {{ display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }}
 .forward figure img {{ width: 100%; border-bottom: 5px solid var(--first); }}
-.forward figcaption {{ margin-top: 0.5rem; color: var(--body-text-color); }}
-.chart {{ position: relative; grid-column: span 2; max-width: 30rem; align-self: start; }}
-.chart img {{ display: block; width: 100%; border: 0; }}
-.chart i {{ position: absolute; width: 0; border-left: 2px solid var(--color-accent); }}
+.forward figcaption {{ margin-top: 0.5rem; }}
+.chart {{ position: relative; grid-column: span 2; align-self: start; }}
+.chart img {{ width: 100%; }}
+.chart i {{ position: absolute; border-left: 2px solid var(--color-accent); }}
 @media (min-width: 640px) {{
   #sprites .grid-container {{ grid-template-columns: repeat(4, minmax(0, 1fr)); }}
   .steps {{ grid-template-columns: repeat(10, minmax(0, 6rem)); }}

@@ -1,7 +1,6 @@
 """`pokemon-ddpm app`: a web page that generates sprites."""
 
 import importlib.util
-import ipaddress
 import socket
 from typing import Annotated
 
@@ -46,13 +45,5 @@ def start_app(
 
     from pokemon_ddpm.app import launch
 
-    models = model or [RELEASED_MODEL, RELEASED_FAST_MODEL]
-    launch(models, host, port, share, public or not is_this_machine(host))
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether only this machine can reach a server on the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    public = public or host not in ("localhost", "127.0.0.1", "::1")
+    launch(model or [RELEASED_MODEL, RELEASED_FAST_MODEL], host, port, share, public)

@@ -8,7 +8,7 @@ import pytest
 from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from pokemon_ddpm.app.requests import Models
+from pokemon_ddpm.app.requests import Model, load_model
 from pokemon_ddpm.app.server import App
 from tests.app.running import Network, running, save_models
 
@@ -20,9 +20,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def known(models: tuple[str, str]) -> Models:
-    """The models, in public."""
-    return Models(models, public=True)
+def known(models: tuple[str, str]) -> dict[str, Model]:
+    """The loaded models by their names."""
+    return {Path(source).name: load_model(source, public=True) for source in models}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.app.downloads import GALLERY_SIZE
-from pokemon_ddpm.app.requests import Job, Models, Sprite, default_settings, new_sprites
+from pokemon_ddpm.app.requests import Job, Model, Sprite, default_settings, new_sprites
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.schedulers import full_config
@@ -108,12 +108,12 @@ def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attribu
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
 
 
-def new_job(models: Models, **settings: Any) -> Job:
+def new_job(models: dict[str, Model], **settings: Any) -> Job:
     """With the default settings otherwise, and a fixed seed."""
-    return new_sprites(models, {**default_settings(models.get()), "new_seed": False, **settings})
+    return new_sprites(models, {**default_settings(models["full"]), "new_seed": False, **settings})
 
 
-def new_sprite(models: Models, size: int = 16, **settings: Any) -> Sprite:
+def new_sprite(models: dict[str, Model], size: int = 16, **settings: Any) -> Sprite:
     """A red square on white."""
     image = Image.new("RGB", (size, size), "white")
     image.paste("red", (4, 4, 12, 12))

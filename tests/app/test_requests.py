@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pokemon_ddpm.app.requests import (
     MAX_IMAGES,
-    Models,
+    Model,
     Refused,
     Sprite,
     other_type,
@@ -21,18 +20,7 @@ from pokemon_ddpm.vocabulary import TYPES
 from tests.app.running import new_job, new_sprite
 
 
-def test_models(models: tuple[str, str], tmp_path: Path) -> None:
-    own = Models(models[:1], public=False)
-    (tmp_path / "model_index.json").write_text("{}")
-    for source in (str(tmp_path), "", 7, "x" * 5000):
-        with pytest.raises(Refused):
-            own.load(source)
-    assert own.load(f" {models[1]} ").is_distilled and own.names == list(models)
-    with pytest.raises(ValueError, match="one or more models with different names"):
-        Models([models[0], models[0]], public=True)
-
-
-def test_random_types_depend_on_the_seed(known: Models) -> None:
+def test_random_types_depend_on_the_seed(known: dict[str, Model]) -> None:
     # These seeds have had these types in every version.
     assert [each.pokemon_type for each in new_job(known, seed=3).requests] == ["flying", "flying", "ghost", "dragon"]
     requests = new_job(known, second_type="random", num_images=16, seed=3).requests
@@ -41,7 +29,7 @@ def test_random_types_depend_on_the_seed(known: Models) -> None:
 
 
 @pytest.mark.parametrize("original", ["fire", "fire/water", None])
-def test_random_other_type_is_another_one(known: Models, original: str | None) -> None:
+def test_random_other_type_is_another_one(known: dict[str, Model], original: str | None) -> None:
     first, _, second = (original or "any").partition("/")
     one = new_sprite(known, pokemon_type=first, second_type=second or "any", seed=76)
     others = [other_type(known, one, "random", "any").requests[0] for _ in range(300)]
@@ -49,7 +37,7 @@ def test_random_other_type_is_another_one(known: Models, original: str | None) -
     assert {request.pokemon_type for request in others} == set(TYPES) - set((original or "").split("/"))
 
 
-def test_other_type_must_differ(known: Models) -> None:
+def test_other_type_must_differ(known: dict[str, Model]) -> None:
     one = new_sprite(known, pokemon_type="fire", second_type="water")
     with pytest.raises(Refused, match="The sprite already has this type"):
         other_type(known, one, "water", "fire")
@@ -64,7 +52,7 @@ def test_other_type_must_differ(known: Models) -> None:
         {"model": "fast", "view": "any", "finish": "any"},
     ],
 )
-def test_saved_sprite_can_be_restored(known: Models, settings: dict[str, Any]) -> None:
+def test_saved_sprite_can_be_restored(known: dict[str, Model], settings: dict[str, Any]) -> None:
     first = new_sprite(known, **settings)
     one = replace(first, request=first.job.requests[-1])
     again = restored_sprite(known, json.loads(json.dumps(saved_sprite(one))))
@@ -72,7 +60,7 @@ def test_saved_sprite_can_be_restored(known: Models, settings: dict[str, Any]) -
     assert again.image.tobytes() == one.image.tobytes() and again.caption == one.caption
 
 
-def test_saved_variation_can_be_restored(known: Models) -> None:
+def test_saved_variation_can_be_restored(known: dict[str, Model]) -> None:
     original = new_sprite(known)
     made = variations(known, original, MAX_IMAGES, 0.5)
     assert len(made.requests) == MAX_IMAGES - 1
@@ -83,7 +71,7 @@ def test_saved_variation_can_be_restored(known: Models) -> None:
 @pytest.mark.parametrize(
     "change", [{"png": "eA=="}, {"png": "/etc/passwd"}, {"png": None}, {"strength": 7}, {"settings": {}}]
 )
-def test_invalid_saved_sprite(known: Models, change: dict[str, Any]) -> None:
+def test_invalid_saved_sprite(known: dict[str, Model], change: dict[str, Any]) -> None:
     with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
         restored_sprite(known, saved_sprite(new_sprite(known)) | change)
     with pytest.raises(ValueError, match="format of the model"):
