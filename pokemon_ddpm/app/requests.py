@@ -34,7 +34,7 @@ class Refused(gr.Error):
     """An invalid request; the visitor sees the message."""
 
     def __init__(self, message: str):
-        super().__init__(message, title="Not possible", print_exception=False)
+        super().__init__(message, print_exception=False)
 
 
 @dataclass(frozen=True, eq=False)

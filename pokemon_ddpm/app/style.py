@@ -62,9 +62,8 @@ CSS = f"""
 #sprites .caption-label {{ position: static; max-width: none; border: 0; border-radius: 0; white-space: normal; }}
 #sprites .caption-label::before {{
   content: ""; display: block; height: 5px; margin: -0.25rem -0.5rem 0.4rem;
-  background: linear-gradient(to right, var(--first) 50%, var(--second, var(--first)) 50%);
+  background: linear-gradient(to right, var(--first, #6b6b80) 50%, var(--second, var(--first, #6b6b80)) 50%);
 }}
-#sprites button {{ --first: #6b6b80; }}
 {TYPE_RULES}
 
 .steps {{ display: grid; grid-template-columns: repeat(5, minmax(0, 6rem)); gap: 0.5rem; }}

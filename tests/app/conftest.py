@@ -8,9 +8,9 @@ import pytest
 from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from pokemon_ddpm.app.requests import Model, load_model
+from pokemon_ddpm.app.requests import load_model
 from pokemon_ddpm.app.server import App
-from tests.app.running import Network, running, save_models
+from tests.app.running import Known, Network, running, save_models
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +20,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def known(models: tuple[str, str]) -> dict[str, Model]:
-    """The loaded models by their names."""
+def known(models: tuple[str, str]) -> Known:
     return {Path(source).name: load_model(source, public=True) for source in models}
 
 

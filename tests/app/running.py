@@ -24,6 +24,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.tiny_models import tiny_pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
+Known = dict[str, Model]  # loaded models by their names
 
 
 def save_models(folder: Path) -> tuple[str, str]:
@@ -108,12 +109,12 @@ def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attribu
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
 
 
-def new_job(models: dict[str, Model], **settings: Any) -> Job:
+def new_job(models: Known, **settings: Any) -> Job:
     """With the default settings otherwise, and a fixed seed."""
     return new_sprites(models, {**default_settings(models["full"]), "new_seed": False, **settings})
 
 
-def new_sprite(models: dict[str, Model], size: int = 16, **settings: Any) -> Sprite:
+def new_sprite(models: Known, size: int = 16, **settings: Any) -> Sprite:
     """A red square on white."""
     image = Image.new("RGB", (size, size), "white")
     image.paste("red", (4, 4, 12, 12))

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm.app.downloads import KEPT_SECONDS, write_download, write_gallery
-from pokemon_ddpm.app.requests import Model, Refused, Sprite
+from pokemon_ddpm.app.requests import Refused, Sprite
 from pokemon_ddpm.generation import DenoisingStep, SpriteRequest
 from pokemon_ddpm.provenance import read_png
-from tests.app.running import new_sprite
+from tests.app.running import Known, new_sprite
 
 
 @pytest.fixture
-def sprites(known: dict[str, Model]) -> list[Sprite]:
+def sprites(known: Known) -> list[Sprite]:
     """Two sprites and a variation."""
     first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
     steps = [DenoisingStep(i, first.image, Image.new("RGB", first.image.size, (i, 0, 0))) for i in range(3)]

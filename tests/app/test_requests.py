@@ -8,7 +8,6 @@ import pytest
 
 from pokemon_ddpm.app.requests import (
     MAX_IMAGES,
-    Model,
     Refused,
     Sprite,
     other_type,
@@ -17,10 +16,10 @@ from pokemon_ddpm.app.requests import (
     variations,
 )
 from pokemon_ddpm.vocabulary import TYPES
-from tests.app.running import new_job, new_sprite
+from tests.app.running import Known, new_job, new_sprite
 
 
-def test_random_types_depend_on_the_seed(known: dict[str, Model]) -> None:
+def test_random_types_depend_on_the_seed(known: Known) -> None:
     # These seeds have had these types in every version.
     assert [each.pokemon_type for each in new_job(known, seed=3).requests] == ["flying", "flying", "ghost", "dragon"]
     requests = new_job(known, second_type="random", num_images=16, seed=3).requests
@@ -29,7 +28,7 @@ def test_random_types_depend_on_the_seed(known: dict[str, Model]) -> None:
 
 
 @pytest.mark.parametrize("original", ["fire", "fire/water", None])
-def test_random_other_type_is_another_one(known: dict[str, Model], original: str | None) -> None:
+def test_random_other_type_is_another_one(known: Known, original: str | None) -> None:
     first, _, second = (original or "any").partition("/")
     one = new_sprite(known, pokemon_type=first, second_type=second or "any", seed=76)
     others = [other_type(known, one, "random", "any").requests[0] for _ in range(300)]
@@ -37,7 +36,7 @@ def test_random_other_type_is_another_one(known: dict[str, Model], original: str
     assert {request.pokemon_type for request in others} == set(TYPES) - set((original or "").split("/"))
 
 
-def test_other_type_must_differ(known: dict[str, Model]) -> None:
+def test_other_type_must_differ(known: Known) -> None:
     one = new_sprite(known, pokemon_type="fire", second_type="water")
     with pytest.raises(Refused, match="The sprite already has this type"):
         other_type(known, one, "water", "fire")
@@ -52,7 +51,7 @@ def test_other_type_must_differ(known: dict[str, Model]) -> None:
         {"model": "fast", "view": "any", "finish": "any"},
     ],
 )
-def test_saved_sprite_can_be_restored(known: dict[str, Model], settings: dict[str, Any]) -> None:
+def test_saved_sprite_can_be_restored(known: Known, settings: dict[str, Any]) -> None:
     first = new_sprite(known, **settings)
     one = replace(first, request=first.job.requests[-1])
     again = restored_sprite(known, json.loads(json.dumps(saved_sprite(one))))
@@ -60,7 +59,7 @@ def test_saved_sprite_can_be_restored(known: dict[str, Model], settings: dict[st
     assert again.image.tobytes() == one.image.tobytes() and again.caption == one.caption
 
 
-def test_saved_variation_can_be_restored(known: dict[str, Model]) -> None:
+def test_saved_variation_can_be_restored(known: Known) -> None:
     original = new_sprite(known)
     made = variations(known, original, MAX_IMAGES, 0.5)
     assert len(made.requests) == MAX_IMAGES - 1
@@ -71,7 +70,7 @@ def test_saved_variation_can_be_restored(known: dict[str, Model]) -> None:
 @pytest.mark.parametrize(
     "change", [{"png": "eA=="}, {"png": "/etc/passwd"}, {"png": None}, {"strength": 7}, {"settings": {}}]
 )
-def test_invalid_saved_sprite(known: dict[str, Model], change: dict[str, Any]) -> None:
+def test_invalid_saved_sprite(known: Known, change: dict[str, Any]) -> None:
     with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
         restored_sprite(known, saved_sprite(new_sprite(known)) | change)
     with pytest.raises(ValueError, match="format of the model"):
