@@ -25,7 +25,7 @@ demo: .venv/installed ## generates all 18 types, then trains for two minutes on 
 	$(BIN)/accelerate launch train_conditional.py $(DEMO_FLAGS) --output_dir $(DEMO)/starter --overwrite_output_dir
 	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter $(SHEET) --guidance-scale 6 --output $(DEMO)/starter.png
 	@echo "See $(DEMO)/released.png (the released model) and $(DEMO)/starter.png (after two minutes of training on the"
-	@echo "types only: their colours and rough shapes)."
+	@echo "types only: their colors and rough shapes)."
 
 test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemon-sprites also on the real sprites
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(WORKERS)

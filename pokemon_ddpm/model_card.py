@@ -13,7 +13,6 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.training.config import TrainingConfig
 
 TEMPLATES = Path(__file__).parent / "templates"
 SPRITES_LICENSE = {"license": "other", "license_name": "research-and-education-only"}
@@ -25,7 +24,7 @@ Numbers = Mapping[str, Any]
 
 def run_card(
     pipeline: PokemonDDPMPipeline,
-    config: TrainingConfig,
+    config: Any,
     name: str,
     step: int,
     counts: Mapping[str, int],
@@ -34,6 +33,7 @@ def run_card(
     """The card of the model of a training run.
 
     Args:
+        config: The run's `TrainingConfig`; training imports this module, so it is not imported here.
         step: Number of updates.
         counts: Number of images by split.
         metrics: The losses "validation_loss" and "train_split_loss", and with `--eval_steps` "kid",
@@ -66,7 +66,7 @@ def run_card(
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 
 
-def _data_name(config: TrainingConfig) -> str:
+def _data_name(config: Any) -> str:
     """What the training images are called, without the path to them."""
     if config.dataset_name:
         return _short(config.dataset_name)
@@ -156,7 +156,7 @@ def features_card(network: Any, name: str, report: Numbers, max_shift: int, figu
     )
 
 
-def _license(config: TrainingConfig, base: str | None) -> tuple[dict[str, Any], str]:
+def _license(config: Any, base: str | None) -> tuple[dict[str, Any], str]:
     """The Hub's metadata of the license, and the card's section about it."""
     kind, data = "sprites", dict(SPRITES_LICENSE)
     if config.label_column or not (config.dataset_name or config.dataset_config_name):
