@@ -7,6 +7,7 @@ YAML or JSON file given first. The output folder becomes a complete diffusers pi
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
@@ -27,17 +28,17 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 
 from pokemon_ddpm import hub
-from pokemon_ddpm.diffusion import LossSecondMoment, NoiseSchedule, add_noise, denoising_loss
+from pokemon_ddpm.diffusion import LossSecondMoment, NoiseSchedule, add_noise, denoising_loss, make_scheduler
+from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.training import checkpoint, setup
+from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
-from pokemon_ddpm.training.config import TrainingConfig, parse_config
+from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import DistillationLoss
-from pokemon_ddpm.training.monitoring import DivergedError, Meter, NonFiniteGuard, StopRequest, Tracker, log_line
-from pokemon_ddpm.training.validation import SampleEvaluation, check_sample_evaluation, loss_probes
+from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 from pokemon_ddpm.variational_bound import learned_variance_loss, split_prediction
 
 
@@ -50,10 +51,9 @@ class Trainer:
     """
 
     def __init__(self, config: TrainingConfig):
-        self.stop = StopRequest(config.max_train_seconds)
-        setup.check_tracker(config.report_to)
+        self.stop = monitoring.StopRequest(config.max_train_seconds)
         if config.eval_steps:
-            check_sample_evaluation(config)
+            check_packages()
         self.config, self.output_dir = config, Path(config.output_dir)
         self.accelerator = setup.make_accelerator(config)
         self.device = self.accelerator.device
@@ -62,81 +62,78 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         setup.check_output_dir(config)  # once it is locked, no other run changes it
 
-        self.scheduler = setup.noise_scheduler(config)
+        # The data and the network
+        self.scheduler = make_scheduler(
+            config.ddpm_num_steps,
+            config.ddpm_beta_schedule,
+            config.prediction_type,
+            config.variance_type,
+            config.rescale_betas_zero_snr,
+        )
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
         unet, trained_conditioner = setup.make_unet(config)
         with self.accelerator.local_main_process_first():  # the first one builds the data set's cache
-            data, held_out = setup.load_splits(config)
-        self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
-        self.max_steps = config.num_updates(len(data), self.batch_size)
-        self.counts = {"training": len(data), **({"validation": len(held_out)} if held_out else {})}
-        self.data_digest = data.digest()
-
+            splits = setup.load_splits(config)
+        self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
-        denoiser = setup.make_denoiser(config, unet, trained_conditioner, data)
+        denoiser = setup.make_denoiser(config, unet, trained_conditioner, splits["training"])
         any_ids = denoiser.conditioner.any_ids
-        self.data, held_out = (split and split.conditioned_on(any_ids).to(self.device) for split in (data, held_out))
+        splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
+        self.data, held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":
             denoiser = denoiser.to(memory_format=torch.channels_last)  # for tensor cores; CPUs gain nothing
         if config.compile:
             denoiser.compile()
-        optimizer = setup.make_optimizer(config, denoiser)
+
+        # The optimization
+        self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
+        self.max_steps = config.max_train_steps or math.ceil(config.num_epochs * len(self.data) / self.batch_size)
+        optimizer = torch.optim.AdamW(
+            denoiser.parameters(),
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            weight_decay=config.adam_weight_decay,
+            eps=config.adam_epsilon,
+            fused=True,  # so that the guard can skip an update on the device
+        )
         # Only its function of the step is used, so there is no scheduler state to save.
-        self.lr_factor = get_scheduler(
-            config.lr_scheduler,
-            optimizer,
-            num_warmup_steps=config.lr_warmup_steps,
-            num_training_steps=self.max_steps,
-        ).lr_lambdas[0]
+        steps = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": self.max_steps}
+        self.lr_factor = get_scheduler(config.lr_scheduler, optimizer, **steps).lr_lambdas[0]
+        self.unwrapped = denoiser  # without what Accelerate wraps around it
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
-
         self.schedule = NoiseSchedule.of(self.scheduler, self.device)
-        self.distillation = DistillationLoss.of(config, self.scheduler, denoiser) if config.distill_from else None
-        self.teacher_digest = weights_digest(self.distillation.teacher) if self.distillation else ""
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
-        self.guard = NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
-        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
+        self.distillation = DistillationLoss(config, self.scheduler, denoiser) if config.distill_from else None
+        teacher_digest = weights_digest(self.distillation.teacher) if self.distillation else ""
+
+        # What is measured and saved
         self.probes = loss_probes(self.data, held_out, config.ddpm_num_steps) if config.validation_steps else {}
-        if config.eval_steps:
-            self.evaluation = SampleEvaluation(config, held_out, denoiser.conditioner)
-        self.tracker = Tracker(self.accelerator)
+        self.evaluation = SampleEvaluation(config, held_out, denoiser.conditioner) if config.eval_steps else None
+        self.guard = monitoring.NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
+        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
+        self.step, self.saved_step, self.diverging = 0, None, False
         self.metrics: dict[str, float] = {}  # measured at the present step
-        self.step, self.tried_step, self.saved_step, self.diverging = 0, None, None, False
+        network, settings = network_config(denoiser.unet), config.public()
+        self.initial_state = checkpoint.TrainingState(
+            0, self.batch_size, settings, network, data_digest, self.metrics, 0, {}, teacher_digest
+        )
         self.hub_model_id = setup.prepare_output(config) if self.accelerator.is_main_process else None
         self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
             self.resume(config.resume_from_checkpoint)
-
-    @property
-    def unwrapped(self) -> torch.nn.Module:
-        """The denoiser without what Accelerate wraps around it."""
-        return self.tensors.model
+        if self.accelerator.is_main_process:
+            config.save(self.output_dir)
+        # TensorBoard takes neither None nor lists.
+        settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
+        with monitoring.tracking(self.accelerator):
+            self.accelerator.init_trackers("pokemon-ddpm", settings)
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
         return self.config.learning_rate * self.lr_factor(self.step)
-
-    def pipeline(self) -> PokemonDDPMPipeline:
-        """The pipeline of the averaged weights."""
-        return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
-
-    def summary(self) -> str:
-        """What is trained, in one or two lines."""
-        precision = self.accelerator.mixed_precision
-        summary = (
-            f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, {len(self.data):,} "
-            f"images of {self.config.resolution}x{self.config.resolution}, conditioned on "
-            f"{', '.join(self.unwrapped.conditioner.vocabulary)}, batch size {self.batch_size}, {self.max_steps:,} "
-            f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
-        )
-        if self.config.lr_scheduler != "constant" and self.config.lr_warmup_steps >= self.max_steps:
-            summary += (
-                f"\nThe run ends within the warm-up of the learning rate ({self.config.lr_warmup_steps} updates)."
-            )
-        return summary
 
     def losses(self, denoiser: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction.
@@ -194,148 +191,131 @@ class Trainer:
         Raises:
             DivergedError: If too many updates were not finite.
         """
-        config, accelerator = self.config, self.accelerator
-        bar = tqdm(
-            total=self.max_steps, initial=self.step, desc="Training", disable=not accelerator.is_local_main_process
-        )
-        meter = Meter(accelerator)
-        with bar:
-            if self.step and self.measure(bar, resumed=True):  # what an interruption left out
-                self.tried_step = None
+        config, accelerator, meter = self.config, self.accelerator, monitoring.Meter(self.accelerator)
+        hidden = not accelerator.is_local_main_process
+        with tqdm(total=self.max_steps, initial=self.step, desc="Training", disable=hidden) as bar:
+            if self.step and self.measure(resumed=True):  # what an interruption left out
                 self.save_checkpoint()
             while self.step < self.max_steps:
                 loss, grad_norm = self.train_step()
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
-                if self.step % config.logging_steps == 0 or self.step == self.max_steps:
-                    self.log(meter, bar)
+                last = self.step == self.max_steps
+                if self.step % config.logging_steps == 0 or last:
+                    self.log(meter)
                 with meter.paused():
-                    self.measure(bar)
-                    if self.stop.agreed(accelerator):
-                        break
-                    if self.step % config.checkpointing_steps == 0:
+                    self.measure()
+                    stop = self.stop.agreed(accelerator)
+                    if self.step % config.checkpointing_steps == 0 or last or stop:
                         self.save_checkpoint()
-            self.save_checkpoint()
+                if stop:
+                    break
 
-    def log(self, meter: Meter, bar: tqdm) -> None:
+    def print(self, line: str) -> None:
+        """Prints a line above the progress bar, in the main process."""
+        if self.accelerator.is_main_process:
+            tqdm.write(line)
+
+    def log(self, meter: monitoring.Meter) -> None:
         """Writes a log line, and its values to the tracker."""
         skipped, _ = self.guard.check(self.step)
-        values = {**meter.read(), "lr": self.learning_rate, "skipped_updates": skipped}
-        self.tracker.log({**values, "images_seen": self.step * self.batch_size}, self.step)
-        if self.accelerator.is_main_process:
-            bar.write(log_line(self.step, self.step * self.batch_size, values))
+        images_seen = self.step * self.batch_size
+        values = {**meter.read(), "lr": self.learning_rate, "skipped_updates": skipped, "images_seen": images_seen}
+        with monitoring.tracking(self.accelerator):
+            self.accelerator.log(values, self.step)
+        self.print(monitoring.log_line(self.step, values))
 
-    def measure(self, bar: tqdm, resumed: bool = False) -> bool:
-        """Validation, evaluation and samples that are due at this step; after resuming, those that are missing.
+    def measure(self, resumed: bool = False) -> bool:
+        """Makes the measurements and samples that are due at this step; after resuming, those that are missing.
 
-        Returns whether metrics were due.
+        Returns whether measurements were due.
         """
         config, last = self.config, self.step == self.max_steps
+        kinds = {
+            "validation_loss": (config.validation_steps, self.validate),
+            "kid": (config.eval_steps, self.evaluate),
+        }
         due = [
-            measure
-            for every, metric, measure in (
-                (config.validation_steps, "validation_loss", self.validate),
-                (config.eval_steps, "kid", self.evaluate),
-            )
+            measurement
+            for metric, (every, measurement) in kinds.items()
             if every and (self.step % every == 0 or last) and metric not in self.metrics
         ]
-        for measure in due:
-            measure(bar)
+        for measurement in due:
+            metrics = measurement()
+            if metrics:
+                self.metrics = {**self.metrics, **metrics}
+                with monitoring.tracking(self.accelerator):
+                    self.accelerator.log(metrics, self.step)
+                self.print("  ".join([f"step {self.step:,}", *(f"{name} {metrics[name]:.4f}" for name in metrics)]))
         if config.save_images_steps and self.step % config.save_images_steps == 0:
             self.save_samples(resumed)
         return bool(due)
 
-    def validate(self, bar: tqdm) -> None:
-        """Measures the averaged weights on held-out images, and on as many training images."""
+    def validate(self) -> dict[str, float]:
+        """The loss of the averaged weights on held-out and on training images; empty if it was interrupted."""
         denoiser = averaged(self.unwrapped, self.ema)
         metrics = {
             name: probe.measure(self.losses, denoiser, self.accelerator, self.stop.requested)
             for name, probe in self.probes.items()
         }
-        if all(map(math.isfinite, metrics.values())):  # else interrupted
-            self.add_metrics(metrics, bar)
+        return metrics if all(map(math.isfinite, metrics.values())) else {}
 
-    def evaluate(self, bar: tqdm) -> None:
-        """Measures samples of the averaged weights."""
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of samples of the averaged weights; empty if it was interrupted, and in other processes."""
+        metrics = {}
         if self.accelerator.is_main_process:
             with contextlib.suppress(Interrupted):
-                self.add_metrics(self.evaluation.measure(self.pipeline(), self.stop.requested), bar)
+                metrics = self.evaluation.measure(self.pipeline(), self.stop.requested)
         self.accelerator.wait_for_everyone()
-
-    def add_metrics(self, metrics: dict[str, float], bar: tqdm) -> None:
-        """Keeps metrics of the present step for its checkpoint, and logs them."""
-        self.metrics = {**self.metrics, **metrics}
-        self.tracker.log(metrics, self.step)
-        if self.accelerator.is_main_process:
-            bar.write(f"step {self.step:,}  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        return metrics
 
     def save_samples(self, resumed: bool) -> None:
         """Saves a sheet of samples of every type into `samples/` in the output folder."""
         path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
         if self.accelerator.is_main_process and not (resumed and path.exists()):
-            try:
+            with contextlib.suppress(Interrupted), monitoring.warn_only():
                 save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET), self.stop.requested)
-            except Interrupted:
-                pass
-            except OSError as error:
-                tqdm.write(f"warning: {path} could not be written ({error.strerror or error}). The run continues.")
         self.accelerator.wait_for_everyone()
 
-    def state(self, skipped_updates: int = 0) -> checkpoint.TrainingState:
-        """The state of the run beside its tensors."""
-        scaler = self.accelerator.scaler
-        return checkpoint.TrainingState(
-            self.step,
-            self.batch_size,
-            self.config.public(),
-            network_config(self.unwrapped.unet),
-            self.data_digest,
-            self.metrics,
-            skipped_updates,
-            scaler.state_dict() if scaler else {},
-            self.teacher_digest,
-        )
-
     def save_checkpoint(self) -> None:
-        """Saves `checkpoint-STEP/` in the output folder, unless it exists; if that fails, the run continues."""
-        if self.step == self.tried_step:
-            return
-        self.tried_step = self.step
+        """Saves `checkpoint-STEP/` in the output folder; if that fails, the run continues."""
+        config, scaler = self.config, self.accelerator.scaler
         skipped, in_a_row = self.guard.check(self.step)
         self.guard.check_tensors(self.step, self.tensors)
         # While updates are skipped, the weights may have diverged; a single one at the end is harmless.
         self.diverging = in_a_row > (self.step == self.max_steps)
         if self.diverging:
-            self.accelerator.print(
-                f"warning: Update {self.step:,} was not finite and is not saved. The run continues."
-            )
+            self.print(f"warning: Update {self.step:,} was not finite and is not saved. The run continues.")
         elif self.accelerator.is_main_process:
-            limit, metric = self.config.checkpoints_total_limit, self.config.metric_for_best_model
-            try:
-                checkpoint.save_checkpoint(self.output_dir, self.state(skipped), self.tensors, limit, metric)
+            now = {"step": self.step, "metrics": self.metrics, "skipped_updates": skipped}
+            state = dataclasses.replace(self.initial_state, **now, grad_scaler=scaler.state_dict() if scaler else {})
+            limit, metric = config.checkpoints_total_limit, config.metric_for_best_model
+            with monitoring.warn_only():
+                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
                 self.saved_step = self.step
-            except checkpoint.CheckpointError as error:
-                tqdm.write(f"warning: {error} The run continues.")
-            if self.config.hub_strategy == "every_save" and self.step < self.max_steps:
-                self.push_checkpoint()
+            if config.hub_strategy == "every_save" and self.step < self.max_steps:
+                with monitoring.warn_only():
+                    save_model(self.pipeline(), config, self.step, self.counts, self.metrics)
+                    self.push(f"Update {self.step:,}")
         self.accelerator.wait_for_everyone()
 
     def resume(self, name: str) -> None:
         """Restores the latest complete checkpoint, or a named one."""
-        report = self.accelerator.print
-        restored = checkpoint.restore(self.output_dir, name, self.state(), self.tensors, report)
-        if restored is None:
-            report(f"{self.output_dir} has no checkpoint yet; starting from the beginning.")
-            return
-        folder, state = restored
+        state = checkpoint.restore(self.output_dir, name, self.initial_state, self.tensors, self.print)
         if state.step > self.max_steps:
-            raise ValueError(f"{folder} has more updates than --max_train_steps or --num_epochs, {self.max_steps}.")
-        self.step = self.tried_step = self.saved_step = state.step
+            raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
+        self.step = self.saved_step = state.step
         self.metrics = state.metrics
         self.guard.restore(state.skipped_updates)
         if state.grad_scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
-        report(f"Resuming from {folder}.")
+
+    def pipeline(self) -> PokemonDDPMPipeline:
+        """The pipeline of the averaged weights."""
+        return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
+
+    def push(self, message: str = "Upload the model") -> str:
+        return hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
 
     def save_pipeline(self) -> None:
         """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run.
@@ -347,63 +327,57 @@ class Trainer:
             self.guard.stop(self.step, "the last updates were not finite, so the model is not saved")
         if not self.accelerator.is_main_process:
             return
-        finished = self.step >= self.max_steps
+        config, finished = self.config, self.step >= self.max_steps
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
-        best = checkpoint.best_checkpoint(self.output_dir, self.config.metric_for_best_model)
-        if self.config.load_best_model_at_end and finished and best:
-            try:
+        best = checkpoint.best_checkpoint(self.output_dir, config.metric_for_best_model)
+        if config.load_best_model_at_end and finished and best:
+            with monitoring.warn_only("The model has the last weights."):
                 checkpoint.load_weights(best, denoiser)
                 metrics = checkpoint.load_state(best).metrics
-                self.accelerator.print(f"The model has the weights of {best}.")
-            except checkpoint.CheckpointError as error:
-                self.accelerator.print(f"warning: {error} The model has the last weights.")
-        pipeline = make_pipeline(denoiser, self.scheduler, self.config)
-        save_model(pipeline, self.config, self.step, self.counts, metrics)
-        self.accelerator.print(f"The model is in {self.output_dir}.")
+                self.print(f"The model has the weights of {best}.")
+        save_model(make_pipeline(denoiser, self.scheduler, config), config, self.step, self.counts, metrics)
+        self.print(f"The model is in {self.output_dir}.")
         if self.hub_model_id and finished:
             try:
-                url = hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token)
+                self.print(f"Pushed to {self.push()}")
             except (ValueError, OSError) as error:
                 command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
                 raise ValueError(f"{error}\nThe model is saved; push it with `{command}`.") from error
-            self.accelerator.print(f"Pushed to {url}")
         if self.saved_step != self.step:
-            raise ValueError(
-                f"There is no checkpoint of update {self.step:,}; --resume_from_checkpoint latest continues from the "
-                "last one that was saved."
-            )
+            raise ValueError(f"There is no checkpoint of update {self.step:,}; a resumed run starts at the last one.")
 
-    def push_checkpoint(self) -> None:
-        """Pushes the present model; if that fails, the run continues."""
-        try:
-            save_model(self.pipeline(), self.config, self.step, self.counts, self.metrics)
-            message = f"Update {self.step:,}"
-            hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
-        except (ValueError, OSError) as error:
-            tqdm.write(f"warning: {error} The run continues.")
+    def summary(self) -> str:
+        """What is trained, in one or two lines."""
+        config, precision = self.config, self.accelerator.mixed_precision
+        summary = (
+            f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, {len(self.data):,} "
+            f"images of {config.resolution}x{config.resolution}, conditioned on "
+            f"{', '.join(self.unwrapped.conditioner.vocabulary)}, batch size {self.batch_size}, {self.max_steps:,} "
+            f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
+        )
+        if config.lr_scheduler != "constant" and config.lr_warmup_steps >= self.max_steps:
+            summary += f"\nThe run ends within the warm-up of the learning rate ({config.lr_warmup_steps} updates)."
+        return summary
 
 
 def main() -> None:
     config = parse_config()
     try:
         trainer = Trainer(config)
-        if trainer.accelerator.is_main_process:
-            config.save(trainer.output_dir)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    accelerator = trainer.accelerator
-    trainer.tracker.start(config)
-    accelerator.print(trainer.summary())
-    with trainer.stop:
+    trainer.print(trainer.summary())
+    with trainer.stop.at_signals():
         try:
             trainer.train()
             trainer.save_pipeline()
-        except (DivergedError, ValueError, OSError) as error:
-            sys.exit(f"error: {error}" if accelerator.is_main_process else 1)
+        except (monitoring.DivergedError, ValueError, OSError) as error:
+            sys.exit(f"error: {error}" if trainer.accelerator.is_main_process else 1)
         finally:
-            trainer.tracker.end()
+            with monitoring.tracking(trainer.accelerator):
+                trainer.accelerator.end_training()
     if trainer.step < trainer.max_steps:
-        accelerator.print(
+        trainer.print(
             f"Stopped by {trainer.stop.reason} after {trainer.step:,} updates. "
             "Continue with the same command and --resume_from_checkpoint latest."
         )

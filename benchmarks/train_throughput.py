@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -98,12 +98,13 @@ def turn_of_ours(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(**shared, **own, output_dir=folder)
         trainer = script.Trainer(config)
+        trainer.print = str  # prints no log lines
         meter = Meter(trainer.accelerator)
 
         def step() -> int:
             meter.add(*trainer.train_step(), trainer.batch_size)
             if trainer.step % config.logging_steps == 0:
-                trainer.log(meter, SimpleNamespace(write=str))
+                trainer.log(meter)
             return trainer.batch_size
 
         turn = {"precision": "fp32" if precision == "no" else precision, **timed(step, options, trainer.device)}

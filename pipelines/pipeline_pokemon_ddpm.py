@@ -23,13 +23,14 @@ from diffusers import (
     UNet2DModel,
     UniPCMultistepScheduler,
 )
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
+from torch import Tensor
 
 from .hub_mixin import HubMixin
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
-Callback = Callable[[Any, int, int, dict], dict | None]
 
 TESTED_SCHEDULERS = (
     DDPMScheduler,
@@ -41,7 +42,6 @@ TESTED_SCHEDULERS = (
 )
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample")
-MAX_GUIDANCE_SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -64,22 +64,6 @@ class Guidance:
         low, high = self.interval
         return any(scale != 1 for scale in self.scales) and low < sigma <= high
 
-    def combine(self, unconditional: torch.Tensor, conditional: torch.Tensor, channels: int) -> torch.Tensor:
-        """uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, then rescaled.
-
-        Args:
-            unconditional: (N, C, S, S), with a learned variance (N, 2C, S, S).
-            conditional: The same for the condition.
-            channels: C. The variance channels after them are the conditional ones: only the mean is guided.
-        """
-        cond = conditional[:, :channels]
-        scale = cond.new_tensor(self.scales).view(-1, 1, 1, 1)
-        mean = torch.lerp(unconditional[:, :channels], cond, scale)  # equal to the conditional one where s is 1
-        if self.rescale:
-            contrast = cond.std(dim=(1, 2, 3), keepdim=True) / mean.std(dim=(1, 2, 3), keepdim=True)
-            mean = torch.lerp(mean, mean * contrast, self.rescale)
-        return torch.cat([mean, conditional[:, channels:]], dim=1)
-
 
 def is_distilled(scheduler: SchedulerMixin) -> bool:
     """Whether a pipeline with this scheduler is a distilled one, which knows only its own timesteps."""
@@ -87,20 +71,12 @@ def is_distilled(scheduler: SchedulerMixin) -> bool:
 
 
 def predicted_original_sample(
-    prediction_type: str,
-    prediction: torch.Tensor,
-    sample: torch.Tensor,
-    alpha: torch.Tensor | float,
-    sigma: torch.Tensor | float,
-) -> torch.Tensor:
-    """x_0 (N, C, S, S) from a prediction at x_t = alpha x_0 + sigma epsilon, not clipped.
+    prediction_type: str, prediction: Tensor, sample: Tensor, alpha: Tensor | float, sigma: Tensor | float
+) -> Tensor:
+    """x_0 (N, C, S, S) from the network's output at `sample`, x_t = alpha x_0 + sigma epsilon, not clipped.
 
-    Args:
-        prediction_type: "epsilon" (Ho et al. 2020), "v_prediction" (Salimans & Ho 2022, appendix D) or "sample".
-        prediction: The network's output, (N, C, S, S).
-        sample: x_t, (N, C, S, S).
-        alpha: sqrt(alpha_bar_t), a number or (N, 1, 1, 1).
-        sigma: sqrt(1 - alpha_bar_t), of the same form.
+    The prediction type is "epsilon" (Ho et al. 2020), "v_prediction" (Salimans & Ho 2022, appendix D) or "sample";
+    alpha and sigma are numbers or (N, 1, 1, 1).
     """
     if prediction_type == "sample":
         return prediction
@@ -109,7 +85,7 @@ def predicted_original_sample(
     return (sample - sigma * prediction) / alpha
 
 
-def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> torch.Tensor:
+def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> Tensor:
     """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
 
     Raises:
@@ -121,10 +97,10 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
         # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
         possible = [n for n in range(1, total + 1) if total / n - total // n <= 0.02 * total / n]
         if spacing != "trailing" or num_inference_steps not in possible:
-            near = sorted(sorted(possible, key=lambda n: abs(n - num_inference_steps))[:3])
+            near = sorted(possible, key=lambda n: abs(n - num_inference_steps))[:3]
             raise ValueError(
                 f"{name} with timestep_spacing={spacing!r} gives wrong results in {num_inference_steps} steps; use "
-                f"'trailing' and one of {', '.join(map(str, near))} steps, or another scheduler."
+                f"'trailing' and one of {sorted(near)} steps, or another scheduler."
             )
     scheduler.set_timesteps(num_inference_steps, device=device)
     if scheduler.timesteps[-1] < 0:
@@ -133,9 +109,7 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
         sigmas = getattr(scheduler, "sigmas", None)
         if sigmas is not None:
             if len(sigmas) != num_inference_steps + 2:
-                raise ValueError(
-                    f"{name} does not support {num_inference_steps} steps; use {num_inference_steps - 1}."
-                )
+                raise ValueError(f"{name} does not support {num_inference_steps} steps; use one step fewer.")
             scheduler.sigmas = torch.cat([sigmas[:num_inference_steps], sigmas[-1:]])
     return scheduler.timesteps
 
@@ -156,7 +130,7 @@ def image_generators(generator: torch.Generator | list[torch.Generator] | None, 
     return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
 
 
-def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
+def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
     """Spherical interpolation (Shoemake 1985) from `a` (weight 0) to `b` (weight 1), of any shape."""
     angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1).acos()
     if angle < 1e-4:
@@ -171,8 +145,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: `UNet2DModel` with `class_embed_type="identity"`.
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
-        num_inference_steps: Default of a call; saved with the model.
-        guidance_scale: Default of a call; saved with the model.
+        num_inference_steps, guidance_scale: Defaults of a call; saved with the model.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -201,15 +174,15 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         guidance_rescale: float = 0.0,
         negative_pokemon_type: PokemonType | list[PokemonType] = None,
-        image: Image.Image | list[Image.Image] | torch.Tensor | None = None,
-        mask_image: Image.Image | torch.Tensor | None = None,
+        image: Image.Image | list[Image.Image] | Tensor | None = None,
+        mask_image: Image.Image | Tensor | None = None,
         strength: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
-        latents: torch.Tensor | None = None,
-        class_embeddings: torch.Tensor | None = None,
+        latents: Tensor | None = None,
+        class_embeddings: Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callback | None = None,
+        callback_on_step_end: Callable[[Any, int, int, dict], dict | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         **attributes: AttributeValue | list[AttributeValue],
     ) -> ImagePipelineOutput | tuple:
@@ -223,8 +196,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 A list has one entry an image.
             num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
             num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
-            guidance_scale: A number, or a list of one an image; by default the model's own. 1 is no guidance, at half
-                the cost.
+            guidance_scale: A number, or one an image; by default the model's own. 1 is no guidance, at half the cost.
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction.
@@ -239,17 +211,14 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             class_embeddings: (N, D) from `conditioner.encode`, instead of all conditions.
             output_type: "pil", "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1]) or
                 "latent" (the final sample (N, C, S, S), about [-1, 1]).
-            return_dict: Whether to return an `ImagePipelineOutput` instead of a tuple.
             callback_on_step_end: Called as callback(pipeline, step_index, timestep, tensors) after each step; it may
                 return new "latents" and may set `pipeline._interrupt` to end the call after this step.
-            callback_on_step_end_tensor_inputs: Of "latents" and "pred_original_sample" (the predicted clean sample,
-                (N, C, S, S)).
-            **attributes: Other attributes by name: a value, a list of one for each entry of `pokemon_type`, or None
-                for any. Models trained on the sprites have `color`, `shape`, `game`, `view`, `finish`, `size`,
-                `form` and `legendary`.
+            callback_on_step_end_tensor_inputs: Some of "latents" and "pred_original_sample", the predicted clean one.
+            **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, a list of one for each
+                entry of `pokemon_type`, or None for any.
 
         Returns:
-            `ImagePipelineOutput` with `images`, or a tuple with them.
+            `ImagePipelineOutput` with `images`; a tuple with them if `return_dict` is false.
 
         Raises:
             ValueError: If a value is out of its range, before anything is generated.
@@ -259,12 +228,16 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         embeddings = self.encode_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
         count = len(embeddings)
-        negative_embeddings = self.encode_negative(negative_pokemon_type, count)
+        negative = negative_pokemon_type if isinstance(negative_pokemon_type, list) else [negative_pokemon_type]
+        if len(negative) not in (1, count):
+            raise ValueError(f"negative_pokemon_type must have one entry an image, {count}, but has {len(negative)}.")
+        negative_embeddings = self.conditioner.encode(negative).expand(count, -1)
         scales = scale if isinstance(scale, (list, tuple)) else [scale] * count
         self.check_inputs(
             count, steps, scales, guidance_interval, guidance_rescale, image, mask_image, strength, generator, latents,
             output_type, callback_on_step_end, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
+        clean, mask = self.prepare_image(image, mask_image, count)
         if torch.equal(negative_embeddings, embeddings):
             scales = [1] * count  # both predictions would be equal
         guidance = Guidance(tuple(map(float, scales)), tuple(guidance_interval), guidance_rescale)
@@ -272,33 +245,32 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         timesteps = set_timesteps(self.scheduler, steps, self._execution_device)
         generators = image_generators(generator, count)
         noise = self.prepare_latents(generators, latents)
-        clean = mask = None
-        if image is None:
+        if clean is None:
             latents = noise * self.scheduler.init_noise_sigma
         else:
-            default_strength = 0.6 if mask_image is None else 1.0
-            timesteps = self._skip_timesteps(timesteps, default_strength if strength is None else strength)
-            clean = _as_samples(image, count).to(noise)
-            mask = None if mask_image is None else _as_mask(mask_image).to(noise.device)
-            latents = self.scheduler.add_noise(clean, noise, timesteps[0].view(1))
+            default_strength = 0.6 if mask is None else 1.0
+            taken = round(len(timesteps) * float(default_strength if strength is None else strength))
+            start = len(timesteps) - max(1, taken)
+            timesteps = timesteps[start:]
+            if hasattr(self.scheduler, "set_begin_index"):
+                self.scheduler.set_begin_index(start)
+            latents = self.scheduler.add_noise(clean, noise, timesteps[:1])
 
-        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
-        step_arguments = {"generator": generators} if takes_generator else {}
         self._interrupt = False
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 sample = self.scheduler.scale_model_input(latents, t)
                 prediction = self.predict(sample, t, negative_embeddings, embeddings, guidance)
-                latents = self._step(prediction, t, latents, step_arguments)
+                latents = self._step(prediction, t, latents, generators)
                 if mask is not None:
                     # RePaint (Lugmayr et al. 2022, section 4.1) without its resampling.
-                    following = timesteps[i + 1].view(1) if i + 1 < len(timesteps) else None
-                    known = clean if following is None else self.scheduler.add_noise(clean, noise, following)
-                    latents = torch.where(mask > 0, latents, known)
+                    following = timesteps[i + 1 : i + 2]
+                    known = self.scheduler.add_noise(clean, noise, following) if len(following) else clean
+                    latents = torch.where(mask, latents, known)
                 if callback_on_step_end is not None:
-                    tensors = {"latents": latents} if "latents" in callback_on_step_end_tensor_inputs else {}
-                    if "pred_original_sample" in callback_on_step_end_tensor_inputs:
-                        tensors["pred_original_sample"] = self._original_sample(prediction, t, sample)
+                    predicted = self._original_sample(prediction, t, sample)
+                    tensors = {"latents": latents, "pred_original_sample": predicted}
+                    tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
                     latents = (callback_on_step_end(self, i, t, tensors) or {}).get("latents", latents)
                 progress_bar.update()
                 if self._interrupt:
@@ -334,23 +306,17 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError(f"steps must be an integer of 2 or more, but is {steps!r}.")
         fixed = {"pokemon_type", "class_embeddings", "latents", *self.conditioner.vocabulary}
         if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
-            raise ValueError(
-                "interpolate takes the conditions of one sprite in a and of one in b, for example "
-                "a={'pokemon_type': 'fire', 'color': 'red'}."
-            )
+            example = "{'pokemon_type': 'fire', 'color': 'red'}"
+            raise ValueError(f"interpolate takes the conditions of one sprite in a and of one in b, like {example}.")
         ends = [self._encode_conditions_of_one(each) for each in (a, b)]
         _check_generators(generator, 2)
         first, second = image_generators(generator, 2)
         noises = self.prepare_latents([first, second])
         weights = [i / (steps - 1) for i in range(steps)]
-        generators = [torch.Generator(first.device) for _ in weights]
-        state = first.get_state()
-        for each in generators:
-            each.set_state(state)
         return self(
             class_embeddings=torch.cat([torch.lerp(*ends, weight) for weight in weights]),
             latents=torch.stack([slerp(*noises, weight) for weight in weights]),
-            generator=generators,
+            generator=[first.clone_state() for _ in weights],
             **arguments,
         )
 
@@ -362,24 +328,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.unet.config.in_channels, height, width
 
     def check_inputs(
-        self,
-        count: int,
-        num_inference_steps: Any,
-        guidance_scales: Any,
-        guidance_interval: Any,
-        guidance_rescale: Any,
-        image: Any,
-        mask_image: Any,
-        strength: Any,
-        generator: Any,
-        latents: Any,
-        output_type: Any,
-        callback: Any,
-        tensor_inputs: Any,
-    ) -> None:
+        self, count, num_inference_steps, guidance_scales, guidance_interval, guidance_rescale, image, mask_image,
+        strength, generator, latents, output_type, callback, tensor_inputs,
+    ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         self._check_scheduler(num_inference_steps)
-        total, most = self.scheduler.config.num_train_timesteps, MAX_GUIDANCE_SCALE
+        total, most = self.scheduler.config.num_train_timesteps, 1000
         if not _is_number(num_inference_steps, 1, total, Integral):
             raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
         if not all(_is_number(scale, -most, most) for scale in guidance_scales):
@@ -394,9 +348,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError(f"guidance_rescale must be a number from 0 to 1, not {guidance_rescale!r}.")
         if strength is not None and not (_is_number(strength, 0, 1) and strength > 0):
             raise ValueError(f"strength must be above 0 and at most 1, not {strength!r}.")
-        if image is not None:
-            self._check_image(image, mask_image, count)
-        elif strength is not None or mask_image is not None:
+        if image is None and (strength is not None or mask_image is not None):
             raise ValueError("strength and mask_image change an image; pass image as well.")
         _check_generators(generator, count)
         if latents is not None:
@@ -417,15 +369,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if not hasattr(scheduler, "alphas_cumprod"):
                 raise ValueError(f"{name} is not for models trained on discrete timesteps; use one of {known}.")
             warnings.warn(f"{name} is untested here and may give wrong images; tested are {known}.", stacklevel=5)
-        if config.get("prediction_type") != trained.config.get("prediction_type"):
-            raise ValueError(
-                f"{name} has prediction_type {config.get('prediction_type')!r}, but the model was trained with "
-                f"{trained.config.get('prediction_type')!r}; {remedy}"
-            )
+        given, own = config.get("prediction_type"), trained.config.get("prediction_type")
+        if given != own:
+            raise ValueError(f"{name} has prediction_type {given!r}, but the model was trained with {own!r}; {remedy}")
         # With zero-terminal SNR some schedulers change the last alpha_bar so as not to divide by 0.
-        if len(scheduler.alphas_cumprod) != len(trained.alphas_cumprod) or not torch.allclose(
-            scheduler.alphas_cumprod, trained.alphas_cumprod, atol=1e-5
-        ):
+        alpha_bar, own = scheduler.alphas_cumprod, trained.alphas_cumprod
+        if len(alpha_bar) != len(own) or not torch.allclose(alpha_bar, own, atol=1e-5):
             raise ValueError(f"{name} has another noise schedule than the model was trained with; {remedy}")
         wrong = ["use_flow_sigmas"]
         if config.get("beta_schedule") == "squaredcos_cap_v2":  # two of their noise levels would be one timestep
@@ -437,21 +386,25 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         allowed = ("fixed_small", "fixed_small_log", "fixed_large", *learned)
         if isinstance(scheduler, DDPMScheduler) and config.variance_type not in allowed:
             raise ValueError(f"{name} has variance_type {config.variance_type!r}; use one of {', '.join(allowed)}.")
-        if is_distilled(trained):
-            own = self.config.num_inference_steps
-            if not is_distilled(scheduler) or num_inference_steps != own:
-                raise ValueError(
-                    f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
-                    "keep the scheduler, or use its teacher."
-                )
+        own = self.config.num_inference_steps
+        if is_distilled(trained) and not (is_distilled(scheduler) and num_inference_steps == own):
+            raise ValueError(
+                f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
+                "keep the scheduler, or use its teacher."
+            )
 
-    def _check_image(self, image: Any, mask_image: Any, count: int) -> None:
+    def prepare_image(self, image: Any, mask_image: Any, count: int) -> tuple[Tensor | None, ...]:
+        """`image` as float32 (N, C, S, S) in [-1, 1], and `mask_image` as bool (1 or N, 1, S, S), if they are given.
+
+        Raises:
+            ValueError: If the scheduler does not support them, or they do not fit the model.
+        """
+        if image is None:
+            return None, None
         channels, height, width = self.sample_shape
         if self.scheduler.order > 1:
             raise ValueError(f"{type(self.scheduler).__name__} does not support image; use another scheduler.")
-        if isinstance(image, torch.Tensor):
-            _check_tensor("image", image, [(count, channels, height, width)], low=-1)
-        else:
+        if not isinstance(image, Tensor):
             images = image if isinstance(image, list) else [image] * count
             if len(images) != count:
                 raise ValueError(f"image must have one entry an image, {count}, but has {len(images)}.")
@@ -461,20 +414,25 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                         f"image must be an RGB image of {width}x{height} pixels, a list of these or a tensor, but is "
                         f"{each!r}. pokemon_ddpm.preprocessing.preprocess converts other images."
                     )
-        if isinstance(mask_image, torch.Tensor):
-            _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
-        elif mask_image is not None and (
-            not isinstance(mask_image, Image.Image) or mask_image.size != (width, height)
-        ):
-            raise ValueError(f"mask_image must be an image of {width}x{height} pixels, but is {mask_image!r}.")
+            image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        _check_tensor("image", image, [(count, channels, height, width)], low=-1)
+        clean = image.to(self._execution_device, torch.float32)
+        if mask_image is None:
+            return clean, None
+        if not isinstance(mask_image, Tensor):
+            if not isinstance(mask_image, Image.Image) or mask_image.size != (width, height):
+                raise ValueError(f"mask_image must be an image of {width}x{height} pixels, but is {mask_image!r}.")
+            mask_image = torch.from_numpy(np.array(mask_image.convert("L")) / 255)[None, None]
+        _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
+        return clean, mask_image.to(clean.device) > 0.5
 
     def encode_conditions(
         self,
         pokemon_type: PokemonType | list[PokemonType],
         attributes: Mapping[str, AttributeValue | list[AttributeValue]],
-        class_embeddings: torch.Tensor | None = None,
+        class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """The class embeddings (N, D) of a call's conditions, or those given; see `__call__`."""
         names = [*self.conditioner.vocabulary, *inspect.signature(self.__call__).parameters]
         for name in attributes:
@@ -505,7 +463,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             embeddings = self.conditioner.encode(types, **values)
         return embeddings.repeat_interleave(num_images_per_type, dim=0)
 
-    def _encode_conditions_of_one(self, conditions: PokemonType | Mapping[str, Any]) -> torch.Tensor:
+    def _encode_conditions_of_one(self, conditions: PokemonType | Mapping[str, Any]) -> Tensor:
         """(1, D) of a type, or of a mapping of conditions; a mapping to numbers is a blend of types."""
         pokemon_type, attributes = conditions, {}
         if isinstance(conditions, Mapping) and (
@@ -516,14 +474,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             pokemon_type = attributes.pop("pokemon_type", None)
         return self.encode_conditions(pokemon_type, attributes)
 
-    def encode_negative(self, negative_pokemon_type: PokemonType | list[PokemonType], count: int) -> torch.Tensor:
-        """The class embeddings (N, D) that guidance leads away from."""
-        negative = negative_pokemon_type if isinstance(negative_pokemon_type, list) else [negative_pokemon_type]
-        if len(negative) not in (1, count):
-            raise ValueError(f"negative_pokemon_type must have one entry an image, {count}, but has {len(negative)}.")
-        return self.conditioner.encode(negative).expand(count, -1)
-
-    def prepare_latents(self, generators: list[torch.Generator], latents: torch.Tensor | None = None) -> torch.Tensor:
+    def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
         if latents is None:
             noise = [torch.randn(self.sample_shape, generator=each, device=each.device).cpu() for each in generators]
@@ -533,14 +484,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return latents.to(self._execution_device, torch.float32)
 
     def predict(
-        self,
-        sample: torch.Tensor,
-        t: torch.Tensor,
-        negative_embeddings: torch.Tensor,
-        embeddings: torch.Tensor,
-        guidance: Guidance,
-    ) -> torch.Tensor:
-        """The network's prediction for a sample (N, C, S, S) at timestep t, guided where guidance applies; float32."""
+        self, sample: Tensor, t: Tensor, negative_embeddings: Tensor, embeddings: Tensor, guidance: Guidance
+    ) -> Tensor:
+        """The network's prediction for a sample (N, C, S, S) at timestep t, float32, guided where guidance applies.
+
+        uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, then rescaled. With a learned
+        variance it is (N, 2C, S, S), and only the mean is guided.
+        """
         alpha_bar = self._alpha_bar(t)
         sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
         sample = sample.to(self.unet.dtype)
@@ -548,12 +498,20 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             return self.unet(sample, t, class_labels=embeddings, return_dict=False)[0].float()
         both = torch.cat([negative_embeddings, embeddings])
         prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0].float()
-        return guidance.combine(*prediction.chunk(2), channels=sample.shape[1])
+        channels = sample.shape[1]
+        mean, variance = prediction.tensor_split([channels], dim=1)
+        uncond, cond = mean.chunk(2)
+        scale = cond.new_tensor(guidance.scales).view(-1, 1, 1, 1)
+        mean = torch.lerp(uncond, cond, scale)  # cond, bit for bit, where the scale is 1
+        if guidance.rescale:
+            contrast = cond.std(dim=(1, 2, 3), keepdim=True) / mean.std(dim=(1, 2, 3), keepdim=True)
+            mean = torch.lerp(mean, mean * contrast, guidance.rescale)
+        return torch.cat([mean, variance.chunk(2)[1]], dim=1)
 
-    def _step(
-        self, prediction: torch.Tensor, t: torch.Tensor, latents: torch.Tensor, arguments: dict[str, Any]
-    ) -> torch.Tensor:
+    def _step(self, prediction: Tensor, t: Tensor, latents: Tensor, generators: list[torch.Generator]) -> Tensor:
         """One step of the scheduler, (N, C, S, S)."""
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        arguments = {"generator": generators} if takes_generator else {}
         ancestral = isinstance(self.scheduler, DDPMScheduler)
         if not (ancestral and self.scheduler.config.variance_type == "learned_range"):
             prediction = prediction[:, : latents.shape[1]]  # only DDPM uses a learned variance
@@ -563,40 +521,22 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             return result.pred_original_sample
         return result.prev_sample
 
-    def _alpha_bar(self, t: torch.Tensor) -> float:
+    def _alpha_bar(self, t: Tensor) -> float:
         return self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
 
-    def _original_sample(self, prediction: torch.Tensor, t: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-        alpha_bar = self._alpha_bar(t)
-        return predicted_original_sample(
-            self.scheduler.config.prediction_type,
-            prediction[:, : sample.shape[1]],
-            sample,
-            math.sqrt(alpha_bar),
-            math.sqrt(1 - alpha_bar),
-        )
+    def _original_sample(self, prediction: Tensor, t: Tensor, sample: Tensor) -> Tensor:
+        alpha_bar, kind = self._alpha_bar(t), self.scheduler.config.prediction_type
+        prediction = prediction[:, : sample.shape[1]]  # without a learned variance
+        return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
-    def _skip_timesteps(self, timesteps: torch.Tensor, strength: float) -> torch.Tensor:
-        """The last timesteps, a share `strength` of them and at least one."""
-        start = len(timesteps) - max(1, round(len(timesteps) * float(strength)))
-        if hasattr(self.scheduler, "set_begin_index"):
-            self.scheduler.set_begin_index(start)
-        return timesteps[start:]
-
-    def postprocess(self, latents: torch.Tensor, output_type: str) -> Any:
-        """Samples (N, C, S, S) in about [-1, 1] as the output type; values out of range are clipped."""
-        images = (latents.float() / 2 + 0.5).clamp(0, 1).cpu()
-        if output_type == "pt":
-            return images
-        arrays = images.permute(0, 2, 3, 1).numpy()
-        if output_type == "np":
-            return arrays
-        return [Image.fromarray(pixels) for pixels in (arrays * 255).round().astype("uint8")]
+    def postprocess(self, latents: Tensor, output_type: str) -> Any:
+        """Samples (N, C, S, S) in about [-1, 1] as "pil", "np" or "pt"; values out of range are clipped."""
+        return VaeImageProcessor().postprocess(latents.float().cpu(), output_type)
 
 
 def _is_number(value: Any, low: float, high: float, kind: type = Real) -> bool:
     """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
-    value = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+    value = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
     return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
 
 
@@ -610,23 +550,8 @@ def _check_generators(generator: Any, count: int) -> None:
 
 def _check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: float | None = None) -> None:
     """Raises ValueError unless it is a finite tensor of one of the shapes, with values in [low, 1] if low is given."""
-    if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) not in shapes:
-        given = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+    if not isinstance(tensor, Tensor) or tuple(tensor.shape) not in shapes:
+        given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ValueError(f"{name} must be a tensor of shape {shapes[0]}, but is {given}.")
     if not torch.isfinite(tensor).all() or (low is not None and not ((tensor >= low) & (tensor <= 1)).all()):
         raise ValueError(f"{name} must have finite values" + ("." if low is None else f" in [{low}, 1]."))
-
-
-def _as_samples(image: Image.Image | list[Image.Image] | torch.Tensor, count: int) -> torch.Tensor:
-    """float32 (N, C, S, S) in [-1, 1]."""
-    if isinstance(image, torch.Tensor):
-        return image.float()
-    images = image if isinstance(image, list) else [image] * count
-    return torch.from_numpy(np.stack([np.asarray(each) for each in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _as_mask(mask: Image.Image | torch.Tensor) -> torch.Tensor:
-    """float32 (1 or N, 1, S, S): 1 where the image may change."""
-    if isinstance(mask, torch.Tensor):
-        return (mask > 0.5).float()
-    return torch.from_numpy(np.asarray(mask.convert("L")) > 127).float()[None, None]

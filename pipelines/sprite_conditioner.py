@@ -11,7 +11,7 @@ from numbers import Real
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
+from torch import Tensor, nn
 
 NONE = "none"
 ANY = "any"
@@ -35,18 +35,15 @@ def _position(attribute: str, value: str, known: Sequence[str]) -> int:
 class SpriteConditioner(ModelMixin, ConfigMixin):
     """Embeds the conditions of a sprite, as a text encoder embeds a prompt.
 
-    Each attribute has an embedding table; the embeddings of all attributes are summed. The last row of a table is
-    `any` (the value is not given). The types are a set of one or two in two slots that share one table, so their order
-    does not matter; the row before `any` is `none` (there is no second type).
+    Each attribute has an embedding table, with `any` (the value is not given) in the last row, and the embeddings of
+    all attributes are summed. The types are a set of one or two in two slots that share one table, so their order does
+    not matter; the row before `any` is `none` (there is no second type).
 
     Args:
         vocabulary: Attribute -> its values; the position of a value is its id. Must contain "type".
         embedding_dim: Width D of the embedding, equal to that of the network's time embedding.
         augmentation_dim: Number of augmentation parameters of a training image (Karras et al. 2022, appendix F). Their
             linear map has no bias and starts at zero, so zeros, as at sampling, change nothing.
-
-    Raises:
-        ValueError: If the vocabulary has no types.
     """
 
     config_name = "config.json"
@@ -56,12 +53,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         super().__init__()
         if not vocabulary.get("type"):
             raise ValueError(f"The vocabulary must contain 'type' with at least one value, but is {dict(vocabulary)}.")
-        self.tables = nn.ModuleDict(
-            {
-                _table(attribute): nn.Embedding(len(values) + (2 if attribute == "type" else 1), embedding_dim)
-                for attribute, values in vocabulary.items()
-            }
-        )
+        rows = {attribute: len(values) + 1 + (attribute == "type") for attribute, values in vocabulary.items()}
+        self.tables = nn.ModuleDict({_table(name): nn.Embedding(count, embedding_dim) for name, count in rows.items()})
         # Two slots for the types and one for every other attribute: the sum starts with unit variance.
         for table in self.tables.values():
             nn.init.normal_(table.weight, std=(len(self.tables) + 1) ** -0.5)
@@ -81,14 +74,10 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """Id of `none` in the table of types."""
         return len(self.config.vocabulary["type"])
 
-    def any_id(self, attribute: str) -> int:
-        """Id of `any` in an attribute's table."""
-        return self.tables[_table(attribute)].num_embeddings - 1
-
     @property
     def any_ids(self) -> dict[str, int]:
         """Attribute -> the id of `any`, in the order of `vocabulary`."""
-        return {attribute: self.any_id(attribute) for attribute in self.vocabulary}
+        return {attribute: self.tables[_table(attribute)].num_embeddings - 1 for attribute in self.vocabulary}
 
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
         """The ids of the two type slots.
@@ -107,8 +96,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         ids = [self._type_id(part) for part in parts]
         if len(ids) > 2 or (pokemon_type is not None and not ids):
             raise ValueError(f"pokemon_type takes one type or two, but {pokemon_type!r} has {len(ids)}.")
-        any_id = self.any_id("type")
-        first, second = [*ids, *[any_id] * (2 - len(ids))]
+        any_id = self.none_id + 1
+        first, second = [*ids, any_id, any_id][:2]
         if min(first, second) == self.none_id:
             raise ValueError(f"pokemon_type {pokemon_type!r} has no type; use {NONE!r} with one, as in 'fire/none'.")
         if first == second != any_id:
@@ -121,21 +110,14 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             return _position("type", name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(
-                f"pokemon_type takes names, ids, pairs of these, a list of these or None, but got {name!r} "
-                f"({type(name).__name__})."
-            )
-        if not 0 <= number < self.none_id:
-            raise ValueError(
-                f"Unknown type id {number}: the ids are 0 ({names[0]}) to {self.none_id - 1} ({names[-3]})."
-            )
+            raise TypeError(f"pokemon_type takes names, ids, pairs, a list of these or None, but got {name!r}.")
+        last = self.none_id - 1
+        if not 0 <= number <= last:
+            raise ValueError(f"Unknown type id {number}: the ids are 0 ({names[0]}) to {last} ({names[last]}).")
         return number
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
-        """The types of one request with their weights, which sum to 1.
-
-        Args:
-            pokemon_type: As in `type_ids`, or a blend: a mapping to weights, {"fire": 0.7, "water": 0.3}.
+        """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1.
 
         Raises:
             ValueError: As `type_ids`; and if a weight is negative or not finite, or all are 0.
@@ -145,22 +127,16 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
         if not all(isinstance(weight, Real) and not isinstance(weight, bool) for weight in weights):
-            raise TypeError(f"The weights of a blend must be numbers, but pokemon_type is {pokemon_type!r}.")
+            raise TypeError(f"The weights of a blend must be numbers, not {pokemon_type!r}.")
         total = sum(weights)
         if not (all(weight >= 0 for weight in weights) and 0 < total < math.inf):
-            raise ValueError(
-                f"The weights of a blend must be 0 or more with a positive sum, but pokemon_type is {pokemon_type!r}."
-            )
-        return [
-            (float(weight / total), self.type_ids(part)) for part, weight in zip(pokemon_type, weights, strict=True)
-        ]
+            raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {pokemon_type!r}.")
+        return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
         """The id of a value of an attribute other than the type.
 
-        Args:
-            attribute: For example "color".
-            value: One of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
+        The value is one of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
 
         Raises:
             ValueError: If the attribute or the value is unknown.
@@ -171,15 +147,12 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             value = {None: ANY, True: "yes", False: "no"}[value]
         return _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
 
-    def encode(self, types: Sequence, **attributes: Sequence) -> torch.Tensor:
-        """The class embeddings of conditions.
+    def encode(self, types: Sequence, **attributes: Sequence) -> Tensor:
+        """The class embeddings (N, D) of conditions, on the conditioner's device.
 
         Args:
             types: One entry an image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
             **attributes: Attribute -> one value an image, as in `attribute_id`.
-
-        Returns:
-            (N, D) on the conditioner's device.
 
         Raises:
             ValueError, TypeError: As `type_blend` and `attribute_id`.
@@ -195,7 +168,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         blended = embedded.new_zeros(len(blends), embedded.shape[1])
         return blended.index_add_(0, images, embedded * weights[:, None])
 
-    def forward(self, labels: Mapping[str, torch.Tensor], augmentation: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, labels: Mapping[str, Tensor], augmentation: Tensor | None = None) -> Tensor:
         """The network's `class_labels`, (B, D).
 
         Args:
@@ -205,13 +178,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If there is no label, or one of an attribute that this conditioner does not have.
         """
-        unknown = sorted(set(labels) - set(self.config.vocabulary))
+        unknown, known = sorted(labels.keys() - self.vocabulary.keys()), ", ".join(self.vocabulary)
         if unknown or not labels:
-            raise ValueError(
-                f"labels must have some of {', '.join(self.vocabulary)}, but have {', '.join(unknown) or 'none'}."
-            )
+            raise ValueError(f"labels must have some of {known}, but have {', '.join(unknown) or 'none'}.")
         batch = next(iter(labels.values()))
-        total: torch.Tensor | float = 0.0
+        total: Tensor | float = 0.0
         for attribute, any_id in self.any_ids.items():
             ids = labels.get(attribute)
             if ids is None:

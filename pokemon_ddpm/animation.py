@@ -28,7 +28,7 @@ def save_animation(
     Args:
         frames: RGB images of one size.
         path: A file with one of `SUFFIXES`.
-        duration_ms: Duration of a frame, from 20; viewers slow down what is faster.
+        duration_ms: Of a frame, from 20; viewers slow down what is faster.
         hold_ms: Duration of the last frame.
         scale: Enlargement without smoothing.
 
@@ -37,10 +37,8 @@ def save_animation(
     """
     side = scale * max(frames[0].size)
     if side > MAX_SIDE:
-        raise ValueError(
-            f"An animation with a side of {side:,} pixels is too large, and {MAX_SIDE:,} are possible. "
-            "Choose fewer sprites or a smaller scale."
-        )
+        advice = f"{MAX_SIDE:,} are possible. Choose fewer sprites or a smaller scale."
+        raise ValueError(f"An animation with a side of {side:,} pixels is too large; {advice}")
     durations = [duration_ms] * (len(frames) - 1) + [hold_ms]
     if Path(path).suffix.lower() == ".webp":
         options = {"lossless": True, "quality": 80}  # the quality is the effort where nothing is lost

@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 # Kind -> number of parameters. An angle is (cos - 1, sin), which is zero without rotation and has no seam.
 KINDS = {"translate": 2, "scale": 1, "rotate": 2, "brightness": 1, "hue": 2}
 AUGMENTATION_DIM = sum(KINDS.values())
-GEOMETRIC = ("translate", "scale", "rotate")
 
 # Karras et al. 2022, table 6.
 TRANSLATION_STD = 0.125  # of the image's side
@@ -27,18 +27,12 @@ _CROSS = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * 
 
 def sample_augmentation(
     count: int, probabilities: Mapping[str, float], resolution: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Augmentation parameters of images, on the generator's device.
+) -> Tensor:
+    """Augmentation parameters of `count` images, float32 (count, AUGMENTATION_DIM), on the generator's device.
 
-    Args:
-        count: Number of images B.
-        probabilities: Kind -> probability; 0 for kinds left out.
-        resolution: Side S; translations are by whole pixels, which blur nothing.
-        generator: Source of randomness.
-
-    Returns:
-        float32 (B, AUGMENTATION_DIM), in the order of `KINDS`: translation to the right and down as a share of S,
-        binary logarithm of the scale, rotation, brightness added, rotation of the hue.
+    In the order of `KINDS`: translation to the right and down as a share of the side, binary logarithm of the scale,
+    rotation, brightness added, rotation of the hue. Translations are by whole pixels, which blur nothing. The
+    probabilities are those of the kinds; 0 for kinds left out.
     """
     device = generator.device
     normal = torch.randn(count, 4, generator=generator, device=device)
@@ -58,26 +52,20 @@ def sample_augmentation(
     return torch.cat(parts, dim=1)
 
 
-def augment(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-    """Augments images.
+def augment(images: Tensor, parameters: Tensor) -> Tensor:
+    """Augments images, float32 (B, 3, S, S) in [-1, 1] on white, by parameters of `sample_augmentation`.
 
-    Args:
-        images: float32 (B, 3, S, S) in [-1, 1], on white.
-        parameters: See `sample_augmentation`.
-
-    Returns:
-        float32 (B, 3, S, S); new area is white, and brightness may leave [-1, 1]. Images with zero parameters are
-        returned unchanged, bit for bit.
+    New area is white, and brightness may leave [-1, 1]. Images with zero parameters stay unchanged, bit for bit.
     """
     by_kind = dict(zip(KINDS, parameters.split(list(KINDS.values()), dim=1), strict=True))
-    moved = torch.cat([by_kind[kind] for kind in GEOMETRIC], dim=1).any(dim=1)
+    moved = torch.cat([by_kind[kind] for kind in ("translate", "scale", "rotate")], dim=1).any(dim=1)
     images = torch.where(moved.view(-1, 1, 1, 1), _warp(images, by_kind), images)
     hued = by_kind["hue"].any(dim=1)
     images = torch.where(hued.view(-1, 1, 1, 1), _rotate_hue(images, by_kind["hue"]), images)
     return images + by_kind["brightness"].view(-1, 1, 1, 1)
 
 
-def _warp(images: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+def _warp(images: Tensor, parameters: dict[str, Tensor]) -> Tensor:
     """Scales and rotates about the center, then translates, by bilinear sampling of the inverse."""
     cos, sin = parameters["rotate"][:, 0] + 1, parameters["rotate"][:, 1]
     shrink = (-parameters["scale"][:, 0]).exp2()
@@ -89,7 +77,7 @@ def _warp(images: torch.Tensor, parameters: dict[str, torch.Tensor]) -> torch.Te
     return functional.grid_sample(images - 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + 1
 
 
-def _rotate_hue(images: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+def _rotate_hue(images: Tensor, rotation: Tensor) -> Tensor:
     """Rotates colors about the gray axis by Rodrigues' formula."""
     gray, cross = (matrix.to(images.device) for matrix in (_GRAY, _CROSS))
     along = gray @ gray.T

@@ -44,7 +44,6 @@ app.command("app")(report_errors(start_app))
 
 
 def main() -> None:
-    """Entry point of the installed command."""
     app()
 
 

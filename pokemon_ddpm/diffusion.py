@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, SchedulerMixin
+from torch import Tensor
 
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
 
@@ -59,60 +60,57 @@ def make_scheduler(
 class NoiseSchedule:
     """Tables of a noise schedule, float64 (T,) on one device (in float32, 1 - alpha_bar keeps three digits only).
 
-    Attributes:
-        beta: beta_t.
-        alpha_bar: Product of 1 - beta up to t.
-        alpha_bar_before: alpha_bar_{t-1}; 1 at the first timestep.
+    alpha_bar is the product of 1 - beta up to t.
     """
 
-    beta: torch.Tensor
-    alpha_bar: torch.Tensor
-    alpha_bar_before: torch.Tensor
+    beta: Tensor
+    alpha_bar: Tensor
 
     @classmethod
     def of(cls, scheduler: SchedulerMixin, device: torch.device | str = "cpu") -> "NoiseSchedule":
         """The tables of one of diffusers' discrete-time schedulers."""
         beta = scheduler.betas.double().cpu()
-        alpha_bar = torch.cumprod(1 - beta, dim=0)
-        before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
         dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64  # MPS has no float64
-        return cls(*(table.to(device, dtype) for table in (beta, alpha_bar, before)))
+        return cls(beta.to(device, dtype), torch.cumprod(1 - beta, dim=0).to(device, dtype))
 
     def __len__(self) -> int:
         return len(self.beta)
 
     @property
-    def snr(self) -> torch.Tensor:
+    def alpha_bar_before(self) -> Tensor:
+        """alpha_bar_{t-1}; 1 at the first timestep."""
+        return torch.cat([torch.ones_like(self.alpha_bar[:1]), self.alpha_bar[:-1]])
+
+    @property
+    def snr(self) -> Tensor:
         """Signal-to-noise ratio alpha_t^2 / sigma_t^2 (Kingma et al. 2021, equation 2)."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
     @property
-    def posterior_variance(self) -> torch.Tensor:
+    def posterior_variance(self) -> Tensor:
         """beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equation 7)."""
         return (1 - self.alpha_bar_before) / (1 - self.alpha_bar) * self.beta
 
-    def alpha_sigma(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def alpha_sigma(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t of timesteps (B,), float32 (B, 1, 1, 1)."""
         alpha_bar = at(self.alpha_bar, timesteps)
         return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
 
 
-def at(table: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+def at(table: Tensor, timesteps: Tensor) -> Tensor:
     """Values of a table (T,) at timesteps (B,), as (B, 1, 1, 1)."""
     return table[timesteps].view(-1, 1, 1, 1)
 
 
-def add_noise(
-    schedule: NoiseSchedule, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-) -> torch.Tensor:
+def add_noise(schedule: NoiseSchedule, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """x_t, (B, C, S, S), from x_0 and epsilon (B, C, S, S) and t (B,) (Ho et al. 2020, equation 4)."""
     alpha, sigma = schedule.alpha_sigma(timesteps)
     return alpha * clean + sigma * noise
 
 
 def training_target(
-    schedule: NoiseSchedule, prediction_type: str, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-) -> torch.Tensor:
+    schedule: NoiseSchedule, prediction_type: str, clean: Tensor, noise: Tensor, timesteps: Tensor
+) -> Tensor:
     """What the network is trained to predict at x_t, (B, C, S, S).
 
     epsilon (Ho et al. 2020, equation 14), v = alpha_t epsilon - sigma_t x_0 (Salimans & Ho 2022, section 4), or x_0.
@@ -126,33 +124,21 @@ def training_target(
 
 
 def predicted_clean(
-    schedule: NoiseSchedule,
-    prediction_type: str,
-    prediction: torch.Tensor,
-    noisy: torch.Tensor,
-    timesteps: torch.Tensor,
-) -> torch.Tensor:
+    schedule: NoiseSchedule, prediction_type: str, prediction: Tensor, noisy: Tensor, timesteps: Tensor
+) -> Tensor:
     """x_0 from the network's prediction at x_t, (B, C, S, S): the inverse of `training_target`."""
     return predicted_original_sample(prediction_type, prediction, noisy, *schedule.alpha_sigma(timesteps))
 
 
-def loss_weight(
-    schedule: NoiseSchedule, prediction_type: str, timesteps: torch.Tensor, snr_gamma: float
-) -> torch.Tensor:
-    """Weight of the squared error of the prediction, float32 (B,).
+def loss_weight(schedule: NoiseSchedule, prediction_type: str, timesteps: Tensor, snr_gamma: float) -> Tensor:
+    """Weight of the squared error of the prediction at timesteps (B,), float32 (B,).
 
     A weighting is defined by its weight of the error of x_0: SNR for the simple loss (Ho et al. 2020, equation 14),
-    and min(SNR, gamma) for Min-SNR (Hang et al. 2023, section 3.4). The error of epsilon is SNR times and that of v is
-    SNR + 1 times the error of x_0, so a denoiser has the same loss with every prediction type.
+    which is `snr_gamma` 0, and min(SNR, gamma) for Min-SNR (Hang et al. 2023, section 3.4). The error of epsilon is
+    SNR times and that of v SNR + 1 times the error of x_0, so a denoiser has the same loss with every prediction type.
 
     With zero-terminal SNR both weights would be 0 at the last timestep, where sampling starts. The weight of x_0 is
     then at least 1: max(SNR, 1) of Salimans & Ho 2022, section 4.
-
-    Args:
-        schedule: The noise schedule.
-        prediction_type: "epsilon", "v_prediction" or "sample".
-        timesteps: int64 (B,).
-        snr_gamma: gamma of Min-SNR, with zero-terminal SNR at least 1; 0 for the simple loss.
     """
     snr = schedule.snr
     weight = snr.clamp(max=snr_gamma) if snr_gamma else snr
@@ -164,12 +150,12 @@ def loss_weight(
 def denoising_loss(
     schedule: NoiseSchedule,
     prediction_type: str,
-    prediction: torch.Tensor,
-    clean: torch.Tensor,
-    noise: torch.Tensor,
-    timesteps: torch.Tensor,
+    prediction: Tensor,
+    clean: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
     snr_gamma: float,
-) -> torch.Tensor:
+) -> Tensor:
     """Weighted mean squared error of each image, float32 (B,); see `training_target` and `loss_weight`."""
     target = training_target(schedule, prediction_type, clean, noise, timesteps)
     error = (prediction.float() - target).square().mean(dim=(1, 2, 3))
@@ -178,7 +164,7 @@ def denoising_loss(
 
 def sample_timesteps(
     count: int, num_train_timesteps: int, generator: torch.Generator, stratified: bool = False
-) -> torch.Tensor:
+) -> Tensor:
     """Uniformly distributed timesteps, int64 (count,) in [0, num_train_timesteps), on the generator's device.
 
     With `stratified`, they are not independent (Algorithm 1 of Ho et al. 2020): there is one in each of `count` equal
@@ -210,7 +196,7 @@ class LossSecondMoment:
         self._recorded = torch.zeros(num_train_timesteps + 1, dtype=torch.int64, device=device)
         self.losses, self.recorded = self._losses[:-1], self._recorded[:-1]
 
-    def probabilities(self) -> torch.Tensor:
+    def probabilities(self) -> Tensor:
         """p_t, float64 (T,)."""
         share = self.losses.double().square().mean(dim=1).sqrt()
         share = share / share.sum()
@@ -218,7 +204,7 @@ class LossSecondMoment:
         known = (self.recorded >= HISTORY).all() & share.isfinite().all()  # not finite if all losses are 0
         return torch.where(known, (1 - UNIFORM_SHARE) * share + UNIFORM_SHARE * uniform, uniform)
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Timesteps, int64 (count,), and weights 1 / (T p_t), float32 (count,), that keep the loss's expectation."""
         probabilities = self.probabilities()
         # Sums of integers do not depend on their order, so CUDA's result is repeatable too.
@@ -228,7 +214,7 @@ class LossSecondMoment:
         timesteps = torch.searchsorted(edges, position.long(), right=True).clamp(max=len(edges) - 1)
         return timesteps, (1 / (len(edges) * probabilities[timesteps])).float()
 
-    def record(self, timesteps: torch.Tensor, losses: torch.Tensor) -> None:
+    def record(self, timesteps: Tensor, losses: Tensor) -> None:
         """Adds the unweighted losses (B,) of images at timesteps (B,); values that are not finite are left out."""
         unused = len(self._losses) - 1
         timesteps = torch.where(losses.isfinite(), timesteps, unused)
@@ -242,9 +228,9 @@ class LossSecondMoment:
         self._losses[row, place] = losses[order].float()
         self._recorded.scatter_add_(0, timesteps, torch.ones_like(timesteps))
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         return {"losses": self.losses.clone(), "recorded": self.recorded.clone()}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.losses.copy_(state["losses"])
         self.recorded.copy_(state["recorded"])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
+from torch import Tensor
 
 from pokemon_ddpm.diffusion import NoiseSchedule
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
@@ -20,47 +21,35 @@ CLEAN = -1  # the timestep of the clean image, before the first
 class NoiseLevel(NamedTuple):
     """alpha_t and sigma_t of each image, (B, 1, 1, 1); 1 and 0 for the clean image."""
 
-    alpha: torch.Tensor
-    sigma: torch.Tensor
+    alpha: Tensor
+    sigma: Tensor
 
 
-def noise_level(schedule: NoiseSchedule, timesteps: torch.Tensor) -> NoiseLevel:
+def noise_level(schedule: NoiseSchedule, timesteps: Tensor) -> NoiseLevel:
     """Noise levels, float32, of timesteps (B,), some of which may be `CLEAN`."""
     alpha, sigma = schedule.alpha_sigma(timesteps.clamp(min=0))
     clean = (timesteps == CLEAN).view(-1, 1, 1, 1)
     return NoiseLevel(torch.where(clean, 1.0, alpha), torch.where(clean, 0.0, sigma))
 
 
-def ddim_step(noisy: torch.Tensor, clean: torch.Tensor, now: NoiseLevel, then: NoiseLevel) -> torch.Tensor:
-    """A DDIM step with eta 0 from noise level t to s, z_s (B, C, S, S) (Song et al. 2021, equation 12).
+def ddim_step(noisy: Tensor, clean: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+    """A DDIM step with eta 0 from z_t, where x is predicted, to z_s at a lower noise level, all (B, C, S, S).
 
-        z_s = alpha_s x + sigma_s / sigma_t (z_t - alpha_t x)
-
-    Args:
-        noisy: z_t, (B, C, S, S).
-        clean: x predicted at z_t, (B, C, S, S).
-        now: Noise level t, not that of the clean image.
-        then: Noise level s, below t.
+    z_s = alpha_s x + sigma_s / sigma_t (z_t - alpha_t x) (Song et al. 2021, equation 12)
     """
     return then.alpha * clean + then.sigma / now.sigma * (noisy - now.alpha * clean)
 
 
-def distillation_target(noisy: torch.Tensor, reached: torch.Tensor, now: NoiseLevel, then: NoiseLevel) -> torch.Tensor:
-    """x (B, C, S, S) with which one step from z_t leads to z_s (Salimans & Ho 2022, algorithm 2).
+def distillation_target(noisy: Tensor, reached: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+    """x with which one step from z_t leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
 
-        x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t)
-
-    Args:
-        noisy: z_t, (B, C, S, S).
-        reached: z_s, where the teacher's two steps lead, (B, C, S, S).
-        now: Noise level t.
-        then: Noise level s, below t.
+    x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2)
     """
     ratio = then.sigma / now.sigma
     return (reached - ratio * noisy) / (then.alpha - ratio * now.alpha)
 
 
-def truncated_snr(schedule: NoiseSchedule, timesteps: torch.Tensor) -> torch.Tensor:
+def truncated_snr(schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
     """max(SNR, 1), the weight of the error of x, float32 (B,) (Salimans & Ho 2022, section 4).
 
     The SNR alone would be almost 0 at the first step, which starts at nearly pure noise.
@@ -68,28 +57,22 @@ def truncated_snr(schedule: NoiseSchedule, timesteps: torch.Tensor) -> torch.Ten
     return schedule.snr[timesteps].clamp(min=1).float()
 
 
-def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> torch.Tensor:
+def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> Tensor:
     """Timesteps of n steps from noise to image, int64 (n,): T - i T / n, rounded half to even, minus 1.
 
     Those of n steps are every second one of those of 2 n.
     """
-    count = num_inference_steps
-    return torch.tensor([round(Fraction(num_train_timesteps * (count - i), count)) - 1 for i in range(count)])
+    total, count = num_train_timesteps, num_inference_steps
+    return torch.tensor([round(Fraction(total * (count - i), count)) - 1 for i in range(count)])
 
 
 @dataclass(frozen=True)
 class StudentSteps:
-    """Tables over all timesteps, int64 (T,): the student's step that contains a timestep.
+    """Tables over all timesteps, int64 (T,): the student's step that contains a timestep."""
 
-    Attributes:
-        start: Timestep at which the step starts.
-        middle: Timestep to which the teacher's first of two steps leads.
-        end: Timestep to which the step leads; `CLEAN` for the last one.
-    """
-
-    start: torch.Tensor
-    middle: torch.Tensor
-    end: torch.Tensor
+    start: Tensor
+    middle: Tensor  # to which the teacher's first of two steps leads
+    end: Tensor  # to which the step leads; `CLEAN` for the last one
 
     @classmethod
     def of(cls, num_train_timesteps: int, student_steps: int, device: torch.device | str = "cpu") -> "StudentSteps":
@@ -102,13 +85,10 @@ class StudentSteps:
 
 
 def student_scheduler(trained: SchedulerMixin) -> DPMSolverMultistepScheduler:
-    """The scheduler with the steps of `ddim_step` between `trailing_timesteps`.
+    """The scheduler with the steps of `ddim_step` between `trailing_timesteps`, for a scheduler of the training.
 
     First-order DPM-Solver++ is DDIM (Lu et al. 2022, section 4). diffusers' own DDIM goes back by T // n wherever the
     next timestep is, which for example for 16 steps of 1,000 is not what was trained.
-
-    Args:
-        trained: A scheduler with the noise schedule and the prediction type.
     """
     return DPMSolverMultistepScheduler.from_config(
         full_config(trained),

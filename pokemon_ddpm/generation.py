@@ -1,9 +1,8 @@
 """Generating sprites from requests, so that each is the same image whatever is generated beside it."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +18,7 @@ from pokemon_ddpm.provenance import Provenance, read_png, write_png
 from pokemon_ddpm.schedulers import make_sampler, sampler_name
 from pokemon_ddpm.vocabulary import CONDITIONS
 
-CHUNK_SIZE = 4
-"""Batch size of every generation: kernels differ in their last bits between batch sizes."""
+CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -31,17 +29,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class SpriteRequest:
-    """One sprite to generate.
-
-    Attributes:
-        seed: Seed of its noise.
-        pokemon_type: As the pipeline takes it.
-        attributes: Other attributes, such as {"color": "red"}.
-    """
+    """One sprite to generate."""
 
     seed: int
     pokemon_type: PokemonType = None
-    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)  # other ones, such as {"color": "red"}
 
     @property
     def condition(self) -> dict[str, Any]:
@@ -61,7 +53,7 @@ class SpriteRequest:
 
 
 class DenoisingStep(NamedTuple):
-    """One step of a sprite: its timestep, the sample after it, and the clean image predicted in it."""
+    """One step of a sprite: its timestep, the sample after it, and the clean sample predicted in it."""
 
     timestep: int
     sample: Image.Image
@@ -75,42 +67,8 @@ def generate(
 
     They are generated in chunks of `CHUNK_SIZE`, the last one filled up, so that on one machine a request gives the
     same image bit by bit, alone or among others. (A request without any condition: within one gray level, since a
-    chunk of such requests needs no guidance.)
-
-    Args:
-        pipeline: The model.
-        requests: What to generate.
-        **arguments: Further arguments of the pipeline, the same for all requests.
+    chunk of such requests needs no guidance.) The further arguments of the pipeline are the same for all requests.
     """
-    for images, count in _chunks(pipeline, requests, arguments):
-        yield from images[:count]
-
-
-def generate_with_steps(
-    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], **arguments: Any
-) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
-    """As `generate`, with the denoising steps of each sprite."""
-    steps: list[list[DenoisingStep]] = []
-
-    def record(pipeline: PokemonDDPMPipeline, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict:
-        images = (pipeline.postprocess(tensors[name], "pil") for name in ("latents", "pred_original_sample"))
-        steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
-        return {}
-
-    arguments |= {
-        "callback_on_step_end": record,
-        "callback_on_step_end_tensor_inputs": ["latents", "pred_original_sample"],
-    }
-    for images, count in _chunks(pipeline, requests, arguments):
-        for i in range(count):
-            yield images[i], [step[i] for step in steps]
-        steps.clear()
-
-
-def _chunks(
-    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], arguments: Mapping[str, Any]
-) -> Iterator[tuple[list[Image.Image], int]]:
-    """The images of each chunk, and how many of them were requested."""
     names = {name for request in requests for name in request.attributes}
     for start in range(0, len(requests), CHUNK_SIZE):
         chunk = list(requests[start : start + CHUNK_SIZE])
@@ -121,51 +79,53 @@ def _chunks(
             **{name: [request.attributes.get(name) for request in filled] for name in names},
             **arguments,
         ).images
-        yield images, len(chunk)
+        yield from images[: len(chunk)]
 
 
-def stop_if(interrupted: Callable[[], bool]) -> Callable[..., dict]:
+def generate_with_steps(
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], **arguments: Any
+) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
+    """As `generate`, with the denoising steps of each sprite."""
+    steps: list[list[DenoisingStep]] = []  # of the images of a chunk
+    tensor_names = ("latents", "pred_original_sample")
+
+    def record(pipeline: PokemonDDPMPipeline, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> None:
+        images = (pipeline.postprocess(tensors[name], "pil") for name in tensor_names)
+        steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
+
+    arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": tensor_names}
+    for i, image in enumerate(generate(pipeline, requests, **arguments)):
+        yield image, [step[i % CHUNK_SIZE] for step in steps]
+        if (i + 1) % CHUNK_SIZE == 0:  # the next image is of another chunk
+            steps.clear()
+
+
+def stop_if(interrupted: Callable[[], bool]) -> Callable[..., None]:
     """A `callback_on_step_end` that raises `Interrupted` after the step in which `interrupted` becomes true."""
 
-    def callback(*_: object) -> dict:
+    def callback(*_: object) -> None:
         if interrupted():
             raise Interrupted
-        return {}
 
     return callback
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """Everything that decides about an image beside its condition and its seed.
+    """Everything that decides about an image beside its condition and its seed. None stands for the model's own."""
 
-    Attributes:
-        model: Folder, Hub name, or name of a released model.
-        scheduler: A key of `SAMPLERS`; None for the model's own scheduler.
-        num_inference_steps: None for the model's own.
-        guidance_scale: None for the model's own; see `PokemonDDPMPipeline.__call__`, as for the next three.
-        guidance_interval: None for all noise levels.
-        guidance_rescale: phi.
-        negative_pokemon_type: None for the unconditional prediction.
-        dtype: Of `DTYPES`.
-        compiled: Whether the network is compiled; compiled kernels differ in their last bits.
-        transparent: Whether the background is removed.
-        palette: Number of colors to reduce to, or None.
-        scale: Enlargement by a whole factor.
-    """
-
-    model: str
-    scheduler: str | None = None
-    num_inference_steps: int | None = None
+    model: str  # folder, Hub name, or name of a released model
+    scheduler: str | None = None  # a key of `SAMPLERS`
+    num_inference_steps: int | None = None  # see `PokemonDDPMPipeline.__call__`, as for the next four
     guidance_scale: float | None = None
-    guidance_interval: tuple[float, float] | None = None
+    guidance_interval: tuple[float, float] | None = None  # None for all noise levels
     guidance_rescale: float = 0.0
     negative_pokemon_type: PokemonType = None
-    dtype: str = "float32"
-    compiled: bool = False
-    transparent: bool = False
-    palette: int | None = None
-    scale: int = 1
+    dtype: str = "float32"  # of `DTYPES`
+    compiled: bool = False  # whether the network is compiled; compiled kernels differ in their last bits
+    transparent: bool = False  # whether the background is removed
+    palette: int | None = None  # number of colors to reduce to
+    scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
         """Loads the model with the scheduler, by default onto the best device.
@@ -175,26 +135,21 @@ class GenerationSettings:
         """
         if self.dtype not in DTYPES:
             raise ValueError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
-        device = device or best_device()
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(self.model), dtype=getattr(torch, self.dtype))
-        pipeline = pipeline.to(device)
-        if self.scheduler is not None and self.scheduler != sampler_name(pipeline.scheduler):
+        pipeline = pipeline.to(device or best_device())
+        if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
         if self.compiled:
-            check_compiler(device)
+            check_compiler(pipeline.device)
             pipeline.unet.compile()
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     def arguments(self) -> dict[str, Any]:
-        """The pipeline's arguments."""
-        return {
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "guidance_interval": self.guidance_interval or (0.0, math.inf),
-            "guidance_rescale": self.guidance_rescale,
-            "negative_pokemon_type": self.negative_pokemon_type,
-        }
+        """The pipeline's arguments, without those that are left to the model."""
+        names = ["num_inference_steps", "guidance_scale", "guidance_interval", "guidance_rescale"]
+        given = {name: getattr(self, name) for name in [*names, "negative_pokemon_type"]}
+        return {name: value for name, value in given.items() if value is not None}
 
     def postprocess(self, image: Image.Image) -> Image.Image:
         """Removes the background, reduces the palette and enlarges, as set."""
@@ -206,17 +161,13 @@ class GenerationSettings:
 
     def provenance(self, pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Provenance:
         """What is written into the file of a request's image."""
-        steps, scale = self.num_inference_steps, self.guidance_scale
+        own = {name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")}
         return Provenance(
             model=model_name(self.model),
             condition=request.condition,
             seed=request.seed,
             scheduler=sampler_name(pipeline.scheduler),
-            num_inference_steps=pipeline.config.num_inference_steps if steps is None else steps,
-            guidance_scale=pipeline.config.guidance_scale if scale is None else scale,
-            guidance_interval=self.guidance_interval,
-            guidance_rescale=self.guidance_rescale,
-            negative_pokemon_type=self.negative_pokemon_type,
+            **(own | self.arguments()),
             dtype=self.dtype,
             compiled=self.compiled,
             chunk_size=CHUNK_SIZE,
@@ -232,26 +183,17 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     """
     made = read_png(path)
     attributes = dict(made.condition)
-    pokemon_type = _as_type(attributes.pop("type", None))
+    pokemon_type = _without_lists(attributes.pop("type", None))
     known = attributes.keys() <= CONDITIONS.keys() and set(made.postprocessing) == {"transparent", "palette", "scale"}
     if not known or made.chunk_size != CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
-    settings = GenerationSettings(
-        model=made.model,
-        scheduler=made.scheduler,
-        num_inference_steps=made.num_inference_steps,
-        guidance_scale=made.guidance_scale,
-        guidance_interval=made.guidance_interval and tuple(made.guidance_interval),
-        guidance_rescale=made.guidance_rescale,
-        negative_pokemon_type=_as_type(made.negative_pokemon_type),
-        dtype=made.dtype,
-        compiled=made.compiled,
-        **made.postprocessing,
-    )
+    names = {each.name for each in fields(GenerationSettings)} - made.postprocessing.keys()
+    values = {name: _without_lists(getattr(made, name)) for name in names}
+    settings = GenerationSettings(**values, **made.postprocessing)
     return settings, SpriteRequest(made.seed, pokemon_type, attributes)
 
 
-def _as_type(value: Any) -> PokemonType:
+def _without_lists(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
 
 
@@ -260,13 +202,8 @@ def generate_files(
 ) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
-    Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped.
-
-    Args:
-        pipeline: From `settings.load`.
-        settings: How to generate.
-        requests: What to generate, without duplicates.
-        folder: An existing folder.
+    Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped. The
+    pipeline is that of `settings.load`, and no request stands twice.
 
     Raises:
         OSError: If a file cannot be written.

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from torch import nn
+from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED
 from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 
-# The thesis's networks have 64 * (1, 2, 2, 4) channels and one block a level; the widths of the first two are not
-# recorded, so those of the last are used. UNet2DModel differs in its residual blocks (two convolutions in a row, not
-# side by side), its resampling (3x3 convolutions, not pooling and repetition), one more block a level in the decoder,
-# and the condition (added to the time embedding, not multiplied with the features).
+# The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
+# recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
+# (3x3 convolutions, not pooling and repetition), one more block a level in the decoder, and the condition (added to
+# the time embedding, not multiplied with the features).
 _THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
 _THESIS_ATTENTION = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
@@ -44,8 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention_head_dim": 32,
         "dropout": 0.1,
     },
-    # The thesis's first: no attention, ReLU, one normalization group (as its layer normalization), learned timestep
-    # embedding. SiLU stays inside the time embedding. It had no EMA: --no_use_ema.
+    # The thesis's first, without EMA (--no_use_ema). One normalization group is its layer normalization; SiLU stays
+    # inside the time embedding.
     "thesis-vanilla": {
         **_THESIS,
         "down_block_types": ("DownBlock2D",) * 4,
@@ -55,10 +55,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "norm_num_groups": 1,
         "time_embedding_type": "learned",
     },
-    # Its second: sinusoidal time embedding, attention, SiLU, group normalization.
+    # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
     "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
-    # Its last: more normalization groups, dropout (here in all levels, there in the deeper ones), and an EMA decay of
-    # 0.999, the default of --ema_decay.
+    # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
     "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
 
@@ -72,22 +71,11 @@ class ConditionalDenoiser(nn.Module):
         self.conditioner = conditioner
 
     def forward(
-        self,
-        sample: torch.Tensor,
-        timesteps: torch.Tensor,
-        labels: dict[str, torch.Tensor],
-        augmentation: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Predicts epsilon, v or x_0, and with a learned variance also that.
+        self, sample: Tensor, timesteps: Tensor, labels: dict[str, Tensor], augmentation: Tensor | None = None
+    ) -> Tensor:
+        """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
 
-        Args:
-            sample: x_t, (B, C, S, S).
-            timesteps: int64 (B,).
-            labels: See `SpriteConditioner.forward`.
-            augmentation: See `SpriteConditioner.forward`.
-
-        Returns:
-            (B, C, S, S), with a learned variance (B, 2C, S, S).
+        For labels and augmentation see `SpriteConditioner.forward`.
         """
         embedding = self.conditioner(labels, augmentation)
         return self.unet(sample, timesteps, class_labels=embedding, return_dict=False)[0]
@@ -117,13 +105,10 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
 def build_unet(
     config: dict[str, Any], resolution: int, learned_variance: bool = False, num_train_timesteps: int = 1000
 ) -> UNet2DModel:
-    """Builds an untrained network.
+    """Builds an untrained network from `UNet2DModel` arguments for images with a side of `resolution` pixels.
 
-    Args:
-        config: `UNet2DModel` arguments, see `unet_config`.
-        resolution: Side S of the images in pixels.
-        learned_variance: Whether the network also predicts the variance of the reverse process.
-        num_train_timesteps: T, for a learned time embedding.
+    With `learned_variance` it also predicts the variance of the reverse process. The number of timesteps is for a
+    learned time embedding.
 
     Raises:
         ValueError: If the configuration is invalid or does not fit the resolution.
@@ -133,12 +118,8 @@ def build_unet(
         raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
     if config.get("time_embedding_type") == "fourier":
         raise ValueError("time_embedding_type fourier uses the logarithm of the timestep, and there is timestep 0.")
-    fixed = {
-        "sample_size": resolution,
-        "in_channels": 3,
-        "out_channels": 6 if learned_variance else 3,
-        "class_embed_type": "identity",
-    }
+    channels = {"in_channels": 3, "out_channels": 6 if learned_variance else 3}
+    fixed = {"sample_size": resolution, "class_embed_type": "identity", **channels}
     if config.get("time_embedding_type") == "learned":
         fixed["num_train_timesteps"] = num_train_timesteps
     try:
@@ -166,7 +147,7 @@ def weights_digest(*modules: nn.Module) -> str:
     return total.hexdigest()
 
 
-def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
+def varying_attributes(labels: Mapping[str, Tensor]) -> list[str]:
     """The type, and the other `CONDITIONS` in which images with these labels differ."""
     known = {name: ids[ids >= 0] for name, ids in labels.items()}
     return [name for name in CONDITIONS if name == "type" or (name in known and len(known[name].unique()) > 1)]
@@ -178,14 +159,10 @@ def build_conditioner(
     trained: SpriteConditioner | None = None,
     type_names: Sequence[str] = TYPES,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network.
+    """Builds the conditioner for a network, with some of `CONDITIONS` and `SpriteTensors.type_names`.
 
-    Args:
-        unet: The network.
-        attributes: Some of `CONDITIONS`.
-        trained: A conditioner to continue with. It keeps its attributes; those it lacks are added so that nothing
-            changes where they are not given.
-        type_names: Values of "type", see `SpriteTensors.type_names`.
+    A trained conditioner to continue with keeps its attributes; those it lacks are added without a change where they
+    are not given.
 
     Raises:
         ValueError: If the trained one has other values than the data and this version have.
@@ -208,10 +185,7 @@ def build_conditioner(
 
 
 def locate_model(model: str) -> str:
-    """The folder of a released model if `model` is its name; otherwise `model` itself, a folder or Hub name.
-
-    A folder of that name in the working directory takes precedence.
-    """
+    """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
     released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
     return model if Path(model).exists() else released.get(model, model)
 

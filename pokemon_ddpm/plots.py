@@ -32,19 +32,17 @@ def forward_process_figure(image: np.ndarray, columns: int, seed: int) -> Figure
     return figure
 
 
-def reverse_process_figure(
-    samples: Sequence[Image.Image], predicted: Sequence[Image.Image], timesteps: Sequence[int]
-) -> Figure:
-    """A sample after some of its denoising steps, above the clean sample that was predicted at the same steps."""
-    figure = Figure(figsize=(1.2 * len(samples), 3.2), layout="constrained")
-    panels = figure.subplots(2, len(samples), squeeze=False)
-    for column, (sample, clean, timestep) in enumerate(zip(samples, predicted, timesteps, strict=True)):
-        _show(panels[0, column], np.asarray(sample), f"t = {timestep}", "" if column else "sample")
-        _show(panels[1, column], np.asarray(clean), "", "" if column else "predicted")
+def reverse_process_figure(steps: Sequence[tuple[int, Image.Image, Image.Image]]) -> Figure:
+    """Denoising steps: timesteps, and the sample after each above the clean sample that was predicted in it."""
+    figure = Figure(figsize=(1.2 * len(steps), 3.2), layout="constrained")
+    panels = figure.subplots(2, len(steps), squeeze=False)
+    for column, (timestep, sample, predicted) in enumerate(steps):
+        _show(panels[0, column], sample, f"t = {timestep}", "" if column else "sample")
+        _show(panels[1, column], predicted, "", "" if column else "predicted")
     return figure
 
 
-def _show(axes: Axes, pixels: np.ndarray, title: str, label: str) -> None:
+def _show(axes: Axes, pixels: Any, title: str, label: str) -> None:
     axes.imshow(pixels, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=8)
@@ -52,31 +50,29 @@ def _show(axes: Axes, pixels: np.ndarray, title: str, label: str) -> None:
 
 
 def noised_images(image: np.ndarray, schedule: str, timesteps: torch.Tensor, seed: int = 0) -> np.ndarray:
-    """An image, uint8 (S, S, 3), at timesteps of the forward process, int64 (N,) from 0 to 999, with the same noise.
+    """An image, uint8 (S, S, 3), at timesteps (N,) of the forward process with the same noise: uint8 (N, S, S, 3).
 
-    The schedule is a key of `SCHEDULE_TITLES`. The result, uint8 (N, S, S, 3), is clipped to the range of colors.
+    The schedule is a key of `SCHEDULE_TITLES`, with 1,000 timesteps. Values are clipped to the range of colors.
     """
     clean = torch.tensor(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
-    shape = (len(timesteps), -1, -1, -1)
-    tables = NoiseSchedule.of(make_scheduler(beta_schedule=schedule))
-    noisy = add_noise(tables, clean.expand(shape), noise.expand(shape), timesteps)
+    noisy = add_noise(NoiseSchedule.of(make_scheduler(beta_schedule=schedule)), clean, noise, timesteps)
     return ((noisy / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def plot_alpha_bar(axes: Axes) -> None:
     """alpha_bar of both schedules."""
-    _plot_schedules(axes, lambda schedule: schedule.alpha_bar)
-    axes.set_ylabel("alpha_bar, the share of the signal")
+    _plot_schedules(axes, lambda schedule: schedule.alpha_bar, "alpha_bar, the share of the signal")
     axes.legend()
 
 
 def plot_snr(axes: Axes) -> None:
     """The signal-to-noise ratio of both schedules, with a line where signal and noise are equal."""
-    _plot_schedules(axes, lambda schedule: schedule.snr.clamp(min=1e-8))
+    ratio = "signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)"
+    _plot_schedules(axes, lambda schedule: schedule.snr.clamp(min=1e-8), ratio)
     axes.axhline(1, color="gray", linewidth=0.8, linestyle=":")
     axes.legend()
-    axes.set(yscale="log", ylim=(1e-6, 1e4), ylabel="signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)")
+    axes.set(yscale="log", ylim=(1e-6, 1e4))
 
 
 def plot_information(axes: Axes) -> None:
@@ -84,14 +80,13 @@ def plot_information(axes: Axes) -> None:
 
     That is the capacity of a Gaussian channel (Shannon 1948, theorem 17) for values with a mean square of at most 1.
     """
-    _plot_schedules(axes, lambda schedule: (1 + schedule.snr).log2() / 2)
-    axes.set_ylabel("bits left of a pixel value, at most")
+    _plot_schedules(axes, lambda schedule: (1 + schedule.snr).log2() / 2, "bits left of a pixel value, at most")
 
 
-def _plot_schedules(axes: Axes, values: Callable[[NoiseSchedule], torch.Tensor]) -> None:
+def _plot_schedules(axes: Axes, values: Callable[[NoiseSchedule], torch.Tensor], label: str) -> None:
     for schedule, title in SCHEDULE_TITLES.items():
         axes.plot(values(NoiseSchedule.of(make_scheduler(beta_schedule=schedule))), label=title)
-    axes.set_xlabel("timestep t")
+    axes.set(xlabel="timestep t", ylabel=label)
 
 
 def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:

@@ -15,9 +15,9 @@ NOISE_TOLERANCE = 8  # a color this near to white is white and noise, even insid
 def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> Image.Image:
     """Makes the background of a sprite transparent: RGB to RGBA, with alpha 0 and white for the background.
 
-    The background is every pixel that is connected to the border, horizontally or vertically, through pixels that
-    differ from white by at most `tolerance` (0 to 255) in each channel. White inside an outline is not background.
-    Real sprites need a tolerance of 0: they are on exact white and can have pale parts without an outline.
+    It is every pixel that is connected to the border, horizontally or vertically, through pixels that differ from
+    white by at most `tolerance` (0 to 255) in each channel. Real sprites need a tolerance of 0: they are on exact
+    white and can have pale parts without an outline.
     """
     pixels = np.array(image.convert("RGBA"))
     pixels[_background(np.asarray(image), tolerance)] = (255, 255, 255, 0)
@@ -43,8 +43,7 @@ def reduce_palette(image: Image.Image, colors: int = 16) -> Image.Image:
     is_exact = not border[border <= WHITE_TOLERANCE].any()
     background = _background(opaque, 0 if is_exact else WHITE_TOLERANCE)
     white = visible & (background | (_distance_from_white(color) <= NOISE_TOLERANCE))
-    if not background.any():
-        white[:] = False  # an image that is not on white needs all colors for itself
+    white &= background.any()  # an image that is not on white needs all colors for itself
     others = visible & ~white
     color[white] = 255
     if others.any():

@@ -30,14 +30,10 @@ SETTINGS: dict[str, dict[str, str | int | bool]] = {
 
 
 def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
-    """A sampler with the noise schedule that a model was trained with.
+    """A sampler, by its name in `SAMPLERS`, with the noise schedule of any scheduler of a trained model.
 
     If the network predicts epsilon, the predicted x_0 is clipped in each step, as DDPM and DDIM do by default: it is
     (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4.
-
-    Args:
-        name: A key of `SAMPLERS`.
-        trained: Any scheduler of the model.
 
     Raises:
         ValueError: If the name is unknown.

@@ -9,7 +9,6 @@ from pokemon_ddpm.postprocessing import MAX_OUTPUT_PIXELS, enlarge
 from pokemon_ddpm.preprocessing import on_white
 
 MARGIN = 4
-TEXT_COLOR = (40, 40, 40)
 
 
 def check_sheet_size(count: int, columns: int, size: int, scale: int = 1, panels: int = 1) -> None:
@@ -26,14 +25,9 @@ def check_sheet_size(count: int, columns: int, size: int, scale: int = 1, panels
 def sprite_sheet(
     images: Sequence[Image.Image], columns: int, row_labels: Sequence[str] = (), scale: int = 2, panels: int = 1
 ) -> Image.Image:
-    """A sheet of sprites, RGB, in rows on white, enlarged without smoothing.
+    """A sheet, RGB on white, of RGB or RGBA sprites of one size in rows, enlarged without smoothing.
 
-    Args:
-        images: RGB or RGBA, of one size.
-        columns: Sprites per row of a panel.
-        row_labels: Text to the left of each row; empty for no labels.
-        scale: Enlargement.
-        panels: Panels side by side among which the rows are divided, the first rows to the left.
+    The labels are to the left of the rows. With several panels side by side, the first rows are in the left one.
 
     Raises:
         ValueError: If the sheet is too large.
@@ -46,18 +40,13 @@ def sprite_sheet(
     panel_width, panel_rows = gutter + columns * (width + MARGIN), -(-rows // panels)
     sheet = Image.new("RGB", (panels * panel_width, MARGIN + panel_rows * (height + MARGIN)), "white")
     canvas = ImageDraw.Draw(sheet)
-
-    def corner(row: int) -> tuple[int, int]:
-        panel, row = divmod(row, panel_rows)
-        return panel * panel_width, MARGIN + row * (height + MARGIN)
-
-    for row, label in enumerate(row_labels):
-        left, top = corner(row)
-        canvas.text((left + MARGIN, top + height // 2), label, fill=TEXT_COLOR, font=font, anchor="lm")
-    for i, image in enumerate(images):
-        row, column = divmod(i, columns)
-        left, top = corner(row)
-        sheet.paste(enlarge(on_white(image), scale), (left + gutter + column * (width + MARGIN), top))
+    for row in range(rows):
+        panel, row_in_panel = divmod(row, panel_rows)
+        left, top = panel * panel_width, MARGIN + row_in_panel * (height + MARGIN)
+        if row_labels:
+            canvas.text((left + MARGIN, top + height // 2), row_labels[row], fill="#282828", font=font, anchor="lm")
+        for column, image in enumerate(images[row * columns : (row + 1) * columns]):
+            sheet.paste(enlarge(on_white(image), scale), (left + gutter + column * (width + MARGIN), top))
     return sheet
 
 

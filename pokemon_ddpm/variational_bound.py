@@ -9,6 +9,7 @@ posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
 import math
 
 import torch
+from torch import Tensor
 from torch.special import log_ndtr
 
 from pokemon_ddpm.diffusion import NoiseSchedule, at, predicted_clean
@@ -16,9 +17,7 @@ from pokemon_ddpm.diffusion import NoiseSchedule, at, predicted_clean
 VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
 
 
-def posterior_mean(
-    schedule: NoiseSchedule, clean: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor
-) -> torch.Tensor:
+def posterior_mean(schedule: NoiseSchedule, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
     """Mean of q(x_{t-1} | x_t, x_0), float64 (B, C, S, S) (Ho et al. 2020, equation 7)."""
     of_clean = schedule.alpha_bar_before.sqrt() * schedule.beta / (1 - schedule.alpha_bar)
     of_noisy = (1 - schedule.beta).sqrt() * (1 - schedule.alpha_bar_before) / (1 - schedule.alpha_bar)
@@ -26,19 +25,16 @@ def posterior_mean(
 
 
 def log_variance(
-    schedule: NoiseSchedule, variance_type: str, timesteps: torch.Tensor, learned: torch.Tensor | None = None
-) -> torch.Tensor:
+    schedule: NoiseSchedule, variance_type: str, timesteps: Tensor, learned: Tensor | None = None
+) -> Tensor:
     """Logarithm of the variance of the reverse process at t, float64 (B, 1, 1, 1) or (B, C, S, S).
 
     At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, for the fixed
     beta_t too, as in the code of both papers.
 
-    Args:
-        schedule: The noise schedule.
-        variance_type: "fixed_small" (beta_tilde_t), "fixed_large" (beta_t), or "learned_range": exp(v log beta_t +
-            (1 - v) log beta_tilde_t) (Nichol & Dhariwal 2021, equation 15).
-        timesteps: int64 (B,).
-        learned: The network's output for "learned_range", (B, C, S, S); -1 is v = 0 and 1 is v = 1.
+    "fixed_small" is beta_tilde_t, "fixed_large" beta_t, and "learned_range" exp(v log beta_t + (1 - v) log
+    beta_tilde_t) (Nichol & Dhariwal 2021, equation 15). The network's output `learned`, (B, C, S, S), is -1 for v = 0
+    and 1 for v = 1.
     """
     small = schedule.posterior_variance
     small = torch.cat([small[1:2], small[1:]]).log()
@@ -50,20 +46,13 @@ def log_variance(
     return share * at(schedule.beta.log(), timesteps) + (1 - share) * at(small, timesteps)
 
 
-def gaussian_kl(
-    mean: torch.Tensor, log_var: torch.Tensor, other_mean: torch.Tensor, other_log_var: torch.Tensor
-) -> torch.Tensor:
+def gaussian_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: Tensor) -> Tensor:
     """KL(N(mean, exp(log_var)) || N(other_mean, exp(other_log_var))), elementwise, in nats."""
-    return 0.5 * (
-        other_log_var
-        - log_var
-        - 1
-        + (log_var - other_log_var).exp()
-        + (mean - other_mean).square() * (-other_log_var).exp()
-    )
+    of_variances = other_log_var - log_var - 1 + (log_var - other_log_var).exp()
+    return 0.5 * (of_variances + (mean - other_mean).square() * (-other_log_var).exp())
 
 
-def pixel_nll(clean: torch.Tensor, mean: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
+def pixel_nll(clean: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """-log p(x_0) of 8-bit pixels scaled to [-1, 1], elementwise, in nats (Ho et al. 2020, equation 13).
 
     The probability of a pixel is the Gaussian's mass within half a gray level (1/255) of it; the cells of black and
@@ -76,14 +65,13 @@ def pixel_nll(clean: torch.Tensor, mean: torch.Tensor, log_var: torch.Tensor) ->
     black, white = clean < -0.999, clean > 0.999
     outer = torch.where(clean >= mean, white, black)  # the cell extends to infinity away from the mean
     inner = torch.where(clean >= mean, black, white)  # the cell extends to infinity across the mean
-    near = log_ndtr(-(distance - 1 / 255) * inverse_std)  # log of the mass beyond the near edge
-    far = log_ndtr(-(distance + 1 / 255) * inverse_std)
-    near = torch.where(inner, 0.0, near)
-    far = torch.where(outer, -torch.inf, far)
+    # The logarithms of the mass beyond the near and the far edge.
+    near = torch.where(inner, 0.0, log_ndtr(-(distance - 1 / 255) * inverse_std))
+    far = torch.where(outer, -torch.inf, log_ndtr(-(distance + 1 / 255) * inverse_std))
     return -(near + torch.log1p(-(far - near).exp()))
 
 
-def prior_term(schedule: NoiseSchedule, clean: torch.Tensor) -> torch.Tensor:
+def prior_term(schedule: NoiseSchedule, clean: Tensor) -> Tensor:
     """L_T of each image, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
     last = schedule.alpha_bar[-1]
     mean, log_var = last.sqrt() * clean, torch.log1p(-last)
@@ -95,23 +83,16 @@ def bound_term(
     schedule: NoiseSchedule,
     prediction_type: str,
     variance_type: str,
-    prediction: torch.Tensor,
-    clean: torch.Tensor,
-    noisy: torch.Tensor,
-    timesteps: torch.Tensor,
+    prediction: Tensor,
+    clean: Tensor,
+    noisy: Tensor,
+    timesteps: Tensor,
     clip_clean: bool = False,
-) -> torch.Tensor:
+) -> Tensor:
     """L_0 of images at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
 
-    Args:
-        schedule: The noise schedule.
-        prediction_type: "epsilon", "v_prediction" or "sample".
-        variance_type: See `log_variance`.
-        prediction: The network's output, (B, C, S, S), with "learned_range" (B, 2C, S, S).
-        clean: x_0, (B, C, S, S) in [-1, 1].
-        noisy: x_t, (B, C, S, S).
-        timesteps: int64 (B,).
-        clip_clean: Whether the predicted x_0 is clipped to [-1, 1], as in sampling.
+    The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1]. With
+    `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
     """
     prediction, learned = split_prediction(prediction, variance_type)
     dtype = schedule.beta.dtype
@@ -128,7 +109,7 @@ def bound_term(
     return torch.where(first, nll, divergence).mean(dim=(1, 2, 3))
 
 
-def split_prediction(prediction: torch.Tensor, variance_type: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+def split_prediction(prediction: Tensor, variance_type: str) -> tuple[Tensor, Tensor | None]:
     """The prediction of the mean and, with "learned_range", that of the variance."""
     if variance_type != "learned_range":
         return prediction, None
@@ -137,13 +118,8 @@ def split_prediction(prediction: torch.Tensor, variance_type: str) -> tuple[torc
 
 
 def learned_variance_loss(
-    schedule: NoiseSchedule,
-    prediction_type: str,
-    prediction: torch.Tensor,
-    clean: torch.Tensor,
-    noisy: torch.Tensor,
-    timesteps: torch.Tensor,
-) -> torch.Tensor:
+    schedule: NoiseSchedule, prediction_type: str, prediction: Tensor, clean: Tensor, noisy: Tensor, timesteps: Tensor
+) -> Tensor:
     """lambda L_vlb of the hybrid objective, float32 (B,), from predictions (B, 2C, S, S).
 
     With uniform timesteps, T L_{t-1} is an unbiased estimate of L_vlb. The mean is detached: this part of the
@@ -155,6 +131,6 @@ def learned_variance_loss(
     return (VLB_WEIGHT * len(schedule) * terms).float()
 
 
-def bits(nats: torch.Tensor) -> torch.Tensor:
+def bits(nats: Tensor) -> Tensor:
     """Nats as bits."""
     return nats / math.log(2)

@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pokemon_ddpm.cli import app
-from tests.training.runs import ROOT, train
+from pokemon_ddpm.evaluation import comparison
+from tests.test_package import ROOT
+from tests.training.runs import train
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CARDS = sorted((ROOT / "pokemon_ddpm" / "released").glob("*/README.md"))
@@ -25,7 +27,9 @@ COMMANDS = list(
 )
 DATA = "path/to/pokemon-sprites"
 TRAIN = "accelerate launch train_conditional.py"
-SHORT_RUN = "--max_train_steps 2 --train_batch_size 2 --validation_steps 0 --num_cpu_threads 1"
+SHORT_RUN = (
+    "--max_train_steps 2 --train_batch_size 2 --validation_steps 0 --load_best_model_at_end false --num_cpu_threads 1"
+)
 # Beginning of a line -> what makes it short.
 SHORT = {
     "pokemon-ddpm generate --like": "",
@@ -39,7 +43,6 @@ SHORT = {
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     f"{TRAIN} --eval_steps": f"{SHORT_RUN} --num_eval_images 20 --ddpm_num_inference_steps 1",
     TRAIN: SHORT_RUN,
-    "python benchmarks/train_throughput.py": "--turns 1 --steps 1 --warmup 1 --train_batch_size 4 --num_cpu_threads 1",
     "python benchmarks/compare_models.py": "",
 }
 NOT_RUN = {
@@ -53,7 +56,8 @@ NOT_RUN = {
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm fit-features": "it takes minutes; tests/evaluation fit a tiny network",
-    "python benchmarks/latency.py": "it takes minutes",
+    "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
+    "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/samplers.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
@@ -75,17 +79,32 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def some_sprites(sprites_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The archive with every fifth species."""
+    folder = tmp_path_factory.mktemp("sprites")
+    (folder / "sprites").mkdir()
+    head, *rows = (sprites_dir / "pokedex.csv").read_text(encoding="utf-8").splitlines()
+    kept = {row.split(",")[0].zfill(4): row for row in rows[::5]}
+    (folder / "pokedex.csv").write_text("\n".join([head, *kept.values()]), encoding="utf-8")
+    for species in (sprites_dir / "sprites").iterdir():
+        if species.name[:4] in kept:
+            (folder / "sprites" / species.name).symlink_to(species)
+    return str(folder)
+
+
 @pytest.mark.parametrize("line", [line for line in COMMANDS if matching(line, NOT_RUN) is None])
 def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.chdir(clone)
     added = matching(line, SHORT)
     assert added is not None, f"{line!r} is in neither table"
     if DATA in line:
-        line = line.replace(DATA, str(request.getfixturevalue("sprites_dir")))
+        line = line.replace(DATA, request.getfixturevalue("some_sprites"))
     arguments = shlex.split(f"{line} {added}")
     if line.startswith(TRAIN):
         train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
     elif line.startswith("pokemon-ddpm"):
+        monkeypatch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     else:
@@ -93,11 +112,11 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
         assert done.returncode == 0, done.stderr
 
 
-def test_python_lines(clone: Path, sprites_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_lines(clone: Path, some_sprites: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clone)
     elsewhere = ("user/", "gradio_client")  # tests of the Hub and of the app run these
     lines = [block for kind, block in BLOCKS if kind == "python" and not any(word in block for word in elsewhere)]
-    exec("\n".join(lines).replace(DATA, str(sprites_dir)), {})
+    exec("\n".join(lines).replace(DATA, some_sprites), {})
     assert (clone / "fire.png").is_file()
 
 

@@ -85,10 +85,8 @@ def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
         assert [step.timestep for step in steps] == [999, 666, 332]
     # The same in a call of the pipeline, and x_0 from its v (Salimans & Ho 2022, section 4).
     known(("flying", "fire"), color="red", guidance_scale=1, generator=seeded(1), callback_on_step_end=keep)
-    label, before = (
-        known.conditioner.encode(["fire/flying"], color=["red"]),
-        torch.randn(3, 16, 16, generator=seeded(1)[0]),
-    )
+    label = known.conditioner.encode(["fire/flying"], color=["red"])
+    before = torch.randn(3, 16, 16, generator=seeded(1)[0])
     for step, sample in zip(found[1][1], samples, strict=True):
         with torch.no_grad():
             v = known.unet(before[None], step.timestep, class_labels=label).sample[0]

@@ -95,12 +95,14 @@ class TestLicense:
 
 class TestTraining:
     def test_settings(self):
-        text = card_of_run(resolution=64, snr_gamma=0.0, random_flip=True, conditions="color type", num_cpu_threads=3)
+        text = card_of_run(
+            resolution=64, snr_gamma=0.0, random_flip=True, conditions=["color", "type"], num_cpu_threads=3
+        )
         rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("## Training")[1], re.MULTILINE))
         assert (
             "1,234 updates." in text
             and rows.keys()
-            == TrainingConfig(resolution=64, snr_gamma=0.0, random_flip=True, conditions="color type")
+            == TrainingConfig(resolution=64, snr_gamma=0.0, random_flip=True, conditions=["color", "type"])
             .reported()
             .keys()
         )

@@ -60,7 +60,7 @@ def test_the_curves_are_those_of_the_schedules(figure, i):
 
 def test_samples_are_above_the_predicted_clean_ones():
     images = [Image.new("RGB", (4, 4), (shade,) * 3) for shade in range(6)]
-    shown = panels(reverse_process_figure(images[:3], images[3:], [900, 500, 100]))
+    shown = panels(reverse_process_figure(list(zip([900, 500, 100], images[:3], images[3:], strict=True))))
     assert [title for title, _ in shown] == ["t = 900", "t = 500", "t = 100", "", "", ""]
     assert [pixels.flat[0] for _, pixels in shown] == [0, 1, 2, 3, 4, 5]
 

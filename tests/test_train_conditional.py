@@ -191,19 +191,13 @@ def test_a_run_that_is_stopped_in_each_update_equals_an_unbroken_one(flags, run,
     assert way != "importance sampling" or (load(weights(run, "timesteps", 2))["recorded"] >= 10).all()  # used
 
 
-def test_going_back_to_a_checkpoint_and_finding_one_that_was_being_replaced(flags, run, unbroken):
+def test_a_run_that_goes_back_to_a_checkpoint_equals_an_unbroken_one(flags, run, unbroken):
     train([*flags, f"--output_dir={unbroken}"])
     shutil.copytree(unbroken, run)
     shutil.rmtree(run / "checkpoint-3")
     (run / "checkpoint-4" / "ema.safetensors").unlink()
     train([*flags, "--resume_from_checkpoint=checkpoint-2"])
     assert same(run, unbroken)
-    for step in (1, 2, 4):
-        shutil.rmtree(run / f"checkpoint-{step}")
-    (run / "checkpoint-3").rename(run / ".checkpoint-3.replaced")
-    (run / ".checkpoint-3.partial").mkdir()
-    train([*flags, LATEST])
-    assert names(run) == ["checkpoint-3", "checkpoint-4"] and weights(run) == weights(unbroken)
 
 
 def test_what_may_change_and_what_is_reported_when_resuming(flags, run, tmp_path, capsys):
@@ -215,7 +209,7 @@ def test_what_may_change_and_what_is_reported_when_resuming(flags, run, tmp_path
     output = capsys.readouterr().out
     assert "starting from the beginning" in output
     assert "Changed from here on: --max_train_steps was 4, now 5." in output
-    with pytest.raises(SystemExit, match="has more updates than --max_train_steps or --num_epochs, 4"):
+    with pytest.raises(SystemExit, match="Update 5 is beyond --max_train_steps or --num_epochs, 4"):
         train([*flags, LATEST])
 
 

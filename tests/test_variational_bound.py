@@ -143,7 +143,7 @@ def test_pixel_nll_and_its_gradients_are_finite_everywhere():
 def test_the_prior_term(steps):
     """KL(N(sqrt(alpha_bar) x_0, 1 - alpha_bar) || N(0, 1)), the mean over the pixels."""
     clean, bar = normal((3, 3, 2, 2), 5), np.prod(1 - BETA[:steps])
-    schedule = NoiseSchedule(COSINE.beta[:steps], COSINE.alpha_bar[:steps], COSINE.alpha_bar_before[:steps])
+    schedule = NoiseSchedule(COSINE.beta[:steps], COSINE.alpha_bar[:steps])
     expected = 0.5 * (bar * clean.numpy() ** 2 + (1 - bar) - 1 - math.log(1 - bar)).mean(axis=(1, 2, 3))
     # The cosine leaves 1 - 0.999 in float32 of the signal.
     np.testing.assert_allclose(vlb.prior_term(schedule, clean).numpy(), expected, rtol=2e-4, atol=1e-15)

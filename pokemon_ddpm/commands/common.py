@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -28,11 +28,8 @@ ConfigName = Annotated[
     str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
 ]
 Scheduler = Annotated[
-    str | None,
-    typer.Option(help="ddpm, ddim, dpmsolver++, unipc, deis or heun.", show_default="the model's own"),
+    str | None, typer.Option(help="ddpm, ddim, dpmsolver++, unipc, deis or heun.", show_default="the model's own")
 ]
-
-P = ParamSpec("P")
 
 
 def fail(message: object) -> NoReturn:
@@ -41,11 +38,11 @@ def fail(message: object) -> NoReturn:
     raise typer.Exit(2)
 
 
-def report_errors(command: Callable[P, None]) -> Callable[P, None]:
+def report_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Makes a command end with one line instead of a traceback: status 2 for an error, 130 for Ctrl-C."""
 
     @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except (ValueError, TypeError) as error:
@@ -62,22 +59,11 @@ def report_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def check_beside(context: typer.Context, name: str, *others: str) -> None:
-    """Refuses options without effect.
-
-    Args:
-        context: Of the command.
-        name: A given parameter.
-        others: Parameters that have no effect together with it.
-    """
+    """Refuses other parameters of a command, which have no effect together with the one of this name."""
     for other in others:
         if context.get_parameter_source(other).name == "COMMANDLINE":
             given, useless = (f"--{parameter.replace('_', '-')}" for parameter in (name, other))
             fail(f"{useless} has no effect with {given}; leave it out.")
-
-
-def all_but(context: typer.Context, *names: str) -> list[str]:
-    """The names of the command's other parameters."""
-    return [name for name in context.params if name not in names]
 
 
 def finite(value: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
@@ -118,13 +104,11 @@ def parse_type(text: str) -> str | dict[str, float]:
     """
     if "=" not in text:
         return text
-    blend = {}
-    for part in text.split(","):
-        name, _, weight = part.partition("=")
-        try:
-            blend[name.strip()] = float(weight)
-        except ValueError:
-            blend[name.strip()] = math.nan
+    try:
+        parts = (part.split("=") for part in text.split(","))
+        blend = {name.strip(): float(weight) for name, weight in parts}
+    except ValueError:
+        blend = {text: math.nan}
     if not all(map(math.isfinite, blend.values())):
         raise ValueError(f"A blend is written like fire=0.7,water=0.3, but this is {text!r}.")
     return blend
@@ -132,8 +116,6 @@ def parse_type(text: str) -> str | dict[str, float]:
 
 def load(model: str) -> "PokemonDDPMPipeline":
     """Loads a model onto the best device."""
-    from pokemon_ddpm import PokemonDDPMPipeline
-    from pokemon_ddpm.generation import best_device
-    from pokemon_ddpm.models import locate_model
+    from pokemon_ddpm.generation import GenerationSettings
 
-    return PokemonDDPMPipeline.from_pretrained(locate_model(model)).to(best_device())
+    return GenerationSettings(model).load()

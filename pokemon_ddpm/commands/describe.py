@@ -14,11 +14,7 @@ DPI = 100
 
 def describe(
     model: Annotated[
-        str,
-        typer.Argument(
-            help="Folder of a trained model, or its name on the Hub.",
-            show_default="the one that comes with the project",
-        ),
+        str, typer.Argument(help="Folder of a trained model, or its name on the Hub.", show_default="pokemon-ddpm-32")
     ] = RELEASED_MODEL,
 ) -> None:
     """Shows what a model is, and the attributes and values that it can be conditioned on."""
@@ -29,8 +25,8 @@ def describe(
     config, scheduler = pipeline.config, pipeline.scheduler
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters())
     _, height, width = pipeline.sample_shape
-    typer.echo(f"{model_name(model)}\n{width}x{height} pixels, {parameters / 1e6:.1f} million parameters")
     typer.echo(
+        f"{model_name(model)}\n{width}x{height} pixels, {parameters / 1e6:.1f} million parameters\n"
         f"by default {config.num_inference_steps} inference steps of {sampler_name(scheduler)} with a guidance scale "
         f"of {config.guidance_scale:g}; trained with {scheduler.config.num_train_timesteps:,} timesteps of "
         f"{scheduler.config.beta_schedule} and {scheduler.config.prediction_type}"
@@ -42,14 +38,10 @@ def describe(
 def describe_data(
     directory: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DIR]", help="The sprite archive, as a folder or .zip.", show_default="the starter set"
-        ),
+        typer.Argument(metavar="[DIR]", help="The sprite archive, a folder or .zip.", show_default="the starter set"),
     ] = None,
     config_name: Annotated[str | None, typer.Option(help="front or all.", show_default="front")] = None,
-    output_dir: Annotated[Path, typer.Option(help="Folder for report.md, report.json and their figures.")] = Path(
-        "data-report"
-    ),
+    output_dir: Annotated[Path, typer.Option(help="Folder for the report and its figures.")] = Path("data-report"),
 ) -> None:
     """Writes a report of the sprites with figures: counts, types, colors, sizes, duplicates, corrections."""
     if directory is not None:
@@ -80,28 +72,25 @@ def explain(
     ] = None,
     type: Annotated[str, typer.Option(help="Type of the sprite in the reverse process.")] = "fire",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all noise.")] = 0,
-    output_dir: Annotated[Path, typer.Option(help="Folder for forward_process.png and reverse_process.png.")] = Path(
-        "."
-    ),
+    output_dir: Annotated[Path, typer.Option(help="Folder for the two figures.")] = Path("."),
 ) -> None:
     """Writes two figures: a sprite in the forward process, and a new one in the reverse process."""
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
     from pokemon_ddpm.files import save_figure
-    from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_with_steps
+    from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
     from pokemon_ddpm.plots import evenly_spaced, forward_process_figure, reverse_process_figure
     from pokemon_ddpm.preprocessing import preprocess
 
-    pipeline = GenerationSettings(model).load()
+    pipeline = load(model)
     rows = load_sprites(data_dir, config_name, split="train")
     names = rows["name"][:]
     if name is not None and name not in names:
         fail(f"--name {name}: there is no such sprite in the training split.")
     image = rows[0 if name is None else names.index(name)]["image"]
     ((_, steps),) = generate_with_steps(pipeline, [SpriteRequest(seed, parse_type(type))])
-    timesteps, samples, predicted = zip(*evenly_spaced(steps, COLUMNS), strict=True)
     forward, reverse = output_dir / "forward_process.png", output_dir / "reverse_process.png"
     save_figure(forward_process_figure(preprocess(image, pipeline.sample_shape[-1]), COLUMNS, seed), forward, DPI)
-    save_figure(reverse_process_figure(samples, predicted, timesteps), reverse, DPI)
+    save_figure(reverse_process_figure(evenly_spaced(steps, COLUMNS)), reverse, DPI)
     typer.echo(f"{forward} and {reverse}")

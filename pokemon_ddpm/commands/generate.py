@@ -20,7 +20,6 @@ from pokemon_ddpm.commands.common import (
     MAX_SEED,
     Model,
     Scheduler,
-    all_but,
     check_beside,
     check_file,
     fail,
@@ -37,10 +36,9 @@ if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
     from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 
+OWN = "the model's own"
 MAX_SPRITES = 1_000_000
 MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
-MAX_COLUMNS = 8  # of a single row, which is wrapped
-SHEET_SCALE = 4
 
 Values = list[str] | None
 Attribute = Annotated[
@@ -69,11 +67,9 @@ def generate(
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
-    num_inference_steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's own")
-    ] = None,
+    num_inference_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(callback=finite, help="1 is no guidance.", show_default="the model's own")
+        float | None, typer.Option(callback=finite, help="1 is no guidance.", show_default=OWN)
     ] = None,
     guidance_interval: Annotated[
         tuple[float, float] | None, typer.Option(callback=finite, help="Guide only at noise levels between these.")
@@ -95,17 +91,14 @@ def generate(
     game_sheet: Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")] = False,
     output_dir: Annotated[
         Path | None,
-        typer.Option(
-            help="A PNG for each sprite into this folder instead, which contains how it was generated. The same "
-            "command continues an interrupted job."
-        ),
+        typer.Option(help="A PNG of each sprite into this folder instead. The same command continues after a stop."),
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(help="Generate the sprite of such a PNG again, as --output, without other options.")
+        Path | None, typer.Option(help="A PNG of --output-dir: generates its sprite again, without other options.")
     ] = None,
 ) -> None:
     """Generates sprites: on a sheet, as an animation, or as files."""
-    _check_output(context, output, game_sheet, transparent, output_dir, like)
+    _check_output(context, output, game_sheet, output_dir, like)
 
     from pokemon_ddpm import generation  # after the fast checks: torch takes seconds to import
 
@@ -128,16 +121,20 @@ def generate(
         compiled=compile,
         transparent=transparent or game_sheet,
         palette=palette,
-        scale=scale or (1 if output_dir or game_sheet else SHEET_SCALE),
+        scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()
     conditions = {"type": type, "color": color, "shape": shape, "game": game, "view": view, "finish": finish}
     conditions |= {"size": size, "form": form, "legendary": legendary}
     requests, labels = make_requests(conditions, pipeline.conditioner, num_images, seed, same_seeds)
     if output_dir is not None:
-        _write_files(pipeline, settings, requests, output_dir)
+        state = generation.processes()
+        requests = requests[state.process_index :: state.num_processes]  # each process generates its share
+        paths = generation.generate_files(pipeline, settings, requests, output_dir)
+        list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
+        _report(requests, output_dir)
         return
-    columns = num_images if labels else min(num_images, MAX_COLUMNS)
+    columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
         _write_game_sheet(_images(pipeline, settings, requests), requests, columns, output)
@@ -152,18 +149,13 @@ def generate(
 
 
 def _check_output(
-    context: typer.Context,
-    output: Path,
-    game_sheet: bool,
-    transparent: bool,
-    output_dir: Path | None,
-    like: Path | None,
+    context: typer.Context, output: Path, game_sheet: bool, output_dir: Path | None, like: Path | None
 ) -> None:
     """Refuses what cannot be written, and options that exclude each other."""
     if output_dir is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         fail("Several processes cannot write one file; give --output-dir.")
     if like is not None:
-        check_beside(context, "like", *all_but(context, "like", "output"))
+        check_beside(context, "like", *(name for name in context.params if name not in ("like", "output")))
         check_file(output, ".png")
         if not like.is_file():
             fail(f"--like {like} is not a file.")
@@ -178,7 +170,7 @@ def _check_output(
         check_file(output.with_suffix(".json"))
     else:
         check_file(output, ".png", *SUFFIXES)
-        if transparent and output.suffix.lower() in SUFFIXES:
+        if context.params["transparent"] and output.suffix.lower() in SUFFIXES:
             fail("--transparent is for sheets and files, not for an animation.")
 
 
@@ -187,12 +179,7 @@ def make_requests(
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 
-    Args:
-        given: Attribute -> values; "all" stands for every value that the model knows.
-        conditioner: Of the model.
-        num_images: Sprites per row.
-        seed: Of the first sprite.
-        same_seeds: Whether each row starts with it; otherwise the seeds continue from row to row.
+    "all" stands for every value of the model. The seeds continue from row to row, or start again with `same_seeds`.
 
     Raises:
         ValueError, TypeError: If the model does not know a value, or there are more than `MAX_SPRITES` sprites.
@@ -236,19 +223,6 @@ def _images(
     return list(tqdm(images, "Generating", len(requests)))
 
 
-def _write_files(
-    pipeline: "PokemonDDPMPipeline", settings: "GenerationSettings", requests: "Sequence[SpriteRequest]", folder: Path
-) -> None:
-    """A file for each sprite; each of several processes generates its share."""
-    from pokemon_ddpm.generation import generate_files, processes
-
-    state = processes()
-    requests = requests[state.process_index :: state.num_processes]
-    paths = generate_files(pipeline, settings, requests, folder)
-    list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
-    _report(requests, folder)
-
-
 def _write_game_sheet(
     images: Sequence[Image.Image], requests: "Sequence[SpriteRequest]", columns: int, output: Path
 ) -> None:
@@ -274,10 +248,8 @@ def _write_animation(
     width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(requests)).size
     steps = settings.num_inference_steps or pipeline.config.num_inference_steps
     if steps * width * height > MAX_ANIMATION_PIXELS:
-        raise ValueError(
-            f"{steps:,} frames of {width:,}x{height:,} pixels are too many for an animation. Choose fewer sprites or "
-            "steps, or a smaller scale."
-        )
+        size = f"{steps:,} frames of {width:,}x{height:,} pixels"
+        raise ValueError(f"{size} are too many for an animation. Choose fewer sprites or steps, or a smaller scale.")
     frames = []
     generated = generate_with_steps(pipeline, requests, **settings.arguments())
     for image, denoising in tqdm(generated, "Generating", len(requests)):

@@ -7,7 +7,7 @@ a batch is divided over processes and accumulation. No state of a random generat
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
@@ -20,8 +20,8 @@ from pokemon_ddpm.training.config import TrainingConfig
 # Streams of randomness, so that different purposes have different numbers.
 ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
 
-# Of the images that keep any condition, the shares that keep their types only, all attributes, and a random subset
-# (30 %, 20 % and 40 % of all images with the default condition dropout of 10 %).
+# Shares of the images with any condition; the others keep a random subset. With the default condition dropout of 10 %
+# these are 30 %, 20 % and 40 % of all images.
 TYPES_ONLY, ALL_ATTRIBUTES = 3 / 9, 2 / 9
 
 
@@ -61,17 +61,13 @@ def drop_conditions(
 
     With `probability` an image loses all attributes, which trains the unconditional model of classifier-free guidance
     (Ho & Salimans 2022, algorithm 1). The others keep their types only (`TYPES_ONLY`), all attributes
-    (`ALL_ATTRIBUTES`), or a random subset that is not empty. Where not all attributes are kept, one of the two types
-    is dropped half of the time: either at random, but `none` before a type.
+    (`ALL_ATTRIBUTES`), or a random subset that is not empty. Unless all are kept, one of the two types is dropped half
+    of the time: either at random, but `none` before a type.
 
     Args:
-        labels: int64; "type" (B, 2), every other attribute (B,). Attributes that the conditioner lacks are left out.
-        conditioner: With the attributes and their `any`.
+        labels: int64; "type" (B, 2), every other attribute (B,).
+        conditioner: Its attributes are returned, as new tensors of the same shapes.
         probability: Share of images without any condition.
-        generator: On the labels' device.
-
-    Returns:
-        New tensors of the same shapes for the conditioner's attributes.
     """
     batch, device = len(labels["type"]), generator.device
     kind = torch.rand(batch, generator=generator, device=device)
@@ -91,7 +87,7 @@ def drop_conditions(
         if attribute == "type":
             ids = _drop_one_type(ids, coins, ~all_kept, conditioner)
             keep = keep[:, None]
-        result[attribute] = torch.where(keep, ids, any_id)
+        result[attribute] = torch.where(keep, ids, any_id).to(labels[attribute].device)
     return result
 
 
@@ -103,7 +99,7 @@ def _drop_one_type(
     slot = torch.where(types[:, 0] == conditioner.none_id, 0, (coins[:, 1] < 0.5).long())
     slot = torch.where(types[:, 1] == conditioner.none_id, 1, slot)
     dropped = (slot[:, None] == torch.arange(2, device=slot.device)) & drops[:, None]
-    return torch.where(dropped, conditioner.any_id("type"), types)
+    return torch.where(dropped, conditioner.any_ids["type"], types)
 
 
 @dataclass(frozen=True)
@@ -134,9 +130,9 @@ class Batch:
     def rows(self, start: int, count: int) -> "Batch":
         """A slice of the batch."""
         part = slice(start, start + count)
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        labels = {attribute: ids[part] for attribute, ids in values.pop("labels").items()}
-        return Batch(labels=labels, **{name: None if of is None else of[part] for name, of in values.items()})
+        labels = {attribute: ids[part] for attribute, ids in self.labels.items()}
+        others = {name: of if of is None else of[part] for name, of in vars(self).items() if name != "labels"}
+        return Batch(labels=labels, **others)
 
 
 def sample_batch(
@@ -147,14 +143,11 @@ def sample_batch(
     batch_size: int,
     history: LossSecondMoment | None = None,
 ) -> Batch:
-    """The global batch of a step: on one kind of device, a function of its arguments.
+    """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
 
     Args:
         data: The training split, on the device.
-        conditioner: With the trained attributes.
-        config: The run's.
-        step: Number of the step, from 0.
-        batch_size: Global batch size.
+        batch_size: Over all processes and accumulation.
         history: For `--timestep_sampling loss_second_moment`.
     """
     device = data.images.device
@@ -170,7 +163,6 @@ def sample_batch(
         timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
     labels = {attribute: data.labels[attribute][indices] for attribute in conditioner.vocabulary}
     labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
-    labels = {attribute: ids.to(device) for attribute, ids in labels.items()}
     if config.random_flip:
         mirrored = torch.rand(batch_size, 1, 1, 1, generator=generator, device=generator.device) < 0.5
         images = torch.where(mirrored.to(device), images.flip(-1), images)

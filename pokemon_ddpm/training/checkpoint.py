@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from pokemon_ddpm.diffusion import LossSecondMoment
@@ -26,54 +26,39 @@ from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER, HISTORY = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
 MANIFEST = "manifest.json"
-_PACKAGES = ("pokemon-ddpm", "torch", "diffusers", "accelerate")
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be written or used; the message names it."""
 
 
-class ResumeError(ValueError):
-    """A checkpoint belongs to a run with other settings; the message names all that differ."""
+@contextlib.contextmanager
+def _incomplete(folder: Path) -> Iterator[None]:
+    """One message for everything that can be wrong with a checkpoint's files."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} is not a complete checkpoint ({error}).") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """The state of a run beside its tensors.
+    """The state of a run beside its tensors."""
 
-    Attributes:
-        step: Updates done.
-        total_batch_size: Images an update, over all processes and accumulation.
-        config: The run's configuration without the token.
-        network: The `UNet2DModel` configuration.
-        data_digest: Of the training split.
-        metrics: Measured at this step; may be empty.
-        skipped_updates: Updates skipped so far because they were not finite.
-        grad_scaler: State of the fp16 loss scaler; empty without one.
-        teacher_digest: Of a teacher's weights; empty without one.
-    """
-
-    step: int
-    total_batch_size: int
-    config: dict[str, Any]
-    network: dict[str, Any]
-    data_digest: str
-    metrics: dict[str, float]
-    skipped_updates: int
-    grad_scaler: dict[str, Any]
-    teacher_digest: str = ""
+    step: int  # updates done
+    total_batch_size: int  # images of an update, over all processes and accumulation
+    config: dict[str, Any]  # `TrainingConfig.public`
+    network: dict[str, Any]  # configuration of the `UNet2DModel`
+    data_digest: str  # of the training split
+    metrics: dict[str, float]  # measured at this step
+    skipped_updates: int  # so far, because they were not finite
+    grad_scaler: dict[str, Any]  # state of the fp16 loss scaler
+    teacher_digest: str = ""  # of its weights
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingTensors:
-    """All tensors of a run.
-
-    Attributes:
-        model: Its parameters and buffers are saved by name.
-        optimizer: Its tensors are saved by the number of the parameter.
-        ema: Saved by the names of the parameters; None without EMA.
-        history: Losses for importance sampling of timesteps, or None.
-    """
+    """All tensors of a run: by name, but those of the optimizer by the number of the parameter."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -96,20 +81,14 @@ class TrainingTensors:
         return files
 
     def load(self, folder: Path, step: int) -> None:
-        """Restores in place the tensors of a checkpoint whose files were checked.
+        """Restores the tensors of a checkpoint in place.
 
         Raises:
-            CheckpointError: If they are those of another network; nothing is changed then.
+            CheckpointError: If a file is damaged or of another network; nothing is changed then.
         """
-        try:
-            saved = {name: load_file(folder / name) for name in self.files()}
-        except (OSError, ValueError, SafetensorError) as error:
-            raise CheckpointError(f"{folder} is not a complete checkpoint ({error}).") from error
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        moments = saved.pop(OPTIMIZER)
-        shapes = {str(number): parameter.shape for number, parameter in enumerate(parameters)}
-        fits = all(value.shape in ((), shapes.get(key.split(".")[0])) for key, value in moments.items())
-        if not fits or any(_shapes(saved[name]) != _shapes(self.files()[name]) for name in saved):
+        saved = _load_tensors(folder, self.files())
+        shapes, own = ({k: v.shape for k, v in of.items()} for of in (saved[MODEL], self.model.state_dict()))
+        if shapes != own:
             raise CheckpointError(f"{folder} belongs to another network than the one configured.")
         self.model.load_state_dict(saved[MODEL])
         if self.ema is not None:
@@ -118,8 +97,9 @@ class TrainingTensors:
             self.ema.optimization_step = step
         if self.history is not None:
             self.history.load_state_dict(saved[HISTORY])
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         restored = self.optimizer.state_dict()
-        for key, value in moments.items():
+        for key, value in saved[OPTIMIZER].items():
             number, name = key.split(".", 1)
             parameter = parameters[int(number)]
             if value.shape == parameter.shape:
@@ -129,10 +109,6 @@ class TrainingTensors:
                 value = value.clone()  # loaded tensors are mapped from the file, which may be deleted
             restored["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(restored)
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -187,15 +163,12 @@ def _delete(path: Path) -> None:
         path.unlink()
 
 
-def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> Path:
+def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> None:
     """Writes `checkpoint-STEP/`: beside, flushed, then renamed. Then deletes the oldest and abandoned ones.
 
     Args:
-        output_dir: The run's folder.
-        state: For the manifest.
-        tensors: For the safetensors files.
         limit: Number of newest checkpoints to keep; 0 for all. Also kept are the best one and the last good one.
-        metric: The state's metric whose lowest value is the best.
+        metric: The metric with the lowest value in the best one.
 
     Raises:
         CheckpointError: If it cannot be written, for example on a full disk; all earlier ones are unchanged then.
@@ -204,35 +177,40 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
     partial, replaced = (output_dir / f".{final.name}.{suffix}" for suffix in ("partial", "replaced"))
     try:
         recover(output_dir)
-        partial.mkdir(parents=True)
-        for name, of_file in tensors.files().items():
-            save_file({key: tensor.contiguous() for key, tensor in of_file.items()}, partial / name)
-            _flush(partial / name)
-        manifest = _manifest(state, {path.name: sha256(path) for path in sorted(partial.iterdir())})
-        write_file(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        _flush(partial)
+        _write(partial, state, tensors)
         if os.path.lexists(final):
             final.rename(replaced)
         partial.rename(final)
         _flush(output_dir)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         with contextlib.suppress(OSError):
             recover(output_dir)
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(f"{final} could not be written ({reason}).") from error
+        raise CheckpointError(f"{final} could not be written ({error.strerror or error}).") from error
     with contextlib.suppress(OSError):  # what cannot be deleted now is deleted before the next checkpoint
         if os.path.lexists(replaced):
             _delete(replaced)
         for path in _abandoned(output_dir, state):
             _delete(path)
-        if limit:
-            # Later ones, where a run went back to an earlier checkpoint, do not count.
-            past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
-            kept = {*past[-limit:], best_checkpoint(output_dir, metric), last_good_checkpoint(output_dir)}
-            for path in past:
-                if path not in kept:
-                    _delete(path)
-    return final
+        # Later ones, where a run went back to an earlier checkpoint, do not count. A limit of 0 keeps all: past[-0:].
+        past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
+        kept = {*past[-limit:], best_checkpoint(output_dir, metric), last_good_checkpoint(output_dir)}
+        for path in past:
+            if path not in kept:
+                _delete(path)
+
+
+def _write(folder: Path, state: TrainingState, tensors: TrainingTensors) -> None:
+    """The manifest has the state, the versions of the packages, and checksums of the files and of itself."""
+    folder.mkdir(parents=True)
+    for name, of_file in tensors.files().items():
+        write_file(folder / name, save({key: tensor.contiguous() for key, tensor in of_file.items()}))
+    packages = ("pokemon-ddpm", "torch", "diffusers", "accelerate")
+    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    manifest = {"state": dataclasses.asdict(state), "versions": versions, "files": files}
+    manifest["sha256"] = _checksum(manifest)
+    write_file(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    _flush(folder)
 
 
 def _abandoned(output_dir: Path, state: TrainingState) -> list[Path]:
@@ -245,35 +223,23 @@ def _abandoned(output_dir: Path, state: TrainingState) -> list[Path]:
     ]
 
 
-def _manifest(state: TrainingState, files: dict[str, str]) -> dict[str, Any]:
-    """The state, the versions of the packages, and checksums of the files and of the manifest itself."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-    manifest = {"state": dataclasses.asdict(state), "versions": versions, "files": files}
-    return manifest | {"sha256": _checksum(manifest)}
-
-
 def _checksum(manifest: dict[str, Any]) -> str:
     content = {name: value for name, value in manifest.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _flush(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot open a folder
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
+def _flush(folder: Path) -> None:
+    if os.name != "nt":  # Windows cannot open a folder
+        descriptor = os.open(folder, os.O_RDONLY)
         os.fsync(descriptor)
-    finally:
         os.close(descriptor)
 
 
 def _load_manifest(folder: Path) -> dict[str, Any]:
-    try:
+    with _incomplete(folder):
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(manifest, dict) or manifest.get("sha256") != _checksum(manifest):
             raise ValueError(f"{MANIFEST} was changed")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is not a complete checkpoint ({error}).") from error
     return manifest
 
 
@@ -289,38 +255,28 @@ def load_state(folder: Path) -> TrainingState:
         raise CheckpointError(f"{folder} was written by another version of this project ({error}).") from error
 
 
-def _check_files(folder: Path) -> None:
-    """Raises CheckpointError if a file of a checkpoint is missing or was changed."""
-    for name, expected in _load_manifest(folder)["files"].items():
-        try:
-            changed = sha256(folder / Path(name).name) != expected
-        except OSError as error:
-            raise CheckpointError(f"{folder} is not a complete checkpoint ({error}).") from error
-        if changed:
-            raise CheckpointError(f"{folder} is not a complete checkpoint ({name} was changed).")
+def _load_tensors(folder: Path, names: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
+    """Tensors by the name of their file. Raises CheckpointError if a file is missing or was changed."""
+    expected = _load_manifest(folder)["files"]
+    with _incomplete(folder):
+        for name in names:
+            if sha256(folder / name) != expected.get(name):
+                raise ValueError(f"{name} was changed")
+        return {name: load_file(folder / name) for name in names}
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
-    """Loads a checkpoint's EMA weights, or its plain ones without EMA, into a model.
+    """Loads a checkpoint's EMA weights, or its plain ones without EMA, into the model of the run.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged or of another network.
+        CheckpointError: If it is damaged; nothing is changed then.
     """
-    _check_files(folder)
-    weights = load_file(folder / MODEL)
-    if (folder / EMA).exists():
-        weights |= load_file(folder / EMA)
-    if _shapes(weights) != _shapes(model.state_dict()):
-        raise CheckpointError(f"{folder} belongs to another network than the one configured.")
-    model.load_state_dict(weights)
+    saved = _load_tensors(folder, {MODEL, EMA} & _load_manifest(folder)["files"].keys())
+    model.load_state_dict(saved[MODEL] | saved.get(EMA, {}))
 
 
 def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
-    """The checkpoints to try, newest first.
-
-    Args:
-        output_dir: The run's folder.
-        name: "latest", or the path or name of one checkpoint.
+    """The checkpoints to try: all for "latest", newest first, or the one with this path or name.
 
     Raises:
         CheckpointError: If a named checkpoint does not exist.
@@ -336,29 +292,21 @@ def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
 
 def restore(
     output_dir: Path, name: str, now: TrainingState, tensors: TrainingTensors, report: Callable[[str], None]
-) -> tuple[Path, TrainingState] | None:
-    """Restores the first complete checkpoint, and reports those that are not.
+) -> TrainingState:
+    """Restores the first complete one of `find_checkpoints`, and returns its state; `now` if there is none to try.
 
     Args:
-        output_dir: See `find_checkpoints`.
-        name: See `find_checkpoints`.
         now: The state of the run that resumes.
-        tensors: Where the checkpoint's tensors are loaded.
-        report: Called with a sentence for each problem, and for each changed setting that matters.
-
-    Returns:
-        The checkpoint and its state; None if there is none to try.
+        report: Called with sentences about what was restored, damaged, or changed in its settings.
 
     Raises:
-        CheckpointError: If none is complete.
-        ResumeError: If the first complete one belongs to another run.
+        ValueError: If none is complete, or the first complete one belongs to another run.
     """
     found = find_checkpoints(output_dir, name)
     for folder in found:
         try:
             state = load_state(folder)
-            changed = compare_runs(folder, state, now)
-            _check_files(folder)
+            changed = _compare(folder, state, now)
             tensors.load(folder, state.step)
         except CheckpointError as error:
             if folder == found[-1]:
@@ -371,15 +319,17 @@ def restore(
         if abandoned:
             names = ", ".join(path.name for path in abandoned)
             report(f"The next checkpoint replaces {names}, which had other settings.")
-        return folder, state
-    return None
+        report(f"Resuming from {folder}.")
+        return state
+    report(f"{output_dir} has no checkpoint yet; starting from the beginning.")
+    return now
 
 
-def compare_runs(folder: Path, saved: TrainingState, now: TrainingState) -> list[str]:
-    """Refuses to resume another run; returns the allowed changes that are worth a line.
+def _compare(folder: Path, saved: TrainingState, now: TrainingState) -> list[str]:
+    """The allowed changes that are worth a line.
 
     Raises:
-        ResumeError: If something differs that changes what the run means, with all that does.
+        ValueError: If something differs that changes what the run means, with all that does.
     """
     changed, differing = [], []
     for field in dataclasses.fields(TrainingConfig):
@@ -399,5 +349,5 @@ def compare_runs(folder: Path, saved: TrainingState, now: TrainingState) -> list
     if saved.teacher_digest != now.teacher_digest:
         differing.append("the teacher's weights are others")
     if differing:
-        raise ResumeError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
+        raise ValueError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
     return changed

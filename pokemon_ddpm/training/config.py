@@ -6,7 +6,7 @@ import json
 import operator
 import sys
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn
 
 import yaml
 from transformers import HfArgumentParser
@@ -27,22 +27,20 @@ LIMITS = {
 }
 
 
-def _option(default: Any, help: str, **metadata: Any) -> Any:
-    """A field with its help and what else is known of it.
+def _option(default: Any, help: str, repr: bool = True, **metadata: Any) -> Any:
+    """A field with metadata.
 
     Args:
-        default: The default.
-        help: The flag's help.
         **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value, "no" (default),
             "yes", or "say" (yes, with a line that says so). `card`: when the model card has it, if "changed" from the
             default (default), "always" or "never".
     """
-    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+    return dataclasses.field(default=default, repr=repr, metadata={"help": help, **metadata})
 
 
-def _free(default: Any, help: str, **metadata: Any) -> Any:
+def _free(default: Any, help: str, **options: Any) -> Any:
     """An option of one start of the run, which says nothing about the model."""
-    return _option(default, help, resume="yes", card="never", **metadata)
+    return _option(default, help, resume="yes", card="never", **options)
 
 
 @dataclasses.dataclass
@@ -55,25 +53,16 @@ class TrainingConfig:
 
     # Data
     train_data_dir: str | None = _free(
-        None,
-        "The sprite archive from Kaggle (folder or .zip), or a folder with one sub-folder of images for each class. "
-        "Without it the procedural starter set is used.",
+        None, "Sprite archive (folder or .zip) or folder with a folder for each class; by default the starter sprites."
     )
     dataset_name: str | None = _option(
-        None,
-        "Instead, a data set with the columns of the sprites or with any --label_column: its name on the Hub, or a "
-        "folder of Parquet files.",
-        card="never",
+        None, "Instead, a data set on the Hub, or a folder of Parquet files; see --label_column.", card="never"
     )
     dataset_config_name: str | None = _option(
-        None,
-        "front (front view, normal colors; default of the sprite archive), all, starter, or one of --dataset_name.",
-        card="never",
+        None, "front (default; front views, normal colors), all, starter, or one of --dataset_name.", card="never"
     )
     image_column: str = _option("image", "Column of --dataset_name with the images.")
-    label_column: str | None = _option(
-        None, "A ClassLabel column of --dataset_name; its classes replace the types and all other labels."
-    )
+    label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
     exclude_faulty: bool = _option(False, "Leave out the few sprites that show something other than their labels.")
     deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
     skip_bad_images: bool = _option(False, "Continue without unusable images instead of stopping.")
@@ -96,13 +85,9 @@ class TrainingConfig:
         "configuration in JSON.",
         resume="yes",
     )
-    pretrained_model_name_or_path: str | None = _option(
-        None, "Start from the weights of this pipeline instead.", resume="yes"
-    )
+    pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume="yes")
     conditions: list[str] | None = _option(
-        None,
-        "Attributes that the network is conditioned on, such as `type color`; by default all that vary in the "
-        "training images. With fewer, each is learned sooner.",
+        None, "Attributes to condition on, such as `type color`; by default all that vary in the training images."
     )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
         "v_prediction", "What the network predicts: the noise, v, or the clean image.", card="always"
@@ -112,42 +97,26 @@ class TrainingConfig:
     )
     ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2)
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
-        "squaredcos_cap_v2",
-        "Noise schedule: the cosine of Nichol & Dhariwal 2021, or that of Ho et al. 2020.",
-        card="always",
+        "squaredcos_cap_v2", "Noise schedule: cosine of Nichol & Dhariwal 2021, or of Ho et al. 2020.", card="always"
     )
     rescale_betas_zero_snr: bool = _option(False, "Let the noise schedule end at pure noise (Lin et al. 2023).")
 
     # Objective
-    snr_gamma: float = _option(
-        5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss of DDPM.", low=0
-    )
+    snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss.", low=0)
     timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
-        "uniform",
-        "How timesteps are sampled: independently, one in each part of the range, or by the second moment of their "
-        "losses (Nichol & Dhariwal 2021).",
+        "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
     )
-    conditioning_dropout_prob: float = _option(
-        0.1, "Share of images trained without any condition, for classifier-free guidance.", low=0, below=1
-    )
+    conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
-    distill_from: str | None = _option(
-        None, "Train a student that takes half as many steps as this pipeline, the teacher, starting at its weights."
-    )
-    distill_teacher_steps: int | None = _option(
-        None, "DDIM steps of the teacher; the student takes half as many. Even; 32, then 16, 8, 4 are usual."
-    )
+    distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
+    distill_teacher_steps: int | None = _option(None, "DDIM steps of the teacher, even; the student takes half.")
     distill_guidance_scale: float | None = _option(
-        None,
-        "Guidance scale of the teacher that the student learns; by default the one saved with the teacher.",
-        low=0,
+        None, "Guidance scale of the teacher; default: the saved one.", low=0
     )
 
     # Optimization
-    train_batch_size: int = _option(
-        32, "Images of one process in one forward pass.", above=0, resume="yes", card="always"
-    )
+    train_batch_size: int = _option(32, "Images per process and forward pass.", above=0, resume="yes", card="always")
     gradient_accumulation_steps: int = _option(1, "Forward passes of one update.", above=0, resume="yes")
     num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="say")
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
@@ -167,72 +136,41 @@ class TrainingConfig:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(
         None, "Precision; by default what `accelerate launch` or its configuration says, otherwise no."
     )
-    num_cpu_threads: int | None = _free(
-        None, "Threads of one process on a CPU; by default the processes share all cores.", above=0
-    )
+    num_cpu_threads: int | None = _free(None, "CPU threads of a process; by default its share of the cores.", above=0)
     compile: bool = _free(False, "Compile the network with torch.compile.")
-    deterministic: bool = _option(
-        False, "On a GPU, use deterministic kernels only; those of a CPU always are.", resume="yes"
-    )
-    max_bad_steps: int = _option(
-        10, "Stop when more updates than this were skipped because of NaN or infinity.", low=0, resume="yes"
-    )
+    deterministic: bool = _option(False, "Use deterministic kernels on GPUs; those of CPUs always are.", resume="yes")
+    max_bad_steps: int = _option(10, "Stop after more updates with NaN or infinity than this.", low=0, resume="yes")
     seed: int = _option(0, "Seed of all randomness.", low=0, card="always")
 
     # Validation
-    validation_steps: int = _free(
-        500, "Updates between measurements of the denoising loss of held-out and of training images; 0: never.", low=0
-    )
-    eval_steps: int = _free(
-        0,
-        "Updates between measurements of KID and condition accuracy of samples; 0: never. They need pip install "
-        "'pokemon-ddpm[evaluation]'.",
-        low=0,
-    )
-    num_eval_images: int = _free(256, "Number of samples for these.", low=MIN_EVAL_IMAGES)
+    validation_steps: int = _free(500, "Updates between measurements of held-out and training loss; 0: never.", low=0)
+    eval_steps: int = _free(0, "Updates between measurements of KID and condition accuracy; 0: never.", low=0)
+    num_eval_images: int = _free(256, "Number of samples for --eval_steps.", low=MIN_EVAL_IMAGES)
     metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
         "validation_loss", "Metric of the best checkpoint, which is kept; none: no checkpoint is.", resume="yes"
     )
-    load_best_model_at_end: bool = _option(
-        False, "Save the weights of the best checkpoint as the model, not the last ones.", resume="yes"
-    )
+    load_best_model_at_end: bool = _option(False, "Save the best checkpoint's weights as the model.", resume="yes")
 
     # Output
-    output_dir: str | None = _free(
-        None, "Folder for the model, checkpoints, sample sheets and logs; by default outputs/DATA-RESOLUTION."
-    )
+    output_dir: str | None = _free(None, "Folder for everything that is saved; by default outputs/DATA-RESOLUTION.")
     overwrite_output_dir: bool = _free(False, "Delete the run in --output_dir.")
     checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
     checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
     resume_from_checkpoint: str | None = _free(None, "latest, or a checkpoint folder.")
     save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
-    ddpm_num_inference_steps: int = _option(
-        16,
-        "Denoising steps of the sample sheets, and default of the saved pipeline.",
-        above=0,
-        resume="yes",
-    )
+    ddpm_num_inference_steps: int = _option(16, "Default denoising steps of the pipeline.", above=0, resume="yes")
     logging_steps: int = _free(20, "Updates between log lines.", above=0)
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _free("none", "Tracker for the log.")
     push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
-    hub_strategy: Literal["end", "every_save"] = _free(
-        "end", "Push at the end only, or also with every checkpoint (the model, not the checkpoint)."
-    )
+    hub_strategy: Literal["end", "every_save"] = _free("end", "Push at the end only, or also with every checkpoint.")
     hub_model_id: str | None = _free(None, "user/name to push to; by default the name of the output folder.")
     hub_private_repo: bool = _free(False, "Create a private repository.")
-    hub_token: str | None = dataclasses.field(
-        default=None,
-        repr=False,
-        metadata={"help": "Token for the push; by default that of `hf auth login`.", "resume": "yes", "card": "never"},
-    )
+    hub_token: str | None = _free(None, "Token for the push; by default that of `hf auth login`.", repr=False)
 
     def __post_init__(self) -> None:
         self._check_values()
         check_resolution(self.resolution)
         self._check_data()
-        if self.output_dir is None:
-            data = self.dataset_name or self.dataset_config_name or self.train_data_dir
-            self.output_dir = f"outputs/{Path(data).resolve().name}-{self.resolution}"
         self._check_conditions()
         self._check_distillation()
         self._check_combinations()
@@ -240,59 +178,55 @@ class TrainingConfig:
     def _check_values(self) -> None:
         """Checks each value by its field's metadata."""
         for field in dataclasses.fields(self):
-            value, limits = getattr(self, field.name), field.metadata
-            literals = [part for part in (field.type, *get_args(field.type)) if get_origin(part) is Literal]
-            choices = [text for part in literals for text in get_args(part)]
-            if choices and value is not None and value not in choices:
-                raise ValueError(f"--{field.name} must be one of {', '.join(choices)}, but is {value}.")
+            value, flag = getattr(self, field.name), f"--{field.name}"
             if value == "":
-                raise ValueError(f"--{field.name} is empty; leave it out.")
+                raise ValueError(f"{flag} is empty; leave it out.")
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if not -MAX_NUMBER <= value <= MAX_NUMBER:
-                raise ValueError(f"--{field.name} must be a number of at most {MAX_NUMBER}.")
+                raise ValueError(f"{flag} must be a number of at most {MAX_NUMBER}.")
             for key, (words, holds) in LIMITS.items():
-                if key in limits and not holds(value, limits[key]):
-                    raise ValueError(f"--{field.name} must be {words} {limits[key]}, but is {value}.")
+                limit = field.metadata.get(key)
+                if limit is not None and not holds(value, limit):
+                    raise ValueError(f"{flag} must be {words} {limit}, but is {value}.")
 
     def _check_data(self) -> None:
-        """Refuses data flags that exclude each other, and sets the default configuration."""
-        if self.train_data_dir and self.dataset_name:
+        """Refuses data flags that exclude each other, and sets the default configuration and output folder."""
+        folder, name = self.train_data_dir, self.dataset_name
+        if folder and name:
             raise ValueError("--train_data_dir and --dataset_name exclude each other.")
-        if (self.label_column or self.image_column != "image") and not self.dataset_name:
+        if (self.label_column or self.image_column != "image") and not name:
             raise ValueError("--image_column and --label_column need --dataset_name.")
-        if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not self.train_data_dir:
+        if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not folder:
             raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
-        if self.train_data_dir and is_class_folder(self.train_data_dir):
+        if folder and is_class_folder(folder):
             if self.dataset_config_name or self.exclude_faulty:
                 raise ValueError(
-                    "--dataset_config_name and --exclude_faulty are for the sprite archive, but "
-                    f"{self.train_data_dir} has one sub-folder of images for each class."
+                    f"--dataset_config_name and --exclude_faulty are for the sprite archive, but {folder} has one "
+                    "sub-folder of images for each class."
                 )
-        elif self.dataset_config_name is None and not self.dataset_name:
-            self.dataset_config_name = "front" if self.train_data_dir else "starter"
-
-    @property
-    def has_own_classes(self) -> bool:
-        """Whether the images have classes of their own instead of the sprites' labels."""
-        return bool(self.label_column) or not (self.dataset_name or self.dataset_config_name)
+        elif self.dataset_config_name is None and not name:
+            self.dataset_config_name = "front" if folder else "starter"
+        if self.output_dir is None:
+            data = Path(name or self.dataset_config_name or folder).resolve().name
+            self.output_dir = f"outputs/{data}-{self.resolution}"
 
     def _check_conditions(self) -> None:
         """Brings --conditions into the order of `CONDITIONS`."""
         if self.conditions is None:
             return
-        given = self.conditions.split() if isinstance(self.conditions, str) else self.conditions
-        for name in given:
+        for name in self.conditions:
             if name not in CONDITIONS:
-                raise ValueError(f"--conditions: unknown attribute {name!r}. {nearest(str(name), list(CONDITIONS))}")
-        self.conditions = [name for name in CONDITIONS if name in given]
-        if "type" not in given or (self.has_own_classes and self.conditions != ["type"]):
-            only = "be type for images with classes of their own" if self.has_own_classes else "include type"
+                raise ValueError(f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}")
+        given, self.conditions = self.conditions, [name for name in CONDITIONS if name in self.conditions]
+        own_classes = self.label_column or not (self.dataset_name or self.dataset_config_name)
+        if "type" not in given or (own_classes and self.conditions != ["type"]):
+            only = "be type for images with classes of their own" if own_classes else "include type"
             raise ValueError(f"--conditions must {only}, but is {' '.join(given)}.")
 
     def _check_distillation(self) -> None:
         """Refuses what a student cannot learn, and sets the number of inference steps to the student's."""
-        steps, default = self.distill_teacher_steps, {field.name: field.default for field in dataclasses.fields(self)}
+        steps = self.distill_teacher_steps
         if not self.distill_from:
             if steps is not None or self.distill_guidance_scale is not None:
                 raise ValueError("--distill_teacher_steps and --distill_guidance_scale need --distill_from.")
@@ -301,23 +235,20 @@ class TrainingConfig:
             raise ValueError(
                 f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
             )
-        excluded = {
-            "variance_type": ("learned_range", "the student's steps add no noise"),
-            "prediction_type": ("epsilon", "at pure noise, where a step starts, it does not determine the image"),
-            "timestep_sampling": ("loss_second_moment", "use uniform or stratified"),
-        }
-        for name, (value, reason) in excluded.items():
-            if getattr(self, name) == value:
-                raise ValueError(f"--distill_from excludes --{name} {value}: {reason}.")
         reasons = {
+            "variance_type learned_range": "the student's steps add no noise",
+            "prediction_type epsilon": "at pure noise, where a step starts, it does not determine the image",
+            "timestep_sampling loss_second_moment": "use uniform or stratified",
             "conditions": "a student has those of its teacher",
             "snr_gamma": "the loss is weighted by max(SNR, 1)",
         }
         if self.ddpm_num_inference_steps != self.student_steps:
             reasons["ddpm_num_inference_steps"] = f"the student takes {self.student_steps} steps"
-        for name, reason in reasons.items():
-            if getattr(self, name) != default[name]:
-                raise ValueError(f"--distill_from excludes --{name}: {reason}.")
+        for flag, reason in reasons.items():
+            name, _, excluded = flag.partition(" ")
+            value, default = getattr(self, name), getattr(TrainingConfig, name)
+            if value == excluded or (not excluded and value != default):
+                raise ValueError(f"--distill_from excludes --{flag}: {reason}.")
         self.ddpm_num_inference_steps = self.student_steps
 
     def _check_combinations(self) -> None:
@@ -327,8 +258,7 @@ class TrainingConfig:
             raise ValueError(f"{' and '.join(given)} exclude each other.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
             raise ValueError(
-                "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample, and an --snr_gamma of 0 or "
-                "of 1 or more."
+                "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample, and --snr_gamma 0 or from 1."
             )
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
@@ -351,10 +281,6 @@ class TrainingConfig:
     def student_steps(self) -> int | None:
         """Denoising steps of the student; None without distillation."""
         return self.distill_teacher_steps // 2 if self.distill_from and self.distill_teacher_steps else None
-
-    def num_updates(self, num_images: int, batch_size: int) -> int:
-        """Updates of the whole run, with so many training images and so many images an update."""
-        return self.max_train_steps or -(-self.num_epochs * num_images // batch_size)
 
     def public(self) -> dict[str, Any]:
         """All values but the token."""
@@ -394,19 +320,11 @@ class _Parser(HfArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
 
 
-class _Text(yaml.BaseLoader):
-    """Reads all scalars as text, since YAML makes a bool of `mixed_precision: no`; an empty one is None."""
-
-    def construct_scalar(self, node: yaml.ScalarNode) -> str | None:
-        value = super().construct_scalar(node)
-        return None if node.style is None and value in ("", "null", "~") else value
-
-
 def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     """Reads the configuration from the command line; exits with status 2 and one line if something is wrong.
 
     Args:
-        arguments: Flags, after an optional YAML or JSON file with their defaults; by default `sys.argv`.
+        arguments: Flags, after an optional YAML or JSON file with more of them; by default `sys.argv`.
     """
     parser = _Parser(
         TrainingConfig,
@@ -416,32 +334,37 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and not arguments[0].startswith("-"):
-        parser.set_defaults(**_read_file(arguments.pop(0), parser))
-    try:
-        config, unknown = parser.parse_args_into_dataclasses(
-            arguments, return_remaining_strings=True, look_for_args_file=False
-        )
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+        arguments[:1] = _read_file(arguments[0], parser)
+    values, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse_unknown(unknown[0].split("=")[0].lstrip("-"), unknown[0], parser)
-    return config
-
-
-def _read_file(path: str, parser: _Parser) -> dict[str, Any]:
-    """The flags' values in a file, as text, so that the parser converts them as those of the command line."""
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Text)  # JSON is YAML too
+        return TrainingConfig(**vars(values))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+def _read_file(path: str, parser: _Parser) -> list[str]:
+    """The flags in a file; JSON is YAML too."""
+    try:
+        # All values as text: other loaders make a bool of `mixed_precision: no`.
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         parser.error(f"{path} must contain flags and their values, such as `resolution: 32`.")
+    flags = []
     for name, value in values.items():
-        _refuse_unknown(str(name), f"{name} in {path}", parser)
-        parts = value if isinstance(value, list) and name == "conditions" else [value]
-        if any(isinstance(part, (dict, list)) for part in parts):
+        _refuse_unknown(name, f"{name} in {path}", parser)
+        if value in ("", "null", "~"):
+            continue
+        if name == "conditions":
+            flags += ["--conditions", *(value.split() if isinstance(value, str) else map(str, value))]
+        elif isinstance(value, (dict, list)):
             parser.error(f"{name} in {path} must be a single value.")
-    return {name: value for name, value in values.items() if value is not None}
+        else:
+            flags.append(f"--{name}={value}")
+    return flags
 
 
 def _refuse_unknown(name: str, shown: str, parser: _Parser) -> None:

@@ -34,13 +34,7 @@ def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> Conditional
 def make_pipeline(
     denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
 ) -> PokemonDDPMPipeline:
-    """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned.
-
-    Args:
-        denoiser: The weights.
-        scheduler: That of the training.
-        config: The run's.
-    """
+    """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned."""
     parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, guidance_scale=1.0)
@@ -54,14 +48,7 @@ def save_model(
     counts: Mapping[str, int],
     metrics: Mapping[str, float],
 ) -> None:
-    """Saves the pipeline with its model card into the output folder.
-
-    Args:
-        pipeline: The model.
-        config: The run's.
-        step: Updates done.
-        counts: Images by split.
-        metrics: Measured of the model; may be empty.
+    """Saves the pipeline with its model card (see `run_card`) into the output folder.
 
     Raises:
         ValueError: If it cannot be written.
@@ -75,13 +62,7 @@ def save_model(
 
 
 def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted: Callable[[], bool]) -> None:
-    """Saves a sheet with a row of samples of each type, from the same seeds each time.
-
-    Args:
-        pipeline: The model; with views and finishes, the sheet shows front views in normal colors.
-        path: The PNG.
-        seed: Of the first sample.
-        interrupted: Called after each step.
+    """Saves a sheet of samples of each type, with seeds from `seed`; of views, the front ones in normal colors.
 
     Raises:
         Interrupted: If `interrupted` became true.

@@ -1,13 +1,12 @@
 """The loss of progressive distillation; that of ordinary training stands in train_conditional.py."""
 
 import copy
-from dataclasses import dataclass
 
 import torch
 from diffusers import SchedulerMixin
 from torch import nn
 
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, predicted_clean
+from pokemon_ddpm.diffusion import add_noise, predicted_clean
 from pokemon_ddpm.distillation import (
     StudentSteps,
     check_steps,
@@ -37,56 +36,34 @@ def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None
             f"{source} predicts epsilon, which at pure noise does not determine the image; use a teacher trained with "
             "--prediction_type v_prediction or sample."
         )
-    own = pipeline.config.num_inference_steps
-    if is_distilled(trained) and config.distill_teacher_steps != own:
-        raise ValueError(f"{source} was itself distilled to {own} steps and needs --distill_teacher_steps {own}.")
+    steps = pipeline.config.num_inference_steps
+    if is_distilled(trained) and config.distill_teacher_steps != steps:
+        raise ValueError(f"{source} was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}.")
     if config.ddpm_num_steps == trained.config.num_train_timesteps:
         check_steps(trained, config.distill_teacher_steps)
     if config.distill_guidance_scale is None:
         config.distill_guidance_scale = float(pipeline.config.guidance_scale)
 
 
-@dataclass(frozen=True)
 class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
     al. 2023, section 3.1, where the student is conditioned on the scale). Neither prediction is clipped.
 
-    Attributes:
-        teacher: Frozen, in evaluation mode.
-        schedule: The noise schedule, on the device.
-        steps: The student's steps, on the device.
-        prediction_type: "v_prediction" or "sample", of teacher and student.
-        guidance_scale: Of the teacher; 1 for its conditional prediction at half the cost.
+    Args:
+        scheduler: With the noise schedule and the prediction type.
+        student: On the device; it still has its teacher's weights, which are copied.
     """
 
-    teacher: nn.Module
-    schedule: NoiseSchedule
-    steps: StudentSteps
-    prediction_type: str
-    guidance_scale: float
-
-    @classmethod
-    def of(cls, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser) -> "DistillationLoss":
-        """The loss for a student that still has its teacher's weights, which are copied.
-
-        Args:
-            config: The run's.
-            scheduler: With the noise schedule and the prediction type.
-            student: On the device, in the precision of the training.
-        """
-        teacher = copy.deepcopy(student).eval().requires_grad_(False)
+    def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
+        self.teacher = copy.deepcopy(student).eval().requires_grad_(False)
         if config.compile:
-            teacher.compile()
+            self.teacher.compile()
         device = next(student.parameters()).device
-        return cls(
-            teacher,
-            student_schedule(scheduler, device),
-            StudentSteps.of(config.ddpm_num_steps, config.student_steps, device),
-            config.prediction_type,
-            config.distill_guidance_scale,
-        )
+        self.schedule = student_schedule(scheduler, device)
+        self.steps = StudentSteps.of(config.ddpm_num_steps, config.student_steps, device)
+        self.prediction_type, self.guidance_scale = config.prediction_type, config.distill_guidance_scale
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
@@ -100,9 +77,8 @@ class DistillationLoss:
     @torch.no_grad()
     def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         """x at the start of each image's step, float32 (B, 3, S, S), for z_t (B, 3, S, S) there."""
-        start, middle, end = (
-            table[batch.timesteps] for table in (self.steps.start, self.steps.middle, self.steps.end)
-        )
+        steps = self.steps
+        start, middle, end = (table[batch.timesteps] for table in (steps.start, steps.middle, steps.end))
         now, half, then = (noise_level(self.schedule, timesteps) for timesteps in (start, middle, end))
         halfway = ddim_step(noisy, self.teacher_clean(noisy, start, batch), now, half)
         reached = ddim_step(halfway, self.teacher_clean(halfway, middle, batch), half, then)
@@ -111,8 +87,8 @@ class DistillationLoss:
     def teacher_clean(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The teacher's guided x at z_t (B, 3, S, S) and t (B,), float32 (B, 3, S, S).
 
-        uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1. Without any condition it is the
-        unconditional prediction, so the student keeps an unconditional model.
+        uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1. Without any condition both are
+        equal, so the student keeps an unconditional model.
         """
         if self.guidance_scale == 1:
             prediction = self.teacher(noisy, timesteps, batch.labels, batch.augmentation).float()

@@ -1,15 +1,16 @@
 """What watches over a run: its log and tracker, updates that are not finite, and requests to stop."""
 
+import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psutil
 import torch
@@ -17,18 +18,17 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.training.checkpoint import TrainingTensors, last_good_checkpoint
-from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 
 class Meter:
     """Means over a log interval, summed on the device and read once an interval."""
 
     def __init__(self, accelerator: Accelerator):
-        self._accelerator = accelerator
+        self._accelerator, self._device = accelerator, accelerator.device
         self._reset()
 
     def _reset(self) -> None:
-        self._sums = torch.zeros(3, device=self._accelerator.device)
+        self._sums = torch.zeros(3, device=self._device)
         self._images, self._since = 0, time.perf_counter()
 
     def add(self, loss: torch.Tensor, grad_norm: torch.Tensor, images: int) -> None:
@@ -48,65 +48,50 @@ class Meter:
         self._since += time.perf_counter() - start
 
     def read(self) -> dict[str, float]:
-        """Loss, grad_norm, images_per_second and memory_gb of the interval; starts the next one."""
+        """Loss, grad_norm, images_per_second and memory_gb of the interval; starts the next one.
+
+        The memory, in 10^9 bytes, is the peak of what is allocated on a CUDA device, else that of the process.
+        """
         loss, grad_norm, count = self._accelerator.reduce(self._sums, "mean").tolist()
-        seconds = time.perf_counter() - self._since
+        cuda = self._device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated(self._device) if cuda else psutil.Process().memory_info().rss
         values = {
-            "loss": loss / count if count else float("nan"),
-            "grad_norm": grad_norm / count if count else float("nan"),
-            "images_per_second": self._images / seconds,
-            "memory_gb": memory_gb(self._accelerator.device),
+            "loss": loss / count if count else math.nan,
+            "grad_norm": grad_norm / count if count else math.nan,
+            "images_per_second": self._images / (time.perf_counter() - self._since),
+            "memory_gb": memory / 1e9,
         }
         self._reset()
         return values
 
 
-def memory_gb(device: torch.device) -> float:
-    """Peak memory allocated on a CUDA device, else the resident memory of the process, in GB (10^9 bytes)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return psutil.Process().memory_info().rss / 1e9
+def log_line(step: int, values: Mapping[str, float]) -> str:
+    """A log line of the values of `Meter.read`, "images_seen", "lr" and "skipped_updates"."""
+    line = (
+        "step {step:,}  images {images_seen:,}  {images_per_second:.1f} images/s  loss {loss:.4f}  lr {lr:.2e}  "
+        "grad norm {grad_norm:.3f}  memory {memory_gb:.2f} GB"
+    )
+    skipped = "  skipped {skipped_updates}" if values["skipped_updates"] else ""
+    return (line + skipped).format(step=step, **values)
 
 
-def log_line(step: int, images_seen: int, values: dict[str, float]) -> str:
-    """A log line of the values of `Meter.read`, "lr" and "skipped_updates"."""
-    parts = [
-        f"step {step:,}",
-        f"images {images_seen:,}",
-        f"{values['images_per_second']:.1f} images/s",
-        f"loss {values['loss']:.4f}",
-        f"lr {values['lr']:.2e}",
-        f"grad norm {values['grad_norm']:.3f}",
-        f"memory {values['memory_gb']:.2f} GB",
-    ]
-    if values["skipped_updates"]:
-        parts.append(f"skipped {values['skipped_updates']:.0f}")
-    return "  ".join(parts)
+@contextmanager
+def warn_only(consequence: str = "The run continues.") -> Iterator[None]:
+    """Turns an error that a run survives into a warning."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        tqdm.write(f"warning: {str(error).rstrip('.')}. {consequence}")
 
 
-class Tracker:
-    """Accelerate's tracker; if it fails (a full disk, no network), the run continues without it."""
-
-    def __init__(self, accelerator: Accelerator):
-        self._accelerator = accelerator
-
-    def start(self, config: TrainingConfig) -> None:
-        # TensorBoard takes neither None nor lists.
-        settings = {name: "" if value is None else as_text(value) for name, value in config.public().items()}
-        self._try(self._accelerator.init_trackers, "pokemon-ddpm", settings)
-
-    def log(self, values: dict[str, float], step: int) -> None:
-        self._try(self._accelerator.log, values, step)
-
-    def end(self) -> None:
-        self._try(self._accelerator.end_training)
-
-    def _try(self, function: Any, *arguments: Any) -> None:
-        try:
-            function(*arguments)
-        except Exception as error:  # each tracker has its own exceptions
-            self._accelerator.trackers.clear()
-            tqdm.write(f"warning: --report_to failed ({error}). The run continues without it.")
+@contextmanager
+def tracking(accelerator: Accelerator) -> Iterator[None]:
+    """If the tracker fails (a full disk, no network), the run continues without it."""
+    try:
+        yield
+    except Exception as error:  # each tracker has its own exceptions
+        accelerator.trackers.clear()
+        tqdm.write(f"warning: --report_to failed ({error}). The run continues without it.")
 
 
 class DivergedError(RuntimeError):
@@ -117,10 +102,8 @@ class NonFiniteGuard:
     """Skips updates with a gradient that is not finite, on the device, and counts them.
 
     Args:
-        accelerator: Of this process.
         optimizer: The optimizer itself, fused, since only fused kernels can skip an update on the device.
         max_skipped: How many updates may be skipped in all.
-        output_dir: The run's folder.
     """
 
     def __init__(self, accelerator: Accelerator, optimizer: torch.optim.Optimizer, max_skipped: int, output_dir: Path):
@@ -176,39 +159,32 @@ class NonFiniteGuard:
 
 
 class StopRequest:
-    """Notes that the run should stop: a signal, the time limit, or the end of the launcher.
-
-    As a context manager it handles SIGINT and SIGTERM. A second SIGINT ends the process at once.
-
-    Args:
-        max_seconds: Time limit; None for none.
-    """
+    """Notes that the run should stop: a signal, the time limit, or the end of the launcher."""
 
     def __init__(self, max_seconds: float | None):
-        self.reason: str | None = None
-        """Why to stop; None to continue."""
+        self.reason: str | None = None  # why to stop
         # If its launcher is killed, nobody else would end a training process.
         launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
         self._launcher = os.getppid() if launched else None
-        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
-        self._previous: dict[int, Any] = {}
+        self._deadline = time.monotonic() + (max_seconds or math.inf)
 
-    def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+    @contextmanager
+    def at_signals(self) -> Iterator[None]:
+        """Handles SIGINT and SIGTERM; a second SIGINT ends the process at once."""
+        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         # Python calls a handler only between its own instructions, and a backward pass is a single one that can take
         # minutes. So a thread counts interrupts as they arrive.
-        reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._previous_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._end_at_second_interrupt, args=(reader,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._previous_descriptor)
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._writer.close()  # ends the thread
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(descriptor)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            writer.close()  # ends the thread
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.reason = self.reason or signal.Signals(number).name
@@ -224,7 +200,7 @@ class StopRequest:
 
     def requested(self) -> bool:
         """Whether this process should stop."""
-        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+        if self.reason is None and time.monotonic() > self._deadline:
             self.reason = "--max_train_seconds"
         if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
             self.reason = "the end of its launcher"
@@ -235,6 +211,6 @@ class StopRequest:
         stop = self.requested()
         if accelerator.num_processes > 1:
             votes = accelerator.reduce(torch.tensor(float(stop), device=accelerator.device))
-            stop = bool(votes.item() > 0)
+            stop = votes.item() > 0
             self.reason = self.reason or ("another process" if stop else None)
         return stop

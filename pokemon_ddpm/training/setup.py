@@ -10,11 +10,10 @@ import psutil
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import UNet2DModel
 from filelock import FileLock, Timeout
 
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
-from pokemon_ddpm.diffusion import make_scheduler
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import check_compiler
 from pokemon_ddpm.hub import create_repository
@@ -34,18 +33,9 @@ from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.vocabulary import CONDITIONS
 
-# Distributed training that shards the weights: a checkpoint would contain a part only.
-SHARDING = {DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM}
-
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = ("model_index.json", *CODE_FILES, "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder"
-
-
-def check_tracker(name: str) -> None:
-    """Raises ValueError if the tracker of --report_to is not installed (Accelerate would drop it silently)."""
-    if name != "none" and importlib.util.find_spec(name) is None:
-        raise ValueError(f"--report_to {name}: {name} is not installed. Install it with: pip install {name}")
 
 
 def cores_per_process() -> int:
@@ -60,8 +50,11 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Creates the accelerator, and sets threads and deterministic kernels.
 
     Raises:
-        ValueError: If the processes or the precision are not available, or the weights would be sharded.
+        ValueError: If the tracker, the processes or the precision are not available, or weights would be sharded.
     """
+    tracker = config.report_to
+    if tracker != "none" and importlib.util.find_spec(tracker) is None:  # Accelerate would drop it silently
+        raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}")
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(True)
@@ -70,18 +63,17 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         accelerator = Accelerator(
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.gradient_accumulation_steps,
-            log_with=None if config.report_to == "none" else config.report_to,
+            log_with=None if tracker == "none" else tracker,
             project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
         )
     except ImportError as error:  # from the configuration of the launcher
         raise ValueError(f"`accelerate config` needs a package that is not installed: {error}") from error
     if int(os.environ.get("WORLD_SIZE", 1)) != accelerator.num_processes:
         raise ValueError("The processes are not connected; on CPUs, set ACCELERATE_USE_CPU=true.")
-    if accelerator.distributed_type in SHARDING:
-        raise ValueError(
-            f"{accelerator.distributed_type.value} is not supported: these networks fit any GPU. Choose multi-GPU "
-            "training in `accelerate config`."
-        )
+    # These shard the weights: a checkpoint would contain a part only.
+    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+        name = accelerator.distributed_type.value
+        raise ValueError(f"{name} is not supported. Choose multi-GPU training in `accelerate config`.")
     if config.compile:
         check_compiler(accelerator.device)
     if accelerator.device.type == "cpu":
@@ -107,9 +99,8 @@ def check_output_dir(config: TrainingConfig) -> None:
             raise ValueError(f"{folder} contains a run, and {found[0]} is of another; choose another --output_dir.")
         if not found and (folder / "model_index.json").exists():
             raise ValueError(
-                f"{folder} contains a model but no checkpoint. Start from its weights with "
-                f"--pretrained_model_name_or_path {folder} and another --output_dir, or delete it with "
-                "--overwrite_output_dir."
+                f"{folder} contains a model but no checkpoint. Start from its weights with another --output_dir and "
+                f"--pretrained_model_name_or_path {folder}, or delete it with --overwrite_output_dir."
             )
 
 
@@ -128,20 +119,11 @@ def lock_output_dir(folder: Path) -> FileLock:
     except Timeout as error:
         held = holder.read_text() if holder.exists() else "an unknown process"
         raise ValueError(
-            f"--output_dir {folder} is in use by another run, {held}. Wait for it, stop it, or choose another."
+            f"--output_dir {folder} is in use by another run, {held}. Wait for it, or stop it."
         ) from error
     except OSError as error:
         raise ValueError(f"--output_dir {folder} cannot be written: {error.strerror}.") from error
     return lock
-
-
-def delete_run(folder: Path) -> None:
-    """Deletes the run in a folder, for --overwrite_output_dir."""
-    for path in _run_contents(folder):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _run_contents(folder: Path) -> list[Path]:
@@ -160,19 +142,20 @@ def prepare_output(config: TrainingConfig) -> str | None:
     if config.push_to_hub:
         name = config.hub_model_id or folder.resolve().name
         repository = create_repository(name, config.hub_private_repo or None, config.hub_token)
-    if config.overwrite_output_dir:
-        delete_run(folder)
+    for path in _run_contents(folder) if config.overwrite_output_dir else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return repository
 
 
-def load_splits(config: TrainingConfig) -> tuple[SpriteTensors, SpriteTensors | None]:
-    """The training split of the configured data, and the validation split where it is needed.
-
-    Raises:
-        ValueError: If the data cannot be used.
-    """
-    needed = config.validation_steps or config.eval_steps
-    return _load_split(config, "train"), _load_split(config, "validation") if needed else None
+def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
+    """The "training" split of the configured data, and the "validation" split where it is needed."""
+    splits = {"training": _load_split(config, "train")}
+    if config.validation_steps or config.eval_steps:
+        splits["validation"] = _load_split(config, "validation")
+    return splits
 
 
 def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
@@ -196,17 +179,6 @@ def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
         return sprite_tensors(dataset, size, mode, config.image_column)
     except ValueError as error:
         raise ValueError(f"--dataset_name {name}: {error}") from error
-
-
-def noise_scheduler(config: TrainingConfig) -> DDPMScheduler:
-    """The noise schedule of the training."""
-    return make_scheduler(
-        config.ddpm_num_steps,
-        config.ddpm_beta_schedule,
-        config.prediction_type,
-        config.variance_type,
-        config.rescale_betas_zero_snr,
-    )
 
 
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:
@@ -265,17 +237,5 @@ def make_denoiser(
     try:
         return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.type_names))
     except ValueError as error:
-        flag = "--distill_from" if config.distill_from else "--pretrained_model_name_or_path"
-        raise ValueError(f"{flag} cannot be used: {error}.") from error
-
-
-def make_optimizer(config: TrainingConfig, denoiser: ConditionalDenoiser) -> torch.optim.AdamW:
-    """AdamW, fused, so that an update can be skipped on the device."""
-    return torch.optim.AdamW(
-        denoiser.parameters(),
-        lr=config.learning_rate,
-        betas=(config.adam_beta1, config.adam_beta2),
-        weight_decay=config.adam_weight_decay,
-        eps=config.adam_epsilon,
-        fused=True,
-    )
+        source = config.distill_from or config.pretrained_model_name_or_path
+        raise ValueError(f"{source} cannot be used: {error}.") from error

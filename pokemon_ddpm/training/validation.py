@@ -5,7 +5,6 @@ Images, noise and timesteps are the same at each measurement and in each run, so
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,29 +13,18 @@ from torch import nn
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
-from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.generation import generate, stop_if
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 from pokemon_ddpm.training.config import MIN_EVAL_IMAGES, TrainingConfig
-
-if TYPE_CHECKING:
-    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
 
 
 class LossProbe:
-    """The denoising loss of fixed images with fixed noise and fixed, evenly spread timesteps.
-
-    There is no condition dropout, augmentation or network dropout.
-
-    Args:
-        data: A split, on the device, with labels for the conditioner's attributes.
-        count: Number of images, a fixed subset.
-        num_train_timesteps: T.
-    """
+    """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout."""
 
     def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
         device = data.images.device
@@ -53,17 +41,9 @@ class LossProbe:
         accelerator: Accelerator,
         interrupted: Callable[[], bool],
     ) -> float:
-        """Mean loss over the images, which the processes divide among them; NaN if it was interrupted.
-
-        Args:
-            losses: Loss of each image of a batch.
-            denoiser: In evaluation mode.
-            accelerator: Of this process.
-            interrupted: Called between chunks.
-        """
+        """Mean of the `losses` (B,) of all images, which the processes divide among them; NaN if interrupted."""
         total = torch.zeros((), device=self.images.device)
-        starts = range(0, len(self.images), CHUNK)[accelerator.process_index :: accelerator.num_processes]
-        for start in starts:
+        for start in range(0, len(self.images), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
             if interrupted():
                 total += math.nan
                 break
@@ -85,44 +65,27 @@ def loss_probes(train: SpriteTensors, held_out: SpriteTensors, num_train_timeste
     return {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
 
 
-def check_sample_evaluation(config: TrainingConfig) -> None:
-    """Raises ValueError if --eval_steps cannot work: a package is missing, or the resolution is too small."""
-    check_packages()
-    from pokemon_ddpm.evaluation.features import RESOLUTION
-
-    if config.resolution < RESOLUTION:
-        raise ValueError(f"--eval_steps needs a --resolution of at least {RESOLUTION}, but it is {config.resolution}.")
-
-
 class SampleEvaluation:
     """KID and condition accuracy of samples with the conditions of held-out images.
 
-    Args:
-        config: The run's.
-        held_out: The validation split.
-        conditioner: The model's.
-
     Raises:
-        ValueError: If there are too few held-out images.
+        ValueError: If the images are too few or too small.
     """
 
     def __init__(self, config: TrainingConfig, held_out: SpriteTensors, conditioner: SpriteConditioner):
         # The packages of the evaluation are imported only where they are needed.
-        from pokemon_ddpm.evaluation.features import load_features
+        from pokemon_ddpm.evaluation.features import RESOLUTION, load_features
         from pokemon_ddpm.evaluation.samples import sample_requests
 
+        if config.resolution < RESOLUTION:
+            raise ValueError(f"--eval_steps needs --resolution {RESOLUTION} or more, but it is {config.resolution}.")
         if len(held_out) < MIN_EVAL_IMAGES:
-            raise ValueError(
-                f"--eval_steps needs {MIN_EVAL_IMAGES} held-out images, but the data have {len(held_out)}."
-            )
-        self._network = load_features()
-        # It recognizes the sprites' types only.
-        self._recognizes_types = self._network.vocabulary["type"] == held_out.type_names
+            raise ValueError(f"--eval_steps needs {MIN_EVAL_IMAGES} held-out images, but there are {len(held_out)}.")
+        self._network, self._types = load_features(), held_out.type_names
         self._held_out = held_out.images.cpu()
-        self._type_names = held_out.type_names
         self._requests = sample_requests(held_out, conditioner, config.num_eval_images)
 
-    def measure(self, pipeline: "PokemonDDPMPipeline", interrupted: Callable[[], bool]) -> dict[str, float]:
+    def measure(self, pipeline: PokemonDDPMPipeline, interrupted: Callable[[], bool]) -> dict[str, float]:
         """Metrics of samples generated with the pipeline's defaults.
 
         Returns:
@@ -142,9 +105,8 @@ class SampleEvaluation:
         features = [extract_features(self._network, each) for each in (images, self._held_out)]
         estimate = kid(*features)
         metrics = {"kid": estimate.value, "kid_standard_error": estimate.standard_error}
-        if self._recognizes_types:
-            types = self._type_names
-            given = given_values([request.condition for request in self._requests], {"type": types})["type"]
-            accuracy = condition_accuracy(types, predict(self._network, images)["type"], given)["accuracy"]
+        if self._types == self._network.vocabulary["type"]:
+            given = given_values([request.condition for request in self._requests], {"type": self._types})["type"]
+            accuracy = condition_accuracy(self._types, predict(self._network, images)["type"], given)["accuracy"]
             metrics["condition_accuracy"] = accuracy.value
         return metrics

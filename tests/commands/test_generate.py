@@ -1,14 +1,13 @@
 """`pokemon-ddpm generate`: every option, every output and every mistake."""
 
-import contextlib
+import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,23 +205,13 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
 @pytest.mark.parametrize(
     "options",
     [
-        ["--type", "fire/flying", "--color", "red", "--negative-type", "ice=1,rock=1", "--guidance-scale", 3],
-        [
-            "--type",
-            "fire=0.7,bug=0.3",
-            "--guidance-interval",
-            0.5,
-            2,
-            "--guidance-rescale",
-            0.5,
-            "--scheduler",
-            "deis",
-        ],
-        ["--dtype", "bfloat16", "--transparent", "--palette", 5, "--scale", 2, "--num-inference-steps", 3],
+        "--type fire/flying --color red --negative-type ice=1,rock=1 --guidance-scale 3",
+        "--type fire=0.7,bug=0.3 --guidance-interval 0.5 2 --guidance-rescale 0.5 --scheduler deis",
+        "--dtype bfloat16 --transparent --palette 5 --scale 2 --num-inference-steps 3",
     ],
 )
-def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: list) -> None:
-    (name,) = files("--num-images", 1, "--seed", 3, *options)
+def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: str) -> None:
+    (name,) = files("--num-images", 1, "--seed", 3, *options.split())
     output = tmp_path / "again.png"
     assert run("generate", "--like", tmp_path / "files" / name, "--output", output)[0] == 0
     assert output.read_bytes() == (tmp_path / "files" / name).read_bytes()
@@ -234,17 +223,12 @@ MISTAKES = [
     (["--type", "fire="], "A blend is written like fire=0.7,water=0.3, but this is 'fire='."),
     (["--type", "fire=0.7,water"], "A blend is written like"),
     (["--type", "fire=nan"], "A blend is written like"),
-    (["--type", "fire=0,water=0"], "must be 0 or more with a positive sum"),
     (["--type", "fire=0.5,watr=0.5"], "Unknown type 'watr'. Did you mean 'water'?"),
     (["--type", "bug", "--type", "fire/fire"], "repeats a type"),
-    (["--type", "fire/water/ice"], "takes one type or two"),
-    (["--type", ""], "Unknown type ''"),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--negative-type", "watr"], "Unknown type 'watr'"),
     (["--guidance-scale", "nan"], "infinity and NaN are not possible"),
-    (["--guidance-scale", "1e39"], "guidance_scale must be"),
     (["--guidance-rescale", 2], "guidance_rescale must be a number from 0 to 1"),
-    (["--guidance-interval", 2, 1], "guidance_interval must be (low, high)"),
     (["--guidance-interval", 1, "inf"], "infinity and NaN are not possible"),
     (["--guidance-interval", 1], "requires 2 arguments"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
@@ -252,14 +236,11 @@ MISTAKES = [
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--dtype", "int8"], "Unknown dtype 'int8'. Known: float32,"),
     (["--palette", 1], "Invalid value for '--palette'"),
-    (["--palette", "9" * 400], "Invalid value for '--palette'"),
     (["--scale", 100_000], "Invalid value for '--scale'"),
     (["--panels", "9" * 400], "Invalid value for '--panels'"),
     (["--num-images", 0], "Invalid value for '--num-images'"),
-    (["--num-images", 10**9], "Invalid value for '--num-images'"),
     (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
     (["--seed", 2**63 + 1], "Invalid value for '--seed'"),
-    (["--seed", "9" * 5000], "Invalid value for '--seed'"),
     (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
 ]
 FILE_MISTAKES = [
@@ -299,21 +280,18 @@ def test_a_mistake_is_one_message_and_no_file(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("arguments", "expected"), MISTAKES)
-def test_a_mistake_leaves_the_folder_empty(model: Path, tmp_path: Path, arguments: list, expected: str) -> None:
-    code, _ = run("generate", "--model", model, "--output-dir", tmp_path, *arguments)
-    assert code == 2 and list(tmp_path.iterdir()) == []
+def test_a_mistake_leaves_the_folder_empty(model: Path, tmp_path: Path) -> None:
+    for arguments, _ in MISTAKES:
+        code, _ = run("generate", "--model", model, "--output-dir", tmp_path, *arguments)
+        assert code == 2 and list(tmp_path.iterdir()) == [], arguments
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"model": "/nowhere"}, "There is no model folder '/nowhere'."),
         ({"dtype": "int8"}, "Unknown dtype 'int8'."),
-        ({"chunk_size": 5}, "made by another version"),
         ({"condition": {"output_type": "latent"}}, "made by another version"),
         ({"condition": {"type": ["fire", "fire"]}}, "repeats a type"),
-        ({"num_inference_steps": 5000}, "from 1 to 1000, not 5000"),
         ({"postprocessing": {"transparent": False, "palette": None, "scale": 10**6}}, "must be a whole number from 1"),
     ],
 )
@@ -333,26 +311,18 @@ def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatc
         assert (code, output) == (2, f"error: {option} {path} cannot be written.")
 
 
-@contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("name", ["sheet.png", "game.png", "sheet.webp", "any_0.png"])
-def test_a_full_disk_keeps_the_earlier_file(model: Path, tmp_path: Path, name: str) -> None:
+def test_a_full_disk_keeps_the_earlier_file(model: Path, tmp_path: Path, monkeypatch, name: str) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     path = tmp_path / name
     path.write_bytes(b"earlier")
     options = ["--output-dir", tmp_path] if name == "any_0.png" else ["--output", path]
-    with full_disk():
-        code, output = run(
-            "generate", "--model", model, "--num-images", 1, *options, *["--game-sheet"] * (name == "game.png")
-        )
-    assert code == 2 and output.endswith(f"error: {path}: File too large.")
+    options += ["--game-sheet"] * (name == "game.png")
+    monkeypatch.setattr("os.fsync", full_disk)
+    code, output = run("generate", "--model", model, "--num-images", 1, *options)
+    assert code == 2 and output.endswith(f"error: {path}: No space left on device.")
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"earlier"
 
 

@@ -121,7 +121,7 @@ def test_a_blend_is_the_weighted_mean_of_its_parts(conditioner):
 @pytest.mark.parametrize(
     ("blend", "kind", "message"),
     [
-        *((each, ValueError, "must be 0 or more with a positive sum, but pokemon_type is {") for each in (
+        *((each, ValueError, "must be 0 or more with a positive sum, not {") for each in (
             {}, {"fire": 0, "water": 0.0}, {"fire": 2, "water": -1}, {"fire": 1, "ice": math.nan}, {"ice": math.inf})),
         *(({"fire": each}, TypeError, "weights of a blend must be numbers") for each in ("1", None, True)),
         ({"fier": 1}, ValueError, "Unknown type 'fier'. Did you mean 'fire'"),

@@ -471,8 +471,7 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
     [
         ("pokemon_type", ["fier"], "Did you mean 'fire'.*Known: bug, .*water, none, any"),
         ("pokemon_type", [[]], "empty list"),
-        ("pokemon_type", [1.0, [["fire", "water"]]], "takes names, ids, pairs"),
-        ("pokemon_type", [{"fire": "1"}, {"fire": 0}], "weights of a blend must be"),
+        ("pokemon_type", [[["fire", "water"]]], "takes names, ids, pairs"),
         ("size", ["tiny", ["tiny"]], "not conditioned on size, only on color, type"),
         ("color", [["red"] * 2, []], "color must have one entry a pokemon_type, 1, but has"),
         ("num_inference_step", [3, None], "no argument 'num_inference_step'. Did you mean 'num_inference_steps'"),

@@ -73,7 +73,7 @@ def test_what_a_batch_contains(data):
     batch, indices = sampled(data), batch_indices(60, 0, 2, 24)
     assert torch.equal(batch.images, data.images[indices]) and batch.weights is batch.augmentation is None
     assert batch.labels.keys() == {"type", "color"}
-    given = batch.labels["color"] != TYPE_AND_COLOR.any_id("color")
+    given = batch.labels["color"] != TYPE_AND_COLOR.any_ids["color"]
     assert given.any() and torch.equal(batch.labels["color"][given], data.labels["color"][indices][given])
     # The order of the random numbers must never change.
     generator = torch.Generator().manual_seed(derive_seed(0, batches.BATCH, 2))
@@ -139,7 +139,7 @@ def test_condition_dropout_has_the_shares_of_a_count(types, attributes, nothing)
     conditioner = conditioner_of(*attributes)
     dropped = drop_conditions(labels, conditioner, nothing, torch.Generator().manual_seed(0))
     assert_equal(labels, before)
-    kept = [dropped[name] != conditioner.any_id(name) for name in ("color", "view") if name in attributes]
+    kept = [dropped[name] != conditioner.any_ids[name] for name in ("color", "view") if name in attributes]
     found = Counter(zip(*(column.tolist() for column in (*dropped["type"].T, *kept)), strict=True))
     expected = outcomes(types, attributes, nothing)
     assert sum(expected.values()) == pytest.approx(1) and found.keys() == expected.keys()

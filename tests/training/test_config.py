@@ -44,7 +44,7 @@ def test_flags(capsys):
             {"resolution": 64, "learning_rate": 1e-3, "use_ema": 0},
         ),
         ("mixed_precision: no\nreport_to: none\nrandom_flip: true\n", {"mixed_precision": "no", "random_flip": True}),
-        ("output_dir: -a b/c d\nmax_train_steps: null\ncache_dir:\n", {"output_dir": "-a b/c d"}),
+        ("output_dir: -a b/c d\nmax_train_steps: null\ncache_dir:\nseed: ~\n", {"output_dir": "-a b/c d"}),
         ("conditions: [size, type]\ncheckpoints_total_limit: 0", {"conditions": BOTH, "checkpoints_total_limit": 0}),
         ("conditions:\n- type\n- size\n- type", {"conditions": BOTH}),
         ("conditions: size type", {"conditions": BOTH}),
@@ -85,7 +85,6 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--learning_rate nan", "--learning_rate must be a number"),
         ("--learning_rate 0", "--learning_rate must be above 0, but is 0.0."),
         ("--seed -1", "--seed must be at least 0, but is -1."),
-        ("--num_eval_images 19", "--num_eval_images must be at least 20"),
         ("--hue_prob 1.5", "--hue_prob must be at most 1, but is 1.5."),
         ("--lr_scheduler wavy", "invalid choice: 'wavy'"),
         ("--random_flip perhaps", "--random_flip"),
@@ -124,14 +123,12 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
     ("content", "message"),
     [
         ("resolutoin: 64\n", "unknown argument resolutoin in {}. Did you mean --resolution?"),
-        ("~: 3\n", "unknown argument None in {}."),
+        ("~: 3\n", "unknown argument ~ in {}."),
         ("", "{} must contain flags and their values, such as `resolution: 32`."),
         ("resolution: [32, 64]\n", "resolution in {} must be a single value."),
-        ("conditions: [type, {a: b}]\n", "conditions in {} must be a single value."),
-        ("conditions: [type, null]\n", "--conditions: unknown attribute None."),
-        ("conditions: []\n", "--conditions must include type"),
-        ("train_data_dir: ''\n", "--train_data_dir is empty; leave it out."),
-        ("lr_scheduler: wavy\n", "--lr_scheduler must be one of linear, cosine, polynomial, constant, "),
+        ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute "),
+        ("conditions: []\n", "--conditions: expected at least one argument"),
+        ("lr_scheduler: wavy\n", "invalid choice: 'wavy'"),
         ("seed: !!python/object/apply:os.abort []\n", "seed in {} must be a single value."),
         ("resolution: 64\n  seed: [\n", "cannot read {}: "),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read {}: "),
@@ -175,14 +172,3 @@ def test_the_model_card_reports_what_matters_or_was_changed():
     assert TrainingConfig().reported() == always
     config = TrainingConfig(train_data_dir="/home/me", logging_steps=1, random_flip=True, conditions=["type", "size"])
     assert config.reported() == {**always, "random_flip": True, "conditions": "type size"}
-
-
-def test_what_a_resumed_run_may_change():
-    policies = {field.name: field.metadata.get("resume", "no") for field in dataclasses.fields(TrainingConfig)}
-    assert {name for name, policy in policies.items() if policy == "say"} == {
-        "learning_rate", "lr_warmup_steps", "num_epochs", "max_train_steps",
-    }  # fmt: skip
-    for name in ("train_batch_size", "output_dir", "hub_token", "train_data_dir", "max_bad_steps"):
-        assert policies[name] == "yes"
-    for name in ("seed", "resolution", "prediction_type", "mixed_precision", "conditions", "adam_beta1", "ema_decay"):
-        assert policies[name] == "no"

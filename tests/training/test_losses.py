@@ -9,7 +9,7 @@ from torch import nn
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
-from pokemon_ddpm.distillation import StudentSteps, student_schedule, student_scheduler
+from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
@@ -110,7 +110,9 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale):
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
-    loss = DistillationLoss(LabelTeacher(), student_schedule(make_scheduler()), StudentSteps.of(T, 2), "sample", scale)
+    settings = {"distill_from": "a", "distill_teacher_steps": 4, "distill_guidance_scale": scale}
+    config = TrainingConfig(**settings, prediction_type="sample")
+    loss = DistillationLoss(config, make_scheduler(), LabelTeacher())
     batch.labels["type"][1] = ANY
 
     def step(z: torch.Tensor, now: list[int], then: list[int]) -> torch.Tensor:
@@ -138,7 +140,7 @@ def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
     pipeline = tiny_pipeline(size=8)
     student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner).train()
     config = TrainingConfig(distill_from="a", distill_teacher_steps=4, distill_guidance_scale=2.0)
-    loss = DistillationLoss.of(config, make_scheduler(), student)
+    loss = DistillationLoss(config, make_scheduler(), student)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     loss(student, batch_at([999, 10])).sum().backward()

@@ -56,20 +56,19 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
 
 def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
     """The result depends on nothing but the weights."""
-    flags, bar, found = [*tiny_flags(tmp_path), "--validation_steps=1"], SimpleNamespace(write=print), []
+    flags, found = [*tiny_flags(tmp_path), "--validation_steps=1", "--overwrite_output_dir"], []
     for more in (["--train_batch_size=3", "--conditioning_dropout_prob=0.9", *AUGMENTED], []):
         with trainer([*flags, *more]) as run:
-            run.validate(bar)
-            found.append(run.metrics)
+            found.append(run.validate())
             for _ in range(3):
                 run.train_step()
-            run.validate(bar)
-            held_out = load_splits(run.config)[1].conditioned_on(run.unwrapped.conditioner.any_ids)
+            metrics = run.validate()
+            held_out = load_splits(run.config)["validation"].conditioned_on(run.unwrapped.conditioner.any_ids)
             probe, model = validation.LossProbe(held_out, len(held_out), T), copy.deepcopy(run.unwrapped).eval()
             plain = probe.measure(run.losses, model, run.accelerator, lambda: False)
             run.ema.copy_to(model.parameters())
             averaged = probe.measure(run.losses, model, run.accelerator, lambda: False)
-            assert run.metrics["validation_loss"] == averaged != plain and run.unwrapped.training
+            assert metrics["validation_loss"] == averaged != plain and run.unwrapped.training
     assert found[0] == found[1] and found[0]["validation_loss"] != found[0]["train_split_loss"]
 
 
@@ -116,8 +115,8 @@ def test_other_classes_have_kid_alone_and_too_few_images_nothing(flags, tmp_path
     train([*flags, f"--train_data_dir={tmp_path / 'fruit'}"])
     assert state(tmp_path / "run" / "checkpoint-2")["metrics"].keys() == SAMPLES - {"condition_accuracy"}
     for wrong, message in (
-        (f"--train_data_dir={tmp_path / 'small'}", "--eval_steps needs 20 held-out images, but the data have 2"),
-        ("--resolution=24", "--eval_steps needs a --resolution of at least 32, but it is 24"),
+        (f"--train_data_dir={tmp_path / 'small'}", "--eval_steps needs 20 held-out images, but there are 2"),
+        ("--resolution=24", "--eval_steps needs --resolution 32 or more, but it is 24"),
     ):
         with pytest.raises(SystemExit, match=message):
             train([*flags, "--overwrite_output_dir", wrong])
