@@ -18,6 +18,7 @@ if __name__ == "__main__":  # until training starts there is nothing to save; im
     signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"Interrupted before the first update.\n") and 130))
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
@@ -373,6 +374,10 @@ def main() -> None:
             trainer.save_pipeline()
         except (monitoring.DivergedError, ValueError, OSError) as error:
             sys.exit(f"error: {error}" if trainer.accelerator.is_main_process else 1)
+        except RuntimeError as error:
+            if should_reduce_batch_size(error):
+                sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
+            raise
         finally:
             with monitoring.tracking(trainer.accelerator):
                 trainer.accelerator.end_training()

@@ -123,8 +123,8 @@ def main() -> None:
         title, _, folder = given.partition("=")
         try:
             report = json.loads((Path(folder) / NUMBERS).read_text(encoding="utf-8"))
-            if "distances" not in report:
-                raise ValueError("it is of another command")
+            if not {"distances", "memorization", "condition_accuracy"} <= report.keys():
+                raise ValueError("it is of another version or command; run the evaluation again")
         except (OSError, ValueError) as error:
             sys.exit(f"error: {given} is not TITLE=FOLDER with a {NUMBERS} of pokemon-ddpm evaluate: {error}")
         if title in reports:

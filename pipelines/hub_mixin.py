@@ -195,8 +195,10 @@ def _damage_of(source: str) -> Iterator[None]:
         yield
     except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
         kind = OSError if isinstance(error, OSError) else ValueError
-        said = " ".join(f"{'' if isinstance(error, kind) else f'{type(error).__name__}: '}{error}".split())
-        raise kind(f"{source} holds no model that can be loaded: {said[:300]}") from error
+        said = " ".join(str(error).split())[:300]
+        if not isinstance(error, (OSError, ValueError)):
+            said = f"a file is damaged ({type(error).__name__}: {said})."
+        raise kind(f"{source} holds no model that can be loaded: {said}") from error
 
 
 def _component_classes(index: dict[str, Any]) -> dict[str, type]:
@@ -231,10 +233,20 @@ def _read_weights(folder: Path, component: str, variant: str | None, digests: di
     return weights
 
 
+def _check_trained_scheduler(config: dict[str, Any]) -> None:
+    timesteps, prediction = config.get("num_train_timesteps"), config.get("prediction_type")
+    if timesteps not in range(2, 100_001):  # its tables would fill the memory
+        raise ValueError(f"its scheduler has {timesteps} timesteps, but from 2 to 100,000 are possible.")
+    if prediction not in ("epsilon", "v_prediction", "sample"):
+        raise ValueError(f"its scheduler has prediction_type {prediction!r}.")
+
+
 def _load_component(kind: type, folder: Path, name: str, variant: str | None, dtype: torch.dtype, index: dict) -> Any:
     with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
-        # {**...}: from_config would take a text for a name on the Hub.
-        component = kind.from_config({**kind.load_config(folder, subfolder=name)})
+        config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a name on the Hub
+        if name == "scheduler":
+            _check_trained_scheduler(config)
+        component = kind.from_config(config)
     if isinstance(component, torch.nn.Module):
         torch.nn.Module.to(component, dtype)  # diffusers' own warns
         # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.

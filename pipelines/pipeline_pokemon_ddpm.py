@@ -275,6 +275,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 progress_bar.update()
                 if self._interrupt:
                     break
+        if not latents.isfinite().all():
+            raise ValueError("The samples are NaN or infinite: the weights are damaged, or too large for their dtype.")
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -336,9 +338,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         total, most = self.scheduler.config.num_train_timesteps, 1000
         if not _is_number(num_inference_steps, 1, total, Integral):
             raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
-        if not all(_is_number(scale, -most, most) for scale in guidance_scales):
-            given = ", ".join(map(repr, guidance_scales))
-            raise ValueError(f"guidance_scale must be a number from -{most} to {most} or a list of them, not {given}.")
+        for given in guidance_scales:
+            if not _is_number(given, -most, most):
+                raise ValueError(f"guidance_scale must be a number from -{most} to {most} or a list, not {given!r}.")
         if len(guidance_scales) != count:
             raise ValueError(f"guidance_scale must have one entry an image, {count}, but has {len(guidance_scales)}.")
         low, high = guidance_interval if np.shape(guidance_interval) == (2,) else (None, None)

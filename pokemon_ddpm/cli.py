@@ -20,15 +20,27 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be i
     signal.signal(signal.SIGINT, _interrupt)
 
 import typer
+from typer.core import TyperGroup
 
 from pokemon_ddpm.commands.app import start_app
-from pokemon_ddpm.commands.common import report_errors
+from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.describe import describe, describe_data, explain
 from pokemon_ddpm.commands.evaluate import bits_per_dim, evaluate, fit_features
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """Refuses empty values, which would be the current folder or the default."""
+
+    def parse_args(self, context: typer.Context, args: list[str]) -> list[str]:
+        for flag, value in zip(["The argument", *args], args, strict=False):
+            if value == "" or (value.startswith("--") and value.endswith("=")):
+                fail(f"{value.removesuffix('=') or flag} is empty; leave it out.")
+        return super().parse_args(context, args)
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()

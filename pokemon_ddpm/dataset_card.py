@@ -14,6 +14,7 @@ from PIL import Image
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
 from pokemon_ddpm.dataset_scripts.sprite_archive import is_faulty
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, as_list, merge_card, read_card
+from pokemon_ddpm.preprocessing import FORMATS
 
 STARTER = "starter"
 CONFIGS = {
@@ -102,7 +103,7 @@ def _statistics(config: str, splits: datasets.DatasetDict) -> dict[str, Any]:
         types[name] = [*counts, sum(counts), sum(counts) + second[number]]
     encoded = splits.cast_column("image", datasets.Image(decode=False))
     images = [[image["bytes"] for image in part["image"]] for part in encoded.values()]
-    sizes = {Image.open(io.BytesIO(image)).size for part in images for image in part}
+    sizes = {Image.open(io.BytesIO(image), formats=FORMATS).size for part in images for image in part}
     return {
         "name": config,
         "description": CONFIGS[config],

@@ -97,7 +97,7 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
             models=None if released else models,
         )
     except importlib.metadata.PackageNotFoundError:
-        raise ValueError("The app needs Gradio: pip install 'pokemon-ddpm[app]'.") from None
+        raise ValueError("The app needs Gradio. In the folder of the clone: pip install -e '.[app]'") from None
     template = Path(__file__).parent / "templates" / "space.md"
     write_card(folder, RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END))
     names = json.dumps([Path(each).name if released else each for each in models])

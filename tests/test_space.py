@@ -81,7 +81,7 @@ class TestFolder:
     def test_without_gradio(self, tmp_path, monkeypatch):
         missing = Mock(side_effect=importlib.metadata.PackageNotFoundError("gradio"))
         monkeypatch.setattr(importlib.metadata, "version", missing)
-        with pytest.raises(ValueError, match=r"pip install 'pokemon-ddpm\[app\]'"):
+        with pytest.raises(ValueError, match=r"pip install -e '.\[app\]'"):
             write_space(tmp_path)
 
 

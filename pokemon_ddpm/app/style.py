@@ -1,4 +1,4 @@
-"""The look of the page: theme, CSS and a color for each type. Nothing is loaded from another host."""
+"""The CSS of the page: theme, CSS and a color for each type. Nothing is loaded from another host."""
 
 import gradio as gr
 

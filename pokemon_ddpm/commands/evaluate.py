@@ -39,7 +39,9 @@ def evaluate(
     ] = None,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
-    num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, help="Number of samples to generate.")] = 2048,
+    num_samples: Annotated[
+        int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples to generate.")
+    ] = 2048,
     conditions: Annotated[
         list[str] | None,
         typer.Option(
@@ -279,8 +281,8 @@ def bits_per_dim(
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network, its report and its card.")],
     data_dir: DataDir = None,
-    num_epochs: Annotated[int, typer.Option(min=1, help="Epochs.")] = 6,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images per update.")] = 64,
+    num_epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs.")] = 6,
+    batch_size: Annotated[int, typer.Option(min=2, max=10_000, help="Images per update.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Maximum.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the training.")] = 0,
     mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",

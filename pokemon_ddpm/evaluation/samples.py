@@ -151,6 +151,9 @@ def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str)
 
 
 def _read_notes(folder: Path) -> dict[str, Any]:
+    old = folder.parent / "drawn.json"  # their name in earlier versions
+    if old.exists():
+        old.rename(folder.parent / NOTES)
     file = folder.parent / NOTES
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 

@@ -95,7 +95,7 @@ class TrainingConfig:
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."
     )
-    ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2)
+    ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2, high=100_000)
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
         "squaredcos_cap_v2", "Noise schedule: cosine of Nichol & Dhariwal 2021, or of Ho et al. 2020.", card="always"
     )
@@ -116,8 +116,10 @@ class TrainingConfig:
     )
 
     # Optimization
-    train_batch_size: int = _option(32, "Images per process and forward pass.", above=0, resume="yes", card="always")
-    gradient_accumulation_steps: int = _option(1, "Forward passes of one update.", above=0, resume="yes")
+    train_batch_size: int = _option(
+        32, "Images per process and forward pass.", above=0, high=100_000, resume="yes", card="always"
+    )
+    gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume="yes")
     num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="say")
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
@@ -136,7 +138,9 @@ class TrainingConfig:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(
         None, "Precision; by default what `accelerate launch` or its configuration says, otherwise no."
     )
-    num_cpu_threads: int | None = _free(None, "CPU threads of a process; by default its share of the cores.", above=0)
+    num_cpu_threads: int | None = _free(
+        None, "CPU threads of a process; by default its share of the cores.", above=0, high=1024
+    )
     compile: bool = _free(False, "Compile the network with torch.compile.")
     deterministic: bool = _option(False, "Use deterministic kernels on GPUs; those of CPUs always are.", resume="yes")
     max_bad_steps: int = _option(10, "Stop after more updates with NaN or infinity than this.", low=0, resume="yes")
@@ -145,7 +149,7 @@ class TrainingConfig:
     # Validation
     validation_steps: int = _free(500, "Updates between measurements of held-out and training loss; 0: never.", low=0)
     eval_steps: int = _free(0, "Updates between measurements of KID and condition accuracy; 0: never.", low=0)
-    num_eval_images: int = _free(256, "Number of samples for --eval_steps.", low=MIN_EVAL_IMAGES)
+    num_eval_images: int = _free(256, "Number of samples for --eval_steps.", low=MIN_EVAL_IMAGES, high=100_000)
     metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
         "validation_loss", "Metric of the best checkpoint, which is kept; none: no checkpoint is.", resume="yes"
     )
@@ -184,11 +188,11 @@ class TrainingConfig:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if not -MAX_NUMBER <= value <= MAX_NUMBER:
-                raise ValueError(f"{flag} must be a number of at most {MAX_NUMBER}.")
-            for key, (words, holds) in LIMITS.items():
+                raise ValueError(f"{flag} must be a number of at most {MAX_NUMBER}, but is {value}.")
+            for key, (relation, holds) in LIMITS.items():
                 limit = field.metadata.get(key)
                 if limit is not None and not holds(value, limit):
-                    raise ValueError(f"{flag} must be {words} {limit}, but is {value}.")
+                    raise ValueError(f"{flag} must be {relation} {limit}, but is {value}.")
 
     def _check_data(self) -> None:
         """Refuses data flags that exclude each other, and sets the default configuration and output folder."""
@@ -349,7 +353,7 @@ def _read_file(path: str, parser: _Parser) -> list[str]:
     try:
         # All values as text: other loaders make a bool of `mixed_precision: no`.
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         parser.error(f"{path} must contain flags and their values, such as `resolution: 32`.")

@@ -77,4 +77,4 @@ def test_mistakes_are_reported(compare, tmp_path: Path):
     one = f"one={RESULTS / 'fast'}"
     assert compare(one, one).endswith("there are two columns one.")
     (tmp_path / "report.json").write_text(json.dumps({"images": 3}))
-    assert compare(f"one={tmp_path}").endswith("it is of another command")
+    assert compare(f"one={tmp_path}").endswith("run the evaluation again")

@@ -46,6 +46,19 @@ def test_an_error_is_one_line(error: BaseException, status: int, output: str) ->
     assert (result.exit_code, result.stderr) == (status, output)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["generate", "--output-dir", ""], "--output-dir"),
+        (["app", "--host="], "--host"),
+        (["describe-data", ""], "describe-data"),
+        ([""], "The argument"),
+    ],
+)
+def test_empty_values_are_refused(arguments: list[str], named: str) -> None:
+    assert run(*arguments) == (2, f"error: {named} is empty; leave it out.")
+
+
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
     """Runs the command in a process that finds modules in a folder first."""
     return subprocess.run(

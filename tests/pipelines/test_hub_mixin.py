@@ -254,7 +254,7 @@ class TestLoading:
         ("name", "change", "reason"),  # a new content, changes of the JSON, or None if the file is missing
         [
             (INDEX, None, "model_index.json"),
-            (INDEX, b"[]", "'list' object is not a mapping"),
+            (INDEX, b"[]", r"a file is damaged \(TypeError: 'list' object is not a mapping"),
             (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
             (INDEX, {"_class_name": []}, "not a PokemonDDPMPipeline"),
@@ -262,6 +262,8 @@ class TestLoading:
             (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "UNet2DModel is not a scheduler"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
             (SCHEDULER, None, "scheduler_config.json"),
+            (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
+            (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),

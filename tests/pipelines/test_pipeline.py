@@ -575,3 +575,10 @@ def test_a_distilled_model_has_its_own_steps_and_scheduler(pipeline):
     student.scheduler = own
     student("fire")
     assert calls == [(1, t) for t in (999, 749, 499, 249)]
+
+
+def test_infinite_samples_are_refused():
+    pipeline = tiny_pipeline()
+    torch.nn.init.constant_(pipeline.unet.conv_out.weight, 1e38)
+    with pytest.raises(ValueError, match="The samples are NaN or infinite"):
+        pipeline("fire", num_inference_steps=2)
