@@ -291,6 +291,17 @@ def test_a_diverged_run_is_resumed_from_its_last_good_checkpoint(flags, run, cap
     assert state(run / "checkpoint-9")["skipped_updates"] == 0
 
 
+def test_a_checkpoint_of_diverged_weights_is_not_advised(flags, run):
+    flags = [*flags, "--max_train_steps=9", "--max_bad_steps=3"]
+    for start, advised in (
+        (3, "The last good checkpoint: .*checkpoint-2. Resume"),
+        (1, "no good checkpoint. Start"),
+    ):
+        with pytest.raises(SystemExit, match=advised):
+            train([*flags, OVERWRITE], sample_batch=nan_in(*range(start, 9)))
+        assert newest(run) == start
+
+
 def test_single_skipped_updates_still_give_a_model_but_not_two_at_the_end(flags, run):
     train(flags, sample_batch=nan_in(0, 3))
     assert names(run) == ["checkpoint-2", "checkpoint-3", "checkpoint-4"] and (run / "model_index.json").is_file()

@@ -128,9 +128,9 @@ def best_checkpoint(output_dir: Path, metric: str) -> Path | None:
     return min(measured, key=measured.get, default=None)
 
 
-def last_good_checkpoint(output_dir: Path) -> Path | None:
-    """The newest of the checkpoints with the fewest skipped updates."""
-    states = _states(output_dir)
+def last_good_checkpoint(output_dir: Path, before: float = math.inf) -> Path | None:
+    """The newest of the checkpoints before a step with the fewest skipped updates."""
+    states = {folder: state for folder, state in _states(output_dir).items() if state.step < before}
     return max(states, key=lambda folder: (-states[folder].skipped_updates, _step(folder)), default=None)
 
 

@@ -150,11 +150,14 @@ class NonFiniteGuard:
 
     def stop(self, step: int, reason: str) -> NoReturn:
         """Raises DivergedError with advice."""
-        last = last_good_checkpoint(self._output_dir)
-        advice = f"Resume with --resume_from_checkpoint {last.name} and" if last else "Start again with"
+        # The weights before the last row of skipped updates are those that fail.
+        last = last_good_checkpoint(self._output_dir, before=step - int(self._counts[1]))
+        advice = "There is no good checkpoint. Start again with --overwrite_output_dir and"
+        if last:
+            advice = f"The last good checkpoint: {last}. Resume with --resume_from_checkpoint {last.name} and"
         raise DivergedError(
-            f"Update {step:,}: {reason}. The last good checkpoint: {last or 'none'}. {advice} a lower --learning_rate "
-            "or a longer --lr_warmup_steps; --mixed_precision no may help too."
+            f"Update {step:,}: {reason}. {advice} a lower --learning_rate or a longer --lr_warmup_steps; "
+            "--mixed_precision no may help too."
         )
 
 
