@@ -59,15 +59,15 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
 
     BUILDER_CONFIG_CLASS = PokemonSpritesConfig
     BUILDER_CONFIGS = [
-        PokemonSpritesConfig(name="front", description="Front view, not shiny."),
-        PokemonSpritesConfig(name="all", description="Every view and finish."),
-        PokemonSpritesConfig(name="starter", description="Small procedural creatures, free of any license question."),
+        PokemonSpritesConfig(name="front", description="the front view in normal colors"),
+        PokemonSpritesConfig(name="all", description="all images: also from the back, also in shiny colors"),
+        PokemonSpritesConfig(name="starter", description="small procedural creatures"),
     ]
 
     def __init__(self, data_dir: str | Path | None = None, config_name: str = "front", **kwargs: Any):
-        known = [config.name for config in self.BUILDER_CONFIGS]
-        if config_name not in known:
-            raise SpriteDataError(f"Unknown data set configuration {config_name!r}. Known: {', '.join(known)}.")
+        if config_name not in self.builder_configs:
+            known = ", ".join(self.builder_configs)
+            raise SpriteDataError(f"Unknown data set configuration {config_name!r}. Known: {known}.")
         if (data_dir is None) != (config_name == "starter"):
             problem = "needs the sprite folder or .zip" if data_dir is None else f"takes no data; leave out {data_dir}"
             raise SpriteDataError(f"The configuration {config_name!r} {problem}.")

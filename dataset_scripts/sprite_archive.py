@@ -147,13 +147,9 @@ class SpriteArchive:
             raise SpriteDataError(getattr(error, "strerror", None) or str(error)) from error
 
     def records(self, problems: Problems) -> list[dict[str, Any]]:
-        """Labels every image by its path, the pokedex and the fact table.
+        """Every column of the data set but the image, and "split": from paths, the pokedex and the fact table.
 
-        Args:
-            problems: Receives what is wrong with folders and file names; these images are left out.
-
-        Returns:
-            For each image a value for every column of the data set but the image, and "split".
+        What is wrong with folders and file names is added to `problems`, and their images are left out.
 
         Raises:
             SpriteDataError: If pokedex.csv is unusable; the message names every such row.

@@ -21,7 +21,8 @@ from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOper
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
-CODE_FILES = ("pipeline.py", "hub_mixin.py", "conditioner/sprite_conditioner.py")
+CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
+CODE_FILES = ("pipeline.py", "hub_mixin.py", CONDITIONER_FILE)
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -127,14 +128,6 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
     return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
 
 
-def write_card(folder: Path, card: RepoCard) -> None:
-    """Writes a card into a folder, merged with the one that is there; see `merge_card`."""
-    file, unfinished = folder / CARD_FILE, folder / f"{UNFINISHED}{CARD_FILE}"
-    card = merge_card(card, file.read_text(encoding="utf-8") if file.exists() else None)
-    unfinished.write_text(card.content, encoding="utf-8")
-    os.replace(unfinished, file)
-
-
 def rename_card(card: RepoCard, name: str) -> RepoCard:
     """The card of the same model under another name: in the title and the code of its generated part."""
 
@@ -142,7 +135,7 @@ def rename_card(card: RepoCard, name: str) -> RepoCard:
         text = re.sub(r"^# .*$", lambda _: f"# {name.split('/')[-1]}", found[0], count=1, flags=re.MULTILINE)
         return re.sub(r'from_pretrained\("[^"]*"', lambda _: f'from_pretrained("{name}"', text)
 
-    return RepoCard(GENERATED.sub(rename, card.content))
+    return RepoCard(f"{GENERATED.sub(rename, card.content).rstrip()}\n")
 
 
 def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
@@ -246,14 +239,14 @@ def _load_component(kind: type, folder: Path, name: str, variant: str | None, dt
         config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a name on the Hub
         if name == "scheduler":
             _check_trained_scheduler(config)
+            return kind.from_config(config)
         component = kind.from_config(config)
-    if isinstance(component, torch.nn.Module):
-        torch.nn.Module.to(component, dtype)  # diffusers' own warns
-        # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
-        component.load_state_dict(_read_weights(folder, name, variant, index.get(WEIGHTS_KEY, {})))
-        for key, values in component.eval().state_dict().items():
-            if not values.isfinite().all():
-                raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
+    torch.nn.Module.to(component, dtype)  # diffusers' own warns
+    # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
+    component.load_state_dict(_read_weights(folder, name, variant, index.get(WEIGHTS_KEY, {})))
+    for key, values in component.eval().state_dict().items():
+        if not values.isfinite().all():
+            raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
     return component
 
 
@@ -262,10 +255,8 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
     try:
         return Path(HfApi().snapshot_download(name, allow_patterns=files, **arguments))
     except errors.RepositoryNotFoundError as error:  # also if it is private or gated
-        raise OSError(
-            f"{name} is neither a folder nor a model on the Hub that you have access to. `hf auth login` stores a "
-            "token for private models."
-        ) from error
+        hint = "`hf auth login` stores a token for private models."
+        raise OSError(f"{name} is neither a folder nor a model on the Hub that you have access to. {hint}") from error
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         raise OSError(f"{name} cannot be loaded from the Hub: {' '.join(str(error).split())[:300]}") from error
 
@@ -292,23 +283,20 @@ class Repository:
             raise ValueError(f"{self.info.id} is public already. Make it private in its settings, then push.")
         others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
         if others and not (is_ours or force):
-            raise ValueError(
-                f"{self.info.id} holds something else ({', '.join(others[:3])}{', ...' * (len(others) > 3)}). Choose "
-                "another name, or push beside it with --force (in Python force=True)."
-            )
+            some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+            hint = "Choose another name, or push beside it with --force (in Python force=True)."
+            raise ValueError(f"{self.info.id} holds something else ({some}). {hint}")
 
     def commit(self, folder: Path, replaced: Collection[str], **options: Any) -> CommitInfo:
         """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.
 
-        Args:
-            folder: All its files are pushed.
-            replaced: How the paths begin of those that are deleted unless the folder has them.
-            **options: `commit_message` and `create_pr`.
+        Files whose paths begin with one of `replaced` are deleted unless the folder has them. The options are
+        `commit_message` and `create_pr`.
         """
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        old = {name for name in self.files - files.keys() if name.startswith(tuple(replaced))}
+        old = sorted(name for name in self.files - files.keys() if name.startswith(tuple(replaced)))
         operations = [CommitOperationAdd(name, path) for name, path in files.items()]
-        operations += [CommitOperationDelete(name) for name in sorted(old)]
+        operations += [CommitOperationDelete(name) for name in old]
         where = {"repo_id": self.info.id, "repo_type": self.type, "parent_commit": self.info.sha}
         return self.api.create_commit(operations=operations, **where, **options)  # upload_folder may make several
 
@@ -339,7 +327,7 @@ def push_folder(
     """
     card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
     repository = Repository(name, private, token)
-    repository.check(CODE_FILES[2] in repository.files, private, force)
+    repository.check(CONDITIONER_FILE in repository.files, private, force)
     card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it
         card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
@@ -381,7 +369,7 @@ class HubMixin:
             complete_folder(Path(name), self)
             if not (folder / CARD_FILE).exists():
                 card = read_card(self._card_text) if self._card_text else pipeline_card(self, "model")
-                write_card(Path(name), rename_card(card, folder.resolve().name))
+                rename_card(card, folder.resolve().name).save(Path(name) / CARD_FILE)
             _install(Path(name), folder, variant)
         if push_to_hub:
             self.push_to_hub(**{"repo_id": folder.resolve().name, "variant": variant, **kwargs})

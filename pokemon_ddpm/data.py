@@ -93,8 +93,7 @@ def load_tensors(
     For the arguments see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are not cached.
 
     Raises:
-        ValueError: If the data cannot be used.
-        OSError: If a folder cannot be read.
+        OSError, ValueError: If the data cannot be read or used.
     """
     if data_dir is not None:
         root = expand(data_dir)

@@ -23,6 +23,7 @@ from pokemon_ddpm.preprocessing import open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, GAMES, NONE, SHAPES, SIZE_LIMITS, SIZES, TYPES, VIEWS
 
 REPORT = "report.md"
+TEMPLATE = Path(__file__).parent / "templates" / "data_report.md"
 DPI = 150
 SMALL = 32
 FITS = {SMALL: 30, 64: 64}  # resolution -> the longest side that is not reduced
@@ -35,22 +36,20 @@ THOUSANDS = "{x:,.0f}"
 
 
 def write_report(sprites: Mapping[str, datasets.Dataset], folder: Path, source: str, starter: bool) -> str:
-    """Writes the report; replaces older files of the same names and leaves others alone.
+    """Writes the report into an existing folder; replaces older files of the same names and leaves others alone.
 
     Args:
         sprites: Split -> its images, as `load_sprites` returns them.
-        folder: An existing folder.
         source: What the images are, for the title.
-        starter: Whether they are the starter set, which is free for everybody.
+        starter: Whether they are the starter set.
 
     Returns:
         A summary in one line.
     """
-    rows = datasets.concatenate_datasets(list(sprites.values())).cast_column("image", datasets.Image(decode=False))
-    frame, small = measure(rows, np.repeat(list(sprites), [len(part) for part in sprites.values()]))
+    frame, small = measure(sprites)
     numbers = {"source": source, **count(frame, small)}
     types = {name: found for name, found in numbers["types"].items() if "typical" in found}
-    images = {name: open_image(rows[found["typical"]["row"]]["image"]["bytes"]) for name, found in types.items()}
+    images = {name: open_image(frame["image"][found["typical"]["row"]]["bytes"]) for name, found in types.items()}
     means = {name: small[frame["shown"] & (frame["type1"] == name)].mean(axis=0).round() for name in types}
     figures = {
         "types.png": _types_figure(numbers["types"]),
@@ -64,10 +63,10 @@ def write_report(sprites: Mapping[str, datasets.Dataset], folder: Path, source: 
     for name, figure in figures.items():
         save_figure(figure, folder / name, DPI)
     write_file(folder / "report.json", json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
-    loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
-    environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(n="{:,}".format, g="{:g}".format, percent="{:.1f} %".format, plain=_plain)
-    write_file(folder / REPORT, environment.get_template("data_report.md").render(numbers, starter=starter))
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    write_file(folder / REPORT, template.render(numbers, starter=starter))
     counts = ", ".join(f"{numbers[name]:,} {name}" for name in ("images", "species", "forms", "lines"))
     return f"{counts}; {numbers['duplicates']['redundant']:,} redundant images"
 
@@ -77,8 +76,8 @@ def _plain(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#$" else letter for letter in " ".join(text.split()))
 
 
-def measure(rows: datasets.Dataset, splits: np.ndarray) -> tuple[DataFrame, np.ndarray]:
-    """Measures every image, given undecoded and with the split of each.
+def measure(sprites: Mapping[str, datasets.Dataset]) -> tuple[DataFrame, np.ndarray]:
+    """Measures the images of all splits.
 
     Returns:
         The labels by name and what is measured, a row per image, and the images preprocessed, uint8 (N, 32, 32, 3).
@@ -86,11 +85,12 @@ def measure(rows: datasets.Dataset, splits: np.ndarray) -> tuple[DataFrame, np.n
         faulty, a front in normal colors. "foreground": the number of pixels that are not white; the box is around
         these. "colors": the number without white.
     """
-    frame = rows.remove_columns("image").to_pandas()
+    rows = datasets.concatenate_datasets(list(sprites.values())).cast_column("image", datasets.Image(decode=False))
+    frame = rows.to_pandas()
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.ClassLabel):
             frame[name] = np.array(feature.names)[frame[name]]
-    frame["split"] = splits
+    frame["split"] = np.repeat(list(sprites), [len(part) for part in sprites.values()])
     frame["types"] = ["/".join(sorted(pair)) for pair in zip(frame["type1"], frame["type2"], strict=True)]
     frame["faulty"] = frame["path"].map(is_faulty)
     frame["folder"] = frame["path"].str.extract(r"/\d+-(.+)-\d+/", expand=False).fillna(frame["name"])
@@ -99,27 +99,27 @@ def measure(rows: datasets.Dataset, splits: np.ndarray) -> tuple[DataFrame, np.n
     frame["kind"] = frame["view"] + " " + frame["finish"]
     frame["shown"] = (frame["kind"] == KINDS[0]) & ~frame["faulty"]
     small, measured = np.empty((len(rows), SMALL, SMALL, 3), dtype=np.uint8), []
-    for row, value in enumerate(datasets.utils.tqdm(rows["image"], desc="Measuring images")):
+    for row, value in enumerate(datasets.utils.tqdm(frame["image"], desc="Measuring images")):
         image = open_image(value["bytes"])
         small[row] = preprocess(image, SMALL)
         measured.append(_measured(image))
-    frame = frame.join(DataFrame(measured))
-    frame["foreground_percent"] = 100 * frame["foreground"] / frame["area"]
-    return frame, small
+    return frame.join(DataFrame(measured)), small
 
 
 def _measured(image: Image.Image) -> dict[str, Any]:
     pixels = np.asarray(image)
     foreground = (pixels < 255).any(axis=2)
+    foreground_area = int(foreground.sum())
     left, top, right, bottom = ImageOps.invert(image).getbbox() or (0, 0, 0, 0)
     return {
         "digest": pixel_digest(image),
         "canvas": f"{image.width}x{image.height}",
-        "area": image.width * image.height,
+        "area": foreground.size,
         "box_width": right - left,
         "box_height": bottom - top,
         "longest_side": max(right - left, bottom - top),
-        "foreground": int(foreground.sum()),
+        "foreground": foreground_area,
+        "foreground_percent": 100 * foreground_area / foreground.size,
         "at_edge": bool(foreground[[0, -1]].any() or foreground[:, [0, -1]].any()),
         "colors": len(unique_colors(pixels[foreground])),
     }
@@ -293,8 +293,7 @@ def _types_figure(types: Mapping[str, Any]) -> Figure:
 
 def _pairs_figure(frame: DataFrame) -> Figure:
     second_types = frame["type2"].mask(frame["type2"] == NONE, frame["type1"])
-    counts = crosstab(frame["type1"], second_types).reindex(TYPES, fill_value=0).reindex(columns=TYPES, fill_value=0)
-    counts = counts.to_numpy(dtype=float)
+    counts = crosstab(frame["type1"], second_types).reindex(index=TYPES, columns=TYPES, fill_value=0).to_numpy(float)
     figure, [axes] = plots.new_axes(10, 9.4)
     norm = LogNorm(1, max(2, counts.max()))
     axes.imshow(np.where(counts > 0, counts, np.nan), cmap=HEAT, norm=norm)

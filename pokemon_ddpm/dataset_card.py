@@ -11,17 +11,13 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData, RepoCard
 from PIL import Image
 
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import is_faulty
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, as_list, merge_card, read_card
 from pokemon_ddpm.preprocessing import FORMATS
 
 STARTER = "starter"
-CONFIGS = {
-    "front": "the front view in normal colors",
-    "all": "all images: also from the back, also in shiny colors",
-    STARTER: "small procedural creatures",
-}
+CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
 METADATA = {
     "pretty_name": "Pokémon sprites",
@@ -40,10 +36,9 @@ SIZE_CATEGORIES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_0
 def dataset_card(
     name: str, sprites: Mapping[str, datasets.DatasetDict], download_sizes: Mapping[str, int]
 ) -> RepoCard:
-    """The card of a data set.
+    """The card of a data set with a name such as "user/name".
 
     Args:
-        name: "user/name".
         sprites: Configuration -> its splits; the first is the default.
         download_sizes: Configuration -> bytes of its files.
     """

@@ -39,7 +39,7 @@ def create_repository(name: str, private: bool | None, token: str | None) -> str
     with hub_errors(f"Creating {name}"):
         repository = Repository(name, private, token)
         repository.api.auth_check(repository.info.id, write=True)
-        repository.check(hub_mixin.CODE_FILES[2] in repository.files, private)
+        repository.check(hub_mixin.CONDITIONER_FILE in repository.files, private)
     return repository.info.id
 
 
@@ -51,11 +51,10 @@ def push_model(
     commit_message: str = "Upload the model",
     force: bool = False,
 ) -> str:
-    """Pushes the pipeline, code, card and newest sheet of a folder in one commit, and returns its URL.
+    """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    Args:
-        folder: Of a training run or `save_pretrained`; only read. Its code is replaced by the current one.
-        name, token, private, commit_message, force: See `hub_mixin.push_folder`.
+    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see
+    `hub_mixin.push_folder`.
 
     Raises:
         OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
@@ -72,7 +71,7 @@ def push_model(
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, target)
         if not (copy / CARD_FILE).exists():
-            hub_mixin.write_card(copy, hub_mixin.pipeline_card(pipeline, name))
+            hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
         hub_mixin.complete_folder(copy, pipeline)
         options = {"token": token, "private": private, "force": force, "commit_message": commit_message}
         return hub_mixin.push_folder(copy, name, **options)
@@ -83,12 +82,8 @@ def push_dataset(
 ) -> tuple[Repository, Mapping[str, datasets.DatasetDict], CommitInfo]:
     """Pushes the sprites as Parquet files with a card in one commit; `datasets` itself would make several.
 
-    Args:
-        name, token: See `hub_mixin.push_folder`.
-        data_dir: See `load_sprites`.
-        configs: Configurations of the sprites; the first is the default.
-        public: Whether everybody may see it.
-        force: Whether to push beside other content, and to delete other configurations.
+    For `name` and `token` see `hub_mixin.push_folder`, for `data_dir` see `load_sprites`. The first of `configs` is
+    the default. With `force`, other content stays beside the sprites, and other configurations are deleted.
 
     Returns:
         The repository before the push, the sprites by configuration, and the commit.
@@ -126,10 +121,8 @@ def _check_dataset(repository: Repository, ours: bool, configs: Sequence[str], p
     others = sorted(CONFIGS.keys() - set(configs))
     deleted = [config for config in others if any(file.startswith(_shards(config)) for file in repository.files)]
     if deleted and ours and not force:
-        raise ValueError(
-            f"{name} also holds {' and '.join(deleted)}, which the push would delete. Give --data-dir without "
-            "--config-name to push front and all, or --force."
-        )
+        hint = "Give --data-dir without --config-name to push front and all, or --force."
+        raise ValueError(f"{name} also holds {' and '.join(deleted)}, which the push would delete. {hint}")
 
 
 def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, datasets.DatasetDict]) -> None:

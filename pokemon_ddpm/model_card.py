@@ -11,7 +11,7 @@ from huggingface_hub import CardData, EvalResult, HfApi, ModelCard, ModelCardDat
 
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, newest_sheet, pipeline_card, read_card
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,6 +77,13 @@ def _data_name(config: Any) -> str:
     return Path(config.train_data_dir).resolve().name
 
 
+def write_card(folder: Path, card: RepoCard) -> None:
+    """Writes a card into a folder, merged with the one that is there; see `merge_card`."""
+    file = folder / CARD_FILE
+    old_text = file.read_text(encoding="utf-8") if file.exists() else None
+    write_file(file, merge_card(card, old_text).content)
+
+
 def folder_card(folder: Path) -> RepoCard | None:
     """The card in a model's folder, if there is one. Raises ValueError or OSError if it cannot be read."""
     file = folder / CARD_FILE
@@ -89,11 +96,7 @@ def folder_card(folder: Path) -> RepoCard | None:
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
     """Writes the results of an evaluation in place of earlier ones into the card in a model's folder, if there is one.
 
-    Args:
-        numbers: What report.json holds.
-        data: What the images are called.
-        split: The held-out one, "validation" or "test".
-        sentences: The summary.
+    `numbers` is the content of report.json, `data` is what the images are called, and `sentences` is the summary.
     """
     card, about = folder_card(folder), numbers["about"]
     if card is None:
@@ -140,19 +143,18 @@ def features_card(network: Any, name: str, report: Numbers, max_shift: int, figu
     """The card of a feature network.
 
     Args:
-        report: What its report.json holds.
+        report: The content of its report.json.
         max_shift: Of training images, in pixels.
         figure: File name of the figure of the corruptions.
         starter: Whether it was trained on the starter sprites.
     """
-    parameters = sum(each.numel() for each in network.parameters())
-    values = {"name": name, "config": network.config, "parameters": parameters, "max_shift": max_shift}
-    values |= {"figure": figure, "starter": starter, **report}
     return RepoCard.from_template(
         CardData(license="apache-2.0") if starter else CardData(**SPRITES_LICENSE),
         template_path=str(TEMPLATES / "features.md"),
+        parameters=sum(each.numel() for each in network.parameters()),
         license_section=_render("license.md", kind="starter" if starter else "sprites"),
-        **values,
+        **{"name": name, "config": network.config, "max_shift": max_shift, "figure": figure, "starter": starter},
+        **report,
     )
 
 

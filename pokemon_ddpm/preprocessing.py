@@ -56,9 +56,7 @@ def pixel_digest(image: Image.Image) -> bytes:
 def check_resolution(resolution: int) -> None:
     """Raises ValueError unless `resolution` is a multiple of 8 from 8 to 1024, as a network of four levels needs."""
     if not 8 <= resolution <= 1024 or resolution % 8:
-        raise ValueError(
-            f"resolution must be a multiple of 8 from 8 to 1024 (32 and 64 are usual), but is {resolution}."
-        )
+        raise ValueError(f"resolution must be a multiple of 8 from 8 to 1024, but is {resolution}.")
 
 
 def preprocess(image: Image.Image, resolution: int, mode: str = "fit", full_frame: bool = False) -> np.ndarray:

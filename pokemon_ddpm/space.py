@@ -14,7 +14,7 @@ from huggingface_hub import CardData, HfApi, RepoCard
 from pokemon_ddpm import RELEASED, RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.hub import hub_errors
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card, write_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
 # The dependencies of the project that the app needs. accelerate is needed by diffusers.
@@ -41,10 +41,8 @@ def push_space(
 ) -> tuple[str, bool]:
     """Pushes the app as a Space in one commit. What people wrote into the README of the Space stays.
 
-    Args:
-        name, token, private: See `hub_mixin.push_folder`.
-        model: See `write_space`.
-        force: Whether to push into a Space with other content, which stays except files of the same names.
+    For `model` see `write_space`, for the other arguments `hub_mixin.push_folder`. With `force`, other content stays
+    except files of the same names.
 
     Returns:
         The URL of the commit, and whether the Space needs a token to load its model.
@@ -56,7 +54,7 @@ def push_space(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_space(folder, model)
-        if not _is_released(model):
+        if not _released_folders(model):
             with hub_errors(f"Looking for the model {model}"):
                 info = HfApi(token=token).model_info(model)
             if INDEX_FILE not in {sibling.rfilename for sibling in info.siblings}:
@@ -85,8 +83,7 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
     Raises:
         ValueError: If the model is another folder, or Gradio is not installed.
     """
-    released = _is_released(model)
-    models = [RELEASED_MODEL, RELEASED_FAST_MODEL] if locate_model(model) == RELEASED_MODEL else [locate_model(model)]
+    released = _released_folders(model)
     if not released and Path(model).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name there.")
     try:
@@ -94,24 +91,29 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
             sdk_version=importlib.metadata.version("gradio"),
             python_version=".".join(platform.python_version_tuple()[:2]),
             license="other" if released else "apache-2.0",
-            models=None if released else models,
+            models=None if released else [model],
         )
     except importlib.metadata.PackageNotFoundError:
         raise ValueError("The app needs Gradio. In the folder of the clone: pip install -e '.[app]'") from None
     template = Path(__file__).parent / "templates" / "space.md"
-    write_card(folder, RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END))
-    names = json.dumps([Path(each).name if released else each for each in models])
+    card = RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END)
+    merge_card(card, None).save(folder / CARD_FILE)
+    names = json.dumps([Path(each).name for each in released] or [model])
     (folder / "app.py").write_text(APP.replace("NAMES", names), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join([*_requirements(), ""]), encoding="utf-8")
     (license_file,) = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == "LICENSE"]
     (folder / "LICENSE").write_text(license_file.read_text("utf-8"), "utf-8")
     _copy_package(folder / PACKAGE)
-    for each in models if released else ():
+    for each in released:
         shutil.copytree(each, folder / PACKAGE / RELEASED.name / Path(each).name)
 
 
-def _is_released(model: str) -> bool:
-    return Path(locate_model(model)).parent == RELEASED and Path(locate_model(model)).is_dir()
+def _released_folders(model: str) -> list[str]:
+    """The released models that the Space gets; none if it loads its model from the Hub."""
+    folder = locate_model(model)
+    if folder == RELEASED_MODEL:
+        return [RELEASED_MODEL, RELEASED_FAST_MODEL]
+    return [folder] if Path(folder).parent == RELEASED and Path(folder).is_dir() else []
 
 
 def _requirements() -> list[str]:

@@ -95,7 +95,6 @@ def test_unusable_columns_of_sprites_are_refused() -> None:
         other = made().cast_column(column, datasets.ClassLabel(names=["red", "green"]))
         assert f"The column {column} must be a" in refused(sprite_tensors, other, 8)
     assert "must not be empty" in refused(sprite_tensors, made(type2=[0, None]), 8)
-    assert "--image_column art: there is no such column" in refused(sprite_tensors, made(), 8, image_column="art")
     assert "multiple of 8" in refused(sprite_tensors, made(), 33)
 
 
@@ -245,14 +244,6 @@ def test_a_tenth_of_each_class_is_held_out(art: Path) -> None:
     ranked = sorted(range(25), key=lambda number: hashlib.sha256(f"Cat/{number:03d}.png".encode()).digest())
     chosen = {(0, expected(0, number).tobytes()) for number in ranked[:2]}
     assert {each for each in contents(held_out) if each[0] == 0} == chosen
-
-
-def test_other_images_keep_their_split(art: Path, tmp_path: Path) -> None:
-    held_out = contents(load(art, "validation"))
-    art = art.rename(tmp_path / "elsewhere")
-    assert contents(load(art, "validation")) == held_out
-    box_image(0, 30).save(art / "dog" / "one-more.png")
-    assert len(contents(load(art, "validation")) & held_out) >= len(held_out) - 1
 
 
 def test_folders_above_the_classes_are_splits(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Pushing models: what arrives, and failures of the Hub or the network as one sentence that leaves all as it was."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from huggingface_hub.utils import _http
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.hub import create_repository, push_model
 from tests.loopback_hub.api import Answer
-from tests.pipelines.test_hub_mixin import FILES, as_former_version, read
+from tests.pipelines.test_hub_mixin import FILES, read
 from tests.tiny_models import tiny_pipeline
 
 NAME = "ash/model"
@@ -42,6 +41,7 @@ class TestContent:
         extra = (
             "checkpoint-4/model.safetensors", "training_config.json", "samples/step-000002.png",
             "samples/step-000010.png", "samples/step-zoo.png", "unet/diffusion_pytorch_model.bin", "unet/a/a.json",
+            "storage.py",  # code of the former version
         )  # fmt: skip
         for name in extra:
             (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,14 +71,11 @@ class TestContent:
         assert "# model\n" in card.text and f'from_pretrained("{NAME}"' in card.text and "](samples/" in card.text
         assert card.data.license_name == "research-and-education-only" and read(Path(RELEASED_MODEL)) == before
 
-    def test_a_folder_of_the_former_version_gets_the_new_code(self, hub, folder, tmp_path):
-        as_former_version(former := Path(shutil.copytree(folder, tmp_path / "former")))
-        push_model(former, NAME)
-        files = hub.repository(NAME).files()
-        assert files.keys() == FILES and json.loads(files["model_index.json"])["_weights"]
-
-    def test_a_card_written_by_hand_replaces_what_was_pushed_before(self, hub, folder, tmp_path):
+    def test_a_card_written_by_hand_replaces_the_generated_one(self, hub, folder, tmp_path):
         own = Path(shutil.copytree(folder, tmp_path / "own"))
+        (own / "README.md").unlink()
+        push_model(own, NAME)
+        assert f'from_pretrained("{NAME}"' in hub.repository(NAME).files()["README.md"].decode()
         for text in ("# Mine\n\nSee `from_pretrained('ash/older')`.\n", "# Still mine\n"):
             (own / "README.md").write_text(f"---\nlicense: mit\n---\n{text}")
             push_model(own, NAME)

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.model_card import features_card, folder_card, run_card, write_metrics
+from pokemon_ddpm.model_card import features_card, folder_card, run_card, write_card, write_metrics
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
 from pokemon_ddpm.training.config import TrainingConfig
 from tests.tiny_models import tiny_pipeline
@@ -95,17 +95,10 @@ class TestLicense:
 
 class TestTraining:
     def test_settings(self):
-        text = card_of_run(
-            resolution=64, snr_gamma=0.0, random_flip=True, conditions=["color", "type"], num_cpu_threads=3
-        )
+        settings = {"resolution": 64, "snr_gamma": 0.0, "random_flip": True, "conditions": ["color", "type"]}
+        text = card_of_run(**settings, num_cpu_threads=3)
         rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("## Training")[1], re.MULTILINE))
-        assert (
-            "1,234 updates." in text
-            and rows.keys()
-            == TrainingConfig(resolution=64, snr_gamma=0.0, random_flip=True, conditions=["color", "type"])
-            .reported()
-            .keys()
-        )
+        assert "1,234 updates." in text and rows.keys() == TrainingConfig(**settings).reported().keys()
         assert (rows["resolution"], rows["snr_gamma"], rows["conditions"]) == ("64", "0.0", "type color")
 
     def test_nothing_about_the_machine_and_no_token(self, tmp_path, monkeypatch):
@@ -232,6 +225,9 @@ class TestEvaluation:
             (tmp_path / "README.md").write_bytes(broken)
             with pytest.raises(ValueError, match=r"README.md cannot be read; repair or remove it"):
                 folder_card(tmp_path)
+            with pytest.raises(ValueError, match="repair|utf-8"):
+                write_card(tmp_path, ModelCard("New."))
+            assert (tmp_path / "README.md").read_bytes() == broken
 
 
 @pytest.mark.parametrize("starter", [False, True])

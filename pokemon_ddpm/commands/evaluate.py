@@ -97,9 +97,9 @@ def evaluate(
     from pokemon_ddpm.model_card import folder_card, write_metrics
     from pokemon_ddpm.models import model_name
 
-    settings = GenerationSettings(model or "", scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     if model is not None:
         folder_card(Path(model))  # to fail before the evaluation if it cannot be read
+        settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
         pipeline = settings.load()
         side = pipeline.sample_shape[-1]
         if resolution not in (None, side):
@@ -133,8 +133,9 @@ def evaluate(
     # Samples are only results of the model if they say that it generated them.
     own = model is not None and all(each and each.model == model_name(model) for each in sample_set.provenances)
     name = (Path(model) if own else samples).resolve().name
-    searched = (data.all_train, data.names)
-    numbers = write_report(output_dir, name, evaluation, sample_set, *searched, about, bits, no_likelihood)
+    numbers = write_report(
+        output_dir, name, evaluation, sample_set, data.all_train, data.names, about, bits, no_likelihood
+    )
     if own and Path(model).is_dir() and Path(model).parent != RELEASED:
         write_metrics(Path(model), numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):
@@ -201,7 +202,7 @@ def _load_data(data_dir: str | None, config_name: str | None, split: str, resolu
 
 
 def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatures | None]":
-    """The network for distances, and the classifier: with other networks that for sprites, if it knows the classes."""
+    """The network for distances, and the classifier: with other networks that for sprites, if the images fit it."""
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.samples import check_classes
     from pokemon_ddpm.generation import best_device
@@ -211,8 +212,9 @@ def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatu
         from pokemon_ddpm.evaluation import pretrained_features
 
         classifier = load_features(device=device)
-        knows_classes = classifier.vocabulary["type"] == data.train.type_names
-        return getattr(pretrained_features, features)(device), classifier if knows_classes else None
+        large_enough = data.held_out.images.shape[-1] >= classifier.config.resolution
+        usable = large_enough and classifier.vocabulary["type"] == data.train.type_names
+        return getattr(pretrained_features, features)(device), classifier if usable else None
     network = load_features(RELEASED_FEATURES if features == "sprites" else features, device)
     check_classes(network.name, network.vocabulary["type"], data.train.type_names)
     network.to_pixels(data.held_out.images[:1])  # to fail before the evaluation if the images are too small
@@ -268,8 +270,7 @@ def bits_per_dim(
     for name, rows in splits.items():
         rows = rows.shuffle(seed=seed).select(range(count))
         data = sprite_tensors(rows, pipeline.sample_shape[-1], preprocessing)
-        found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
-    for name, result in found.items():
+        result = found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
         typer.echo(
             f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
             f"{result['decoder']:.3f}, prior {result['prior']:.1e}; {result['count']} images)"

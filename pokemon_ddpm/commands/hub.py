@@ -18,18 +18,16 @@ def push(
     token: Token = None,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
     force: Annotated[
-        bool, typer.Option("--force", help="Also into a repository with other content, which stays beside the model.")
+        bool, typer.Option("--force", help="Also into a repository with other content, which stays.")
     ] = False,
 ) -> None:
     """Pushes a model to the Hub in one commit: pipeline, code, card and newest sample sheet, nothing else of a run."""
+    from pokemon_ddpm import hub
     from pokemon_ddpm.models import locate_model
 
     folder = Path(locate_model(model))
     if not folder.is_dir():
         fail(f"There is no folder {model}.")
-
-    from pokemon_ddpm import hub
-
     url = hub.push_model(folder, repository, token, private or None, message, force)
     typer.echo(f"{model} is pushed: {url}")
 
@@ -46,8 +44,7 @@ def push_space(
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
     token: Token = None,
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Also into a Space with other content; replaces files of the same names."),
+        bool, typer.Option("--force", help="Also into a Space with other content; replaces files of the same names.")
     ] = False,
 ) -> None:
     """Pushes the app of `pokemon-ddpm app` to the Hub as a Space, in one commit."""
@@ -68,12 +65,7 @@ def push_dataset(
     public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
     token: Token = None,
     force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Also into a repository with other content, which stays beside the sprites, or with another "
-            "configuration, which is deleted.",
-        ),
+        bool, typer.Option("--force", help="Also beside other content, and if it deletes other configurations.")
     ] = False,
 ) -> None:
     """Pushes the sprites to the Hub as Parquet files with a card, in one commit; load_dataset then loads them.
@@ -98,7 +90,6 @@ def push_dataset(
         typer.echo(f"{name} holds these images already: {commit.commit_url}")
         return
     counts = ", ".join(f"{sum(map(len, splits.values())):,} in {config}" for config, splits in sprites.items())
-    state = "public"
-    if before.info.private:
-        state = "private; its settings can make it public" if public else "private"
-    typer.echo(f"{name} ({state}) holds the sprites, {counts}: {commit.commit_url}")
+    state = "private" if before.info.private else "public"
+    hint = "; its settings can make it public" if public and before.info.private else ""
+    typer.echo(f"{name} ({state}{hint}) holds the sprites, {counts}: {commit.commit_url}")

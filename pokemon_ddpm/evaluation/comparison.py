@@ -39,7 +39,7 @@ class MeasuredImages:
         return MeasuredImages(self.images[rows], self.features[rows], statistics)
 
 
-def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int = 0) -> dict[str, Any]:
+def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int) -> dict[str, Any]:
     """All distances between two sets of at least four images each, by the names of their functions."""
     features = samples.features, reference.features
     precision, recall = metrics.precision_recall(*features, seed)
@@ -55,11 +55,7 @@ def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int = 0) -
 
 
 def comparisons(
-    samples: MeasuredImages,
-    train: MeasuredImages,
-    held_out: MeasuredImages,
-    extractor: FeatureExtractor,
-    seed: int = 0,
+    samples: MeasuredImages, train: MeasuredImages, held_out: MeasuredImages, extractor: FeatureExtractor, seed: int
 ) -> list[dict[str, Any]]:
     """Compares samples with training and held-out images, and for a scale also real and corrupted images.
 
@@ -89,18 +85,14 @@ def comparisons(
 def corruption_curves(
     extractor: FeatureExtractor, train_features: torch.Tensor, held_out: torch.Tensor
 ) -> dict[str, list[dict[str, float]]]:
-    """KID, with its interval, and FID of corrupted held-out images to the training images.
-
-    Args:
-        extractor: Of the features.
-        train_features: float32 (N, D).
-        held_out: uint8 (M, 3, S, S).
+    """KID, with its interval, and FID of corrupted held-out images, uint8 (M, 3, S, S), to the training images.
 
     Returns:
         Name of the corruption -> for each of the `STRENGTHS` "strength", "kid", "kid_low", "kid_high" and "fid".
     """
-    curves: dict[str, list[dict[str, float]]] = {name: [] for name in CORRUPTIONS}
+    curves = {}
     for name, corrupt in tqdm(CORRUPTIONS.items(), "Corruptions"):
+        curves[name] = []
         for strength in STRENGTHS:
             features = extract_features(extractor, corrupt(held_out, strength, 0))
             found = metrics.kid(features, train_features)

@@ -16,12 +16,11 @@ from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 def given_values(
     conditions: Sequence[Mapping[str, Any] | None], vocabulary: Mapping[str, Sequence[str]]
 ) -> dict[str, torch.Tensor]:
-    """The values that samples were conditioned on.
+    """The values that N samples were conditioned on, of the K values of each attribute in the vocabulary.
 
     Args:
         conditions: Of each sample, attribute -> a value or its id, a bool for `legendary`, "fire/flying" or a pair
             for types; None if it was not conditioned.
-        vocabulary: Attribute -> its K values.
 
     Returns:
         Attribute -> bool (N, K). `none`, `any` and a blend of types count as no value.
@@ -64,10 +63,9 @@ def condition_accuracy(
     given: torch.Tensor,
     real: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Measures the condition accuracy of one attribute: shares in which all given values are recognized.
+    """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 
     Args:
-        values: The K values of the attribute.
         predicted: Bool (N, K), see `predict`.
         given: Bool (N, K), see `given_values`. Samples without a value are left out; at least one sample has one.
         real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.

@@ -30,13 +30,11 @@ class Evaluation:
             "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions or a classifier.
             "types": Type that samples are conditioned on -> KID to the training images that have it: "kid" of these
                 samples and "floor" of the held-out images that have it.
-        nearest: "pixels" and "features" -> the nearest training image of each sample.
-        held_out_nearest: The same for each held-out image.
+        nearest: "pixels" and "features" -> the nearest training images, of the samples and of the held-out images.
     """
 
     numbers: dict[str, Any]
-    nearest: dict[str, Nearest]
-    held_out_nearest: dict[str, Nearest]
+    nearest: dict[str, list[Nearest]]
 
 
 def as_json(value: Any) -> Any:
@@ -53,12 +51,9 @@ def evaluate(
     classifier: SpriteFeatures | None,
     seed: int = 0,
 ) -> Evaluation:
-    """Compares samples with training images and held-out images of the same resolution and classes.
+    """Compares samples with training and held-out images of the same resolution and classes, at least four of each.
 
     Args:
-        samples: Four or more.
-        train: The training images.
-        held_out: Four or more.
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
         extractor: For distances.
         classifier: For the condition accuracy, with the classes of the images; None to leave it out.
@@ -71,31 +66,34 @@ def evaluate(
     given = given_values(samples.conditions, vocabulary)
     sets = tqdm((samples.images, train.images, held_out.images), "Features")
     of_samples, of_train, of_held_out = (MeasuredImages.of(extractor, images) for images in sets)
-    features = extract_features(extractor, all_train.images)
-    nearest, held_out_nearest = (
-        {
-            "pixels": nearest_by_pixels(each.images, all_train.images),
-            "features": nearest_by_features(
-                each.features, extract_features(extractor, each.images.flip(-1)), features
-            ),
-        }
-        for each in (of_samples, of_held_out)
-    )
+    searched = extract_features(extractor, all_train.images)
+    compared = (of_samples, of_held_out)
+    nearest = {
+        "pixels": [nearest_by_pixels(each.images, all_train.images) for each in compared],
+        "features": [
+            nearest_by_features(each.features, extract_features(extractor, each.images.flip(-1)), searched)
+            for each in compared
+        ],
+    }
     numbers = {
         "distances": comparisons(of_samples, of_train, of_held_out, extractor, seed),
         "corruptions": corruption_curves(extractor, of_train.features, held_out.images),
-        "memorization": {by: memorization(nearest[by].distance, held_out_nearest[by].distance) for by in nearest},
+        "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, classifier) if classifier else {},
         "types": {},
     }
+    train_types, held_out_types = (
+        label_values(data.labels["type"].cpu(), len(train.type_names)) for data in (train, held_out)
+    )
     for k, name in enumerate(train.type_names):
-        if given["type"][:, k].any():
-            real = of_train.features[_has_type(train, k)]
+        conditioned = given["type"][:, k]
+        if conditioned.any():
+            real = of_train.features[train_types[:, k]]
             numbers["types"][name] = {
-                "kid": _kid_of_type(name, of_samples.features[given["type"][:, k]], real, seed),
-                "floor": _kid_of_type(name, of_held_out.features[_has_type(held_out, k)], real, seed),
+                "kid": _kid_of_type(name, of_samples.features[conditioned], real, seed),
+                "floor": _kid_of_type(name, of_held_out.features[held_out_types[:, k]], real, seed),
             }
-    return Evaluation(as_json(numbers), nearest, held_out_nearest)
+    return Evaluation(as_json(numbers), nearest)
 
 
 def _condition_accuracies(
@@ -110,10 +108,6 @@ def _condition_accuracies(
             of_real = None if ids is None else (real[name], label_values(ids.cpu(), len(values)))
             found[name] = condition_accuracy(values, predicted[name], given[name], of_real)
     return found
-
-
-def _has_type(data: SpriteTensors, k: int) -> torch.Tensor:
-    return (data.labels["type"].cpu() == k).any(dim=1)
 
 
 def _kid_of_type(name: str, samples: torch.Tensor, reference: torch.Tensor, seed: int) -> Estimate:

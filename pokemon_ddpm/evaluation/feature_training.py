@@ -27,7 +27,6 @@ from pokemon_ddpm.model_card import features_card
 from pokemon_ddpm.models import varying_attributes, weights_digest
 from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
-WARMUP = 0.1  # of all updates
 MAX_SHIFT = 3  # pixels
 MAX_GRAD_NORM = 5.0
 BATCH_SIZE = 256  # without gradients
@@ -38,22 +37,15 @@ VISIBLE_IN_FRONT = ("type, likeliest", "types, micro F1", "types, macro F1", "co
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to train.
-
-    Attributes:
-        learning_rate: Maximum, of AdamW; linear warm-up, then a cosine.
-        dropout: Of the features before the heads, because few species in many views are soon memorized.
-        seed: Of initial weights, order, augmentation and dropout.
-        bf16: Whether to train in bfloat16, which halves the time on CPUs with AMX.
-    """
+    """How to train, with AdamW."""
 
     num_epochs: int = 6
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # maximum, after the warm-up
     weight_decay: float = 0.05
-    dropout: float = 0.3
-    seed: int = 0
-    bf16: bool = False
+    dropout: float = 0.3  # of the features before the heads, because few species in many views are soon memorized
+    seed: int = 0  # of initial weights, order, augmentation and dropout
+    bf16: bool = False  # halves the time on CPUs with AMX
 
 
 def fit(
@@ -61,8 +53,7 @@ def fit(
 ) -> tuple[SpriteFeatures, list[dict[str, float]]]:
     """Trains the network on images of 32x32 pixels, and keeps the epoch with the lowest validation loss.
 
-    The weights are rounded to float16, as they are saved, before mean and standard deviation of the features are
-    computed.
+    The weights are rounded to float16, as they are saved, before the features are standardized.
 
     Returns:
         The network in float32, and "train_loss" and "validation_loss" of each epoch.
@@ -85,7 +76,7 @@ def fit(
         optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
         updates = -(-len(train) // settings.batch_size) * settings.num_epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, max(2, updates), pct_start=WARMUP, cycle_momentum=False
+            optimizer, settings.learning_rate, max(2, updates), pct_start=0.1, cycle_momentum=False
         )
         with tqdm(total=updates, desc="Training", unit="update") as bar:
             for _ in range(settings.num_epochs):
@@ -134,7 +125,7 @@ def _train_epoch(
 def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mirrors images, uint8 (N, 3, S, S), with probability 1/2 and shifts them by up to 3 pixels on white.
 
-    Colors stay, because they are an attribute. The generator is on the CPU.
+    Colors stay, because they are an attribute.
     """
     count, side, device = len(images), images.shape[-1], images.device
     mirrored = torch.rand(count, generator=generator).to(device) < 0.5
@@ -147,14 +138,10 @@ def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Te
 
 
 def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Negative log-likelihood of the known labels of each image, float32 (N,), in nats.
+    """Negative log-likelihood of the known labels of each image, float32 (N,) in nats, from logits (N, K).
 
     The sum of the binary cross entropies of all types, and of the cross entropy of every other attribute. Unknown
     labels (-1, `any`) add nothing.
-
-    Args:
-        logits: Attribute -> float (N, K).
-        labels: Of the same attributes; see `SpriteTensors`.
     """
     losses = []
     for name, scores in logits.items():
@@ -221,7 +208,6 @@ def train_features(
         front = validation.rows(plain & (validation.labels["view"] == VIEWS.index("front")))
         of_front = accuracies(network, train.labels, front)
         found |= {f"{name} (front, not shiny)": of_front[name] for name in VISIBLE_IN_FRONT if name in of_front}
-    curves = corruption_curves(network, extract_features(network, train.images), validation.images)
     report = {
         "network": weights_digest(network),
         "attributes": list(network.vocabulary),
@@ -229,12 +215,12 @@ def train_features(
         "images": {"train": len(train), "validation": len(validation)},
         "epochs": epochs,
         "accuracies": found,
-        "corruptions": curves,
+        "corruptions": corruption_curves(network, extract_features(network, train.images), validation.images),
     }
     card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, starter)
     write_file(folder / "config.json", network.config.to_json_string())
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    save_figure(curves_figure(curves), folder / FIGURE, dpi=100)
+    save_figure(curves_figure(report["corruptions"]), folder / FIGURE, dpi=100)
     write_file(folder / CARD, card.content)
     return found

@@ -18,7 +18,6 @@ from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE = "model.safetensors"
-DIMENSION = 64
 RESOLUTION = 32
 BACKBONE = {
     "embedding_size": 32,
@@ -42,29 +41,21 @@ class FeatureExtractor(Protocol):
 
 
 class SpriteFeaturesConfig(PreTrainedConfig):
-    """What `SpriteFeatures` is built from.
-
-    Attributes:
-        backbone: Arguments of `RegNetConfig`.
-        vocabulary: Attribute -> its values; "words" in older files.
-        dimension: D, of the features.
-        resolution: Of the training images.
-    """
+    """What `SpriteFeatures` is built from."""
 
     model_type = "sprite_features"
-    attribute_map = {"words": "vocabulary"}
+    attribute_map = {"words": "vocabulary"}  # its name in older files
 
-    backbone: dict | None = None
-    vocabulary: dict | None = None
-    dimension: int = DIMENSION
-    resolution: int = RESOLUTION
+    backbone: dict | None = None  # arguments of `RegNetConfig`
+    vocabulary: dict | None = None  # attribute -> its values
+    dimension: int = 64  # D, of the features
+    resolution: int = RESOLUTION  # of the training images
 
 
 class SpriteFeatures(PreTrainedModel):
     """Features of sprites, and a linear head for each attribute; `vocabulary` has the K values of each."""
 
     config_class = SpriteFeaturesConfig
-    base_model_prefix = "sprite_features"
     main_input_name = "pixel_values"
 
     def __init__(self, config: SpriteFeaturesConfig):
@@ -146,13 +137,13 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
 
 def extract_features(extractor: FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
     """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
-    return torch.cat([features[:count].float().cpu() for features, count in _in_batches(extractor.features, images)])
+    return torch.cat([part.float().cpu() for part in _in_batches(extractor.features, images)])[: len(images)]
 
 
 def all_logits(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Logits, attribute -> float32 (N, K), of any number of images, uint8 (N, 3, S, S)."""
     parts = list(_in_batches(classifier.logits, images))
-    return {name: torch.cat([logits[name][:count].cpu() for logits, count in parts]) for name in classifier.vocabulary}
+    return {name: torch.cat([part[name].cpu() for part in parts])[: len(images)] for name in classifier.vocabulary}
 
 
 def predict(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -167,10 +158,7 @@ def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[tuple[Any, int]]:
-    """Outputs of a network for batches of one size, and the number of images in each.
-
-    The last batch is filled up, because the last bits of the outputs depend on the batch size.
-    """
+def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[Any]:
+    """Outputs of a network for batches of one size, on which their last bits depend: the last batch is filled up."""
     for batch in images.split(BATCH_SIZE):
-        yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE]), len(batch)
+        yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE])

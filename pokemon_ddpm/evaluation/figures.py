@@ -19,7 +19,6 @@ from pokemon_ddpm.sheets import sprite_sheet
 Numbers = Mapping[str, Any]
 
 MAGENTA = "#B00058"
-BINS = 40
 SHEET_COLUMNS, SHEET_PANELS = 6, 2
 NUM_PAIRS, PAIRS_IN_ROW = 20, 10
 
@@ -29,24 +28,19 @@ def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
     images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in samples.images]
     scale = max(1, 64 // images[0].width)
     given = given_values(samples.conditions, {"type": type_names})["type"]
-    names = [name for k, name in enumerate(type_names) if given[:, k].any()]
+    rows = {name: given[:, k].nonzero().flatten()[:SHEET_COLUMNS].tolist() for k, name in enumerate(type_names)}
+    names = [name for name in type_names if rows[name]]
     if not names:
         columns = SHEET_COLUMNS * SHEET_PANELS
         return sprite_sheet(images[: SHEET_COLUMNS * columns], columns, scale=scale)
     cells, blank = [], Image.new("RGB", images[0].size, "white")
     for name in names:
-        rows = given[:, type_names.index(name)].nonzero().flatten()[:SHEET_COLUMNS].tolist()
-        cells += [*(images[i] for i in rows), *[blank] * (SHEET_COLUMNS - len(rows))]
+        cells += [images[i] for i in rows[name]] + [blank] * (SHEET_COLUMNS - len(rows[name]))
     return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)
 
 
 def scale_figure(curves: Mapping[str, Sequence[Numbers]], ours: Numbers) -> Figure:
-    """KID to the training images: of held-out images by the strength of their corruption, and of the samples.
-
-    Args:
-        curves: See `corruption_curves`.
-        ours: KID of the samples.
-    """
+    """KID to the training images: of held-out images by corruption, see `corruption_curves`, and of the samples."""
     figure, (axes,) = new_axes(7, 4.2)
     for (name, points), color in zip(curves.items(), (BLUE, ORANGE, SKY, VERMILION, TEXT), strict=True):
         strengths, kids = ([point[key] for point in points] for key in ("strength", "kid"))
@@ -88,16 +82,16 @@ def curves_figure(curves: Mapping[str, Sequence[Numbers]]) -> Figure:
 def memorization_figure(evaluation: Evaluation) -> Figure:
     """Distances to the nearest training image, of samples and of held-out images."""
     figure, panels = new_axes(9, 3.2, columns=2)
-    for axes, (by, found) in zip(panels, evaluation.numbers["memorization"].items(), strict=True):
-        sets = {"samples": evaluation.nearest[by], "held-out": evaluation.held_out_nearest[by]}
-        largest = max(nearest.distance.max().item() for nearest in sets.values())
-        for (label, nearest), color in zip(sets.items(), (BLUE, ORANGE), strict=True):
+    for axes, (by, nearest) in zip(panels, evaluation.nearest.items(), strict=True):
+        threshold = evaluation.numbers["memorization"][by]["threshold"]
+        largest = max(each.distance.max().item() for each in nearest)
+        for each, label, color in zip(nearest, ("samples", "held-out"), (BLUE, ORANGE), strict=True):
             style = {"density": True, "histtype": "step", "linewidth": 1.6, "color": color}
             label = label if by == "pixels" else None
-            axes.hist(nearest.distance.numpy(), BINS, range=(0, largest), label=label, **style)
-        axes.axvline(found["threshold"], color=TEXT, linewidth=1, linestyle=":")
+            axes.hist(each.distance.numpy(), bins=40, range=(0, largest), label=label, **style)
+        axes.axvline(threshold, color=TEXT, linewidth=1, linestyle=":")
         text = {"fontsize": 8.5, "va": "top", "ha": "right", "rotation": 90}
-        axes.text(found["threshold"], axes.get_ylim()[1], " 5 % of held-out are nearer", **text)
+        axes.text(threshold, axes.get_ylim()[1], " 5 % of held-out are nearer", **text)
         axes.set_xlabel(f"distance to the nearest training image, {by}", fontsize=10)
         axes.set_yticks([])
     legend_above(figure)
@@ -109,11 +103,8 @@ def closest_pairs_figure(
 ) -> Figure:
     """Shows the 20 samples that are nearest to training images: sample, distance, training image and its name.
 
-    Args:
-        images: uint8 (N, 3, S, S), the samples.
-        nearest: Of the samples.
-        train: uint8 (M, 3, S, S); None to leave out the training images.
-        names: Of the M training images; None to leave them out.
+    `images` are the samples, uint8 (N, 3, S, S), and `train` is uint8 (M, 3, S, S). Training images or their names
+    are left out if they are None.
     """
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS].tolist()
     sets = 1 if train is None else 2
@@ -121,8 +112,9 @@ def closest_pairs_figure(
     figure = Figure(figsize=(1.1 * PAIRS_IN_ROW, rows * (1.3 * sets + (0.4 if names else 0))), layout="constrained")
     for place, sample in enumerate(closest):
         row, column = divmod(place, PAIRS_IN_ROW)
-        match = nearest.index[sample]
-        pair = {"sample": images[sample]} if train is None else {"sample": images[sample], "training": train[match]}
+        match, pair = nearest.index[sample], {"sample": images[sample]}
+        if train is not None:
+            pair["training"] = train[match]
         for line, (label, image) in enumerate(pair.items(), start=sets * row):
             cell = (sets * rows, PAIRS_IN_ROW, line * PAIRS_IN_ROW + column + 1)
             axes = figure.add_subplot(*cell, xticks=[], yticks=[])
@@ -141,14 +133,17 @@ def types_figure(numbers: Numbers) -> Figure:
     types = numbers["types"]
     by_value = numbers["condition_accuracy"].get("type", {}).get("by_value", {})
     figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=2 if by_value else 1)
-    _plot_pairs(panels[0], [(found["kid"], found["floor"]) for found in types.values()], ("samples", "held-out"))
-    kids = [found[key]["value"] for found in types.values() for key in ("kid", "floor")]
-    largest = max((kid for kid in kids if kid is not None), default=1.0)  # the intervals of rare types are wider
+    ours, floors = ([found[key] for found in types.values()] for key in ("kid", "floor"))
+    _plot_estimates(panels[0], ours, BLUE, -0.13, "samples")
+    _plot_estimates(panels[0], floors, ORANGE, 0.13, "held-out")
+    # The intervals of rare types are wider than the panel.
+    largest = max((each["value"] for each in ours + floors if each["value"] is not None), default=1.0)
     panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
     panels[0].set_xlabel("KID to the training images of the type", fontsize=10)
     label_bars(panels[0], [f"{name} ({found['kid']['n']})" for name, found in types.items()])
     if by_value:
-        _plot_pairs(panels[1], [(by_value[name]["accuracy"], by_value[name]["real"]) for name in types], (None, None))
+        _plot_estimates(panels[1], [by_value[name]["accuracy"] for name in types], BLUE, -0.13)
+        _plot_estimates(panels[1], [by_value[name]["real"] for name in types], ORANGE, 0.13)
         panels[1].set_xlabel("share in which the type is recognized", fontsize=10)
         panels[1].set_xlim(-0.02, 1.02)
         label_bars(panels[1], [""] * len(types))
@@ -158,15 +153,12 @@ def types_figure(numbers: Numbers) -> Figure:
     return figure
 
 
-def _plot_pairs(
-    axes: Axes, pairs: Sequence[tuple[Numbers, Numbers | None]], labels: tuple[str | None, str | None]
+def _plot_estimates(
+    axes: Axes, estimates: Sequence[Numbers | None], color: str, shift: float, label: str | None = None
 ) -> None:
-    """Two values with intervals in each row."""
-    styles = zip(zip(*pairs, strict=True), labels, (BLUE, ORANGE), (-0.13, 0.13), strict=True)
-    for column, label, color, shift in styles:
-        shown = {i + shift: each for i, each in enumerate(column) if each and each["value"] is not None}
-        values = [each["value"] for each in shown.values()]
-        axes.plot(values, list(shown), "o", color=color, markersize=4, label=label)
-        for height, each in shown.items():
-            if each["low"] is not None:
-                axes.hlines(height, each["low"], each["high"], color=color, linewidth=1)
+    """A value with its interval in each row; `shift` is down from the middle of the row."""
+    shown = {row + shift: each for row, each in enumerate(estimates) if each and each["value"] is not None}
+    axes.plot([each["value"] for each in shown.values()], list(shown), "o", color=color, markersize=4, label=label)
+    for height, each in shown.items():
+        if each["low"] is not None:
+            axes.hlines(height, each["low"], each["high"], color=color, linewidth=1)

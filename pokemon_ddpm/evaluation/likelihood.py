@@ -17,7 +17,6 @@ from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
 
 NUM_TIMESTEPS = 40
 BATCH_SIZE = 64
-RESULTS_FILE = "likelihood.json"
 
 
 def sampled_terms(
@@ -52,14 +51,13 @@ def bits_per_dim(
 
     Args:
         pipeline: The model, with the noise schedule and the `variance_type` that it was trained with.
-        data: At least one image.
         num_timesteps: Number of terms between L_0 and L_T that are computed for each image; None for all.
         seed: Of timesteps and noise.
         title: Of the progress bar.
 
     Returns:
-        In bits per dimension: "mean" over the images; its "standard_error" from the standard deviation of the images,
-        NaN for one image; "prior" and "decoder", the means of L_T and L_0. And "count", the number of images.
+        In bits per dimension: "mean" over the images and its "standard_error", NaN for one image; "prior" and
+        "decoder", the means of L_T and L_0. And "count", the number of images.
 
     Raises:
         ValueError: If the model was distilled or trained on other classes, or its scheduler has no `variance_type`.
@@ -71,8 +69,7 @@ def bits_per_dim(
         raise ValueError("The model was trained on other classes than these images have.")
     if config.get("variance_type") not in VARIANCE_TYPES:
         name, known = type(pipeline.scheduler).__name__, ", ".join(VARIANCE_TYPES)
-        message = f"The likelihood needs a scheduler with a variance_type of {known}, which this {name} does not have."
-        raise ValueError(message)
+        raise ValueError(f"The likelihood needs a variance_type of {known}, which this {name} does not have.")
     schedule, types = NoiseSchedule.of(pipeline.scheduler, device), (config.prediction_type, config.variance_type)
     data = data.conditioned_on(pipeline.conditioner.any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -109,7 +106,7 @@ def kept_likelihood(
     What was measured before is read from a file in the folder. "difference" is held-out minus train, with its
     "difference_standard_error".
     """
-    file, weights = folder / RESULTS_FILE, weights_digest(pipeline.unet, pipeline.conditioner)
+    file, weights = folder / "likelihood.json", weights_digest(pipeline.unet, pipeline.conditioner)
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     count = min(len(train), len(held_out))
     for name, data in (("train", train), ("held-out", held_out)):

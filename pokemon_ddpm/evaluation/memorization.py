@@ -21,15 +21,10 @@ CANDIDATES = 8
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest training image of each image.
+    """The nearest training image of each image."""
 
-    Attributes:
-        distance: float64 (N,). For pixels, the root mean square difference in [0, 255].
-        index: int64 (N,), positions in the training set; the first of equally near images.
-    """
-
-    distance: torch.Tensor
-    index: torch.Tensor
+    distance: torch.Tensor  # float64 (N,); for pixels, the root mean square difference in [0, 255]
+    index: torch.Tensor  # int64 (N,), positions in the training set; the first of equally near images
 
 
 def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:

@@ -32,22 +32,15 @@ Statistics = dict[str, torch.Tensor]  # name -> float64 (N,)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric between two sets of images.
-
-    Attributes:
-        low: Lower end of the 95 % interval; NaN, like `high`, if there is none.
-        n: Number of samples used; `m` that of reference images.
-        standard_error: NaN if the interval is not computed from one.
-        warnings: What a reader must know, one sentence each.
-    """
+    """A metric between two sets of images."""
 
     value: float
-    low: float
+    low: float  # end of the 95 % interval; NaN if there is none
     high: float
-    n: int
-    m: int
-    standard_error: float = math.nan
-    warnings: tuple[str, ...] = ()
+    n: int  # samples used
+    m: int  # reference images used
+    standard_error: float = math.nan  # if the interval is computed from one
+    warnings: tuple[str, ...] = ()  # what a reader must know, one sentence each
 
 
 @dataclass(frozen=True)
@@ -112,10 +105,10 @@ def _block_estimate(
     return Estimate(value, value - half, value + half, n, m, standard_error, warnings)
 
 
-def _checked(samples: torch.Tensor, reference: torch.Tensor, least: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+def _checked(samples: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both in float64 on the CPU."""
-    if min(len(samples), len(reference)) < least:
-        raise ValueError(f"Each set needs at least {least} images, but they have {len(samples)} and {len(reference)}.")
+    if min(len(samples), len(reference)) < 2:
+        raise ValueError(f"Each set needs at least two images, but they have {len(samples)} and {len(reference)}.")
     if not all(features.isfinite().all() for features in (samples, reference)):
         raise ValueError("The features are not finite. Check the weights of the feature network.")
     return samples.cpu().double(), reference.cpu().double()
@@ -137,7 +130,6 @@ def fid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
 def fid_value(samples: torch.Tensor, reference: torch.Tensor) -> float:
     """`fid` without an interval."""
     moments = [fid_features_to_statistics(features.double()) for features in (samples, reference)]
-    moments = [{**each, "sigma": np.atleast_2d(each["sigma"])} for each in moments]  # (1, 1) if there is one feature
     # Rounding can give slightly less than 0 for singular covariances.
     return max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
 
@@ -152,13 +144,13 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     return _kid_estimate(_kid_of_blocks(samples, reference, seed), len(samples), len(reference))
 
 
-def kid_difference(one: torch.Tensor, other: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+def kid_difference(one: torch.Tensor, other: torch.Tensor, reference: torch.Tensor) -> Estimate:
     """KID of one set of samples minus KID of another that was generated from the same noise in the same order.
 
     Both, float (N, D), are divided in the same way. This cancels what they have in common, so the interval is narrower
     than the intervals of the two values.
     """
-    difference = _kid_of_blocks(one, reference, seed) - _kid_of_blocks(other, reference, seed)
+    difference = _kid_of_blocks(one, reference, seed=0) - _kid_of_blocks(other, reference, seed=0)
     return _kid_estimate(difference, len(one), len(reference))
 
 
@@ -167,11 +159,12 @@ def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) ->
     samples, reference = _checked(samples, reference)
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
-    seeds = range(seed * KID_DIVISIONS, (seed + 1) * KID_DIVISIONS)
-    divisions = (disjoint_blocks(samples, reference, blocks, smaller // blocks, division) for division in seeds)
-    options = {"kid_subsets": 1, "kid_subset_size": smaller // blocks, "verbose": False}
-    found = [[kid_features_to_metric(*pair, **options) for pair in pairs] for pairs in divisions]
-    return np.array([[each[KEY_METRIC_KID_MEAN] for each in division] for division in found])
+    size, found = smaller // blocks, []
+    for division in range(seed * KID_DIVISIONS, (seed + 1) * KID_DIVISIONS):
+        for pair in disjoint_blocks(samples, reference, blocks, size, division):
+            result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
+            found.append(result[KEY_METRIC_KID_MEAN])
+    return np.array(found).reshape(KID_DIVISIONS, blocks)
 
 
 def _kid_estimate(found: np.ndarray, n: int, m: int) -> Estimate:
@@ -186,7 +179,7 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
 
     The neighborhoods are larger in a smaller set, so the larger set is reduced at random to the size of the other.
     """
-    samples, reference = _checked(samples, reference, least=NEIGHBORHOOD + 1)
+    samples, reference = _checked(samples, reference)
     size = min(len(samples), len(reference))
     ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin

@@ -22,7 +22,7 @@ from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.provenance import Provenance
 
 REPORT, NUMBERS = "report.md", "report.json"
-TEMPLATE = Path(__file__).parent.parent / "templates" / "evaluation_report.md"
+TEMPLATE = Path(__file__).parents[1] / "templates" / "evaluation_report.md"
 METRICS = {
     "kid": "KID",
     "fid": "FID",
@@ -48,9 +48,8 @@ def write_report(
     """Writes the report with its figures into an existing folder.
 
     Args:
-        name: The title.
-        train: The training images among which memorized ones were searched.
-        names: Of these images; None if they have none.
+        name: For the title.
+        train: The training images among which memorized ones were searched, with their names if they have any.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
         likelihood: See `kept_likelihood`.
         no_likelihood: Why there is no likelihood.
@@ -64,9 +63,9 @@ def write_report(
         **evaluation.numbers,
         "likelihood": likelihood,
         "no_likelihood": no_likelihood,
-        "about": {"samples": len(samples), **generation_of(samples.provenances), **about},
+        "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
     }
-    nearest = evaluation.nearest["pixels"]
+    nearest, _ = evaluation.nearest["pixels"]
     figures = {
         "scale.png": scale_figure(numbers["corruptions"], row(numbers, "all samples", "train")["kid"]),
         "memorization.png": memorization_figure(evaluation),
@@ -111,7 +110,9 @@ def report_text(numbers: Numbers, figures: Collection[str]) -> str:
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     formats = {"count": "{:,}".format, "digits": digits, "estimate": estimate, "percent": percent, "share": share_text}
     environment.filters |= formats
-    values = {"summary": summary(numbers), "warnings": _warnings(numbers), "row": row, "is_reliable": is_reliable}
+    estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
+    warnings = {text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]}
+    values = {"summary": summary(numbers), "warnings": sorted(warnings), "row": row, "is_reliable": is_reliable}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(**numbers, numbers=numbers, figures=figures, metrics=METRICS, **values).rstrip() + "\n"
 
@@ -179,8 +180,3 @@ def is_reliable(attribute: str, found: Numbers) -> bool:
     """
     counts = [each["real"]["n"] for each in found["by_value"].values() if each["real"]]
     return attribute == "type" or not counts or found["real"]["low"] > max(counts) / found["real"]["n"]
-
-
-def _warnings(numbers: Numbers) -> list[str]:
-    estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
-    return sorted({text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]})

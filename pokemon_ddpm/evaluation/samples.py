@@ -34,18 +34,10 @@ NOTES = "generated.json"  # beside the folder of samples: the digest of the weig
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Samples, sorted by file name.
+    """Samples, sorted by file name."""
 
-    Attributes:
-        images: uint8 (N, 3, S, S), RGB on white.
-        provenances: How each was generated; None if its file does not say so.
-    """
-
-    images: torch.Tensor
-    provenances: tuple[Provenance | None, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
+    images: torch.Tensor  # uint8 (N, 3, S, S), RGB on white
+    provenances: tuple[Provenance | None, ...]  # how each was generated, where its file says so
 
     @property
     def conditions(self) -> list[dict[str, Any] | None]:
@@ -74,7 +66,7 @@ def sample_requests(
     """
     vocabulary = conditioner.vocabulary
     check_classes("The model", vocabulary["type"], data.type_names)
-    given = list(vocabulary if attributes is None else dict.fromkeys(attributes))
+    given = vocabulary if attributes is None else attributes
     unknown = set(given) - vocabulary.keys()
     if unknown:
         raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
@@ -109,16 +101,17 @@ def generate_samples(
     Each of several processes generates its share, and returns when all samples exist.
 
     Returns:
-        Network evaluations per second of all processes, over all starts; None if unknown.
+        In the main process, network evaluations per second of all processes, over all starts; None if unknown.
 
     Raises:
         ValueError: If the folder has other files, or samples of other weights.
         OSError: If a file cannot be written.
     """
-    state = processes()
+    state, notes = processes(), {}
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
+        notes = _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
+        _write_notes(folder, notes)
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
     start, generated = time.time(), 0
@@ -128,34 +121,27 @@ def generate_samples(
             generated += path.stat().st_mtime > start
     finally:
         if state.is_main_process and generated:
-            notes = _read_notes(folder)
             each = evaluations_per_sample(settings.provenance(pipeline, requests[0]))
             notes["evaluations"] = notes.get("evaluations", 0) + generated * state.num_processes * each
             notes["seconds"] = notes.get("seconds", 0.0) + time.time() - start
             _write_notes(folder, notes)
     state.wait_for_everyone()
-    notes = _read_notes(folder)
     return notes["evaluations"] / notes["seconds"] if "seconds" in notes else None
 
 
-def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> None:
-    """Refuses files that are not of these requests or weights, and notes the weights."""
+def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> dict[str, Any]:
+    """The notes of the samples; refuses files that are not of these requests or weights."""
     present = {path.name for path in folder.iterdir() if path.name[0] != "."}
     others = sorted(present - {request.file_name for request in requests})
     if others:
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    notes = _read_notes(folder) if present else {}
+    file, old = folder.parent / NOTES, folder.parent / "drawn.json"  # its name in earlier versions
+    if old.exists():
+        old.rename(file)
+    notes = json.loads(file.read_text(encoding="utf-8")) if present and file.exists() else {}
     if notes.get("weights", weights) != weights:
         raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
-    _write_notes(folder, {**notes, "weights": weights})
-
-
-def _read_notes(folder: Path) -> dict[str, Any]:
-    old = folder.parent / "drawn.json"  # their name in earlier versions
-    if old.exists():
-        old.rename(folder.parent / NOTES)
-    file = folder.parent / NOTES
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {**notes, "weights": weights}
 
 
 def _write_notes(folder: Path, notes: dict[str, Any]) -> None:
@@ -177,7 +163,7 @@ def read_samples(folder: Path, resolution: int | None = None, mode: str | None =
     Args:
         folder: With PNGs; hidden files, and files that are not images, are ignored.
         resolution: S; None for the size of the files.
-        mode: See `preprocess`; None to take the images without preprocessing.
+        mode: Of preprocessing; None for none.
 
     Raises:
         ValueError: If the folder has too few PNGs, other images or sub-folders, or images cannot be used.

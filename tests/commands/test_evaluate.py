@@ -199,13 +199,14 @@ def test_unusable_models_and_samples_are_reported_before_the_evaluation(model: P
     assert not (tmp_path / "out" / "samples").exists()
 
 
-def test_other_networks_measure_images_of_any_classes(monkeypatch: pytest.MonkeyPatch):
+def test_other_networks_measure_images_of_any_classes_and_sizes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pretrained_features, "inception", lambda _: MeanExtractor())
     sprites = blobs(4, 0)
     cats = replace(sprites, type_names=("cat", "dog"))
-    of_sprites, of_cats = (Data(each, each, each, None, "") for each in (sprites, cats))
+    small = replace(sprites, images=sprites.images[..., :16, :16])
+    of_sprites, of_cats, of_small = (Data(each, each, each, None, "") for each in (sprites, cats, small))
     assert _networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
-    assert _networks("inception", of_cats)[1] is None
+    assert _networks("inception", of_cats)[1] is _networks("inception", of_small)[1] is None
     with pytest.raises(ValueError, match="trained on 18 classes .* the data have 2"):
         _networks("sprites", of_cats)
 

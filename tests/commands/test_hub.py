@@ -154,9 +154,7 @@ class TestPushDataset:
         ("trouble", "message"),
         [
             (lambda hub: hub.fail("repos/create", 403, None), "may not write there"),
-            (lambda hub: hub.fail("/preupload/", 429, None, {"Retry-After": "7"}), "Try again in 7 seconds"),
             (lambda hub: hub.cut("^PUT /lfs/", 3000, None), "Try again later"),
-            (lambda hub: hub.cut("GET /api/datasets/", 0, None), "Try again later"),
         ],
     )
     def test_failures(self, hub, small, trouble: Callable[[LoopbackHub], None], message: str):

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteDataError, expand, is_faulty
 from tests.small_archives import BULBASAUR, COLUMNS, IMAGES, PARAS, POKEDEX, SPEAROW, png, sprite, write, zip_of
 
@@ -145,16 +144,6 @@ def test_unreadable_zip_entries_are_named(small: Path, tmp_path: Path, cache: Pa
     encrypted = re.sub(rb"(PK\x03\x04..|PK\x01\x02....)\x00", b"\\1\1", content, flags=re.DOTALL)
     path.write_bytes(encrypted)
     assert re.search("pokedex.csv is unusable .*encrypted", refusal(cache, path))
-
-
-def test_a_large_zip_entry_is_not_unpacked(
-    small: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sprite_archive, "MAX_FILE_BYTES", 2**20)
-    path = zip_of(small, tmp_path / "small.zip")
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(PARAS.replace("gen3_e", "gen5"), bytes(2**20 + 1))
-    assert "46-gen5.png: larger than 1 MiB" in refusal(cache, path)
 
 
 def test_all_bad_files_are_named_at_once_and_a_long_list_is_cut(small: Path, cache: Path) -> None:

@@ -9,7 +9,7 @@ from tests.sprite_sets import MeanExtractor, blob_images
 def test_comparisons_are_of_equally_many_images():
     extractor = MeanExtractor()
     sets = [MeasuredImages.of(extractor, blob_images(count, seed)[0]) for seed, count in enumerate((150, 160, 100))]
-    found = {(row["name"], row["to"]): row for row in comparisons(*sets, extractor)}
+    found = {(row["name"], row["to"]): row for row in comparisons(*sets, extractor, 0)}
     samples, train, held_out = (each.features for each in sets)
     assert found["all samples", "train"]["fid"].value == fid_value(samples, train)
     assert found["held-out", "train"]["fid"].value == pytest.approx(fid_value(held_out, train))

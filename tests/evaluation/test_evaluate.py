@@ -1,6 +1,3 @@
-import json
-import math
-
 import pytest
 import torch
 
@@ -33,7 +30,7 @@ def test_a_model_as_good_as_new_images_passes():
     assert not any(each["memorizes"] for each in found["memorization"].values())
     accuracy = found["condition_accuracy"]["type"]
     assert accuracy["accuracy"] == as_json(share(150, 150)) and accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
-    assert list(found["types"]) == list(TYPES[:3])
+    assert accuracy["real"]["value"] == 1 and list(found["types"]) == list(TYPES[:3])
     for k, name in enumerate(TYPES[:3]):
         real, *others = (
             extractor.features(data.images[data.labels["type"][:, 0] == k]) for data in (TRAIN, new, HELD_OUT)
@@ -50,14 +47,7 @@ def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
     same = measured(TRAIN.images[:150])
     distance = row(same.numbers, "all samples", "train")["kid"]["value"]
     assert distance < same.numbers["corruptions"]["blur"][1]["kid"]
-    assert torch.equal(same.nearest["pixels"].index, torch.arange(150))
-
-
-def test_a_model_that_ignores_conditions_has_the_condition_accuracy_of_chance():
-    new = blobs(150, 3)
-    found = measured(new.images, [TYPES[i // 50] for i in range(150)]).numbers["condition_accuracy"]["type"]
-    assert found["accuracy"]["value"] == pytest.approx(1 / 3, abs=0.02) == pytest.approx(found["chance"], abs=0.02)
-    assert found["real"]["value"] == 1
+    assert torch.equal(same.nearest["pixels"][0].index, torch.arange(150))
 
 
 def test_samples_without_conditions_and_more_training_images():
@@ -71,16 +61,9 @@ def test_samples_without_conditions_and_more_training_images():
 
 
 def test_types_with_one_image_have_no_kid():
-    images = blobs(60, 7)
-    found = measured(images.images, ["bug", *["dark"] * 59]).numbers
-    assert found["types"]["bug"]["kid"]["value"] is None
-    assert found["types"]["bug"]["kid"]["warnings"] == [
-        "KID of bug needs two images in each set, but they have 1 and 80."
-    ]
-
-
-def test_the_numbers_are_json_and_a_function_of_the_seed():
-    new = blobs(60, 7)
-    one, other = (measured(new.images, type_names(new)).numbers for _ in range(2))
-    assert one == other == json.loads(json.dumps(one, allow_nan=False))
-    assert as_json({"a": (math.nan, share(0, 0))})["a"][1] == {"value": None, "low": None, "high": None, "n": 0}
+    images, types = blobs(60, 7).images, ["bug", *["dark"] * 59]
+    found = measured(images, types).numbers
+    kid_of_bug = found["types"]["bug"]["kid"]
+    assert kid_of_bug["value"] is None
+    assert kid_of_bug["warnings"] == ["KID of bug needs two images in each set, but they have 1 and 80."]
+    assert found == measured(images, types).numbers

@@ -46,9 +46,9 @@ def test_types_without_a_value_are_left_out():
 
 
 def test_memorization():
-    nearest = {by: Nearest(torch.rand(50).double(), torch.zeros(50)) for by in ("pixels", "features")}
+    nearest = dict.fromkeys(("pixels", "features"), (Nearest(torch.rand(50).double(), torch.zeros(50)),) * 2)
     numbers = {"memorization": {"pixels": {"threshold": 0.2}, "features": {"threshold": 0.3}}}
-    panels = memorization_figure(Evaluation(numbers, nearest, nearest)).axes
+    panels = memorization_figure(Evaluation(numbers, nearest)).axes
     assert [axes.lines[0].get_xdata()[0] for axes in panels] == [0.2, 0.3]
 
 

@@ -75,7 +75,6 @@ def test_fid_closed_form():
     assert found.value == fid_value(samples, reference)
     assert found.value == pytest.approx(float(shift.square().sum() + (one - other).square().sum()), rel=1e-9)
     assert (found.n, found.m, found.warnings) == (60, 90, ())
-    assert fid_value(3 * whitened(30, 1) + 1, whitened(20, 1, 1)) == pytest.approx(1 + 4)
     singular = fid(gaussian(20, 32), gaussian(20, 32))
     assert 0 <= singular.value < 1e-5 and "20 images" in singular.warnings[0]
 
@@ -143,16 +142,8 @@ def test_sliced_wasserstein_closed_form():
     assert repeated.value == pytest.approx(2) and (repeated.n, repeated.m) == (80, 160)
 
 
-@pytest.mark.parametrize("dimension", [1, 6])
-def test_wasserstein_intervals_contain_0_for_equal_distributions(dimension):
-    found = []
-    for seed in range(12):
-        samples, reference = gaussian(60, dimension, 2 * seed), gaussian(90, dimension, 2 * seed + 1)
-        if dimension > 1:
-            found.append(sliced_wasserstein(samples, reference, seed))
-        else:
-            statistics = ({"width": values[:, 0]} for values in (samples, reference))
-            found.append(wasserstein_of_statistics(*statistics, seed)["width"])
+def test_wasserstein_intervals_contain_0_for_equal_distributions():
+    found = [sliced_wasserstein(gaussian(60, 6, 2 * s), gaussian(90, 6, 2 * s + 1), seed=s) for s in range(12)]
     assert sum(each.low == 0 for each in found) >= 10
     assert all(each.low <= each.high and each.value > 0 for each in found)
 

@@ -77,14 +77,7 @@ def environment(folder: Path, endpoint: str, token: str = "") -> dict[str, str]:
 
 
 def stranger(code: str, environment: Mapping[str, str], folder: Path, *arguments: object) -> str:
-    """The output of Python code in a process that cannot import `pokemon_ddpm` or files of this repository.
-
-    Args:
-        code: The code.
-        environment: Added to this process's environment.
-        folder: Its working directory.
-        *arguments: `sys.argv[1:]`.
-    """
+    """The output of code in a process that cannot import `pokemon_ddpm`, with additional environment variables."""
     command = [sys.executable, "-I", "-c", _BLOCK_THE_PACKAGE + code, *map(str, arguments)]
     variables = {**os.environ, **environment}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)

@@ -74,22 +74,16 @@ class Repository:
     def commit(
         self, changes: Mapping[str, File | bytes | None], title: str = "A commit", parent: str | None = None
     ) -> Commit:
-        """Adds a commit to main.
-
-        Args:
-            changes: Path -> new content, or None to delete the file.
-            title: First line of the commit message.
-            parent: The commit that main must be at; None for any.
-        """
+        """Adds a commit to main, which must be at `parent` if that is given; None in `changes` deletes a file."""
         before = self.at()
         if parent and parent != before.id:
             raise HubFailure(412, f"main is at {before.id}, not at {parent}. Please refresh and try again.")
         files = dict(before.files)
         for path, file in changes.items():
-            if file is not None:
+            if file is None:
+                del files[path]
+            else:
                 files[path] = File(file) if isinstance(file, bytes) else file
-            elif not files.pop(path, None):
-                raise HubFailure(404, f"{path} does not exist", "EntryNotFound")
         return self._add(files, title)
 
     def _add(self, files: dict[str, File], title: str) -> Commit:
