@@ -262,10 +262,10 @@ class Trainer:
         return metrics if all(map(math.isfinite, metrics.values())) else {}
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics of samples of the averaged weights; empty if it was interrupted, and in other processes."""
+        """Metrics of samples of the averaged weights; empty if that failed, and in other processes."""
         metrics = {}
         if self.accelerator.is_main_process:
-            with contextlib.suppress(Interrupted):
+            with contextlib.suppress(Interrupted), monitoring.warn_only():
                 metrics = self.evaluation.measure(self.pipeline(), self.stop.requested)
         self.accelerator.wait_for_everyone()
         return metrics

@@ -227,7 +227,7 @@ def _read_weights(folder: Path, component: str, variant: str | None, digests: di
 
 
 def _check_trained_scheduler(config: dict[str, Any]) -> None:
-    timesteps, prediction = config.get("num_train_timesteps"), config.get("prediction_type")
+    timesteps, prediction = config.get("num_train_timesteps", 1000), config.get("prediction_type", "epsilon")
     if timesteps not in range(2, 100_001):  # its tables would fill the memory
         raise ValueError(f"its scheduler has {timesteps} timesteps, but from 2 to 100,000 are possible.")
     if prediction not in ("epsilon", "v_prediction", "sample"):
@@ -406,6 +406,8 @@ class HubMixin:
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
         source, is_local = os.fspath(pretrained_model_name_or_path), os.path.isdir(pretrained_model_name_or_path)
         dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
         variant, _ = kwargs.pop("variant", None), kwargs.pop("trust_remote_code", None)
         parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
         if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:

@@ -418,7 +418,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     )
             image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
         _check_tensor("image", image, [(count, channels, height, width)], low=-1)
-        clean = image.to(self._execution_device, torch.float32)
+        clean = image.float().to(self._execution_device)  # float64 does not exist on every device
         if mask_image is None:
             return clean, None
         if not isinstance(mask_image, Tensor):
@@ -426,7 +426,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 raise ValueError(f"mask_image must be an image of {width}x{height} pixels, but is {mask_image!r}.")
             mask_image = torch.from_numpy(np.array(mask_image.convert("L")) / 255)[None, None]
         _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
-        return clean, mask_image.to(clean.device) > 0.5
+        return clean, (mask_image > 0.5).to(clean.device)
 
     def encode_conditions(
         self,

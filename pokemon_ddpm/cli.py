@@ -34,9 +34,12 @@ class _Commands(TyperGroup):
     """Refuses empty values, which would be the current folder or the default."""
 
     def parse_args(self, context: typer.Context, args: list[str]) -> list[str]:
-        for flag, value in zip(["The argument", *args], args, strict=False):
-            if value == "" or (value.startswith("--") and value.endswith("=")):
-                fail(f"{value.removesuffix('=') or flag} is empty; leave it out.")
+        for before, value in zip(["", *args], args, strict=False):
+            flag, equals, given = value.partition("=")
+            if value == "":
+                fail(f"{before if before.startswith('-') else 'An argument'} is empty; leave it out.")
+            if flag.startswith("--") and equals and not given:
+                fail(f"{flag} is empty; leave it out.")
         return super().parse_args(context, args)
 
 

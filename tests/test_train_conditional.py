@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -300,6 +301,16 @@ def test_a_checkpoint_of_diverged_weights_is_not_advised(flags, run):
         with pytest.raises(SystemExit, match=advised):
             train([*flags, OVERWRITE], sample_batch=nan_in(*range(start, 9)))
         assert newest(run) == start
+
+
+def test_a_failed_evaluation_does_not_end_the_run(flags, run, capsys):
+    def measure(*_: object) -> None:
+        raise ValueError("The samples are NaN.")
+
+    evaluation = SimpleNamespace(measure=measure)
+    train([*flags, "--eval_steps=2"], SampleEvaluation=lambda *_: evaluation)
+    assert capsys.readouterr().out.count("warning: The samples are NaN. The run continues.") == 2
+    assert newest(run) == 4 and (run / "model_index.json").is_file()
 
 
 def test_single_skipped_updates_still_give_a_model_but_not_two_at_the_end(flags, run):

@@ -190,8 +190,11 @@ def _load_data(data_dir: str | None, config_name: str | None, split: str, resolu
     train, held_out = (
         load_tensors(data_dir, part, resolution, config_name=config_name, mode=mode) for part in ("train", split)
     )
-    if len(held_out) <= NEIGHBORHOOD:
-        fail(f"At least {NEIGHBORHOOD + 1} held-out images are needed, but there are {len(held_out)}.")
+    if min(len(train), len(held_out)) <= NEIGHBORHOOD:
+        fail(
+            f"At least {NEIGHBORHOOD + 1} training and {NEIGHBORHOOD + 1} held-out images are needed, but there are "
+            f"{len(train)} and {len(held_out)}."
+        )
     if data_dir is not None and is_class_folder(data_dir):
         return Data(train, held_out, train, None, Path(data_dir).resolve().name)
     title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"

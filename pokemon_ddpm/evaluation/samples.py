@@ -136,7 +136,7 @@ def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str)
     if others:
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
     file, old = folder.parent / NOTES, folder.parent / "drawn.json"  # its name in earlier versions
-    if old.exists():
+    if old.exists() and not file.exists():
         old.rename(file)
     notes = json.loads(file.read_text(encoding="utf-8")) if present and file.exists() else {}
     if notes.get("weights", weights) != weights:

@@ -87,9 +87,7 @@ class TrainingTensors:
             CheckpointError: If a file is damaged or of another network; nothing is changed then.
         """
         saved = _load_tensors(folder, self.files())
-        shapes, own = ({k: v.shape for k, v in of.items()} for of in (saved[MODEL], self.model.state_dict()))
-        if shapes != own:
-            raise CheckpointError(f"{folder} belongs to another network than the one configured.")
+        _check_shapes(folder, saved[MODEL], self.model)
         self.model.load_state_dict(saved[MODEL])
         if self.ema is not None:
             for (name, _), average in zip(self.model.named_parameters(), self.ema.shadow_params, strict=True):
@@ -109,6 +107,12 @@ class TrainingTensors:
                 value = value.clone()  # loaded tensors are mapped from the file, which may be deleted
             restored["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(restored)
+
+
+def _check_shapes(folder: Path, saved: dict[str, torch.Tensor], model: nn.Module) -> None:
+    shapes, own = ({name: tensor.shape for name, tensor in of.items()} for of in (saved, model.state_dict()))
+    if shapes != own:
+        raise CheckpointError(f"{folder} belongs to another network than the one configured.")
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -269,9 +273,10 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     """Loads a checkpoint's EMA weights, or its plain ones without EMA, into the model of the run.
 
     Raises:
-        CheckpointError: If it is damaged; nothing is changed then.
+        CheckpointError: If it is damaged or of another network; nothing is changed then.
     """
     saved = _load_tensors(folder, {MODEL, EMA} & _load_manifest(folder)["files"].keys())
+    _check_shapes(folder, saved[MODEL], model)
     model.load_state_dict(saved[MODEL] | saved.get(EMA, {}))
 
 

@@ -362,10 +362,11 @@ def _read_file(path: str, parser: _Parser) -> list[str]:
         _refuse_unknown(name, f"{name} in {path}", parser)
         if value in ("", "null", "~"):
             continue
-        if name == "conditions":
-            flags += ["--conditions", *(value.split() if isinstance(value, str) else map(str, value))]
-        elif isinstance(value, (dict, list)):
+        parts = value if name == "conditions" and isinstance(value, list) else [value]
+        if any(isinstance(part, (dict, list)) for part in parts):
             parser.error(f"{name} in {path} must be a single value.")
+        if name == "conditions":
+            flags += ["--conditions", *(value.split() if isinstance(value, str) else value)]
         else:
             flags.append(f"--{name}={value}")
     return flags

@@ -110,6 +110,7 @@ class NonFiniteGuard:
         self._accelerator, self._optimizer = accelerator, optimizer
         self._max_skipped, self._output_dir = max_skipped, output_dir
         self._counts = torch.zeros(2, device=accelerator.device)  # skipped in all, and in a row up to now
+        self._in_a_row = 0  # over all processes, when last checked
 
     def before_update(self, grad_norm: torch.Tensor, loss: torch.Tensor) -> None:
         """Checks the gradient norm, which all processes share, and the loss of this one: both scalars."""
@@ -133,10 +134,10 @@ class NonFiniteGuard:
             DivergedError: If there are more than allowed.
         """
         counts = self._accelerator.gather(self._counts[None]).amax(dim=0)
-        skipped, in_a_row = (int(count) for count in counts.tolist())
+        skipped, self._in_a_row = (int(count) for count in counts.tolist())
         if skipped > self._max_skipped:
             self.stop(step, f"{skipped} updates were not finite, more than --max_bad_steps {self._max_skipped}")
-        return skipped, in_a_row
+        return skipped, self._in_a_row
 
     def check_tensors(self, step: int, tensors: TrainingTensors) -> None:
         """Checks everything that a checkpoint would contain; waits for the device once.
@@ -151,7 +152,7 @@ class NonFiniteGuard:
     def stop(self, step: int, reason: str) -> NoReturn:
         """Raises DivergedError with advice."""
         # The weights before the last row of skipped updates are those that fail.
-        last = last_good_checkpoint(self._output_dir, before=step - int(self._counts[1]))
+        last = last_good_checkpoint(self._output_dir, before=step - self._in_a_row)
         advice = "There is no good checkpoint. Start again with --overwrite_output_dir and"
         if last:
             advice = f"The last good checkpoint: {last}. Resume with --resume_from_checkpoint {last.name} and"

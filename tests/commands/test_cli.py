@@ -51,12 +51,12 @@ def test_an_error_is_one_line(error: BaseException, status: int, output: str) ->
     [
         (["generate", "--output-dir", ""], "--output-dir"),
         (["app", "--host="], "--host"),
-        (["describe-data", ""], "describe-data"),
-        ([""], "The argument"),
+        (["describe-data", ""], "An argument"),
     ],
 )
 def test_empty_values_are_refused(arguments: list[str], named: str) -> None:
     assert run(*arguments) == (2, f"error: {named} is empty; leave it out.")
+    assert "is empty" not in run("describe-data", "/nowhere", "--output-dir=lr=")[1]
 
 
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:

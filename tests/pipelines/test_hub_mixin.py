@@ -306,6 +306,16 @@ class TestLoading:
         shard(folder)
         assert torch.equal(sample(load(folder)), expected)
 
+    def test_a_scheduler_may_rely_on_the_defaults_of_diffusers(self, folder):
+        config = json.loads((folder / SCHEDULER).read_text())
+        (folder / SCHEDULER).write_text(json.dumps({"_class_name": config["_class_name"]}))
+        assert load(folder).scheduler.config.num_train_timesteps == 1000
+
+    @pytest.mark.parametrize("dtype", ["float16", torch.int8])
+    def test_dtypes_are_those_of_floats(self, saved, dtype):
+        with pytest.raises(ValueError, match="dtype must be a floating point type such as torch.float16, not "):
+            load(saved, torch_dtype=dtype)
+
     def test_the_random_state_is_not_changed(self, saved):
         torch.manual_seed(0)
         expected = torch.rand(2)

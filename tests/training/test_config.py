@@ -128,7 +128,7 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
         ("~: 3\n", "unknown argument ~ in {}."),
         ("", "{} must contain flags and their values, such as `resolution: 32`."),
         ("resolution: [32, 64]\n", "resolution in {} must be a single value."),
-        ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute "),
+        ("conditions: [type, {a: b}]\n", "conditions in {} must be a single value."),
         ("conditions: []\n", "--conditions: expected at least one argument"),
         ("lr_scheduler: wavy\n", "invalid choice: 'wavy'"),
         ("seed: !!python/object/apply:os.abort []\n", "seed in {} must be a single value."),
