@@ -129,7 +129,8 @@ class TestPushDataset:
 
     def test_a_push_of_the_datasets_library_is_known(self, hub, small, cache):
         load_sprites(small, cache_dir=cache).push_to_hub(NAME, "front", private=True, token="hf_ash")
-        pushed(hub, "--data-dir", small)
+        files = pushed(hub, "--data-dir", small).files()
+        assert {name.split("/")[0] for name in files if name.endswith(".parquet")} == {"front", "all"}
 
     def test_other_content(self, hub, small, cache):
         card = b"---\nlicense: mit\nconfigs:\n- config_name: default\n  data_files: a.csv\n---\n# Cats\n"
