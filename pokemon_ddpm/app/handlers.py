@@ -20,7 +20,7 @@ from pokemon_ddpm.app import requests
 from pokemon_ddpm.app.downloads import KINDS, write_download, write_gallery
 from pokemon_ddpm.app.how_it_works import steps_html
 from pokemon_ddpm.app.requests import Job, Model, Refused, Sprite
-from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, Interrupted, generate
+from pokemon_ddpm.generation import CHUNK_SIZE, STEP_TENSORS, DenoisingStep, Interrupted, denoising_steps, generate
 from pokemon_ddpm.plots import evenly_spaced
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
@@ -48,7 +48,7 @@ class Generation:
         if job.strength is not None:
             arguments |= {"image": self._original.image, "strength": job.strength}
         arguments["callback_on_step_end"] = self._after_step
-        arguments["callback_on_step_end_tensor_inputs"] = ["latents", "pred_original_sample"]
+        arguments["callback_on_step_end_tensor_inputs"] = STEP_TENSORS
         images = generate(job.model.pipeline, job.requests, **arguments)
         try:
             for i, (request, image) in enumerate(zip(job.requests, images, strict=True)):
@@ -62,8 +62,7 @@ class Generation:
     def _after_step(self, pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict:
         if self.stopped.is_set():
             raise Interrupted("The generation was stopped.")
-        images = (pipeline.postprocess(tensors[name], "pil") for name in ("latents", "pred_original_sample"))
-        self._steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
+        self._steps.append(denoising_steps(pipeline, timestep, tensors))
         num_steps = max(1, round(len(pipeline.scheduler.timesteps) * (self._job.strength or 1)))
         current = zip(self._steps[-1], self._job.requests[len(self._finished) :], strict=False)
         self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
