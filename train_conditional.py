@@ -1,6 +1,6 @@
 """Trains a class-conditional DDPM on Pokémon sprites. Read it from top to bottom: build, loss, step, loop, save.
 
-    accelerate launch train_conditional.py --train_data_dir path/to/pokemon-sprites --resolution 32
+    accelerate launch train_conditional.py --train_data_dir path/to/pokemon-sprites
 
 Without arguments it trains on a small procedural set of sprites. `--help` lists the flags, which can also stand in a
 YAML or JSON file given first. The output folder becomes a complete diffusers pipeline.
@@ -64,13 +64,6 @@ class Trainer:
         setup.check_output_dir(config)  # once it is locked, no other run changes it
 
         # The data and the network
-        self.scheduler = make_scheduler(
-            config.ddpm_num_steps,
-            config.ddpm_beta_schedule,
-            config.prediction_type,
-            config.variance_type,
-            config.rescale_betas_zero_snr,
-        )
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
         unet, trained_conditioner = setup.make_unet(config)
         with self.accelerator.local_main_process_first():  # the first one builds the data set's cache
@@ -78,6 +71,15 @@ class Trainer:
         self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, splits["training"])
+        self.scaling_factor = denoiser.scaling_factor
+        self.scheduler = make_scheduler(
+            config.ddpm_num_steps,
+            config.ddpm_beta_schedule,
+            config.prediction_type,
+            config.variance_type,
+            config.rescale_betas_zero_snr,
+            self.scaling_factor,
+        )
         any_ids = denoiser.conditioner.any_ids
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
         self.data, held_out = splits["training"], splits.get("validation")
@@ -144,14 +146,15 @@ class Trainer:
         if self.distillation:
             return self.distillation(denoiser, batch)
         schedule, config = self.schedule, self.config
-        clean, noise, timesteps = batch.clean(), batch.noise, batch.timesteps
+        clean, noise, timesteps = self.scaling_factor * batch.clean(), batch.noise, batch.timesteps
         noisy = add_noise(schedule, clean, noise, timesteps)
         prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation)
         mean, learned = split_prediction(prediction, config.variance_type)
         kind = config.prediction_type
         losses = denoising_loss(schedule, kind, mean, clean, noise, timesteps, config.snr_gamma)
         if learned is not None:
-            losses = losses + learned_variance_loss(schedule, kind, prediction, clean, noisy, timesteps)
+            scale = self.scaling_factor
+            losses = losses + learned_variance_loss(schedule, kind, prediction, clean, noisy, timesteps, scale)
         return losses
 
     def train_step(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,7 +22,8 @@ from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOper
 COMPONENTS = ("unet", "conditioner", "scheduler")
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
-CODE_FILES = ("pipeline.py", "hub_mixin.py", CONDITIONER_FILE)
+UNET_FILE = "unet/sprite_unet.py"  # of models with a network of ours
+CODE_FILES = ("pipeline.py", "hub_mixin.py", CONDITIONER_FILE, UNET_FILE)
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -46,9 +47,10 @@ CARD_TEMPLATE = """---
 # {{ name.split("/")[-1] }}
 
 A class-conditional DDPM for sprites of {{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
-`UNet2DModel` with {{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a
-`SpriteConditioner`. By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance
-scale of {{ "%g" | format(pipeline.config.guidance_scale) }}.
+`{{ pipeline.unet | attr("__class__") | attr("__name__") }}` with
+{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`.
+By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance scale of
+{{ "%g" | format(pipeline.config.guidance_scale) }}.
 {% if sheet %}
 ![Samples of each type]({{ sheet }})
 {% endif %}
@@ -143,13 +145,17 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     # Of a subclass the class with the published code.
     pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
     conditioner_class = type(pipeline.conditioner)
-    sources = (inspect.getfile(pipeline_class), __file__, inspect.getfile(conditioner_class))
-    for name, source in zip(CODE_FILES, sources, strict=True):
+    unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
+    sources = [inspect.getfile(pipeline_class), __file__, inspect.getfile(conditioner_class)]
+    if unet_class is not UNet2DModel:
+        sources.append(inspect.getfile(unet_class))
+    for name, source in zip(CODE_FILES, sources, strict=False):
         shutil.copyfile(source, folder / name)
     weights = sorted(folder.glob("*/*.safetensors"))
     changes = {
         "_class_name": ["pipeline", pipeline_class.__name__],
         "conditioner": ["sprite_conditioner", conditioner_class.__name__],
+        "unet": ["diffusers" if unet_class is UNet2DModel else "sprite_unet", unet_class.__name__],
         WEIGHTS_KEY: {p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest() for p in weights},
     }
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
@@ -169,6 +175,7 @@ def _install(made: Path, folder: Path, variant: str | None) -> None:
     (folder / INDEX_FILE).unlink(missing_ok=True)
     for former in [p for part in COMPONENTS for name in _weights_names(variant) for p in (folder / part).glob(name)]:
         former.unlink()
+    (folder / UNET_FILE).unlink(missing_ok=True)
     files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()} - {Path(INDEX_FILE)}
     for name in [*sorted(files), Path(INDEX_FILE)]:
         (folder / name).parent.mkdir(exist_ok=True)
@@ -202,9 +209,14 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
     scheduler_class = getattr(diffusers, index["scheduler"][1])
     if not issubclass(scheduler_class, SchedulerMixin):
         raise ValueError(f"{scheduler_class.__name__} is not a scheduler.")
-    # An import statement would make diffusers look for a file beside this one, where a saved folder has none.
+    # Import statements would make diffusers look for files beside this one, where a saved folder has none.
     conditioner_class = importlib.import_module(".sprite_conditioner", __package__).SpriteConditioner
-    return {"unet": UNet2DModel, "conditioner": conditioner_class, "scheduler": scheduler_class}
+    sprite_unet_class = importlib.import_module(".sprite_unet", __package__).SpriteUNet2DModel
+    unet_classes = {each.__name__: each for each in (UNet2DModel, sprite_unet_class)}
+    unet_class = unet_classes.get(index["unet"][1])
+    if unet_class is None:
+        raise ValueError(f"its network is a {index['unet'][1]}, not a {' or '.join(unet_classes)}.")
+    return {"unet": unet_class, "conditioner": conditioner_class, "scheduler": scheduler_class}
 
 
 def _read_weights(folder: Path, component: str, variant: str | None, digests: dict) -> dict[str, torch.Tensor]:
@@ -426,8 +438,8 @@ class HubMixin:
         with _damage_of(source):
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
-            defaults = {name: index[name] for name in ("num_inference_steps", "guidance_scale") if name in index}
-            pipeline = cls(**parts, **defaults)
+            defaults = ("num_inference_steps", "guidance_scale", "default_conditions")
+            pipeline = cls(**parts, **{name: index[name] for name in defaults if name in index})
             if (folder / CARD_FILE).is_file():
                 # Without the sheet, which is not loaded.
                 pipeline._card_text = SHEET_LINE.sub("", (folder / CARD_FILE).read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ class Guidance:
     Attributes:
         scales: Guidance scale s of each image; 1 is the conditional model.
         interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
-            sqrt(1 - alpha_bar) / sqrt(alpha_bar) (Kynkäänniemi et al. 2024, equation 5).
+            sqrt(1 - alpha_bar) / sqrt(alpha_bar), for images in [-1, 1] (Kynkäänniemi et al. 2024, equation 5).
         rescale: phi of Lin et al. 2023, equation 16.
     """
 
@@ -146,6 +146,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
         num_inference_steps, guidance_scale: Defaults of a call; saved with the model.
+        default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}; saved with the
+            model.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -157,10 +159,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 50,
         guidance_scale: float = 2.0,
+        default_conditions: dict[str, str] | None = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+        self.register_to_config(default_conditions=default_conditions or {})
         self._interrupt = False
         self._trained_scheduler = scheduler
 
@@ -188,7 +192,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         r"""Generates sprites.
 
-        Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model.
+        Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model,
+        `pipeline.config.default_conditions` those that apply where a call does not give them; "any" is none of them.
 
         Args:
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
@@ -200,8 +205,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction.
-            image: Sprites to vary, of the model's size: an RGB image, a list of one an image, or a tensor (N, C, S, S)
-                in [-1, 1].
+            image: Sprites to vary, of the model's size: an RGB image, for models with transparency RGBA, a list of one
+                an image, or a tensor (N, C, S, S) in [-1, 1].
             mask_image: Region of `image` to repaint: an image of its size, white where it may change, or a tensor
                 (1, 1, S, S) or (N, 1, S, S) in [0, 1].
             strength: How much noise is added to `image`, above 0 and at most 1; by default 0.6, with a mask 1.
@@ -209,13 +214,14 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
             latents: Initial noise (N, C, S, S).
             class_embeddings: (N, D) from `conditioner.encode`, instead of all conditions.
-            output_type: "pil", "np" (float32 (N, S, S, C) in [0, 1]), "pt" (float32 (N, C, S, S) in [0, 1]) or
-                "latent" (the final sample (N, C, S, S), about [-1, 1]).
+            output_type: "pil" (RGB, or RGBA with an alpha of 0 or 255), "np" (float32 (N, S, S, C) in [0, 1], alpha
+                as predicted), "pt" (the same as (N, C, S, S)) or "latent" (the final sample (N, C, S, S), which is in
+                about [-1, 1] times `scaling_factor`).
             callback_on_step_end: Called as callback(pipeline, step_index, timestep, tensors) after each step; it may
                 return new "latents" and may set `pipeline._interrupt` to end the call after this step.
             callback_on_step_end_tensor_inputs: Some of "latents" and "pred_original_sample", the predicted clean one.
-            **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, a list of one for each
-                entry of `pokemon_type`, or None for any.
+            **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
+                default; or a list of one for each entry of `pokemon_type`.
 
         Returns:
             `ImagePipelineOutput` with `images`; a tuple with them if `return_dict` is false.
@@ -254,6 +260,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             timesteps = timesteps[start:]
             if hasattr(self.scheduler, "set_begin_index"):
                 self.scheduler.set_begin_index(start)
+            clean = clean * self.scaling_factor
             latents = self.scheduler.add_noise(clean, noise, timesteps[:1])
 
         self._interrupt = False
@@ -328,6 +335,11 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config.in_channels, height, width
+
+    @property
+    def scaling_factor(self) -> float:
+        """What images in [-1, 1] are multiplied by to become samples."""
+        return self.unet.config.get("scaling_factor", 1.0)
 
     def check_inputs(
         self, count, num_inference_steps, guidance_scales, guidance_interval, guidance_rescale, image, mask_image,
@@ -410,13 +422,15 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             images = image if isinstance(image, list) else [image] * count
             if len(images) != count:
                 raise ValueError(f"image must have one entry an image, {count}, but has {len(images)}.")
+            mode = "RGBA" if channels == 4 else "RGB"
             for each in images:
-                if not isinstance(each, Image.Image) or each.mode != "RGB" or each.size != (width, height):
+                if not isinstance(each, Image.Image) or each.mode != mode or each.size != (width, height):
                     raise ValueError(
-                        f"image must be an RGB image of {width}x{height} pixels, a list of these or a tensor, but is "
-                        f"{each!r}. pokemon_ddpm.preprocessing.preprocess converts other images."
+                        f"image must be an {mode} image of {width}x{height} pixels, a list of these or a tensor, but "
+                        f"is {each!r}. pokemon_ddpm.preprocessing.preprocess converts other images."
                     )
             image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            image = _with_binary_alpha(image)
         _check_tensor("image", image, [(count, channels, height, width)], low=-1)
         clean = image.float().to(self._execution_device)  # float64 does not exist on every device
         if mask_image is None:
@@ -458,10 +472,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if not types:
                 raise ValueError("pokemon_type is an empty list; pass at least one type, or None for any.")
             values = {}
-            for name, value in given.items():
+            for name, value in {**self.config.default_conditions, **given}.items():
                 values[name] = value if isinstance(value, list) else [value] * len(types)
                 if len(values[name]) != len(types):
                     raise ValueError(f"{name} must have one entry a pokemon_type, {len(types)}, but has {len(value)}.")
+                default = self.config.default_conditions.get(name)
+                values[name] = [default if each is None else each for each in values[name]]
             embeddings = self.conditioner.encode(types, **values)
         return embeddings.repeat_interleave(num_images_per_type, dim=0)
 
@@ -496,7 +512,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         alpha_bar = self._alpha_bar(t)
         sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
         sample = sample.to(self.unet.dtype)
-        if not guidance.applies(sigma):
+        if not guidance.applies(sigma / self.scaling_factor):
             return self.unet(sample, t, class_labels=embeddings, return_dict=False)[0].float()
         both = torch.cat([negative_embeddings, embeddings])
         prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0].float()
@@ -532,8 +548,19 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
     def postprocess(self, latents: Tensor, output_type: str) -> Any:
-        """Samples (N, C, S, S) in about [-1, 1] as "pil", "np" or "pt"; values out of range are clipped."""
-        return VaeImageProcessor().postprocess(latents.float().cpu(), output_type)
+        """Samples (N, C, S, S) as "pil", "np" or "pt", see `__call__`; values out of range are clipped."""
+        images = latents.float().cpu() / self.scaling_factor
+        if output_type == "pil":
+            images = _with_binary_alpha(images)
+        return VaeImageProcessor().postprocess(images, output_type)
+
+
+def _with_binary_alpha(images: Tensor) -> Tensor:
+    """RGBA images (N, 4, S, S) about [-1, 1] with an alpha of -1 or 1, white where it is -1; RGB ones unchanged."""
+    if images.shape[1] != 4:
+        return images
+    opaque = images[:, 3:] > 0
+    return torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
 
 
 def _is_number(value: Any, low: float, high: float, kind: type = Real) -> bool:

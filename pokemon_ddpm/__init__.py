@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pokemon_ddpm.dataset_scripts.pokemon_sprites import PokemonSprites, load_sprites
     from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
     from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+    from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
 RELEASED = Path(__file__).parent / "released"
 """Folder of the models that come with the package."""
@@ -24,6 +25,7 @@ _HOMES = {
     "PokemonSprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
     "SpriteConditioner": "pokemon_ddpm.pipelines.sprite_conditioner",
     "SpriteTensors": "pokemon_ddpm.data",
+    "SpriteUNet2DModel": "pokemon_ddpm.pipelines.sprite_unet",
     "load_sprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
     "sprite_tensors": "pokemon_ddpm.data",
 }
@@ -36,6 +38,7 @@ __all__ = [
     "PokemonSprites",
     "SpriteConditioner",
     "SpriteTensors",
+    "SpriteUNet2DModel",
     "load_sprites",
     "sprite_tensors",
 ]

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expand
-from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import channels_of, on_white, open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
@@ -35,7 +35,7 @@ class SpriteTensors:
     """One split, ready for training.
 
     Attributes:
-        images: uint8 (N, 3, S, S), RGB in [0, 255].
+        images: uint8 (N, C, S, S) in [0, 255], RGB or RGBA, see `preprocess`.
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other column of the
             sprites that is a class, a whole number or a bool, -1 where unknown; and "size" where there are heights.
         type_names: The names of the types, or of the classes that replace them.
@@ -82,7 +82,7 @@ def load_tensors(
     resolution: int,
     *,
     config_name: str | None = None,
-    mode: str = "fit",
+    mode: str = "pixel",
     exclude_faulty: bool = False,
     deduplicate: bool = False,
     skip_bad_images: bool = False,
@@ -130,7 +130,9 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     return builder.as_dataset(split=split)
 
 
-def sprite_tensors(dataset: Dataset, resolution: int, mode: str = "fit", image_column: str = "image") -> SpriteTensors:
+def sprite_tensors(
+    dataset: Dataset, resolution: int, mode: str = "pixel", image_column: str = "image"
+) -> SpriteTensors:
     """Preprocesses a split with the columns of `load_sprites`; raises ValueError if it cannot be used."""
     for column in ("type1", "type2", *ATTRIBUTES):
         given, ours = dataset.features.get(column), FEATURES.get(column)
@@ -157,7 +159,7 @@ def sprite_tensors(dataset: Dataset, resolution: int, mode: str = "fit", image_c
 
 
 def labelled_tensors(
-    dataset: Dataset, resolution: int, mode: str = "fit", image_column: str = "image", label_column: str = "label"
+    dataset: Dataset, resolution: int, mode: str = "pixel", image_column: str = "image", label_column: str = "label"
 ) -> SpriteTensors:
     """Preprocesses a split of any data set with images and a `ClassLabel`; raises ValueError if it cannot be used.
 
@@ -234,11 +236,12 @@ def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[st
 
 
 def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, full_frame: bool = True) -> torch.Tensor:
-    """uint8 (N, 3, S, S) of a column of images; raises ValueError if some cannot be decoded."""
+    """uint8 (N, C, S, S) of a column of images; raises ValueError if some cannot be decoded."""
     _check_kind(dataset, "--image_column", column, datasets.Image)
     # datasets itself would decode any format and any size.
     values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
-    images, problems = np.empty((len(values), 3, resolution, resolution), dtype=np.uint8), Problems()
+    images = np.empty((len(values), channels_of(mode), resolution, resolution), dtype=np.uint8)
+    problems = Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):
         image = None
         with problems.caught(f"row {row}"):

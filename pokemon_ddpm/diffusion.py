@@ -4,7 +4,8 @@ x_0 is a clean image, epsilon unit Gaussian noise, and the forward process (Ho e
 
     x_t = alpha_t x_0 + sigma_t epsilon,   alpha_t = sqrt(alpha_bar_t),   sigma_t = sqrt(1 - alpha_bar_t).
 
-The papers count t from 1 to T, the code from 0 to T - 1.
+The papers count t from 1 to T, the code from 0 to T - 1. Where a network has a scaling factor s, s x_0 takes the place
+of x_0 (Chen 2023, section 3.2); weights stay functions of alpha_t and sigma_t alone.
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ UNIFORM_SHARE = 0.001  # of importance sampling, so that weights stay bounded an
 def make_scheduler(
     num_train_timesteps: int = 1000,
     beta_schedule: str = "squaredcos_cap_v2",
-    prediction_type: str = "v_prediction",
+    prediction_type: str = "sample",
     variance_type: str = "fixed_small",
     rescale_betas_zero_snr: bool = False,
+    scaling_factor: float = 1.0,
 ) -> DDPMScheduler:
     """diffusers' DDPM scheduler with the settings of the training.
 
@@ -37,6 +39,7 @@ def make_scheduler(
         variance_type: Variance of the reverse process: "fixed_small" (beta_tilde_t) or "fixed_large" (beta_t), Ho et
             al. 2020, section 3.2, or "learned_range" (Nichol & Dhariwal 2021, equation 15).
         rescale_betas_zero_snr: Whether the last timestep is pure noise (Lin et al. 2023, algorithm 1).
+        scaling_factor: Of the samples; the predicted x_0 is clipped to this range.
 
     Raises:
         ValueError: If T is too small for the linear schedule.
@@ -52,6 +55,7 @@ def make_scheduler(
         prediction_type=prediction_type,
         variance_type=variance_type,
         rescale_betas_zero_snr=rescale_betas_zero_snr,
+        clip_sample_range=scaling_factor,
         timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
     )
 

@@ -52,22 +52,22 @@ def gaussian_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var
     return 0.5 * (of_variances + (mean - other_mean).square() * (-other_log_var).exp())
 
 
-def pixel_nll(clean: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """-log p(x_0) of 8-bit pixels scaled to [-1, 1], elementwise, in nats (Ho et al. 2020, equation 13).
+def pixel_nll(clean: Tensor, mean: Tensor, log_var: Tensor, scaling_factor: float = 1.0) -> Tensor:
+    """-log p(x_0) of 8-bit pixels scaled to [-1, 1] times s, elementwise, in nats (Ho et al. 2020, equation 13).
 
-    The probability of a pixel is the Gaussian's mass within half a gray level (1/255) of it; the cells of black and
+    The probability of a pixel is the Gaussian's mass within half a gray level (s/255) of it; the cells of black and
     white extend to infinity.
     """
     clean = clean.to(log_var.dtype)
     inverse_std = (-0.5 * log_var).exp()
     # By symmetry all tails are taken from the upper side, where differences do not cancel.
-    distance = (clean - mean).abs()
-    black, white = clean < -0.999, clean > 0.999
+    distance, half_level = (clean - mean).abs(), scaling_factor / 255
+    black, white = clean < -0.999 * scaling_factor, clean > 0.999 * scaling_factor
     outer = torch.where(clean >= mean, white, black)  # the cell extends to infinity away from the mean
     inner = torch.where(clean >= mean, black, white)  # the cell extends to infinity across the mean
     # The logarithms of the mass beyond the near and the far edge.
-    near = torch.where(inner, 0.0, log_ndtr(-(distance - 1 / 255) * inverse_std))
-    far = torch.where(outer, -torch.inf, log_ndtr(-(distance + 1 / 255) * inverse_std))
+    near = torch.where(inner, 0.0, log_ndtr(-(distance - half_level) * inverse_std))
+    far = torch.where(outer, -torch.inf, log_ndtr(-(distance + half_level) * inverse_std))
     return -(near + torch.log1p(-(far - near).exp()))
 
 
@@ -88,16 +88,17 @@ def bound_term(
     noisy: Tensor,
     timesteps: Tensor,
     clip_clean: bool = False,
+    scaling_factor: float = 1.0,
 ) -> Tensor:
     """L_0 of images at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
 
-    The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1]. With
-    `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
+    The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1] times
+    the scaling factor. With `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
     """
     prediction, learned = split_prediction(prediction, variance_type)
     dtype = schedule.beta.dtype
     predicted = predicted_clean(schedule, prediction_type, prediction.to(dtype), noisy.to(dtype), timesteps)
-    predicted = predicted.clamp(-1, 1) if clip_clean else predicted
+    predicted = predicted.clamp(-scaling_factor, scaling_factor) if clip_clean else predicted
     mean = posterior_mean(schedule, predicted, noisy, timesteps)
     log_var = log_variance(schedule, variance_type, timesteps, learned)
     true_mean = posterior_mean(schedule, clean, noisy, timesteps)
@@ -105,7 +106,7 @@ def bound_term(
     divergence = gaussian_kl(true_mean, true_log_var, mean, log_var)
     # Both terms are computed for all images, so that the cost does not depend on the timesteps.
     first = (timesteps == 0).view(-1, 1, 1, 1)
-    nll = pixel_nll(clean, torch.where(first, mean, clean), torch.where(first, log_var, 0.0))
+    nll = pixel_nll(clean, torch.where(first, mean, clean), torch.where(first, log_var, 0.0), scaling_factor)
     return torch.where(first, nll, divergence).mean(dim=(1, 2, 3))
 
 
@@ -118,7 +119,13 @@ def split_prediction(prediction: Tensor, variance_type: str) -> tuple[Tensor, Te
 
 
 def learned_variance_loss(
-    schedule: NoiseSchedule, prediction_type: str, prediction: Tensor, clean: Tensor, noisy: Tensor, timesteps: Tensor
+    schedule: NoiseSchedule,
+    prediction_type: str,
+    prediction: Tensor,
+    clean: Tensor,
+    noisy: Tensor,
+    timesteps: Tensor,
+    scaling_factor: float = 1.0,
 ) -> Tensor:
     """lambda L_vlb of the hybrid objective, float32 (B,), from predictions (B, 2C, S, S).
 
@@ -127,7 +134,10 @@ def learned_variance_loss(
     """
     mean, learned = prediction.chunk(2, dim=1)
     prediction = torch.cat([mean.detach(), learned], dim=1)
-    terms = bound_term(schedule, prediction_type, "learned_range", prediction, clean, noisy, timesteps)
+    kind = "learned_range"
+    terms = bound_term(
+        schedule, prediction_type, kind, prediction, clean, noisy, timesteps, scaling_factor=scaling_factor
+    )
     return (VLB_WEIGHT * len(schedule) * terms).float()
 
 

@@ -41,7 +41,7 @@ def made(count: int = 2, **columns: list) -> datasets.Dataset:
 
 def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
     tensors = load_tensors(None, "validation", 64, cache_dir=sprites_cache)
-    assert tensors.images.shape == (108, 3, 64, 64) and tensors.images.dtype == torch.uint8
+    assert tensors.images.shape == (108, 4, 64, 64) and tensors.images.dtype == torch.uint8
     assert tensors.labels.keys() == NUMBERS | {"type", "size"}
     assert all(ids.dtype == torch.int64 for ids in tensors.labels.values())
     for number, row in enumerate(load_sprites(split="validation", cache_dir=sprites_cache)):
@@ -57,7 +57,8 @@ def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
 @pytest.mark.parametrize(
     "config, resolution, mode, digest",
     [("front", 32, "fit", "d4ad94da71d466f8"), ("front", 64, "fit", "68129d53319bcd52"),
-     ("front", 32, "thesis", "7ac36bda51780c5c"), ("all", 32, "fit", "5797fe8cdb627b05")],
+     ("front", 32, "thesis", "7ac36bda51780c5c"), ("all", 32, "fit", "5797fe8cdb627b05"),
+     ("front", 64, "pixel", "e1c1f5cdfe191510")],
 )  # fmt: skip
 def test_the_real_sprites_become_tensors(
     config: str, resolution: int, mode: str, digest: str, sprites_dir: Path, sprites_cache: Path
@@ -225,7 +226,7 @@ def art(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, split: str = "train", **options: object) -> SpriteTensors:
-    return load_tensors(folder, split, SIZE, **options)
+    return load_tensors(folder, split, SIZE, **{"mode": "fit", **options})
 
 
 def contents(data: SpriteTensors) -> set[tuple[int, bytes]]:

@@ -90,6 +90,14 @@ def test_the_linear_schedule_adds_the_same_noise_in_any_number_of_steps_above_20
     assert len(make_scheduler(1).betas) == 1  # the cosine takes any number
 
 
+@pytest.mark.parametrize("scaling_factor", [1.0, 0.5])
+def test_the_predicted_clean_sample_is_clipped_to_the_range_of_samples(scaling_factor):
+    scheduler = make_scheduler(prediction_type="sample", scaling_factor=scaling_factor)
+    given = torch.tensor([[-2.0, -0.3, 0.7, 5.0]])
+    found = scheduler.step(given, 0, torch.zeros(1, 4)).pred_original_sample
+    assert torch.equal(found, given.clamp(-scaling_factor, scaling_factor))
+
+
 @pytest.mark.parametrize("beta_schedule", BETAS)
 @pytest.mark.parametrize("zero_snr", [False, True])
 def test_add_noise_is_the_forward_process(beta_schedule, zero_snr):

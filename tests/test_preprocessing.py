@@ -1,13 +1,30 @@
 """Decoding, cropping and scaling: hostile files, and images made for a test."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile
 
-from pokemon_ddpm.preprocessing import on_white, open_image, preprocess
+from pokemon_ddpm import load_sprites
+from pokemon_ddpm.color import oklab
+from pokemon_ddpm.preprocessing import (
+    CHANNELS,
+    DARK,
+    DARK_WEIGHT,
+    MAX_VOTING_COLORS,
+    on_white,
+    open_image,
+    over_white,
+    preprocess,
+    transparent,
+    vote,
+)
 from tests.small_archives import png
+
+CLEAR = (255, 255, 255, 0)
 
 
 def canvas(top: int, left: int, block: np.ndarray, size: tuple[int, int] = (96, 96)) -> Image.Image:
@@ -27,11 +44,17 @@ def plain_block(height: int, width: int) -> np.ndarray:
 
 
 def box(result: np.ndarray) -> np.ndarray:
-    """What is left without the white border, which must be even."""
-    foreground = np.argwhere((result != 255).any(axis=2))
+    """RGB of what is left without the border, white or transparent, which must be even; the rest must be opaque."""
+    foreground = np.argwhere((result != CLEAR[: result.shape[2]]).any(axis=2))
     (top, left), (bottom, right) = foreground.min(axis=0), foreground.max(axis=0)
     assert abs(top - (result.shape[0] - 1 - bottom)) <= 1 and abs(left - (result.shape[1] - 1 - right)) <= 1
-    return result[top : bottom + 1, left : right + 1]
+    return opaque(result[top : bottom + 1, left : right + 1])
+
+
+def opaque(result: np.ndarray) -> np.ndarray:
+    """RGB of RGB or of opaque RGBA."""
+    assert (result[..., 3:] == 255).all()
+    return result[..., :3]
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
@@ -101,25 +124,27 @@ def test_transparency_is_composited_and_an_opaque_image_returned_unchanged() -> 
         on_white(Image.new("F", (2, 2)))
 
 
+@pytest.mark.parametrize("mode", ["pixel", "fit"])
 @pytest.mark.parametrize(
     "resolution, size", [(32, (30, 30)), (32, (1, 1)), (64, (64, 64)), (64, (63, 20)), (40, (38, 21)), (128, (96, 70))]
 )
-def test_a_sprite_that_fits_is_moved_to_the_center(resolution: int, size: tuple[int, int]) -> None:
+def test_a_sprite_that_fits_is_moved_to_the_center(resolution: int, size: tuple[int, int], mode: str) -> None:
     block, room = random_block(*size), (96 - size[0], 96 - size[1])
     for top, left in ((0, 0), room, (room[0] // 3, room[1] // 5)):
-        result = preprocess(canvas(top, left, block), resolution)
-        assert result.shape == (resolution, resolution, 3) and result.dtype == np.uint8
+        result = preprocess(canvas(top, left, block), resolution, mode)
+        assert result.shape == (resolution, resolution, CHANNELS[mode]) and result.dtype == np.uint8
         assert np.array_equal(box(result), block)
 
 
+@pytest.mark.parametrize("mode", ["pixel", "fit"])
 @pytest.mark.parametrize(
     "resolution, size, expected",
     # The first would fit, but not with its margin; 19.5 is rounded to an even number; a third of a row would be none.
     [(32, (31, 31), (30, 30)), (32, (45, 90), (15, 30)), (32, (80, 52), (30, 20)), (32, (1, 96), (1, 30)),
      (64, (65, 65), (64, 64)), (64, (60, 80), (48, 64)), (56, (96, 96), (54, 54)), (8, (90, 30), (6, 2))],
 )  # fmt: skip
-def test_a_larger_sprite_is_reduced_in_its_proportions(resolution: int, size: tuple, expected: tuple) -> None:
-    result = preprocess(canvas(0, 96 - size[1], plain_block(*size)), resolution)
+def test_a_larger_sprite_is_reduced_in_its_proportions(resolution: int, size: tuple, expected: tuple, mode) -> None:
+    result = preprocess(canvas(0, 96 - size[1], plain_block(*size)), resolution, mode)
     assert np.array_equal(box(result), plain_block(*expected))  # one color stays, whatever the filter
 
 
@@ -135,7 +160,7 @@ def hamming_matrix(old: int, new: int) -> np.ndarray:
 def test_the_filter_is_hamming(resolution: int, size: tuple[int, int], new: tuple[int, int]) -> None:
     block = random_block(*size)
     expected = np.einsum("yh,xw,hwc->yxc", hamming_matrix(size[0], new[0]), hamming_matrix(size[1], new[1]), block)
-    result = box(preprocess(canvas(3, 0, block, (100, 96)), resolution)).astype(float)
+    result = box(preprocess(canvas(3, 0, block, (100, 96)), resolution, "fit")).astype(float)
     assert np.abs(result - expected.clip(0, 255)).max() < 1.5  # rounded between the directions and at the end
 
 
@@ -145,35 +170,145 @@ def test_almost_white_and_white_inside_belong_to_the_sprite(channel: int) -> Non
     block[10:20, 10:20] = (10, 120, 230)
     block[0, 0, channel] = block[39, 49, channel] = 254
     for size, top, left in (((96, 96), 5, 7), ((40, 50), 0, 0), ((200, 70), 149, 20)):
-        result = preprocess(canvas(top, left, block, size), 64)
+        result = preprocess(canvas(top, left, block, size), 64, "fit")
         assert np.array_equal(result[12:52, 7:57], block) and (result == 255).all(axis=2).sum() == 64 * 64 - 102
 
 
-def test_a_photograph_gets_no_margin() -> None:
+@pytest.mark.parametrize("mode", ["pixel", "fit"])
+def test_a_photograph_gets_no_margin(mode: str) -> None:
     for size in (16, 64):
         image = Image.new("RGB", (size, size), (10, 20, 30))
-        assert (preprocess(image, 16, full_frame=True) == (10, 20, 30)).all()
-        assert box(preprocess(image, 16)).shape == (14, 14, 3)
+        assert (opaque(preprocess(image, 16, mode, full_frame=True)) == (10, 20, 30)).all()
+        assert box(preprocess(image, 16, mode)).shape == (14, 14, 3)
     image = Image.new("RGB", (64, 32), (255, 0, 0))
-    pixels = preprocess(image, 16, full_frame=True)
-    assert (pixels[:4] == 255).all() and (pixels[12:] == 255).all() and (pixels[4:12] == (255, 0, 0)).all()
+    pixels, border = preprocess(image, 16, mode, full_frame=True), CLEAR[: CHANNELS[mode]]
+    assert (pixels[:4] == border).all() and (pixels[12:] == border).all()
+    assert (opaque(pixels[4:12]) == (255, 0, 0)).all()
     image.paste("white", (0, 0, 64, 1))  # a white edge: no photograph
-    assert np.array_equal(preprocess(image, 16, full_frame=True), preprocess(image, 16))
+    assert np.array_equal(preprocess(image, 16, mode, full_frame=True), preprocess(image, 16, mode))
 
 
-@pytest.mark.parametrize("mode", ["fit", "thesis"])
+@pytest.mark.parametrize("mode", ["pixel", "fit", "thesis"])
 def test_borders_of_the_input(mode: str) -> None:
-    assert (preprocess(Image.new("RGB", (96, 96), "white"), 32, mode) == 255).all()
+    assert (preprocess(Image.new("RGB", (96, 96), "white"), 32, mode) == CLEAR[: CHANNELS[mode]]).all()
     image = canvas(10, 10, random_block(30, 40))
     before = image.tobytes()
     for resolution in (8, 24, 72):
-        assert preprocess(image, resolution, mode).shape == (resolution, resolution, 3)
+        assert preprocess(image, resolution, mode).shape == (resolution, resolution, CHANNELS[mode])
     assert image.tobytes() == before
     for resolution in (-8, 0, 4, 12, 33):
         with pytest.raises(ValueError, match=f"multiple of 8 .* is {resolution}"):
             preprocess(image, resolution, mode)
-    with pytest.raises(ValueError, match="'crop'.*fit, thesis"):
+    with pytest.raises(ValueError, match="'crop'.*pixel, fit, thesis"):
         preprocess(image, 32, "crop")
+
+
+# Whole pixels
+
+
+@pytest.mark.parametrize("tolerance", [0, 40])
+def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> None:
+    pixels = np.random.default_rng(tolerance).choice([0, 210, 255], (24, 31, 1), p=[0.45, 0.05, 0.5])
+    pixels = pixels.repeat(3, axis=2).astype(np.uint8)
+    pixels[..., 1] = 255
+    height, width = pixels.shape[:2]
+    free = {(y, x) for y in range(height) for x in range(width) if pixels[y, x].min() >= 255 - tolerance}
+    reached = {(y, x) for y, x in free if y in (0, height - 1) or x in (0, width - 1)}
+    queue = list(reached)
+    while queue:
+        y, x = queue.pop()
+        new = free & {(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)} - reached
+        reached |= new
+        queue += new
+    assert 0 < len(reached) < len(free)  # some of it is enclosed
+    result = transparent(pixels, tolerance)
+    assert {tuple(place) for place in np.argwhere(result[..., 3] == 0)} == reached
+    assert all(tuple(result[place]) == (CLEAR if place in reached else (*pixels[place], 255)) for place in free)
+    assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
+
+
+def lightness_weight(color: np.ndarray) -> float:
+    return 1 + DARK_WEIGHT * max(0.0, 1 - float(oklab(color)[0]) / DARK)
+
+
+@pytest.mark.parametrize("size, reduced", [((6, 8), (3, 4)), ((9, 7), (4, 5)), ((11, 5), (1, 2)), ((12, 12), (8, 8))])
+def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, reduced: tuple) -> None:
+    random = np.random.default_rng(size)
+    colors = np.array([CLEAR, (0, 0, 0, 255), (40, 90, 30, 255), (255, 255, 255, 255), (250, 120, 10, 255)], np.uint8)
+    pixels = colors[random.integers(0, 5, size)]
+    found = vote(pixels, *reduced)
+    assert found.dtype == np.uint8 and found.shape == (*reduced, 4)
+    steps = [Fraction(old, new) for old, new in zip(size, reduced, strict=True)]
+    for place in np.ndindex(reduced):
+        areas = dict.fromkeys(map(tuple, colors.tolist()), 0.0)
+        for source in np.ndindex(size):
+            overlaps = [
+                max(0, min(step * (i + 1), j + 1) - max(step * i, j))
+                for step, i, j in zip(steps, place, source, strict=True)
+            ]
+            color = tuple(pixels[source].tolist())
+            weight = lightness_weight(pixels[source][:3]) if color[3] else 1
+            areas[color] += weight * float(overlaps[0] * overlaps[1])
+        assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_dark_outline_of_one_pixel_survives_halving(offset: int) -> None:
+    dark, light = (20, 20, 20, 255), (200, 120, 60, 255)
+    pixels, expected = (np.full((side, side, 4), CLEAR, np.uint8) for side in (24, 12))
+    end = 11 + offset
+    pixels[offset : offset + 22, offset : offset + 22] = expected[:end, :end] = dark
+    pixels[offset + 1 : offset + 21, offset + 1 : offset + 21] = expected[1 : end - 1, 1 : end - 1] = light
+    pixels[np.arange(6, 16), np.arange(6, 16)] = expected[np.arange(3, 8), np.arange(3, 8)] = dark  # a diagonal
+    if offset:  # three quarters of the corners are transparent
+        expected[::11, ::11] = CLEAR
+    assert np.array_equal(vote(pixels, 12, 12), expected)
+
+
+@pytest.mark.parametrize(
+    "resolution, size, start, end, expected",
+    [(32, 90, 30, 60, (1, 11, 21, 31)), (64, 96, 24, 72, (0, 16, 48, 64)), (96, 90, 30, 60, (3, 33, 63, 93))],
+)
+def test_whole_pixels_keep_enclosed_white(resolution: int, size: int, start: int, end: int, expected: tuple) -> None:
+    block = np.full((size, size, 3), (180, 60, 60), dtype=np.uint8)
+    block[start:end, start:end] = 255
+    block[:start, :start] = 255  # open
+    result = np.full((resolution, resolution, 4), CLEAR, dtype=np.uint8)
+    top, start, end, bottom = expected
+    result[top:bottom, top:bottom] = (180, 60, 60, 255)
+    result[start:end, start:end] = 255
+    result[:start, :start] = CLEAR
+    assert np.array_equal(preprocess(canvas(0, 0, block), resolution), result)
+
+
+def test_an_image_of_many_colors_is_smoothed() -> None:
+    block = random_block(40, 40)
+    assert len(np.unique(block.reshape(-1, 3), axis=0)) > MAX_VOTING_COLORS
+    expected = np.asarray(Image.fromarray(block).resize((30, 30), Image.Resampling.HAMMING))
+    pixels = np.insert(block, 3, 255, axis=2)
+    assert np.array_equal(vote(pixels, 30, 30), np.insert(expected, 3, 255, axis=2))
+    pixels[:, :20] = (255, 255, 255, 0)
+    found = vote(pixels, 20, 20)
+    assert (found[:, :10] == (255, 255, 255, 0)).all() and (found[:, 10:, 3] == 255).all()
+
+
+def test_compositing_on_white() -> None:
+    images = torch.tensor([[200, 40, 0, 0], [200, 40, 0, 102], [200, 40, 0, 255]], dtype=torch.uint8).view(3, 4, 1, 1)
+    expected = [[255, 255, 255], [233, 169, 153], [200, 40, 0]]  # 102 of 255 is 40 %
+    assert over_white(images).flatten(1).tolist() == expected
+    assert torch.equal(over_white(images[:, :3]), images[:, :3])
+
+
+def test_the_real_sprites_keep_their_few_colors(sprites_dir: Path, sprites_cache: Path) -> None:
+    rows = load_sprites(sprites_dir, split="test", cache_dir=sprites_cache)
+    counts = []
+    for row in list(rows)[::10]:
+        given = {tuple(color) for color in np.asarray(row["image"]).reshape(-1, 3).tolist()}
+        result = preprocess(row["image"], 64).reshape(-1, 4)
+        found = {tuple(color) for color in result[result[:, 3] > 0][:, :3].tolist()}
+        assert found <= given
+        counts.append(len(found))
+    assert len(counts) > 30 and np.median(counts) <= 16
 
 
 def bilinear_matrix(old: int, new: int) -> np.ndarray:

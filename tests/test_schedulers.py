@@ -22,14 +22,17 @@ SOLVERS = ["dpmsolver++", "unipc", "deis"]
 
 
 class GaussianDenoiser(ModelMixin, ConfigMixin):
-    """The best prediction where every pixel is N(MEAN, STD^2).
+    """The best prediction where every value of an image is N(MEAN, STD^2), and that of a sample s times as much.
 
-    E[x_0 | x_t] = MEAN + a STD^2 / (a^2 STD^2 + b^2) (x_t - a MEAN) for x_t = a x_0 + b epsilon. `error` is added to
-    the prediction.
+    E[x_0 | x_t] = s MEAN + a s^2 STD^2 / (a^2 s^2 STD^2 + b^2) (x_t - a s MEAN) for x_t = a x_0 + b epsilon. `error`
+    is added to the prediction.
     """
 
     @register_to_config
-    def __init__(self, prediction_type: str, sample_size: int = 64, in_channels: int = 3, out_channels: int = 3):
+    def __init__(
+        self, prediction_type: str, scaling_factor: float, sample_size: int = 64, in_channels: int = 3,
+        out_channels: int = 3,
+    ):  # fmt: skip
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
         self.timesteps: list[int] = []
@@ -39,15 +42,17 @@ class GaussianDenoiser(ModelMixin, ConfigMixin):
         self.timesteps.append(int(timestep))
         alpha_bar = ALPHA_BAR[int(timestep)]
         a, b, x = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), sample.double()
-        clean = MEAN + a * STD**2 / (a**2 * STD**2 + b**2) * (x - a * MEAN)
+        mean, std = self.config.scaling_factor * MEAN, self.config.scaling_factor * STD
+        clean = mean + a * std**2 / (a**2 * std**2 + b**2) * (x - a * mean)
         return (as_prediction(self.config.prediction_type, clean, x, a, b).to(sample.dtype) + self.error,)
 
 
-def gaussian_pipeline(sampler: str, prediction_type: str = "v_prediction") -> PokemonDDPMPipeline:
+def gaussian_pipeline(
+    sampler: str, prediction_type: str = "v_prediction", scaling_factor: float = 1.0
+) -> PokemonDDPMPipeline:
     conditioner = SpriteConditioner({"type": ["fire"]}, embedding_dim=4)
-    pipeline = PokemonDDPMPipeline(
-        GaussianDenoiser(prediction_type), conditioner, make_scheduler(1000, prediction_type=prediction_type)
-    )
+    scheduler = make_scheduler(1000, prediction_type=prediction_type, scaling_factor=scaling_factor)
+    pipeline = PokemonDDPMPipeline(GaussianDenoiser(prediction_type, scaling_factor), conditioner, scheduler)
     pipeline.scheduler = make_sampler(sampler, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -55,7 +60,7 @@ def gaussian_pipeline(sampler: str, prediction_type: str = "v_prediction") -> Po
 
 def samples(pipeline: PokemonDDPMPipeline, steps: int, count: int = 1, **arguments) -> torch.Tensor:
     arguments = {"generator": seeded(*range(count)), "num_images_per_type": count, **arguments}
-    return pipeline(num_inference_steps=steps, output_type="latent", **arguments).images
+    return pipeline(num_inference_steps=steps, **{"output_type": "latent", **arguments}).images
 
 
 def own_settings(sampler: SchedulerMixin) -> dict:
@@ -65,7 +70,7 @@ def own_settings(sampler: SchedulerMixin) -> dict:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, tmp_path):
-    trained = tiny_pipeline().scheduler
+    trained = tiny_pipeline(clip_sample_range=0.5).scheduler
     sampler = make_sampler(name, trained)
     assert type(sampler) is SAMPLERS[name] and sampler_name(sampler) == name
     assert torch.equal(sampler.betas, trained.betas)
@@ -94,17 +99,23 @@ def test_network_evaluations_are_the_calls_of_the_network(name, steps):
     assert calls[0] == (1, 999) and min(timestep for _, timestep in calls) >= 0
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(
-    ("name", "steps"),
-    [*((name, 50) for name in SAMPLERS if name != "heun"), *((name, 61) for name in ("ddpm", *SOLVERS))],
+    ("prediction_type", "scaling_factor"), [("epsilon", 1.0), ("v_prediction", 0.5), ("sample", 0.5)]
 )
-def test_an_exact_denoiser_gives_samples_of_the_data(name, steps, prediction_type):
+@pytest.mark.parametrize(
+    ("name", "steps"), [*((name, 50) for name in SAMPLERS), *((name, 61) for name in ("ddpm", *SOLVERS))]
+)
+def test_an_exact_denoiser_gives_images_of_the_data(name, steps, prediction_type, scaling_factor):
     """Also where the number of steps does not divide that of the training."""
-    found = samples(gaussian_pipeline(name, prediction_type), steps, count=8)
+    pipeline = gaussian_pipeline(name, prediction_type, scaling_factor)
+    found = 2 * samples(pipeline, steps, count=8, output_type="pt") - 1
     assert found.mean().item() == pytest.approx(MEAN, abs=0.005)
-    # The first order loses some of the spread in few steps; the second order 3 % of it.
-    assert found.std().item() == pytest.approx(STD, abs=0.005 if name in SOLVERS else 0.03)
+    # The last step leads to E[x_0 | x_t], which has less spread than the data, but DEIS goes on along the flow. The
+    # first order loses some more.
+    alpha_bar = ALPHA_BAR[pipeline.unet.timesteps[-1]]
+    noise = 0 if name == "deis" else (1 - alpha_bar) / alpha_bar / (scaling_factor * STD) ** 2
+    spread = STD / math.sqrt(1 + noise)
+    assert found.std().item() == pytest.approx(spread, abs=0.005 if name in SOLVERS else 0.03)
 
 
 @pytest.mark.parametrize("name", ["ddpm", *SOLVERS])

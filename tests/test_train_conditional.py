@@ -20,7 +20,8 @@ import pytest
 import torch
 from safetensors.torch import load, load_file
 
-from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
+from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline, load_sprites
+from pokemon_ddpm.models import pack_unet
 from pokemon_ddpm.training import batches, checkpoint, export, validation
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
@@ -73,7 +74,7 @@ def newest(run: Path) -> int:
 def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags, run, unbroken, capsys):
     train([*flags, "--save_images_steps=2", "--validation_steps=3"])
     images = PokemonDDPMPipeline.from_pretrained(run)(["fire", "water/flying"]).images
-    assert [image.size for image in images] == [(16, 16)] * 2
+    assert [(image.mode, image.size) for image in images] == [("RGBA", (16, 16))] * 2
     assert sorted(path.name for path in run.glob("samples/*")) == ["step-000002.png", "step-000004.png"]
     card = (run / "README.md").read_text()
     assert "4 updates" in card and "samples/step-000004.png" in card and str(run) not in card
@@ -147,6 +148,25 @@ def test_a_mistake_is_one_sentence_and_changes_nothing_of_an_older_run(flags, ru
     assert len(str(stop.value).splitlines()) == 1 and contents(run) == before
 
 
+@pytest.mark.parametrize("source", ["packed", "pokemon-ddpm-32"])
+def test_training_continues_with_a_pretrained_model(flags, run, tmp_path, source):
+    """With a learning rate of nearly 0, the weights are those that it starts from."""
+    more = ["--learning_rate=1e-30", "--max_train_steps=1"]
+    if source == "packed":
+        train([*flags, f"--output_dir={tmp_path / 'first'}"])
+        trained = PokemonDDPMPipeline.from_pretrained(source := tmp_path / "first").unet
+    else:
+        more += ["--resolution=64", "--train_batch_size=1"]
+        trained = pack_unet(PokemonDDPMPipeline.from_pretrained(RELEASED_MODEL).unet)
+    flags = runs.without(flags, "model_config_name_or_path")
+    train([*flags, *more, f"--pretrained_model_name_or_path={source}"])
+    found = PokemonDDPMPipeline.from_pretrained(run)
+    assert (found.scheduler.config.prediction_type, found.scheduler.config.clip_sample_range) == ("sample", 0.5)
+    assert found.config.default_conditions == {"view": "front", "finish": "normal"}
+    pairs = zip(found.unet.parameters(), trained.parameters(), strict=True)
+    assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
+
+
 # Exact resuming
 
 
@@ -175,7 +195,7 @@ WAYS = {
 def test_a_run_that_is_stopped_in_each_update_equals_an_unbroken_one(flags, run, unbroken, tmp_path, capsys, way):
     """Stopped before the measurement and the sheet of each update, which are made up for."""
     if way == "distillation":
-        tiny_pipeline().save_pretrained(tmp_path / "teacher")
+        tiny_pipeline("sample", channels=4).save_pretrained(tmp_path / "teacher")
         flags = [*runs.without(flags, "model_config_name_or_path", "ddpm_num_inference_steps")]
         flags += [f"--distill_from={tmp_path / 'teacher'}"]
     flags = [*flags, *WAYS[way], "--validation_steps=2", "--save_images_steps=2"]

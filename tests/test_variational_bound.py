@@ -130,6 +130,14 @@ def test_pixel_nll_is_accurate_where_the_mass_underflows(std, distance, side):
     assert log_var.grad.item() == pytest.approx(-(z + 1 / z) * z / 2, rel=1e-3)
 
 
+def test_pixel_nll_does_not_depend_on_the_scale_of_samples():
+    mean, log_var = normal((1000, 1), 1), 4 * normal((1000, 1), 2) - 4
+    expected = vlb.pixel_nll(LEVELS[::5], mean, log_var)
+    for s in (0.5, 0.1):
+        found = vlb.pixel_nll(s * LEVELS[::5], s * mean, log_var + 2 * math.log(s), s)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_pixel_nll_and_its_gradients_are_finite_everywhere():
     mean = torch.linspace(-20, 20, 81, dtype=torch.float64).view(-1, 1, 1).requires_grad_()
     log_var = torch.linspace(-25, 5, 31, dtype=torch.float64).view(-1, 1).requires_grad_()
@@ -241,17 +249,19 @@ def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
     assert computed.item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
+@pytest.mark.parametrize("scaling_factor", [1.0, 0.4])
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_clip_clean_clips_the_predicted_clean_image(prediction_type):
+def test_clip_clean_clips_the_predicted_clean_image(prediction_type, scaling_factor):
     timesteps = torch.tensor([0, 30])
     clean, noisy = batch(timesteps)
     wide = torch.tensor([-3.0, -0.5, 0.5, 1.01], dtype=torch.float64).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
     alpha, sigma = (each.double() for each in COSINE.alpha_sigma(timesteps))
     prediction, rest = as_prediction(prediction_type, wide, noisy, alpha, sigma), (clean, noisy, timesteps)
-    clipped = vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest, clip_clean=True)
-    expected = vlb.bound_term(COSINE, "sample", "fixed_small", wide.clamp(-1, 1), *rest)
+    clipped = vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest, True, scaling_factor)
+    in_range = wide.clamp(-scaling_factor, scaling_factor)
+    expected = vlb.bound_term(COSINE, "sample", "fixed_small", in_range, *rest, False, scaling_factor)
     torch.testing.assert_close(clipped, expected, rtol=1e-6, atol=0)
-    assert (vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest) > expected).all()
+    assert (vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest) > clipped).all()
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -260,8 +270,9 @@ def test_the_learned_variance_loss_trains_the_variance_only(prediction_type):
     timesteps = torch.tensor([0, 1, 30, 98])
     clean, noisy = (each.float() for each in batch(timesteps))
     prediction = with_variance(normal(clean.shape, 12), 0.3).float().requires_grad_()
-    loss = vlb.learned_variance_loss(COSINE, prediction_type, prediction, clean, noisy, timesteps)
-    terms = vlb.bound_term(COSINE, prediction_type, "learned_range", prediction, clean, noisy, timesteps)
+    arguments = (prediction, clean, noisy, timesteps)
+    loss = vlb.learned_variance_loss(COSINE, prediction_type, *arguments, scaling_factor=0.5)
+    terms = vlb.bound_term(COSINE, prediction_type, "learned_range", *arguments, scaling_factor=0.5)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.double(), 0.001 * T * terms, rtol=1e-6, atol=0)
     loss.sum().backward()

@@ -3,7 +3,7 @@
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
-from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel
 from pokemon_ddpm.vocabulary import TYPES
 
 
@@ -11,15 +11,17 @@ def tiny_pipeline(
     prediction_type: str = "v_prediction",
     size: int = 16,
     vocabulary: dict[str, list[str]] | None = None,
-    out_channels: int = 3,
+    out_channels: int | None = None,
+    channels: int = 3,
     **scheduler: object,
 ) -> PokemonDDPMPipeline:
-    """A pipeline in evaluation mode, without a progress bar."""
+    """A pipeline in evaluation mode, without a progress bar; with 4 channels, its network is a `SpriteUNet2DModel`."""
     torch.manual_seed(0)
-    unet = UNet2DModel(
+    network = SpriteUNet2DModel if channels == 4 else UNet2DModel
+    unet = network(
         sample_size=size,
-        in_channels=3,
-        out_channels=out_channels,
+        in_channels=channels,
+        out_channels=out_channels or channels,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),

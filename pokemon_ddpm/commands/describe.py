@@ -81,7 +81,7 @@ def explain(
     from pokemon_ddpm.files import save_figure
     from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
     from pokemon_ddpm.plots import evenly_spaced, forward_process_figure, reverse_process_figure
-    from pokemon_ddpm.preprocessing import preprocess
+    from pokemon_ddpm.preprocessing import mode_of, preprocess
 
     pipeline = load(model)
     rows = load_sprites(data_dir, config_name, split="train")
@@ -91,6 +91,8 @@ def explain(
     image = rows[0 if name is None else names.index(name)]["image"]
     ((_, steps),) = generate_with_steps(pipeline, [SpriteRequest(seed, parse_type(type))])
     forward, reverse = output_dir / "forward_process.png", output_dir / "reverse_process.png"
-    save_figure(forward_process_figure(preprocess(image, pipeline.sample_shape[-1]), COLUMNS, seed), forward, DPI)
+    channels, _, side = pipeline.sample_shape
+    pixels = preprocess(image, side, mode_of(channels))[..., :3]  # white where it is transparent
+    save_figure(forward_process_figure(pixels, COLUMNS, seed), forward, DPI)
     save_figure(reverse_process_figure(evenly_spaced(steps, COLUMNS)), reverse, DPI)
     typer.echo(f"{forward} and {reverse}")

@@ -107,10 +107,10 @@ class Batch:
     """Images with everything sampled for them.
 
     Attributes:
-        images: uint8 (B, 3, S, S).
+        images: uint8 (B, C, S, S).
         labels: int64, after condition dropout.
         timesteps: int64 (B,).
-        noise: float32 (B, 3, S, S).
+        noise: float32 (B, C, S, S).
         weights: float32 (B,), importance weights of the losses; None for ones.
         augmentation: float32 (B, AUGMENTATION_DIM); None for no augmentation.
     """
@@ -123,7 +123,7 @@ class Batch:
     augmentation: torch.Tensor | None = None
 
     def clean(self) -> torch.Tensor:
-        """x_0, float32 (B, 3, S, S) in [-1, 1], augmented."""
+        """x_0, float32 (B, C, S, S) in [-1, 1], augmented."""
         clean = self.images.float() / 127.5 - 1
         return clean if self.augmentation is None else augment(clean, self.augmentation)
 
@@ -168,5 +168,8 @@ def sample_batch(
         images = torch.where(mirrored.to(device), images.flip(-1), images)
     probabilities = {kind: getattr(config, f"{kind}_prob") for kind in KINDS}
     if any(probabilities.values()):
-        augmentation = sample_augmentation(batch_size, probabilities, config.resolution, generator).to(device)
+        augmentation = sample_augmentation(images, probabilities, generator)
+        if "color" in labels:  # a sprite of another hue has another color
+            same = (augmentation[:, -KINDS["hue"] :] == 0).all(dim=1)
+            labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
     return Batch(images, labels, timesteps, noise, weights, augmentation)

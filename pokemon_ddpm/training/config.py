@@ -67,30 +67,35 @@ class TrainingConfig:
     deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
     skip_bad_images: bool = _option(False, "Continue without unusable images instead of stopping.")
     cache_dir: str | None = _free(None, "Folder of the data set cache.")
-    resolution: int = _option(32, "Side of the images in pixels; 32 and 64 are usual.", card="always")
-    preprocessing: Literal["fit", "thesis"] = _option("fit", "fit: keep the aspect ratio; thesis: as in the thesis.")
+    resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.", card="always")
+    preprocessing: Literal["pixel", "fit", "thesis"] = _option(
+        "pixel",
+        "pixel: whole pixels, transparent background; fit: smoothed, on white, for photographs; thesis: as there.",
+        card="always",
+    )
 
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
-    translate_prob: float = _option(0.0, "Probability of shifting an image by a few pixels.", low=0, high=1)
-    scale_prob: float = _option(0.0, "Probability of enlarging or shrinking an image.", low=0, high=1)
-    rotate_prob: float = _option(0.0, "Probability of rotating an image by any angle.", low=0, high=1)
-    brightness_prob: float = _option(0.0, "Probability of brightening or darkening an image.", low=0, high=1)
-    hue_prob: float = _option(0.0, "Probability of rotating an image's hues.", low=0, high=1)
+    translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)
+    hue_prob: float = _option(
+        0.0, "Probability of swapping the palette: the sprite's hues are rotated.", low=0, high=1
+    )
 
     # Model
     model_config_name_or_path: str | None = _option(
         None,
-        "A preset (small, the default; base, thesis-vanilla, thesis-attention, thesis-final), or a UNet2DModel "
-        "configuration in JSON.",
+        "A preset (packed, from 64 px the default; small, below 64 px the default; base, thesis-vanilla, "
+        "thesis-attention, thesis-final), or the configuration of a network in JSON.",
         resume="yes",
     )
-    pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume="yes")
+    pretrained_model_name_or_path: str | None = _option(
+        None, "Start from the weights of this pipeline; of an RGB one of half the side, packed.", resume="yes"
+    )
     conditions: list[str] | None = _option(
         None, "Attributes to condition on, such as `type color`; by default all that vary in the training images."
     )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
-        "v_prediction", "What the network predicts: the noise, v, or the clean image.", card="always"
+        "sample", "What the network predicts: the noise, v, or the clean image.", card="always"
     )
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."

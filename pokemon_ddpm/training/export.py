@@ -19,6 +19,8 @@ from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.training.config import TrainingConfig
 
 DEFAULT_SAMPLER = "unipc"  # chosen with benchmarks/samplers.py, as the default number of steps
+GUIDANCE_SCALE = 3.0
+USUAL = {"view": "front", "finish": "normal"}  # default conditions, where a model has them
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
@@ -34,10 +36,12 @@ def make_pipeline(
     denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
 ) -> PokemonDDPMPipeline:
     """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned."""
+    vocabulary = denoiser.conditioner.vocabulary
+    usual = {name: value for name, value in USUAL.items() if value in vocabulary.get(name, ())}
     parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
-        return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, guidance_scale=1.0)
-    return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps)
+        return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
+    return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
 
 
 def save_model(
@@ -61,16 +65,15 @@ def save_model(
 
 
 def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted: Callable[[], bool]) -> None:
-    """Saves a sheet of samples of each type, with seeds from `seed`; of views, the front ones in normal colors.
+    """Saves a sheet of samples of each type, with seeds from `seed`.
 
     Raises:
         Interrupted: If `interrupted` became true.
     """
-    vocabulary = pipeline.conditioner.vocabulary
-    usual = {name: value for name, value in {"view": "front", "finish": "normal"}.items() if name in vocabulary}
-    rows = [name for name in vocabulary["type"] for _ in range(SHEET_COLUMNS)]
-    requests = [SpriteRequest(seed + i, name, usual) for i, name in enumerate(rows)]
+    types = pipeline.conditioner.vocabulary["type"]
+    rows = [name for name in types for _ in range(SHEET_COLUMNS)]
+    requests = [SpriteRequest(seed + i, name) for i, name in enumerate(rows)]
     pipeline.set_progress_bar_config(disable=True)
     images = list(generate(pipeline, requests, callback_on_step_end=stop_if(interrupted)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(sprite_sheet(images, SHEET_COLUMNS, vocabulary["type"], panels=SHEET_PANELS), path)
+    save_image(sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS), path)

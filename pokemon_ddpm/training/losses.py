@@ -68,7 +68,7 @@ class DistillationLoss:
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
         timesteps = self.steps.start[batch.timesteps]
-        noisy = add_noise(self.schedule, batch.clean(), batch.noise, timesteps)
+        noisy = add_noise(self.schedule, self.teacher.scaling_factor * batch.clean(), batch.noise, timesteps)
         target = self.target(noisy, batch)
         prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation).float()
         clean = predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
@@ -76,7 +76,7 @@ class DistillationLoss:
 
     @torch.no_grad()
     def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """x at the start of each image's step, float32 (B, 3, S, S), for z_t (B, 3, S, S) there."""
+        """x at the start of each image's step, float32 (B, C, S, S), for z_t (B, C, S, S) there."""
         steps = self.steps
         start, middle, end = (table[batch.timesteps] for table in (steps.start, steps.middle, steps.end))
         now, half, then = (noise_level(self.schedule, timesteps) for timesteps in (start, middle, end))
@@ -85,7 +85,7 @@ class DistillationLoss:
         return distillation_target(noisy, reached, now, then)
 
     def teacher_clean(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The teacher's guided x at z_t (B, 3, S, S) and t (B,), float32 (B, 3, S, S).
+        """The teacher's guided x at z_t (B, C, S, S) and t (B,), float32 (B, C, S, S).
 
         uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1. Without any condition both are
         equal, so the student keeps an unconditional model.

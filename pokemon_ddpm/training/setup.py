@@ -22,12 +22,14 @@ from pokemon_ddpm.models import (
     build_conditioner,
     build_unet,
     locate_model,
+    pack_unet,
     unet_config,
     varying_attributes,
 )
 from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.preprocessing import CHANNELS, channels_of
 from pokemon_ddpm.training.checkpoint import checkpoints, find_checkpoints, recover
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
@@ -189,23 +191,33 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         OSError: If the pretrained model does not exist.
     """
     source = config.distill_from or config.pretrained_model_name_or_path
-    learned = config.variance_type == "learned_range"
+    learned, channels = config.variance_type == "learned_range", channels_of(config.preprocessing)
     if source is None:
-        network = unet_config(config.model_config_name_or_path or "small")
-        return build_unet(network, config.resolution, learned, config.ddpm_num_steps), None
+        network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
+        unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
+        _check_scaling_factor(unet, config)
+        return unet, None
     pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(source))
     if config.distill_from:
         check_teacher(pipeline, config)
-    trained = pipeline.scheduler.config
+    trained, unet = pipeline.scheduler.config, pipeline.unet
+    prediction_type = trained.prediction_type
+    is_small_rgb = type(unet) is UNet2DModel and unet.config.out_channels == 3
+    if is_small_rgb and channels == 4 and 2 * unet.config.sample_size == config.resolution and not config.distill_from:
+        if prediction_type != "v_prediction":
+            raise ValueError(f"{source} predicts {prediction_type}, but only networks that predict v can be packed.")
+        unet, prediction_type = pack_unet(unet), "sample"
+    known_modes = [mode for mode, count in CHANNELS.items() if count == unet.config.in_channels]
     required = {
-        "resolution": pipeline.unet.config.sample_size,
-        "prediction_type": trained.prediction_type,
+        "resolution": unet.config.sample_size,
+        "preprocessing": config.preprocessing if config.preprocessing in known_modes else known_modes[0],
+        "prediction_type": prediction_type,
         "ddpm_num_steps": trained.num_train_timesteps,
         "ddpm_beta_schedule": trained.beta_schedule,
         "rescale_betas_zero_snr": trained.get("rescale_betas_zero_snr", False),
     }
     # Fixed variances concern sampling only; a learned one has outputs of its own.
-    if (pipeline.unet.config.out_channels == 6) != learned:
+    if (unet.config.out_channels > unet.config.in_channels) != learned:
         required["variance_type"] = "fixed_small" if learned else "learned_range"
     if config.conditions:  # those that the model has are kept
         known = {*config.conditions, *pipeline.conditioner.vocabulary}
@@ -213,7 +225,14 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
     for name, value in required.items():
         if getattr(config, name) != value:
             raise ValueError(f"{source} needs --{name} {as_text(value)}.")
-    return pipeline.unet, pipeline.conditioner
+    _check_scaling_factor(unet, config)
+    return unet, pipeline.conditioner
+
+
+def _check_scaling_factor(unet: UNet2DModel, config: TrainingConfig) -> None:
+    """Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1]."""
+    if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
+        raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
 
 
 def make_denoiser(

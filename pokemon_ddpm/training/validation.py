@@ -16,6 +16,7 @@ from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.generation import generate, stop_if
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.preprocessing import on_white, over_white
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 from pokemon_ddpm.training.config import MIN_EVAL_IMAGES, TrainingConfig
 
@@ -82,7 +83,7 @@ class SampleEvaluation:
         if len(held_out) < MIN_EVAL_IMAGES:
             raise ValueError(f"--eval_steps needs {MIN_EVAL_IMAGES} held-out images, but there are {len(held_out)}.")
         self._network, self._types = load_features(), held_out.type_names
-        self._held_out = held_out.images.cpu()
+        self._held_out = over_white(held_out.images.cpu())
         self._requests = sample_requests(held_out, conditioner, config.num_eval_images)
 
     def measure(self, pipeline: PokemonDDPMPipeline, interrupted: Callable[[], bool]) -> dict[str, float]:
@@ -101,7 +102,8 @@ class SampleEvaluation:
 
         pipeline.set_progress_bar_config(disable=True)
         samples = generate(pipeline, self._requests, callback_on_step_end=stop_if(interrupted))
-        images = torch.from_numpy(np.stack([np.asarray(image) for image in samples]).transpose(0, 3, 1, 2).copy())
+        images = np.stack([np.asarray(on_white(image)) for image in samples]).transpose(0, 3, 1, 2)
+        images = torch.from_numpy(images.copy())
         features = [extract_features(self._network, each) for each in (images, self._held_out)]
         estimate = kid(*features)
         metrics = {"kid": estimate.value, "kid_standard_error": estimate.standard_error}

@@ -20,7 +20,7 @@ from huggingface_hub import RepoCard, constants
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines import hub_mixin, pipeline_pokemon_ddpm, sprite_conditioner
+from pokemon_ddpm.pipelines import hub_mixin, pipeline_pokemon_ddpm, sprite_conditioner, sprite_unet
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, merge_card, pipeline_card, rename_card
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
@@ -99,23 +99,36 @@ def shard(folder: Path) -> None:
 
 
 class TestSaving:
-    def test_the_folder_is_complete(self, saved: Path):
+    def test_the_folder_is_complete(self, saved: Path, tmp_path: Path):
         assert read(saved).keys() == FILES
         index = json.loads((saved / INDEX).read_text())
         assert index["_class_name"] == ["pipeline", "PokemonDDPMPipeline"]
         assert index["conditioner"] == ["sprite_conditioner", "SpriteConditioner"]
-        modules = (pipeline_pokemon_ddpm, hub_mixin, sprite_conditioner)
+        assert index["unet"] == ["diffusers", "UNet2DModel"]
+        pipeline = tiny_pipeline(channels=4)
+        pipeline.unet = torch.compile(pipeline.unet)  # which is compiled at the first call
+        pipeline.save_pretrained(tmp_path)
+        assert read(tmp_path).keys() == FILES | {"unet/sprite_unet.py"}
+        assert json.loads((tmp_path / INDEX).read_text())["unet"] == ["sprite_unet", "SpriteUNet2DModel"]
+        modules = (pipeline_pokemon_ddpm, hub_mixin, sprite_conditioner, sprite_unet)
         for name, module in zip(hub_mixin.CODE_FILES, modules, strict=True):
-            code = (saved / name).read_text()
+            code = (tmp_path / name).read_text()
             assert code == Path(module.__file__).read_text()
             # diffusers takes such lines for imports, also in strings.
             assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", code, re.MULTILINE)
+        tiny_pipeline().save_pretrained(tmp_path)
+        assert read(tmp_path).keys() == FILES
 
+    @pytest.mark.parametrize("channels", [3, 4])
     @pytest.mark.parametrize("scheduler_class", pipeline_pokemon_ddpm.TESTED_SCHEDULERS)
-    def test_samples_are_bit_identical_after_loading(self, pipeline, scheduler_class, tmp_path):
+    def test_samples_are_bit_identical_after_loading(self, channels, scheduler_class, tmp_path):
+        parts = tiny_pipeline(channels=channels, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
+        pipeline = PokemonDDPMPipeline(*parts.components.values(), default_conditions={"view": "front"})
         pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
         pipeline.save_pretrained(tmp_path)
         loaded = load(tmp_path)
+        assert type(loaded.unet) is type(pipeline.unet) and loaded.scaling_factor == pipeline.scaling_factor
+        assert loaded.config.default_conditions == {"view": "front"}
         assert type(loaded) is PokemonDDPMPipeline and type(loaded.scheduler) is scheduler_class
         assert not loaded.unet.training and not loaded.conditioner.training
         assert torch.equal(sample(loaded), sample(pipeline))
@@ -257,7 +270,9 @@ class TestLoading:
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
             (INDEX, {"scheduler": ["diffusers", "No"]}, "has no attribute No"),
             (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "UNet2DModel is not a scheduler"),
+            (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D, not a UNet2DModel or SpriteUNet2DModel"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
+            (INDEX, {"unet": None}, "a file is damaged"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
             (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),
@@ -354,13 +369,18 @@ assert "pokemon_ddpm" not in sys.modules and "diffusers_modules" in type(pipelin
 
 
 @pytest.mark.parametrize("is_pushed", [False, True])
-def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, saved, pipeline, tmp_path, is_pushed):
-    source = saved
+@pytest.mark.parametrize("channels", [3, 4])
+def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, tmp_path, channels, is_pushed):
+    vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view")}
+    parts = tiny_pipeline(channels=channels, vocabulary=vocabulary).components
+    pipeline = PokemonDDPMPipeline(**parts, default_conditions={"view": "front"})
+    pipeline.save_pretrained(source := tmp_path / "saved" / "model")
+    saved = read(source)
     if is_pushed:
         pipeline.push_to_hub(source := NAME)
     stranger(STRANGER, environment(tmp_path, hub.endpoint), tmp_path, source, tmp_path / "model")
     torch.testing.assert_close(torch.load(tmp_path / "images.pt"), sample(pipeline), rtol=0, atol=1e-4)
-    assert read(tmp_path / "model") == read(saved)
+    assert read(tmp_path / "model") == saved
 
 
 class TestPulling:
@@ -504,7 +524,10 @@ class TestCards:
         pipeline = tiny_pipeline(vocabulary=vocabulary)
         card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.")
         assert metadata(card)["library_name"] == "diffusers" and metadata(card)["license"] == "mit"
-        assert "# model\n" in card.text and "of 16x16 pixels" in card.text and "guidance\nscale of 2." in card.text
+        text = " ".join(card.text.split())
+        assert "# model\n" in card.text and "of 16x16 pixels: a `UNet2DModel` with" in text
+        assert "a guidance scale of 2." in text
+        assert "a `SpriteUNet2DModel` with" in " ".join(pipeline_card(tiny_pipeline(channels=4), NAME).text.split())
         assert "](samples/step-1.png)\n\n## Use\n" in card.text and f"## More\n\nText.\n\n{END}" in card.text
         for name, values in CONDITIONS.items():
             assert f"| `{'pokemon_type' if name == 'type' else name}` | {', '.join(values)} |\n" in card.text

@@ -98,6 +98,24 @@ def test_output_types_contain_the_same_images(pipeline, capsys):
     torch.testing.assert_close(clipped.flatten(), torch.tensor([0, 0, 0.5, 1, 1]))
 
 
+def test_images_with_transparency():
+    """Samples are half of the images; as "pil" alpha is 0 or 255, with white where it is 0."""
+    pipeline = tiny_pipeline(channels=4)
+    pil, array, tensor, latent = (
+        generate(pipeline, ["fire", "ice"], 3, output_type, generator=seeded(0, 1))
+        for output_type in ("pil", "np", "pt", "latent")
+    )
+    assert pipeline.scaling_factor == 0.5 and latent.shape == (2, 4, 16, 16)
+    assert torch.equal(tensor, (latent / 0.5 / 2 + 0.5).clamp(0, 1))
+    assert np.array_equal(array, tensor.permute(0, 2, 3, 1).numpy())
+    clear = array[..., 3:] <= 0.5
+    assert 0.1 < clear.mean() < 0.9
+    expected = np.where(clear, (255, 255, 255, 0), (array * 255).round())
+    expected[..., 3] = np.where(clear[..., 0], 0, 255)
+    assert {image.mode for image in pil} == {"RGBA"}
+    assert np.array_equal(np.stack([np.asarray(image) for image in pil]), expected)
+
+
 # Conditions
 
 
@@ -118,6 +136,34 @@ def test_the_network_gets_the_embeddings_of_the_conditions(conditioned, pokemon_
     generate(conditioned, pokemon_type, 1, guidance_scale=1, **attributes)
     rows = [embedding(conditioned, slots, **ids) for slots, ids in expected]
     torch.testing.assert_close(inputs[0][2], torch.stack(rows))
+
+
+@pytest.mark.parametrize(
+    ("pokemon_type", "attributes", "expected"),
+    [
+        (None, {}, [{"view": 1, "legendary": 0}]),
+        ("fire", {"view": None, "color": "red"}, [{"slots": (FIRE, ANY), "view": 1, "legendary": 0, "color": 7}]),
+        (["fire", "ice", None], {"view": ["front", "Any", None], "legendary": True},
+         [{"slots": (FIRE, ANY), "view": 0, "legendary": 1}, {"slots": (ICE, ANY), "legendary": 1},
+          {"view": 1, "legendary": 1}]),
+        (None, {"view": "any", "legendary": "any"}, [{}]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_default_conditions_apply_where_a_call_gives_none(conditioned, pokemon_type, attributes, expected):
+    default = {"view": "back", "legendary": "no"}
+    pipeline = PokemonDDPMPipeline(*conditioned.components.values(), default_conditions=default)
+    assert pipeline.config.default_conditions == default and conditioned.config.default_conditions == {}
+    inputs, rows = network_inputs(pipeline), torch.stack([embedding(pipeline, **ids) for ids in expected])
+    generate(pipeline, pokemon_type, 1, guidance_scale=3, **attributes)
+    anything = embedding(pipeline).expand_as(rows)  # the unconditional prediction has no default
+    torch.testing.assert_close(inputs[0][2], torch.cat([anything, rows]) if expected != [{}] else rows)
+    if len(rows) == 1:
+        one = {"pokemon_type": pokemon_type, **attributes}
+        pipeline.interpolate(one, one, 2, num_inference_steps=1, guidance_scale=1)
+        torch.testing.assert_close(inputs[1][2], rows.expand(2, -1))
+    generate(pipeline, None, 1, class_embeddings=anything, guidance_scale=1)
+    assert torch.equal(inputs[-1][2], anything)
 
 
 def test_blends_and_given_embeddings(conditioned):
@@ -200,10 +246,12 @@ def test_the_cost_of_guidance(pipeline, types, arguments, rows):
     assert torch.equal(found, generate(pipeline, types, generator=seeded(0, 1), guidance_scale=1)) == (rows == 2)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize(("first", "last"), [(0, 9), (3, 6), (0, 0), (9, 9)])
-def test_guidance_applies_between_its_noise_levels_only(pipeline, first, last):
-    timesteps = [999 - 100 * i for i in range(10)]
-    sigmas = np.sqrt((1 - ALPHA_BAR) / ALPHA_BAR)[timesteps]
+def test_guidance_applies_between_its_noise_levels_only(channels, first, last):
+    """The levels are for images in [-1, 1]; with four channels, samples are half of these."""
+    pipeline, timesteps = tiny_pipeline(channels=channels), [999 - 100 * i for i in range(10)]
+    sigmas = np.sqrt((1 - ALPHA_BAR) / ALPHA_BAR)[timesteps] / {3: 1, 4: 0.5}[channels]
     calls = network_calls(pipeline)
     interval = (sigmas[last] * 0.99, sigmas[first] * 1.01)
     generate(pipeline, ["fire", "water"], 10, guidance_scale=3, guidance_interval=interval)
@@ -378,19 +426,39 @@ def test_a_variation_takes_its_share_of_the_steps_from_the_noised_sprite(name, s
     assert [t for _, t, _ in inputs] == timesteps  # without an image from the first one again
 
 
+@pytest.mark.parametrize("s", [1.0, 0.5])
 @pytest.mark.parametrize("name", ["ddim", *SOLVERS])
 @pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
-def test_a_variation_ends_where_the_probability_flow_leads(name, strength):
-    """For data N(MEAN, STD^2) it keeps the number of deviations of a pixel (Song et al. 2021):
-    x_0 = MEAN + STD (x_t - a MEAN) / sqrt(a^2 STD^2 + b^2).
+def test_a_variation_ends_where_the_probability_flow_leads(name, strength, s):
+    """For samples of data N(m, d^2), with m = s MEAN and d = s STD, it keeps the number of deviations of a pixel (Song
+    et al. 2021): x_0 = m + d (x_t - a m) / sqrt(a^2 d^2 + b^2).
     """
-    clean = 2 * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 1
-    pipeline = gaussian_pipeline(name)
+    clean, mean, std = 2 * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 1, s * MEAN, s * STD
+    pipeline = gaussian_pipeline(name, scaling_factor=s)
     found = generate(pipeline, "fire", 100, image=clean, strength=strength, generator=seeded(3))
     bar = ALPHA_BAR[pipeline.unet.timesteps[0]]
-    start = math.sqrt(bar) * clean + math.sqrt(1 - bar) * torch.randn(3, 64, 64, generator=seeded(3)[0])
-    expected = MEAN + STD * (start - math.sqrt(bar) * MEAN) / math.sqrt(bar * STD**2 + 1 - bar)
-    assert (found - expected).square().mean().sqrt() < 0.15 * STD
+    start = math.sqrt(bar) * s * clean + math.sqrt(1 - bar) * torch.randn(3, 64, 64, generator=seeded(3)[0])
+    expected = mean + std * (start - math.sqrt(bar) * mean) / math.sqrt(bar * std**2 + 1 - bar)
+    assert (found - expected).square().mean().sqrt() < 0.15 * std
+
+
+def test_sprites_with_transparency_are_varied_and_repainted():
+    """Alpha becomes 0 or 255, and what is transparent white, as in training."""
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 4), dtype=np.uint8)
+    is_opaque = pixels[..., 3:] >= 128
+    expected = np.where(is_opaque, pixels, (255, 255, 255, 0))
+    expected[..., 3] = np.where(is_opaque[..., 0], 255, 0)
+    pipeline, images = tiny_pipeline(channels=4), [Image.fromarray(each) for each in pixels]
+    inputs, arguments = network_inputs(pipeline), {"image": images, "generator": seeded(1, 2), "guidance_scale": 1}
+    generate(pipeline, ["fire", "ice"], 10, strength=0.1, **arguments)
+    (sample, t, _), noise = inputs[0], torch.stack([torch.randn(4, 16, 16, generator=each) for each in seeded(1, 2)])
+    clean = torch.from_numpy(expected).permute(0, 3, 1, 2) / 127.5 - 1
+    start = math.sqrt(ALPHA_BAR[t]) * 0.5 * clean + math.sqrt(1 - ALPHA_BAR[t]) * noise
+    torch.testing.assert_close(sample, start.float(), rtol=1e-3, atol=1e-3)
+    found = generate(pipeline, ["fire", "ice"], 3, "pil", mask_image=LEFT, **arguments)
+    assert np.array_equal(np.stack(found)[:, :, 8:], expected[:, :, 8:])
+    with pytest.raises(ValueError, match="image must be an RGBA image of 16x16 pixels"):
+        generate(pipeline, image=SPRITES[0])
 
 
 @pytest.mark.parametrize("mask", [LEFT, LEFT_IMAGE], ids=["tensor", "image"])

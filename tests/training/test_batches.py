@@ -44,12 +44,14 @@ def test_each_epoch_is_a_permutation_whatever_the_batch_size(size, batch_size):
 # Batches
 
 TYPE_AND_COLOR = conditioner_of("type", "color")
-AUGMENTED = {f"{kind}_prob": 0.2 for kind in ("translate", "scale", "rotate", "brightness", "hue")}
+AUGMENTED = {"translate_prob": 0.3, "hue_prob": 0.3}
 
 
 @pytest.fixture(scope="module")
 def data() -> SpriteTensors:
-    images = torch.randint(0, 256, (60, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = torch.randint(0, 256, (60, 4, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images[:, 3] = 0
+    images[:, 3, 2:6, 1:7] = 255  # the rest is transparent
     types = torch.stack([torch.arange(60) % 17, torch.full((60,), 17)], dim=1)
     return SpriteTensors(images, {"type": types, "color": torch.arange(60) % 10, "index": torch.arange(60)})
 
@@ -77,7 +79,7 @@ def test_what_a_batch_contains(data):
     assert given.any() and torch.equal(batch.labels["color"][given], data.labels["color"][indices][given])
     # The order of the random numbers must never change.
     generator = torch.Generator().manual_seed(derive_seed(0, batches.BATCH, 2))
-    assert torch.equal(batch.noise, torch.randn(24, 3, 8, 8, generator=generator))
+    assert torch.equal(batch.noise, torch.randn(24, 4, 8, 8, generator=generator))
     assert torch.equal(batch.timesteps, torch.randint(1000, (24,), generator=generator))
     torch.testing.assert_close(batch.clean(), batch.images / 127.5 - 1)
 
@@ -101,12 +103,17 @@ def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, sampling
         assert not [name for name in other if torch.equal(other[name], found[2][name])]
 
 
-def test_augmentation_changes_the_images_only(data):
+def test_augmentation_changes_the_images_and_the_color_of_those_with_another_hue(data):
     plain, augmented = sampled(data, size=120), sampled(data, size=120, **AUGMENTED)
-    tensors = tensors_of(augmented)
-    untouched = (tensors.pop("augmentation") == 0).all(dim=1)
-    assert_equal(tensors, tensors_of(plain))
-    assert torch.equal((augmented.clean() == plain.clean()).flatten(1).all(dim=1), untouched) and untouched.any()
+    tensors, expected = tensors_of(augmented), tensors_of(plain)
+    parameters = tensors.pop("augmentation")
+    untouched, hued = (parameters == 0).all(dim=1), (parameters[:, 2:] != 0).any(dim=1)
+    assert untouched.any() and hued.any() and not (hued | untouched).all()
+    expected["labels.color"] = torch.where(hued, TYPE_AND_COLOR.any_ids["color"], expected["labels.color"])
+    assert_equal(tensors, expected)
+    assert torch.equal((augmented.clean() == plain.clean()).flatten(1).all(dim=1), untouched)
+    types = batches.sample_batch(data, conditioner_of("type"), TrainingConfig(**AUGMENTED), 2, 24)
+    assert types.labels.keys() == {"type"} and (types.augmentation != 0).any()
 
 
 # Condition dropout

@@ -19,15 +19,15 @@ def parse_file(tmp_path: Path, content: str | bytes, *flags: str) -> TrainingCon
 
 
 def test_flags(capsys):
-    assert parse_config([]) == TrainingConfig() and TrainingConfig().output_dir == "outputs/starter-32"
+    assert parse_config([]) == TrainingConfig() and TrainingConfig().output_dir == "outputs/starter-64"
     config = parse_config(
-        "--train_data_dir my/sprites --resolution 64 --learning_rate 1e-3 --random_flip --no_use_ema "
+        "--train_data_dir my/sprites --resolution 32 --learning_rate 1e-3 --random_flip --no_use_ema "
         "--max-train-steps=7 --mixed_precision bf16 --deduplicate false --conditions size type type".split()
     )
-    changed = {"resolution": 64, "learning_rate": 1e-3, "max_train_steps": 7, "mixed_precision": "bf16"}
+    changed = {"resolution": 32, "learning_rate": 1e-3, "max_train_steps": 7, "mixed_precision": "bf16"}
     changed |= {"random_flip": True, "use_ema": False, "conditions": ["type", "size"]}
     assert config == TrainingConfig(train_data_dir="my/sprites", **changed)
-    assert (config.dataset_config_name, config.output_dir) == ("front", "outputs/front-64")
+    assert (config.dataset_config_name, config.output_dir) == ("front", "outputs/front-32")
     with pytest.raises(SystemExit) as stop:
         parse_config(["--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -144,7 +144,7 @@ def test_a_mistake_in_a_file_is_one_line(tmp_path, capsys, content, message):
 def test_class_folders_have_their_own_rules(tmp_path):
     folder = str(folder_of_classes(tmp_path / "fruit", {"apple": 1, "pear": 1}))
     config = TrainingConfig(train_data_dir=folder, conditions=["type"])
-    assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-32")
+    assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-64")
     for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
         with pytest.raises(ValueError, match="are for the sprite archive, but .*fruit has one sub-folder of images"):
             TrainingConfig(train_data_dir=folder, **settings)
@@ -170,8 +170,8 @@ def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
 
 
 def test_the_model_card_reports_what_matters_or_was_changed():
-    always = {"resolution": 32, "prediction_type": "v_prediction", "ddpm_beta_schedule": "squaredcos_cap_v2"}
-    always |= {"train_batch_size": 32, "learning_rate": 6e-4, "seed": 0}
+    always = {"resolution": 64, "preprocessing": "pixel", "prediction_type": "sample", "seed": 0}
+    always |= {"ddpm_beta_schedule": "squaredcos_cap_v2", "train_batch_size": 32, "learning_rate": 6e-4}
     assert TrainingConfig().reported() == always
     config = TrainingConfig(train_data_dir="/home/me", logging_steps=1, random_flip=True, conditions=["type", "size"])
     assert config.reported() == {**always, "random_flip": True, "conditions": "type size"}

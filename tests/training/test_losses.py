@@ -42,47 +42,51 @@ def levels(timesteps: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     return alpha_bar.sqrt().view(-1, 1, 1, 1), (1 - alpha_bar).sqrt().view(-1, 1, 1, 1)
 
 
-def training_losses(batch: Batch, prediction: torch.Tensor, **settings: object) -> torch.Tensor:
-    """`Trainer.losses` of a network with this prediction."""
-    schedule = NoiseSchedule.of(make_scheduler())
-    run = SimpleNamespace(distillation=None, schedule=schedule, config=TrainingConfig(**settings))
+def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **settings: object) -> torch.Tensor:
+    """`Trainer.losses` of a network with this prediction and scaling factor."""
+    schedule, config = NoiseSchedule.of(make_scheduler()), TrainingConfig(**settings)
+    run = SimpleNamespace(distillation=None, schedule=schedule, config=config, scaling_factor=s)
     given: list[torch.Tensor] = []
     losses = load_script().Trainer.losses(run, lambda *arguments: given.extend(arguments) or prediction, batch)
     alpha, sigma = levels(batch.timesteps.tolist())
-    torch.testing.assert_close(given[0].double(), alpha * batch.clean() + sigma * batch.noise, rtol=1e-5, atol=1e-6)
+    noisy = alpha * s * batch.clean() + sigma * batch.noise
+    torch.testing.assert_close(given[0].double(), noisy, rtol=1e-5, atol=1e-6)
     assert given[1:] == [batch.timesteps, batch.labels, batch.augmentation] and losses.dtype == torch.float32
     return losses
 
 
-def by_hand(batch: Batch, prediction: torch.Tensor, kind: str, gamma: float) -> torch.Tensor:
-    """min(SNR, gamma) times the error of x_0, as an error of the prediction (Hang et al. 2023)."""
+def by_hand(batch: Batch, prediction: torch.Tensor, kind: str, gamma: float, s: float = 1.0) -> torch.Tensor:
+    """min(SNR, gamma) times the error of s x_0, as an error of the prediction (Hang et al. 2023)."""
     alpha, sigma = levels(batch.timesteps.tolist())
-    clean, noise, snr = batch.clean().double(), batch.noise.double(), (alpha / sigma).square().flatten()
+    clean, noise, snr = s * batch.clean().double(), batch.noise.double(), (alpha / sigma).square().flatten()
     target = {"epsilon": noise, "v_prediction": alpha * noise - sigma * clean, "sample": clean}[kind]
     weight = (snr.clamp(max=gamma) if gamma else snr) / {"epsilon": snr, "v_prediction": snr + 1, "sample": 1}[kind]
     return weight * (prediction - target).square().mean(dim=(1, 2, 3))
 
 
+@pytest.mark.parametrize("s", [1.0, 0.5])
 @pytest.mark.parametrize("gamma", [0.0, 5.0])
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
-def test_the_loss_of_each_prediction_type(kind, gamma):
+def test_the_loss_of_each_prediction_type(kind, gamma, s):
     batch, prediction = batch_at(TIMESTEPS), random(len(TIMESTEPS))
-    losses = training_losses(batch, prediction, prediction_type=kind, snr_gamma=gamma)
-    torch.testing.assert_close(losses.double(), by_hand(batch, prediction, kind, gamma), rtol=1e-4, atol=0)
+    losses = training_losses(batch, prediction, s, prediction_type=kind, snr_gamma=gamma)
+    torch.testing.assert_close(losses.double(), by_hand(batch, prediction, kind, gamma, s), rtol=1e-4, atol=0)
 
 
-def test_a_learned_variance_adds_its_bound_which_does_not_train_the_mean():
+@pytest.mark.parametrize("s", [1.0, 0.5])
+def test_a_learned_variance_adds_its_bound_which_does_not_train_the_mean(s):
     batch, noisier = batch_at(TIMESTEPS), 0.01 * random(len(TIMESTEPS))
-    both = torch.cat([batch.clean() + noisier, 30 * noisier], dim=1).requires_grad_()
-    losses = training_losses(batch, both, prediction_type="sample", variance_type="learned_range")
+    clean = s * batch.clean()
+    both = torch.cat([clean + noisier, 30 * noisier], dim=1).requires_grad_()
+    losses = training_losses(batch, both, s, prediction_type="sample", variance_type="learned_range")
     alpha, sigma = levels(TIMESTEPS)
-    noisy, schedule = alpha * batch.clean() + sigma * batch.noise, NoiseSchedule.of(make_scheduler())
-    term = bound_term(schedule, "sample", "learned_range", both.detach(), batch.clean(), noisy, batch.timesteps)
-    expected = by_hand(batch, both[:, :3].detach(), "sample", 5.0) + 0.001 * T * term  # Nichol & Dhariwal 2021
+    noisy, given = alpha * clean + sigma * batch.noise, (NoiseSchedule.of(make_scheduler()), "sample", "learned_range")
+    term = bound_term(*given, both.detach(), clean, noisy, batch.timesteps, scaling_factor=s)
+    expected = by_hand(batch, both[:, :3].detach(), "sample", 5.0, s) + 0.001 * T * term  # Nichol & Dhariwal 2021
     torch.testing.assert_close(losses.detach().double(), expected, rtol=1e-4, atol=0)
     losses.sum().backward()
     alone = both[:, :3].detach().requires_grad_()
-    training_losses(batch, alone, prediction_type="sample").sum().backward()
+    training_losses(batch, alone, s, prediction_type="sample").sum().backward()
     torch.testing.assert_close(both.grad[:, :3], alone.grad)
     assert both.grad[:, 3:].abs().min() > 0
 
@@ -96,8 +100,9 @@ def clean_of(label, timestep):
 
 
 class LabelTeacher(nn.Module):
-    def __init__(self):
+    def __init__(self, scaling_factor: float):
         super().__init__()
+        self.scaling_factor = scaling_factor
         self.conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4)
 
     def forward(self, sample, timesteps, labels, augmentation):
@@ -105,14 +110,14 @@ class LabelTeacher(nn.Module):
         return clean_of(labels["type"][:, 0], timesteps).view(-1, 1, 1, 1).expand_as(sample)
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0, 3.5])
-def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale):
+@pytest.mark.parametrize(("scale", "s"), [(1.0, 1.0), (2.0, 0.5), (3.5, 1.0)])
+def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s):
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
     settings = {"distill_from": "a", "distill_teacher_steps": 4, "distill_guidance_scale": scale}
     config = TrainingConfig(**settings, prediction_type="sample")
-    loss = DistillationLoss(config, make_scheduler(), LabelTeacher())
+    loss = DistillationLoss(config, make_scheduler(), LabelTeacher(s))
     batch.labels["type"][1] = ANY
 
     def step(z: torch.Tensor, now: list[int], then: list[int]) -> torch.Tensor:
@@ -124,7 +129,7 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale):
         return alpha_then * clean + sigma_then * (z - alpha * clean) / sigma
 
     (alpha, sigma), (alpha_end, sigma_end) = levels(start), levels(end)
-    noisy = alpha * batch.clean() + sigma * batch.noise
+    noisy = alpha * s * batch.clean() + sigma * batch.noise
     reached = step(step(noisy, start, middle), middle, end)
     expected = (reached - sigma_end / sigma * noisy) / (alpha_end - sigma_end / sigma * alpha)
     target = loss.target(noisy.float(), batch)
@@ -148,7 +153,7 @@ def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
     assert not torch.equal(student.unet.conv_in.weight, before["unet.conv_in.weight"]) and not loss.teacher.training
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in loss.teacher.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in loss.teacher.state_dict().items())
-    assert (loss.guidance_scale, loss.prediction_type) == (2.0, "v_prediction")
+    assert (loss.guidance_scale, loss.prediction_type) == (2.0, "sample")
     assert loss.steps.start.unique().tolist() == [499, 999]
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 
-from pokemon_ddpm import SpriteConditioner, SpriteTensors
+from pokemon_ddpm import SpriteConditioner, SpriteTensors, SpriteUNet2DModel
 from pokemon_ddpm.training import setup
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
@@ -73,16 +74,45 @@ def test_only_the_run_is_deleted_from_its_folder(tmp_path):
 
 def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
     for pipeline, message in (
+        ({"channels": 3}, "needs --preprocessing fit."),
         ({"size": 32}, "needs --resolution 32."),
+        ({"size": 8}, "needs --resolution 8."),  # only RGB ones are packed
+        ({"size": 8, "channels": 3}, "predicts sample, but only networks that predict v can be packed."),
+        ({"size": 8, "channels": 3, "out_channels": 6}, "needs --resolution 8."),
         ({"prediction_type": "epsilon"}, "needs --prediction_type epsilon."),
         ({"num_train_timesteps": 100}, "needs --ddpm_num_steps 100."),
         ({"beta_schedule": "linear"}, "needs --ddpm_beta_schedule linear."),
         ({"rescale_betas_zero_snr": True}, "needs --rescale_betas_zero_snr True."),
-        ({"out_channels": 6}, "needs --variance_type learned_range."),
+        ({"out_channels": 8}, "needs --variance_type learned_range."),
     ):
-        tiny_pipeline(**pipeline).save_pretrained(tmp_path / "model")
+        tiny_pipeline(**{"prediction_type": "sample", "channels": 4, **pipeline}).save_pretrained(tmp_path / "model")
         with pytest.raises(ValueError, match=f"model {message}$"):
             setup.make_unet(TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "model"), resolution=16))
+
+
+def test_a_small_rgb_model_is_packed_but_not_its_student(tmp_path):
+    tiny_pipeline(size=8).save_pretrained(tmp_path / "model")
+    unet, conditioner = setup.make_unet(
+        TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "model"), resolution=16)
+    )
+    assert type(unet) is SpriteUNet2DModel and unet.config.sample_size == 16 and "type" in conditioner.vocabulary
+    student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4}
+    with pytest.raises(ValueError, match="model needs --resolution 8."):
+        setup.make_unet(TrainingConfig(**student, resolution=16))
+    student |= {"resolution": 8, "preprocessing": "fit", "prediction_type": "v_prediction"}
+    assert type(setup.make_unet(TrainingConfig(**student))[0]) is UNet2DModel
+
+
+def test_the_network_by_default_and_what_epsilon_needs(tmp_path):
+    for resolution, mode, channels, patch_size in ((64, "pixel", 4, 2), (32, "fit", 3, None)):
+        config = setup.make_unet(TrainingConfig(resolution=resolution, preprocessing=mode))[0].config
+        assert (config.sample_size, config.in_channels, config.get("patch_size")) == (resolution, channels, patch_size)
+    tiny_flags(tmp_path, scaling_factor=0.9)
+    settings = {"model_config_name_or_path": str(tmp_path / "tiny.json"), "prediction_type": "epsilon"}
+    with pytest.raises(ValueError, match="--prediction_type epsilon needs a network with a scaling_factor of 1"):
+        setup.make_unet(TrainingConfig(**settings, resolution=16))
+    tiny_flags(tmp_path, scaling_factor=1)
+    setup.make_unet(TrainingConfig(**settings, resolution=16))
 
 
 @pytest.fixture
@@ -95,7 +125,7 @@ def conditioned(tmp_path):
         data = SpriteTensors(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), labels)
         if trained:
             vocabulary = {name: list(CONDITIONS[name]) for name in trained.split()}
-            tiny_pipeline(vocabulary=vocabulary).save_pretrained(tmp_path / "model")
+            tiny_pipeline("sample", vocabulary=vocabulary, channels=4).save_pretrained(tmp_path / "model")
             settings = settings or {"pretrained_model_name_or_path": str(tmp_path / "model")}
         config = TrainingConfig(**settings, resolution=16, conditions=conditions.split() or None)
         vocabulary = setup.make_denoiser(config, *setup.make_unet(config), data).conditioner.vocabulary

@@ -1,0 +1,81 @@
+"""The network on blocks of pixels, against a plain `UNet2DModel` on blocks that are packed by hand."""
+
+import warnings
+
+import pytest
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+
+from pokemon_ddpm import SpriteUNet2DModel
+from pokemon_ddpm.models import network_config
+
+NETWORK = {
+    "block_out_channels": (8, 16), "down_block_types": ("DownBlock2D", "DownBlock2D"), "norm_num_groups": 4,
+    "up_block_types": ("UpBlock2D", "UpBlock2D"), "layers_per_block": 1, "class_embed_type": "identity",
+}  # fmt: skip
+T, EMBEDDING = torch.tensor([3, 900]), torch.linspace(-1, 1, 64).view(2, 32)
+
+
+def network(**changed: object) -> SpriteUNet2DModel:
+    torch.manual_seed(0)
+    unet = SpriteUNet2DModel(**{**NETWORK, "sample_size": 16, **changed}).eval()
+    nn.init.normal_(unet.conv_out.weight)
+    return unet
+
+
+def pack(images: Tensor, side: int) -> Tensor:
+    """(B, C side^2, S / side, S / side): of each channel the pixels of a block, row by row."""
+    places = [images[:, :, y::side, x::side] for y in range(side) for x in range(side)]
+    return torch.stack(places, dim=2).flatten(1, 2)
+
+
+@pytest.mark.parametrize(("patch_size", "reference_channels", "out_channels"), [(1, 4, 4), (2, 4, 8), (4, 0, 4)])
+@torch.no_grad()
+def test_it_is_a_plain_network_on_packed_pixels(patch_size, reference_channels, out_channels):
+    unet = network(patch_size=patch_size, reference_channels=reference_channels, out_channels=out_channels)
+    nn.init.normal_(unet.conv_in.weight)
+    nn.init.normal_(unet.preconditioning.weight)
+    pixels = patch_size**2
+    plain = UNet2DModel(16 // patch_size, (4 + reference_channels) * pixels, out_channels * pixels, **NETWORK).eval()
+    weights = unet.state_dict()
+    weight, bias = (weights.pop(f"preconditioning.{name}") for name in ("weight", "bias"))
+    assert bias.tolist() == [0] * 4 + [1] * out_channels
+    plain.load_state_dict(weights)
+    coefficients = plain.time_embedding(plain.time_proj(T)) @ weight.T + bias
+    skip, scale = coefficients.repeat_interleave(pixels, dim=1)[:, :, None, None].tensor_split([4 * pixels], dim=1)
+    sample, reference = torch.randn(2, 4, 16, 16), torch.randn(2, reference_channels, 16, 16)
+    for given, share in ((reference, 1), (None, 0)):
+        packed = torch.cat([pack(sample, patch_size), pack(share * reference, patch_size)], dim=1)
+        found = unet(sample, T, EMBEDDING, reference=given).sample
+        assert found.shape == (2, out_channels, 16, 16)
+        expected = scale * plain(packed, T, EMBEDDING).sample
+        expected[:, : 4 * pixels] += skip * packed[:, : 4 * pixels]
+        torch.testing.assert_close(pack(found, patch_size), expected, rtol=1e-5, atol=1e-4)
+        assert torch.equal(unet(sample, T, class_labels=EMBEDDING, return_dict=False, reference=given)[0], found)
+
+
+def test_a_reference_changes_nothing_at_first_and_can_be_learned():
+    unet, (sample, reference) = network(), torch.randn(2, 2, 4, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(unet(sample, T, EMBEDDING).sample, unet(sample, T, EMBEDDING, reference=reference).sample)
+    unet(sample, T, EMBEDDING, reference=reference).sample.square().sum().backward()
+    gradient = unet.conv_in.weight.grad.abs().amax(dim=(0, 2, 3))
+    assert gradient.shape == (32,) and (gradient > 0).all()
+
+
+def test_it_is_saved_and_loaded_without_a_warning(tmp_path, caplog):
+    unet = network(patch_size=4, reference_channels=3, scaling_factor=0.25, out_channels=8, dropout=0.5)
+    expected = {"sample_size": 16, "in_channels": 4, "out_channels": 8, "patch_size": 4, "reference_channels": 3}
+    expected |= {"scaling_factor": 0.25, "dropout": 0.5, "block_out_channels": (8, 16), "act_fn": "silu"}
+    assert expected.items() <= unet.config.items()
+    unet.save_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = SpriteUNet2DModel.from_pretrained(tmp_path)
+        made = SpriteUNet2DModel.from_config(unet.config)
+    assert not caplog.records
+    sample = torch.randn(2, 4, 16, 16)
+    assert torch.equal(loaded(sample, T, EMBEDDING).sample, unet(sample, T, EMBEDDING).sample)
+    for other in (loaded, made):
+        assert network_config(other) == network_config(unet)
