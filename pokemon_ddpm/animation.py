@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pokemon_ddpm.color import color_codes, fit_palette, nearest_color, unique_colors
 from pokemon_ddpm.files import save_image
-from pokemon_ddpm.postprocessing import color_codes, enlarge, fit_palette, nearest_color, unique_colors
+from pokemon_ddpm.postprocessing import enlarge
+from pokemon_ddpm.preprocessing import on_white
 
 SUFFIXES = (".gif", ".webp")
 MAX_SIDE = 16_383  # WebP's limit
@@ -26,7 +28,7 @@ def save_animation(
     rounded to hundredths of a second.
 
     Args:
-        frames: RGB images of one size.
+        frames: RGB or RGBA images of one size; they are shown on white.
         path: A file with one of `SUFFIXES`.
         duration_ms: Of a frame, from 20; viewers slow down what is faster.
         hold_ms: Duration of the last frame.
@@ -39,6 +41,7 @@ def save_animation(
     if side > MAX_SIDE:
         advice = f"{MAX_SIDE:,} are possible. Choose fewer sprites or a smaller scale."
         raise ValueError(f"An animation with a side of {side:,} pixels is too large; {advice}")
+    frames = [on_white(frame) for frame in frames]
     durations = [duration_ms] * (len(frames) - 1) + [hold_ms]
     if Path(path).suffix.lower() == ".webp":
         options = {"lossless": True, "quality": 80}  # the quality is the effort where nothing is lost

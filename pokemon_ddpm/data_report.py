@@ -15,18 +15,18 @@ from pandas import DataFrame, Series, crosstab
 from PIL import Image, ImageOps
 
 from pokemon_ddpm import plots
+from pokemon_ddpm.color import unique_colors
 from pokemon_ddpm.dataset_scripts.sprite_archive import EXCHANGED_FOLDERS, is_faulty
 from pokemon_ddpm.dataset_scripts.starter_sprites import TYPE_STYLES
 from pokemon_ddpm.files import save_figure, write_file
-from pokemon_ddpm.postprocessing import unique_colors
-from pokemon_ddpm.preprocessing import open_image, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, GAMES, NONE, SHAPES, SIZE_LIMITS, SIZES, TYPES, VIEWS
 
 REPORT = "report.md"
 TEMPLATE = Path(__file__).parent / "templates" / "data_report.md"
 DPI = 150
-SMALL = 32
-FITS = {SMALL: 30, 64: 64}  # resolution -> the longest side that is not reduced
+SIDE = 64  # the usual resolution of a training
+FITS = {32: 30, SIDE: 64}  # resolution -> the longest side that is not reduced
 QUANTILES = {"min": 0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1}
 KINDS = [f"{view} {finish}" for view in VIEWS for finish in FINISHES]
 DIFFERENCES = ("game", "frame", "finish", "view", "index", "line", "split", "types")  # of images with equal pixels
@@ -80,7 +80,8 @@ def measure(sprites: Mapping[str, datasets.Dataset]) -> tuple[DataFrame, np.ndar
     """Measures the images of all splits.
 
     Returns:
-        The labels by name and what is measured, a row per image, and the images preprocessed, uint8 (N, 32, 32, 3).
+        The labels by name and what is measured, a row per image, and the images preprocessed for a training and
+        composited on white, uint8 (N, 64, 64, 3).
         "folder": the name in the name of the folder. "exchanged": with the labels of another folder. "shown": not
         faulty, a front in normal colors. "foreground": the number of pixels that are not white; the box is around
         these. "colors": the number without white.
@@ -98,10 +99,10 @@ def measure(sprites: Mapping[str, datasets.Dataset]) -> tuple[DataFrame, np.ndar
     frame["exchanged"] = frame["index"].isin(EXCHANGED_FOLDERS) & (frame["name"] != frame["folder"])
     frame["kind"] = frame["view"] + " " + frame["finish"]
     frame["shown"] = (frame["kind"] == KINDS[0]) & ~frame["faulty"]
-    small, measured = np.empty((len(rows), SMALL, SMALL, 3), dtype=np.uint8), []
+    small, measured = np.empty((len(rows), SIDE, SIDE, 3), dtype=np.uint8), []
     for row, value in enumerate(datasets.utils.tqdm(frame["image"], desc="Measuring images")):
         image = open_image(value["bytes"])
-        small[row] = preprocess(image, SMALL)
+        small[row] = on_white(Image.fromarray(preprocess(image, SIDE)))
         measured.append(_measured(image))
     return frame.join(DataFrame(measured)), small
 
@@ -241,7 +242,7 @@ def _geometry(frame: DataFrame, small: np.ndarray) -> dict[str, Any]:
         "empty": int((frame["foreground"] == 0).sum()),
         "reduced": {str(resolution): int((frame["longest_side"] > fits).sum()) for resolution, fits in FITS.items()},
         "white_percent": round(100 - 100 * float(frame["foreground"].sum() / frame["area"].sum()), 3),
-        "white_percent_at_32": round(100 * float((small == 255).all(axis=3).mean()), 3),
+        "white_percent_at_64": round(100 * float((small == 255).all(axis=3).mean()), 3),
     }
 
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm.models import locate_model, model_name
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
-from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
-from pokemon_ddpm.preprocessing import open_image
+from pokemon_ddpm.postprocessing import enlarge, to_sprite
+from pokemon_ddpm.preprocessing import on_white, open_image
 from pokemon_ddpm.provenance import Provenance, read_png, write_png
 from pokemon_ddpm.schedulers import make_sampler, sampler_name
 from pokemon_ddpm.vocabulary import CONDITIONS
@@ -22,6 +23,7 @@ CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in th
 
 DTYPES = ("float32", "bfloat16", "float16")
 STEP_TENSORS = ("latents", "pred_original_sample")  # `callback_on_step_end_tensor_inputs` for `denoising_steps`
+POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")  # settings for `GenerationSettings.postprocess`
 
 
 class Interrupted(Exception):
@@ -130,8 +132,9 @@ class GenerationSettings:
     negative_pokemon_type: PokemonType = None
     dtype: str = "float32"  # of `DTYPES`
     compiled: bool = False  # whether the network is compiled; compiled kernels differ in their last bits
-    transparent: bool = False  # whether the background is removed
+    transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
+    min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed
     scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
@@ -159,27 +162,30 @@ class GenerationSettings:
         return {name: value for name, value in given.items() if value is not None}
 
     def postprocess(self, image: Image.Image) -> Image.Image:
-        """Removes the background, reduces the palette and enlarges, as set."""
-        if self.transparent:
-            image = remove_background(image)
-        if self.palette is not None:
-            image = reduce_palette(image, self.palette)
-        return enlarge(image, self.scale)
+        """Makes the file's image of a sample, as set: finished, on the background and enlarged."""
+        if self.transparent or self.palette is not None or self.min_fragment is not None:
+            image = to_sprite(image, self.palette, self.min_fragment or 1)
+        return enlarge(on_white(image) if self.transparent is False else image, self.scale)
 
     def provenance(self, pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Provenance:
         """What is written into the file of a request's image."""
         own = {name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")}
         return Provenance(
             model=model_name(self.model),
-            condition=request.condition,
+            condition=full_condition(pipeline, request),
             seed=request.seed,
             scheduler=sampler_name(pipeline.scheduler),
             **(own | self.arguments()),
             dtype=self.dtype,
             compiled=self.compiled,
             chunk_size=CHUNK_SIZE,
-            postprocessing={"transparent": self.transparent, "palette": self.palette, "scale": self.scale},
+            postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
         )
+
+
+def full_condition(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dict[str, Any]:
+    """Type and attributes of a request, with those that the model has by default."""
+    return {"type": request.pokemon_type, **pipeline.config.default_conditions, **request.attributes}
 
 
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
@@ -191,12 +197,16 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     made = read_png(path)
     attributes = dict(made.condition)
     pokemon_type = _without_lists(attributes.pop("type", None))
-    known = attributes.keys() <= CONDITIONS.keys() and set(made.postprocessing) == {"transparent", "palette", "scale"}
+    postprocessing = made.postprocessing
+    # Earlier versions kept all fragments, fitted palettes in RGB, and had no default conditions.
+    if postprocessing.get("palette") is None and {"view", "finish"} <= attributes.keys():
+        postprocessing = {"min_fragment": None, **postprocessing}
+    known = attributes.keys() <= CONDITIONS.keys() and postprocessing.keys() == set(POSTPROCESSING)
     if not known or made.chunk_size != CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
-    names = {each.name for each in fields(GenerationSettings)} - made.postprocessing.keys()
+    names = {each.name for each in fields(GenerationSettings)} - postprocessing.keys()
     values = {name: _without_lists(getattr(made, name)) for name in names}
-    settings = GenerationSettings(**values, **made.postprocessing)
+    settings = GenerationSettings(**values, **postprocessing)
     return settings, SpriteRequest(made.seed, pokemon_type, attributes)
 
 
@@ -205,12 +215,17 @@ def _without_lists(value: Any) -> Any:
 
 
 def generate_files(
-    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
+    pipeline: PokemonDDPMPipeline,
+    settings: GenerationSettings,
+    requests: Sequence[SpriteRequest],
+    folder: Path,
+    raw: bool = False,
 ) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
     Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped. The
-    pipeline is that of `settings.load`, and no request stands twice.
+    pipeline is that of `settings.load`, and no request stands twice. With `raw` the files are the samples as they are,
+    in RGBA with alpha as predicted.
 
     Raises:
         OSError: If a file cannot be written.
@@ -222,9 +237,11 @@ def generate_files(
             yield path
         else:
             missing.append(request)
-    for request, image in zip(missing, generate(pipeline, missing, **settings.arguments()), strict=True):
+    arguments = settings.arguments() | ({"output_type": "np"} if raw else {})
+    for request, image in zip(missing, generate(pipeline, missing, **arguments), strict=True):
         path = folder / request.file_name
-        write_png(settings.postprocess(image), path, settings.provenance(pipeline, request))
+        image = VaeImageProcessor.numpy_to_pil(image)[0] if raw else settings.postprocess(image)
+        write_png(image, path, settings.provenance(pipeline, request))
         yield path
 
 

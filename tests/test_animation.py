@@ -56,6 +56,18 @@ def test_frames_of_few_colors_are_exact_and_the_last_is_held(tmp_path, suffix, s
         assert np.array_equal(found, np.asarray(frame).repeat(scale, axis=0).repeat(scale, axis=1))
 
 
+@BOTH
+def test_transparent_frames_are_on_white(tmp_path, suffix):
+    frames, path = few_colors(3), tmp_path / f"a{suffix}"
+    expected = [np.asarray(frame).copy() for frame in frames]
+    for frame, pixels in zip(frames, expected, strict=True):
+        frame.putalpha(Image.new("L", frame.size, 255))
+        frame.paste((9, 9, 9, 0), (0, 0, 4, 3))
+        pixels[:3, :4] = 255
+    save_animation(frames, path)
+    assert np.array_equal(read(path)[0], np.stack(expected))
+
+
 def test_webp_is_lossless(tmp_path):
     save_animation(noise(4), tmp_path / "a.webp")
     assert np.array_equal(read(tmp_path / "a.webp")[0], np.stack(noise(4)))

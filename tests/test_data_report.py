@@ -72,7 +72,8 @@ def test_pixels_are_measured(starter: datasets.DatasetDict) -> None:
 
 
 def test_the_typical_image_differs_most_like_its_type(starter: datasets.DatasetDict, numbers: dict) -> None:
-    small = [preprocess(image, 32).astype(float) for part in starter.values() for image in part["image"]]
+    pixels = [preprocess(image, 64).astype(float) for part in starter.values() for image in part["image"]]
+    small = [np.where(each[..., 3:] > 0, each[..., :3], 255) for each in pixels]
     types, mean = [row["type1"] for row in rows(starter)], sum(small) / len(small)
     for name, found in numbers["types"].items():
         own = {row: small[row] - mean for row in range(len(small)) if types[row] == name}
@@ -80,6 +81,8 @@ def test_the_typical_image_differs_most_like_its_type(starter: datasets.DatasetD
         cosines = {row: np.vdot(each, direction) / np.linalg.norm(each) for row, each in own.items()}
         assert found["typical"]["row"] == max(cosines, key=cosines.get)
         assert found["distance_from_mean"] == pytest.approx(np.sqrt((direction**2).mean()), abs=1e-3)
+    white = np.mean([(each == 255).all(axis=2) for each in small])
+    assert numbers["geometry"]["white_percent_at_64"] == pytest.approx(100 * white, abs=1e-3)
 
 
 def test_duplicates_are_found_within_and_across_splits(small: Path, cache: Path) -> None:

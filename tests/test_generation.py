@@ -10,6 +10,8 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, generate_files, read_settings
+from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
+from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import read_png, write_png
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS
@@ -25,7 +27,7 @@ REQUESTS = [
     SpriteRequest(2**64 - 1),
 ]
 SETTINGS = GenerationSettings(
-    "somewhere", "ddpm", 2, 3.0, (0.5, 2.0), 0.5, ("ice", "rock"), transparent=True, palette=4, scale=2
+    "somewhere", "ddpm", 2, 3.0, (0.5, 2.0), 0.5, ("ice", "rock"), transparent=True, palette=4, min_fragment=3, scale=2
 )
 BLEND = replace(SETTINGS, guidance_interval=None, negative_pokemon_type={"ice": 1.0, "rock": 2.5}, palette=None)
 
@@ -33,7 +35,12 @@ BLEND = replace(SETTINGS, guidance_interval=None, negative_pokemon_type={"ice": 
 @pytest.fixture
 def known() -> PokemonDDPMPipeline:
     """A pipeline of three steps that is conditioned on every attribute."""
-    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()})
+    return known_pipeline()
+
+
+def known_pipeline(**arguments: object) -> PokemonDDPMPipeline:
+    """See `known`."""
+    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()}, **arguments)
     pipeline.register_to_config(num_inference_steps=3)
     return pipeline
 
@@ -97,6 +104,42 @@ def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
         before = sample[0]
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_sample_becomes_the_image_of_a_file(channels):
+    (sample,) = generate(known_pipeline(channels=channels), REQUESTS[:1])
+    assert sample.mode == ("RGBA" if channels == 4 else "RGB")
+    for settings, expected in (
+        ({}, sample),
+        ({"transparent": False}, on_white(sample)),
+        ({"transparent": True}, remove_background(sample)),
+        ({"transparent": True, "palette": 5, "min_fragment": 9}, to_sprite(sample, 5, 9)),
+        ({"transparent": False, "palette": 16}, on_white(to_sprite(sample, 16, 1))),
+        ({"transparent": False, "min_fragment": 4, "scale": 3}, enlarge(on_white(to_sprite(sample, None, 4)), 3)),
+    ):
+        image = GenerationSettings("somewhere", **settings).postprocess(sample)
+        assert (image.mode, image.size, image.tobytes()) == (expected.mode, expected.size, expected.tobytes())
+
+
+def test_steps_of_a_model_with_transparency():
+    pipeline = known_pipeline(channels=4)
+    ((image, steps),) = generation.generate_with_steps(pipeline, REQUESTS[:1])
+    assert len(steps) == 3 and {each.mode for step in steps for each in step[1:]} == {"RGBA"}
+    assert image.tobytes() == steps[-1].sample.tobytes() == steps[-1].pred_original_sample.tobytes()
+
+
+def test_the_models_default_conditions_apply_and_are_written_out(tmp_path, known):
+    usual, requests = known_pipeline(), [REQUESTS[0], REQUESTS[2]]  # the second one has another view
+    usual.register_to_config(default_conditions={"view": "front", "finish": "normal"})
+    explicit = [SpriteRequest(0, "fire", {"view": "front", "finish": "normal"})]
+    explicit += [SpriteRequest(2, None, {"view": "back", "finish": "normal", "size": "huge"})]
+    assert [generation.full_condition(usual, each) for each in requests] == [each.condition for each in explicit]
+    assert contents(usual, requests) == contents(known, explicit) != contents(known, requests)
+    free = SpriteRequest(0, "fire", {"view": "any", "finish": "any"})
+    assert contents(usual, [free]) == contents(known, [REQUESTS[0]])
+    path, *_ = generate_files(usual, SETTINGS, requests[:1], tmp_path)
+    assert read_settings(path) == (SETTINGS, explicit[0])
+
+
 @pytest.mark.parametrize("settings", [SETTINGS, BLEND, replace(SETTINGS, negative_pokemon_type="ice/none")])
 def test_a_file_contains_its_settings_and_its_request(tmp_path, known, settings):
     files = generate_files(known, settings, REQUESTS, tmp_path)
@@ -115,6 +158,21 @@ def test_the_models_own_settings_are_written_out(tmp_path, known):
         write_png(Image.open(path), tmp_path / "other.png", replace(read_png(path), **change))
         with pytest.raises(ValueError, match="other.png was made by another version of this project"):
             read_settings(tmp_path / "other.png")
+
+
+def test_a_file_of_an_earlier_version_is_repeated_where_nothing_has_changed(tmp_path, known):
+    """Its palette was another one, and there were no default conditions."""
+    path, request = tmp_path / "old.png", SpriteRequest(0, "fire", {"view": "front", "finish": "any"})
+    for transparent in (False, True):
+        settings = replace(SETTINGS, transparent=transparent, palette=None, min_fragment=None)
+        (made,) = generate_files(known, settings, [request], tmp_path)
+        old = replace(read_png(made), postprocessing={"transparent": transparent, "palette": None, "scale": 2})
+        write_png(Image.open(made), path, old)
+        assert read_settings(path) == (settings, request)
+    for change in ({"postprocessing": {**old.postprocessing, "palette": 4}}, {"condition": {"type": "fire"}}):
+        write_png(Image.open(made), path, replace(old, **change))
+        with pytest.raises(ValueError, match="old.png was made by another version of this project"):
+            read_settings(path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "other"])

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import postprocessing
-from pokemon_ddpm.postprocessing import enlarge, nearest_color, reduce_palette, remove_background, unique_colors
+from pokemon_ddpm.color import oklab, unique_colors
+from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background, remove_fragments, to_sprite
 
 # n is noisy white, w as far from white as the default tolerance allows.
 COLORS = {"#": (20, 20, 20), "o": (220, 60, 40), ".": (255, 255, 255), "n": (251, 255, 238), "w": (227, 255, 255)}
@@ -63,7 +64,39 @@ def test_real_sprites_lose_their_exact_white_and_nothing_else(sprites_dir: Path)
         assert np.array_equal(result[..., :3], np.asarray(sprite))
 
 
-@pytest.mark.parametrize("colors", [2, 3, 16, 256])
+def test_soft_transparency_becomes_none_or_all():
+    pixels = np.full((1, 4, 4), 90, dtype=np.uint8)
+    pixels[0, :, 3] = [0, 127, 128, 255]
+    expected = [[255, 255, 255, 0]] * 2 + [[90, 90, 90, 255]] * 2
+    assert np.asarray(remove_background(Image.fromarray(pixels))).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("min_pixels", "expected"),
+    [
+        (1, ["#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."]),
+        (3, ["#.......", ".#......", "..#.....", "......##", "####..##", "####...."]),  # a diagonal is connected
+        (4, ["........", "........", "........", "......##", "####..##", "####...."]),
+        (5, ["........", "........", "........", "........", "####....", "####...."]),
+        (9, ["........", "........", "........", "........", "####....", "####...."]),  # the largest part stays
+    ],
+)
+def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
+    image = remove_background(image_of("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."))
+    result = remove_fragments(image, min_pixels)
+    assert opacity(result) == expected
+    pixels, before = np.asarray(result), np.asarray(image)
+    removed = (pixels[..., 3] == 0) & (before[..., 3] > 0)
+    assert (pixels[removed] == (255, 255, 255, 0)).all() and np.array_equal(pixels[~removed], before[~removed])
+
+
+def test_nothing_is_left_to_remove_from_an_empty_image():
+    empty = Image.new("RGBA", (3, 3), (255, 255, 255, 0))
+    assert remove_fragments(empty).tobytes() == to_sprite(empty).tobytes() == empty.tobytes()
+    assert to_sprite(image_of("...", ".n.", "...")).tobytes() == empty.tobytes()
+
+
+@pytest.mark.parametrize("colors", [1, 2, 3, 16, 256])
 def test_a_palette_has_at_most_the_given_number_of_colors(colors):
     opaque, transparent = noisy_sprite(), remove_background(noisy_sprite())
     assert len(unique_colors(np.asarray(reduce_palette(opaque, colors)).reshape(-1, 3))) <= colors
@@ -72,10 +105,17 @@ def test_a_palette_has_at_most_the_given_number_of_colors(colors):
     assert len(unique_colors(pixels[pixels[..., 3] > 0][:, :3])) <= colors
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_noisy_white_becomes_exact_white_outside_and_inside(seed):
-    pixels = np.asarray(reduce_palette(noisy_sprite(seed)))
-    assert (pixels[~DISC] == 255).all() and (pixels[DISC] < 230).all()
+def test_every_pixel_takes_the_nearest_color_in_oklab():
+    image = remove_background(noisy_sprite())
+    visible = np.asarray(image)[..., 3] > 0
+    before, after = (oklab(np.asarray(each)[visible][:, :3]) for each in (image, reduce_palette(image, 8)))
+    palette = np.unique(after, axis=0)
+    nearest = np.square(before[:, None] - palette).sum(axis=2).argmin(axis=1)
+    assert np.array_equal(palette[nearest], after)
+    # Median cut alone, in RGB, is worse in OKLab.
+    median_cut = image.convert("RGB").quantize(9, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
+    worse = oklab(np.asarray(median_cut)[visible])
+    assert np.square(before - after).sum() < 0.9 * np.square(before - worse).sum()
 
 
 def test_an_image_of_few_colors_is_unchanged():
@@ -95,29 +135,26 @@ def test_invisible_pixels_take_no_color_and_are_unchanged():
     assert len(unique_colors(result[2:, :, :3].reshape(-1, 3))) == 2
 
 
-def test_white_takes_no_color_where_there_is_no_white_background():
-    pixels = np.full((12, 12, 3), 30, dtype=np.uint8)
-    pixels[6:] = 160
-    pixels[3, 3:5] = [[250], [252]]  # not background
-    for colors, expected in ((2, [30, 162]), (3, [30, 160, 255])):
-        result = np.asarray(reduce_palette(Image.fromarray(pixels), colors))
-        assert unique_colors(result.reshape(-1, 3)).tolist() == [[shade] * 3 for shade in expected]
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_sample_becomes_a_sprite(mode):
+    """A disc of hundreds of colors, a fragment of two pixels, and in RGBA an uncertain edge."""
+    pixels = np.array(noisy_sprite().convert(mode))
+    pixels[0, :2, :3] = 20
+    if mode == "RGBA":
+        pixels[..., 3] = np.random.default_rng(1).integers(128, 256, DISC.shape) * (RADIUS <= 8)
+        pixels[0, :2, 3] = 255
+    sprite = np.asarray(to_sprite(Image.fromarray(pixels)))
+    assert np.array_equal(sprite[..., 3], 255 * (RADIUS <= 8)) and (sprite[RADIUS > 8, :3] == 255).all()
+    assert 12 <= len(unique_colors(sprite[sprite[..., 3] > 0][:, :3])) <= 16
+    everything = np.asarray(to_sprite(Image.fromarray(pixels), palette=None, min_fragment=1))
+    assert np.array_equal(everything[..., :3][RADIUS <= 8], pixels[..., :3][RADIUS <= 8])
+    assert (everything[0, :3, 3] == [255, 255, 0]).all()
 
 
-def test_a_pale_part_on_exact_white_is_not_background():
-    pixels = np.full((12, 12, 3), 255, dtype=np.uint8)
-    pixels[2:6, 2:10] = (232, 232, 248)
-    pixels[6:10, 2:10] = np.random.default_rng(0).integers(20, 90, (4, 8, 3))
-    result = np.asarray(reduce_palette(Image.fromarray(pixels), 8)).astype(int)
-    assert np.abs(result[2:6, 2:10] - (232, 232, 248)).max() <= 2
-
-
-def test_the_nearest_color_has_the_smallest_distance():
-    random = np.random.default_rng(0)
-    pixels, palette = (random.integers(0, 256, (count, 3), dtype=np.uint8) for count in (500, 40))
-    palette = palette.repeat(2, axis=0)  # of equal colors the first counts
-    distance = np.square(pixels[:, None].astype(int) - palette[None].astype(int)).sum(axis=2)
-    assert np.array_equal(nearest_color(pixels, palette), distance.argmin(axis=1))
+def test_a_real_sprite_stays_as_it_is(sprites_dir: Path):
+    image = Image.open(sprites_dir / "sprites/0000-Bulbasaur-1/front/normal/1-gen5.png").convert("RGB")
+    sprite = remove_background(image, tolerance=0)
+    assert to_sprite(sprite).tobytes() == sprite.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
@@ -129,10 +166,12 @@ def test_enlarging_makes_every_pixel_a_square(mode, factor):
     assert np.array_equal(np.asarray(result), np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-@pytest.mark.parametrize("number", [0, 257, 10**12, 16.0, True, "16", None])
+@pytest.mark.parametrize("number", [0, 1001, 10**12, 16.0, True, "16", None])
 def test_a_number_out_of_range_is_refused(number):
     assert (256 * 32) ** 2 == postprocessing.MAX_OUTPUT_PIXELS
     with pytest.raises(ValueError, match="enlargement must be a whole number from 1 to 256, but is"):
         enlarge(Image.new("L", (32, 32)), number)
-    with pytest.raises(ValueError, match="number of colors must be a whole number from 2 to 256, but is"):
+    with pytest.raises(ValueError, match="number of colors must be a whole number from 1 to 256, but is"):
         reduce_palette(image_of("..."), number)
+    with pytest.raises(ValueError, match="size of a fragment must be a whole number from 1 to 1000, but is"):
+        remove_fragments(image_of("...").convert("RGBA"), number)

@@ -17,7 +17,7 @@ from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sprite_sheet
 
 KINDS = {"png": "Sprite (PNG)", "zip": "All (zip)", "gif": "Steps (GIF)", "sheet": "Sheet (PNG)"}
-BACKGROUNDS = ("white", "transparent")
+BACKGROUNDS = ("transparent", "white")
 MAX_SCALE = 16
 COLUMNS = 4
 GALLERY_SIZE = 256  # side of an image in pixels, about
@@ -30,7 +30,7 @@ def write_gallery(sprites: Sequence[Sprite], cache: Path) -> list[tuple[str, str
     folder, files = _new_folder(cache), []
     for i, sprite in enumerate(sprites, 1):
         path = folder / f"{i}_{_name(sprite)}.png"
-        _write_png(sprite, path, False, max(1, GALLERY_SIZE // sprite.image.width))
+        _write_png(sprite, path, True, max(1, GALLERY_SIZE // sprite.image.width))
         files.append((str(path), sprite.caption))
     return files
 
@@ -93,17 +93,16 @@ def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: 
 
 
 def _write_animation(sprite: Sprite, path: Path, _: bool, scale: int) -> None:
-    """Writes the predicted image after each step, then the sprite."""
+    """Writes the predicted image after each step, then the sprite, on white."""
     if not sprite.steps:
         raise Refused(f"The steps are not kept after a reload. Generate the sprite again: seed {sprite.request.seed}.")
-    frames = [step.pred_original_sample for step in sprite.steps] + [sprite.image]
+    samples = [step.pred_original_sample for step in sprite.steps] + [sprite.image]
+    frames = list(map(sprite.job.generation.postprocess, samples))
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
 
 
 def _write_sheet(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: int) -> None:
-    images, columns = [sprite.image for sprite in sprites], min(COLUMNS, len(sprites))
-    if transparent:
-        settings = replace(sprites[0].job.generation, transparent=True, scale=scale)
-        game_sheet(list(map(settings.postprocess, images)), columns).save(path)
-    else:
-        sprite_sheet(images, columns, scale=scale).save(path)
+    settings = replace(sprites[0].job.generation, scale=scale if transparent else 1)
+    images, columns = [settings.postprocess(sprite.image) for sprite in sprites], min(COLUMNS, len(sprites))
+    sheet = game_sheet(images, columns) if transparent else sprite_sheet(images, columns, scale=scale)
+    sheet.save(path)

@@ -150,10 +150,11 @@ class Handlers:
         return gr.update(choices=list(self._models), value=model.name)
 
     def choose_model(self, before: str, **settings: Any) -> list:
-        """See `_controls`. An attribute that the model before may not have had gets its default."""
+        """See `_controls`. The guidance scale, and attributes that the model before may not have had, get defaults."""
         if settings["model"] != before:
             usual = requests.default_settings(requests.chosen_model(self._models, settings["model"]))
-            settings |= {name: usual[name] for name in ATTRIBUTES if settings[name] == ANY}
+            unset = [name for name in ATTRIBUTES if settings[name] == ANY]
+            settings |= {name: usual[name] for name in ("guidance_scale", *unset)}
         return self._controls(settings)
 
     def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import matplotlib
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprite
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
 from pokemon_ddpm.generation import DenoisingStep
 from pokemon_ddpm.plots import SCHEDULE_TITLES, evenly_spaced, noised_images, plain_axes, plot_alpha_bar, plot_snr
-from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.preprocessing import on_white, preprocess
 from pokemon_ddpm.vocabulary import NONE, TYPES
 
 FORWARD = r"""
@@ -96,7 +97,8 @@ def forward_html(pokemon_type: Any, timestep: Any) -> str:
     """A starter sprite at a timestep of both schedules, and the curves of the schedules."""
     pokemon_type = one_of("The type", pokemon_type, TYPES)
     timestep = number("The timestep", timestep, 0, LAST_TIMESTEP, whole=True)
-    clean = preprocess(Image.fromarray(starter_sprite(pokemon_type, NONE, line=0, stage=1)), 32)
+    sprite = Image.fromarray(starter_sprite(pokemon_type, NONE, line=0, stage=1))
+    clean = np.asarray(on_white(Image.fromarray(preprocess(sprite, 32))))
     figures = []
     for name, title in SCHEDULE_TITLES.items():
         schedule = NoiseSchedule.of(make_scheduler(LAST_TIMESTEP + 1, name))

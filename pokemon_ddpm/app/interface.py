@@ -130,7 +130,7 @@ class Page:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
         with gr.Accordion("Download", open=False):
             with gr.Row():
-                background = gr.Radio(list(BACKGROUNDS), value="white", label="Background")
+                background = gr.Radio(list(BACKGROUNDS), value=BACKGROUNDS[0], label="Background")
                 scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale")
             inputs, links = [self._sprites, self._sprite, background, scale], []
             with gr.Row():

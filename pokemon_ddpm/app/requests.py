@@ -16,6 +16,7 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest
 from pokemon_ddpm.models import model_name
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
 from pokemon_ddpm.preprocessing import open_image
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
@@ -28,6 +29,7 @@ SAMPLER = "unipc"
 QUALITIES = {"fast": 10, "balanced": 16, "best": 50}  # steps of `SAMPLER`, see docs/sampling.md
 RANDOM = "random"
 DEFAULTS = {"view": "front", "finish": "normal"}  # attributes that are requested if the model has them
+FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT}  # what the visitor gets
 
 
 class Refused(gr.Error):
@@ -82,7 +84,7 @@ class Sprite:
 
     job: Job
     request: SpriteRequest
-    image: Image.Image  # RGB, of the model's size
+    image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
     steps: Sequence[DenoisingStep] = ()  # some of them; none after a reload of the page
 
     @property
@@ -100,7 +102,7 @@ class Sprite:
 
 def caption(request: SpriteRequest, note: str) -> str:
     """Such as "fire/flying · red · seed 7"."""
-    others = [value for name, value in request.attributes.items() if value != DEFAULTS.get(name)]
+    others = [value for name, value in request.attributes.items() if value not in (ANY, DEFAULTS.get(name))]
     return " · ".join([request.pokemon_type or ANY, *others, note])
 
 
@@ -114,9 +116,10 @@ def default_settings(model: Model) -> dict[str, Any]:
         "seed": 0,
         "model": model.name,
         "quality": "balanced",
-        "guidance_scale": 2.0,
+        "guidance_scale": float(model.pipeline.config.guidance_scale),
         **dict.fromkeys(ATTRIBUTES, ANY),
         **{name: value for name, value in DEFAULTS.items() if value in model.vocabulary.get(name, ())},
+        **model.pipeline.config.default_conditions,
     }
 
 
@@ -137,7 +140,7 @@ def new_sprites(models: Mapping[str, Model], settings: Mapping[str, Any], streng
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
     sampler = () if model.is_distilled else (SAMPLER, steps, scale)
-    return Job(model, settings, GenerationSettings(model.name, *sampler), requests, strength)
+    return Job(model, settings, GenerationSettings(model.name, *sampler, **FINISHED), requests, strength)
 
 
 def variations(models: Mapping[str, Model], original: Sprite, num_images: Any, strength: Any) -> Job:
@@ -186,7 +189,8 @@ def restored_sprite(models: Mapping[str, Model], saved: Any) -> Sprite:
     strength = saved["strength"] and number("The strength", saved["strength"], *STRENGTH)
     job = new_sprites(models, saved["settings"], strength)
     image = open_image(base64.b64decode(saved["png"]))
-    if image.mode != "RGB" or image.size != job.model.pipeline.sample_shape[:0:-1]:
+    channels, height, width = job.model.pipeline.sample_shape
+    if image.mode != ("RGBA" if channels == 4 else "RGB") or image.size != (width, height):
         raise ValueError("The image does not have the format of the model.")
     return Sprite(job, job.requests[0], image)
 
@@ -231,11 +235,11 @@ def _types(model: Model, first: Any, second: Any, seed: int) -> str | None:
 
 
 def _attributes(model: Model, attributes: Mapping[str, Any]) -> dict[str, str]:
-    values = {}
+    values, defaults = {}, model.pipeline.config.default_conditions
     for name in ATTRIBUTES:
         value, known = attributes.get(name, ANY), model.vocabulary.get(name, [])
         if not known and value != ANY:
             raise Refused(f"{model.name} was not trained with the attribute {name}. Set it to any.")
-        if one_of(f"The attribute {name}", value, (ANY, *known)) != ANY:
+        if one_of(f"The attribute {name}", value, (ANY, *known)) != ANY or name in defaults:
             values[name] = value
     return values

@@ -26,7 +26,7 @@ from pokemon_ddpm.app.requests import load_model
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 MAX_BODY = 2**20  # bytes of a request
-MAX_SESSIONS = 200  # visitors with sprites in memory: at most 3 MB each at 32x32 px, usually 0.5 MB
+MAX_SESSIONS = 200  # visitors with sprites in memory: at most 11 MB each at 64x64 px, usually 3 MB
 # Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use.
 UNUSED = "/gradio_api/(upload|deep_link|process_recording|component_server|proxy=|file=http|file/)"
 

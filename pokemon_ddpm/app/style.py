@@ -53,8 +53,8 @@ CSS = f"""
 #status .error, #status .clear-status {{ display: none !important; }}
 #cancel, #vary, #other {{ flex: 0 1 auto; align-self: center; min-width: 8rem; }}
 
-/* Pixel art stays sharp. */
-#sprites img, .pixels {{ image-rendering: pixelated; }}
+/* Pixel art stays sharp, and dark outlines can be seen on a dark page. */
+#sprites img, .pixels {{ image-rendering: pixelated; background: white; }}
 #sprites .grid-wrap {{ min-height: 14rem; max-height: none; overflow: visible; }}
 #sprites .thumbnail-lg {{ flex-direction: column; aspect-ratio: auto; }}
 #sprites .thumbnail-lg.selected {{ box-shadow: 0 0 0 2px var(--color-accent); }}

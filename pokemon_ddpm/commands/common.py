@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+
 if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline
 
@@ -17,8 +19,8 @@ MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the follow
 Model = Annotated[
     str,
     typer.Option(
-        help="Folder of a trained model, or its name on the Hub. pokemon-ddpm-32-fast needs only four steps.",
-        show_default="pokemon-ddpm-32, which comes with the project",
+        help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_FAST_MODEL).name} needs four steps.",
+        show_default=f"{Path(RELEASED_MODEL).name}, which comes with the project",
     ),
 ]
 DataDir = Annotated[

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from PIL import Image
@@ -28,6 +28,7 @@ from pokemon_ddpm.commands.common import (
     parse_type,
 )
 from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
@@ -42,7 +43,12 @@ MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
 
 Values = list[str] | None
 Attribute = Annotated[
-    Values, typer.Option(help='For models trained with it. Can be given several times, or "all"; each value is a row.')
+    Values,
+    typer.Option(
+        help='For models trained with it. "any" leaves it open, "all" is a row of each value. Can be given several '
+        "times; each is a row.",
+        show_default=OWN,
+    ),
 ]
 
 
@@ -79,8 +85,13 @@ def generate(
     scheduler: Scheduler = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile, for many sprites.")] = False,
-    transparent: Annotated[bool, typer.Option("--transparent", help="Remove the background.")] = False,
-    palette: Annotated[int | None, typer.Option(min=2, max=256, help="Reduce each sprite to so many colors.")] = None,
+    transparent: Annotated[bool, typer.Option(help="Files of --output-dir without background, or on white.")] = True,
+    palette: Annotated[
+        int, typer.Option(min=0, max=256, help="Reduce each sprite to so many colors; 0 keeps all.")
+    ] = COLORS,
+    min_fragment: Annotated[
+        int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
+    ] = MIN_FRAGMENT,
     scale: Annotated[
         int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on sheets for people 4")
     ] = None,
@@ -119,8 +130,9 @@ def generate(
         negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
         dtype=dtype,
         compiled=compile,
-        transparent=transparent or game_sheet,
-        palette=palette,
+        transparent=transparent,
+        palette=palette or None,
+        min_fragment=min_fragment or None,
         scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()
@@ -137,7 +149,8 @@ def generate(
     columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
-        _write_game_sheet(_images(pipeline, settings, requests), requests, columns, output)
+        metadata = [{"condition": generation.full_condition(pipeline, each), "seed": each.seed} for each in requests]
+        _write_game_sheet(_images(pipeline, settings, requests), metadata, columns, output)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     settings = replace(settings, scale=1)  # the sheet is enlarged instead
@@ -165,13 +178,13 @@ def _check_output(
         check_beside(context, "output_dir", "output", "panels")
         make_folder("--output-dir", output_dir)
     elif game_sheet:
-        check_beside(context, "game_sheet", "panels")
+        check_beside(context, "game_sheet", "panels", "transparent")
         check_file(output, ".png")
         check_file(output.with_suffix(".json"))
     else:
         check_file(output, ".png", *SUFFIXES)
-        if context.params["transparent"] and output.suffix.lower() in SUFFIXES:
-            fail("--transparent is for sheets and files, not for an animation.")
+        if context.get_parameter_source("transparent").name == "COMMANDLINE":
+            fail("--transparent is for --output-dir; sheets for people and animations are on white.")
 
 
 def make_requests(
@@ -224,15 +237,14 @@ def _images(
 
 
 def _write_game_sheet(
-    images: Sequence[Image.Image], requests: "Sequence[SpriteRequest]", columns: int, output: Path
+    images: Sequence[Image.Image], metadata: Sequence[Mapping[str, Any]], columns: int, output: Path
 ) -> None:
     """A sheet, and its description in JSON beside it."""
-    metadata = [{"condition": request.condition, "seed": request.seed} for request in requests]
     description = sheet_description(output.name, images[0].size, columns, metadata)
     file = output.with_suffix(".json")
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")
-    _report(requests, output, file)
+    _report(images, output, file)
 
 
 def _write_animation(

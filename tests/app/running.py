@@ -19,6 +19,7 @@ from pokemon_ddpm.app.downloads import GALLERY_SIZE
 from pokemon_ddpm.app.requests import Job, Model, Sprite, default_settings, new_sprites
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
+from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.schedulers import full_config
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.tiny_models import tiny_pipeline
@@ -28,9 +29,10 @@ Known = dict[str, Model]  # loaded models by their names
 
 
 def save_models(folder: Path) -> tuple[str, str]:
-    """A model with all attributes, and one with types only that is distilled to two steps."""
-    vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
-    tiny_pipeline(vocabulary=vocabulary).save_pretrained(folder / "full")
+    """A model with transparency and all attributes, and one in RGB with types only that is distilled to two steps."""
+    full = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()}, channels=4)
+    full.register_to_config(guidance_scale=3.0, default_conditions={"view": "front", "finish": "normal"})
+    full.save_pretrained(folder / "full")
     tiny = tiny_pipeline()
     scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)
     fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
@@ -97,15 +99,14 @@ def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 def gallery_images(gallery: list[dict[str, Any]]) -> list[bytes]:
     """Pixels of the images that a client got."""
-    return [Image.open(shown["image"]).convert("RGB").tobytes() for shown in gallery]
+    return [Image.open(shown["image"]).tobytes() for shown in gallery]
 
 
 def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attributes: str) -> list[bytes]:
     """The pixels that the gallery shows, generated without the app at quality "balanced"."""
-    settings = GenerationSettings(model, "unipc", 16, 2.0)
-    attributes = {"view": "front", "finish": "normal", **attributes}
+    settings = GenerationSettings(model, "unipc", 16, 3.0)
     requests = [SpriteRequest(seed, pokemon_type, attributes) for seed in seeds]
-    images = generate(settings.load("cpu"), requests, **settings.arguments())
+    images = map(to_sprite, generate(settings.load("cpu"), requests, **settings.arguments()))
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
 
 
@@ -114,9 +115,10 @@ def new_job(models: Known, **settings: Any) -> Job:
     return new_sprites(models, {**default_settings(models["full"]), "new_seed": False, **settings})
 
 
-def new_sprite(models: Known, size: int = 16, **settings: Any) -> Sprite:
-    """A red square on white."""
-    image = Image.new("RGB", (size, size), "white")
-    image.paste("red", (4, 4, 12, 12))
+def new_sprite(models: Known, **settings: Any) -> Sprite:
+    """A red square without background."""
     job = new_job(models, **settings)
+    channels = job.model.pipeline.sample_shape[0]
+    image = Image.new("RGBA" if channels == 4 else "RGB", (16, 16), (255, 255, 255, 0)[:channels])
+    image.paste("red", (4, 4, 12, 12))
     return Sprite(job, job.requests[0], image)

@@ -101,7 +101,7 @@ def test_invalid_values(client: Client, network: Network, values: dict[str, Any]
         ("variations", {"sprite": 2}, "The number of the sprite must be a whole number from 1 to 1"),
         ("variations", {"strength": 0}, "The strength must be a number from 0.1 to 1"),
         ("other_type", {"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
-        ("download", {"background": "../x"}, "The background must be one of: white, transparent"),
+        ("download", {"background": "../x"}, "The background must be one of: transparent, white"),
         ("download", {"scale": 17}, "The scale must be a whole number from 1 to 16"),
     ],
 )

@@ -21,7 +21,7 @@ from tests.app.running import Known, new_sprite
 def sprites(known: Known) -> list[Sprite]:
     """Two sprites and a variation."""
     first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
-    steps = [DenoisingStep(i, first.image, Image.new("RGB", first.image.size, (i, 0, 0))) for i in range(3)]
+    steps = [DenoisingStep(i, first.image, Image.new("RGBA", first.image.size, (i, 0, 0, 255))) for i in range(3)]
     variation = replace(second, job=replace(second.job, strength=0.5))
     return [replace(first, steps=steps), second, variation]
 
@@ -29,16 +29,23 @@ def sprites(known: Known) -> list[Sprite]:
 def test_gallery(tmp_path: Path, sprites: list[Sprite]) -> None:
     (first, caption), (second, _), _ = write_gallery(sprites, tmp_path)
     assert caption == "fire · seed 7" and Path(second).name == "2_fire_front_normal_8.png"
-    assert Image.open(first).size == (256, 256) and read_png(first).postprocessing["scale"] == 16
+    finished = {"transparent": True, "palette": 16, "min_fragment": 4, "scale": 16}
+    assert Image.open(first).size == (256, 256) and read_png(first).postprocessing == finished
 
 
 @pytest.mark.parametrize(("background", "mode", "corner"), [("white", "RGB", ()), ("transparent", "RGBA", (0,))])
-def test_png(tmp_path: Path, sprites: list[Sprite], background: str, mode: str, corner: tuple) -> None:
-    path = write_download("png", sprites, sprites[0], background, 2, tmp_path)
+@pytest.mark.parametrize("model", ["full", "fast"])
+def test_png(tmp_path: Path, known: Known, background: str, mode: str, corner: tuple, model: str) -> None:
+    """In both kinds of models, without the fragment in a corner."""
+    sprite = new_sprite(known, model=model, **({"view": "any", "finish": "any"} if model == "fast" else {}))
+    sprite.image.paste("blue", (0, 0, 1, 3))
+    path = write_download("png", [sprite], sprite, background, 2, tmp_path)
     image = Image.open(path)
-    assert image.mode == mode and image.size == (32, 32) and image.getpixel((0, 0))[3:] == corner
+    assert image.mode == mode and image.size == (32, 32)
+    assert image.getpixel((0, 0)) == (255, 255, 255, *corner)
     assert image.getpixel((16, 16))[:3] == (255, 0, 0)
-    assert read_png(path).postprocessing == {"transparent": mode == "RGBA", "palette": None, "scale": 2}
+    finished = {"palette": 16, "min_fragment": 4, "scale": 2}
+    assert read_png(path).postprocessing == {"transparent": mode == "RGBA", **finished}
 
 
 def test_zip(tmp_path: Path, sprites: list[Sprite]) -> None:
@@ -53,7 +60,9 @@ def test_zip(tmp_path: Path, sprites: list[Sprite]) -> None:
 
 def test_gif_and_sheet(tmp_path: Path, sprites: list[Sprite]) -> None:
     gif = Image.open(write_download("gif", sprites, sprites[0], "white", 2, tmp_path))
-    assert gif.n_frames == 4 and gif.size == (32, 32)
+    assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
+    gif.seek(3)
+    assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
     with pytest.raises(Refused, match="Generate the sprite again: seed 8"):
         write_download("gif", sprites, sprites[1], "white", 2, tmp_path)
     sheet = Image.open(write_download("sheet", 2 * sprites, sprites[0], "transparent", 3, tmp_path))

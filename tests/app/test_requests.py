@@ -5,11 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pokemon_ddpm.app.requests import (
     MAX_IMAGES,
     Refused,
     Sprite,
+    caption,
+    default_settings,
     other_type,
     restored_sprite,
     saved_sprite,
@@ -73,5 +76,19 @@ def test_saved_variation_can_be_restored(known: Known) -> None:
 def test_invalid_saved_sprite(known: Known, change: dict[str, Any]) -> None:
     with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
         restored_sprite(known, saved_sprite(new_sprite(known)) | change)
-    with pytest.raises(ValueError, match="format of the model"):
-        restored_sprite(known, saved_sprite(new_sprite(known, size=17)))
+    for image in (Image.new("RGBA", (17, 17)), Image.new("RGB", (16, 16))):
+        with pytest.raises(ValueError, match="format of the model"):
+            restored_sprite(known, saved_sprite(replace(new_sprite(known), image=image)))
+
+
+def test_the_page_begins_with_what_the_model_has_by_default(known: Known) -> None:
+    settings = [default_settings(known[name]) for name in ("full", "fast")]
+    assert [each["view"] for each in settings] == ["front", "any"]
+    assert [each["finish"] for each in settings] == ["normal", "any"]
+    assert [each["guidance_scale"] for each in settings] == [3, 1]
+
+
+def test_any_switches_a_default_of_the_model_off(known: Known) -> None:
+    (request, *_) = new_job(known, pokemon_type="fire", view="any", seed=7).requests
+    assert request.attributes == {"view": "any", "finish": "normal"}
+    assert caption(request, "seed 7") == "fire · seed 7"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation
 from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
-from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background
+from pokemon_ddpm.postprocessing import enlarge, to_sprite
+from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import read_png, write_png
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.sheets import sprite_sheet
@@ -29,14 +30,15 @@ FIRE = SpriteRequest(0, "fire")
 
 
 def full_pipeline() -> PokemonDDPMPipeline:
-    """Two inference steps, and every attribute."""
-    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()})
-    pipeline.register_to_config(num_inference_steps=2)
+    """Transparency, every attribute, fronts by default, and two inference steps."""
+    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()}, channels=4)
+    pipeline.register_to_config(num_inference_steps=2, default_conditions={"view": "front"})
     return pipeline
 
 
 def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
-    return list(generation.generate(full_pipeline(), requests, **arguments))
+    """The finished sprites."""
+    return list(map(to_sprite, generation.generate(full_pipeline(), requests, **arguments)))
 
 
 def read(path: Path) -> Image.Image:
@@ -99,6 +101,13 @@ def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
     assert read_png(tmp_path / "files" / name).condition == {"type": "fire", **attributes}
 
 
+def test_any_view_instead_of_the_models_default(files) -> None:
+    (image,) = files("--type", "fire", "--num-images", 1, "--num-inference-steps", 4, "--view", "any").values()
+    free, front = (SpriteRequest(0, "fire", {"view": value}) for value in ("any", "front"))
+    assert image == images(free, num_inference_steps=4)[0] != images(front, num_inference_steps=4)[0]
+    assert images(front, num_inference_steps=4) == images(FIRE, num_inference_steps=4)
+
+
 # Settings
 
 
@@ -123,7 +132,7 @@ def test_scheduler_and_dtype(files) -> None:
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
     pipeline = full_pipeline().to(dtype=torch.bfloat16)
     pipeline.scheduler = make_sampler("unipc", pipeline.scheduler)
-    assert [image] == list(generation.generate(pipeline, [FIRE], num_inference_steps=4))
+    assert [image] == list(map(to_sprite, generation.generate(pipeline, [FIRE], num_inference_steps=4)))
 
 
 def test_the_network_is_compiled(files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +140,24 @@ def test_the_network_is_compiled(files, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(generation, "check_compiler", lambda device: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
     files("--num-images", 1, "--compile")
-    assert compiled == ["UNet2DModel"] and read_png(tmp_path / "files/any_0.png").compiled
+    assert compiled == ["SpriteUNet2DModel"] and read_png(tmp_path / "files/any_0.png").compiled
 
 
-def test_postprocessing_is_done_in_order(files) -> None:
-    options = ["--transparent", "--palette", 4, "--scale", 3]
+@pytest.mark.parametrize(
+    ("options", "finish"),
+    [
+        ([], to_sprite),
+        (["--palette", 4, "--min-fragment", 9, "--scale", 3], lambda sample: enlarge(to_sprite(sample, 4, 9), 3)),
+        (["--palette", 0, "--min-fragment", 0], lambda sample: sample),
+        (["--no-transparent"], lambda sample: on_white(to_sprite(sample))),
+        (["--no-transparent", "--palette", 0, "--min-fragment", 0], on_white),
+    ],
+)
+def test_postprocessing(files, options: list, finish: Callable) -> None:
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
-    assert image == enlarge(reduce_palette(remove_background(images(FIRE)[0]), 4), 3)
+    (sample,) = generation.generate(full_pipeline(), [FIRE])
+    expected = finish(sample)
+    assert (image.mode, image.tobytes()) == (expected.mode, expected.tobytes())
 
 
 # Outputs
@@ -161,11 +181,7 @@ def test_a_sheet(model: Path, tmp_path: Path, options: list, count: int, layout:
     assert read(sheet) == sprite_sheet(images(*requests), **layout)
 
 
-def test_a_game_sheet_is_as_its_description_says(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mirror(image: Image.Image) -> Image.Image:  # an untrained model has no background that could be removed
-        return ImageOps.mirror(image).convert("RGBA")
-
-    monkeypatch.setattr(generation, "remove_background", mirror)
+def test_a_game_sheet_is_as_its_description_says(model: Path, tmp_path: Path) -> None:
     output = tmp_path / "game.png"
     options = ["--type", "fire", "--type", "water=1,ice=3", "--color", "red", "--num-images", 3, "--scale", 2]
     code, text = run("generate", "--model", model, *options, "--game-sheet", "--output", output)
@@ -176,11 +192,11 @@ def test_a_game_sheet_is_as_its_description_says(model: Path, tmp_path: Path, mo
     sheet = read(output)
     assert sheet.mode == "RGBA" and sheet.size == (96, 64)
     for seed, cell in enumerate(sprites):
-        blend = {"water": 1.0, "ice": 3.0}
-        assert cell["condition"] == {"type": blend if seed >= 3 else "fire", "color": "red"} and cell["seed"] == seed
-        (image,) = images(SpriteRequest(seed, cell["condition"]["type"], {"color": "red"}))
+        pokemon_type = {"water": 1.0, "ice": 3.0} if seed >= 3 else "fire"
+        assert cell["condition"] == {"type": pokemon_type, "view": "front", "color": "red"} and cell["seed"] == seed
+        (image,) = images(SpriteRequest(seed, pokemon_type, {"color": "red"}))
         box = (cell["x"], cell["y"], cell["x"] + cell["width"], cell["y"] + cell["height"])
-        assert sheet.crop(box) == enlarge(mirror(image), 2)
+        assert sheet.crop(box) == enlarge(image, 2)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
@@ -190,7 +206,7 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     code, text = run("generate", "--model", model, *options)
     assert code == 0 and text.endswith(f"2 sprites in {output}")
     steps = generate_with_steps(full_pipeline(), [FIRE, SpriteRequest(1, "fire")], num_inference_steps=5)
-    frames = zip(*([step.pred_original_sample for step in steps] for _, steps in steps), strict=True)
+    frames = zip(*([to_sprite(step.pred_original_sample) for step in steps] for _, steps in steps), strict=True)
     animation = Image.open(output)
     assert animation.n_frames == 5  # the last prediction is the sprite
     for i, frame in enumerate(frames):
@@ -207,7 +223,8 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     [
         "--type fire/flying --color red --negative-type ice=1,rock=1 --guidance-scale 3",
         "--type fire=0.7,bug=0.3 --guidance-interval 0.5 2 --guidance-rescale 0.5 --scheduler deis",
-        "--dtype bfloat16 --transparent --palette 5 --scale 2 --num-inference-steps 3",
+        "--dtype bfloat16 --palette 5 --min-fragment 9 --scale 2 --num-inference-steps 3",
+        "--no-transparent --palette 0 --view any",
     ],
 )
 def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: str) -> None:
@@ -235,7 +252,8 @@ MISTAKES = [
     (["--num-inference-steps", "9" * 400], "num_inference_steps must be an integer from 1 to 1000"),
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--dtype", "int8"], "Unknown dtype 'int8'. Known: float32,"),
-    (["--palette", 1], "Invalid value for '--palette'"),
+    (["--palette", 257], "Invalid value for '--palette'"),
+    (["--min-fragment", -1], "Invalid value for '--min-fragment'"),
     (["--scale", 100_000], "Invalid value for '--scale'"),
     (["--panels", "9" * 400], "Invalid value for '--panels'"),
     (["--num-images", 0], "Invalid value for '--num-images'"),
@@ -254,7 +272,11 @@ FILE_MISTAKES = [
     (["--game-sheet", "--output-dir", "new"], "--game-sheet and --output-dir exclude each other; give one."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
     (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be made: Not a directory."),
-    (["--transparent", "--output", "x.gif"], "--transparent is for sheets and files, not for an animation."),
+    (["--no-transparent", "--game-sheet"], "--transparent has no effect with --game-sheet; leave it out."),
+    (
+        ["--transparent", "--output", "x.gif"],
+        "--transparent is for --output-dir; sheets for people and animations are",
+    ),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
     (["--like", "foreign.png", "--seed", 1], "--seed has no effect with --like; leave it out."),
@@ -263,6 +285,9 @@ FILE_MISTAKES = [
     (["--like", "foreign.png"], "foreign.png does not say how it was generated."),
     (["--like", "text.png"], "text.png is not a PNG"),
 ]
+
+
+IMPOSSIBLE = {"transparent": False, "palette": None, "min_fragment": None, "scale": 10**6}
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [*MISTAKES, *FILE_MISTAKES])
@@ -292,7 +317,8 @@ def test_a_mistake_leaves_the_folder_empty(model: Path, tmp_path: Path) -> None:
         ({"dtype": "int8"}, "Unknown dtype 'int8'."),
         ({"condition": {"output_type": "latent"}}, "made by another version"),
         ({"condition": {"type": ["fire", "fire"]}}, "repeats a type"),
-        ({"postprocessing": {"transparent": False, "palette": None, "scale": 10**6}}, "must be a whole number from 1"),
+        ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
+        ({"postprocessing": {**IMPOSSIBLE, "min_fragment": "x"}}, "size of a fragment must be a whole number from 1"),
     ],
 )
 def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, expected: str) -> None:
