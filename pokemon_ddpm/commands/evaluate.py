@@ -1,6 +1,7 @@
-"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`: measuring models and samples."""
+"""`pokemon-ddpm evaluate`, `bits-per-dim`, `check-judge` and `fit-features`: measuring models and samples."""
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
     from pokemon_ddpm import SpriteTensors
     from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures
 
-Preprocessing = Annotated[str, typer.Option(help="Of the real images: fit or thesis, as in training.")]
+SPLITS = ("train", "validation")  # without those that are only for the end
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the real images: pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit"
+    ),
+]
 
 
 def evaluate(
@@ -65,16 +72,16 @@ def evaluate(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
-    preprocessing: Preprocessing = "fit",
+    preprocessing: Preprocessing = None,
     resolution: Annotated[
         int | None, typer.Option(help="Side of the images.", show_default="the model's, or the samples' own")
     ] = None,
     sample_preprocessing: Annotated[
-        str | None, typer.Option(help="Resize --samples of any size to the resolution, by fit or thesis.")
+        str | None, typer.Option(help="Resize --samples of any size to the resolution, by pixel, fit or thesis.")
     ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
-    """Measures a model or samples: distances to real sprites, memorization, condition accuracy, likelihood.
+    """Measures a model or samples in comparison with real sprites, from distances to memorization.
 
     It writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
@@ -91,34 +98,50 @@ def evaluate(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
+    from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, sample_requests
-    from pokemon_ddpm.generation import GenerationSettings, processes
+    from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, request_rows, sample_requests
+    from pokemon_ddpm.evaluation.two_sample import Lines, halves
+    from pokemon_ddpm.generation import GenerationSettings, best_device, processes
     from pokemon_ddpm.model_card import folder_card, write_metrics
     from pokemon_ddpm.models import model_name
+    from pokemon_ddpm.preprocessing import CHANNELS, mode_of
 
     if model is not None:
         folder_card(Path(model))  # to fail before the evaluation if it cannot be read
         settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
         pipeline = settings.load()
-        side = pipeline.sample_shape[-1]
+        channels, side, _ = pipeline.sample_shape
         if resolution not in (None, side):
             fail(f"The model generates {side}x{side} pixels; --resolution {resolution} is not possible.")
-        resolution = side
+        resolution, preprocessing = side, preprocessing or mode_of(channels)
+        if CHANNELS.get(preprocessing, channels) != channels:
+            fail(f"The model has {channels} channels; --preprocessing {preprocessing} is not possible.")
     if samples is not None:
         sample_set = read_samples(samples, resolution, sample_preprocessing)
-        resolution = sample_set.images.shape[-1]
+        _, channels, resolution, _ = sample_set.images.shape
+        preprocessing = preprocessing or mode_of(channels)
     data = _load_data(data_dir, config_name, split, resolution, preprocessing)
     extractor, classifier = _networks(features, data)
-    speed = None
+    speed, judged_dir = None, output_dir / "held-out"
     if samples is None:
         requests = sample_requests(data.train, pipeline.conditioner, num_samples, conditions, seed)
         speed = generate_samples(pipeline, settings, requests, output_dir / "samples")
+        count, next_seed = max(len(data.held_out), MIN_SAMPLES), seed + num_samples
+        of_held_out = sample_requests(data.held_out, pipeline.conditioner, count, conditions, next_seed)
+        generate_samples(pipeline, settings, of_held_out, judged_dir / "samples")
         if not processes().is_main_process:
             return
-        sample_set = read_samples(output_dir / "samples", resolution)
-    evaluation = measure(sample_set, data.train, data.held_out, data.all_train, extractor, classifier, seed)
+        sample_set, others = (read_samples(folder / "samples", resolution) for folder in (output_dir, judged_dir))
+        fitted = Lines.unknown(sample_set.images)
+        lines = Lines.of(data.held_out).lines[request_rows(len(data.held_out), count, next_seed)]
+        judged = Lines(others.images, lines[[each.seed - next_seed for each in others.provenances]])
+    else:
+        fitted, judged = halves(Lines.unknown(sample_set.images), seed)
     bits, no_likelihood = _likelihood(model, likelihood, data, output_dir, seed)
+    pixels = evaluate_pixels(fitted, judged, Lines.of(data.train), Lines.of(data.held_out), seed, best_device())
+    sample_set, data = sample_set.on_white(), data.on_white()
+    evaluation = measure(sample_set, data.train, data.held_out, data.all_train, extractor, classifier, seed)
     about = {
         "network evaluations per second": speed,
         "data": data.title,
@@ -134,7 +157,7 @@ def evaluate(
     own = model is not None and all(each and each.model == model_name(model) for each in sample_set.provenances)
     name = (Path(model) if own else samples).resolve().name
     numbers = write_report(
-        output_dir, name, evaluation, sample_set, data.all_train, data.names, about, bits, no_likelihood
+        output_dir, name, evaluation, pixels, sample_set, data.all_train, data.names, about, bits, no_likelihood
     )
     if own and Path(model).is_dir() and Path(model).parent != RELEASED:
         write_metrics(Path(model), numbers, data.title, split, summary(numbers))
@@ -181,6 +204,13 @@ class Data(NamedTuple):
     names: list[str] | None  # of `all_train`
     title: str
 
+    def on_white(self) -> "Data":
+        """The same images in RGB."""
+        from pokemon_ddpm.preprocessing import over_white
+
+        sets = (replace(each, images=over_white(each.images)) for each in (self.train, self.held_out, self.all_train))
+        return Data(*sets, self.names, self.title)
+
 
 def _load_data(data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str) -> Data:
     from pokemon_ddpm.data import is_class_folder, load_tensors, sprite_tensors
@@ -215,12 +245,13 @@ def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatu
         from pokemon_ddpm.evaluation import pretrained_features
 
         classifier = load_features(device=device)
-        large_enough = data.held_out.images.shape[-1] >= classifier.config.resolution
-        usable = large_enough and classifier.vocabulary["type"] == data.train.type_names
+        side, resolution = data.held_out.images.shape[-1], classifier.config.resolution
+        fits = side >= resolution or resolution % side == 0
+        usable = fits and classifier.vocabulary["type"] == data.train.type_names
         return getattr(pretrained_features, features)(device), classifier if usable else None
     network = load_features(RELEASED_FEATURES if features == "sprites" else features, device)
     check_classes(network.name, network.vocabulary["type"], data.train.type_names)
-    network.to_pixels(data.held_out.images[:1])  # to fail before the evaluation if the images are too small
+    network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     return network, network
 
 
@@ -244,7 +275,7 @@ def bits_per_dim(
     model: Model = RELEASED_MODEL,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
-    preprocessing: Preprocessing = "fit",
+    preprocessing: Preprocessing = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Can be given several times.", show_default="train and validation")
     ] = None,
@@ -264,15 +295,17 @@ def bits_per_dim(
 
     from pokemon_ddpm import load_sprites, sprite_tensors
     from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
+    from pokemon_ddpm.preprocessing import mode_of
 
     pipeline, found = load(model), {}
+    channels, side, _ = pipeline.sample_shape
     splits = {name: load_sprites(data_dir, config_name, split=name) for name in split or ["train", "validation"]}
     count = min(num_images, *map(len, splits.values()))
     if count < 2:
         fail("Every split needs at least two images.")
     for name, rows in splits.items():
         rows = rows.shuffle(seed=seed).select(range(count))
-        data = sprite_tensors(rows, pipeline.sample_shape[-1], preprocessing)
+        data = sprite_tensors(rows, side, preprocessing or mode_of(channels))
         result = found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
         typer.echo(
             f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
@@ -282,9 +315,35 @@ def bits_per_dim(
         write_file(output, json.dumps(found, indent=2) + "\n")
 
 
+def check_judge(
+    data_dir: DataDir = None,
+    config_name: ConfigName = None,
+    resolution: Annotated[int, typer.Option(help="Side of the images.")] = 64,
+    preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis.")] = "pixel",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the judge, and of what it judges.")] = 0,
+) -> None:
+    """Checks the judge of the two-sample test on real sprites, some of them changed as if a model had made them.
+
+    It should recognize 50 % of unchanged sprites, and 90 % of lightly blurred ones and of those with moved pixels.
+    """
+    check_packages()
+
+    from pokemon_ddpm.data import load_tensors
+    from pokemon_ddpm.evaluation.report import estimate, percent
+    from pokemon_ddpm.evaluation.two_sample import Lines, self_check
+    from pokemon_ddpm.generation import best_device
+
+    splits = (load_tensors(data_dir, name, resolution, config_name=config_name, mode=preprocessing) for name in SPLITS)
+    for name, found in self_check(*map(Lines.of, splits), seed, best_device()):
+        accuracy, area = (vars(found[key]) for key in ("accuracy", "auc"))
+        typer.echo(f"{name}: accuracy {percent(accuracy)}, AUC {estimate(area)}")
+
+
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network, its report and its card.")],
     data_dir: DataDir = None,
+    resolution: Annotated[int, typer.Option(help="Side of the images.")] = 64,
+    preprocessing: Annotated[str, typer.Option(help="pixel or fit.")] = "pixel",
     num_epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs.")] = 6,
     batch_size: Annotated[int, typer.Option(min=2, max=10_000, help="Images per update.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Maximum.")] = 1e-3,
@@ -304,15 +363,16 @@ def fit_features(
 
     from pokemon_ddpm import load_sprites, sprite_tensors
     from pokemon_ddpm.evaluation.feature_training import FILES, FitSettings, train_features
-    from pokemon_ddpm.evaluation.features import RESOLUTION
     from pokemon_ddpm.generation import best_device
+    from pokemon_ddpm.preprocessing import over_white
 
     make_folder("--output-dir", output_dir)
     others = sorted(path.name for path in output_dir.iterdir() if path.name not in FILES)
     if others:
         fail(f"--output-dir {output_dir} has other files, such as {others[0]}; choose another folder.")
-    splits = [load_sprites(data_dir, "all" if data_dir else "starter", split=name) for name in ("train", "validation")]
-    train, validation = (sprite_tensors(rows, RESOLUTION) for rows in splits)
+    splits = [load_sprites(data_dir, "all" if data_dir else "starter", split=name) for name in SPLITS]
+    found = (sprite_tensors(rows, resolution, preprocessing) for rows in splits)
+    train, validation = (replace(each, images=over_white(each.images)) for each in found)
     settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
     found = train_features(train, validation, settings, output_dir, data_dir is None, best_device())
     for name, each in found.items():

@@ -49,6 +49,25 @@ def add_noise(images: torch.Tensor, strength: float, seed: int = 0) -> torch.Ten
     return _as_uint8(images.numpy() + strength * 127.5 * noise)
 
 
+def move_pixels(images: torch.Tensor, strength: float, seed: int = 0) -> torch.Tensor:
+    """Moves a share of `strength` of the pixels by one, each to the place of a neighbor, which takes its place.
+
+    RGBA is possible too. The pixels are moved one after the other, horizontally or vertically.
+    """
+    count, channels, height, width = images.shape
+    generator = np.random.default_rng(seed)
+    pixels = images.permute(0, 2, 3, 1).reshape(count, height * width, channels).numpy().copy()
+    order = generator.random((count, height * width)).argsort(axis=1)[:, : round(strength * height * width)]
+    turn = generator.integers(4, size=order.shape)
+    y, x = np.divmod(order, width)
+    y = (y + np.array([0, 1, 0, -1])[turn]).clip(0, height - 1)
+    x = (x + np.array([1, 0, -1, 0])[turn]).clip(0, width - 1)
+    rows = np.arange(count)
+    for here, there in zip(order.T, (y * width + x).T, strict=True):
+        pixels[rows, here], pixels[rows, there] = pixels[rows, there], pixels[rows, here]
+    return torch.from_numpy(pixels.reshape(count, height, width, channels)).permute(0, 3, 1, 2).contiguous()
+
+
 def swap_palette(images: torch.Tensor, strength: float, seed: int = 0) -> torch.Tensor:
     """Exchanges the mean colors of a share of `strength` of the groups of similar colors in the foreground.
 

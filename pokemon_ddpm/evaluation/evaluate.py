@@ -1,4 +1,4 @@
-"""Everything that is measured of a set of samples: distances, memorization, condition accuracy, and KID by type."""
+"""Everything that is measured of a set of samples: by features, by a two-sample test, and by statistics of pixels."""
 
 import dataclasses
 import json
@@ -13,9 +13,15 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.comparison import MeasuredImages, comparisons, corruption_curves
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures, extract_features, predict
+from pokemon_ddpm.evaluation.images import as_rgba, default_output, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import Estimate, kid
+from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
 from pokemon_ddpm.evaluation.samples import SampleSet
+from pokemon_ddpm.evaluation.two_sample import Lines, two_sample_test
+from pokemon_ddpm.preprocessing import over_white
+
+COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ def evaluate(
     seed: int = 0,
 ) -> Evaluation:
     """Compares samples with training and held-out images of the same resolution and classes, at least four of each.
+
+    All images are RGB on white.
 
     Args:
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
@@ -116,3 +124,50 @@ def _kid_of_type(name: str, samples: torch.Tensor, reference: torch.Tensor, seed
         warning = f"KID of {name} needs two images in each set, but they have {n} and {m}."
         return Estimate(math.nan, math.nan, math.nan, n, m, warnings=(warning,))
     return kid(samples, reference, seed)
+
+
+def evaluate_pixels(
+    samples: Lines, judged: Lines, train: Lines, held_out: Lines, seed: int = 0, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Compares raw samples and the default output, see `default_output`, with real images prepared alike.
+
+    Args:
+        samples: Samples with the conditions of training images.
+        judged: Other samples, with the conditions of held-out images.
+        train: Training images.
+        held_out: Held-out images.
+        seed: Of subsets, of the judge and of bootstraps.
+        device: To train the judge on.
+
+    Returns:
+        As in report.json: "two_sample", name of the images -> see `two_sample_test`; and "pixel_statistics", name of
+        the images -> see `averages`.
+    """
+    few = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[: len(samples.images)]
+    real, generated = (train.rows(few), held_out), (samples, judged)
+    if samples.images.shape[1] == train.images.shape[1]:
+        compared = {"raw": (real, generated)}
+    else:
+        compared = {"raw": [[each.changed(over_white) for each in pair] for pair in (real, generated)]}
+    real, generated = compared["default output"] = [
+        [each.changed(default_output) for each in pair] for pair in (real, generated)
+    ]
+    if (side := samples.images.shape[-1]) > COMPARED_SIDE:
+        pairs = [
+            [each.changed(lambda images: reduced(images, COMPARED_SIDE)) for each in p] for p in (real, generated)
+        ]
+        compared[f"default output at {COMPARED_SIDE} of {side} px"] = pairs
+    statistics = {
+        "raw samples": as_rgba(samples.images),
+        "default output": generated[0].images,
+        "held-out": as_rgba(held_out.images),
+    }
+    return as_json(
+        {
+            "two_sample": {
+                name: two_sample_test(train_real, train_generated, held_out_real, others, seed, device)
+                for name, ((train_real, held_out_real), (train_generated, others)) in compared.items()
+            },
+            "pixel_statistics": {name: averages(pixel_statistics(each), seed) for name, each in statistics.items()},
+        }
+    )

@@ -16,18 +16,20 @@ from pokemon_ddpm.evaluation.comparison import corruption_curves
 from pokemon_ddpm.evaluation.condition_accuracy import accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
+    RESOLUTION,
     WEIGHTS_FILE,
     SpriteFeatures,
     SpriteFeaturesConfig,
     extract_features,
 )
 from pokemon_ddpm.evaluation.figures import curves_figure
+from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.files import save_figure, write_file
 from pokemon_ddpm.model_card import features_card
 from pokemon_ddpm.models import varying_attributes, weights_digest
 from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
-MAX_SHIFT = 3  # pixels
+MAX_SHIFT = 3  # pixels, in training
 MAX_GRAD_NORM = 5.0
 BATCH_SIZE = 256  # without gradients
 REPORT, FIGURE, CARD = "report.json", "corruptions.png", "README.md"
@@ -51,7 +53,7 @@ class FitSettings:
 def fit(
     train: SpriteTensors, validation: SpriteTensors, settings: FitSettings, device: str | torch.device = "cpu"
 ) -> tuple[SpriteFeatures, list[dict[str, float]]]:
-    """Trains the network on images of 32x32 pixels, and keeps the epoch with the lowest validation loss.
+    """Trains the network on images in RGB on white, and keeps the epoch with the lowest validation loss.
 
     The weights are rounded to float16, as they are saved, before the features are standardized.
 
@@ -67,7 +69,10 @@ def fit(
     vocabulary = {name: list(values[name]) for name in varying_attributes(train.labels)}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-        network = SpriteFeatures(SpriteFeaturesConfig(backbone=BACKBONE, vocabulary=vocabulary))
+        resolution = train.images.shape[-1]
+        backbone = {**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION}
+        config = SpriteFeaturesConfig(backbone=backbone, vocabulary=vocabulary, resolution=resolution)
+        network = SpriteFeatures(config)
         network = network.to(device, memory_format=torch.channels_last)
         groups = [  # biases and normalizations, which have one dimension, do not decay
             {"params": [each for each in network.parameters() if each.ndim > 1]},
@@ -107,7 +112,7 @@ def _train_epoch(
     batches = torch.randperm(len(data), generator=generator).to(device).split(settings.batch_size)
     for rows in batches:
         batch = data.rows(rows)
-        pixels = network.to_pixels(flip_and_shift(batch.images, generator))
+        pixels = network.to_pixels(flip_and_shift(batch.images, generator, MAX_SHIFT))
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
             raw = network.raw(pixels.contiguous(memory_format=torch.channels_last))
         raw = functional.dropout(raw.float(), settings.dropout)
@@ -120,21 +125,6 @@ def _train_epoch(
         total += loss.item()
         bar.update()
     return total / len(batches)
-
-
-def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirrors images, uint8 (N, 3, S, S), with probability 1/2 and shifts them by up to 3 pixels on white.
-
-    Colors stay, because they are an attribute.
-    """
-    count, side, device = len(images), images.shape[-1], images.device
-    mirrored = torch.rand(count, generator=generator).to(device) < 0.5
-    shift = torch.randint(2 * MAX_SHIFT + 1, (2, count, 1), generator=generator).to(device)
-    images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-    padded = functional.pad(images, (MAX_SHIFT,) * 4, value=255)
-    rows, columns = torch.arange(side, device=device) + shift
-    index = torch.arange(count, device=device).view(-1, 1, 1)
-    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -192,7 +182,7 @@ def train_features(
     """Trains the network, and writes it with a report, a figure and a card into an existing folder.
 
     Args:
-        train: The training split at 32x32 pixels.
+        train: The training split, in RGB on white.
         validation: The validation split.
         starter: Whether the images are the starter sprites; otherwise they are the archive in all views and finishes.
 

@@ -1,7 +1,8 @@
 """Networks that compute features of sprites, for distances between sets, and recognize their attributes.
 
 `SpriteFeatures` is a RegNet (Radosavovic et al. 2020) of transformers. Its stem halves the resolution only once; that
-of a ResNet would leave 8x8 of 32x32. One network comes with the package; `pokemon-ddpm fit-features` trains others.
+of a ResNet would leave 8x8 of 32x32. Above 32 px its first stage does so once more. One network comes with the
+package; `pokemon-ddpm fit-features` trains others.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE = "model.safetensors"
-RESOLUTION = 32
+RESOLUTION = 32  # of the network that comes with the package
 BACKBONE = {
     "embedding_size": 32,
     "hidden_sizes": [64, 128, 256],
@@ -103,17 +104,22 @@ class SpriteFeatures(PreTrainedModel):
     def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network: float in [-1, 1] on its device.
 
-        Larger images are reduced by the mean over areas. A sprite reduced in this way is softer than one that was
-        preprocessed to the resolution of the network, so compare only sets of one resolution.
+        Larger images are reduced by the mean over areas, smaller ones enlarged if their pixels become whole squares.
+        A sprite changed in this way is unlike one that was preprocessed to the resolution of the network, so compare
+        only sets of one resolution.
 
         Raises:
-            ValueError: If the images are smaller than the resolution of the network.
+            ValueError: If the images are smaller, and not by a whole factor.
         """
         side, resolution = images.shape[-1], self.config.resolution
-        if side < resolution:
-            raise ValueError(f"The network for sprites needs images from {resolution} px, but these have {side} px.")
+        if side < resolution and resolution % side:
+            raise ValueError(
+                f"The network for sprites needs images from {resolution} px, or smaller by a whole factor, but these "
+                f"have {side} px."
+            )
         pixels = images.to(self.device).float() / 127.5 - 1
-        return pixels if side == resolution else functional.interpolate(pixels, resolution, mode="area")
+        mode = "area" if side > resolution else "nearest"
+        return pixels if side == resolution else functional.interpolate(pixels, resolution, mode=mode)
 
 
 def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.device = "cpu") -> SpriteFeatures:

@@ -71,7 +71,7 @@ def bits_per_dim(
         name, known = type(pipeline.scheduler).__name__, ", ".join(VARIANCE_TYPES)
         raise ValueError(f"The likelihood needs a variance_type of {known}, which this {name} does not have.")
     schedule, types = NoiseSchedule.of(pipeline.scheduler, device), (config.prediction_type, config.variance_type)
-    data = data.conditioned_on(pipeline.conditioner.any_ids).to(device)
+    data, scale = data.conditioned_on(pipeline.conditioner.any_ids).to(device), pipeline.scaling_factor
     generator = torch.Generator().manual_seed(seed)
     timesteps, factor = sampled_terms(len(data), len(schedule), num_timesteps or len(schedule), generator)
     timesteps = torch.cat([torch.zeros(len(data), 1, dtype=torch.int64), timesteps], dim=1)
@@ -80,14 +80,15 @@ def bits_per_dim(
     for start in tqdm(range(0, len(rows), BATCH_SIZE), title):
         part = slice(start, start + BATCH_SIZE)
         batch, t = data.rows(rows[part].to(device)), timesteps.view(-1)[part].to(device)
-        clean = batch.images.float() / 127.5 - 1
+        clean = scale * (batch.images.float() / 127.5 - 1)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         noisy = add_noise(schedule, clean, noise, t)
         embedding = pipeline.conditioner(batch.labels)
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
-        terms[part] = bound_term(schedule, *types, prediction.float(), clean, noisy, t, clip_clean=True).cpu()
+        prediction = prediction.float()
+        terms[part] = bound_term(schedule, *types, prediction, clean, noisy, t, True, scale).cpu()
     terms = bits(terms.view(len(data), -1))
-    prior = bits(prior_term(schedule, data.images.to(schedule.beta.dtype) / 127.5 - 1)).cpu()
+    prior = bits(prior_term(schedule, scale * (data.images.to(schedule.beta.dtype) / 127.5 - 1))).cpu()
     total = prior + terms[:, 0] + factor * terms[:, 1:].sum(dim=1)
     return {
         "mean": total.mean().item(),

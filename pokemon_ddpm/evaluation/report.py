@@ -17,6 +17,7 @@ from pokemon_ddpm.evaluation.figures import (
     scale_figure,
     types_figure,
 )
+from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
 from pokemon_ddpm.evaluation.samples import SampleSet, evaluations_per_sample
 from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.provenance import Provenance
@@ -38,6 +39,7 @@ def write_report(
     folder: Path,
     name: str,
     evaluation: Evaluation,
+    pixels: Numbers,
     samples: SampleSet,
     train: SpriteTensors,
     names: Sequence[str] | None,
@@ -49,6 +51,8 @@ def write_report(
 
     Args:
         name: For the title.
+        pixels: See `evaluate_pixels`.
+        samples: In RGB.
         train: The training images among which memorized ones were searched, with their names if they have any.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
         likelihood: See `kept_likelihood`.
@@ -61,6 +65,7 @@ def write_report(
         "name": name,
         "resolution": samples.images.shape[-1],
         **evaluation.numbers,
+        **pixels,
         "likelihood": likelihood,
         "no_likelihood": no_likelihood,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
@@ -112,15 +117,22 @@ def report_text(numbers: Numbers, figures: Collection[str]) -> str:
     environment.filters |= formats
     estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
     warnings = {text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]}
-    values = {"summary": summary(numbers), "warnings": sorted(warnings), "row": row, "is_reliable": is_reliable}
+    values = {"two_sample": {}, "pixel_statistics": {}, **numbers}  # reports of earlier versions do not have these
+    values |= {"summary": summary(numbers), "warnings": sorted(warnings), "statistics": STATISTICS}
+    values |= {"row": row, "is_reliable": is_reliable}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(**numbers, numbers=numbers, figures=figures, metrics=METRICS, **values).rstrip() + "\n"
+    return template.render(numbers=numbers, figures=figures, metrics=METRICS, **values).rstrip() + "\n"
 
 
 def summary(numbers: Numbers) -> list[str]:
     """The main results, a sentence or two each, in Markdown."""
     ours, floor = (row(numbers, name, "train")["kid"] for name in ("all samples", "held-out"))
     sentences = [f"**Distance.** KID to the training images: {estimate(ours)}; of held-out images: {estimate(floor)}."]
+    for name, found in numbers.get("two_sample", {}).items():  # not in reports of earlier versions
+        sentences.append(
+            f"**Two-sample test, {name}.** A network tells samples from held-out images with an accuracy of "
+            f"{percent(found['accuracy'])} and an AUC of {estimate(found['auc'])}; 50 % is perfect."
+        )
     for by, found in numbers["memorization"].items():
         chance = f"{share_text(found['chance_low'])} to {share_text(found['chance_high'])}"
         sentences.append(

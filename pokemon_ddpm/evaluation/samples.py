@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
 from pokemon_ddpm.dataset_scripts.sprite_archive import Problems
 from pokemon_ddpm.evaluation import MIN_SAMPLES
+from pokemon_ddpm.evaluation.images import default_output
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.preprocessing import on_white, open_image, preprocess
+from pokemon_ddpm.preprocessing import on_white, open_image, over_white, preprocess
 from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.schedulers import network_evaluations
-from pokemon_ddpm.vocabulary import NONE
+from pokemon_ddpm.vocabulary import ANY, NONE
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,13 @@ NOTES = "generated.json"  # beside the folder of samples: the digest of the weig
 class SampleSet:
     """Samples, sorted by file name."""
 
-    images: torch.Tensor  # uint8 (N, 3, S, S), RGB on white
+    images: torch.Tensor  # uint8 (N, C, S, S), RGBA if a file has transparency, otherwise RGB on white
     provenances: tuple[Provenance | None, ...]  # how each was generated, where its file says so
+
+    def on_white(self) -> "SampleSet":
+        """In RGB: RGB as it is, of RGBA the `default_output`."""
+        rgba = self.images.shape[1] == 4
+        return replace(self, images=over_white(default_output(self.images))) if rgba else self
 
     @property
     def conditions(self) -> list[dict[str, Any] | None]:
@@ -57,8 +63,8 @@ def sample_requests(
     Each image is used equally often, or once more than others. Its types are given completely: "fire/none" for one.
 
     Args:
-        conditioner: Of the model; attributes that it does not know, and unknown labels, are not given.
-        attributes: The given attributes; None for all that the conditioner knows.
+        conditioner: Of the model; attributes that it does not know are not given, and unknown labels are "any".
+        attributes: The given attributes, the others are "any"; None for all that the conditioner knows.
         seed: Of the order, and of the first request; the seeds of the others follow.
 
     Raises:
@@ -71,19 +77,25 @@ def sample_requests(
     if unknown:
         raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
     labels = {name: ids.cpu() for name, ids in data.conditioned_on(conditioner.any_ids).labels.items()}
-    generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(len(data), generator=generator) for _ in range(-(-count // len(data)))]
     requests = []
-    for i, row in enumerate(torch.cat(orders)[:count].tolist()):
+    for i, row in enumerate(request_rows(len(data), count, seed).tolist()):
         # The ids after those of the values are `none` and `any`.
         values = {
             name: [vocabulary[name][k] for k in labels[name][row].view(-1).tolist() if k < len(vocabulary[name])]
             for name in given
         }
         types = values.pop("type", [])
-        others = {name: found[0] for name, found in values.items() if found}
+        # "any" in full, since a model may have default conditions.
+        others = {name: (values.get(name) or [ANY])[0] for name in vocabulary if name != "type"}
         requests.append(SpriteRequest(seed + i, (*types, NONE)[:2] if types else None, others))
     return requests
+
+
+def request_rows(total: int, count: int, seed: int) -> torch.Tensor:
+    """The positions, int64 (`count`,), of the real images, of `total`, whose conditions `sample_requests` gives."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(total, generator=generator) for _ in range(-(-count // total))]
+    return torch.cat(orders)[:count]
 
 
 def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) -> None:
@@ -97,6 +109,8 @@ def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> float | None:
     """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
+
+    The files are raw samples, RGBA with alpha as predicted.
 
     Each of several processes generates its share, and returns when all samples exist.
 
@@ -116,7 +130,7 @@ def generate_samples(
     share = requests[state.process_index :: state.num_processes]
     start, generated = time.time(), 0
     try:
-        paths = generate_files(pipeline, settings, share, folder)
+        paths = generate_files(pipeline, settings, share, folder, raw=True)
         for path in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
             generated += path.stat().st_mtime > start
     finally:
@@ -155,7 +169,7 @@ def evaluations_per_sample(provenance: Provenance) -> int:
 
 
 def read_samples(folder: Path, resolution: int | None = None, mode: str | None = None) -> SampleSet:
-    """Reads the PNGs of a folder, on white.
+    """Reads the PNGs of a folder, with transparency if one of them has it, otherwise on white.
 
     They must be square and of one size. If they are larger than the resolution and every pixel was enlarged to a
     square, they are reduced again; other sizes need a mode of preprocessing.
@@ -172,15 +186,17 @@ def read_samples(folder: Path, resolution: int | None = None, mode: str | None =
     files, problems, images = _list_pngs(folder), Problems(), []
     for file in files:
         with problems.caught(file.name):
-            images.append(on_white(open_image(file)))
+            images.append(open_image(file))
     if problems.found:
         raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
     provenances = tuple(map(_provenance, files))
     if missing := provenances.count(None):
         logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
     if mode is not None:
-        arrays = [preprocess(image, resolution, mode) for image in images]
+        arrays = [preprocess(on_white(image), resolution, mode) for image in images]
     else:
+        is_rgba = any(image.has_transparency_data for image in images)
+        images = [image.convert("RGBA") if is_rgba else on_white(image) for image in images]
         arrays = _as_arrays(folder, images, resolution)
     return SampleSet(torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2).copy()), provenances)
 
@@ -204,13 +220,13 @@ def _provenance(file: Path) -> Provenance | None:
 
 
 def _as_arrays(folder: Path, images: Sequence[Image.Image], resolution: int | None) -> list[np.ndarray]:
-    """The pixels (S, S, 3) of images of one square size, reduced if they were enlarged."""
+    """The pixels (S, S, C) of images of one square size and mode, reduced if they were enlarged."""
     side = resolution or images[0].width
     factor = max(1, images[0].width // side)
     arrays = [np.asarray(image) for image in images]
     reduced = [array[::factor, ::factor] for array in arrays]
     enlarged = [array.repeat(factor, axis=0).repeat(factor, axis=1) for array in reduced]
-    if any(array.shape != (side, side, 3) for array in reduced) or not all(map(np.array_equal, enlarged, arrays)):
+    if any(array.shape[:2] != (side, side) for array in reduced) or not all(map(np.array_equal, enlarged, arrays)):
         sizes = Counter(f"{image.width}x{image.height} px" for image in images)
         listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(5))
         needed = f"of {resolution}x{resolution} px" if resolution else "square and of one size"

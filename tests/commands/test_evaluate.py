@@ -16,7 +16,15 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
 from pokemon_ddpm.commands.evaluate import Data, _networks
-from pokemon_ddpm.evaluation import comparison, feature_training, likelihood, metrics, pretrained_features, samples
+from pokemon_ddpm.evaluation import (
+    comparison,
+    feature_training,
+    likelihood,
+    metrics,
+    pretrained_features,
+    samples,
+    two_sample,
+)
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig, load_features
 from pokemon_ddpm.evaluation.samples import sample_requests
 from pokemon_ddpm.provenance import read_png
@@ -35,6 +43,8 @@ def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "NUM_BOOTSTRAPS", 4)
     patch.setattr(likelihood, "NUM_TIMESTEPS", 1)
     patch.setattr(feature_training, "BACKBONE", BACKBONE)
+    patch.setattr(two_sample, "STEPS", 2)
+    patch.setattr(two_sample, "HALF_BATCH", 4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,8 +54,8 @@ def fast() -> Iterator[None]:
         yield
 
 
-def pipeline(size: int = 32) -> PokemonDDPMPipeline:
-    found = tiny_pipeline(size=size, num_train_timesteps=20)
+def pipeline(size: int = 32, channels: int = 3) -> PokemonDDPMPipeline:
+    found = tiny_pipeline(size=size, channels=channels, num_train_timesteps=20)
     found.register_to_config(num_inference_steps=2)
     return found
 
@@ -80,7 +90,8 @@ def report(folder: Path) -> dict:
 
 def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Path, str]):
     folder, output = first
-    titles = ("Distance.", "Memorization, pixels.", "Condition accuracy.", "Likelihood.", f"{folder / 'report.md'}")
+    titles = ("Distance.", "Two-sample test, raw.", "Two-sample test, default output.", "Memorization, pixels.")
+    titles += ("Condition accuracy.", "Likelihood.", f"{folder / 'report.md'}")
     assert all(title in output for title in titles)
     numbers = report(folder)
     about = numbers["about"]
@@ -93,11 +104,19 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
     for name in ("samples", "scale", "memorization", "closest", "closest-names", "types"):
         assert f"({name}.png)" in text and Image.open(folder / f"{name}.png").width > 100
     assert not any(part in text for part in ("None", " nan", "\n\n\n", str(folder.parent)))
-    train = sprite_tensors(load_sprites(split="train"), 32)
-    requests = sample_requests(train, pipeline().conditioner, COUNT)
-    found = [read_png(path) for path in (folder / "samples").iterdir()]
-    expected = [(request.seed, list(request.pokemon_type)) for request in requests]
-    assert sorted((each.seed, each.condition["type"]) for each in found) == expected
+    splits = [sprite_tensors(load_sprites(split=split), 32, "fit") for split in ("train", "validation")]
+    count = max(COUNT, len(splits[1]))
+    for data, name, number, seed in (
+        (splits[0], "samples", COUNT, 0),
+        (splits[1], "held-out/samples", count, COUNT),
+    ):
+        requests = sample_requests(data, pipeline().conditioner, number, seed=seed)
+        found = [read_png(path) for path in (folder / name).iterdir()]
+        expected = [(request.seed, list(request.pokemon_type)) for request in requests]
+        assert sorted((each.seed, each.condition["type"]) for each in found) == expected
+    judged = numbers["two_sample"]["default output"]["auc"]
+    assert (judged["n"], judged["m"]) == (count, len(splits[1])) and about["preprocessing"] == "fit"
+    assert numbers["pixel_statistics"]["raw samples"]["colors"]["n"] == COUNT
     results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
     kid = next(row for row in numbers["distances"] if row["to"] == "held-out")["kid"]["value"]
     assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
@@ -118,14 +137,26 @@ def test_samples_of_another_model_have_the_same_numbers_but_are_not_in_the_card(
     assert (mine / "README.md").read_bytes() == card
 
 
+def test_a_model_with_transparency(model: Path, tmp_path: Path):
+    pipeline(channels=4).save_pretrained(tmp_path / "transparent")
+    given = ["--features", model.parent / "features", "--num-samples", COUNT, "--output-dir", tmp_path / "out"]
+    status, output = run("evaluate", "--model", tmp_path / "transparent", *given)
+    assert status == 0 and "Two-sample test, default output." in output, output
+    numbers = report(tmp_path / "out")
+    assert numbers["about"]["preprocessing"] == "pixel" and numbers["likelihood"]["train"]["count"] > 0
+    statistics = numbers["pixel_statistics"]
+    assert statistics["raw samples"]["clear_background"]["value"] < 1
+    assert statistics["held-out"]["clear_background"]["value"] == 1
+
+
 def test_an_interrupted_evaluation_is_continued(
     model: Path, first: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """By two processes, with a slash after the folder, and with another held-out split."""
     generate_files = samples.generate_files
 
-    def interrupted(*given: object) -> Iterator[Path]:
-        for i, path in enumerate(generate_files(*given)):
+    def interrupted(*given: object, **options: bool) -> Iterator[Path]:
+        for i, path in enumerate(generate_files(*given, **options)):
             if i == 9:
                 raise KeyboardInterrupt
             yield path
@@ -165,6 +196,7 @@ def test_an_interrupted_evaluation_is_continued(
         (["--features", "nowhere"], "nowhere is not a folder of a network for sprites"),
         (["--ask", "taste"], "not trained on taste"),
         (["--resolution", 64], "generates 32x32 pixels; --resolution 64"),
+        (["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         (["--model", "pokemon-ddpm-32"], "pokemon-ddpm-32 was trained on the sprite archive; give it with --data-dir"),
     ],
 )
@@ -181,11 +213,11 @@ def test_mistakes_are_reported_before_anything_is_generated(
 
 
 def test_unusable_models_and_samples_are_reported_before_the_evaluation(model: Path, tmp_path: Path):
-    pipeline(16).save_pretrained(tmp_path / "small")
+    pipeline(24).save_pretrained(tmp_path / "small")
     broken = shutil.copytree(model, tmp_path / "broken")
     (broken / "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     for folder, message in (
-        (tmp_path / "small", "needs images from 32 px, but these have 16 px"),
+        (tmp_path / "small", "needs images from 32 px, or smaller by a whole factor, but these have 24 px"),
         (broken, "README.md cannot be read; repair or remove it"),
     ):
         status, output = run("evaluate", "--model", folder, "--output-dir", tmp_path / "out")
@@ -203,7 +235,7 @@ def test_other_networks_measure_images_of_any_classes_and_sizes(monkeypatch: pyt
     monkeypatch.setattr(pretrained_features, "inception", lambda _: MeanExtractor())
     sprites = blobs(4, 0)
     cats = replace(sprites, type_names=("cat", "dog"))
-    small = replace(sprites, images=sprites.images[..., :16, :16])
+    small = replace(sprites, images=sprites.images[..., :24, :24])
     of_sprites, of_cats, of_small = (Data(each, each, each, None, "") for each in (sprites, cats, small))
     assert _networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
     assert _networks("inception", of_cats)[1] is _networks("inception", of_small)[1] is None
@@ -217,10 +249,16 @@ def test_bits_per_dim(model: Path, tmp_path: Path):
     assert status == 0 and "train: " in output and "validation: " in output
     for split, found in json.loads((tmp_path / "bits.json").read_text()).items():
         rows = load_sprites(split=split).shuffle(seed=1).select(range(3))
-        assert likelihood.bits_per_dim(pipeline(), sprite_tensors(rows, 32), 2, seed=1) == found
+        assert likelihood.bits_per_dim(pipeline(), sprite_tensors(rows, 32, "fit"), 2, seed=1) == found
     assert run(*given, "--split", "test", "--full")[1].startswith("test: ")
     assert "--output /nowhere/bits.json" in run(*given, "--output", "/nowhere/bits.json")[1]
     assert "give it with --data-dir" in run("bits-per-dim")[1]
+
+
+def test_check_judge():
+    status, output = run("check-judge", "--resolution", 32)
+    assert status == 0, output
+    assert all(f"{name}: accuracy" in output for name in two_sample.SELF_CHECKS) and output.count("AUC 0.") == 3
 
 
 def test_fit_features(tmp_path: Path):
@@ -228,7 +266,8 @@ def test_fit_features(tmp_path: Path):
         status, output = run("fit-features", "--output-dir", tmp_path / "network", "--num-epochs", 1)
         assert status == 0 and "type, likeliest: 0." in output, output
     assert "license: apache-2.0" in (tmp_path / "network" / "README.md").read_text()
-    assert "type" in load_features(tmp_path / "network").vocabulary
+    network = load_features(tmp_path / "network")
+    assert "type" in network.vocabulary and network.config.resolution == 64
     (tmp_path / "network" / "thesis.txt").write_text("")
     for options, message in (
         (["--output-dir", tmp_path / "network"], "has other files, such as thesis.txt"),

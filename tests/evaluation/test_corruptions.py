@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS, add_noise, blur, posterise, shuffle_patches, swap_palette
+from pokemon_ddpm.evaluation.corruptions import (
+    CORRUPTIONS,
+    add_noise,
+    blur,
+    move_pixels,
+    posterise,
+    shuffle_patches,
+    swap_palette,
+)
 
 
 def sprites(count: int = 6, side: int = 16) -> torch.Tensor:
@@ -62,6 +70,22 @@ def test_shuffle_patches_moves_a_share_of_whole_patches(strength):
 def test_add_noise_has_the_given_standard_deviation():
     found = add_noise(torch.full((4, 3, 32, 32), 128, dtype=torch.uint8), 0.2).float() - 128
     assert found.std().item() == pytest.approx(0.2 * 127.5, rel=0.03) and abs(found.mean().item()) < 1.5
+
+
+def test_move_pixels_exchanges_a_share_of_the_pixels_with_neighbors():
+    images = torch.arange(4 * 256).view(4, 1, 16, 16).to(torch.int16).repeat(1, 4, 1, 1)  # all pixels differ
+    inner = [move_pixels(images, 1 / 256, seed) for seed in range(4)]
+    for before, after in ((images[k], each[k]) for each in inner for k in range(4)):
+        moved = (before != after).any(dim=0).nonzero()
+        assert len(moved) in (0, 2)  # a pixel at the border may stay
+        if len(moved):
+            here, there = moved.tolist()
+            assert abs(here[0] - there[0]) + abs(here[1] - there[1]) == 1
+            assert torch.equal(after[:, here[0], here[1]], before[:, there[0], there[1]])
+    found = move_pixels(images, 0.05, 3)
+    assert torch.equal(found.flatten(2).sort(dim=2).values, images.flatten(2))
+    assert 0.07 < (found != images).any(dim=1).float().mean() < 0.11
+    assert torch.equal(move_pixels(images, 0), images)
 
 
 def test_swap_palette_exchanges_a_share_of_the_colors():

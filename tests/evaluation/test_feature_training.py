@@ -14,12 +14,12 @@ from pokemon_ddpm.evaluation.feature_training import (
     FILES,
     FitSettings,
     fit,
-    flip_and_shift,
     negative_log_likelihood,
     standardize,
     train_features,
 )
 from pokemon_ddpm.evaluation.features import SpriteFeatures, load_features
+from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import COLORS, TYPES
 
@@ -29,11 +29,11 @@ FIRE, FLYING, WATER, NO_TYPE = TYPES.index("fire"), TYPES.index("flying"), TYPES
 RED, BLUE, ANY_COLOR = COLORS.index("red"), COLORS.index("blue"), len(COLORS)
 
 
-def squares(count: int, seed: int = 0) -> SpriteTensors:
+def squares(count: int, seed: int = 0, side: int = 32) -> SpriteTensors:
     """Red squares of fire, and blue ones of water and flying; every fifth has no known color."""
     generator = torch.Generator().manual_seed(seed)
     red = torch.rand(count, generator=generator) < 0.5
-    images = torch.full((count, 3, 32, 32), 255, dtype=torch.uint8)
+    images = torch.full((count, 3, side, side), 255, dtype=torch.uint8)
     for image, is_red in zip(images, red, strict=True):
         top, left = torch.randint(4, 12, (2,), generator=generator).tolist()
         color = torch.tensor([220, 30, 30] if is_red else [30, 30, 220], dtype=torch.uint8)
@@ -76,7 +76,7 @@ def test_the_loss_is_the_sum_of_the_cross_entropies_of_known_labels():
 def test_images_are_mirrored_and_shifted_on_white():
     images = torch.randint(0, 255, (40, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = set()
-    for before, after in zip(images, flip_and_shift(images, torch.Generator().manual_seed(1)), strict=True):
+    for before, after in zip(images, flip_and_shift(images, torch.Generator().manual_seed(1), 3), strict=True):
         views = {}
         for mirrored in (False, True):
             padded = torch.nn.functional.pad(before.flip(2) if mirrored else before, (3,) * 4, value=255)
@@ -92,6 +92,12 @@ def test_the_training_is_a_function_of_the_seed(network):
     assert weights_digest(again) == weights_digest(network) != weights_digest(other)
     assert torch.equal(torch.get_rng_state(), state)
     assert network.vocabulary == {"type": TYPES, "color": COLORS}  # what varies
+
+
+def test_larger_images_are_halved_once_more():
+    large, small = (fit(squares(32, side=side), squares(16, side=side), TINY)[0].config for side in (64, 32))
+    assert (large.resolution, large.backbone["downsample_in_first_stage"]) == (64, True)
+    assert (small.resolution, small.backbone["downsample_in_first_stage"]) == (32, False)
 
 
 def test_the_epoch_with_the_lowest_validation_loss_is_kept(monkeypatch):

@@ -44,15 +44,18 @@ def test_types_above_one_half_and_the_likeliest_value_are_recognized():
     assert recognized("color", logits).tolist() == [[False, True, False], [False, True, False], [False, False, True]]
 
 
-def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_refused():
+def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_enlarged():
     network = load_features()
     large = IMAGES.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert torch.allclose(network.to_pixels(large), network.to_pixels(IMAGES), atol=1e-6)
     mixed = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     mixed[:, :, ::2, ::2] = 255
     assert torch.allclose(network.to_pixels(mixed), torch.full((1, 3, 32, 32), -0.5))
-    with pytest.raises(ValueError, match="images from 32 px, but these have 16 px"):
-        network.features(IMAGES[:, :, :16, :16])
+    small = IMAGES[:, :, ::2, ::2]
+    squares = small.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(network.to_pixels(small), network.to_pixels(squares))
+    with pytest.raises(ValueError, match="images from 32 px, or smaller by a whole factor, but these have 24 px"):
+        network.features(IMAGES[:, :, :24, :24])
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from tests.tiny_models import tiny_pipeline
 T, BETA = 40, 0.1
 
 
-def model(predict: Callable[[torch.Tensor], torch.Tensor]) -> SimpleNamespace:
-    """In place of a pipeline with a network that predicts clean images; `calls` are the network's inputs."""
+def model(predict: Callable[[torch.Tensor], torch.Tensor], scaling_factor: float = 1.0) -> SimpleNamespace:
+    """In place of a pipeline with a network that predicts clean samples; `calls` are the network's inputs."""
     torch.manual_seed(0)
     conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4).requires_grad_(False)
     calls = []
@@ -32,7 +32,8 @@ def model(predict: Callable[[torch.Tensor], torch.Tensor]) -> SimpleNamespace:
 
     unet.device, unet.dtype = torch.device("cpu"), torch.float32
     scheduler = DDPMScheduler(T, trained_betas=[BETA] * T, prediction_type="sample")
-    return SimpleNamespace(unet=unet, conditioner=conditioner, scheduler=scheduler, calls=calls)
+    parts = {"unet": unet, "conditioner": conditioner, "scheduler": scheduler}
+    return SimpleNamespace(**parts, scaling_factor=scaling_factor, calls=calls)
 
 
 def noise_images(count: int) -> SpriteTensors:
@@ -40,21 +41,23 @@ def noise_images(count: int) -> SpriteTensors:
     return SpriteTensors(images, {"type": torch.arange(2 * count).view(count, 2) % 18, "color": torch.zeros(count)})
 
 
+@pytest.mark.parametrize("s", [1.0, 0.5])
 @pytest.mark.parametrize("prediction", [0.5, 1.0, 5.0])  # 5 is clipped to 1
-def test_all_terms_of_white_images(prediction: float):
-    """If always the same image is predicted, no term depends on the noise."""
+def test_all_terms_of_white_images(prediction: float, s: float):
+    """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
     white = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
     data = SpriteTensors(white, {"type": torch.tensor([[0, 18]] * 4)})
-    found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, prediction)), data, None)
+    found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data, None)
     mean = min(prediction, 1.0)
     bar = [(1 - BETA) ** (t + 1) for t in range(T)]
     variance = [(1 - bar[t - 1]) / (1 - bar[t]) * BETA for t in range(1, T)]  # of the posterior
     # The cell of white extends to infinity; the variance at the first timestep is that of the next one.
-    decoder = -math.log2(0.5 * math.erfc((1 - 1 / 255 - mean) / math.sqrt(2 * variance[0])))
+    decoder = -math.log2(0.5 * math.erfc(s * (1 - 1 / 255 - mean) / math.sqrt(2 * variance[0])))
     weights = [bar[t - 1] * BETA**2 / (1 - bar[t]) ** 2 / variance[t - 1] for t in range(1, T)]
-    between = 0.5 * (1 - mean) ** 2 * sum(weights) / math.log(2)
+    between = 0.5 * s**2 * (1 - mean) ** 2 * sum(weights) / math.log(2)
     assert found["decoder"] == pytest.approx(decoder, rel=1e-4)
-    assert found["prior"] == pytest.approx(-0.5 * math.log2(1 - bar[-1]), rel=1e-4)
+    prior = 0.5 * (bar[-1] * (s**2 - 1) - math.log(1 - bar[-1])) / math.log(2)
+    assert found["prior"] == pytest.approx(prior, rel=1e-4)
     assert found["mean"] == pytest.approx(found["prior"] + decoder + between, rel=1e-4)
     assert found["standard_error"] == pytest.approx(0, abs=1e-9) and found["count"] == 4
 

@@ -10,10 +10,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.evaluation import samples as module
-from pokemon_ddpm.evaluation.samples import evaluations_per_sample, generate_samples, read_samples, sample_requests
+from pokemon_ddpm.evaluation.images import default_output
+from pokemon_ddpm.evaluation.samples import (
+    evaluations_per_sample,
+    generate_samples,
+    read_samples,
+    request_rows,
+    sample_requests,
+)
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.postprocessing import enlarge
-from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.preprocessing import over_white, preprocess
 from pokemon_ddpm.provenance import KEYWORD, read_png, write_png
 from pokemon_ddpm.vocabulary import COLORS, TYPES
 from tests.sprite_sets import provenance
@@ -58,20 +65,22 @@ def test_requests_have_the_conditions_of_images():
     data, conditioner = labelled(), tiny_pipeline(vocabulary=VOCABULARY).conditioner
     requests = sample_requests(data, conditioner, 61, seed=5)
     assert [request.seed for request in requests] == list(range(5, 66))
-    conditions = [(request.pokemon_type, request.attributes.get("color")) for request in requests]
-    names, colors = (*TYPES, "none"), (*COLORS, None)
+    conditions = [(request.pokemon_type, request.attributes["color"]) for request in requests]
+    names, colors = (*TYPES, "none"), (*COLORS, "any")
     ids = zip(data.labels["type"].tolist(), data.labels["color"].tolist(), strict=True)
     expected = [(tuple(names[k] for k in types), colors[color]) for types, color in ids]
     for order in (conditions[:30], conditions[30:60]):
         assert sorted(order, key=str) == sorted(expected, key=str)
     assert conditions[:30] != conditions[30:60]
     assert sample_requests(data, conditioner, 61, seed=5) == requests
+    assert conditions == [expected[row] for row in request_rows(30, 61, 5).tolist()]
 
 
 def test_requests_with_some_attributes():
     data, conditioner = labelled(), tiny_pipeline(vocabulary=VOCABULARY).conditioner
     assert all(request.pokemon_type is None for request in sample_requests(data, conditioner, 4, ["color"]))
-    assert not any(request.attributes for request in sample_requests(data, conditioner, 4, ["type"]))
+    requests = sample_requests(data, conditioner, 4, ["type"])
+    assert [request.attributes for request in requests] == [{"color": "any"}] * 4
     data.labels["type"][:] = -1
     assert sample_requests(data, conditioner, 1, ["type"])[0].pokemon_type is None
     with pytest.raises(ValueError, match="not trained on colour. It knows color, type"):
@@ -141,7 +150,28 @@ def test_other_sizes_are_refused_or_preprocessed(folder: Path):
     with pytest.raises(ValueError, match="5 of 8x8 px, 1 of 20x12 px, but samples must be square and of one size"):
         read_samples(folder)
     images = read_samples(folder, 16, "fit").images
-    assert (images[0].numpy() == preprocess(sprite(0, 20, 12), 16).transpose(2, 0, 1)).all()
+    assert (images[0].numpy() == preprocess(sprite(0, 20, 12), 16, "fit").transpose(2, 0, 1)).all()
+
+
+def test_transparency_is_kept(folder: Path):
+    soft = sprite(0).convert("RGBA")
+    soft.putalpha(Image.linear_gradient("L").resize(soft.size))
+    soft.save(folder / "0.png")
+    samples = read_samples(folder)
+    assert torch.equal(samples.images[0], torch.from_numpy(np.array(soft)).permute(2, 0, 1))
+    assert (samples.images[1:, 3] == 255).all() and torch.equal(samples.images[1:2, :3], pixels(sprite(10)))
+    assert read_samples(folder, 16, "pixel").images.shape == (6, 4, 16, 16)
+    white, output = samples.on_white().images, default_output(samples.images)
+    assert white.shape == (6, 3, 8, 8) and torch.equal(white, over_white(output))
+    assert (white.permute(0, 2, 3, 1)[output[:, 3] == 0] == 255).all()
+
+
+def test_raw_samples_have_alpha_as_predicted(tmp_path: Path):
+    pipeline, settings = tiny_pipeline(channels=4), GenerationSettings("model", num_inference_steps=2)
+    requests = sample_requests(labelled(), pipeline.conditioner, 4)
+    generate_samples(pipeline, settings, requests, tmp_path / "samples")
+    alpha = np.asarray(Image.open(tmp_path / "samples" / requests[0].file_name))[..., 3]
+    assert 2 < len(np.unique(alpha))
 
 
 def test_unusable_files_and_folders_are_refused(folder: Path):

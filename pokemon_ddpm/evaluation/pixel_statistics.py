@@ -1,0 +1,95 @@
+"""Plain statistics of pixel art, which no network has learned: colors, transparency, stray pixels, outlines."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage, stats
+from tqdm.auto import tqdm
+
+from pokemon_ddpm.color import oklab, unique_colors
+from pokemon_ddpm.evaluation.images import as_arrays
+from pokemon_ddpm.evaluation.metrics import LEVEL
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, reduce_palette, remove_background
+from pokemon_ddpm.preprocessing import DARK
+
+CLEAR = 8  # a background pixel with a smaller alpha is invisible
+SAME_COLOR = 0.05  # distance in OKLab up to which colors count as nearly the same
+NUM_BOOTSTRAPS = 1000
+ALL_NEIGHBORS = np.ones((3, 3))
+
+# Statistic -> how it is called in a report. All but the first are shares or distances and are averaged.
+STATISTICS = {
+    "colors": "colors, median",
+    "clear_background": f"background pixels with an alpha below {CLEAR}",
+    "isolated": "pixels without a neighbor of nearly the same color",
+    "fragmented": f"sprites with parts of fewer than {MIN_FRAGMENT} pixels",
+    "detached": "pixels outside the largest part",
+    "dark_outline": "outline pixels that are dark",
+    "palette_shift": f"OKLab distance to {COLORS} colors",
+}
+
+
+def pixel_statistics(images: torch.Tensor) -> dict[str, np.ndarray]:
+    """The `STATISTICS` of images in RGBA, uint8 (N, 4, S, S): name -> float64 (N,), NaN where there is no such pixel.
+
+    A pixel is in the foreground if its alpha is above 127; the background is what is not and is connected to the
+    border. An outline pixel is a foreground pixel beside the background or the border, horizontally or vertically.
+    Parts are connected also diagonally, as in `remove_fragments`.
+    """
+    rows = [_of_image(image) for image in tqdm(as_arrays(images), "Statistics of pixels")]
+    return {name: np.array([row[name] for row in rows]) for name in STATISTICS}
+
+
+def _of_image(pixels: np.ndarray) -> dict[str, float]:
+    foreground = pixels[..., 3] > 127
+    if not foreground.any():
+        return {name: 0 if name == "colors" else np.nan for name in STATISTICS}
+    regions, _ = ndimage.label(np.pad(~foreground, 1, constant_values=True))
+    background = regions == regions[0, 0]  # with a ring around the image
+    outline = foreground & ndimage.binary_dilation(background)[1:-1, 1:-1]
+    background = background[1:-1, 1:-1]
+    parts, _ = ndimage.label(foreground, structure=ALL_NEIGHBORS)
+    sizes = np.bincount(parts[foreground])[1:]
+    lab = oklab(pixels[..., :3])
+    few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), COLORS))[..., :3]
+    return {
+        "colors": len(unique_colors(pixels[foreground, :3])),
+        "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
+        "isolated": _isolated(lab, foreground)[foreground].mean(),
+        "fragmented": float((sizes < min(MIN_FRAGMENT, sizes.max())).any()),
+        "detached": 1 - sizes.max() / sizes.sum(),
+        "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
+        "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
+    }
+
+
+def _isolated(lab: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """Whether no foreground pixel among the eight neighbors has nearly the same color: bool (H, W)."""
+    height, width = foreground.shape
+    present, color = np.pad(foreground, 1), np.pad(lab, ((1, 1), (1, 1), (0, 0)))
+    isolated = np.ones_like(foreground)
+    for y, x in np.argwhere(ALL_NEIGHBORS):
+        if (y, x) != (1, 1):
+            window = np.s_[y : y + height, x : x + width]
+            isolated &= ~present[window] | (np.linalg.norm(color[window] - lab, axis=2) > SAME_COLOR)
+    return isolated
+
+
+def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Mean of each statistic, of "colors" the median, with the 95 % interval of a percentile bootstrap over images.
+
+    Returns:
+        Name -> "value", "low", "high" and "n", the number of images that have it; NaN if there is none.
+    """
+    found = {}
+    for name, each in values.items():
+        each, average = each[~np.isnan(each)], np.median if name == "colors" else np.mean
+        value = low = high = np.nan
+        if len(each) > 1:
+            options = {"n_resamples": NUM_BOOTSTRAPS, "batch": 100, "method": "percentile", "rng": seed}
+            interval = stats.bootstrap((each,), average, confidence_level=LEVEL, **options).confidence_interval
+            value, low, high = average(each), interval.low, interval.high
+        found[name] = {"value": float(value), "low": float(low), "high": float(high), "n": len(each)}
+    return found

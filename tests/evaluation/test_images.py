@@ -1,0 +1,48 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from pokemon_ddpm.evaluation.images import as_rgba, default_output, flip_and_shift, reduced
+from pokemon_ddpm.postprocessing import to_sprite
+
+
+def squares(side: int = 16) -> torch.Tensor:
+    """RGB on a white that is noisy in the second image, with a white hole."""
+    images = torch.full((2, 3, side, side), 255, dtype=torch.uint8)
+    images[:, :, 2:-2, 2:-2] = torch.tensor([10, 90, 170], dtype=torch.uint8).view(1, 3, 1, 1)
+    images[:, :, 6:8, 6:8] = 255
+    images[1, :, 0] = 250
+    return images
+
+
+def test_the_background_of_rgb_becomes_transparent():
+    found = as_rgba(squares())
+    assert (found[:, 3] == 255).sum(dim=(1, 2)).tolist() == [144, 144]  # with the hole
+    assert as_rgba(found) is found
+
+
+def test_the_default_output_is_that_of_each_image():
+    images = torch.randint(256, (3, 4, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for given in (images, images[:, :3]):
+        for image, found in zip(given, default_output(given), strict=True):
+            expected = to_sprite(Image.fromarray(image.permute(1, 2, 0).numpy()))
+            assert (found.permute(1, 2, 0).numpy() == np.asarray(expected)).all()
+
+
+def test_sprites_are_reduced_by_a_vote_and_small_ones_kept():
+    images = as_rgba(squares(24)[:1])
+    found = reduced(images, 16)  # 20 to 14 pixels
+    assert found.shape == (1, 4, 16, 16) and (found[0, 3] == 255).sum() == 14**2
+    assert set(found[0, :3].flatten(1).T.unique(dim=0).flatten().tolist()) == {10, 90, 170, 255}
+    small = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(1, 1, 24, 24)
+    small[:, :, 3:7, 3:7] = images[:, :, 4:5, 4:5]
+    kept = reduced(small, 16)
+    assert torch.equal(kept[:, :, 6:10, 6:10], small[:, :, 3:7, 3:7]) and (kept[0, 3] == 255).sum() == 16
+
+
+def test_transparent_images_are_shifted_on_transparent_white():
+    images = torch.full((60, 4, 8, 8), 100, dtype=torch.uint8)
+    found = flip_and_shift(images, torch.Generator().manual_seed(0), 2)
+    entered = (found != 100).all(dim=1)
+    assert 0 < entered.float().mean() < 0.5 and ((found == 100).all(dim=1) | entered).all()
+    assert (found.permute(0, 2, 3, 1)[entered] == torch.tensor([255, 255, 255, 0])).all()

@@ -1,0 +1,136 @@
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from pokemon_ddpm.evaluation import two_sample
+from pokemon_ddpm.evaluation.two_sample import (
+    SELF_CHECKS,
+    Lines,
+    fit_judge,
+    halves,
+    judge_input,
+    judge_logits,
+    lightly_blurred,
+    line_bootstrap,
+    self_check,
+    two_sample_test,
+    weighted_accuracy,
+    weighted_auc,
+)
+from tests.sprite_sets import blobs
+
+GENERATOR = np.random.default_rng(0)
+LOGITS = GENERATOR.integers(-3, 4, 30).astype(np.float32)  # with ties, and 0, which is "real"
+IS_GENERATED = GENERATOR.random(30) < 0.4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two_sample, "STEPS", 4)  # 64 at 16 px
+        patch.setattr(two_sample, "HALF_BATCH", 8)
+        patch.setattr(two_sample, "WIDTHS", (4, 8, 8, 8))
+        yield
+
+
+def sprites(count: int, seed: int, stripes: bool = False) -> Lines:
+    """Random rectangles of one color, RGBA, or with stripes of one pixel, three in each line."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(count, 1, 16, 16)
+    for image in images:
+        top, left = torch.randint(1, 6, (2,), generator=generator).tolist()
+        image[:3, top : top + 9, left : left + 9] = torch.randint(100, (3, 1, 1), generator=generator).byte()
+        image[3, top : top + 9, left : left + 9] = 255
+        if stripes:
+            image[:3, top : top + 9 : 2, left : left + 9] += 100
+    return Lines(images, torch.arange(count) // 3)
+
+
+def test_auc_and_accuracy_are_those_of_all_pairs_and_images():
+    times = GENERATOR.integers(0, 4, (5, 30))
+    areas, accuracies = weighted_auc(LOGITS, IS_GENERATED, times), weighted_accuracy(LOGITS, IS_GENERATED, times)
+    for row, area, accuracy in zip(times, areas, accuracies, strict=True):
+        logits, generated = LOGITS.repeat(row), IS_GENERATED.repeat(row)
+        pairs = itertools.product(logits[generated], logits[~generated])
+        assert area == pytest.approx(np.mean([(a > b) + (a == b) / 2 for a, b in pairs]))
+        shares = (logits[generated] > 0).mean(), (logits[~generated] <= 0).mean()
+        assert accuracy == pytest.approx(sum(shares) / 2)
+
+
+def test_lines_are_resampled_as_a_whole():
+    lines = np.arange(30)
+    single = line_bootstrap(LOGITS, IS_GENERATED, lines, 1)
+    copied = line_bootstrap(LOGITS.repeat(9), IS_GENERATED.repeat(9), lines.repeat(9), 1)
+    apart = line_bootstrap(LOGITS.repeat(9), IS_GENERATED.repeat(9), np.full(270, -1), 1)
+    for name in ("accuracy", "auc"):
+        one, many, free = (found[name] for found in (single, copied, apart))
+        assert (many.value, many.low, many.high) == pytest.approx((one.value, one.low, one.high))
+        assert one.low < one.value < one.high and free.value == pytest.approx(one.value)
+        assert free.high - free.low < 0.5 * (one.high - one.low)
+    assert (one.n, one.m) == (IS_GENERATED.sum(), (~IS_GENERATED).sum())
+    assert line_bootstrap(LOGITS, IS_GENERATED, np.full(30, -1), 1) == single
+
+
+def test_the_input_shows_which_neighbors_are_equal():
+    image = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(1, 1, 5, 5)
+    image[0, :, 2, 2:4] = torch.tensor([[100, 104], [0, 0], [0, 0], [255, 255]], dtype=torch.uint8)
+    found = judge_input(image)[0]
+    assert found[:4, 2, 2].tolist() == pytest.approx([155 / 255, 1, 1, 1]) and found.sum(dim=(1, 2))[3] == 2
+    right, below, below_right, below_left = found[4:]
+    assert right[2].tolist() == pytest.approx([0, 1, 0.5, 1, 0]) and right[[0, 1, 3, 4]].sum() == 0
+    assert below[1:3].tolist() == [[0, 0, 1, 1, 0]] * 2 and below[[0, 3, 4]].sum() == 0
+    assert below_right[1].tolist() == [0, 1, 1, 0, 0] and below_left[1].tolist() == [0, 0, 0, 1, 1]
+    on_white = judge_input(image[:, :3])[0]
+    assert torch.equal(on_white, found)
+
+
+def test_equal_distributions_are_not_told_apart_and_others_are():
+    sets = sprites(150, 0), sprites(150, 1), sprites(90, 2), sprites(90, 3)
+    same = two_sample_test(*sets, seed=0, device="cpu")
+    assert same["auc"].low < 0.5 < same["auc"].high and abs(same["accuracy"].value - 0.5) < 0.15
+    striped = [sprites(150, 0), sprites(150, 1, stripes=True), sprites(90, 2), sprites(60, 3, stripes=True)]
+    found = two_sample_test(*striped, seed=0, device="cpu")
+    assert found["accuracy"].value > 0.95 and found["auc"].value > 0.99
+    assert (found["auc"].n, found["auc"].m) == (60, 90)
+
+
+def test_the_judge_is_a_function_of_the_seed_and_scores_mirror_images_alike():
+    state, (real, generated) = torch.get_rng_state(), (sprites(40, seed).images for seed in (0, 1))
+    judges = [fit_judge(real, generated, seed) for seed in (3, 3, 4)]
+    first, again, other = (judge_logits(judge, generated) for judge in judges)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.allclose(judge_logits(judges[0], generated.flip(3)), first, atol=1e-5)
+
+
+def test_lines_of_real_images():
+    data = blobs(6, 0)
+    assert Lines.of(data).lines.tolist() == [-1] * 6
+    data.labels["line"] = torch.arange(6)
+    first, second = halves(Lines.of(data), 0)
+    assert sorted([*first.lines.tolist(), *second.lines.tolist()]) == list(range(6)) and len(first.lines) == 3
+    assert torch.equal(first.images, data.images[first.lines])
+
+
+def test_the_self_check_changes_one_half(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(two_sample, "two_sample_test", lambda *given: given)
+    train, held_out = sprites(30, 0, stripes=True), sprites(20, 1, stripes=True)
+    for name, (train_real, train_changed, real, changed, seed, device) in self_check(train, held_out, 5, "cpu"):
+        for data, one, other in ((train, train_real, train_changed), (held_out, real, changed)):
+            half, rest = halves(data, 5)
+            assert torch.equal(one.images, half.images) and torch.equal(other.lines, rest.lines)
+            assert torch.equal(other.images, SELF_CHECKS[name](rest.images))
+            assert torch.equal(other.images, rest.images) == (name == "real")
+        assert (seed, device) == (5, "cpu")
+
+
+def test_a_light_blur_keeps_alpha():
+    images = sprites(5, 0, stripes=True).images
+    found = lightly_blurred(images)
+    assert torch.equal(found[:, 3], images[:, 3]) and found.dtype == torch.uint8
+    transparent = (images[:, 3:] == 0).expand(-1, 3, -1, -1)
+    assert (found[:, :3][transparent] == 255).all() and not torch.equal(found, images)
+    assert lightly_blurred(images[:, :3]).shape == (5, 3, 16, 16)
