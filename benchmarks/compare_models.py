@@ -24,6 +24,7 @@ from pokemon_ddpm.evaluation.figures import Numbers
 from pokemon_ddpm.evaluation.metrics import kid_difference
 from pokemon_ddpm.evaluation.report import NUMBERS, estimate, percent, row
 from pokemon_ddpm.evaluation.samples import read_samples
+from pokemon_ddpm.preprocessing import mode_of, over_white
 
 FRONTS = "the Pokémon sprites (front)"
 
@@ -93,21 +94,22 @@ def kid_differences(folders: Sequence[Path], reports: Sequence[Numbers], data_di
         OSError: If samples or sprites cannot be read.
     """
     network = load_features()
-    expected = {"data": FRONTS, "preprocessing": "fit", "held out": "validation", "features": network.name}
+    first, *others = (read_samples(folder / "samples") for folder in folders)
+    mode = mode_of(first.images.shape[1])
+    expected = {"data": FRONTS, "preprocessing": mode, "held out": "validation", "features": network.name}
     for folder, report in zip(folders, reports, strict=True):
         for name, value in expected.items():
             found = str(report["about"].get(name, value))
             if not found.startswith(value):
                 raise ValueError(f"{folder}: {name} is {found}, but with --data-dir it must be {value}.")
-    first, *others = (read_samples(folder / "samples") for folder in folders)
-    held_out = load_tensors(data_dir, "validation", first.images.shape[-1])
-    reference, of_first = (extract_features(network, images) for images in (held_out.images, first.images))
+    held_out = over_white(load_tensors(data_dir, "validation", first.images.shape[-1], mode=mode).images)
+    reference, of_first = (extract_features(network, images) for images in (held_out, first.on_white().images))
     cells = []
     for folder, other in zip(folders[1:], others, strict=True):
         seeds, seeds_of_first = ([each and each.seed for each in samples.provenances] for samples in (other, first))
         if seeds != seeds_of_first or other.images.shape != first.images.shape:
             raise ValueError(f"{folder}: its samples have other sizes or seeds than those of {folders[0]}.")
-        found = kid_difference(extract_features(network, other.images), of_first, reference)
+        found = kid_difference(extract_features(network, other.on_white().images), of_first, reference)
         cells.append(estimate(as_json(found)))
     return cells
 

@@ -25,6 +25,7 @@ from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline, load_sprites, spri
 from pokemon_ddpm.evaluation.features import extract_features, load_features
 from pokemon_ddpm.evaluation.metrics import kid, kid_difference
 from pokemon_ddpm.models import locate_model
+from pokemon_ddpm.preprocessing import mode_of, over_white
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler, network_evaluations
 
 STEPS = (5, 10, 16, 20, 50, 100)
@@ -69,7 +70,7 @@ class Samples:
         self._pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(model), dtype=getattr(torch, options.dtype))
         self._pipeline.set_progress_bar_config(disable=True)
         self._name = Path(model).name
-        self.resolution = self._pipeline.sample_shape[-1]
+        self.channels, self.resolution, _ = self._pipeline.sample_shape
         self.own_steps = self._pipeline.config.num_inference_steps
         options.work_dir.mkdir(parents=True, exist_ok=True)
 
@@ -81,7 +82,7 @@ class Samples:
         With a sampler they have the guidance of the run; without one the model's own scheduler, steps and guidance.
 
         Returns:
-            "images" float32 (N, 3, S, S) in [0, 1], and "first_timestep", a scalar.
+            "images" float32 (N, 3, S, S) in [0, 1], composited on white, and "first_timestep", a scalar.
         """
         name, arguments = f"{self._name}-{count}-{seed}", {}
         if sampler is not None:
@@ -96,7 +97,9 @@ class Samples:
         for rows in tqdm(torch.arange(count).split(BATCH_SIZE), desc=name):
             generators = [torch.Generator().manual_seed(seed + i) for i in rows.tolist()]
             requests = [types[i % len(types)] for i in rows.tolist()]
-            images.append(self._pipeline(requests, generator=generators, output_type="pt", **arguments).images)
+            generated = self._pipeline(requests, generator=generators, output_type="pt", **arguments).images
+            color, alpha = generated[:, :3], generated[:, 3:]
+            images.append(1 + (color - 1) * alpha if self.channels == 4 else color)
         first_timestep = torch.as_tensor(self._pipeline.scheduler.timesteps[0]).double()
         samples = {"images": torch.cat(images), "first_timestep": first_timestep}
         save_file(samples, file.with_suffix(".part"))
@@ -144,7 +147,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.num_cpu_threads or torch.get_num_threads())
     samples, network = Samples(options, options.model), load_features()
     real = load_sprites(options.data_dir, options.config_name, split="train")
-    real_features = extract_features(network, sprite_tensors(real, samples.resolution).images)
+    real = sprite_tensors(real, samples.resolution, mode_of(samples.channels)).images
+    real_features = extract_features(network, over_white(real))
     reference = samples.generate(options.num_images, "ddpm", options.num_reference_steps, REFERENCE_SEED)["images"]
     rows, features = [], []
 

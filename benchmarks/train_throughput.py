@@ -2,10 +2,10 @@
 
     python benchmarks/train_throughput.py --train_data_dir path/to/pokemon-sprites
 
-Both train the same network on the same data, in turns and each in its own process, so that other load on the machine
-affects both alike. Ours is the trainer's step with all its bookkeeping, in bf16 where the hardware has it. The method
-of diffusers' train_unconditional.py with --use_ema and --random_flip: PIL images through a DataLoader, fp32, default
-AdamW, EMA one parameter at a time, the loss read at every step.
+Both train the same network on the same data, in fp32 and, where the hardware has it, in bf16: in turns and each in its
+own process, so that other load on the machine affects both alike. Ours is the trainer's step with all its bookkeeping.
+The method of diffusers' train_unconditional.py with --use_ema and --random_flip: PIL images through a DataLoader,
+default AdamW, EMA one parameter at a time, the loss read at every step.
 """
 
 import argparse
@@ -50,8 +50,9 @@ from pokemon_ddpm.training.monitoring import Meter
 from pokemon_ddpm.training.setup import cores_per_process
 
 BREAKDOWN_STEPS = 20
-BENCHMARK_FLAGS = ("mixed_precision", "turns", "steps", "warmup", "output")  # the others are the trainer's
+BENCHMARK_FLAGS = ("turns", "steps", "warmup", "output")  # the others are the trainer's
 NETWORK = ("forward", "backward", "optimizer")
+ACCELERATE = {"fp32": "no", "bf16": "bf16"}  # precision -> its name there
 
 
 def cpu_field(names: str) -> str:
@@ -88,15 +89,14 @@ def timed(step: Callable[[], int], options: argparse.Namespace, device: torch.de
     return {"images_per_second": speed, "peak_memory_bytes": peak}
 
 
-def turn_of_ours(options: argparse.Namespace) -> dict[str, Any]:
+def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     """Times the trainer, then the pieces of its step."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     script = importlib.import_module("train_conditional")
-    precision = options.mixed_precision or ("bf16" if has_bf16(PartialState().device) else "no")
     shared = {name: value for name, value in vars(options).items() if name not in BENCHMARK_FLAGS}
-    own = {"random_flip": True, "validation_steps": 0, "mixed_precision": precision}
+    own = {"preprocessing": "fit", "random_flip": True, "validation_steps": 0}
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainingConfig(**shared, **own, output_dir=folder)
+        config = TrainingConfig(**shared, **own, mixed_precision=ACCELERATE[precision], output_dir=folder)
         trainer = script.Trainer(config)
         trainer.print = str  # prints no log lines
         meter = Meter(trainer.accelerator)
@@ -107,7 +107,7 @@ def turn_of_ours(options: argparse.Namespace) -> dict[str, Any]:
                 trainer.log(meter)
             return trainer.batch_size
 
-        turn = {"precision": "fp32" if precision == "no" else precision, **timed(step, options, trainer.device)}
+        turn = timed(step, options, trainer.device)
         # Only matrix products and convolutions are counted. The counter does not know every fused attention kernel.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             trainer.train_step()
@@ -147,12 +147,12 @@ def shares(script: ModuleType, trainer: Any, meter: Meter, step: Callable[[], in
     return {**pieces, "x_t, loss, seeds and the rest": 1 - sum(pieces.values())}
 
 
-def turn_of_example(options: argparse.Namespace) -> dict[str, Any]:
+def turn_of_example(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     """Times the method of diffusers' example."""
     torch.set_num_threads(options.num_cpu_threads or cores_per_process())
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(mixed_precision=ACCELERATE[precision])
     loader, attributes = load_images(options)
-    unet = build_unet(unet_config(options.model_config_name_or_path), options.resolution)
+    unet = build_unet(unet_config(options.model_config_name_or_path), options.resolution, channels=3)
     model = ConditionalDenoiser(unet, build_conditioner(unet, attributes))
     ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
     scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
@@ -180,7 +180,10 @@ def turn_of_example(options: argparse.Namespace) -> dict[str, Any]:
         accelerator.log({"loss": loss.detach().item(), "lr": rate.get_last_lr()[0], "ema_decay": ema.cur_decay_value})
         return len(clean)
 
-    return {"precision": "fp32", **timed(step, options, accelerator.device)}
+    return timed(step, options, accelerator.device)
+
+
+METHODS = {"ours": turn_of_ours, "example": turn_of_example}
 
 
 def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoader, list[str]]:
@@ -191,7 +194,7 @@ def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoade
     scaling = [transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
     prepare = transforms.Compose([*resizing, transforms.RandomHorizontalFlip(), *scaling])
     dataset = load_sprites(options.train_data_dir, split="train", cache_dir=options.cache_dir)
-    labels = sprite_tensors(dataset, options.resolution).labels
+    labels = sprite_tensors(dataset, options.resolution, "fit").labels
     attributes = varying_attributes(labels)
 
     class Images(torch.utils.data.Dataset):
@@ -221,6 +224,7 @@ def describe_machine(options: argparse.Namespace) -> dict[str, Any]:
             times.append(clock(device))
         best = min(end - start for start, end in itertools.pairwise(times))
         machine[f"matrix_product_flops_{precision}"] = 2 * side**3 / best
+    machine["precisions"] = ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
     return machine
 
 
@@ -230,32 +234,39 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "turns": values}
 
 
-def summary(turns: dict[str, list[dict]], machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The report for --output."""
-    ours, methods = turns["ours"], {}
-    for name, of_method in turns.items():
-        speed, precision = spread(turn["images_per_second"] for turn in of_method), of_method[0]["precision"]
-        flops = ours[0]["flops"] * speed["median"] / options.train_batch_size
-        methods[name] = {"precision": precision, "images_per_second": speed, "flops_per_second": flops}
-        methods[name]["share_of_matrix_products"] = flops / machine[f"matrix_product_flops_{precision}"]
-        methods[name]["peak_memory_bytes"] = max(turn["peak_memory_bytes"] for turn in of_method)
-    ratio = spread(a["images_per_second"] / b["images_per_second"] for a, b in zip(*turns.values(), strict=True))
-    parts = {name: statistics.median(turn["shares"][name] for turn in ours) for name in ours[0]["shares"]}
-    parts["data and bookkeeping: all but the first three"] = 1 - sum(parts[name] for name in NETWORK)
+def summary(turns: dict[str, dict[str, list[dict]]], machine: dict[str, Any], options: argparse.Namespace) -> dict:
+    """The report for --output, of precision -> method -> its turns."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "cache_dir")}
-    report = {"machine": machine, "settings": settings, "flops_per_step": ours[0]["flops"]}
-    return {**report, "methods": methods, "ratio": ratio, "shares_of_our_step": parts}
+    report = {"machine": machine, "settings": settings, "precisions": {}}
+    for precision, methods in turns.items():
+        flops, found = methods["ours"][0]["flops"], {}
+        for name, of_method in methods.items():
+            speed = spread(turn["images_per_second"] for turn in of_method)
+            per_second = flops * speed["median"] / options.train_batch_size
+            share = per_second / machine[f"matrix_product_flops_{precision}"]
+            peak = max(turn["peak_memory_bytes"] for turn in of_method)
+            found[name] = {"images_per_second": speed, "flops_per_second": per_second}
+            found[name] |= {"share_of_matrix_products": share, "peak_memory_bytes": peak}
+        pairs = zip(*methods.values(), strict=True)
+        found["ratio"] = spread(a["images_per_second"] / b["images_per_second"] for a, b in pairs)
+        report["precisions"][precision] = found
+    shares = [turn["shares"] for turn in methods["ours"]]  # of the last precision
+    parts = {name: statistics.median(share[name] for share in shares) for name in shares[0]}
+    parts["data and bookkeeping: all but the first three"] = 1 - sum(parts[name] for name in NETWORK)
+    return {**report, "flops_per_step": flops, "shares_of_our_step": parts}
 
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    machine, settings, methods = report["machine"], report["settings"], report["methods"].values()
+    machine, settings, precisions = report["machine"], report["settings"], report["precisions"]
+    columns = [(name, precision) for precision in precisions for name in METHODS]
+    methods = [precisions[precision][name] for name, precision in columns]
     form = "{median:.{digits}f} ({min:.{digits}f} to {max:.{digits}f})"
-    peaks = [f"{machine[f'matrix_product_flops_{name}'] / 1e9:,.0f} GFLOP/s in {name}" for name in ("fp32", "bf16")]
+    ratios = [form.format(digits=2, **of["ratio"]) for of in precisions.values()]
+    peaks = [f"{machine[f'matrix_product_flops_{name}'] / 1e9:,.0f} GFLOP/s in {name}" for name in precisions]
     rows = {
-        "precision": [method["precision"] for method in methods],
         "images/s": [form.format(digits=1, **method["images_per_second"]) for method in methods],
-        "ours : example, turn by turn": [form.format(digits=2, **report["ratio"]), ""],
+        "ours : example, turn by turn": [cell for ratio in ratios for cell in (ratio, "")],
         "GFLOP/s": [f"{method['flops_per_second'] / 1e9:,.0f}" for method in methods],
         "of the speed of large matrix products": [f"{method['share_of_matrix_products']:.0%}" for method in methods],
         "peak memory, GB": [f"{method['peak_memory_bytes'] / 1e9:.2f}" for method in methods],
@@ -265,7 +276,8 @@ def markdown(report: dict[str, Any]) -> str:
         "Network {model_config_name_or_path}, {resolution}x{resolution}, batch {train_batch_size}, {turns} turns of "
         "{steps} steps: median (minimum to maximum).".format(**settings),
         f"A step has {report['flops_per_step'] / 1e9:,.1f} GFLOP; large matrix products reach {' and '.join(peaks)}.",
-        "\n| | ours | diffusers' example |\n|---|---:|---:|",
+        f"\n| | {' | '.join(f'{name}, {precision}' for name, precision in columns)} |",
+        "|---|" + "---:|" * len(columns),
         *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
         "\n| our step | share |\n|---|---:|",
         *(f"| {name} | {share:.2%} |" for name, share in report["shares_of_our_step"].items()),
@@ -287,9 +299,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--train_data_dir", help="the sprite archive; by default the procedural starter set")
     parser.add_argument("--cache_dir", help="folder of the data set cache")
     parser.add_argument("--model_config_name_or_path", default="small", help="a preset, or a configuration in JSON")
-    parser.add_argument(
-        "--mixed_precision", choices=("no", "bf16"), help="of ours; by default bf16 if the hardware has it"
-    )
     number = {"type": count, "metavar": "N"}
     parser.add_argument("--resolution", default=32, help="side of the images in pixels", **number)
     parser.add_argument("--train_batch_size", default=32, help="images a step", **number)
@@ -311,19 +320,19 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     options = parse_options()
 
-    def in_process(function: Callable[[argparse.Namespace], dict[str, Any]]) -> dict[str, Any]:
+    def in_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(function, options).result()
+            return pool.submit(function, options, *arguments).result()
 
-    methods = {"ours": turn_of_ours, "example": turn_of_example}
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
     try:
-        for number in range(1, options.turns + 1):
-            for name, function in methods.items():
-                turns[name].append(in_process(function))
-                speed = turns[name][-1]["images_per_second"]
-                print(f"Turn {number} of {options.turns}, {name}: {speed:.1f} images/s", file=sys.stderr)
-        report = summary(turns, in_process(describe_machine), options)
+        machine = in_process(describe_machine)
+        turns = {precision: {name: [] for name in METHODS} for precision in machine["precisions"]}
+        for number, (precision, methods) in itertools.product(range(1, options.turns + 1), turns.items()):
+            for name, of_method in methods.items():
+                of_method.append(in_process(METHODS[name], precision))
+                speed = of_method[-1]["images_per_second"]
+                print(f"Turn {number} of {options.turns}, {name}, {precision}: {speed:.1f} images/s", file=sys.stderr)
+        report = summary(turns, machine, options)
         print(markdown(report))
         if options.output:
             options.output.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")

@@ -30,7 +30,7 @@ class Provenance:
     dtype: str  # of the weights; it changes the last bits, as `compiled` and `chunk_size` do
     compiled: bool = False
     chunk_size: int
-    postprocessing: dict = field(default_factory=dict)  # such as {"transparent": True, "palette": 16, "scale": 4}
+    postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
 
     def __post_init__(self) -> None:
         vars(self).update(json.loads(json.dumps(vars(self), allow_nan=False)))

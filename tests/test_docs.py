@@ -56,6 +56,7 @@ NOT_RUN = {
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm fit-features": "it takes minutes; tests/evaluation fit a tiny network",
+    "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/samplers.py": "it takes minutes; tests/benchmarks runs it on a tiny model",

@@ -13,7 +13,7 @@ from tests.tiny_models import tiny_pipeline
 def test_samplers_are_compared_and_samples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, value in (("ODE_STEPS", 10), ("TIMED_BATCH_SIZE", 1), ("TIMED_STEPS", 2), ("TIMED_TURNS", 1)):
         monkeypatch.setattr(samplers, name, value)
-    pipeline = tiny_pipeline(size=32)
+    pipeline = tiny_pipeline(size=32, channels=4)
     pipeline.save_pretrained(tmp_path / "model")
     parts = (pipeline.unet, pipeline.conditioner, student_scheduler(pipeline.scheduler))
     PokemonDDPMPipeline(*parts, 2, guidance_scale=1.0).save_pretrained(tmp_path / "student-2")

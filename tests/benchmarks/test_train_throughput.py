@@ -8,6 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.train_throughput import has_bf16
 from pokemon_ddpm.models import build_unet
 from tests.training.runs import NETWORK
 
@@ -22,7 +23,7 @@ def benchmark(*arguments: object) -> subprocess.CompletedProcess:
 
 def flops_of_a_forward_pass(batch_size: int) -> int:
     """A third of a step's: the backward pass computes two gradients where the forward pass computes one output."""
-    unet = build_unet(NETWORK, resolution=16)
+    unet = build_unet(NETWORK, resolution=16, channels=3)
     embedding = torch.zeros(batch_size, unet.time_embedding.linear_2.out_features)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         unet(torch.zeros(batch_size, 3, 16, 16), 0, class_labels=embedding)
@@ -38,10 +39,12 @@ def test_both_ways_are_timed(sprites_cache: Path, tmp_path: Path):
         "--output", report,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "| ours | diffusers' example |" in done.stdout
+    assert "| | ours, fp32 | example, fp32 |" in done.stdout
     found = json.loads(report.read_text())
-    ours, example = (found["methods"][name]["images_per_second"]["median"] for name in ("ours", "example"))
-    assert found["ratio"]["median"] == pytest.approx(ours / example)
+    assert set(found["precisions"]) == ({"fp32", "bf16"} if has_bf16(torch.device("cpu")) else {"fp32"})
+    for methods in found["precisions"].values():
+        ours, example = (methods[name]["images_per_second"]["median"] for name in ("ours", "example"))
+        assert methods["ratio"]["median"] == pytest.approx(ours / example)
     assert found["flops_per_step"] == pytest.approx(3 * flops_of_a_forward_pass(batch_size=8), rel=0.1)
 
 
