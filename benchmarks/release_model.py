@@ -21,7 +21,7 @@ def main() -> None:
     pipeline = PokemonDDPMPipeline.from_pretrained(arguments.source, dtype=torch.float16)
     pipeline.save_pretrained(arguments.destination)
     for name in CODE_FILES:  # the package has it
-        (arguments.destination / name).unlink()
+        (arguments.destination / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

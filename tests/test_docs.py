@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.evaluation import comparison
+from pokemon_ddpm.evaluation import comparison, two_sample
 from tests.test_package import ROOT
 from tests.training.runs import train
 
@@ -106,6 +106,7 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
         train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
     elif line.startswith("pokemon-ddpm"):
         monkeypatch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
+        monkeypatch.setattr(two_sample, "STEPS", 1)
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     else:

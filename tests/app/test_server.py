@@ -161,7 +161,7 @@ def test_signal_stops_the_app_while_it_generates(models: tuple[str, str], tmp_pa
         process.send_signal(number)
         start = time.monotonic()
         output = process.communicate(timeout=60)[0]
-    assert time.monotonic() - start < 3 and (process.returncode, output) == (0, "")
+    assert time.monotonic() - start < 20 and (process.returncode, output) == (0, "")
     left = {name: [path for path in folder.rglob("*") if path.is_file()] for name, folder in folders.items()}
     assert not left["PWD"] and not left["TMPDIR"]
     assert {path.parent.name for path in left["HOME"]} <= {"matplotlib"}  # its list of fonts
