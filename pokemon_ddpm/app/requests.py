@@ -19,7 +19,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
 from pokemon_ddpm.preprocessing import open_image
 from pokemon_ddpm.schedulers import make_sampler
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES = 16
 MAX_SEED = 2**31 - 1
@@ -28,7 +28,6 @@ STRENGTH = (0.1, 1.0)
 SAMPLER = "unipc"
 QUALITIES = {"fast": 10, "balanced": 16, "best": 50}  # steps of `SAMPLER`, see docs/sampling.md
 RANDOM = "random"
-DEFAULTS = {"view": "front", "finish": "normal"}  # attributes that are requested if the model has them
 FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT}  # what the visitor gets
 
 
@@ -102,7 +101,7 @@ class Sprite:
 
 def caption(request: SpriteRequest, note: str) -> str:
     """Such as "fire/flying · red · seed 7"."""
-    others = [value for name, value in request.attributes.items() if value not in (ANY, DEFAULTS.get(name))]
+    others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
     return " · ".join([request.pokemon_type or ANY, *others, note])
 
 
@@ -118,7 +117,7 @@ def default_settings(model: Model) -> dict[str, Any]:
         "quality": "balanced",
         "guidance_scale": float(model.pipeline.config.guidance_scale),
         **dict.fromkeys(ATTRIBUTES, ANY),
-        **{name: value for name, value in DEFAULTS.items() if value in model.vocabulary.get(name, ())},
+        **{name: value for name, value in USUAL.items() if value in model.vocabulary.get(name, ())},
         **model.pipeline.config.default_conditions,
     }
 

@@ -17,10 +17,10 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.vocabulary import USUAL
 
 DEFAULT_SAMPLER = "unipc"  # chosen with benchmarks/samplers.py, as the default number of steps
 GUIDANCE_SCALE = 3.0
-USUAL = {"view": "front", "finish": "normal"}  # default conditions, where a model has them
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
