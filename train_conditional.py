@@ -39,6 +39,7 @@ from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import DistillationLoss
+from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 from pokemon_ddpm.variational_bound import learned_variance_loss, split_prediction
 
@@ -91,13 +92,13 @@ class Trainer:
         # The optimization
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = config.max_train_steps or math.ceil(config.num_epochs * len(self.data) / self.batch_size)
-        optimizer = torch.optim.AdamW(
-            denoiser.parameters(),
+        optimizer = make_optimizer(
+            config.optimizer,
+            denoiser,
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             weight_decay=config.adam_weight_decay,
             eps=config.adam_epsilon,
-            fused=True,  # so that the guard can skip an update on the device
         )
         # Only its function of the step is used, so there is no scheduler state to save.
         steps = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": self.max_steps}

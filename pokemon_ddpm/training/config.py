@@ -128,14 +128,17 @@ class TrainingConfig:
     num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="say")
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
-    learning_rate: float = _option(6e-4, "Peak learning rate of AdamW.", above=0, resume="say", card="always")
+    optimizer: Literal["adamw", "muon"] = _option(
+        "adamw", "muon: orthogonal updates for the matrices inside the network (Jordan et al. 2024), AdamW for others."
+    )
+    learning_rate: float = _option(6e-4, "Peak learning rate.", above=0, resume="say", card="always")
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule; only constant has no warm-up."
     )
     lr_warmup_steps: int = _option(500, "Updates of linear warm-up.", low=0, resume="say")
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
-    adam_weight_decay: float = _option(1e-4, "Weight decay of AdamW.", low=0)
+    adam_weight_decay: float = _option(1e-4, "Weight decay.", low=0)
     adam_epsilon: float = _option(1e-8, "epsilon of AdamW.", above=0)
     max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.", above=0)
     use_ema: bool = _option(True, "Keep an exponential moving average of the weights, and save it as the model.")

@@ -1,0 +1,73 @@
+"""Muon: momentum with orthogonal updates for the matrices inside the network, AdamW for everything else."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pokemon_ddpm.models import ConditionalDenoiser
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
+NEWTON_SCHULZ_STEPS = 5
+UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
+
+
+def make_optimizer(name: str, denoiser: ConditionalDenoiser, **options: Any) -> torch.optim.AdamW:
+    """AdamW, or with the name "muon" `Muon` for the matrices in the U-Net's blocks.
+
+    Args:
+        options: Of AdamW.
+    """
+    unet = denoiser.unet
+    inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
+    matrices = {id(p) for p in inside if p.ndim > 1} if name == "muon" else set()
+    groups = [
+        {"params": [p for p in denoiser.parameters() if (id(p) in matrices) == orthogonal], "orthogonal": orthogonal}
+        for orthogonal in (False, True)
+    ]
+    # Fused, so that an update can be skipped on the device.
+    return Muon([group for group in groups if group["params"]], fused=True, **options)
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW, except for groups with `orthogonal`: these have the updates of Muon (Jordan et al. 2024).
+
+    The momentum of the gradient, as a matrix with a row for each output, is replaced by the nearest matrix with
+    orthonormal rows or columns, so that all its directions are learned equally fast. torch.optim.Muon takes no
+    convolutions.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        skip = getattr(self, "found_inf", None)  # a scalar on the device: 1 to skip this update
+        for group in self.param_groups:
+            for parameter in group["params"] if group["orthogonal"] else ():
+                state, gradient = self.state[parameter], parameter.grad
+                if gradient is None:
+                    continue
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"].lerp(gradient, 1 - MOMENTUM)
+                matrix = gradient.lerp(momentum, MOMENTUM).flatten(start_dim=1)  # Nesterov
+                update = orthogonalize(matrix) * UPDATE_RMS * max(matrix.shape) ** 0.5
+                decayed = parameter * (1 - group["lr"] * group["weight_decay"])
+                updated = decayed - group["lr"] * update.view_as(parameter)
+                for old, new in ((state["momentum"], momentum), (parameter, updated)):
+                    old.copy_(new if skip is None else torch.where(skip > 0, old, new))
+                parameter.grad = None  # AdamW leaves these out
+        super().step()
+
+
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """About U V^T of the singular value decomposition U S V^T of a matrix (M, N), by Newton-Schulz iteration.
+
+    Singular values end between about 0.7 and 1.2, which is enough (Jordan et al. 2024).
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / (wide.norm() + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T

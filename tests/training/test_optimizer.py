@@ -1,0 +1,102 @@
+"""The optimizer, against torch's AdamW and singular value decompositions."""
+
+import copy
+
+import pytest
+import torch
+
+from pokemon_ddpm.models import ConditionalDenoiser
+from pokemon_ddpm.training.optimizer import make_optimizer, orthogonalize
+from tests.tiny_models import tiny_pipeline
+
+
+def denoiser() -> ConditionalDenoiser:
+    pipeline = tiny_pipeline(channels=4)
+    return ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
+
+
+def set_gradients(model: torch.nn.Module, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def nearest_orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    u, _, v = torch.linalg.svd(matrix.double().flatten(start_dim=1), full_matrices=False)
+    return u @ v
+
+
+def test_adamw_is_that_of_torch() -> None:
+    model = denoiser()
+    other = copy.deepcopy(model)
+    options = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1, "eps": 1e-6}
+    ours = make_optimizer("adamw", model, **options)
+    theirs = torch.optim.AdamW(other.parameters(), fused=True, **options)
+    for step in range(3):
+        for module, optimizer in ((model, ours), (other, theirs)):
+            set_gradients(module, step)
+            optimizer.step()
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (12, 12)])
+def test_orthogonalized_matrices_keep_their_singular_vectors(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    core = u.T @ orthogonalize(matrix) @ v.T
+    assert (core - core.diag().diag()).abs().max() < 0.01
+    assert 0.6 < core.diag().min() and core.diag().max() < 1.3
+
+
+def test_muon_moves_matrices_inside_the_network_along_orthogonal_updates() -> None:
+    model = denoiser()
+    before = copy.deepcopy(model).state_dict()
+    optimizer = make_optimizer("muon", model, lr=0.01, weight_decay=0.5)
+    set_gradients(model)
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        change = parameter.detach() - before[name] * (1 - 0.01 * 0.5)
+        inside = name.startswith(("unet.down_blocks", "unet.mid_block", "unet.up_blocks"))
+        if inside and parameter.ndim > 1:
+            matrix = change.flatten(start_dim=1)
+            scale = 0.01 * 0.2 * max(matrix.shape) ** 0.5
+            cosine = torch.cosine_similarity(
+                -matrix.double().flatten(), nearest_orthogonal(gradients[name]).flatten(), dim=0
+            )
+            assert cosine > 0.95, name
+            assert 0.65 < matrix.norm() / scale / min(matrix.shape) ** 0.5 < 1.2, name
+        else:  # the first update of Adam is the sign of the gradient
+            torch.testing.assert_close(change, -0.01 * gradients[name].sign(), rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_second_update_has_the_momentum_of_the_first() -> None:
+    model = denoiser()
+    parameter = model.unet.mid_block.resnets[0].conv1.weight
+    optimizer = make_optimizer("muon", model, lr=0.01, weight_decay=0.0)
+    momentum = torch.zeros_like(parameter)
+    for step in range(2):
+        set_gradients(model, step)
+        gradient, before = parameter.grad.clone(), parameter.detach().clone()
+        optimizer.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        expected = nearest_orthogonal(0.05 * gradient + 0.95 * momentum)
+        change = (before - parameter.detach()).double().flatten()
+        assert torch.cosine_similarity(change, expected.flatten(), dim=0) > 0.98
+
+
+def test_an_update_that_is_not_finite_is_skipped() -> None:
+    model = denoiser()
+    optimizer = make_optimizer("muon", model, lr=0.01)
+    set_gradients(model)
+    optimizer.step()
+    before = copy.deepcopy((model.state_dict(), [dict(each) for each in optimizer.state.values()]))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    optimizer.found_inf = torch.tensor(1.0)
+    optimizer.step()
+    after = model.state_dict()
+    assert all(torch.equal(values, after[name]) for name, values in before[0].items())
+    for old, new in zip(before[1], optimizer.state.values(), strict=True):
+        assert all(torch.equal(old[name], new[name]) for name in old if name != "step")
