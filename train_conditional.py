@@ -40,6 +40,7 @@ from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import DistillationLoss
 from pokemon_ddpm.training.optimizer import make_optimizer
+from pokemon_ddpm.training.references import ReferencePairs
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 from pokemon_ddpm.variational_bound import learned_variance_loss, split_prediction
 
@@ -82,6 +83,9 @@ class Trainer:
             self.scaling_factor,
         )
         any_ids = denoiser.conditioner.any_ids
+        self.pairs = {}
+        if config.reference_prob:
+            self.pairs = {name: ReferencePairs.of(split.labels).to(self.device) for name, split in splits.items()}
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
         self.data, held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":
@@ -113,7 +117,9 @@ class Trainer:
         teacher_digest = weights_digest(self.distillation.teacher) if self.distillation else ""
 
         # What is measured and saved
-        self.probes = loss_probes(self.data, held_out, config.ddpm_num_steps) if config.validation_steps else {}
+        self.probes = {}
+        if config.validation_steps:
+            self.probes = loss_probes(self.data, held_out, config.ddpm_num_steps, self.pairs.get("validation"))
         self.evaluation = SampleEvaluation(config, held_out, denoiser.conditioner) if config.eval_steps else None
         self.guard = monitoring.NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
@@ -149,7 +155,7 @@ class Trainer:
         schedule, config = self.schedule, self.config
         clean, noise, timesteps = self.scaling_factor * batch.clean(), batch.noise, batch.timesteps
         noisy = add_noise(schedule, clean, noise, timesteps)
-        prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation)
+        prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference)
         mean, learned = split_prediction(prediction, config.variance_type)
         kind = config.prediction_type
         losses = denoising_loss(schedule, kind, mean, clean, noise, timesteps, config.snr_gamma)
@@ -165,7 +171,8 @@ class Trainer:
         all_per_pass = per_pass * accelerator.num_processes
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        batch = sample_batch(self.data, self.unwrapped.conditioner, config, self.step, self.batch_size, self.history)
+        conditioner, pairs = self.unwrapped.conditioner, self.pairs.get("training")
+        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, self.history, pairs)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
             start = micro_step * all_per_pass

@@ -41,6 +41,7 @@ COLUMNS = {
     "dex_number": (Value("int32"), "number of the species"),
     "index": (Value("int32"), "number of the form"),
     "line": (Value("int32"), "number of the evolution line; families that look alike share one"),
+    "evolves_from": (Value("int32"), "number of the form of the stage before; null if there is none"),
     "path": (Value("string"), "file name"),
 }
 FEATURES = datasets.Features({name: feature for name, (feature, _) in COLUMNS.items()})

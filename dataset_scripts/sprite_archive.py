@@ -195,12 +195,10 @@ def is_faulty(path: str) -> bool:
 
 @functools.cache
 def _facts() -> dict[int, dict[str, Any]]:
-    """Folder index -> split, height in decimeters, weight in hectograms (None: unknown) and evolution line."""
-    facts, table = {}, pandas.read_csv(Path(__file__).with_name("sprite_facts.csv"))
-    for index, line, split, height, weight in table.itertuples(index=False):
-        weight = None if pandas.isna(weight) else int(weight)
-        facts[index] = {"split": split, "height": height, "weight": weight, "line": line}
-    return facts
+    """Folder index -> split, height in decimeters, weight in hectograms, line and earlier stage; None if unknown."""
+    table = pandas.read_csv(Path(__file__).with_name("sprite_facts.csv"), index_col="index", dtype_backend="pyarrow")
+    table = table.rename(columns={"height_dm": "height", "weight_hg": "weight"})
+    return table.astype(object).where(table.notna(), None).to_dict("index")
 
 
 def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:

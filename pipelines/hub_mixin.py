@@ -23,7 +23,7 @@ COMPONENTS = ("unet", "conditioner", "scheduler")
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
 UNET_FILE = "unet/sprite_unet.py"  # of models with a network of ours
-CODE_FILES = ("pipeline.py", "hub_mixin.py", CONDITIONER_FILE, UNET_FILE)
+CODE_FILES = ("pipeline.py", "hub_mixin.py", "sprite_preprocessing.py", CONDITIONER_FILE, UNET_FILE)
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -146,7 +146,8 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
     conditioner_class = type(pipeline.conditioner)
     unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
-    sources = [inspect.getfile(pipeline_class), __file__, inspect.getfile(conditioner_class)]
+    preprocessing = Path(__file__).with_name("sprite_preprocessing.py")
+    sources = [inspect.getfile(pipeline_class), __file__, preprocessing, inspect.getfile(conditioner_class)]
     if unet_class is not UNet2DModel:
         sources.append(inspect.getfile(unet_class))
     for name, source in zip(CODE_FILES, sources, strict=False):

@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from .hub_mixin import HubMixin
+from .sprite_preprocessing import TRANSPARENT, fit_square, transparent
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
@@ -50,19 +51,27 @@ class Guidance:
 
     Attributes:
         scales: Guidance scale s of each image; 1 is the conditional model.
+        image_scales: That by the reference sprite (s_I of Brooks et al. 2023, equation 3).
         interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
             sqrt(1 - alpha_bar) / sqrt(alpha_bar), for images in [-1, 1] (Kynkäänniemi et al. 2024, equation 5).
         rescale: phi of Lin et al. 2023, equation 16.
     """
 
     scales: tuple[float, ...]
+    image_scales: tuple[float, ...] = (1.0,)
     interval: tuple[float, float] = (0.0, math.inf)
     rescale: float = 0.0
 
-    def applies(self, sigma: float) -> bool:
-        """Whether the unconditional prediction is needed at a noise level."""
+    def passes(self, sigma: float, has_reference: bool) -> int:
+        """How many predictions are needed at a noise level: the conditional one; that without conditions; and, with a
+        reference, that without it.
+        """
         low, high = self.interval
-        return any(scale != 1 for scale in self.scales) and low < sigma <= high
+        if not low < sigma <= high:
+            return 1
+        if has_reference and any(scale != 1 for scale in self.image_scales):
+            return 3
+        return 2 if any(scale != 1 for scale in self.scales) else 1
 
 
 def is_distilled(scheduler: SchedulerMixin) -> bool:
@@ -145,7 +154,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: `UNet2DModel` with `class_embed_type="identity"`.
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
-        num_inference_steps, guidance_scale: Defaults of a call; saved with the model.
+        num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call; saved with the model.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}; saved with the
             model.
     """
@@ -159,11 +168,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 50,
         guidance_scale: float = 2.0,
+        image_guidance_scale: float = 1.0,
         default_conditions: dict[str, str] | None = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+        self.register_to_config(image_guidance_scale=image_guidance_scale)
         self.register_to_config(default_conditions=default_conditions or {})
         self._interrupt = False
         self._trained_scheduler = scheduler
@@ -178,6 +189,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         guidance_rescale: float = 0.0,
         negative_pokemon_type: PokemonType | list[PokemonType] = None,
+        reference_image: Image.Image | list[Image.Image] | Tensor | None = None,
+        image_guidance_scale: float | list[float] | None = None,
         image: Image.Image | list[Image.Image] | Tensor | None = None,
         mask_image: Image.Image | Tensor | None = None,
         strength: float | None = None,
@@ -205,6 +218,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction.
+            reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
+                stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
+                of one an image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
+                is to it: "same" (default), "next" or "previous" stage of its evolution.
+            image_guidance_scale: How closely to follow the reference: a number, or one an image; by default the
+                model's own. With 1 it is not guided, which saves one pass of three.
             image: Sprites to vary, of the model's size: an RGB image, for models with transparency RGBA, a list of one
                 an image, or a tensor (N, C, S, S) in [-1, 1].
             mask_image: Region of `image` to repaint: an image of its size, white where it may change, or a tensor
@@ -232,21 +251,35 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        image_scale = self.config.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
+        relation = self.check_relation(attributes.pop("relation", None), reference_image)
+        if reference_image is not None and class_embeddings is None:
+            attributes["relation"] = relation
         embeddings = self.encode_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
         count = len(embeddings)
         negative = negative_pokemon_type if isinstance(negative_pokemon_type, list) else [negative_pokemon_type]
         if len(negative) not in (1, count):
             raise ValueError(f"negative_pokemon_type must have one entry an image, {count}, but has {len(negative)}.")
-        negative_embeddings = self.conditioner.encode(negative).expand(count, -1)
-        scales = scale if isinstance(scale, (list, tuple)) else [scale] * count
+        negative = negative * (count // len(negative))
+        scales, image_scales = (
+            each if isinstance(each, (list, tuple)) else [each] * count for each in (scale, image_scale)
+        )
         self.check_inputs(
-            count, steps, scales, guidance_interval, guidance_rescale, image, mask_image, strength, generator, latents,
-            output_type, callback_on_step_end, callback_on_step_end_tensor_inputs,
+            count, steps, scales, image_scales, guidance_interval, guidance_rescale, image, mask_image, strength,
+            generator, latents, output_type, callback_on_step_end, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         clean, mask = self.prepare_image(image, mask_image, count)
-        if torch.equal(negative_embeddings, embeddings):
+        reference = self.prepare_reference(reference_image, count)
+        all_embeddings = [self.conditioner.encode(negative), embeddings]  # in the order of `predict`
+        if reference is not None:
+            relations = relation if isinstance(relation, list) else [relation] * (count // num_images_per_type)
+            relations = [each for each in relations for _ in range(num_images_per_type)]
+            all_embeddings.insert(1, self.conditioner.encode(negative, relation=relations))
+        if torch.equal(*all_embeddings[-2:]):
             scales = [1] * count  # both predictions would be equal
-        guidance = Guidance(tuple(map(float, scales)), tuple(guidance_interval), guidance_rescale)
+        guidance = Guidance(
+            tuple(map(float, scales)), tuple(map(float, image_scales)), tuple(guidance_interval), guidance_rescale
+        )
 
         timesteps = set_timesteps(self.scheduler, steps, self._execution_device)
         generators = image_generators(generator, count)
@@ -267,7 +300,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 sample = self.scheduler.scale_model_input(latents, t)
-                prediction = self.predict(sample, t, negative_embeddings, embeddings, guidance)
+                prediction = self.predict(sample, t, all_embeddings, guidance, reference)
                 latents = self._step(prediction, t, latents, generators)
                 if mask is not None:
                     # RePaint (Lugmayr et al. 2022, section 4.1) without its resampling.
@@ -342,19 +375,20 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.unet.config.get("scaling_factor", 1.0)
 
     def check_inputs(
-        self, count, num_inference_steps, guidance_scales, guidance_interval, guidance_rescale, image, mask_image,
-        strength, generator, latents, output_type, callback, tensor_inputs,
+        self, count, num_inference_steps, guidance_scales, image_scales, guidance_interval, guidance_rescale, image,
+        mask_image, strength, generator, latents, output_type, callback, tensor_inputs,
     ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         self._check_scheduler(num_inference_steps)
         total, most = self.scheduler.config.num_train_timesteps, 1000
         if not _is_number(num_inference_steps, 1, total, Integral):
             raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
-        for given in guidance_scales:
-            if not _is_number(given, -most, most):
-                raise ValueError(f"guidance_scale must be a number from -{most} to {most} or a list, not {given!r}.")
-        if len(guidance_scales) != count:
-            raise ValueError(f"guidance_scale must have one entry an image, {count}, but has {len(guidance_scales)}.")
+        for name, scales in (("guidance_scale", guidance_scales), ("image_guidance_scale", image_scales)):
+            for given in scales:
+                if not _is_number(given, -most, most):
+                    raise ValueError(f"{name} must be a number from -{most} to {most} or a list, not {given!r}.")
+            if len(scales) != count:
+                raise ValueError(f"{name} must have one entry an image, {count}, but has {len(scales)}.")
         low, high = guidance_interval if np.shape(guidance_interval) == (2,) else (None, None)
         if not (_is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
@@ -442,6 +476,36 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
         return clean, (mask_image > 0.5).to(clean.device)
 
+    def check_relation(self, relation: AttributeValue | list[AttributeValue], reference_image: Any) -> Any:
+        """The relation to a reference, by default "same"; raises ValueError for one without the other."""
+        if reference_image is None:
+            if relation is not None:
+                raise ValueError("relation says what the image is to its reference; pass reference_image as well.")
+            return None
+        if "relation" not in self.conditioner.vocabulary:
+            raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
+        if isinstance(relation, list):
+            return [each or "same" for each in relation]
+        return relation or "same"
+
+    def prepare_reference(self, reference_image: Any, count: int) -> Tensor | None:
+        """`reference_image` as float32 (N, C, S, S) in [-1, 1], prepared as the training images, if it is given.
+
+        Raises:
+            ValueError: If it is of another kind, empty, or does not fit.
+        """
+        if reference_image is None:
+            return None
+        channels, height, width = self.sample_shape
+        if not isinstance(reference_image, Tensor):
+            images = reference_image if isinstance(reference_image, list) else [reference_image] * count
+            if len(images) != count:
+                raise ValueError(f"reference_image must have one entry an image, {count}, but has {len(images)}.")
+            squares = torch.from_numpy(np.stack([_reference_square(each, height) for each in images]))
+            reference_image = squares.permute(0, 3, 1, 2).float() / 127.5 - 1
+        _check_tensor("reference_image", reference_image, [(count, channels, height, width)], low=-1)
+        return reference_image.float().to(self._execution_device)
+
     def encode_conditions(
         self,
         pokemon_type: PokemonType | list[PokemonType],
@@ -502,29 +566,39 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return latents.to(self._execution_device, torch.float32)
 
     def predict(
-        self, sample: Tensor, t: Tensor, negative_embeddings: Tensor, embeddings: Tensor, guidance: Guidance
+        self, sample: Tensor, t: Tensor, embeddings: list[Tensor], guidance: Guidance, reference: Tensor | None = None
     ) -> Tensor:
         """The network's prediction for a sample (N, C, S, S) at timestep t, float32, guided where guidance applies.
 
-        uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, then rescaled. With a learned
-        variance it is (N, 2C, S, S), and only the mean is guided.
+        Without a reference it is uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1; with
+        one, uncond + s_I * (image - uncond) + s * (cond - image), equation 3 of Brooks et al. 2023; then rescaled. With
+        a learned variance it is (N, 2C, S, S), and only the mean is guided.
+
+        Args:
+            embeddings: Class embeddings (N, D) of uncond; with a reference of image, which has it alone; of cond.
+            reference: (N, C, S, S) in [-1, 1].
         """
         alpha_bar = self._alpha_bar(t)
         sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
-        sample = sample.to(self.unet.dtype)
-        if not guidance.applies(sigma / self.scaling_factor):
-            return self.unet(sample, t, class_labels=embeddings, return_dict=False)[0].float()
-        both = torch.cat([negative_embeddings, embeddings])
-        prediction = self.unet(torch.cat([sample, sample]), t, class_labels=both, return_dict=False)[0].float()
-        channels = sample.shape[1]
-        mean, variance = prediction.tensor_split([channels], dim=1)
-        uncond, cond = mean.chunk(2)
-        scale = cond.new_tensor(guidance.scales).view(-1, 1, 1, 1)
-        mean = torch.lerp(uncond, cond, scale)  # cond, bit for bit, where the scale is 1
+        passes = guidance.passes(sigma / self.scaling_factor, reference is not None)
+        samples, arguments = sample.to(self.unet.dtype).repeat(passes, 1, 1, 1), {}
+        if reference is not None:
+            given = reference.to(samples)
+            arguments["reference"] = torch.cat([*[0 * given] * (passes - 2), *[given] * min(passes, 2)])
+        labels = torch.cat(embeddings[-passes:])
+        prediction = self.unet(samples, t, class_labels=labels, return_dict=False, **arguments)[0].float()
+        if passes == 1:
+            return prediction
+        mean, variance = prediction.tensor_split([sample.shape[1]], dim=1)
+        *uncond, image, cond = mean.chunk(passes)
+        scale, image_scale = (cond.new_tensor(s).view(-1, 1, 1, 1) for s in (guidance.scales, guidance.image_scales))
+        mean = torch.lerp(image, cond, scale)  # cond, bit for bit, where the scale is 1
+        if uncond:
+            mean = mean + (image_scale - 1) * (image - uncond[0])
         if guidance.rescale:
             contrast = cond.std(dim=(1, 2, 3), keepdim=True) / mean.std(dim=(1, 2, 3), keepdim=True)
             mean = torch.lerp(mean, mean * contrast, guidance.rescale)
-        return torch.cat([mean, variance.chunk(2)[1]], dim=1)
+        return torch.cat([mean, variance.chunk(passes)[-1]], dim=1)
 
     def _step(self, prediction: Tensor, t: Tensor, latents: Tensor, generators: list[torch.Generator]) -> Tensor:
         """One step of the scheduler, (N, C, S, S)."""
@@ -561,6 +635,20 @@ def _with_binary_alpha(images: Tensor) -> Tensor:
         return images
     opaque = images[:, 3:] > 0
     return torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
+
+
+def _reference_square(image: Any, side: int) -> np.ndarray:
+    """A reference sprite, uint8 (side, side, 4), as `preprocess` of the training makes it; an alpha is kept."""
+    if not isinstance(image, Image.Image) or image.mode not in ("RGB", "RGBA"):
+        raise ValueError(f"reference_image must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}.")
+    pixels = np.array(image)
+    if image.mode == "RGB":
+        pixels = transparent(pixels)
+    pixels = np.where(pixels[..., 3:] > 127, pixels, np.uint8(TRANSPARENT))
+    pixels[..., 3] = np.where(pixels[..., 3] > 0, 255, 0)
+    if not pixels[..., 3].any():
+        raise ValueError(f"reference_image shows nothing: {image!r} is empty or white.")
+    return fit_square(pixels, side, margin=0 if side >= 64 else 1)
 
 
 def _is_number(value: Any, low: float, high: float, kind: type = Real) -> bool:

@@ -14,7 +14,7 @@ from pokemon_ddpm import RELEASED
 from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
-from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -83,14 +83,20 @@ class ConditionalDenoiser(nn.Module):
         return self.unet.config.get("scaling_factor", 1.0)
 
     def forward(
-        self, sample: Tensor, timesteps: Tensor, labels: dict[str, Tensor], augmentation: Tensor | None = None
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        labels: dict[str, Tensor],
+        augmentation: Tensor | None = None,
+        reference: Tensor | None = None,
     ) -> Tensor:
         """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
 
-        For labels and augmentation see `SpriteConditioner.forward`.
+        For labels and augmentation see `SpriteConditioner.forward`; for the reference `SpriteUNet2DModel.forward`.
         """
         embedding = self.conditioner(labels, augmentation)
-        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False)[0]
+        arguments = {} if reference is None else {"reference": reference}
+        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False, **arguments)[0]
 
 
 def unet_config(name_or_path: str) -> dict[str, Any]:
@@ -205,7 +211,7 @@ def build_conditioner(
     trained: SpriteConditioner | None = None,
     type_names: Sequence[str] = TYPES,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network, with some of `CONDITIONS` and `SpriteTensors.type_names`.
+    """Builds the conditioner for a network, with some of `CONDITIONS`, `SpriteTensors.type_names` and "relation".
 
     A trained conditioner to continue with keeps its attributes; those it lacks are added without a change where they
     are not given.
@@ -213,7 +219,7 @@ def build_conditioner(
     Raises:
         ValueError: If the trained one has other values than the data and this version have.
     """
-    known = {**CONDITIONS, "type": type_names}
+    known = {**CONDITIONS, "type": type_names, "relation": RELATIONS}
     vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
     if trained is not None:
         other = [name for name, values in trained.vocabulary.items() if list(known.get(name, ())) != values]

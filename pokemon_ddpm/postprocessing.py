@@ -7,7 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pokemon_ddpm.color import fit_palette, nearest_color, refine_palette, unique_colors
-from pokemon_ddpm.preprocessing import transparent
+from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy import ndimage
 
-from pokemon_ddpm.color import color_codes, oklab, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square, transparent
 
 if TYPE_CHECKING:
     import torch  # commands read images without waiting for it
 
 CHANNELS = {"pixel": 4, "fit": 3, "thesis": 3}  # mode of preprocessing -> channels
-DARK = 0.55  # OKLab lightness below which a color has more weight in a vote
-DARK_WEIGHT = 1.5  # by how much, for black
-MAX_VOTING_COLORS = 256  # sprites have tens; more are smoothed
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")  # without EPS, for which Pillow starts Ghostscript
 MAX_PIXELS = 2**25
 
@@ -108,53 +104,6 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_fr
     return _fit(image, resolution, full_frame, smooth=mode == "fit")
 
 
-def transparent(pixels: np.ndarray, tolerance: int = 0) -> np.ndarray:
-    """Makes the background of RGB pixels on white transparent: uint8 (H, W, 3) to (H, W, 4).
-
-    The background, with alpha 0 and exact white, is what is connected to the border, horizontally or vertically,
-    through pixels that differ from white by at most `tolerance` (0 to 255) in each channel.
-    """
-    near_white = 255 - pixels.min(axis=-1) <= tolerance
-    # A ring of white around the image connects the whole border.
-    regions, _ = ndimage.label(np.pad(near_white, 1, constant_values=True))
-    background = (regions == regions[0, 0])[1:-1, 1:-1]
-    result = np.insert(pixels, 3, 255, axis=2)
-    result[background] = (255, 255, 255, 0)
-    return result
-
-
-def vote(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Reduces a sprite, uint8 (H, W, 4), to (height, width, 4) with its own colors only.
-
-    Each pixel takes the color that covers the largest part of it. Dark colors count up to 1 + `DARK_WEIGHT` times as
-    much, so that outlines and eyes, which are one pixel wide, survive. Transparent pixels are one color. An image of
-    more than `MAX_VOTING_COLORS` colors is no pixel art and is smoothed.
-    """
-    opaque = pixels[..., 3] > 0
-    colors = unique_colors(pixels[opaque][:, :3])
-    if len(colors) > MAX_VOTING_COLORS:
-        smooth = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING))
-        smooth[..., 3] = np.where(smooth[..., 3] > 127, 255, 0)
-        smooth[smooth[..., 3] == 0] = (255, 255, 255, 0)
-        return smooth
-    chosen = np.full(opaque.shape, len(colors))  # the last one is transparent
-    chosen[opaque] = np.searchsorted(color_codes(colors), color_codes(pixels[opaque][:, :3]))
-    darkness = np.clip(1 - oklab(colors)[:, 0] / DARK, 0, 1)
-    weights = np.append(1 + DARK_WEIGHT * darkness, 1)
-    rows, columns = _coverage(pixels.shape[0], height), _coverage(pixels.shape[1], width)
-    # Rounded, so that equal areas are equal on every machine.
-    areas = [(weight * (rows @ (chosen == i) @ columns.T)).round(9) for i, weight in enumerate(weights)]
-    palette = np.concatenate([np.insert(colors, 3, 255, axis=1), [[255, 255, 255, 0]]]).astype(np.uint8)
-    return palette[np.argmax(areas, axis=0)]
-
-
-def _coverage(size: int, reduced: int) -> np.ndarray:
-    """Share of each of `size` pixels in a row that each of `reduced` larger pixels covers, (reduced, size)."""
-    edges = np.arange(reduced + 1) * size / reduced
-    low, high = edges[:-1, None], edges[1:, None]
-    return (np.minimum(high, np.arange(size) + 1) - np.maximum(low, np.arange(size))).clip(0)
-
-
 def over_white(images: "torch.Tensor") -> "torch.Tensor":
     """Images, uint8 (N, C, S, S), composited on white: RGBA to RGB; RGB is returned unchanged."""
     if images.shape[1] == 3:
@@ -167,20 +116,16 @@ def _fit(image: Image.Image, resolution: int, full_frame: bool, smooth: bool) ->
     box = ImageOps.invert(image).getbbox() or (0, 0, 1, 1)
     sprite = image.crop(box)
     margin = 0 if resolution >= 64 or (full_frame and sprite.size == image.size) else 1
+    if not smooth:
+        return fit_square(transparent(np.asarray(sprite)), resolution, margin)
     scale = min(1, (resolution - 2 * margin) / max(sprite.size))
     width, height = (max(1, round(side * scale)) for side in sprite.size)
-    if smooth:
-        # Hamming is as sharp as bicubic, and its ringing changes the white less than that of Lanczos. On a white
-        # background, resizing RGB is the same as resizing premultiplied alpha and compositing it on white.
-        pixels = np.asarray(sprite if scale == 1 else sprite.resize((width, height), Image.Resampling.HAMMING))
-        canvas = np.full((resolution, resolution, 3), 255, dtype=np.uint8)
-    else:
-        pixels = transparent(np.asarray(sprite))
-        pixels = pixels if scale == 1 else vote(pixels, height, width)
-        canvas = np.full((resolution, resolution, 4), (255, 255, 255, 0), dtype=np.uint8)
-    top, left = (resolution - height) // 2, (resolution - width) // 2
-    canvas[top : top + height, left : left + width] = pixels
-    return canvas
+    # Hamming is as sharp as bicubic, and its ringing changes the white less than that of Lanczos. On a white
+    # background, resizing RGB is the same as resizing premultiplied alpha and compositing it on white.
+    resized = sprite if scale == 1 else sprite.resize((width, height), Image.Resampling.HAMMING)
+    canvas = Image.new("RGB", (resolution, resolution), "white")
+    canvas.paste(resized, ((resolution - width) // 2, (resolution - height) // 2))
+    return np.asarray(canvas)
 
 
 def _thesis(pixels: np.ndarray, resolution: int) -> np.ndarray:

@@ -27,6 +27,9 @@ SIZES = ("tiny", "small", "medium", "large", "huge")
 SIZE_LIMITS = (4, 8, 16, 32)
 LEGENDARY = ("no", "yes")
 
+# What an image is to its reference sprite: another image of the same creature, or its next or previous stage.
+RELATIONS = ("same", "next", "previous")
+
 # What a sprite is unless something else is asked for, by models that have these attributes.
 USUAL = {"view": "front", "finish": "normal"}
 

@@ -10,18 +10,8 @@ from PIL import Image, ImageFile
 
 from pokemon_ddpm import load_sprites
 from pokemon_ddpm.color import oklab
-from pokemon_ddpm.preprocessing import (
-    CHANNELS,
-    DARK,
-    DARK_WEIGHT,
-    MAX_VOTING_COLORS,
-    on_white,
-    open_image,
-    over_white,
-    preprocess,
-    transparent,
-    vote,
-)
+from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, DARK_WEIGHT, MAX_VOTING_COLORS, transparent, vote
+from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, over_white, preprocess
 from tests.small_archives import png
 
 CLEAR = (255, 255, 255, 0)

@@ -16,6 +16,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import LossSecondMoment, sample_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.references import ReferencePairs, prepare_references
 
 # Streams of randomness, so that different purposes have different numbers.
 ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
@@ -66,12 +67,13 @@ def drop_conditions(
 
     Args:
         labels: int64; "type" (B, 2), every other attribute (B,).
-        conditioner: Its attributes are returned, as new tensors of the same shapes.
+        conditioner: Those of its attributes that are given are returned, as new tensors of the same shapes.
         probability: Share of images without any condition.
     """
     batch, device = len(labels["type"]), generator.device
+    any_ids = {attribute: any_id for attribute, any_id in conditioner.any_ids.items() if attribute in labels}
     kind = torch.rand(batch, generator=generator, device=device)
-    subset = torch.randint(1, 2 ** len(conditioner.vocabulary), (batch,), generator=generator, device=device)  # bits
+    subset = torch.randint(1, 2 ** len(any_ids), (batch,), generator=generator, device=device)  # bits
     coins = torch.rand(batch, 2, generator=generator, device=device)
 
     any_kept = kind >= probability
@@ -80,7 +82,7 @@ def drop_conditions(
     all_kept = (kind >= TYPES_ONLY) & (kind < TYPES_ONLY + ALL_ATTRIBUTES)
 
     result = {}
-    for bit, (attribute, any_id) in enumerate(conditioner.any_ids.items()):
+    for bit, (attribute, any_id) in enumerate(any_ids.items()):
         in_subset = subset.bitwise_right_shift(bit).bitwise_and(1).bool()
         keep = any_kept & torch.where(types_only, attribute == "type", all_kept | in_subset)
         ids = labels[attribute].to(device)
@@ -113,6 +115,7 @@ class Batch:
         noise: float32 (B, C, S, S).
         weights: float32 (B,), importance weights of the losses; None for ones.
         augmentation: float32 (B, AUGMENTATION_DIM); None for no augmentation.
+        reference: float32 (B, C, S, S) in about [-1, 1], zeros where there is no reference; None for none.
     """
 
     images: torch.Tensor
@@ -121,6 +124,7 @@ class Batch:
     noise: torch.Tensor
     weights: torch.Tensor | None = None
     augmentation: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
 
     def clean(self) -> torch.Tensor:
         """x_0, float32 (B, C, S, S) in [-1, 1], augmented."""
@@ -142,6 +146,7 @@ def sample_batch(
     step: int,
     batch_size: int,
     history: LossSecondMoment | None = None,
+    pairs: ReferencePairs | None = None,
 ) -> Batch:
     """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
 
@@ -149,6 +154,7 @@ def sample_batch(
         data: The training split, on the device.
         batch_size: Over all processes and accumulation.
         history: For `--timestep_sampling loss_second_moment`.
+        pairs: Of the training split, on the device, for `--reference_prob`.
     """
     device = data.images.device
     indices = batch_indices(len(data), config.seed, step, batch_size).to(device)
@@ -161,15 +167,24 @@ def sample_batch(
     else:
         stratified = config.timestep_sampling == "stratified"
         timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
-    labels = {attribute: data.labels[attribute][indices] for attribute in conditioner.vocabulary}
+    labels = {name: data.labels[name][indices] for name in conditioner.vocabulary if name != "relation"}
     labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
+    mirrored = reference = None
     if config.random_flip:
-        mirrored = torch.rand(batch_size, 1, 1, 1, generator=generator, device=generator.device) < 0.5
-        images = torch.where(mirrored.to(device), images.flip(-1), images)
+        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < 0.5).to(device)
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     probabilities = {kind: getattr(config, f"{kind}_prob") for kind in KINDS}
     if any(probabilities.values()):
         augmentation = sample_augmentation(images, probabilities, generator)
         if "color" in labels:  # a sprite of another hue has another color
             same = (augmentation[:, -KINDS["hue"] :] == 0).all(dim=1)
             labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
-    return Batch(images, labels, timesteps, noise, weights, augmentation)
+    if pairs is not None:
+        chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.reference_prob
+        number, relation = pairs.sample(indices, generator)
+        given = chosen.to(device) & (number >= 0)
+        reference = prepare_references(data.images[number], given, mirrored, augmentation, generator)
+        labels["relation"] = torch.where(given, relation, conditioner.any_ids["relation"])
+    elif "relation" in conditioner.vocabulary:
+        labels["relation"] = torch.full_like(indices, conditioner.any_ids["relation"])
+    return Batch(images, labels, timesteps, noise, weights, augmentation, reference)

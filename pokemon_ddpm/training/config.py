@@ -112,6 +112,12 @@ class TrainingConfig:
         "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
+    reference_prob: float = _option(
+        0.0,
+        "Share of images trained with a reference sprite: the same creature, or the stage before or after it.",
+        low=0,
+        high=1,
+    )
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")

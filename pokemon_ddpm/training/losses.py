@@ -70,7 +70,7 @@ class DistillationLoss:
         timesteps = self.steps.start[batch.timesteps]
         noisy = add_noise(self.schedule, self.teacher.scaling_factor * batch.clean(), batch.noise, timesteps)
         target = self.target(noisy, batch)
-        prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation).float()
+        prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
         clean = predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
         return truncated_snr(self.schedule, timesteps) * (clean - target).square().mean(dim=(1, 2, 3))
 

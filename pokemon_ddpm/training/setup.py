@@ -195,7 +195,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
     if source is None:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
         unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
-        _check_scaling_factor(unet, config)
+        _check_network(unet, config)
         return unet, None
     pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(source))
     if config.distill_from:
@@ -225,12 +225,15 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
     for name, value in required.items():
         if getattr(config, name) != value:
             raise ValueError(f"{source} needs --{name} {as_text(value)}.")
-    _check_scaling_factor(unet, config)
+    _check_network(unet, config)
     return unet, pipeline.conditioner
 
 
-def _check_scaling_factor(unet: UNet2DModel, config: TrainingConfig) -> None:
-    """Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1]."""
+def _check_network(unet: UNet2DModel, config: TrainingConfig) -> None:
+    """Raises ValueError if the network cannot be trained in this way."""
+    if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
+        raise ValueError("--reference_prob needs a network with reference_channels, such as packed.")
+    # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
     if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
         raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
 
@@ -254,6 +257,7 @@ def make_denoiser(
             f"--conditions: the training images do not differ in {', '.join(constant)}, only in {', '.join(varying)}."
         )
     try:
+        attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
         return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.type_names))
     except ValueError as error:
         source = config.distill_from or config.pretrained_model_name_or_path

@@ -19,20 +19,30 @@ from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, over_white
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 from pokemon_ddpm.training.config import MIN_EVAL_IMAGES, TrainingConfig
+from pokemon_ddpm.training.references import ReferencePairs
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
 
 
 class LossProbe:
-    """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout."""
+    """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout.
 
-    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
+    With `pairs`, the images have fixed reference sprites, and those are left out for which there is none.
+    """
+
+    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int, pairs: ReferencePairs | None = None):
         device = data.images.device
         generator = generator_for("cpu", VALIDATION)
         chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
+        relation, self.reference = {}, None
+        if pairs is not None:
+            number, ids = pairs.sample(chosen, generator)
+            found = number >= 0
+            chosen, relation = chosen[found], {"relation": ids[found]}
+            self.reference = data.images[number[found]].float() / 127.5 - 1
         self.images = data.images[chosen]
-        self.labels = {attribute: ids[chosen] for attribute, ids in data.labels.items()}
+        self.labels = {attribute: ids[chosen] for attribute, ids in data.labels.items()} | relation
         self.timesteps = sample_timesteps(len(chosen), num_train_timesteps, generator, stratified=True).to(device)
 
     def measure(
@@ -52,18 +62,26 @@ class LossProbe:
             images = self.images[part]
             noise = torch.randn(images.shape, generator=generator_for("cpu", VALIDATION, start)).to(images.device)
             labels = {attribute: ids[part] for attribute, ids in self.labels.items()}
+            reference = None if self.reference is None else self.reference[part]
+            batch = Batch(images, labels, self.timesteps[part], noise, reference=reference)
             with torch.no_grad(), accelerator.autocast():
-                total += losses(denoiser, Batch(images, labels, self.timesteps[part], noise)).sum()
+                total += losses(denoiser, batch).sum()
         return accelerator.reduce(total, "sum").item() / len(self.images)
 
 
-def loss_probes(train: SpriteTensors, held_out: SpriteTensors, num_train_timesteps: int) -> dict[str, LossProbe]:
+def loss_probes(
+    train: SpriteTensors, held_out: SpriteTensors, num_train_timesteps: int, pairs: ReferencePairs | None = None
+) -> dict[str, LossProbe]:
     """Probes of all held-out images and of as many training images, by the name of the metric.
 
-    Where the training loss falls and the validation loss does not, the network memorizes its training images.
+    Where the training loss falls and the validation loss does not, the network memorizes its training images. With
+    `pairs` of the held-out images there is one with references, too.
     """
     splits = {"validation_loss": held_out, "train_split_loss": train}
-    return {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
+    probes = {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
+    if pairs is not None:
+        probes["validation_reference_loss"] = LossProbe(held_out, len(held_out), num_train_timesteps, pairs)
+    return probes
 
 
 class SampleEvaluation:

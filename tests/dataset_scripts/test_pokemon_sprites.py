@@ -38,7 +38,8 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
     assert found[SPEAROW] == {
         "split": "validation", "type1": "normal", "type2": "flying", "color": "brown", "shape": "wings",
         "game": "gen4_dp", "view": "front", "finish": "normal", "form": "base", "frame": 2, "legendary": False,
-        "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8, "path": SPEAROW,
+        "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8,
+        "evolves_from": None, "path": SPEAROW,
     }  # fmt: skip
     gmax, alola, shiny, back = (
         next(found[path] for path in IMAGES if part in path) for part in ("Gmax", "Alola", "/shiny/", "/back/")
@@ -186,6 +187,24 @@ def test_excluding_faulty_and_repeated_images(
 def test_no_line_is_in_two_splits(all_rows: list[dict]) -> None:
     for key, count in {"line": 425, "dex_number": 898, "index": 1070}.items():
         assert len({row[key] for row in all_rows}) == len({(row[key], row["split"]) for row in all_rows}) == count
+
+
+def test_the_stage_before_is_a_form_of_the_same_kind_and_split(all_rows: list[dict]) -> None:
+    forms = {row["index"]: row for row in all_rows}
+    before = {row["name"]: forms[row["evolves_from"]]["name"] for row in all_rows if row["evolves_from"] is not None}
+    assert len(before) == 458
+    known = {
+        "Ivysaur": "Bulbasaur", "Vaporeon": "Eevee", "Raichu Alola": "Pikachu", "Raticate Alola": "Rattata Alola",
+        "Sirfetchd": "Farfetchd Galar", "Weezing Galar": "Koffing", "Weezing": "Koffing", "Pikachu": "Pichu",
+    }  # fmt: skip
+    assert known.items() <= before.items()
+    assert not {"Bulbasaur", "Venusaur Mega", "Venusaur Gmax", "Farfetchd", "Mewtwo"} & before.keys()
+    for row in all_rows:
+        if row["evolves_from"] is not None:
+            earlier = forms[row["evolves_from"]]
+            assert not {"mega", "gmax"} & {earlier["form"], row["form"]}
+            # By mistake, PokeAPI has Meltan and Melmetal in two lines.
+            assert earlier["split"] == row["split"] or row["name"] == "Melmetal"
 
 
 def test_relatives_and_look_alikes_share_a_line(all_rows: list[dict]) -> None:

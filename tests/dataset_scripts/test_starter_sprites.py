@@ -54,6 +54,8 @@ def test_the_three_of_a_line_share_labels_and_grow(creatures: list[dict]) -> Non
             assert 0 < young[key] < middle[key] < grown[key]
         assert longer_side(young) < longer_side(middle) < longer_side(grown)
     assert len({each["line"] for each in creatures}) == 360
+    before = [each["evolves_from"] for each in creatures]
+    assert before == [None if index % 3 == 0 else index - 1 for index in range(1080)]
 
 
 def test_images_are_distinct_and_the_same_everywhere(creatures: list[dict], images: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from huggingface_hub import RepoCard, constants
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines import hub_mixin, pipeline_pokemon_ddpm, sprite_conditioner, sprite_unet
+from pokemon_ddpm.pipelines import hub_mixin, pipeline_pokemon_ddpm, sprite_conditioner, sprite_preprocessing, sprite_unet
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, merge_card, pipeline_card, rename_card
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
@@ -29,8 +29,8 @@ from tests.tiny_models import seeded, tiny_pipeline
 NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
 INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
 FILES = {
-    "README.md", INDEX, "pipeline.py", "hub_mixin.py", "unet/config.json", UNET, "conditioner/config.json",
-    f"conditioner/{WEIGHTS}", "conditioner/sprite_conditioner.py", SCHEDULER,
+    "README.md", INDEX, "pipeline.py", "hub_mixin.py", "sprite_preprocessing.py", "unet/config.json", UNET,
+    "conditioner/config.json", f"conditioner/{WEIGHTS}", "conditioner/sprite_conditioner.py", SCHEDULER,
 }  # fmt: skip
 FORMER_CODE = ("cards.py", "storage.py")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
@@ -110,7 +110,7 @@ class TestSaving:
         pipeline.save_pretrained(tmp_path)
         assert read(tmp_path).keys() == FILES | {"unet/sprite_unet.py"}
         assert json.loads((tmp_path / INDEX).read_text())["unet"] == ["sprite_unet", "SpriteUNet2DModel"]
-        modules = (pipeline_pokemon_ddpm, hub_mixin, sprite_conditioner, sprite_unet)
+        modules = (pipeline_pokemon_ddpm, hub_mixin, sprite_preprocessing, sprite_conditioner, sprite_unet)
         for name, module in zip(hub_mixin.CODE_FILES, modules, strict=True):
             code = (tmp_path / name).read_text()
             assert code == Path(module.__file__).read_text()

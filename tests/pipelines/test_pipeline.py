@@ -260,7 +260,7 @@ def test_guidance_applies_between_its_noise_levels_only(channels, first, last):
 
 def test_the_ends_of_the_interval():
     levels = (0.5, 0.51, 2.0, 2.01)
-    assert [Guidance((3.0,), (0.5, 2.0)).applies(level) for level in levels] == [False, True, True, False]
+    assert [Guidance((3.0,), interval=(0.5, 2.0)).passes(level, False) for level in levels] == [1, 2, 2, 1]
     pipeline = with_sampler("ddim", rescale_betas_zero_snr=True)  # the first noise level is infinite
     calls = network_calls(pipeline)
     for high in (math.inf, 1e6):

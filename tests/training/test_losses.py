@@ -51,7 +51,7 @@ def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **se
     alpha, sigma = levels(batch.timesteps.tolist())
     noisy = alpha * s * batch.clean() + sigma * batch.noise
     torch.testing.assert_close(given[0].double(), noisy, rtol=1e-5, atol=1e-6)
-    assert given[1:] == [batch.timesteps, batch.labels, batch.augmentation] and losses.dtype == torch.float32
+    assert given[1:] == [batch.timesteps, batch.labels, batch.augmentation, batch.reference] and losses.dtype == torch.float32
     return losses
 
 

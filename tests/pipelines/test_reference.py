@@ -1,0 +1,139 @@
+"""Generation from a reference sprite: both guidances, what can be a reference, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES
+from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, with_scheduler
+from tests.tiny_models import network_calls, seeded, tiny_pipeline
+
+SAME, NEXT = 0, 1
+SHAPE = (4, 16, 16)
+
+
+@pytest.fixture
+def pipeline() -> PokemonDDPMPipeline:
+    """The network predicts the sample, so the only step of `generate` returns the guided prediction."""
+    vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
+    pipeline = tiny_pipeline("sample", channels=4, vocabulary=vocabulary)
+    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
+    pipeline.scheduler = with_scheduler("DDIMScheduler", {"clip_sample": False}, "sample").scheduler
+    return pipeline
+
+
+def sprite(side: int = 12, mode: str = "RGB") -> Image.Image:
+    """A square with a black outline, and white inside that is no background."""
+    pixels = np.full((side + 6, side + 8, 4), (255, 255, 255, 0), dtype=np.uint8)
+    pixels[2 : side + 2, 3 : side + 3] = (0, 0, 0, 255)
+    pixels[3 : side + 1, 4 : side + 2] = (200, 40, 60, 255)
+    pixels[5:7, 6:8] = 255
+    return Image.fromarray(pixels).convert(mode) if mode == "RGBA" else Image.fromarray(pixels[..., :3])
+
+
+@pytest.mark.parametrize(("scale", "image_scale"), [(3.0, 1.0), (1.0, 2.0), (2.5, 1.5), (1.0, 1.0), (0.0, 0.0)])
+def test_both_guidances(pipeline, scale, image_scale):
+    """uncond + s_I (image - uncond) + s (cond - image), Brooks et al. 2023, equation 3."""
+    noise = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    reference = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+    def predict(slots: tuple[int, int], given: torch.Tensor, **ids: int) -> torch.Tensor:
+        labels = embedding(pipeline, slots, **ids).expand(2, -1)
+        with torch.no_grad():
+            return pipeline.unet(noise, 999, class_labels=labels, reference=given).sample.double()
+
+    cond = predict((FIRE, ANY), reference, relation=NEXT)
+    image, uncond = predict((ANY, ANY), reference, relation=NEXT), predict((ANY, ANY), torch.zeros(2, *SHAPE))
+    calls = network_calls(pipeline)
+    arguments = {"reference_image": reference, "relation": "next", "latents": noise}
+    found = generate(pipeline, ["fire"] * 2, 1, guidance_scale=scale, image_guidance_scale=image_scale, **arguments)
+    expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+    passes = 3 if image_scale != 1 else 2 if scale != 1 else 1
+    assert [batch for batch, _ in calls] == [2 * passes]
+
+
+def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline):
+    arguments = {"reference_image": sprite(), "generator": seeded(0, 1)}
+    found = generate(pipeline, ["fire", "water"], 2, **arguments)
+    own = {"guidance_scale": 2.0, "image_guidance_scale": 1.0, "relation": ["same", None]}
+    assert torch.equal(found, generate(pipeline, ["fire", "water"], 2, **{**arguments, "generator": seeded(0, 1)}, **own))
+    arguments["generator"] = seeded(0, 1)
+    assert not torch.equal(found, generate(pipeline, ["fire", "water"], 2, **arguments, relation="previous"))
+    pipeline.register_to_config(image_guidance_scale=2.0)
+    calls = network_calls(pipeline)
+    generate(pipeline, ["fire", "water"], 1, reference_image=sprite())
+    generate(pipeline, ["fire", "water"], 1)  # there is no reference to guide by
+    assert [batch for batch, _ in calls] == [6, 4]
+
+
+def test_relations_follow_the_images_of_their_types(pipeline):
+    arguments = {"reference_image": sprite(), "num_images_per_type": 2}
+    both = generate(
+        pipeline, ["fire", "water"], 2, relation=["next", "previous"], generator=seeded(*range(4)), **arguments
+    )
+    for i, (each, relation) in enumerate([("fire", "next"), ("water", "previous")]):
+        generators = seeded(2 * i, 2 * i + 1)
+        alone = generate(pipeline, [each], 2, relation=relation, generator=generators, **arguments)
+        torch.testing.assert_close(both[2 * i : 2 * i + 2], alone)
+
+
+@pytest.mark.parametrize(("side", "zoom", "mode"), [(12, 1, "RGB"), (12, 1, "RGBA"), (12, 8, "RGB"), (40, 1, "RGB")])
+def test_an_image_is_prepared_as_for_training(pipeline, side, zoom, mode):
+    image = sprite(side, mode)
+    image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    expected = preprocess(image.convert("RGB"), 16)
+    found = pipeline.prepare_reference([image], 1)
+    assert np.array_equal(((found[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+def test_an_alpha_is_kept(pipeline):
+    image = Image.new("RGBA", (14, 14), (10, 20, 30, 0))
+    image.paste((255, 255, 255, 255), (4, 4, 10, 12))  # white, and no background
+    image.putpixel((0, 0), (9, 9, 9, 100))
+    found = pipeline.prepare_reference([image], 1)[0]
+    assert (found[3] > 0).sum() == 6 * 8 and (found[:3] == 1).all() and set(found[3].unique().tolist()) == {-1, 1}
+    assert found[3, 4:12, 5:11].all()  # in the middle
+
+
+def refused(pipeline, **arguments) -> str:
+    calls = network_calls(pipeline)
+    with pytest.raises(ValueError) as error:
+        generate(pipeline, ["fire", "water"], 1, **arguments)
+    assert not calls
+    return str(error.value)
+
+
+def test_what_is_refused(pipeline):
+    assert "pass reference_image as well" in refused(pipeline, relation="next")
+    assert "RGB or RGBA image" in refused(pipeline, reference_image=sprite().convert("P"))
+    assert "RGB or RGBA image" in refused(pipeline, reference_image="front.png")
+    for empty in (Image.new("RGB", (20, 20), "white"), Image.new("RGBA", (20, 20), (1, 2, 3, 0))):
+        assert "shows nothing" in refused(pipeline, reference_image=empty)
+    assert "one entry an image, 2, but has 1" in refused(pipeline, reference_image=[sprite()])
+    assert "shape (2, 4, 16, 16)" in refused(pipeline, reference_image=torch.zeros(2, 3, 16, 16))
+    assert "in [-1, 1]" in refused(pipeline, reference_image=torch.full((2, *SHAPE), 2.0))
+    assert "Unknown relation 'nxt'. Did you mean 'next'?" in refused(
+        pipeline, reference_image=sprite(), relation="nxt"
+    )
+    assert "image_guidance_scale must be a number" in refused(
+        pipeline, reference_image=sprite(), image_guidance_scale=float("nan")
+    )
+    assert "image_guidance_scale must have one entry an image, 2" in refused(
+        pipeline, reference_image=sprite(), image_guidance_scale=[1.0]
+    )
+    assert "not trained with reference sprites" in refused(tiny_pipeline(channels=4), reference_image=sprite())
+
+
+def test_a_reference_and_an_image_can_be_combined(pipeline):
+    image = Image.fromarray(preprocess(sprite(), 16))
+    found = generate(pipeline, ["fire", "water"], 4, image=image, strength=0.5, reference_image=sprite())
+    assert found.shape == (2, *SHAPE) and found.isfinite().all()
+
+
+def test_interpolation_with_a_reference(pipeline):
+    found = pipeline.interpolate("fire", "water", 3, reference_image=sprite(), num_inference_steps=2, output_type="pt")
+    assert found.images.shape == (3, *SHAPE)

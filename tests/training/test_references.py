@@ -1,0 +1,101 @@
+"""Reference sprites: pairs by form and evolution against the labels themselves, and what is done to them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pokemon_ddpm.augmentation import augment, sample_augmentation
+from pokemon_ddpm.data import load_tensors
+from pokemon_ddpm.training.references import ReferencePairs, prepare_references
+from pokemon_ddpm.vocabulary import RELATIONS
+
+SAME, NEXT, PREVIOUS = range(3)
+# Forms 30 (one image) -> 10 (three) -> 20 (one) and 40 (two); 50 is alone with one image.
+INDEX = torch.tensor([20, 10, 40, 10, 30, 50, 10, 40])
+EVOLVES_FROM = torch.tensor([10, 30, 10, 30, -1, -1, 30, 10])
+EXPECTED = {
+    0: {(1, NEXT), (3, NEXT), (6, NEXT)},
+    1: {(3, SAME), (6, SAME), (4, NEXT), (0, PREVIOUS), (2, PREVIOUS), (7, PREVIOUS)},
+    2: {(7, SAME), (1, NEXT), (3, NEXT), (6, NEXT)},
+    4: {(1, PREVIOUS), (3, PREVIOUS), (6, PREVIOUS)},
+    5: {(-1, -1)},
+    6: {(1, SAME), (3, SAME), (4, NEXT), (0, PREVIOUS), (2, PREVIOUS), (7, PREVIOUS)},
+}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def sampled(pairs: ReferencePairs, image: int, count: int = 4000) -> list[tuple[int, int]]:
+    number, relation = pairs.sample(torch.full((count,), image), seeded(image))
+    return list(zip(number.tolist(), relation.tolist(), strict=True))
+
+
+def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
+    pairs = ReferencePairs.of({"index": INDEX, "evolves_from": EVOLVES_FROM})
+    for image, expected in EXPECTED.items():
+        found = sampled(pairs, image)
+        assert set(found) == expected
+        if image == 1:  # half the same creature, a quarter each its neighbors; the images of a form equally often
+            share = {pair: found.count(pair) / len(found) for pair in expected}
+            assert share[3, SAME] == pytest.approx(1 / 4, abs=0.03) and share[4, NEXT] == pytest.approx(1 / 4, abs=0.03)
+            assert share[2, PREVIOUS] == pytest.approx(1 / 16, abs=0.02)
+            assert share[0, PREVIOUS] == pytest.approx(1 / 8, abs=0.02)
+
+
+def test_images_without_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match="no two of the images"):
+        ReferencePairs.of({"index": torch.arange(3), "evolves_from": torch.tensor([-1, 7, -1])})
+    with pytest.raises(ValueError, match="need the columns index and evolves_from"):
+        ReferencePairs.of({"type": torch.zeros(3, 2)})
+
+
+@pytest.fixture
+def sprites() -> torch.Tensor:
+    images = torch.randint(0, 256, (400, 4, 12, 12), generator=seeded(), dtype=torch.uint8)
+    images[:, :3, :3], images[:, :3, 9:] = 255, 255
+    images[:, 3] = 0
+    images[:, 3, 3:9] = 255
+    return images
+
+
+def test_some_references_are_shifted_and_some_noised(sprites: torch.Tensor) -> None:
+    given = torch.arange(400) % 4 > 0
+    found = prepare_references(sprites, given, None, None, seeded())
+    assert found.dtype == torch.float32 and not found[~given].any()
+    plain = sprites.float() / 127.5 - 1
+    # Outside the sprite the alpha is -1 but for noise.
+    noise = found[given][:, 3, [0, -1]].flatten(1) + 1
+    noise = torch.where(noise.abs() > 1, 0, noise)  # a sprite that was shifted to the border
+    std = noise.std(dim=1)
+    assert 0.4 < (std > 1e-6).float().mean() < 0.6 and 0.07 < std[std > 1e-6].median() < 0.13
+    unchanged = (found[given] == plain[given]).flatten(1).all(dim=1).float().mean()
+    assert 0.15 < unchanged < 0.35
+
+
+def test_a_reference_is_mirrored_and_recolored_with_its_target(sprites: torch.Tensor) -> None:
+    parameters = sample_augmentation(sprites, {"translate": 1.0, "hue": 1.0}, seeded(1))
+    mirrored, all_of_them = torch.arange(400) % 2 == 0, torch.ones(400, dtype=torch.bool)
+    found = prepare_references(sprites, all_of_them, mirrored, parameters, seeded())
+    hue_only = torch.cat([torch.zeros(400, 2), parameters[:, 2:]], dim=1)
+    flipped = torch.where(mirrored.view(-1, 1, 1, 1), sprites.flip(-1), sprites)
+    expected = augment(flipped.float() / 127.5 - 1, hue_only)
+    same = torch.isclose(found, expected, atol=1e-5).flatten(1).all(dim=1)
+    assert 0.15 < same.float().mean() < 0.35  # the others are shifted or noised
+    assert not torch.isclose(found, augment(sprites.float() / 127.5 - 1, hue_only)).flatten(1).all(dim=1)[mirrored].any()
+
+
+def test_pairs_of_the_real_sprites(sprites_dir: Path, sprites_cache: Path) -> None:
+    data = load_tensors(sprites_dir, "validation", 64, config_name="all", cache_dir=sprites_cache)
+    index, before = data.labels["index"], data.labels["evolves_from"]
+    images = torch.arange(len(data)).repeat(4)
+    number, relation = ReferencePairs.of(data.labels).sample(images, seeded())
+    assert {RELATIONS[i] for i in relation[relation >= 0].tolist()} == set(RELATIONS)
+    for image, other, kind in zip(images.tolist(), number.tolist(), relation.tolist(), strict=True):
+        if kind == SAME:
+            assert image != other and index[image] == index[other]
+        elif kind >= 0:
+            target, source = (image, other) if kind == NEXT else (other, image)
+            assert before[target] == index[source] and data.labels["line"][target] == data.labels["line"][source]
