@@ -94,6 +94,24 @@ def predicted_original_sample(
     return (sample - sigma * prediction) / alpha
 
 
+def guided_prediction(predictions: Sequence[Tensor], scale: Tensor | float, image_scale: Tensor | float = 1) -> Tensor:
+    """The guided prediction (N, C, S, S).
+
+    Without a reference it is uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1; with one,
+    uncond + s_I * (image - uncond) + s * (cond - image), equation 3 of Brooks et al. 2023.
+
+    Args:
+        predictions: uncond, image (knowing the reference alone) and cond, where s_I is 1 without uncond; without a
+            reference uncond and cond; without guidance cond.
+        scale, image_scale: s and s_I, numbers or (N, 1, 1, 1).
+    """
+    *others, cond = predictions
+    if not others:
+        return cond
+    guided = torch.lerp(others[-1], cond, scale)  # cond, bit for bit, where the scale is 1
+    return guided if len(others) == 1 else guided + (image_scale - 1) * (others[1] - others[0])
+
+
 def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> Tensor:
     """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
 
@@ -168,8 +186,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 50,
         guidance_scale: float = 2.0,
-        image_guidance_scale: float = 1.0,
         default_conditions: dict[str, str] | None = None,
+        image_guidance_scale: float = 1.0,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
@@ -570,9 +588,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ) -> Tensor:
         """The network's prediction for a sample (N, C, S, S) at timestep t, float32, guided where guidance applies.
 
-        Without a reference it is uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1; with
-        one, uncond + s_I * (image - uncond) + s * (cond - image), equation 3 of Brooks et al. 2023; then rescaled. With
-        a learned variance it is (N, 2C, S, S), and only the mean is guided.
+        It is that of `guided_prediction`, then rescaled. With a learned variance it is (N, 2C, S, S), and only the
+        mean is guided.
 
         Args:
             embeddings: Class embeddings (N, D) of uncond; with a reference of image, which has it alone; of cond.
@@ -590,11 +607,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if passes == 1:
             return prediction
         mean, variance = prediction.tensor_split([sample.shape[1]], dim=1)
-        *uncond, image, cond = mean.chunk(passes)
-        scale, image_scale = (cond.new_tensor(s).view(-1, 1, 1, 1) for s in (guidance.scales, guidance.image_scales))
-        mean = torch.lerp(image, cond, scale)  # cond, bit for bit, where the scale is 1
-        if uncond:
-            mean = mean + (image_scale - 1) * (image - uncond[0])
+        predictions = mean.chunk(passes)
+        scales = (mean.new_tensor(each).view(-1, 1, 1, 1) for each in (guidance.scales, guidance.image_scales))
+        mean, cond = guided_prediction(predictions, *scales), predictions[-1]
         if guidance.rescale:
             contrast = cond.std(dim=(1, 2, 3), keepdim=True) / mean.std(dim=(1, 2, 3), keepdim=True)
             mean = torch.lerp(mean, mean * contrast, guidance.rescale)
@@ -640,7 +655,9 @@ def _with_binary_alpha(images: Tensor) -> Tensor:
 def _reference_square(image: Any, side: int) -> np.ndarray:
     """A reference sprite, uint8 (side, side, 4), as `preprocess` of the training makes it; an alpha is kept."""
     if not isinstance(image, Image.Image) or image.mode not in ("RGB", "RGBA"):
-        raise ValueError(f"reference_image must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}.")
+        raise ValueError(
+            f"reference_image must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}."
+        )
     pixels = np.array(image)
     if image.mode == "RGB":
         pixels = transparent(pixels)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import CONES, LAB, color_codes, oklab, unique_colors
 
+
 def from_oklab(lab: np.ndarray) -> np.ndarray:
     """The inverse of `oklab`: float (..., 3) to uint8 (..., 3), the nearest color that sRGB has in each channel."""
     linear = (lab @ np.linalg.inv(LAB).T) ** 3 @ np.linalg.inv(CONES).T

@@ -21,7 +21,10 @@ from pokemon_ddpm.vocabulary import COLORS
 from tests.labelled_images import CLASSES, SIZE, box_image, expected, folder_of_classes, labelled, parquet
 from tests.small_archives import png, write
 
-NUMBERS = set("color shape game view finish form frame legendary height weight dex_number index line evolves_from".split())
+NUMBERS = {
+    "color", "shape", "game", "view", "finish", "form", "frame", "legendary", "height", "weight", "dex_number",
+    "index", "line", "evolves_from",
+}  # fmt: skip
 LABELS = [0, 1, 2, 1, 0, 2, 2, 0, 1]
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
+from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
 from pokemon_ddpm.preprocessing import preprocess
 
 

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.color import oklab, unique_colors
 from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.evaluation.metrics import LEVEL
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, reduce_palette, remove_background
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, reduce_palette, remove_background
 
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 SAME_COLOR = 0.05  # distance in OKLab up to which colors count as nearly the same

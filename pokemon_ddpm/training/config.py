@@ -125,6 +125,9 @@ class TrainingConfig:
     distill_guidance_scale: float | None = _option(
         None, "Guidance scale of the teacher; default: the saved one.", low=0
     )
+    distill_image_guidance_scale: float | None = _option(
+        None, "Its guidance scale by reference sprites; default: the saved one.", low=0
+    )
 
     # Optimization
     train_batch_size: int = _option(
@@ -246,8 +249,9 @@ class TrainingConfig:
         """Refuses what a student cannot learn, and sets the number of inference steps to the student's."""
         steps = self.distill_teacher_steps
         if not self.distill_from:
-            if steps is not None or self.distill_guidance_scale is not None:
-                raise ValueError("--distill_teacher_steps and --distill_guidance_scale need --distill_from.")
+            for name in ("teacher_steps", "guidance_scale", "image_guidance_scale"):
+                if getattr(self, f"distill_{name}") is not None:
+                    raise ValueError(f"--distill_{name} needs --distill_from.")
             return
         if steps is None or steps < 2 or steps % 2 or steps > self.ddpm_num_steps:
             raise ValueError(

@@ -17,13 +17,13 @@ from pokemon_ddpm.distillation import (
     truncated_snr,
 )
 from pokemon_ddpm.models import ConditionalDenoiser
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, guided_prediction, is_distilled
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
-    """Refuses a teacher that a student cannot learn from; sets the guidance scale to the teacher's if none is given.
+    """Refuses a teacher that a student cannot learn from; sets guidance scales that are not given to the teacher's.
 
     Raises:
         ValueError: If the teacher predicts epsilon or a variance, or was distilled to other steps.
@@ -43,13 +43,16 @@ def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None
         check_steps(trained, config.distill_teacher_steps)
     if config.distill_guidance_scale is None:
         config.distill_guidance_scale = float(pipeline.config.guidance_scale)
+    if config.distill_image_guidance_scale is None:
+        config.distill_image_guidance_scale = float(pipeline.config.image_guidance_scale)
 
 
 class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale). Neither prediction is clipped.
+    al. 2023, section 3.1, where the student is conditioned on the scale), also by references. Neither prediction is
+    clipped.
 
     Args:
         scheduler: With the noise schedule and the prediction type.
@@ -63,7 +66,9 @@ class DistillationLoss:
         device = next(student.parameters()).device
         self.schedule = student_schedule(scheduler, device)
         self.steps = StudentSteps.of(config.ddpm_num_steps, config.student_steps, device)
-        self.prediction_type, self.guidance_scale = config.prediction_type, config.distill_guidance_scale
+        self.prediction_type = config.prediction_type
+        self.guidance_scale = config.distill_guidance_scale
+        self.image_guidance_scale = config.distill_image_guidance_scale
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
@@ -85,19 +90,22 @@ class DistillationLoss:
         return distillation_target(noisy, reached, now, then)
 
     def teacher_clean(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The teacher's guided x at z_t (B, C, S, S) and t (B,), float32 (B, C, S, S).
+        """The teacher's x at z_t (B, C, S, S) and t (B,), float32 (B, C, S, S), by `guided_prediction`.
 
-        uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1. Without any condition both are
-        equal, so the student keeps an unconditional model.
+        Without any condition all predictions are equal, so the student keeps an unconditional model.
         """
-        if self.guidance_scale == 1:
-            prediction = self.teacher(noisy, timesteps, batch.labels, batch.augmentation).float()
-        else:
+        labels, reference = [batch.labels], batch.reference
+        if self.guidance_scale != 1 or (reference is not None and self.image_guidance_scale != 1):
             any_ids = self.teacher.conditioner.any_ids
-            labels = {
-                name: torch.cat([torch.full_like(ids, any_ids[name]), ids]) for name, ids in batch.labels.items()
-            }
-            augmentation = None if batch.augmentation is None else batch.augmentation.repeat(2, 1)
-            both = self.teacher(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, augmentation).float()
-            prediction = torch.lerp(*both.chunk(2), self.guidance_scale)
+            labels.insert(0, {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()})
+        if reference is not None and len(labels) == 2:
+            labels.insert(1, labels[0] | {"relation": batch.labels["relation"]})
+        count = len(labels)
+        if reference is not None:
+            reference = torch.cat([*[0 * reference] * (count - 2), *[reference] * min(count, 2)])
+        all_labels = {name: torch.cat([each[name] for each in labels]) for name in batch.labels}
+        augmentation = None if batch.augmentation is None else batch.augmentation.repeat(count, 1)
+        samples, times = noisy.repeat(count, 1, 1, 1), timesteps.repeat(count)
+        predictions = self.teacher(samples, times, all_labels, augmentation, reference).float().chunk(count)
+        prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
         return predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)

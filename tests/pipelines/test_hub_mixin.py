@@ -20,7 +20,13 @@ from huggingface_hub import RepoCard, constants
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines import hub_mixin, pipeline_pokemon_ddpm, sprite_conditioner, sprite_preprocessing, sprite_unet
+from pokemon_ddpm.pipelines import (
+    hub_mixin,
+    pipeline_pokemon_ddpm,
+    sprite_conditioner,
+    sprite_preprocessing,
+    sprite_unet,
+)
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, merge_card, pipeline_card, rename_card
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger

@@ -99,7 +99,7 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--conditions type size --dataset_name a/b --label_column kind", "--conditions must be type for images with"),
         ("--distill_from a", "needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is None."),
         ("--distill_from a --distill_teacher_steps 5", "an even --distill_teacher_steps"),
-        ("--distill_guidance_scale 2", "--distill_teacher_steps and --distill_guidance_scale need --distill_from."),
+        ("--distill_guidance_scale 2", "--distill_guidance_scale needs --distill_from."),
         (f"{STUDENT} --variance_type learned_range", "--distill_from excludes --variance_type learned_range: "),
         (f"{STUDENT} --prediction_type epsilon", "--distill_from excludes --prediction_type epsilon: at pure noise"),
         (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),

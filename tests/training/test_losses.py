@@ -15,7 +15,7 @@ from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.losses import DistillationLoss, check_teacher
 from pokemon_ddpm.variational_bound import bound_term
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T
 from tests.tiny_models import tiny_pipeline
 from tests.training.runs import load_script
@@ -51,7 +51,8 @@ def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **se
     alpha, sigma = levels(batch.timesteps.tolist())
     noisy = alpha * s * batch.clean() + sigma * batch.noise
     torch.testing.assert_close(given[0].double(), noisy, rtol=1e-5, atol=1e-6)
-    assert given[1:] == [batch.timesteps, batch.labels, batch.augmentation, batch.reference] and losses.dtype == torch.float32
+    assert given[1:] == [batch.timesteps, batch.labels, batch.augmentation, batch.reference]
+    assert losses.dtype == torch.float32
     return losses
 
 
@@ -105,7 +106,7 @@ class LabelTeacher(nn.Module):
         self.scaling_factor = scaling_factor
         self.conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4)
 
-    def forward(self, sample, timesteps, labels, augmentation):
+    def forward(self, sample, timesteps, labels, augmentation, reference):
         assert len(augmentation) == len(sample)
         return clean_of(labels["type"][:, 0], timesteps).view(-1, 1, 1, 1).expand_as(sample)
 
@@ -115,8 +116,8 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s)
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
-    settings = {"distill_from": "a", "distill_teacher_steps": 4, "distill_guidance_scale": scale}
-    config = TrainingConfig(**settings, prediction_type="sample")
+    settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": 2.0, "prediction_type": "sample"}
+    config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
     loss = DistillationLoss(config, make_scheduler(), LabelTeacher(s))
     batch.labels["type"][1] = ANY
 
@@ -139,6 +140,31 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s)
     torch.testing.assert_close(
         losses.double(), weight * (0.3 - expected).square().mean(dim=(1, 2, 3)), rtol=1e-4, atol=0
     )
+
+
+@pytest.mark.parametrize(("scale", "image_scale"), [(1.0, 1.0), (3.0, 1.0), (1.0, 2.0), (2.5, 1.5)])
+def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
+    """uncond + s_I (image - uncond) + s (cond - image), Brooks et al. 2023, equation 3; the third has no reference."""
+    pipeline = tiny_pipeline("sample", 8, {"type": list(TYPES), "relation": list(RELATIONS)}, channels=4)
+    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
+    student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
+    settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": image_scale}
+    config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
+    noisy, reference = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    reference[2] = 0
+    types, relations = torch.tensor([[FIRE, WATER], [ANY, ANY], [FIRE, ANY]]), torch.tensor([2, 0, 3])
+    anything, none = torch.full((3, 2), ANY), torch.full((3,), 3)
+    timesteps = torch.tensor([100, 500, 999])
+
+    def predict(types: torch.Tensor, relations: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        return student(noisy, timesteps, {"type": types, "relation": relations}, None, reference).detach().double()
+
+    cond, image = predict(types, relations, reference), predict(anything, relations, reference)
+    uncond = predict(anything, none, 0 * reference)
+    batch = Batch(noisy, {"type": types, "relation": relations}, timesteps, noisy, reference=reference)
+    found = DistillationLoss(config, make_scheduler(), student).teacher_clean(noisy, timesteps, batch)
+    expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
