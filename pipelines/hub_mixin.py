@@ -439,7 +439,7 @@ class HubMixin:
         with _damage_of(source):
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
-            defaults = ("num_inference_steps", "guidance_scale", "default_conditions")
+            defaults = ("num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale")
             pipeline = cls(**parts, **{name: index[name] for name in defaults if name in index})
             if (folder / CARD_FILE).is_file():
                 # Without the sheet, which is not loaded.

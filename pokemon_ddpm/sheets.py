@@ -65,12 +65,32 @@ def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def sheet_description(
-    image_name: str, size: tuple[int, int], columns: int, metadata: Sequence[Mapping[str, Any]]
+    image_name: str,
+    size: tuple[int, int],
+    columns: int,
+    names: Sequence[str],
+    metadata: Sequence[Mapping[str, Any]],
+    sheet_metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of the JSON file beside a game sheet: the place of each sprite in pixels, and its metadata."""
+    """The content of the JSON file beside a game sheet: an atlas with an array of frames.
+
+    This is the form of TexturePacker's "JSON (Array)", which Phaser and importers for Godot and Unity read. Metadata
+    of a sprite stand beside its frame, those of the sheet in `meta`.
+    """
     width, height = size
-    sprites = [
-        {"x": i % columns * width, "y": i // columns * height, "width": width, "height": height, **each}
-        for i, each in enumerate(metadata)
+    whole = {"x": 0, "y": 0, "w": width, "h": height}
+    frames = [
+        {
+            "filename": name,
+            "frame": {**whole, "x": i % columns * width, "y": i // columns * height},
+            "rotated": False,
+            "trimmed": False,
+            "spriteSourceSize": whole,
+            "sourceSize": {"w": width, "h": height},
+            **each,
+        }
+        for i, (name, each) in enumerate(zip(names, metadata, strict=True))
     ]
-    return {"image": image_name, "cell": [width, height], "columns": columns, "padding": 0, "sprites": sprites}
+    sheet_size = {"w": columns * width, "h": -(-len(names) // columns) * height}
+    meta = {"app": "pokemon-ddpm", "image": image_name, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
+    return {"frames": frames, "meta": {**meta, **(sheet_metadata or {})}}

@@ -49,15 +49,20 @@ def test_a_transparent_image_is_on_white():
 def test_a_game_sheet_has_equal_cells_with_the_exact_images(channels):
     images = noise_images(5, channels=channels)
     sheet = game_sheet(images, columns=3)
-    description = sheet_description("sprites.png", (5, 7), 3, [{"seed": i, "condition": {}} for i in range(5)])
-    cells = description.pop("sprites")
-    assert description == {"image": "sprites.png", "cell": [5, 7], "columns": 3, "padding": 0}
+    names, metadata = [f"{i}.png" for i in range(5)], [{"seed": i, "condition": {}} for i in range(5)]
+    description = sheet_description("sprites.png", (5, 7), 3, names, metadata, {"creature": 7})
+    meta = description.pop("meta")
+    assert meta["image"] == "sprites.png" and meta["size"] == {"w": 15, "h": 14} and meta["creature"] == 7
     assert (sheet.mode, sheet.size) == ("RGBA", (15, 14))
-    for i, (image, cell) in enumerate(zip(images, cells, strict=True)):
+    for i, (image, found) in enumerate(zip(images, description.pop("frames"), strict=True)):
         x, y = i % 3 * 5, i // 3 * 7
-        assert cell == {"x": x, "y": y, "width": 5, "height": 7, "seed": i, "condition": {}}
+        assert found == {
+            "filename": f"{i}.png", "frame": {"x": x, "y": y, "w": 5, "h": 7}, "rotated": False, "trimmed": False,
+            "spriteSourceSize": {"x": 0, "y": 0, "w": 5, "h": 7}, "sourceSize": {"w": 5, "h": 7},
+            "seed": i, "condition": {},
+        }  # fmt: skip
         assert np.array_equal(np.asarray(sheet.crop((x, y, x + 5, y + 7))), np.asarray(image.convert("RGBA")))
-    assert not np.asarray(sheet)[7:, 10:, 3].any()
+    assert not np.asarray(sheet)[7:, 10:, 3].any() and not description
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,8 @@ def generate(
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
         metadata = [{"condition": generation.full_condition(pipeline, each), "seed": each.seed} for each in requests]
-        _write_game_sheet(_images(pipeline, settings, requests), metadata, columns, output)
+        names = [each.file_name for each in requests]
+        _write_game_sheet(_images(pipeline, settings, requests), names, metadata, columns, output)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     settings = replace(settings, scale=1)  # the sheet is enlarged instead
@@ -237,10 +238,14 @@ def _images(
 
 
 def _write_game_sheet(
-    images: Sequence[Image.Image], metadata: Sequence[Mapping[str, Any]], columns: int, output: Path
+    images: Sequence[Image.Image],
+    names: Sequence[str],
+    metadata: Sequence[Mapping[str, Any]],
+    columns: int,
+    output: Path,
 ) -> None:
     """A sheet, and its description in JSON beside it."""
-    description = sheet_description(output.name, images[0].size, columns, metadata)
+    description = sheet_description(output.name, images[0].size, columns, names, metadata)
     file = output.with_suffix(".json")
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")

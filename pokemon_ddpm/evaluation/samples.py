@@ -70,13 +70,14 @@ def sample_requests(
     Raises:
         ValueError: If the model was trained on other classes, or does not know one of the attributes.
     """
-    vocabulary = conditioner.vocabulary
+    vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
     check_classes("The model", vocabulary["type"], data.type_names)
     given = vocabulary if attributes is None else attributes
     unknown = set(given) - vocabulary.keys()
     if unknown:
         raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
-    labels = {name: ids.cpu() for name, ids in data.conditioned_on(conditioner.any_ids).labels.items()}
+    any_ids = {name: any_id for name, any_id in conditioner.any_ids.items() if name in vocabulary}
+    labels = {name: ids.cpu() for name, ids in data.conditioned_on(any_ids).labels.items()}
     requests = []
     for i, row in enumerate(request_rows(len(data), count, seed).tolist()):
         # The ids after those of the values are `none` and `any`.

@@ -1,5 +1,6 @@
 """Reference sprites for training: another image of the same creature, or of the stage before or after it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor
 from pokemon_ddpm.augmentation import KINDS, augment, sample_augmentation
 from pokemon_ddpm.vocabulary import RELATIONS
 
-# Views, finishes and games together are as many tasks as the two steps of evolution.
-LOTS = (RELATIONS.index("same"), RELATIONS.index("same"), RELATIONS.index("next"), RELATIONS.index("previous"))
-AUGMENTED = 0.5  # share of the references that are shifted, and of those that are noised
+# A reference is another view or finish of the same drawing, any image of the same form, or of a neighboring stage.
+SAME_DRAWING, SAME_FORM, NEXT, PREVIOUS = KINDS_OF_PAIRS = range(4)
+LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, NEXT, PREVIOUS)  # of those that an image has, each is as likely
+RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "next", "previous")])  # of each kind
+AUGMENTED = 0.25  # share of the references that are shifted, and of those that are noised
 NOISE_STD = 0.2  # at most, for images in [-1, 1]
 
 
@@ -19,49 +22,51 @@ class ReferencePairs:
     """Which images can be the reference of an image; see `RELATIONS` for what an image is to its reference.
 
     Attributes:
-        images: int64 (N,), the images in the order of their forms.
-        form: int64 (N,), the form of each image, counted from 0; `place`, its place among the images of its form.
-        first, count: int64 (F,), where the images of a form begin in `images`, and their number.
-        sources: int64 (R, F, K), for each relation and form the forms of possible references, `num_sources` (R, F) of
-            them and then zeros.
+        order: int64 (N,), the images in the order of their forms, and of their drawings (form, game and frame).
+        place: int64 (N,), the place of each image there.
+        sources: int64 (4, N, K, 2), for each kind of pair and image the ranges (first place, number) that its
+            references are in; `num_sources` (4, N) of them and then zeros.
     """
 
-    images: Tensor
-    form: Tensor
+    order: Tensor
     place: Tensor
-    first: Tensor
-    count: Tensor
     sources: Tensor
     num_sources: Tensor
 
     @classmethod
-    def of(cls, labels: dict[str, Tensor]) -> "ReferencePairs":
-        """The pairs among images with the labels "index" and "evolves_from", int64 (N,).
+    def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
+        """The pairs among images with the labels "index", "evolves_from", "game" and "frame", int64 (N,).
 
         Raises:
-            ValueError: If there are no such labels, or no pairs.
+            ValueError: If one of the labels is missing, or there are no pairs.
         """
-        if not {"index", "evolves_from"} <= labels.keys():
-            raise ValueError("the images need the columns index and evolves_from")
-        forms, form = labels["index"].cpu().unique(return_inverse=True)
-        images, count = form.argsort(stable=True), form.bincount()
-        first = count.cumsum(0) - count
-        place = torch.empty_like(form)
-        place[images] = torch.arange(len(form)) - first[form[images]]
+        missing = {"index", "evolves_from", "game", "frame"} - labels.keys()
+        if missing:
+            raise ValueError(f"--reference_prob needs images with the column {min(missing)}.")
+        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame")], dim=1)
+        _, drawing = rows.unique(dim=0, return_inverse=True)
+        order = drawing.argsort(stable=True)
+        place = order.argsort()
+        drawing_ranges, form_ranges = _ranges(drawing), _ranges(labels["index"].cpu())
+        earlier = dict(zip(labels["index"].tolist(), labels["evolves_from"].tolist(), strict=True))
+        later: dict[int, list[int]] = {}
+        for form, before in earlier.items():
+            later.setdefault(before, []).append(form)
 
-        before = labels["evolves_from"].cpu()[images[first]]  # of each form
-        sources: dict[str, list[list[int]]] = {relation: [[] for _ in forms] for relation in RELATIONS}
-        for number, earlier in enumerate(before.tolist()):
-            sources["same"][number] = [number] if count[number] > 1 else []
-            for other in (forms == earlier).nonzero().flatten().tolist():
-                sources["next"][number].append(other)
-                sources["previous"][other].append(number)
-        num_sources = torch.tensor([[len(each) for each in sources[relation]] for relation in RELATIONS])
+        sources: list[list[list[tuple[int, int]]]] = [[] for _ in KINDS_OF_PAIRS]
+        for number, form in zip(drawing.tolist(), labels["index"].tolist(), strict=True):
+            found = [[drawing_ranges[number]], [form_ranges[form]]]
+            found = [[each for each in ranges if each[1] > 1] for ranges in found]  # there is another image
+            found.append([form_ranges[each] for each in (earlier[form],) if each in form_ranges])
+            found.append([form_ranges[each] for each in later.get(form, ())])
+            for kind, ranges in enumerate(found):
+                sources[kind].append(ranges)
+        num_sources = torch.tensor([[len(ranges) for ranges in of_kind] for of_kind in sources])
         if not num_sources.any():
-            raise ValueError("no two of the images show the same form, or two stages of one line")
+            raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
         width = int(num_sources.max())
-        padded = [[each + [0] * (width - len(each)) for each in sources[relation]] for relation in RELATIONS]
-        return cls(images, form, place, first, count, torch.tensor(padded), num_sources)
+        padded = [[ranges + [(0, 0)] * (width - len(ranges)) for ranges in of_kind] for of_kind in sources]
+        return cls(order, place, torch.tensor(padded), num_sources)
 
     def to(self, device: torch.device | str) -> "ReferencePairs":
         """The same tables on another device."""
@@ -69,20 +74,26 @@ class ReferencePairs:
 
     def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A random reference for each image: its number and the relation's id, int64 (B,), both -1 if it has none."""
-        device, lots = images.device, torch.tensor(LOTS, device=images.device)
-        uniform = torch.rand(len(images), len(LOTS) + 2, generator=generator, device=generator.device).to(device)
-        form = self.form[images]
-        drawn = uniform[:, : len(LOTS)] * (self.num_sources[lots][:, form].T > 0)
-        value, lot = drawn.max(dim=1)
-        relation = lots[lot]
-        source = (uniform[:, -2] * self.num_sources[relation, form]).long()
-        source = self.sources[relation, form, source]
-        same = relation == RELATIONS.index("same")
-        place = (uniform[:, -1] * (self.count[source] - same.long())).long()
-        place += same & (place >= self.place[images])  # any image of the form but this one
+        lots, relation = (torch.as_tensor(each, device=images.device) for each in (LOTS, RELATION))
+        uniform = torch.rand(len(images), len(LOTS) + 2, generator=generator, device=generator.device)
+        uniform = uniform.to(images.device)
+        value, lot = (uniform[:, : len(LOTS)] * (self.num_sources[lots][:, images].T > 0)).max(dim=1)
+        kind = lots[lot]
+        source = (uniform[:, -2] * self.num_sources[kind, images]).long()
+        first, count = self.sources[kind, images, source].unbind(dim=1)
+        same, own = relation[kind] == RELATIONS.index("same"), self.place[images]
+        place = first + (uniform[:, -1] * (count - same.long())).long()
+        place += same & (place >= own)  # any image of the range but this one
         # Without a reference the place can be behind the last image.
-        number = self.images[(self.first[source] + place).clamp(max=len(self.images) - 1)]
-        return torch.where(value > 0, number, -1), torch.where(value > 0, relation, -1)
+        number = self.order[place.clamp(max=len(self.order) - 1)]
+        return torch.where(value > 0, number, -1), torch.where(value > 0, relation[kind], -1)
+
+
+def _ranges(groups: Tensor) -> dict[int, tuple[int, int]]:
+    """Group -> (first place, number) of its images, int64 (N,), in their order."""
+    names, count = groups.unique(return_counts=True)
+    first = count.cumsum(0) - count
+    return dict(zip(names.tolist(), zip(first.tolist(), count.tolist(), strict=True), strict=True))
 
 
 def prepare_references(

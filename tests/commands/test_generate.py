@@ -187,16 +187,16 @@ def test_a_game_sheet_is_as_its_description_says(model: Path, tmp_path: Path) ->
     code, text = run("generate", "--model", model, *options, "--game-sheet", "--output", output)
     assert code == 0 and text.endswith(f"6 sprites in {output} and {tmp_path / 'game.json'}")
     description = json.loads((tmp_path / "game.json").read_text())
-    sprites = description.pop("sprites")
-    assert description == {"image": "game.png", "cell": [32, 32], "columns": 3, "padding": 0}
+    assert description["meta"]["image"] == "game.png" and description["meta"]["size"] == {"w": 96, "h": 64}
     sheet = read(output)
     assert sheet.mode == "RGBA" and sheet.size == (96, 64)
-    for seed, cell in enumerate(sprites):
+    for seed, cell in enumerate(description["frames"]):
         pokemon_type = {"water": 1.0, "ice": 3.0} if seed >= 3 else "fire"
         assert cell["condition"] == {"type": pokemon_type, "view": "front", "color": "red"} and cell["seed"] == seed
         (image,) = images(SpriteRequest(seed, pokemon_type, {"color": "red"}))
-        box = (cell["x"], cell["y"], cell["x"] + cell["width"], cell["y"] + cell["height"])
-        assert sheet.crop(box) == enlarge(image, 2)
+        x, y, width, height = cell["frame"].values()
+        assert sheet.crop((x, y, x + width, y + height)) == enlarge(image, 2)
+        assert cell["filename"] == f"{'fire' if seed < 3 else 'water1.0+ice3.0'}_red_{seed}.png"
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])

@@ -1,0 +1,49 @@
+"""`pokemon-ddpm creature`: one creature from all sides, in both colors and at each stage of its evolution."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm.auto import tqdm
+
+from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm.commands.common import MAX_SEED, Model, Scheduler, finite, make_folder, parse_type
+from pokemon_ddpm.postprocessing import COLORS
+
+OWN = "the model's own"
+
+
+def creature(
+    output_dir: Annotated[Path, typer.Option(help="Folder of the set. The same command continues after a stop.")],
+    model: Model = RELEASED_MODEL,
+    type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,
+    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of its evolution.")] = 1,
+    num_inference_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(callback=finite, help="By the conditions; 1 is none.", show_default=OWN)
+    ] = None,
+    image_guidance_scale: Annotated[
+        float | None, typer.Option(callback=finite, help="By the reference sprite; 1 is none.", show_default=OWN)
+    ] = None,
+    scheduler: Scheduler = None,
+    palette: Annotated[
+        int, typer.Option(min=0, max=256, help="Colors of front and back together; 0 keeps all.")
+    ] = COLORS,
+) -> None:
+    """Generates a creature: front, back and both shiny at each stage, with a sheet for game engines."""
+    make_folder("--output-dir", output_dir)
+
+    from pokemon_ddpm.creature import CreatureSettings, generate_creature
+    from pokemon_ddpm.generation import GenerationSettings
+
+    settings = GenerationSettings(
+        model=model,
+        scheduler=scheduler,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+    )
+    pokemon_type = None if type is None else parse_type(type)
+    wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, image_guidance_scale)
+    names = generate_creature(settings.load(), settings, wanted, output_dir)
+    typer.echo(f"{len(list(tqdm(names, 'Generating', 4 * stages)))} sprites in {output_dir}")

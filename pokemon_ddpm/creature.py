@@ -1,0 +1,190 @@
+"""A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.models import model_name, weights_digest
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
+from pokemon_ddpm.postprocessing import COLORS, reduce_palette, to_sprite
+from pokemon_ddpm.preprocessing import open_image
+from pokemon_ddpm.schedulers import sampler_name
+from pokemon_ddpm.sheets import game_sheet, sheet_description
+
+# A creature grows from stage to stage, in models that know the size.
+SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
+SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sprite of a creature, and the one that it is generated from (see `RELATIONS`)."""
+
+    stage: int  # from 1
+    view: str
+    finish: str
+    reference: str | None  # a name
+    relation: str | None
+
+    @property
+    def name(self) -> str:
+        """Such as "1-front" and "1-front-shiny"."""
+        return f"{self.stage}-{self.view}" + "-shiny" * (self.finish == "shiny")
+
+
+def parts_of_stage(stage: int) -> list[Part]:
+    """The four sprites of a stage, each after its reference."""
+    front = Part(stage, "front", "normal", *((f"{stage - 1}-front", "next") if stage > 1 else (None, None)))
+    others = [("front", "shiny", f"{stage}-front"), ("back", "normal", f"{stage}-front")]
+    others.append(("back", "shiny", f"{stage}-back"))
+    return [front, *(Part(stage, *each, "same") for each in others)]
+
+
+@dataclass(frozen=True)
+class CreatureSettings:
+    """What decides about a creature, beside the model.
+
+    Attributes:
+        pokemon_type: Of all stages.
+        seed: The noise of every sprite; differences come from the conditions alone.
+        stages: From 1 to 3.
+        palette: Number of colors of the front and the back together, and of the shiny ones; None for all.
+        image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
+    """
+
+    pokemon_type: PokemonType
+    seed: int
+    stages: int = 1
+    palette: int | None = COLORS
+    image_guidance_scale: float | None = None
+
+    def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
+        """The attributes of a sprite, of those that the model knows."""
+        size = SIZES[self.stages][part.stage - 1]
+        wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": part.relation}
+        known = pipeline.conditioner.vocabulary
+        return {name: value for name, value in wanted.items() if value is not None and name in known}
+
+
+def generate_stage(
+    pipeline: PokemonDDPMPipeline,
+    creature: CreatureSettings,
+    stage: int,
+    before: Image.Image | None,
+    **arguments: Any,
+) -> dict[str, Image.Image]:
+    """Name -> sprite, RGBA with alpha 0 or 255, of the four of a stage.
+
+    Args:
+        before: The normal front of the stage before.
+        **arguments: Further ones of the pipeline.
+
+    Raises:
+        ValueError: If the model was not trained with references, or does not know the type.
+    """
+    sprites = {} if before is None else {f"{stage - 1}-front": before}
+    for part in parts_of_stage(stage):
+        (sample,) = pipeline(
+            [creature.pokemon_type],
+            generator=[torch.Generator().manual_seed(creature.seed)],
+            reference_image=None if part.reference is None else [sprites[part.reference]],
+            image_guidance_scale=creature.image_guidance_scale,
+            **creature.conditions(part, pipeline),
+            **arguments,
+        ).images
+        sprites[part.name] = to_sprite(sample, None)
+    sprites = {part.name: sprites[part.name] for part in parts_of_stage(stage)}
+    if creature.palette is not None:
+        for finish in ("", "-shiny"):
+            names = [f"{stage}-{view}{finish}" for view in ("front", "back")]
+            sprites |= zip(names, _shared_palette([sprites[name] for name in names], creature.palette), strict=True)
+    return sprites
+
+
+def _shared_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
+    """The images, of one size, in the same few colors."""
+    both = reduce_palette(Image.fromarray(np.concatenate([np.asarray(each) for each in images])), colors)
+    return [Image.fromarray(part) for part in np.split(np.asarray(both), len(images))]
+
+
+def generate_creature(
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, folder: Path
+) -> Iterator[str]:
+    """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
+
+    Stages whose files exist are kept, so that an interrupted set goes on where it stopped.
+
+    Args:
+        settings: Those that `pipeline` was loaded with.
+        folder: Exists; it is empty or has this creature.
+
+    Raises:
+        ValueError: If the folder has another creature, or the model cannot make one.
+        OSError: If a file cannot be written.
+    """
+    if "relation" not in pipeline.conditioner.vocabulary:
+        raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
+    pipeline.conditioner.type_blend(creature.pokemon_type)  # an unknown one is refused before anything is written
+    description = describe(pipeline, settings, creature)
+    text = json.dumps(description, indent=2) + "\n"
+    file = folder / DESCRIPTION_FILE
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
+    write_file(file, text)
+    images: dict[str, Image.Image] = {}
+    for stage in range(1, creature.stages + 1):
+        sprites = _read_stage(folder, stage)
+        if sprites is None:
+            sprites = generate_stage(
+                pipeline, creature, stage, images.get(f"{stage - 1}-front"), **settings.arguments()
+            )
+            for name, image in sprites.items():
+                save_image(image, folder / f"{name}.png")
+        images |= sprites
+        yield from sprites
+    save_image(game_sheet(list(images.values()), columns=4), folder / SHEET_FILE)
+
+
+def describe(
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings
+) -> dict[str, Any]:
+    """The content of `DESCRIPTION_FILE`: see `sheet_description`."""
+    parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
+    metadata: list[Mapping[str, Any]] = [
+        {
+            "condition": {"type": creature.pokemon_type, **creature.conditions(part, pipeline)},
+            "seed": creature.seed,
+            "reference": part.reference and f"{part.reference}.png",
+        }
+        for part in parts
+    ]
+    defaults = {name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")}
+    made = {
+        "model": model_name(settings.model),
+        "weights": weights_digest(pipeline.unet, pipeline.conditioner),
+        "scheduler": sampler_name(pipeline.scheduler),
+        **defaults,
+        **settings.arguments(),
+        **asdict(creature),
+    }
+    if creature.image_guidance_scale is None:
+        made["image_guidance_scale"] = pipeline.config.image_guidance_scale
+    width, height = pipeline.sample_shape[2], pipeline.sample_shape[1]
+    names = [f"{part.name}.png" for part in parts]
+    return sheet_description(SHEET_FILE, (width, height), 4, names, metadata, {"creature": made})
+
+
+def _read_stage(folder: Path, stage: int) -> dict[str, Image.Image] | None:
+    """Name -> sprite of a finished stage."""
+    try:
+        return {part.name: open_image(folder / f"{part.name}.png") for part in parts_of_stage(stage)}
+    except ValueError:  # missing or damaged
+        return None
