@@ -36,6 +36,7 @@ SHORT = {
     "pokemon-ddpm generate --model outputs": "--num-inference-steps 1",
     "pokemon-ddpm generate --model pokemon-ddpm-32-fast": "",
     "pokemon-ddpm generate": "--num-inference-steps 1",
+    "pokemon-ddpm creature": "--num-inference-steps 1",
     "pokemon-ddpm explain": "",
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
