@@ -40,7 +40,7 @@ from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import DistillationLoss
 from pokemon_ddpm.training.optimizer import make_optimizer
-from pokemon_ddpm.training.references import ReferencePairs
+from pokemon_ddpm.training.references import make_pairs
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 from pokemon_ddpm.variational_bound import learned_variance_loss, split_prediction
 
@@ -83,9 +83,7 @@ class Trainer:
             self.scaling_factor,
         )
         any_ids = denoiser.conditioner.any_ids
-        self.pairs = {}
-        if config.reference_prob:
-            self.pairs = {name: ReferencePairs.of(split.labels).to(self.device) for name, split in splits.items()}
+        self.pairs = make_pairs(splits, self.device) if config.reference_prob else {}
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
         self.data, held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":

@@ -181,7 +181,8 @@ def signal_in(number: int, step: int, micro_step: int = 0) -> Callable[..., int]
     return derive
 
 
-EVERYTHING = [*AUGMENTED, "--train_batch_size=4", "--gradient_accumulation_steps=2"]
+EVERYTHING = [*AUGMENTED, "--reference_prob=0.5", "--optimizer=muon", "--train_batch_size=4"]
+EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
     "bf16 without EMA": ["--mixed_precision=bf16", "--no_use_ema"],

@@ -47,7 +47,8 @@ class Muon(torch.optim.AdamW):
                 if gradient is None:
                     continue
                 if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
+                    # AdamW expects a step of each parameter when its state is loaded.
+                    state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(parameter)
                 momentum = state["momentum"].lerp(gradient, 1 - MOMENTUM)
                 matrix = gradient.lerp(momentum, MOMENTUM).flatten(start_dim=1)  # Nesterov
                 update = orthogonalize(matrix) * UPDATE_RMS * max(matrix.shape) ** 0.5

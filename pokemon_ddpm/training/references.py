@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pokemon_ddpm.augmentation import KINDS, augment, sample_augmentation
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.vocabulary import RELATIONS
 
 # A reference is another view or finish of the same drawing, any image of the same form, or of a neighboring stage.
@@ -38,7 +39,7 @@ class ReferencePairs:
         """The pairs among images with the labels "index", "evolves_from", "game" and "frame", int64 (N,).
 
         Raises:
-            ValueError: If one of the labels is missing, or there are no pairs.
+            ValueError: If one of the labels is missing.
         """
         missing = {"index", "evolves_from", "game", "frame"} - labels.keys()
         if missing:
@@ -62,9 +63,7 @@ class ReferencePairs:
             for kind, ranges in enumerate(found):
                 sources[kind].append(ranges)
         num_sources = torch.tensor([[len(ranges) for ranges in of_kind] for of_kind in sources])
-        if not num_sources.any():
-            raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
-        width = int(num_sources.max())
+        width = max(1, int(num_sources.max()))
         padded = [[ranges + [(0, 0)] * (width - len(ranges)) for ranges in of_kind] for of_kind in sources]
         return cls(order, place, torch.tensor(padded), num_sources)
 
@@ -87,6 +86,19 @@ class ReferencePairs:
         # Without a reference the place can be behind the last image.
         number = self.order[place.clamp(max=len(self.order) - 1)]
         return torch.where(value > 0, number, -1), torch.where(value > 0, relation[kind], -1)
+
+
+def make_pairs(splits: Mapping[str, SpriteTensors], device: torch.device) -> dict[str, ReferencePairs]:
+    """The pairs, on a device, of each split that has any.
+
+    Raises:
+        ValueError: If a column is missing, or the split "training" has no pairs.
+    """
+    pairs = {name: ReferencePairs.of(split.labels).to(device) for name, split in splits.items()}
+    pairs = {name: each for name, each in pairs.items() if each.num_sources.any()}
+    if "training" not in pairs:
+        raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
+    return pairs
 
 
 def _ranges(groups: Tensor) -> dict[int, tuple[int, int]]:

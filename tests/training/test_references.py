@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pokemon_ddpm.augmentation import augment, sample_augmentation
-from pokemon_ddpm.data import load_tensors
-from pokemon_ddpm.training.references import ReferencePairs, prepare_references
+from pokemon_ddpm.data import SpriteTensors, load_tensors
+from pokemon_ddpm.training.references import ReferencePairs, make_pairs, prepare_references
 from pokemon_ddpm.vocabulary import RELATIONS
 
 SAME, NEXT, PREVIOUS = range(3)
@@ -54,8 +54,11 @@ def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
 
 def test_images_without_pairs_are_refused() -> None:
     alone = {**LABELS, "index": torch.arange(8), "evolves_from": torch.full((8,), -1)}
+    some, none = (SpriteTensors(torch.zeros(8, 4, 8, 8), labels) for labels in (LABELS, alone))
+    assert make_pairs({"training": some, "validation": none}, torch.device("cpu")).keys() == {"training"}
     with pytest.raises(ValueError, match="images of the same form, or of two stages"):
-        ReferencePairs.of(alone)
+        make_pairs({"training": none, "validation": some}, torch.device("cpu"))
+    assert ReferencePairs.of(alone).sample(torch.arange(8), seeded())[0].eq(-1).all()
     with pytest.raises(ValueError, match="needs images with the column evolves_from"):
         ReferencePairs.of({name: ids for name, ids in LABELS.items() if name != "evolves_from"})
 
