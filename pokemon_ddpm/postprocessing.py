@@ -33,7 +33,7 @@ def to_sprite(image: Image.Image, palette: int | None = COLORS, min_fragment: in
 def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> Image.Image:
     """Makes the background transparent: RGB or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
-    In RGBA it is every pixel with an alpha below one half. In RGB it is found by `preprocessing.transparent`, with a
+    In RGBA it is every pixel with an alpha below one half. In RGB it is found by `transparent`, with a
     `tolerance` for generated images; real sprites, which are on exact white and have pale parts, need 0.
     """
     if image.mode == "RGB":
