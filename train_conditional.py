@@ -97,6 +97,7 @@ class Trainer:
         optimizer = make_optimizer(
             config.optimizer,
             denoiser,
+            torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32,
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             weight_decay=config.adam_weight_decay,

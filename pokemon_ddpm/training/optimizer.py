@@ -13,10 +13,13 @@ NEWTON_SCHULZ_STEPS = 5
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
 
 
-def make_optimizer(name: str, denoiser: ConditionalDenoiser, **options: Any) -> torch.optim.AdamW:
+def make_optimizer(
+    name: str, denoiser: ConditionalDenoiser, dtype: torch.dtype = torch.float32, **options: Any
+) -> torch.optim.AdamW:
     """AdamW, or with the name "muon" `Muon` for the matrices in the U-Net's blocks.
 
     Args:
+        dtype: Of Muon's iteration, for which bfloat16 is enough (Jordan et al. 2024).
         options: Of AdamW.
     """
     unet = denoiser.unet
@@ -27,7 +30,7 @@ def make_optimizer(name: str, denoiser: ConditionalDenoiser, **options: Any) -> 
         for orthogonal in (False, True)
     ]
     # Fused, so that an update can be skipped on the device.
-    return Muon([group for group in groups if group["params"]], fused=True, **options)
+    return Muon([group for group in groups if group["params"]], dtype, fused=True, **options)
 
 
 class Muon(torch.optim.AdamW):
@@ -37,6 +40,10 @@ class Muon(torch.optim.AdamW):
     orthonormal rows or columns, so that all its directions are learned equally fast. torch.optim.Muon takes no
     convolutions.
     """
+
+    def __init__(self, groups: list[dict[str, Any]], dtype: torch.dtype, **options: Any):
+        super().__init__(groups, **options)
+        self.dtype = dtype  # of the iteration
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -51,7 +58,7 @@ class Muon(torch.optim.AdamW):
                     state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(parameter)
                 momentum = state["momentum"].lerp(gradient, 1 - MOMENTUM)
                 matrix = gradient.lerp(momentum, MOMENTUM).flatten(start_dim=1)  # Nesterov
-                update = orthogonalize(matrix) * UPDATE_RMS * max(matrix.shape) ** 0.5
+                update = orthogonalize(matrix.to(self.dtype)).float() * UPDATE_RMS * max(matrix.shape) ** 0.5
                 decayed = parameter * (1 - group["lr"] * group["weight_decay"])
                 updated = decayed - group["lr"] * update.view_as(parameter)
                 for old, new in ((state["momentum"], momentum), (parameter, updated)):

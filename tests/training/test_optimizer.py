@@ -49,10 +49,11 @@ def test_orthogonalized_matrices_keep_their_singular_vectors(shape: tuple[int, i
     assert 0.6 < core.diag().min() and core.diag().max() < 1.3
 
 
-def test_muon_moves_matrices_inside_the_network_along_orthogonal_updates() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_moves_matrices_inside_the_network_along_orthogonal_updates(dtype: torch.dtype) -> None:
     model = denoiser()
     before = copy.deepcopy(model).state_dict()
-    optimizer = make_optimizer("muon", model, lr=0.01, weight_decay=0.5)
+    optimizer = make_optimizer("muon", model, dtype, lr=0.01, weight_decay=0.5)
     set_gradients(model)
     gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     optimizer.step()
@@ -65,7 +66,7 @@ def test_muon_moves_matrices_inside_the_network_along_orthogonal_updates() -> No
             cosine = torch.cosine_similarity(
                 -matrix.double().flatten(), nearest_orthogonal(gradients[name]).flatten(), dim=0
             )
-            assert cosine > 0.95, name
+            assert cosine > 0.94, name
             assert 0.65 < matrix.norm() / scale / min(matrix.shape) ** 0.5 < 1.2, name
         else:  # the first update of Adam is the sign of the gradient
             torch.testing.assert_close(change, -0.01 * gradients[name].sign(), rtol=1e-3, atol=1e-5, msg=name)
