@@ -70,10 +70,10 @@ def _name(sprite: Sprite) -> str:
 def _write_png(sprite: Sprite, path: Path, transparent: bool, scale: int) -> None:
     settings = replace(sprite.job.generation, transparent=transparent, scale=scale)
     image = settings.postprocess(sprite.image)
-    if sprite.job.strength is None:
-        write_png(image, path, settings.provenance(sprite.job.model.pipeline, sprite.request))
-    else:  # a file cannot describe a variation
+    if sprite.is_edited:  # a file cannot describe another sprite
         image.save(path)
+    else:
+        write_png(image, path, settings.provenance(sprite.job.model.pipeline, sprite.request))
 
 
 def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: int) -> None:
@@ -87,8 +87,8 @@ def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: 
             file.unlink()
             condition, seed = sprite.request.condition, sprite.request.seed
             table.append({"file": file.name, "model": sprite.job.model.name, "condition": condition, "seed": seed})
-            if sprite.job.strength is not None:
-                table[-1]["variation_strength"] = sprite.job.strength
+            edit = {"variation_strength": sprite.job.strength, "relation": sprite.job.relation}
+            table[-1] |= {name: value for name, value in edit.items() if value is not None}
         archive.writestr("sprites.json", json.dumps(table, indent=2) + "\n")
 
 

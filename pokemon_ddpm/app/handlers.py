@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Generation:
-    """A run of a job, which another thread can watch and stop. Variations need the original."""
+    """A run of a job, which another thread can watch and stop. Edits need the original."""
 
     def __init__(self, job: Job, original: Sprite | None = None):
         self._job, self._original = job, original
@@ -47,6 +47,8 @@ class Generation:
         job, arguments = self._job, self._job.generation.arguments()
         if job.strength is not None:
             arguments |= {"image": self._original.image, "strength": job.strength}
+        if job.relation is not None:
+            arguments |= {"reference_image": self._original.image, "relation": job.relation}
         arguments["callback_on_step_end"] = self._after_step
         arguments["callback_on_step_end_tensor_inputs"] = STEP_TENSORS
         images = generate(job.model.pipeline, job.requests, **arguments)
@@ -83,6 +85,8 @@ def generates(make_job: Callable[..., tuple[Job, Sprite | None]]) -> Callable[..
     async def handler(self: "Handlers", *args: Any, **kwargs: Any) -> AsyncIterator[tuple]:
         job, original = make_job(self, *args, **kwargs)
         before, seed = [original] if original else [], job.requests[0].seed
+        if job.relation and any(sprite.job.relation for sprite in args[0]):  # the sprites of the creature so far
+            before = list(args[0])[: requests.MAX_IMAGES - len(job.requests)]
         generation, end = Generation(job, original), time.monotonic() + self._seconds
         run = asyncio.wrap_future(self._thread.submit(generation.run))
         try:
@@ -129,6 +133,15 @@ class Handlers:
         """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
         original = requests.chosen_sprite(sprites, sprite)
         return requests.other_type(self._models, original, pokemon_type, second_type), original
+
+    @generates
+    def same_creature(self, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, Sprite]:
+        """Generates the creature of a sprite again: "back", "shiny", "set" (both and the shiny back) or "evolve".
+
+        Returns its sprites so far and the new ones with captions, and the seed.
+        """
+        original = requests.chosen_sprite(sprites, sprite)
+        return requests.same_creature(self._models, original, change), original
 
     def download(self, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> list[str]:
         """Returns files: a sprite as PNG, all sprites as zip, the denoising steps of the sprite as GIF, a sheet."""
@@ -192,7 +205,7 @@ class Handlers:
         return [sprites, self.show(sprites), text, steps, *self._controls(settings)]
 
     def _controls(self, settings: Mapping[str, Any]) -> list:
-        """The name of a model, the controls of the settings with what it offers, and the choices of another type."""
+        """See `Page._controls`: the name of a model, the settings with what it offers, other types, the creature."""
         model = requests.chosen_model(self._models, settings["model"])
         first, second = requests.type_choices(model)
         updates = {name: gr.update(value=value) for name, value in settings.items()}
@@ -206,4 +219,4 @@ class Handlers:
             value = settings[name] if settings[name] in known else ANY
             updates[name] = gr.update(value=value, interactive=bool(known))
         others = gr.update(choices=first, value=requests.RANDOM), gr.update(choices=second, value=ANY)
-        return [model.name, *updates.values(), *others]
+        return [model.name, *updates.values(), *others, gr.update(visible="relation" in model.vocabulary)]

@@ -26,11 +26,11 @@ STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
   const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
   if (top < 0 || top > innerHeight / 2) results.scrollIntoView({behavior});
-  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(3).fill(update({interactive: false}));
+  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(7).fill(update({interactive: false}));
   return ['Generating …', ...buttons, update({visible: true})];
 }"""
 ENDED = """(status) => {
-  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(3).fill(update({interactive: true}));
+  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(7).fill(update({interactive: true}));
   const text = status === 'Cancelled.' ? status : '';
   return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
 }"""
@@ -114,6 +114,11 @@ class Page:
 
     def _add_editing(self, model: Model) -> None:
         first, second = requests.type_choices(model)
+        with gr.Row(visible="relation" in model.vocabulary) as self._creature:
+            labels = {"back": "Back", "shiny": "Shiny", "set": "Whole set", "evolve": "Evolve"}
+            self._changes = {
+                change: gr.Button(label, min_width=80, elem_id=change) for change, label in labels.items()
+            }
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
@@ -147,7 +152,7 @@ class Page:
         """Connects what uses the model, and what the browser keeps."""
         handlers, settings = self._handlers, self._settings
         saved = gr.BrowserState("", storage_key="pokemon-ddpm", secret="pokemon-ddpm")
-        buttons = [self._generate, self._vary, self._other]
+        buttons = [self._generate, self._vary, self._other, *self._changes.values()]
         started = [self._status, *buttons, self._cancel]
         gr.on([each.click for each in buttons], None, None, started, js=STARTED, **PRIVATE)
         outputs = [self._gallery, settings["seed"], self._sprites]
@@ -157,6 +162,10 @@ class Page:
             self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options),
             self._vary.click(handlers.variations, edited + strength, api_name="variations", **options),
             self._other.click(handlers.other_type, edited + self._other_types, api_name="other_type", **options),
+            *(
+                button.click(partial(handlers.same_creature, change=change), edited, api_name=change, **options)
+                for change, button in self._changes.items()
+            ),
         ]
         finished = [self._status, self._sprite, self._steps, saved]
         for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
@@ -177,7 +186,7 @@ class Page:
 
     def _controls(self) -> list:
         """The outputs of `Handlers.choose_model`."""
-        return [self._offered, *self._settings.values(), *self._other_types]
+        return [self._offered, *self._settings.values(), *self._other_types, self._creature]
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

@@ -5,7 +5,7 @@ import io
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
 from pokemon_ddpm.preprocessing import open_image
 from pokemon_ddpm.schedulers import make_sampler
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, RELATIONS, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
 MAX_SEED = 2**31 - 1
@@ -28,6 +28,7 @@ STRENGTH = (0.1, 1.0)
 SAMPLER = "unipc"
 QUALITIES = {"fast": 10, "balanced": 16, "best": 50}  # steps of `SAMPLER`, see docs/sampling.md
 RANDOM = "random"
+CHANGES = ("back", "shiny", "set", "evolve")  # the other side, the other colors, all of these, the next stage
 FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT}  # what the visitor gets
 
 
@@ -75,6 +76,7 @@ class Job:
     generation: GenerationSettings
     requests: Sequence[SpriteRequest]
     strength: float | None = None  # of variations
+    relation: str | None = None  # to the sprite that is the reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +89,23 @@ class Sprite:
     steps: Sequence[DenoisingStep] = ()  # some of them; none after a reload of the page
 
     @property
+    def is_edited(self) -> bool:
+        """Whether it was made from another sprite, so that condition and seed do not repeat it."""
+        return self.job.strength is not None or self.job.relation is not None
+
+    @property
     def caption(self) -> str:
         variation = "" if self.job.strength is None else f" · variation {self.job.strength:g}"
-        return caption(self.request, f"seed {self.request.seed}{variation}")
+        relation = {None: "", "same": " · same creature"}.get(self.job.relation, f" · {self.job.relation} stage")
+        return caption(self.request, f"seed {self.request.seed}{variation}{relation}")
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the page for this sprite alone."""
         first, _, second = (self.request.pokemon_type or ANY).partition("/")
         seed = {"num_images": 1, "new_seed": False, "seed": self.request.seed}
-        return {**self.job.settings, "pokemon_type": first, "second_type": second or ANY, **seed}
+        types = {"pokemon_type": first, "second_type": second or ANY}
+        return {**self.job.settings, **self.request.attributes, **types, **seed}
 
 
 def caption(request: SpriteRequest, note: str) -> str:
@@ -128,7 +137,12 @@ def type_choices(model: Model) -> tuple[list[str], list[str]]:
     return [RANDOM, ANY, *types], [ANY, NONE, RANDOM, *types]
 
 
-def new_sprites(models: Mapping[str, Model], settings: Mapping[str, Any], strength: float | None = None) -> Job:
+def new_sprites(
+    models: Mapping[str, Model],
+    settings: Mapping[str, Any],
+    strength: float | None = None,
+    relation: str | None = None,
+) -> Job:
     """Sprites with such settings as `default_settings`; the first has the seed, the others the next ones."""
     model = chosen_model(models, settings["model"])
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
@@ -139,7 +153,7 @@ def new_sprites(models: Mapping[str, Model], settings: Mapping[str, Any], streng
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
     sampler = () if model.is_distilled else (SAMPLER, steps, scale)
-    return Job(model, settings, GenerationSettings(model.name, *sampler, **FINISHED), requests, strength)
+    return Job(model, settings, GenerationSettings(model.name, *sampler, **FINISHED), requests, strength, relation)
 
 
 def variations(models: Mapping[str, Model], original: Sprite, num_images: Any, strength: Any) -> Job:
@@ -162,6 +176,24 @@ def other_type(models: Mapping[str, Model], original: Sprite, pokemon_type: Any,
     return job
 
 
+def same_creature(models: Mapping[str, Model], original: Sprite, change: Any) -> Job:
+    """The creature of a sprite again, with its seed: see `CHANGES`."""
+    model, settings = original.job.model, original.settings
+    if "relation" not in model.vocabulary:
+        raise Refused(f"{model.name} was not trained with reference sprites, which show one creature again.")
+    if one_of("The change", change, CHANGES) == "evolve":
+        if settings["size"] != ANY:
+            settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
+        return new_sprites(models, settings, relation="next")
+    view, finish = ("view", VIEWS), ("finish", FINISHES)
+    changed = {"back": [[view]], "shiny": [[finish]], "set": [[finish], [view], [view, finish]]}[change]
+    jobs = []
+    for attributes in changed:
+        others = {name: values[settings[name] != values[1]] for name, values in attributes}
+        jobs.append(new_sprites(models, settings | others, relation="same"))
+    return replace(jobs[0], requests=[request for job in jobs for request in job.requests])
+
+
 def chosen_model(models: Mapping[str, Model], name: Any) -> Model:
     return models[one_of("The model", name, tuple(models))]
 
@@ -176,7 +208,8 @@ def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
 def saved_sprite(sprite: Sprite) -> dict[str, Any]:
     """A sprite as JSON values, for the visitor's browser."""
     content = base64.b64encode(png(sprite.image)).decode()
-    return {"settings": sprite.settings, "strength": sprite.job.strength, "png": content}
+    job = sprite.job
+    return {"settings": sprite.settings, "strength": job.strength, "relation": job.relation, "png": content}
 
 
 def restored_sprite(models: Mapping[str, Model], saved: Any) -> Sprite:
@@ -186,7 +219,8 @@ def restored_sprite(models: Mapping[str, Model], saved: Any) -> Sprite:
         Refused, or another exception: If it is not valid. It comes from the visitor's browser.
     """
     strength = saved["strength"] and number("The strength", saved["strength"], *STRENGTH)
-    job = new_sprites(models, saved["settings"], strength)
+    relation = saved["relation"] and one_of("The relation", saved["relation"], RELATIONS)
+    job = new_sprites(models, saved["settings"], strength, relation)
     image = open_image(base64.b64decode(saved["png"]))
     channels, height, width = job.model.pipeline.sample_shape
     if image.mode != ("RGBA" if channels == 4 else "RGB") or image.size != (width, height):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DModel
 from PIL import Image
 
@@ -21,7 +22,7 @@ from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.schedulers import full_config
-from pokemon_ddpm.vocabulary import CONDITIONS
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.tiny_models import tiny_pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
@@ -29,8 +30,10 @@ Known = dict[str, Model]  # loaded models by their names
 
 
 def save_models(folder: Path) -> tuple[str, str]:
-    """A model with transparency and all attributes, and one in RGB with types only that is distilled to two steps."""
-    full = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()}, channels=4)
+    """A model with alpha, all attributes and references; one in RGB with types only, distilled to two steps."""
+    values = {**CONDITIONS, "relation": RELATIONS}
+    full = tiny_pipeline(vocabulary={name: list(each) for name, each in values.items()}, channels=4)
+    torch.nn.init.normal_(full.unet.conv_in.weight, std=0.1)  # it starts without a reference
     full.register_to_config(guidance_scale=3.0, default_conditions={"view": "front", "finish": "normal"})
     full.save_pretrained(folder / "full")
     tiny = tiny_pipeline()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,22 @@ def test_editing(client: Client, models: tuple[str, str]) -> None:
     both, seed = client.predict(1, "water", "none", api_name="/other_type")
     assert seed == 6 and captions(both) == ["fire · seed 6", "water/none · seed 6"]
     assert gallery_images(both)[1:] == expected_images(models[0], "water/none", 6)
+
+
+def test_one_creature_is_collected(client: Client) -> None:
+    first, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
+    made, seed = client.predict(2, api_name="/set")
+    notes = ["fire · seed 6", "fire · shiny · seed 6", "fire · back · seed 6", "fire · back · shiny · seed 6"]
+    assert seed == 6 and captions(made) == [notes[0], *(f"{each} · same creature" for each in notes[1:])]
+    grown, _ = client.predict(1, api_name="/evolve")
+    assert captions(grown) == [*captions(made), "fire · seed 6 · next stage"]
+    images = gallery_images(grown)
+    assert images[:4] == gallery_images(made) and images[0] == gallery_images(first)[1]
+    assert images[4] != images[0]  # the reference, not the noise, is different
+    archive = zipfile.ZipFile(client.predict(1, api_name="/download")[1])
+    table = json.loads(archive.read("sprites.json"))
+    assert [each.get("relation") for each in table] == [None, "same", "same", "same", "next"]
+    assert len(set(archive.namelist())) == 6
 
 
 def test_own_machine(models: tuple[str, str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pokemon_ddpm.app.requests import (
     default_settings,
     other_type,
     restored_sprite,
+    same_creature,
     saved_sprite,
     variations,
 )
@@ -71,7 +72,47 @@ def test_saved_variation_can_be_restored(known: Known) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"png": "eA=="}, {"png": "/etc/passwd"}, {"png": None}, {"strength": 7}, {"settings": {}}]
+    ("change", "relation", "expected"),
+    [
+        ("back", "same", [("back", "normal")]),
+        ("shiny", "same", [("front", "shiny")]),
+        ("set", "same", [("front", "shiny"), ("back", "normal"), ("back", "shiny")]),
+        ("evolve", "next", [("front", "normal")]),
+    ],
+)
+def test_the_same_creature_has_its_conditions_and_seed(
+    known: Known, change: str, relation: str, expected: list[tuple[str, str]]
+) -> None:
+    original = new_sprite(known, pokemon_type="fire", color="red", size="small", seed=7)
+    job = same_creature(known, original, change)
+    assert [(each.attributes["view"], each.attributes["finish"]) for each in job.requests] == expected
+    assert {(each.seed, each.pokemon_type, each.attributes["color"]) for each in job.requests} == {(7, "fire", "red")}
+    assert {each.attributes["size"] for each in job.requests} == {"medium" if change == "evolve" else "small"}
+    assert job.relation == relation
+    last = Sprite(job, job.requests[-1], original.image)
+    again = restored_sprite(known, json.loads(json.dumps(saved_sprite(last))))
+    assert (again.request, again.settings, again.job.relation) == (last.request, last.settings, relation)
+    back = same_creature(known, last, "back").requests[0]
+    assert back.attributes == {**last.request.attributes, "view": "front" if expected[-1][0] == "back" else "back"}
+
+
+def test_the_same_creature_needs_a_model_with_references(known: Known) -> None:
+    with pytest.raises(Refused, match="fast was not trained with reference sprites"):
+        same_creature(known, new_sprite(known, model="fast", view="any", finish="any"), "back")
+    with pytest.raises(Refused, match="The change must be one of: back, shiny, set, evolve"):
+        same_creature(known, new_sprite(known), "front")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"relation": "other"},
+        {"png": "eA=="},
+        {"png": "/etc/passwd"},
+        {"png": None},
+        {"strength": 7},
+        {"settings": {}},
+    ],
 )
 def test_invalid_saved_sprite(known: Known, change: dict[str, Any]) -> None:
     with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
