@@ -27,6 +27,7 @@ from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.describe import describe, describe_data, explain
 from pokemon_ddpm.commands.evaluate import bits_per_dim, check_judge, evaluate, fit_features
+from pokemon_ddpm.commands.evaluate_references import evaluate_references
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 
@@ -53,8 +54,8 @@ def about() -> None:
 
 
 for command in (
-    generate, creature, describe, describe_data, explain, evaluate, bits_per_dim, check_judge, fit_features, push,
-    push_dataset, push_space,
+    generate, creature, describe, describe_data, explain, evaluate, evaluate_references, bits_per_dim, check_judge,
+    fit_features, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))

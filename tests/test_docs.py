@@ -41,6 +41,7 @@ SHORT = {
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "pokemon-ddpm evaluate --model pokemon-ddpm-32-fast": "--num-samples 50",
+    "pokemon-ddpm evaluate-references": "--num-inference-steps 1",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     f"{TRAIN} --eval_steps": f"{SHORT_RUN} --num_eval_images 20 --ddpm_num_inference_steps 1",
     TRAIN: SHORT_RUN,

@@ -58,14 +58,31 @@ def sample_requests(
     attributes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[SpriteRequest]:
-    """Requests with the conditions of real images, in random order.
+    """Requests with the conditions of real images, in random order, see `row_requests`.
 
-    Each image is used equally often, or once more than others. Its types are given completely: "fire/none" for one.
+    Each image is used equally often, or once more than others.
+
+    Args:
+        seed: Of the order, and of the first request; the seeds of the others follow.
+    """
+    rows = request_rows(len(data), count, seed)
+    return row_requests(data, conditioner, rows, range(seed, seed + count), attributes)
+
+
+def row_requests(
+    data: SpriteTensors,
+    conditioner: SpriteConditioner,
+    rows: torch.Tensor,
+    seeds: Sequence[int],
+    attributes: Sequence[str] | None = None,
+) -> list[SpriteRequest]:
+    """A request with the conditions of each of some images; types are given completely: "fire/none" for one.
 
     Args:
         conditioner: Of the model; attributes that it does not know are not given, and unknown labels are "any".
+        rows: int64 (N,), the images.
+        seeds: N, of the requests.
         attributes: The given attributes, the others are "any"; None for all that the conditioner knows.
-        seed: Of the order, and of the first request; the seeds of the others follow.
 
     Raises:
         ValueError: If the model was trained on other classes, or does not know one of the attributes.
@@ -79,7 +96,7 @@ def sample_requests(
     any_ids = {name: any_id for name, any_id in conditioner.any_ids.items() if name in vocabulary}
     labels = {name: ids.cpu() for name, ids in data.conditioned_on(any_ids).labels.items()}
     requests = []
-    for i, row in enumerate(request_rows(len(data), count, seed).tolist()):
+    for seed, row in zip(seeds, rows.tolist(), strict=True):
         # The ids after those of the values are `none` and `any`.
         values = {
             name: [vocabulary[name][k] for k in labels[name][row].view(-1).tolist() if k < len(vocabulary[name])]
@@ -88,7 +105,7 @@ def sample_requests(
         types = values.pop("type", [])
         # "any" in full, since a model may have default conditions.
         others = {name: (values.get(name) or [ANY])[0] for name in vocabulary if name != "type"}
-        requests.append(SpriteRequest(seed + i, (*types, NONE)[:2] if types else None, others))
+        requests.append(SpriteRequest(seed, (*types, NONE)[:2] if types else None, others))
     return requests
 
 

@@ -14,8 +14,8 @@ from pokemon_ddpm.commands.common import report_errors
 from tests.commands import run
 
 COMMANDS = (
-    "generate describe describe-data explain evaluate bits-per-dim check-judge fit-features push push-dataset "
-    "push-space app"
+    "generate creature describe describe-data explain evaluate evaluate-references bits-per-dim check-judge "
+    "fit-features push push-dataset push-space app"
 )
 
 

@@ -1,0 +1,107 @@
+"""Evaluation of references: which images are compared, and the measures against closed forms."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.same_creature import (
+    Pairs,
+    color_change,
+    mean_color,
+    nearer,
+    over_lines,
+    silhouette_iou,
+)
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
+from tests.commands import run
+from tests.tiny_models import tiny_pipeline
+
+
+def split(rows: list[tuple[int, ...]]) -> SpriteTensors:
+    """Of rows of form, form before, game, frame, view (1: back) and finish (1: shiny)."""
+    names = ("index", "evolves_from", "game", "frame", "view", "finish")
+    labels = {name: torch.tensor(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return SpriteTensors(torch.zeros(len(rows), 4, 8, 8, dtype=torch.uint8), labels)
+
+
+def sets(pairs: Pairs) -> list[tuple[int, int]]:
+    return list(zip(pairs.references.tolist(), pairs.targets.tolist(), strict=True))
+
+
+def test_a_form_counts_once_with_the_same_game_first() -> None:
+    data = split(
+        [
+            (1, -1, 0, 1, 0, 0),
+            (1, -1, 2, 1, 0, 0),
+            (1, -1, 2, 1, 1, 0),
+            (1, -1, 2, 2, 1, 0),
+            (1, -1, 2, 1, 0, 1),
+            (2, 1, 0, 1, 0, 0),
+            (2, 1, 2, 1, 0, 1),
+            (3, 2, 4, 1, 1, 0),
+        ]
+    )
+    assert sets(Pairs.of(data, "same", view=1, finish=0)) == [(1, 2)]
+    assert sets(Pairs.of(data, "same", view=0, finish=1)) == [(1, 4), (5, 6)]
+    assert sets(Pairs.of(data, "next", view=0, finish=0)) == [(0, 5)]
+    assert sets(Pairs.of(data, "next", view=1, finish=0)) == [(5, 7)]
+    assert sets(Pairs.of(data, "same", view=0, finish=0, other_game=True)) == [(1, 0)]
+    assert len(Pairs.of(data, "same", view=1, finish=1)) == 0
+
+
+def test_nearer_counts_the_other_rows_before_the_own_one() -> None:
+    gallery = torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
+    queries = torch.tensor([[0.9, 0.0], [1.1, 0.0], [0.1, 0.0], [5.0, 0.0]])
+    assert nearer(queries, gallery, torch.tensor([0, 1, 2, 2])).tolist() == [1, 0, 2, 0]
+
+
+def square(left: int, color: tuple[int, int, int]) -> torch.Tensor:
+    """A square of four pixels' width in a sprite of eight."""
+    image = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(4, 1, 1).repeat(1, 8, 8)
+    image[:, 2:6, left : left + 4] = torch.tensor([*color, 255], dtype=torch.uint8).view(4, 1, 1)
+    return image[None]
+
+
+def test_silhouettes_and_colors_of_squares() -> None:
+    black, white, moved = square(0, (0, 0, 0)), square(0, (255, 255, 255)), square(2, (255, 255, 255))
+    assert silhouette_iou(black, moved).item() == pytest.approx(8 / 24)
+    assert silhouette_iou(black, white).item() == 1
+    for other in (white, moved):  # black and white have the lightness 0 and 1 in OKLab
+        assert color_change(black, other).item() == pytest.approx(1, abs=1e-3)
+    assert color_change(black, square(3, (0, 0, 0))).item() == 0
+    np.testing.assert_allclose(mean_color(moved)[0], [1, 0, 0], atol=1e-3)
+
+
+def test_intervals_are_of_lines() -> None:
+    values, lines = torch.tensor([1.0, 0, 0, 0]).repeat(25), torch.arange(4).repeat(25)
+    alone = over_lines(values, torch.arange(100))
+    together = over_lines(values, lines)
+    assert alone.value == together.value == 0.25 and (together.n, together.m) == (100, 4)
+    # The standard error of a share of 100 images is 0.043; four lines, of which one has it, say little.
+    assert alone.low == pytest.approx(0.25 - 1.96 * 0.043, abs=0.03)
+    assert (together.low, together.high) == (0, 0.75)
+
+
+def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
+    vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
+    pipeline = tiny_pipeline(channels=4, vocabulary={**vocabulary, "relation": list(RELATIONS)})
+    pipeline.register_to_config(num_inference_steps=1, guidance_scale=1.0)
+    pipeline.save_pretrained(tmp_path / "model")
+    options = ("--model", tmp_path / "model", "--data-dir", sprites_dir, "--output-dir", tmp_path / "report")
+    code, output = run("evaluate-references", *options)
+    assert code == 0, output
+    results = json.loads((tmp_path / "report" / "references.json").read_text())["results"]
+    rows = results["right back nearest"]
+    assert rows["chance"]["value"] == 1 / rows["generated"]["n"]
+    assert results["shiny"]["real: silhouette IoU, median"]["value"] > 0.95
+    assert (tmp_path / "report" / "sets.png").exists()
+    for options, message in (
+        (("--split", "train"), "--split train must be validation or test"),
+        (("--model", "pokemon-ddpm-32"), "was not trained with reference sprites"),
+    ):
+        code, output = run("evaluate-references", "--data-dir", sprites_dir, "--output-dir", tmp_path, *options)
+        assert code == 2 and message in output, output
