@@ -157,7 +157,7 @@ class Trainer:
         prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference)
         mean, learned = split_prediction(prediction, config.variance_type)
         kind = config.prediction_type
-        losses = denoising_loss(schedule, kind, mean, clean, noise, timesteps, config.snr_gamma)
+        losses = denoising_loss(schedule, kind, mean, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
         if learned is not None:
             scale = self.scaling_factor
             losses = losses + learned_variance_loss(schedule, kind, prediction, clean, noisy, timesteps, scale)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 RELEASED = Path(__file__).parent / "released"
 """Folder of the models that come with the package."""
 
-RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-32")
-"""Folder of the released model: 32x32 px, trained on the real sprites."""
+RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")
+"""Folder of the released model: sprites of 64x64 px with transparency, trained on the real ones."""
 
 RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-32-fast")
-"""Folder of the same model distilled to four steps without guidance."""
+"""Folder of an earlier model, for 32x32 px, distilled to four steps without guidance."""
 
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",

@@ -134,19 +134,20 @@ def predicted_clean(
     return predicted_original_sample(prediction_type, prediction, noisy, *schedule.alpha_sigma(timesteps))
 
 
-def loss_weight(schedule: NoiseSchedule, prediction_type: str, timesteps: Tensor, snr_gamma: float) -> Tensor:
+def loss_weight(
+    schedule: NoiseSchedule, prediction_type: str, timesteps: Tensor, snr_gamma: float, snr_floor: float
+) -> Tensor:
     """Weight of the squared error of the prediction at timesteps (B,), float32 (B,).
 
     A weighting is defined by its weight of the error of x_0: SNR for the simple loss (Ho et al. 2020, equation 14),
-    which is `snr_gamma` 0, and min(SNR, gamma) for Min-SNR (Hang et al. 2023, section 3.4). The error of epsilon is
-    SNR times and that of v SNR + 1 times the error of x_0, so a denoiser has the same loss with every prediction type.
-
-    With zero-terminal SNR both weights would be 0 at the last timestep, where sampling starts. The weight of x_0 is
-    then at least 1: max(SNR, 1) of Salimans & Ho 2022, section 4.
+    which is `snr_gamma` 0, and min(SNR, gamma) for Min-SNR (Hang et al. 2023, section 3.4). Both are small at
+    high noise, where composition is decided, so the weight is at least `snr_floor`; 1 is the max(SNR, 1) of Salimans &
+    Ho 2022, section 4, and the least with zero-terminal SNR, where they end at 0. The error of epsilon is SNR times
+    and that of v SNR + 1 times the error of x_0, so a denoiser has the same loss with every prediction type.
     """
     snr = schedule.snr
     weight = snr.clamp(max=snr_gamma) if snr_gamma else snr
-    weight = torch.where(snr[-1] == 0, weight.clamp(min=1), weight)
+    weight = weight.clamp(min=torch.where(snr[-1] == 0, max(1.0, snr_floor), snr_floor))
     error_ratio = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[prediction_type]
     return (weight / error_ratio)[timesteps].float()
 
@@ -159,11 +160,12 @@ def denoising_loss(
     noise: Tensor,
     timesteps: Tensor,
     snr_gamma: float,
+    snr_floor: float = 0.0,
 ) -> Tensor:
     """Weighted mean squared error of each image, float32 (B,); see `training_target` and `loss_weight`."""
     target = training_target(schedule, prediction_type, clean, noise, timesteps)
     error = (prediction.float() - target).square().mean(dim=(1, 2, 3))
-    return loss_weight(schedule, prediction_type, timesteps, snr_gamma) * error
+    return loss_weight(schedule, prediction_type, timesteps, snr_gamma, snr_floor) * error
 
 
 def sample_timesteps(

@@ -17,13 +17,17 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
     "ddim": DDIMScheduler,  # Song et al. 2021, eta 0
     "dpmsolver++": DPMSolverMultistepScheduler,  # 2M, Lu et al. 2022
+    "sde-dpmsolver++": DPMSolverMultistepScheduler,  # its SDE solver, 2M with noise in each step
     "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
     "deis": DEISMultistepScheduler,  # order 2, Zhang & Chen 2023
     "heun": HeunDiscreteScheduler,  # Karras et al. 2022, algorithm 1
 }
 # Without these, `from_config` would pass one solver's settings on to another.
 SETTINGS: dict[str, dict[str, str | int | bool]] = {
-    "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
+    **{
+        name: {"algorithm_type": name, "solver_order": 2, "solver_type": "midpoint"}
+        for name in ("dpmsolver++", "sde-dpmsolver++")
+    },
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
     "deis": {"algorithm_type": "deis", "solver_order": 2, "solver_type": "logrho"},
 }
@@ -53,8 +57,10 @@ def full_config(scheduler: SchedulerMixin) -> dict[str, Any]:
 
 
 def sampler_name(scheduler: SchedulerMixin) -> str:
-    """The name of a scheduler's class in `SAMPLERS`, or the class's own name."""
-    return next((name for name, cls in SAMPLERS.items() if type(scheduler) is cls), type(scheduler).__name__)
+    """The name in `SAMPLERS` of a scheduler's class, or of its algorithm; otherwise the class's own name."""
+    algorithm = scheduler.config.get("algorithm_type")
+    names = [name for name, cls in SAMPLERS.items() if type(scheduler) is cls]
+    return algorithm if algorithm in names else names[0] if names else type(scheduler).__name__
 
 
 def network_evaluations(name: str, num_inference_steps: int) -> int:

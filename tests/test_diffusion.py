@@ -127,19 +127,19 @@ def test_the_target_is_epsilon_v_or_the_clean_image_and_predicted_clean_the_inve
         torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize(("gamma", "floor"), [(0.0, 0.0), (1.0, 0.0), (5.0, 0.0), (5.0, 0.5)])
 @pytest.mark.parametrize("zero_snr", [False, True])
-def test_a_denoiser_has_the_same_loss_with_every_prediction_type(gamma, zero_snr):
-    """The error of x_0 times SNR or min(SNR, gamma); with zero-terminal SNR at least 1 (Salimans & Ho 2022)."""
+def test_a_denoiser_has_the_same_loss_with_every_prediction_type(gamma, floor, zero_snr):
+    """The error of x_0 times SNR or min(SNR, gamma), at least `floor`; with zero-terminal SNR at least 1."""
     schedule, timesteps = NoiseSchedule.of(make_scheduler(rescale_betas_zero_snr=zero_snr)), torch.arange(0, T, 9)
     clean, noise, other = batch(timesteps)
     alpha, sigma = levels(zero_terminal(cosine_betas()) if zero_snr else ALPHA_BAR, timesteps)
     snr = (alpha / sigma).square().flatten()
-    weight = (snr.clamp(max=gamma) if gamma else snr).clamp(min=1 if zero_snr else 0)
+    weight = (snr.clamp(max=gamma) if gamma else snr).clamp(min=1 if zero_snr else floor)
     expected = weight * (other - clean).square().mean(dim=(1, 2, 3))
     for prediction_type in PREDICTION_TYPES[zero_snr:]:  # epsilon says nothing about x_0 at pure noise
         prediction = as_prediction(prediction_type, other, alpha * clean + sigma * noise, alpha, sigma)
-        loss = diffusion.denoising_loss(schedule, prediction_type, prediction, clean, noise, timesteps, gamma)
+        loss = diffusion.denoising_loss(schedule, prediction_type, prediction, clean, noise, timesteps, gamma, floor)
         # With zero-terminal SNR diffusers' first 1 - alpha_bar has 3 digits.
         torch.testing.assert_close(loss.double(), expected, rtol=5e-3 if zero_snr else 1e-4, atol=0)
     x, coarse = clean.float(), clean.bfloat16()

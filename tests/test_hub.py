@@ -65,7 +65,8 @@ class TestContent:
         before = read(Path(RELEASED_MODEL))
         push_model(Path(RELEASED_MODEL), NAME)
         files = hub.repository(NAME).files()
-        assert files.keys() == FILES | {name for name in before if name.startswith("samples/")}
+        of_model = {name for name in before if name.startswith("samples/")} | {"unet/sprite_unet.py"}
+        assert files.keys() == FILES | of_model
         assert files["unet/diffusion_pytorch_model.safetensors"] == before["unet/diffusion_pytorch_model.safetensors"]
         card = RepoCard(files["README.md"].decode())
         assert "# model\n" in card.text and f'from_pretrained("{NAME}"' in card.text and "](samples/" in card.text

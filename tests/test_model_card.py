@@ -9,7 +9,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED
 from pokemon_ddpm.model_card import features_card, folder_card, run_card, write_card, write_metrics
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
 from pokemon_ddpm.training.config import TrainingConfig
@@ -73,7 +73,7 @@ class TestLicense:
         assert license_of(text) == (None, None) and "images of misty/fruit. What its license says" in text
         assert metadata(text)["datasets"] == ["misty/fruit"]
 
-    @pytest.mark.parametrize("base", [RELEASED_MODEL, "pokemon-ddpm-32"])
+    @pytest.mark.parametrize("base", [str(RELEASED / "pokemon-ddpm-32"), "pokemon-ddpm-32"])
     @pytest.mark.parametrize("how", ["pretrained_model_name_or_path", "distill_from"])
     def test_of_the_initial_weights(self, fruit, base, how):
         for data in ({}, {"train_data_dir": fruit}, {"train_data_dir": "/data/archive"}):

@@ -8,14 +8,14 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
 from torch import nn
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL, PokemonDDPMPipeline, SpriteConditioner, models
+from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, SpriteConditioner, models
 from pokemon_ddpm.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.models import PRESETS, ConditionalDenoiser, build_conditioner, build_unet, network_config, pack_unet
 from pokemon_ddpm.vocabulary import FINISHES, TYPES, VIEWS
 from tests.tiny_models import seeded, tiny_pipeline
 
 TINY = network_config(tiny_pipeline().unet)
-RELEASED_MODELS = {"pokemon-ddpm-32": RELEASED_MODEL, "pokemon-ddpm-32-fast": RELEASED_FAST_MODEL}
+RELEASED_MODELS = {"pokemon-ddpm-64": (64, 64, 4), "pokemon-ddpm-32": (32, 32, 3), "pokemon-ddpm-32-fast": (32, 32, 3)}
 
 
 def tiny() -> UNet2DModel:
@@ -184,12 +184,13 @@ def test_the_digest_is_of_the_weights_in_float32():
 
 @pytest.mark.parametrize("name", RELEASED_MODELS)
 def test_a_released_model_is_located_loaded_and_generates(name, tmp_path, monkeypatch):
-    assert models.locate_model(name) == RELEASED_MODELS[name] and models.model_name(RELEASED_MODELS[name]) == name
+    folder = str(RELEASED / name)
+    assert models.locate_model(name) == folder and models.model_name(folder) == name
     pipeline = PokemonDDPMPipeline.from_pretrained(models.locate_model(name))
     steps = None if "fast" in name else 2
     images = pipeline(["fire", "water"], 1, steps, color="red", generator=seeded(0, 1), output_type="np").images
-    assert images.shape == (2, 32, 32, 3) and images.std() > 0.05
+    assert images.shape == (2, *RELEASED_MODELS[name]) and images.std() > 0.05
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()  # a folder of that name takes precedence
-    for other in (name, "someone/pokemon-ddpm-32", "pokemon-ddpm-64", "..", "sprite-features"):
+    for other in (name, "someone/pokemon-ddpm-32", "pokemon-ddpm-128", "..", "sprite-features"):
         assert models.locate_model(other) == models.model_name(other) == other

@@ -61,7 +61,7 @@ def test_tables_templates_and_models_are_in_it(tmp_path_factory):
         "pipeline.save_pretrained('saved');"
         "print(len(sprites['train']), pipeline('fire', num_inference_steps=1).images[0].size, len(card.text) > 1000)"
     )
-    assert run_in(site, code).split() == ["864", "(32,", "32)", "True"]
+    assert run_in(site, code).split() == ["864", "(64,", "64)", "True"]
     templates = {path.name for path in (ROOT / "pokemon_ddpm" / "templates").iterdir()}
     assert {path.name for path in (site / "pokemon_ddpm" / "templates").iterdir()} == templates
     assert (site / "pokemon_ddpm" / "dataset_scripts" / "sprite_facts.csv").is_file()

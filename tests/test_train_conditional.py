@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load, load_file
 
-from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline, load_sprites
+from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.models import pack_unet
 from pokemon_ddpm.training import batches, checkpoint, export, validation
 from tests.labelled_images import folder_of_classes, parquet
@@ -157,7 +157,7 @@ def test_training_continues_with_a_pretrained_model(flags, run, tmp_path, source
         trained = PokemonDDPMPipeline.from_pretrained(source := tmp_path / "first").unet
     else:
         more += ["--resolution=64", "--train_batch_size=1"]
-        trained = pack_unet(PokemonDDPMPipeline.from_pretrained(RELEASED_MODEL).unet)
+        trained = pack_unet(PokemonDDPMPipeline.from_pretrained(RELEASED / "pokemon-ddpm-32").unet)
     flags = runs.without(flags, "model_config_name_or_path")
     train([*flags, *more, f"--pretrained_model_name_or_path={source}"])
     found = PokemonDDPMPipeline.from_pretrained(run)

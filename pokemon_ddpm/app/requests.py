@@ -18,15 +18,13 @@ from pokemon_ddpm.models import model_name
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
 from pokemon_ddpm.preprocessing import open_image
-from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, RELATIONS, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
 MAX_SEED = 2**31 - 1
 GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
-SAMPLER = "unipc"
-QUALITIES = {"fast": 10, "balanced": 16, "best": 50}  # steps of `SAMPLER`, see docs/sampling.md
+QUALITIES = {"fast": 12, "balanced": 25, "best": 50}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
 CHANGES = ("back", "shiny", "set", "evolve")  # the other side, the other colors, all of these, the next stage
 FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT}  # what the visitor gets
@@ -60,11 +58,8 @@ def load_model(source: str, public: bool) -> Model:
         ValueError, OSError: If it cannot be loaded.
     """
     pipeline = GenerationSettings(source).load()
-    distilled = is_distilled(pipeline.scheduler)
-    if not distilled:
-        pipeline.scheduler = make_sampler(SAMPLER, pipeline.scheduler)
     name = Path(source).resolve().name if public and Path(source).exists() else model_name(source)
-    return Model(name, pipeline, pipeline.conditioner.vocabulary, distilled)
+    return Model(name, pipeline, pipeline.conditioner.vocabulary, is_distilled(pipeline.scheduler))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +147,7 @@ def new_sprites(
     requests = [SpriteRequest(each, _types(model, *types, each), attributes) for each in range(seed, seed + count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
-    sampler = () if model.is_distilled else (SAMPLER, steps, scale)
+    sampler = () if model.is_distilled else (None, steps, scale)
     return Job(model, settings, GenerationSettings(model.name, *sampler, **FINISHED), requests, strength, relation)
 
 

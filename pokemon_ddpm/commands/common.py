@@ -30,7 +30,10 @@ ConfigName = Annotated[
     str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="ddpm, ddim, dpmsolver++, unipc, deis or heun.", show_default="the model's own")
+    str | None,
+    typer.Option(
+        help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc, deis or heun.", show_default="the model's own"
+    ),
 ]
 
 

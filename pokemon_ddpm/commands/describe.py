@@ -14,7 +14,10 @@ DPI = 100
 
 def describe(
     model: Annotated[
-        str, typer.Argument(help="Folder of a trained model, or its name on the Hub.", show_default="pokemon-ddpm-32")
+        str,
+        typer.Argument(
+            help="Folder of a trained model, or its name on the Hub.", show_default=Path(RELEASED_MODEL).name
+        ),
     ] = RELEASED_MODEL,
 ) -> None:
     """Shows what a model is, and the attributes and values that it can be conditioned on."""

@@ -19,7 +19,7 @@ from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE = "model.safetensors"
-RESOLUTION = 32  # of the network that comes with the package
+RESOLUTION = 32  # of networks without one in their file; above it the first stage halves the resolution
 BACKBONE = {
     "embedding_size": 32,
     "hidden_sizes": [64, 128, 256],

@@ -108,6 +108,9 @@ class TrainingConfig:
 
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss.", low=0)
+    snr_floor: float = _option(
+        0.0, "Least weight of the error of x_0; 1 is Salimans & Ho's (2022) max(SNR, 1).", low=0
+    )
     timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
         "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
     )
@@ -179,7 +182,7 @@ class TrainingConfig:
     checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
     resume_from_checkpoint: str | None = _free(None, "latest, or a checkpoint folder.")
     save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
-    ddpm_num_inference_steps: int = _option(16, "Default denoising steps of the pipeline.", above=0, resume="yes")
+    ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume="yes")
     logging_steps: int = _free(20, "Updates between log lines.", above=0)
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _free("none", "Tracker for the log.")
     push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
@@ -263,6 +266,7 @@ class TrainingConfig:
             "timestep_sampling loss_second_moment": "use uniform or stratified",
             "conditions": "a student has those of its teacher",
             "snr_gamma": "the loss is weighted by max(SNR, 1)",
+            "snr_floor": "the loss is weighted by max(SNR, 1)",
         }
         if self.ddpm_num_inference_steps != self.student_steps:
             reasons["ddpm_num_inference_steps"] = f"the student takes {self.student_steps} steps"

@@ -19,7 +19,7 @@ from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import USUAL
 
-DEFAULT_SAMPLER = "unipc"  # chosen with benchmarks/samplers.py, as the default number of steps
+DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
 GUIDANCE_SCALE = 3.0
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 

@@ -16,18 +16,23 @@ from pokemon_ddpm.evaluation.pretrained_features import dinov2, inception
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import TYPES
 
-IMAGES = torch.randint(256, (70, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(256, (70, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 WEIGHTS = load_file(RELEASED_FEATURES / "model.safetensors")
 
 
 def test_the_released_network():
-    """Its config.json is of an earlier version, and published results name its digest."""
+    """Published results name its digest."""
     network = load_features()
-    assert "words" in json.loads((RELEASED_FEATURES / "config.json").read_text())
     assert network.vocabulary["type"] == TYPES and network.dtype == torch.float32 and not network.training
-    assert network.name == "sprite-features da2519d6"
+    assert network.name == "sprite-features 9a386896"
     assert json.loads((RELEASED_FEATURES / "report.json").read_text())["network"] == weights_digest(network)
+
+
+def test_an_earlier_network_has_another_name_for_its_vocabulary():
+    folder = Path(__file__).parents[2] / "benchmarks/training/sprite-features-32"
+    assert "words" in json.loads((folder / "config.json").read_text())
+    assert load_features(folder).name == "sprite-features da2519d6"
 
 
 def test_results_do_not_depend_on_other_images():
@@ -48,13 +53,13 @@ def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_enlarged():
     network = load_features()
     large = IMAGES.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert torch.allclose(network.to_pixels(large), network.to_pixels(IMAGES), atol=1e-6)
-    mixed = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    mixed = torch.zeros(1, 3, 128, 128, dtype=torch.uint8)
     mixed[:, :, ::2, ::2] = 255
-    assert torch.allclose(network.to_pixels(mixed), torch.full((1, 3, 32, 32), -0.5))
+    assert torch.allclose(network.to_pixels(mixed), torch.full((1, 3, 64, 64), -0.5))
     small = IMAGES[:, :, ::2, ::2]
     squares = small.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert torch.equal(network.to_pixels(small), network.to_pixels(squares))
-    with pytest.raises(ValueError, match="images from 32 px, or smaller by a whole factor, but these have 24 px"):
+    with pytest.raises(ValueError, match="images from 64 px, or smaller by a whole factor, but these have 24 px"):
         network.features(IMAGES[:, :, :24, :24])
 
 
