@@ -66,7 +66,8 @@ def _translate(images: Tensor, translation: Tensor) -> Tensor:
     position = (torch.arange(side, device=images.device) - shift[:, :, None]) % side  # (B, 2, S)
     rows, columns = position[:, 1, :, None], position[:, 0, None, :]
     image = torch.arange(batch, device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2)
+    # Contiguous, since convolutions are a third slower on CPUs with the channels last.
+    return images.permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2).contiguous()
 
 
 def _rotate_hue(images: Tensor, rotation: Tensor) -> Tensor:
