@@ -4,7 +4,8 @@
 
 Net2Wider (Chen et al. 2016, section 2.2): each channel of the level is repeated, and the weights that read it are
 halved. The function stays the same, except after group normalizations over channels of two levels, whose groups
-change. Noise makes the two copies of a channel differ.
+change, and where both levels then have one width, so that a block between them loses its 1x1 convolution. Noise makes
+the two copies of a channel differ.
 """
 
 import argparse
