@@ -38,8 +38,8 @@ _SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DMo
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
     "small": _SMALL,
-    # 64 px on a laptop's CPU, at the cost of `small` at 32 px.
-    "packed": {**_SMALL, **_SPRITE, "patch_size": 2, "dropout": 0.1},
+    # 64 px on a laptop's CPU: 32x32 positions of 16 values, for which the 32 channels of `small` are too few.
+    "packed": {**_SMALL, **_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192), "dropout": 0.1},
     # 64 px on one GPU: attention at 16x16 and 8x8.
     "base": {
         **_SPRITE,

@@ -27,9 +27,9 @@ def tiny() -> UNet2DModel:
     ("name", "resolution", "channels", "count", "attentions", "groups", "activation", "dropout"),
     [
         ("small", 32, 3, 6_809_251, 4, 32, nn.SiLU, 0.0),
-        # 32 * 9 weights more for each of 29 channels of the input, 32 * 9 + 1 for each of 13 of the output, and
-        # 8 * 129 for the preconditioning.
-        ("packed", 64, 4, 6_809_251 + 29 * 288 + 13 * 289 + 8 * 129, 4, 32, nn.SiLU, 0.1),
+        # 64 * 9 weights more for each of 29 channels of the input, 64 * 9 + 1 for each of 13 of the output, and
+        # 8 * 257 for the preconditioning.
+        ("packed", 64, 4, 7_397_955 + 29 * 576 + 13 * 577 + 8 * 257, 4, 32, nn.SiLU, 0.1),
         ("base", 64, 4, 22_086_467 + 5 * 576 + 577 + 8 * 257, 11, 32, nn.SiLU, 0.1),
         ("thesis-vanilla", 32, 3, 11_575_363, 0, 1, nn.ReLU, 0.0),
         ("thesis-attention", 32, 3, 12_963_907, 10, 8, nn.SiLU, 0.0),
