@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pokemon_ddpm.data import load_tensors
-from pokemon_ddpm.evaluation.evaluate import as_json
+from pokemon_ddpm.evaluation.evaluate import COMPARED_SIDE, as_json
 from pokemon_ddpm.evaluation.features import extract_features, load_features
 from pokemon_ddpm.evaluation.figures import Numbers
 from pokemon_ddpm.evaluation.metrics import kid_difference
+from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
 from pokemon_ddpm.evaluation.report import NUMBERS, estimate, percent, row
 from pokemon_ddpm.evaluation.samples import read_samples
 from pokemon_ddpm.preprocessing import mode_of, over_white
@@ -38,6 +39,7 @@ DISTANCES = {
     "precision": ("precision", "samples", "held-out"),
     "recall": ("recall", "samples", "held-out"),
 }
+PIXELS = ("colors", "clear_background", "isolated", "fragmented", "dark_outline", "palette_shift")
 OTHER = {"train": "held-out", "held-out": "train"}
 
 
@@ -51,6 +53,15 @@ def column(numbers: Numbers, real: bool) -> dict[str, str]:
     for attribute, title in (("type", "types"), ("color", "color")):
         found = numbers["condition_accuracy"].get(attribute, {}).get("real" if real else "accuracy")
         cells[f"condition accuracy, {title}"] = percent(found)
+    judged = numbers.get("two_sample", {})
+    reduced = next((name for name in judged if f" at {COMPARED_SIDE} of " in name), "default output")
+    for title, name in (("raw", "raw"), ("", "default output"), (f"at {COMPARED_SIDE} px", reduced)):
+        title = ", ".join(["two-sample test", *filter(None, [title])])
+        cells[title] = "50 %" if real else percent(judged[name]["accuracy"]) if name in judged else "-"
+    for name in PIXELS:
+        of = "held-out" if real else "raw samples" if name in ("clear_background", "fragmented") else "default output"
+        found = numbers.get("pixel_statistics", {}).get(of, {}).get(name)
+        cells[STATISTICS[name]] = estimate(found) if found else "-"
     if real:
         return cells
     for split, title in (("train", "training"), ("held-out", "held-out")):

@@ -151,12 +151,13 @@ def test_quoted_lines_are_in_the_code() -> None:
 
 
 def test_tables_of_models_are_those_of_their_reports() -> None:
-    page, printed = TEXT[ROOT / "docs" / "results.md"], []
-    for arguments in re.findall(r"^python benchmarks/compare_models\.py (.+)$", page, flags=re.MULTILINE):
-        command = [sys.executable, "benchmarks/compare_models.py", *shlex.split(arguments)]
-        printed.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-    assert len(printed) == 3
-    assert [line for table in printed for line in table.splitlines() if line not in page.splitlines()] == []
+    printed = []
+    for page in (TEXT[ROOT / "docs" / name] for name in ("results.md", "results-32.md")):
+        for arguments in re.findall(r"^python benchmarks/compare_models\.py (.+)$", page, flags=re.MULTILINE):
+            command = [sys.executable, "benchmarks/compare_models.py", *shlex.split(arguments)]
+            printed.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+            assert [line for line in printed[-1].splitlines() if line not in page.splitlines()] == []
+    assert len(printed) >= 4
     section = TEXT[ROOT / "README.md"].partition("\n## Results\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")]
     assert len(rows) >= 5

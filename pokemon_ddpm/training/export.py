@@ -21,6 +21,7 @@ from pokemon_ddpm.vocabulary import USUAL
 
 DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
 GUIDANCE_SCALE = 3.0
+IMAGE_GUIDANCE_SCALE = 3.0  # by a reference, see docs/results.md
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
@@ -41,7 +42,9 @@ def make_pipeline(
     parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
-    return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
+    by_reference = IMAGE_GUIDANCE_SCALE if "relation" in vocabulary else 1.0
+    sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
+    return PokemonDDPMPipeline(*parts, sampler, steps, GUIDANCE_SCALE, usual, by_reference)
 
 
 def save_model(

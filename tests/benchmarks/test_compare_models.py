@@ -10,7 +10,7 @@ from benchmarks import compare_models
 from pokemon_ddpm.provenance import write_png
 from tests.sprite_sets import provenance
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results-32"
 REPORT = json.loads((RESULTS / "released" / "report.json").read_text(encoding="utf-8"))
 
 
