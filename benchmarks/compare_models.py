@@ -59,7 +59,13 @@ def column(numbers: Numbers, real: bool) -> dict[str, str]:
         title = ", ".join(["two-sample test", *filter(None, [title])])
         cells[title] = "50 %" if real else percent(judged[name]["accuracy"]) if name in judged else "-"
     for name in PIXELS:
-        of = "held-out" if real else "raw samples" if name in ("clear_background", "fragmented") else "default output"
+        of = (
+            "held-out"
+            if real
+            else "raw samples"
+            if name in ("clear_background", "fragmented", "palette_shift")
+            else "default output"
+        )
         found = numbers.get("pixel_statistics", {}).get(of, {}).get(name)
         cells[STATISTICS[name]] = estimate(found) if found else "-"
     if real:

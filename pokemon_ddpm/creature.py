@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import COLORS, reduce_palette, to_sprite
-from pokemon_ddpm.preprocessing import open_image
+from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.schedulers import sampler_name
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 
@@ -58,6 +58,7 @@ class CreatureSettings:
         stages: From 1 to 3.
         palette: Number of colors of the front and the back together, and of the shiny ones; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
+        front: The digest of a sprite that is given as the front of the first stage; None to generate it.
     """
 
     pokemon_type: PokemonType
@@ -65,6 +66,7 @@ class CreatureSettings:
     stages: int = 1
     palette: int | None = COLORS
     image_guidance_scale: float | None = None
+    front: str | None = None
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
@@ -79,19 +81,25 @@ def generate_stage(
     creature: CreatureSettings,
     stage: int,
     before: Image.Image | None,
+    front: Image.Image | None = None,
     **arguments: Any,
 ) -> dict[str, Image.Image]:
     """Name -> sprite, RGBA with alpha 0 or 255, of the four of a stage.
 
     Args:
         before: The normal front of the stage before.
+        front: That of this stage, in the format of the model; None to generate it.
         **arguments: Further ones of the pipeline.
 
     Raises:
         ValueError: If the model was not trained with references, or does not know the type.
     """
     sprites = {} if before is None else {f"{stage - 1}-front": before}
+    if front is not None:
+        sprites[f"{stage}-front"] = front
     for part in parts_of_stage(stage):
+        if part.name in sprites:
+            continue
         (sample,) = pipeline(
             [creature.pokemon_type],
             generator=[torch.Generator().manual_seed(creature.seed)],
@@ -116,7 +124,11 @@ def _shared_palette(images: list[Image.Image], colors: int) -> list[Image.Image]
 
 
 def generate_creature(
-    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, folder: Path
+    pipeline: PokemonDDPMPipeline,
+    settings: GenerationSettings,
+    creature: CreatureSettings,
+    folder: Path,
+    front: Image.Image | None = None,
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
@@ -125,6 +137,7 @@ def generate_creature(
     Args:
         settings: Those that `pipeline` was loaded with.
         folder: Exists; it is empty or has this creature.
+        front: A sprite, drawn or generated, in RGB or RGBA, to begin with; prepared as a reference.
 
     Raises:
         ValueError: If the folder has another creature, or the model cannot make one.
@@ -133,6 +146,9 @@ def generate_creature(
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
     pipeline.conditioner.type_blend(creature.pokemon_type)  # an unknown one is refused before anything is written
+    if front is not None:
+        (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
+        creature = replace(creature, front=pixel_digest(front).hex())
     description = describe(pipeline, settings, creature)
     text = json.dumps(description, indent=2) + "\n"
     file = folder / DESCRIPTION_FILE
@@ -143,9 +159,9 @@ def generate_creature(
     for stage in range(1, creature.stages + 1):
         sprites = _read_stage(folder, stage)
         if sprites is None:
-            sprites = generate_stage(
-                pipeline, creature, stage, images.get(f"{stage - 1}-front"), **settings.arguments()
-            )
+            before = images.get(f"{stage - 1}-front")
+            given = front if stage == 1 else None
+            sprites = generate_stage(pipeline, creature, stage, before, given, **settings.arguments())
             for name, image in sprites.items():
                 save_image(image, folder / f"{name}.png")
         images |= sprites

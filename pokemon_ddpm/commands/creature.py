@@ -7,7 +7,7 @@ import typer
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import MAX_SEED, Model, Scheduler, finite, make_folder, parse_type
+from pokemon_ddpm.commands.common import MAX_SEED, Model, Scheduler, fail, finite, make_folder, parse_type
 from pokemon_ddpm.postprocessing import COLORS
 
 OWN = "the model's own"
@@ -16,6 +16,9 @@ OWN = "the model's own"
 def creature(
     output_dir: Annotated[Path, typer.Option(help="Folder of the set. The same command continues after a stop.")],
     model: Model = RELEASED_MODEL,
+    front: Annotated[
+        Path | None, typer.Option(help="A sprite to begin with, drawn or generated, on white or transparent.")
+    ] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of its evolution.")] = 1,
@@ -36,7 +39,15 @@ def creature(
 
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.preprocessing import open_image
 
+    sprite = None
+    if front is not None:
+        try:
+            sprite = open_image(front)
+        except ValueError as error:
+            fail(f"--front {front} {error}.")
+        sprite = sprite.convert("RGBA" if sprite.has_transparency_data else "RGB")
     settings = GenerationSettings(
         model=model,
         scheduler=scheduler,
@@ -45,5 +56,5 @@ def creature(
     )
     pokemon_type = None if type is None else parse_type(type)
     wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, image_guidance_scale)
-    names = generate_creature(settings.load(), settings, wanted, output_dir)
+    names = generate_creature(settings.load(), settings, wanted, output_dir, sprite)
     typer.echo(f"{len(list(tqdm(names, 'Generating', 4 * stages)))} sprites in {output_dir}")

@@ -130,6 +130,25 @@ def test_an_interrupted_set_goes_on_and_is_the_same_to_the_byte(
     assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and not calls
 
 
+def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[dict]) -> None:
+    drawing = Image.new("RGB", (20, 12), "white")
+    drawing.paste((200, 30, 30), (4, 2, 12, 10))
+    drawing.save(tmp_path / "drawing.png")
+    code, output = make(model, tmp_path / "set", "--front", tmp_path / "drawing.png", "--palette", 0)
+    assert code == 0 and len(calls) == 3, output
+    front = pixels(tmp_path / "set" / "1-front.png")
+    opaque = front[front[..., 3] > 0]
+    assert len(opaque) == 64 and (opaque[:, :3] == (200, 30, 30)).all()  # cropped, not enlarged
+    assert all(call["reference_image"] is not None for call in calls)
+    assert len(json.loads((tmp_path / "set" / "creature.json").read_text())["meta"]["creature"]["front"]) == 64
+    assert make(model, tmp_path / "set")[0] == 2  # another creature
+    code, output = make(model, tmp_path / "other", "--front", tmp_path / "nothing.png")
+    assert code == 2 and "--front" in output and "is no file" in output
+    Image.new("RGB", (9, 9), "white").save(tmp_path / "white.png")
+    code, output = make(model, tmp_path / "other", "--front", tmp_path / "white.png")
+    assert code == 2 and "shows nothing" in output
+
+
 def test_mistakes(model: Path, tmp_path: Path) -> None:
     before = make(model, tmp_path / "set") and contents(tmp_path / "set")
     code, output = make(model, tmp_path / "set", "--stages", 2)

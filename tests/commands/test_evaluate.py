@@ -217,7 +217,7 @@ def test_unusable_models_and_samples_are_reported_before_the_evaluation(model: P
     broken = shutil.copytree(model, tmp_path / "broken")
     (broken / "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     for folder, message in (
-        (tmp_path / "small", "needs images from 32 px, or smaller by a whole factor, but these have 24 px"),
+        (tmp_path / "small", "needs images from 64 px, or smaller by a whole factor, but these have 24 px"),
         (broken, "README.md cannot be read; repair or remove it"),
     ):
         status, output = run("evaluate", "--model", folder, "--output-dir", tmp_path / "out")
