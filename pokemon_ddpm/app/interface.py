@@ -115,7 +115,7 @@ class Page:
     def _add_editing(self, model: Model) -> None:
         first, second = requests.type_choices(model)
         with gr.Row(visible="relation" in model.vocabulary) as self._creature:
-            labels = {"back": "Back", "shiny": "Shiny", "set": "Whole set", "evolve": "Evolve"}
+            labels = {"back": "Back", "shiny": "Shiny", "set": "Set", "evolve": "Evolve"}
             self._changes = {
                 change: gr.Button(label, min_width=80, elem_id=change) for change, label in labels.items()
             }
