@@ -129,7 +129,7 @@ class TestTraining:
         ]  # fmt: skip
         assert {each.dataset_name for each in data.eval_results} == {"the starter sprites of the project"}
         table = "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n| KID | 0.1235 ± 0.0200 |\n"
-        assert f"{table}| condition accuracy | 0.4000 |\n" in text and "from 256 samples in 16 inference" in text
+        assert f"{table}| condition accuracy | 0.4000 |\n" in text and "from 256 samples in 25 inference" in text
         assert "model-index" not in metadata(card_of_run()) and "## Results" not in card_of_run()
 
     def test_the_newest_sheet(self, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import compare_models
+from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.provenance import write_png
 from tests.sprite_sets import provenance
 
@@ -55,8 +56,9 @@ def test_all_published_reports_are_read(compare):
 
 
 def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: Path, tmp_path: Path):
+    about = {**REPORT["about"], "features": load_features().name}
     for name, seed, noise in (("gray", 0, 0), ("same", 0, 0), ("noisy", 0, 50), ("other", 1, 0)):
-        folder, rng = write_report(tmp_path / name) / "samples", np.random.default_rng(0)
+        folder, rng = write_report(tmp_path / name, about=about) / "samples", np.random.default_rng(0)
         folder.mkdir()
         for i in range(60):
             pixels = np.full((32, 32, 3), rng.integers(256)) + noise * rng.normal(size=(32, 32, 3))
@@ -67,7 +69,7 @@ def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: P
     first, equal, different, real = compare(data, gray, same, noisy)["KID minus that of the first"]
     assert (first, equal, real) == ("-", "0.000 (0.000 to 0.000)", "-") and abs(float(different.split()[0])) > 0.1
     assert "other: its samples have other sizes or seeds" in compare(data, gray, other)
-    write_report(tmp_path / "same", about={**REPORT["about"], "held out": "test split, 409 images"})
+    write_report(tmp_path / "same", about={**about, "held out": "test split, 409 images"})
     expected = "held out is test split, 409 images, but with --data-dir it must be validation"
     assert expected in compare(data, gray, same)
 

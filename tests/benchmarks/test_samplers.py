@@ -32,7 +32,7 @@ def test_samplers_are_compared_and_samples_are_kept(tmp_path: Path, monkeypatch:
     for one, other in zip(found["rows"] + found["few_steps"], again["rows"] + again["few_steps"], strict=True):
         assert repr({**one, "seconds": 0}) == repr({**other, "seconds": 0})  # NaN does not equal itself
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == before
-    assert samplers.markdown(found).count("\n| ") == 14
+    assert samplers.markdown(found).count("\n| ") == 16
 
 
 def test_the_sliced_wasserstein_distance_of_a_translation():

@@ -6,7 +6,7 @@ import pytest
 from pokemon_ddpm.evaluation.report import estimate, generation_of, is_reliable, percent, report_text, summary
 from tests.sprite_sets import provenance
 
-PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "released"
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results-32" / "released"
 NUMBERS = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
 
 
