@@ -94,7 +94,7 @@ def compare_models(reports: Mapping[str, Numbers], differences: Sequence[str] | 
     if differences is not None:
         rows.insert(3, ["KID minus that of the first", "-", *differences, "-"])
     head, rule = ["", *reports, "real images"], ["---", *["---:"] * len(columns)]
-    shown = [cells for cells in rows if set(cells[1:]) != {"-"}]
+    shown = [cells for cells in rows if set(cells[1:-1]) != {"-"}]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *shown))
 
 

@@ -41,7 +41,6 @@ SHORT = {
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "pokemon-ddpm evaluate --model pokemon-ddpm-32-fast": "--num-samples 50",
-    "pokemon-ddpm evaluate-references": "--num-inference-steps 1",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     f"{TRAIN} --eval_steps": f"{SHORT_RUN} --num_eval_images 20 --ddpm_num_inference_steps 1",
     TRAIN: SHORT_RUN,
@@ -57,6 +56,7 @@ NOT_RUN = {
     "curl ": "tests/app asks a running app",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
+    "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
     "pokemon-ddpm fit-features": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
@@ -77,7 +77,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like the clone, where the commands leave their output for later ones."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "docs" / "how-it-works").mkdir(parents=True)
-    (folder / "docs" / "results").symlink_to(ROOT / "docs" / "results")
+    for name in ("results", "results-32"):
+        (folder / "docs" / name).symlink_to(ROOT / "docs" / name)
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     return folder
 
