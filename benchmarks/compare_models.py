@@ -39,7 +39,11 @@ DISTANCES = {
     "precision": ("precision", "samples", "held-out"),
     "recall": ("recall", "samples", "held-out"),
 }
-PIXELS = ("colors", "clear_background", "isolated", "fragmented", "dark_outline", "palette_shift")
+# Statistics of pixels, and the samples that they are of: the default output has no fragments and 16 colors.
+PIXELS = {
+    "colors": "default output", "clear_background": "raw samples", "isolated": "default output",
+    "fragmented": "raw samples", "dark_outline": "default output", "palette_shift": "raw samples",
+}  # fmt: skip
 OTHER = {"train": "held-out", "held-out": "train"}
 
 
@@ -58,15 +62,8 @@ def column(numbers: Numbers, real: bool) -> dict[str, str]:
     for title, name in (("raw", "raw"), ("", "default output"), (f"at {COMPARED_SIDE} px", reduced)):
         title = ", ".join(["two-sample test", *filter(None, [title])])
         cells[title] = "50 %" if real else percent(judged[name]["accuracy"]) if name in judged else "-"
-    for name in PIXELS:
-        of = (
-            "held-out"
-            if real
-            else "raw samples"
-            if name in ("clear_background", "fragmented", "palette_shift")
-            else "default output"
-        )
-        found = numbers.get("pixel_statistics", {}).get(of, {}).get(name)
+    for name, of in PIXELS.items():
+        found = numbers.get("pixel_statistics", {}).get("held-out" if real else of, {}).get(name)
         cells[STATISTICS[name]] = estimate(found) if found else "-"
     if real:
         return cells

@@ -123,8 +123,12 @@ def mean_color(images: torch.Tensor) -> torch.Tensor:
 def over_lines(
     values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean, seed: int = 0
 ) -> Estimate:
-    """The average of values (K,), with the percentile interval of a bootstrap over evolution lines, int64 (K,)."""
-    values, lines = values.double().numpy(), lines.numpy()
+    """The average of values (K,), with the percentile interval of a bootstrap over evolution lines, int64 (K,).
+
+    NaN, as of an empty sprite, is left out.
+    """
+    known = ~values.double().isnan()
+    values, lines = values[known].double().numpy(), lines[known].numpy()
     groups = [values[lines == line] for line in np.unique(lines)]
     generator = np.random.default_rng(seed)
     resampled = [

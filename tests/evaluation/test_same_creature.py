@@ -84,6 +84,8 @@ def test_intervals_are_of_lines() -> None:
     # The standard error of a share of 100 images is 0.043; four lines, of which one has it, say little.
     assert alone.low == pytest.approx(0.25 - 1.96 * 0.043, abs=0.03)
     assert (together.low, together.high) == (0, 0.75)
+    empty = torch.cat([values, torch.tensor([torch.nan])])
+    assert over_lines(empty, torch.cat([lines, torch.tensor([9])])) == together
 
 
 def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
