@@ -137,7 +137,7 @@ def generate_creature(
     Args:
         settings: Those that `pipeline` was loaded with.
         folder: Exists; it is empty or has this creature.
-        front: A sprite, drawn or generated, in RGB or RGBA, to begin with; prepared as a reference.
+        front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
 
     Raises:
         ValueError: If the folder has another creature, or the model cannot make one.

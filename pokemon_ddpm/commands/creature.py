@@ -17,7 +17,7 @@ def creature(
     output_dir: Annotated[Path, typer.Option(help="Folder of the set. The same command continues after a stop.")],
     model: Model = RELEASED_MODEL,
     front: Annotated[
-        Path | None, typer.Option(help="A sprite to begin with, drawn or generated, on white or transparent.")
+        Path | None, typer.Option(help="A sprite to begin with, of any origin, on white or transparent.")
     ] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,

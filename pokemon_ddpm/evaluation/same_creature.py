@@ -158,7 +158,8 @@ def evaluate_references(
     """
     backs, shinies = (Pairs.of(data, "same", view, finish) for view, finish in ((BACK, NORMAL), (FRONT, SHINY)))
     stages = Pairs.of(data, "next", FRONT, NORMAL)
-    if not (len(backs) and len(shinies) and len(stages)):
+    both = set(backs.references.tolist()) & set(shinies.references.tolist())
+    if not (both and len(stages)):
         raise ValueError("Backs, shinies and next stages of the same forms are needed, which these images lack.")
     made = {
         name: generate_targets(pipeline, data, pairs, relation, seed, **arguments)
@@ -169,9 +170,9 @@ def evaluate_references(
     numbers = _back(data, backs, made, network)
     numbers["shiny"] = _shiny(data, shinies, made["shiny"])
     numbers["next stage"] = _next(data, stages, made["next"], network)
-    of_shiny = {int(row): k for k, row in enumerate(shinies.references)}
-    both = [(k, of_shiny[int(row)]) for k, row in enumerate(backs.references) if int(row) in of_shiny]
-    ones, others = (torch.tensor(each, dtype=torch.int64) for each in zip(*both, strict=True))
+    ones, others = (
+        torch.tensor([pairs.references.tolist().index(row) for row in sorted(both)]) for pairs in (backs, shinies)
+    )
     sets = {"front": data.images[backs.references[ones]], "back": made["back"][ones], "shiny": made["shiny"][others]}
     return numbers, {**sets, "real back": data.images[backs.targets[ones]]}
 
