@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.color import fit_palette, nearest_color, refine_palette, unique_colors
+from pokemon_ddpm.color import color_areas, fit_palette, unique_colors
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
@@ -65,7 +65,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
 
 
 def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
-    """Reduces an image, RGB or RGBA, to at most `colors` colors in OKLab, without dithering.
+    """Reduces an image, RGB or RGBA, to at most `colors` colors by `color_areas`.
 
     Pixels with alpha 0 do not count and are not changed, neither is an image of few colors.
 
@@ -77,8 +77,7 @@ def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
     color = pixels[visible, :3]
     if len(unique_colors(color)) > colors:
-        palette = refine_palette(color, fit_palette(color, colors))
-        pixels[visible, :3] = palette[nearest_color(color, palette)]
+        pixels[..., :3] = color_areas(pixels[..., :3], visible, fit_palette(color, colors))
     return Image.fromarray(pixels)
 
 
