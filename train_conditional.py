@@ -38,7 +38,7 @@ from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
-from pokemon_ddpm.training.losses import DistillationLoss
+from pokemon_ddpm.training.losses import make_distillation
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.references import make_pairs
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
@@ -112,7 +112,7 @@ class Trainer:
         self.schedule = NoiseSchedule.of(self.scheduler, self.device)
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
-        self.distillation = DistillationLoss(config, self.scheduler, denoiser) if config.distill_from else None
+        self.distillation = make_distillation(config, self.scheduler, denoiser)
         teacher_digest = weights_digest(self.distillation.teacher) if self.distillation else ""
 
         # What is measured and saved

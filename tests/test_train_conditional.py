@@ -23,6 +23,7 @@ from safetensors.torch import load, load_file
 from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.models import pack_unet
 from pokemon_ddpm.training import batches, checkpoint, export, validation
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
 from tests.training import runs
@@ -189,6 +190,7 @@ WAYS = {
     "augmented and accumulated": [*EVERYTHING, "--timestep_sampling=stratified"],
     "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--deterministic"],
     "distillation": [*EVERYTHING, "--distill_teacher_steps=4"],
+    "autoguidance": EVERYTHING,
 }
 
 
@@ -199,6 +201,13 @@ def test_a_run_that_is_stopped_in_each_update_equals_an_unbroken_one(flags, run,
         tiny_pipeline("sample", channels=4).save_pretrained(tmp_path / "teacher")
         flags = [*runs.without(flags, "model_config_name_or_path", "ddpm_num_inference_steps")]
         flags += [f"--distill_from={tmp_path / 'teacher'}"]
+    if way == "autoguidance":
+        vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
+        tiny_pipeline("sample", vocabulary=vocabulary, channels=4).save_pretrained(tmp_path / "teacher")
+        flags = [*runs.without(flags, "model_config_name_or_path"), "--conditions", "type"]
+        flags += [
+            f"--{name}={tmp_path / 'teacher'}" for name in ("pretrained_model_name_or_path", "autoguidance_from")
+        ]
     flags = [*flags, *WAYS[way], "--validation_steps=2", "--save_images_steps=2"]
     train([*flags, f"--output_dir={unbroken}"])
     for step, number in enumerate((signal.SIGINT, signal.SIGTERM) * 2):

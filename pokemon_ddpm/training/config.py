@@ -132,6 +132,13 @@ class TrainingConfig:
         None, "Its guidance scale by reference sprites; default: the saved one.", low=0
     )
 
+    # Distillation of autoguidance (Karras et al. 2024)
+    autoguidance_from: str | None = _option(
+        None,
+        "Learn from the pretrained model as guided by this worse one of the same conditions.",
+    )
+    autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
+
     # Optimization
     train_batch_size: int = _option(
         32, "Images per process and forward pass.", above=0, high=100_000, resume="yes", card="always"
@@ -282,6 +289,10 @@ class TrainingConfig:
         given = [f"--{name}" for name in names if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other.")
+        if self.autoguidance_from and not self.pretrained_model_name_or_path:
+            raise ValueError("--autoguidance_from needs --pretrained_model_name_or_path, the better model.")
+        if self.autoguidance_from and self.variance_type == "learned_range":
+            raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
             raise ValueError(
                 "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample, and --snr_gamma 0 or from 1."

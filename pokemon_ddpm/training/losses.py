@@ -1,4 +1,4 @@
-"""The loss of progressive distillation; that of ordinary training stands in train_conditional.py."""
+"""The losses of distillation; that of ordinary training stands in train_conditional.py."""
 
 import copy
 
@@ -6,7 +6,7 @@ import torch
 from diffusers import SchedulerMixin
 from torch import nn
 
-from pokemon_ddpm.diffusion import add_noise, predicted_clean
+from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, loss_weight, predicted_clean
 from pokemon_ddpm.distillation import (
     StudentSteps,
     check_steps,
@@ -16,10 +16,32 @@ from pokemon_ddpm.distillation import (
     student_schedule,
     truncated_snr,
 )
-from pokemon_ddpm.models import ConditionalDenoiser
+from pokemon_ddpm.models import ConditionalDenoiser, locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, guided_prediction, is_distilled
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
+
+AUTOGUIDED = (0.2, 0.8)  # of the timesteps: near pure noise colors become too strong, near the image pixels too noisy
+
+
+def make_distillation(
+    config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser
+) -> "DistillationLoss | AutoguidanceLoss | None":
+    """The loss by a teacher, which is a frozen copy of the student at its start; None for training on images.
+
+    Raises:
+        ValueError, OSError: If the model of --autoguidance_from cannot be used.
+    """
+    if config.distill_from:
+        return DistillationLoss(config, scheduler, student)
+    return AutoguidanceLoss(config, scheduler, student) if config.autoguidance_from else None
+
+
+def _teacher(config: TrainingConfig, student: ConditionalDenoiser) -> ConditionalDenoiser:
+    teacher = copy.deepcopy(student).eval().requires_grad_(False)
+    if config.compile:
+        teacher.compile()
+    return teacher
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
@@ -60,9 +82,7 @@ class DistillationLoss:
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
-        self.teacher = copy.deepcopy(student).eval().requires_grad_(False)
-        if config.compile:
-            self.teacher.compile()
+        self.teacher = _teacher(config, student)
         device = next(student.parameters()).device
         self.schedule = student_schedule(scheduler, device)
         self.steps = StudentSteps.of(config.ddpm_num_steps, config.student_steps, device)
@@ -109,3 +129,55 @@ class DistillationLoss:
         predictions = self.teacher(samples, times, all_labels, augmentation, reference).float().chunk(count)
         prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
         return predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
+
+
+class AutoguidanceLoss:
+    """Distance of x to that of autoguidance, so that the network needs no guide when it samples.
+
+    x = x_0 + w (x_1 - x_0), where x_1 is the teacher's and x_0 that of a worse model with the same conditions (Karras
+    et al. 2024, equation 3), at timesteps in `AUTOGUIDED`, elsewhere the teacher's.
+
+    Args:
+        scheduler, student: As of `DistillationLoss`.
+
+    Raises:
+        ValueError, OSError: If the worse model does not exist, or differs in more than its network.
+    """
+
+    def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
+        self.teacher, self.config = _teacher(config, student), config
+        device = next(student.parameters()).device
+        self.schedule = NoiseSchedule.of(scheduler, device)
+        pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(config.autoguidance_from))
+        self.guide = _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
+        source, found = (
+            f"--autoguidance_from {config.autoguidance_from}",
+            pipeline.unet.config | pipeline.scheduler.config,
+        )
+        needed = {name: student.unet.config.get(name) for name in ("sample_size", "in_channels", "scaling_factor")}
+        for name, value in (needed | {"prediction_type": config.prediction_type}).items():
+            if found.get(name) != value:
+                raise ValueError(f"{source} has {name} {found.get(name)}, but needs {value}.")
+        if pipeline.conditioner.vocabulary != student.conditioner.vocabulary:
+            raise ValueError(f"{source} has other conditions than the model.")
+
+    def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
+        """The loss of each image, float32 (B,), weighted as in training."""
+        config, timesteps = self.config, batch.timesteps
+        noisy = add_noise(self.schedule, self.teacher.scaling_factor * batch.clean(), batch.noise, timesteps)
+        target = self.target(noisy, batch)
+        weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
+        return weight * (self._clean(denoiser, noisy, batch) - target).square().mean(dim=(1, 2, 3))
+
+    @torch.no_grad()
+    def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The x of autoguidance at x_t, float32 (B, C, S, S)."""
+        better, worse = (self._clean(model, noisy, batch) for model in (self.teacher, self.guide))
+        low, high = (share * len(self.schedule) for share in AUTOGUIDED)
+        guided = (low <= batch.timesteps) & (batch.timesteps < high)
+        scale = torch.where(guided, self.config.autoguidance_scale, 1.0).view(-1, 1, 1, 1)
+        return torch.lerp(worse, better, scale)
+
+    def _clean(self, model: nn.Module, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
+        prediction = model(noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference).float()
+        return predicted_clean(self.schedule, self.config.prediction_type, prediction, noisy, batch.timesteps)

@@ -105,6 +105,11 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),
         (f"{STUDENT} --conditions type", "--distill_from excludes --conditions: a student has those of its teacher."),
         (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),
+        ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path, the better model."),
+        (
+            "--autoguidance_from a --pretrained_model_name_or_path b --variance_type learned_range",
+            "--autoguidance_from excludes --variance_type learned_range",
+        ),
         ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
         ("--lr_scheduler polynomial --learning_rate 1e-8", "--lr_scheduler polynomial ends at 1e-7"),

@@ -13,7 +13,13 @@ from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.losses import DistillationLoss, check_teacher
+from pokemon_ddpm.training.losses import (
+    AUTOGUIDED,
+    AutoguidanceLoss,
+    DistillationLoss,
+    check_teacher,
+    make_distillation,
+)
 from pokemon_ddpm.variational_bound import bound_term
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T
@@ -199,3 +205,66 @@ def test_which_teachers_are_refused():
         config = TrainingConfig(distill_from="a", distill_teacher_steps=4, distill_guidance_scale=given)
         check_teacher(pipeline, config)
         assert config.distill_guidance_scale == expected
+
+
+# Autoguidance
+
+
+def guided_loss(folder, **settings: object) -> tuple[AutoguidanceLoss, ConditionalDenoiser, ConditionalDenoiser]:
+    """The loss, the student and the worse model, which is saved in the folder."""
+    worse, better = tiny_pipeline("sample", 8), tiny_pipeline("sample", 8)
+    for module, factor in ((worse.unet, 0.5), (better.unet, 2.0)):
+        torch.nn.init.normal_(module.conv_out.weight, std=factor / 10)
+    worse.save_pretrained(folder)
+    config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(folder), **settings)
+    student = ConditionalDenoiser(better.unet, better.conditioner)
+    return (
+        make_distillation(config, make_scheduler(), student),
+        student,
+        ConditionalDenoiser(worse.unet, worse.conditioner),
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 3.0])
+def test_between_high_and_low_noise_the_better_model_is_guided_by_the_worse_one(tmp_path, scale):
+    loss, student, worse = guided_loss(tmp_path, autoguidance_scale=scale, snr_floor=0.3)
+    timesteps = [100, 199, 200, 500, 799, 800, 990]
+    batch = batch_at(timesteps)
+    assert AUTOGUIDED == (0.2, 0.8)
+    alpha, sigma = levels(timesteps)
+    noisy = (alpha * batch.clean() + sigma * batch.noise).float()
+    one, other = (
+        m(noisy, batch.timesteps, batch.labels, batch.augmentation).detach().double() for m in (student, worse)
+    )
+    scales = torch.tensor([1, 1, scale, scale, scale, 1, 1]).view(-1, 1, 1, 1)
+    expected = other + scales * (one - other)
+    torch.testing.assert_close(loss.target(noisy, batch).double(), expected, rtol=1e-4, atol=1e-5)
+    losses = loss(lambda *_: torch.full_like(noisy, 0.3), batch)
+    weight = (alpha / sigma).square().flatten().clamp(0.3, 5)
+    torch.testing.assert_close(
+        losses.double(), weight * (0.3 - expected).square().mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-6
+    )
+    losses = loss(student, batch)
+    assert (losses > 0).tolist() == [1 < each for each in scales.flatten().tolist()]
+    losses.sum().backward()
+    frozen = [*loss.teacher.parameters(), *loss.guide.parameters()]
+    assert all(p.grad is None and not p.requires_grad for p in frozen)
+
+
+def test_which_worse_models_are_refused(tmp_path):
+    student = ConditionalDenoiser(tiny_pipeline("sample").unet, tiny_pipeline().conditioner)
+    for number, (pipeline, message) in enumerate(
+        (
+            (tiny_pipeline("sample", 8), "has sample_size 8, but needs 16"),
+            (tiny_pipeline("v_prediction"), "has prediction_type v_prediction, but needs sample"),
+            (tiny_pipeline("sample", vocabulary={"type": ["cat", "dog"]}), "has other conditions than the model"),
+        )
+    ):
+        pipeline.save_pretrained(tmp_path / str(number))
+        config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path / str(number)))
+        with pytest.raises(ValueError, match=f"^--autoguidance_from .* {message}"):
+            make_distillation(config, make_scheduler(), student)
+    config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path / "none"))
+    with pytest.raises(OSError, match="none"):
+        make_distillation(config, make_scheduler(), student)
+    assert make_distillation(TrainingConfig(), make_scheduler(), student) is None
