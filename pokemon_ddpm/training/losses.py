@@ -150,10 +150,8 @@ class AutoguidanceLoss:
         self.schedule = NoiseSchedule.of(scheduler, device)
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(config.autoguidance_from))
         self.guide = _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
-        source, found = (
-            f"--autoguidance_from {config.autoguidance_from}",
-            pipeline.unet.config | pipeline.scheduler.config,
-        )
+        source = f"--autoguidance_from {config.autoguidance_from}"
+        found = pipeline.unet.config | pipeline.scheduler.config
         needed = {name: student.unet.config.get(name) for name in ("sample_size", "in_channels", "scaling_factor")}
         for name, value in (needed | {"prediction_type": config.prediction_type}).items():
             if found.get(name) != value:
