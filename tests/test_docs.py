@@ -62,6 +62,8 @@ NOT_RUN = {
     "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/samplers.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
+    "mkdir -p outputs && git archive": "it needs the history of the repository",
+    f"{TRAIN} benchmarks/recipes/packed-64-guided.yaml": "so does this",
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
