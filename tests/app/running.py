@@ -107,7 +107,7 @@ def gallery_images(gallery: list[dict[str, Any]]) -> list[bytes]:
 
 def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attributes: str) -> list[bytes]:
     """The pixels that the gallery shows, generated without the app at quality "balanced"."""
-    settings = GenerationSettings(model, None, 25, 3.0)
+    settings = GenerationSettings(model, None, 16, 3.0)
     requests = [SpriteRequest(seed, pokemon_type, attributes) for seed in seeds]
     images = map(to_sprite, generate(settings.load("cpu"), requests, **settings.arguments()))
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
