@@ -134,8 +134,7 @@ class TrainingConfig:
 
     # Distillation of autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(
-        None,
-        "Learn from the pretrained model as guided by this worse one of the same conditions.",
+        None, "Learn from the pretrained model as guided by this worse one of the same conditions."
     )
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
 

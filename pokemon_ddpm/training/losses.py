@@ -134,8 +134,8 @@ class DistillationLoss:
 class AutoguidanceLoss:
     """Distance of x to that of autoguidance, so that the network needs no guide when it samples.
 
-    x = x_0 + w (x_1 - x_0), where x_1 is the teacher's and x_0 that of a worse model with the same conditions (Karras
-    et al. 2024, equation 3), at timesteps in `AUTOGUIDED`, elsewhere the teacher's.
+    x = x_worse + w (x_better - x_worse) at timesteps in `AUTOGUIDED`, where x_better is the teacher's and x_worse that
+    of a worse model with the same conditions (Karras et al. 2024, equation 3); elsewhere the teacher's.
 
     Args:
         scheduler, student: As of `DistillationLoss`.
