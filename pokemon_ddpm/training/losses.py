@@ -21,7 +21,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, gu
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
-AUTOGUIDED = (0.2, 0.8)  # of the timesteps: near pure noise colors become too strong, near the image pixels too noisy
+AUTOGUIDED = (0.2, 0.8)  # share of the timesteps; guided at all of them, colors become too strong (docs/sampling.md)
 
 
 def make_distillation(
