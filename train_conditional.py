@@ -113,7 +113,7 @@ class Trainer:
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
         self.distillation = make_distillation(config, self.scheduler, denoiser)
-        teacher_digest = weights_digest(self.distillation.teacher) if self.distillation else ""
+        teacher_digest = weights_digest(self.distillation.frozen_model) if self.distillation else ""
 
         # What is measured and saved
         self.probes = {}

@@ -104,6 +104,19 @@ def _drop_one_type(
     return torch.where(dropped, conditioner.any_ids["type"], types)
 
 
+def _keep_view_and_finish(
+    labels: dict[str, torch.Tensor],
+    all_labels: Mapping[str, torch.Tensor],
+    where: torch.Tensor,
+    conditioner: SpriteConditioner,
+) -> dict[str, torch.Tensor]:
+    """Restores view and finish, which say what becomes of a reference, of the images (B,) with any condition."""
+    known = [(ids != conditioner.any_ids[name]).view(len(where), -1).any(dim=1) for name, ids in labels.items()]
+    where = where & torch.stack(known).any(dim=0)
+    kept = {name: torch.where(where, all_labels[name], labels[name]) for name in ("view", "finish") if name in labels}
+    return labels | kept
+
+
 @dataclass(frozen=True)
 class Batch:
     """Images with everything sampled for them.
@@ -184,6 +197,8 @@ def sample_batch(
         number, relation = pairs.sample(indices, generator)
         given = chosen.to(device) & (number >= 0)
         reference = prepare_references(data.images[number], given, mirrored, augmentation, generator)
+        all_labels = {name: data.labels[name][indices] for name in labels}
+        labels = _keep_view_and_finish(labels, all_labels, given, conditioner)
         labels["relation"] = torch.where(given, relation, conditioner.any_ids["relation"])
     elif "relation" in conditioner.vocabulary:
         labels["relation"] = torch.full_like(indices, conditioner.any_ids["relation"])

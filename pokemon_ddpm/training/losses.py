@@ -1,4 +1,4 @@
-"""The losses of distillation; that of ordinary training stands in train_conditional.py."""
+"""The losses by another model; that of ordinary training stands in train_conditional.py."""
 
 import copy
 
@@ -27,7 +27,7 @@ AUTOGUIDED = (0.2, 0.8)  # share of the timesteps; guided at all of them, colors
 def make_distillation(
     config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser
 ) -> "DistillationLoss | AutoguidanceLoss | None":
-    """The loss by a teacher, which is a frozen copy of the student at its start; None for training on images.
+    """The loss by another model, for --distill_from a frozen copy of the student at its start; None without one.
 
     Raises:
         ValueError, OSError: If the model of --autoguidance_from cannot be used.
@@ -82,7 +82,7 @@ class DistillationLoss:
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
-        self.teacher = _teacher(config, student)
+        self.frozen_model = _teacher(config, student)
         device = next(student.parameters()).device
         self.schedule = student_schedule(scheduler, device)
         self.steps = StudentSteps.of(config.ddpm_num_steps, config.student_steps, device)
@@ -93,7 +93,7 @@ class DistillationLoss:
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
         timesteps = self.steps.start[batch.timesteps]
-        noisy = add_noise(self.schedule, self.teacher.scaling_factor * batch.clean(), batch.noise, timesteps)
+        noisy = add_noise(self.schedule, self.frozen_model.scaling_factor * batch.clean(), batch.noise, timesteps)
         target = self.target(noisy, batch)
         prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
         clean = predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
@@ -116,7 +116,7 @@ class DistillationLoss:
         """
         labels, reference = [batch.labels], batch.reference
         if self.guidance_scale != 1 or (reference is not None and self.image_guidance_scale != 1):
-            any_ids = self.teacher.conditioner.any_ids
+            any_ids = self.frozen_model.conditioner.any_ids
             labels.insert(0, {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()})
         if reference is not None and len(labels) == 2:
             labels.insert(1, labels[0] | {"relation": batch.labels["relation"]})
@@ -126,55 +126,56 @@ class DistillationLoss:
         all_labels = {name: torch.cat([each[name] for each in labels]) for name in batch.labels}
         augmentation = None if batch.augmentation is None else batch.augmentation.repeat(count, 1)
         samples, times = noisy.repeat(count, 1, 1, 1), timesteps.repeat(count)
-        predictions = self.teacher(samples, times, all_labels, augmentation, reference).float().chunk(count)
+        predictions = self.frozen_model(samples, times, all_labels, augmentation, reference).float().chunk(count)
         prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
         return predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
 
 
 class AutoguidanceLoss:
-    """Distance of x to that of autoguidance, so that the network needs no guide when it samples.
+    """Squared error of x with a target that makes it the x of autoguidance, so that sampling needs no guide.
 
-    x = x_worse + w (x_better - x_worse) at timesteps in `AUTOGUIDED`, where x_better is the teacher's and x_worse that
-    of a worse model with the same conditions (Karras et al. 2024, equation 3); elsewhere the teacher's.
+    The target, without a gradient, is x_0 + (1 - 1/w) (x - x_worse) at timesteps in `AUTOGUIDED`, elsewhere x_0;
+    x_worse is that of a worse model with the same conditions. Where x is the mean of its targets, and m that of x_0,
+    it is x_worse + w (m - x_worse): equation 3 of Karras et al. 2024, learned as Tang et al. 2025 (*Diffusion Models
+    without Classifier-free Guidance*) learn classifier-free guidance.
 
     Args:
-        scheduler, student: As of `DistillationLoss`.
+        scheduler: With the noise schedule.
+        denoiser: On the device; only what it is conditioned on and its sizes are read.
 
     Raises:
         ValueError, OSError: If the worse model does not exist, or differs in more than its network.
     """
 
-    def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
-        self.teacher, self.config = _teacher(config, student), config
-        device = next(student.parameters()).device
+    def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser):
+        self.config = config
+        device = next(denoiser.parameters()).device
         self.schedule = NoiseSchedule.of(scheduler, device)
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(config.autoguidance_from))
-        self.guide = _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
+        self.frozen_model = _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
+        self.scaling_factor = denoiser.scaling_factor
         source = f"--autoguidance_from {config.autoguidance_from}"
         found = pipeline.unet.config | pipeline.scheduler.config
-        needed = {name: student.unet.config.get(name) for name in ("sample_size", "in_channels", "scaling_factor")}
+        needed = {name: denoiser.unet.config.get(name) for name in ("sample_size", "in_channels", "scaling_factor")}
         for name, value in (needed | {"prediction_type": config.prediction_type}).items():
             if found.get(name) != value:
                 raise ValueError(f"{source} has {name} {found.get(name)}, but needs {value}.")
-        if pipeline.conditioner.vocabulary != student.conditioner.vocabulary:
+        if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
             raise ValueError(f"{source} has other conditions than the model.")
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""
         config, timesteps = self.config, batch.timesteps
-        noisy = add_noise(self.schedule, self.teacher.scaling_factor * batch.clean(), batch.noise, timesteps)
-        target = self.target(noisy, batch)
+        clean = self.scaling_factor * batch.clean()
+        noisy = add_noise(self.schedule, clean, batch.noise, timesteps)
+        prediction = self._clean(denoiser, noisy, batch)
+        with torch.no_grad():
+            low, high = (share * len(self.schedule) for share in AUTOGUIDED)
+            guided = (low <= timesteps) & (timesteps < high)
+            share = torch.where(guided, 1 - 1 / config.autoguidance_scale, 0.0).view(-1, 1, 1, 1)
+            target = clean + share * (prediction - self._clean(self.frozen_model, noisy, batch))
         weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
-        return weight * (self._clean(denoiser, noisy, batch) - target).square().mean(dim=(1, 2, 3))
-
-    @torch.no_grad()
-    def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The x of autoguidance at x_t, float32 (B, C, S, S)."""
-        better, worse = (self._clean(model, noisy, batch) for model in (self.teacher, self.guide))
-        low, high = (share * len(self.schedule) for share in AUTOGUIDED)
-        guided = (low <= batch.timesteps) & (batch.timesteps < high)
-        scale = torch.where(guided, self.config.autoguidance_scale, 1.0).view(-1, 1, 1, 1)
-        return torch.lerp(worse, better, scale)
+        return weight * (prediction - target).square().mean(dim=(1, 2, 3))
 
     def _clean(self, model: nn.Module, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         prediction = model(noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference).float()

@@ -8,12 +8,15 @@ from torch import Tensor
 
 from pokemon_ddpm.augmentation import KINDS, augment, sample_augmentation
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.vocabulary import RELATIONS
+from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 
-# A reference is another view or finish of the same drawing, any image of the same form, or of a neighboring stage.
-SAME_DRAWING, SAME_FORM, NEXT, PREVIOUS = KINDS_OF_PAIRS = range(4)
-LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, NEXT, PREVIOUS)  # of those that an image has, each is as likely
-RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "next", "previous")])  # of each kind
+# A reference is another view or finish of the same drawing, any image of the same form, the front of a back, or an
+# image of a neighboring stage.
+SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS = KINDS_OF_PAIRS = range(5)
+# Of those that an image has, each is as likely. Backs are one image in five, and differ most from their references.
+LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, *[FRONT] * 6, NEXT, PREVIOUS)
+# Of each kind
+RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "same", "next", "previous")])
 AUGMENTED = 0.25  # share of the references that are shifted, and of those that are noised
 NOISE_STD = 0.2  # at most, for images in [-1, 1]
 
@@ -23,10 +26,10 @@ class ReferencePairs:
     """Which images can be the reference of an image; see `RELATIONS` for what an image is to its reference.
 
     Attributes:
-        order: int64 (N,), the images in the order of their forms, and of their drawings (form, game and frame).
+        order: int64 (N,), the images in the order of their forms, their drawings (form, game and frame) and views.
         place: int64 (N,), the place of each image there.
-        sources: int64 (4, N, K, 2), for each kind of pair and image the ranges (first place, number) that its
-            references are in; `num_sources` (4, N) of them and then zeros.
+        sources: int64 (5, N, K, 2), for each kind of pair and image the ranges (first place, number) that its
+            references are in; `num_sources` (5, N) of them and then zeros.
     """
 
     order: Tensor
@@ -36,28 +39,33 @@ class ReferencePairs:
 
     @classmethod
     def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
-        """The pairs among images with the labels "index", "evolves_from", "game" and "frame", int64 (N,).
+        """The pairs among images with the labels "index", "evolves_from", "game", "frame" and "view", int64 (N,).
 
         Raises:
             ValueError: If one of the labels is missing.
         """
-        missing = {"index", "evolves_from", "game", "frame"} - labels.keys()
+        missing = {"index", "evolves_from", "game", "frame", "view"} - labels.keys()
         if missing:
             raise ValueError(f"--reference_prob needs images with the column {min(missing)}.")
-        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame")], dim=1)
-        _, drawing = rows.unique(dim=0, return_inverse=True)
-        order = drawing.argsort(stable=True)
+        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame", "view")], dim=1)
+        _, drawing = rows[:, :3].unique(dim=0, return_inverse=True)
+        _, view = rows.unique(dim=0, return_inverse=True)  # in the order of the drawings
+        order = view.argsort(stable=True)
         place = order.argsort()
         drawing_ranges, form_ranges = _ranges(drawing), _ranges(labels["index"].cpu())
+        view_ranges = _ranges(view)
+        is_front = labels["view"].cpu() == VIEWS.index("front")
+        fronts = dict(zip(drawing[is_front].tolist(), view[is_front].tolist(), strict=True))
         earlier = dict(zip(labels["index"].tolist(), labels["evolves_from"].tolist(), strict=True))
         later: dict[int, list[int]] = {}
         for form, before in earlier.items():
             later.setdefault(before, []).append(form)
 
         sources: list[list[list[tuple[int, int]]]] = [[] for _ in KINDS_OF_PAIRS]
-        for number, form in zip(drawing.tolist(), labels["index"].tolist(), strict=True):
+        for number, form, itself in zip(drawing.tolist(), labels["index"].tolist(), is_front.tolist(), strict=True):
             found = [[drawing_ranges[number]], [form_ranges[form]]]
             found = [[each for each in ranges if each[1] > 1] for ranges in found]  # there is another image
+            found.append([view_ranges[fronts[number]]] if number in fronts and not itself else [])
             found.append([form_ranges[each] for each in (earlier[form],) if each in form_ranges])
             found.append([form_ranges[each] for each in later.get(form, ())])
             for kind, ranges in enumerate(found):
@@ -80,9 +88,10 @@ class ReferencePairs:
         kind = lots[lot]
         source = (uniform[:, -2] * self.num_sources[kind, images]).long()
         first, count = self.sources[kind, images, source].unbind(dim=1)
-        same, own = relation[kind] == RELATIONS.index("same"), self.place[images]
-        place = first + (uniform[:, -1] * (count - same.long())).long()
-        place += same & (place >= own)  # any image of the range but this one
+        own = self.place[images]
+        inside = (first <= own) & (own < first + count)
+        place = first + (uniform[:, -1] * (count - inside.long())).long()
+        place += inside & (place >= own)  # any image of the range but this one
         # Without a reference the place can be behind the last image.
         number = self.order[place.clamp(max=len(self.order) - 1)]
         return torch.where(value > 0, number, -1), torch.where(value > 0, relation[kind], -1)

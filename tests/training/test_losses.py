@@ -182,9 +182,11 @@ def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     loss(student, batch_at([999, 10])).sum().backward()
     optimizer.step()
-    assert not torch.equal(student.unet.conv_in.weight, before["unet.conv_in.weight"]) and not loss.teacher.training
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in loss.teacher.parameters())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in loss.teacher.state_dict().items())
+    assert (
+        not torch.equal(student.unet.conv_in.weight, before["unet.conv_in.weight"]) and not loss.frozen_model.training
+    )
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in loss.frozen_model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loss.frozen_model.state_dict().items())
     assert (loss.guidance_scale, loss.prediction_type) == (2.0, "sample")
     assert loss.steps.start.unique().tolist() == [499, 999]
 
@@ -226,29 +228,32 @@ def guided_loss(folder, **settings: object) -> tuple[AutoguidanceLoss, Condition
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5, 3.0])
-def test_between_high_and_low_noise_the_better_model_is_guided_by_the_worse_one(tmp_path, scale):
-    loss, student, worse = guided_loss(tmp_path, autoguidance_scale=scale, snr_floor=0.3)
+def test_between_high_and_low_noise_the_least_loss_is_that_of_autoguidance(tmp_path, scale):
+    loss, denoiser, worse = guided_loss(tmp_path, autoguidance_scale=scale, snr_floor=0.3)
     timesteps = [100, 199, 200, 500, 799, 800, 990]
     batch = batch_at(timesteps)
     assert AUTOGUIDED == (0.2, 0.8)
     alpha, sigma = levels(timesteps)
-    noisy = (alpha * batch.clean() + sigma * batch.noise).float()
-    one, other = (
-        m(noisy, batch.timesteps, batch.labels, batch.augmentation).detach().double() for m in (student, worse)
-    )
+    clean = batch.clean().double()
+    noisy = (alpha * clean + sigma * batch.noise).float()
+    other = worse(noisy, batch.timesteps, batch.labels, batch.augmentation).detach().double()
     scales = torch.tensor([1, 1, scale, scale, scale, 1, 1]).view(-1, 1, 1, 1)
-    expected = other + scales * (one - other)
-    torch.testing.assert_close(loss.target(noisy, batch).double(), expected, rtol=1e-4, atol=1e-5)
-    losses = loss(lambda *_: torch.full_like(noisy, 0.3), batch)
-    weight = (alpha / sigma).square().flatten().clamp(0.3, 5)
-    torch.testing.assert_close(
-        losses.double(), weight * (0.3 - expected).square().mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-6
-    )
-    losses = loss(student, batch)
-    assert (losses > 0).tolist() == [1 < each for each in scales.flatten().tolist()]
+    guided = (other + scales * (clean - other)).float()
+    assert loss(lambda *_: guided, batch).max() < 1e-9
+
+    prediction = torch.full_like(noisy, 0.3, requires_grad=True)
+    losses = loss(lambda *_: prediction, batch)
     losses.sum().backward()
-    frozen = [*loss.teacher.parameters(), *loss.guide.parameters()]
-    assert all(p.grad is None and not p.requires_grad for p in frozen)
+    weight = (alpha / sigma).square().clamp(0.3, 5)
+    distance = ((prediction.detach() - guided) / scales).double()  # the share 1/w of that to the minimum
+    torch.testing.assert_close(
+        losses.detach().double(), (weight * distance**2).mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-6
+    )
+    gradient = 2 * weight * distance / distance[0].numel()
+    torch.testing.assert_close(prediction.grad.double(), gradient, rtol=1e-3, atol=1e-6)
+
+    loss(denoiser, batch).sum().backward()
+    assert all(p.grad is None and not p.requires_grad for p in loss.frozen_model.parameters())
 
 
 def test_which_worse_models_are_refused(tmp_path):

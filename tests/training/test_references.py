@@ -12,12 +12,13 @@ from pokemon_ddpm.vocabulary import RELATIONS
 
 SAME, NEXT, PREVIOUS = range(3)
 # Forms 30 (one image) -> 10 (three) -> 20 (one) and 40 (two); 50 is alone with one image. The first two images of form
-# 10 are one drawing, those of form 40 are of two games, and image 6 is another frame.
+# 10 are front and back of one drawing, those of form 40 are of two games, and image 6 is another frame.
 LABELS = {
     "index": torch.tensor([20, 10, 40, 10, 30, 50, 10, 40]),
     "evolves_from": torch.tensor([10, 30, 10, 30, -1, -1, 30, 10]),
     "game": torch.tensor([5, 3, 2, 3, 1, 1, 3, 1]),
     "frame": torch.tensor([1, 1, 1, 1, 1, 1, 2, 1]),
+    "view": torch.tensor([0, 0, 0, 1, 0, 0, 0, 1]),
 }
 EXPECTED = {
     0: {(1, NEXT), (3, NEXT), (6, NEXT)},
@@ -44,12 +45,14 @@ def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
         assert set(sampled(pairs, image)) == expected
     found = sampled(pairs, 1)  # two lots of five for its drawing, one each for its form and both stages
     share = {pair: found.count(pair) / len(found) for pair in EXPECTED[1]}
-    assert share[3, SAME] == pytest.approx(2 / 5 + 1 / 10, abs=0.03) and share[6, SAME] == pytest.approx(
-        1 / 10, abs=0.02
-    )
+    assert share[3, SAME] == pytest.approx(2 / 5 + 1 / 10, abs=0.03)
+    assert share[6, SAME] == pytest.approx(1 / 10, abs=0.02)
     assert share[4, NEXT] == pytest.approx(1 / 5, abs=0.03)
     assert share[2, PREVIOUS] == pytest.approx(1 / 20, abs=0.02)
     assert share[0, PREVIOUS] == pytest.approx(1 / 10, abs=0.02)
+    found = sampled(pairs, 3)  # six more lots of eleven for the front of a back
+    assert found.count((1, SAME)) / len(found) == pytest.approx(8 / 11 + 1 / 22, abs=0.03)
+    assert found.count((6, SAME)) / len(found) == pytest.approx(1 / 22, abs=0.02)
 
 
 def test_images_without_pairs_are_refused() -> None:
