@@ -2,7 +2,7 @@
 
     python benchmarks/compare_models.py released=outputs/evaluation fast=outputs/evaluation-fast
 
-The folders are those that `pokemon-ddpm evaluate` wrote. FID, precision and recall depend on the number of images, so
+The folders are those that `pokemon-ddpm evaluate` wrote. Precision and recall depend on the number of images, so
 they are of as many samples as there are held-out images. Rows without values are left out.
 
     python benchmarks/compare_models.py --data-dir path/to/pokemon-sprites chosen=outputs/one other=outputs/two
@@ -34,8 +34,6 @@ FRONTS = "the Pokémon sprites (front)"
 DISTANCES = {
     "KID to training": ("kid", "all samples", "train"),
     "KID to held-out": ("kid", "all samples", "held-out"),
-    "FID to training": ("fid", "samples", "train"),
-    "FID to held-out": ("fid", "samples", "held-out"),
     "precision": ("precision", "samples", "held-out"),
     "recall": ("recall", "samples", "held-out"),
 }

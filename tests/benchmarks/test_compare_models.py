@@ -43,7 +43,7 @@ def test_columns_are_models_and_real_images(compare, tmp_path: Path):
     found = compare(f"one={RESULTS / 'released'}", f"other={bare}")
     assert found[""] == ["one", "other", "real images"]
     assert found["KID to training"] == ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"]
-    assert found["FID to training"] == ["2.48 (0.56 to 2.40)"] * 2 + ["5.49 (3.18 to 5.85)"]
+    assert found["precision"] == ["0.56 (0.51 to 0.61)"] * 2 + ["0.54 (0.49 to 0.59)"]
     assert found["condition accuracy, types"] == ["28 % (26 to 30)", "-", "15 % (12 to 19)"]
     assert found["bits per dimension, held-out"] == ["4.27 ± 0.16", "-", "-"]
     assert found["seconds per sprite"] == ["0.44 (float32)", "-", "-"]
