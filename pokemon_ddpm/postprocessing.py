@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.color import color_areas, fit_palette, unique_colors
+from pokemon_ddpm.color import DISTINCT, color_areas, fit_palette, merge_colors, unique_colors
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
@@ -65,7 +65,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
 
 
 def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
-    """Reduces an image, RGB or RGBA, to at most `colors` colors by `color_areas`.
+    """Reduces an image, RGB or RGBA, to at most `colors` colors: `color_areas` of half as many more, `merge_colors`.
 
     Pixels with alpha 0 do not count and are not changed, neither is an image of few colors.
 
@@ -77,7 +77,8 @@ def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
     color = pixels[visible, :3]
     if len(unique_colors(color)) > colors:
-        pixels[..., :3] = color_areas(pixels[..., :3], visible, fit_palette(color, colors))
+        areas = color_areas(pixels[..., :3], visible, fit_palette(color, min(256, colors * 3 // 2)))
+        pixels[visible, :3] = merge_colors(areas[visible], colors, DISTINCT * min(1, COLORS / colors))
     return Image.fromarray(pixels)
 
 

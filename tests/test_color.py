@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from pokemon_ddpm.color import (
+    DISTINCT,
     EQUAL_NEIGHBOR,
     color_areas,
     color_codes,
     fit_palette,
     from_oklab,
+    merge_colors,
     nearest_color,
     oklab,
     unique_colors,
@@ -121,6 +123,34 @@ def test_colors_without_pixels_are_dropped() -> None:
     palette = np.uint8([[255, 0, 0], [0, 0, 255], [0, 255, 0]])
     pixels = np.uint8([[[250, 10, 10], [250, 10, 10]], [[10, 10, 250], [10, 10, 250]]])
     assert np.array_equal(color_areas(pixels, np.ones((2, 2), dtype=bool), palette), pixels)
+
+
+@pytest.mark.parametrize("colors", [2, 5, 16, 40])
+def test_merged_colors_are_few_and_distinct_and_of_15_bits(colors: int) -> None:
+    pixels = np.concatenate([shades(), random_colors(60)])
+    found = merge_colors(pixels, colors)
+    palette = unique_colors(found)
+    distance = np.linalg.norm(oklab(palette)[:, None] - oklab(palette), axis=2) + 9 * np.eye(len(palette))
+    assert 1 < len(palette) <= colors and distance.min() > DISTINCT - 0.03  # rounding to 15 bits moves them
+    assert np.isin(palette, np.arange(32) * 255 // 31).all()
+    for color in unique_colors(pixels):  # equal colors stay equal
+        assert len(unique_colors(found[(pixels == color).all(axis=1)])) == 1
+
+
+def test_merging_takes_the_weighted_mean_of_the_nearest_first() -> None:
+    red, also_red, blue = [[180, 40, 40]] * 3, [[190, 50, 40]], [[40, 40, 180]] * 2
+    found = merge_colors(np.uint8(red + also_red + blue), 3)
+    mean = from_oklab(oklab(np.uint8(red + also_red)).mean(axis=0))
+    expected = np.uint8([mean] * 4 + blue)
+    assert np.abs(found.astype(int) - expected).max() <= 5  # 15 bits
+    assert len(unique_colors(found)) == 2
+    assert len(unique_colors(merge_colors(np.uint8(red + also_red + blue), 3, 0.0))) == 3
+    assert len(unique_colors(merge_colors(np.uint8(red + also_red + blue), 1))) == 1
+
+
+def test_what_is_nearly_white_or_black_becomes_what_real_sprites_have() -> None:
+    found = merge_colors(np.uint8([[240, 244, 236]] * 50 + [[30, 20, 24], [120, 90, 60]]), 4)
+    assert found[:51].tolist() == [[255] * 3] * 50 + [[16] * 3] and len(unique_colors(found)) == 3
 
 
 def test_the_nearest_color_is_that_of_oklab_and_the_first_of_equal_ones() -> None:
