@@ -43,6 +43,8 @@ TESTED_SCHEDULERS = (
 )
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample")
+# What the new image is to a reference, which tells little without them: in training they are dropped only together.
+REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ def guided_prediction(predictions: Sequence[Tensor], scale: Tensor | float, imag
     uncond + s_I * (image - uncond) + s * (cond - image), equation 3 of Brooks et al. 2023.
 
     Args:
-        predictions: uncond, image (knowing the reference alone) and cond, where s_I is 1 without uncond; without a
-            reference uncond and cond; without guidance cond.
+        predictions: uncond, image (knowing the reference and `REFERENCE_CONDITIONS`) and cond, where s_I is 1 without
+            uncond; without a reference uncond and cond; without guidance cond.
         scale, image_scale: s and s_I, numbers or (N, 1, 1, 1).
     """
     *others, cond = predictions
@@ -290,9 +292,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         reference = self.prepare_reference(reference_image, count)
         all_embeddings = [self.conditioner.encode(negative), embeddings]  # in the order of `predict`
         if reference is not None:
-            relations = relation if isinstance(relation, list) else [relation] * (count // num_images_per_type)
-            relations = [each for each in relations for _ in range(num_images_per_type)]
-            all_embeddings.insert(1, self.conditioner.encode(negative, relation=relations))
+            values = self._attribute_values({**attributes, "relation": relation}, count // num_images_per_type)
+            known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}
+            known = {
+                name: [each for each in given for _ in range(num_images_per_type)] for name, given in known.items()
+            }
+            all_embeddings.insert(1, self.conditioner.encode(negative, **known))
         if torch.equal(*all_embeddings[-2:]):
             scales = [1] * count  # both predictions would be equal
         guidance = Guidance(
@@ -553,15 +558,18 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
             if not types:
                 raise ValueError("pokemon_type is an empty list; pass at least one type, or None for any.")
-            values = {}
-            for name, value in {**self.config.default_conditions, **given}.items():
-                values[name] = value if isinstance(value, list) else [value] * len(types)
-                if len(values[name]) != len(types):
-                    raise ValueError(f"{name} must have one entry a pokemon_type, {len(types)}, but has {len(value)}.")
-                default = self.config.default_conditions.get(name)
-                values[name] = [default if each is None else each for each in values[name]]
-            embeddings = self.conditioner.encode(types, **values)
+            embeddings = self.conditioner.encode(types, **self._attribute_values(given, len(types)))
         return embeddings.repeat_interleave(num_images_per_type, dim=0)
+
+    def _attribute_values(self, attributes: Mapping[str, Any], count: int) -> dict[str, list[AttributeValue]]:
+        """Attribute -> `count` values; the default ones where none is given."""
+        defaults, values = self.config.default_conditions, {}
+        for name, value in {**defaults, **attributes}.items():
+            each = value if isinstance(value, list) else [value] * count
+            if len(each) != count:
+                raise ValueError(f"{name} must have one entry a pokemon_type, {count}, but has {len(each)}.")
+            values[name] = [defaults.get(name) if one is None else one for one in each]
+        return values
 
     def _encode_conditions_of_one(self, conditions: PokemonType | Mapping[str, Any]) -> Tensor:
         """(1, D) of a type, or of a mapping of conditions; a mapping to numbers is a blend of types."""
@@ -592,7 +600,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         mean is guided.
 
         Args:
-            embeddings: Class embeddings (N, D) of uncond; with a reference of image, which has it alone; of cond.
+            embeddings: Class embeddings (N, D) of uncond; with a reference of image; of cond; see `guided_prediction`.
             reference: (N, C, S, S) in [-1, 1].
         """
         alpha_bar = self._alpha_bar(t)

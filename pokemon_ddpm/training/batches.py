@@ -14,6 +14,7 @@ import torch
 from pokemon_ddpm.augmentation import KINDS, augment, sample_augmentation
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import LossSecondMoment, sample_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.references import ReferencePairs, prepare_references
@@ -104,19 +105,6 @@ def _drop_one_type(
     return torch.where(dropped, conditioner.any_ids["type"], types)
 
 
-def _keep_view_and_finish(
-    labels: dict[str, torch.Tensor],
-    all_labels: Mapping[str, torch.Tensor],
-    where: torch.Tensor,
-    conditioner: SpriteConditioner,
-) -> dict[str, torch.Tensor]:
-    """Restores view and finish, which say what becomes of a reference, of the images (B,) with any condition."""
-    known = [(ids != conditioner.any_ids[name]).view(len(where), -1).any(dim=1) for name, ids in labels.items()]
-    where = where & torch.stack(known).any(dim=0)
-    kept = {name: torch.where(where, all_labels[name], labels[name]) for name in ("view", "finish") if name in labels}
-    return labels | kept
-
-
 @dataclass(frozen=True)
 class Batch:
     """Images with everything sampled for them.
@@ -171,8 +159,13 @@ def sample_batch(
     """
     device = data.images.device
     indices = batch_indices(len(data), config.seed, step, batch_size).to(device)
-    images = data.images[indices]
     generator = generator_for(device, config.seed, BATCH, step)
+    if pairs is not None:
+        chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.reference_prob
+        targets, number, relation = pairs.sample(indices, generator)
+        given = chosen.to(device) & (number >= 0)
+        indices = torch.where(given, targets, indices)
+    images = data.images[indices]
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
     weights = augmentation = None
     if history is not None:
@@ -193,13 +186,10 @@ def sample_batch(
             same = (augmentation[:, -KINDS["hue"] :] == 0).all(dim=1)
             labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
     if pairs is not None:
-        chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.reference_prob
-        number, relation = pairs.sample(indices, generator)
-        given = chosen.to(device) & (number >= 0)
         reference = prepare_references(data.images[number], given, mirrored, augmentation, generator)
-        all_labels = {name: data.labels[name][indices] for name in labels}
-        labels = _keep_view_and_finish(labels, all_labels, given, conditioner)
         labels["relation"] = torch.where(given, relation, conditioner.any_ids["relation"])
+        for name in REFERENCE_CONDITIONS & data.labels.keys() & labels.keys():  # not dropped
+            labels[name] = torch.where(given, data.labels[name][indices], labels[name])
     elif "relation" in conditioner.vocabulary:
         labels["relation"] = torch.full_like(indices, conditioner.any_ids["relation"])
     return Batch(images, labels, timesteps, noise, weights, augmentation, reference)

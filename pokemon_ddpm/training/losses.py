@@ -17,7 +17,12 @@ from pokemon_ddpm.distillation import (
     truncated_snr,
 )
 from pokemon_ddpm.models import ConditionalDenoiser, locate_model
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, guided_prediction, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
+    REFERENCE_CONDITIONS,
+    PokemonDDPMPipeline,
+    guided_prediction,
+    is_distilled,
+)
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
@@ -119,7 +124,10 @@ class DistillationLoss:
             any_ids = self.frozen_model.conditioner.any_ids
             labels.insert(0, {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()})
         if reference is not None and len(labels) == 2:
-            labels.insert(1, labels[0] | {"relation": batch.labels["relation"]})
+            given = batch.labels["relation"] != self.frozen_model.conditioner.any_ids["relation"]
+            known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
+            known = {name: torch.where(given, ids, labels[0][name]) for name, ids in known.items()}
+            labels.insert(1, labels[0] | known)
         count = len(labels)
         if reference is not None:
             reference = torch.cat([*[0 * reference] * (count - 2), *[reference] * min(count, 2)])

@@ -13,8 +13,10 @@ from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 # A reference is another view or finish of the same drawing, any image of the same form, the front of a back, or an
 # image of a neighboring stage.
 SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS = KINDS_OF_PAIRS = range(5)
-# Of those that an image has, each is as likely. Backs are one image in five, and differ most from their references.
-LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, *[FRONT] * 6, NEXT, PREVIOUS)
+LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS)  # of those that an image has, each is as likely
+# Backs are one image in five, and what is least like its reference needs most examples: so many of the images with a
+# reference are replaced by a back with its front.
+BACKS = 0.6
 # Of each kind
 RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "same", "next", "previous")])
 AUGMENTED = 0.25  # share of the references that are shifted, and of those that are noised
@@ -79,22 +81,29 @@ class ReferencePairs:
         """The same tables on another device."""
         return ReferencePairs(**{name: table.to(device) for name, table in vars(self).items()})
 
-    def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A random reference for each image: its number and the relation's id, int64 (B,), both -1 if it has none."""
+    def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A random reference for each image, int64 (B,): the images, the references and the relations' ids.
+
+        The last two are -1 for an image that has none. `BACKS` of the images are others than those given.
+        """
         lots, relation = (torch.as_tensor(each, device=images.device) for each in (LOTS, RELATION))
-        uniform = torch.rand(len(images), len(LOTS) + 2, generator=generator, device=generator.device)
-        uniform = uniform.to(images.device)
-        value, lot = (uniform[:, : len(LOTS)] * (self.num_sources[lots][:, images].T > 0)).max(dim=1)
-        kind = lots[lot]
-        source = (uniform[:, -2] * self.num_sources[kind, images]).long()
+        uniform = torch.rand(len(images), len(LOTS) + 4, generator=generator, device=generator.device)
+        uniform, replaced, back, source, within = uniform.to(images.device).tensor_split([-4, -3, -2, -1], dim=1)
+        backs = self.num_sources[FRONT].nonzero().flatten()
+        replaced = (replaced.flatten() < BACKS) & (len(backs) > 0)
+        if len(backs):
+            images = torch.where(replaced, backs[(back.flatten() * len(backs)).long()], images)
+        value, lot = (uniform * (self.num_sources[lots][:, images].T > 0)).max(dim=1)
+        kind = torch.where(replaced, FRONT, lots[lot])
+        source = (source.flatten() * self.num_sources[kind, images]).long()
         first, count = self.sources[kind, images, source].unbind(dim=1)
         own = self.place[images]
         inside = (first <= own) & (own < first + count)
-        place = first + (uniform[:, -1] * (count - inside.long())).long()
+        place = first + (within.flatten() * (count - inside.long())).long()
         place += inside & (place >= own)  # any image of the range but this one
         # Without a reference the place can be behind the last image.
         number = self.order[place.clamp(max=len(self.order) - 1)]
-        return torch.where(value > 0, number, -1), torch.where(value > 0, relation[kind], -1)
+        return images, torch.where(value > 0, number, -1), torch.where(value > 0, relation[kind], -1)
 
 
 def make_pairs(splits: Mapping[str, SpriteTensors], device: torch.device) -> dict[str, ReferencePairs]:

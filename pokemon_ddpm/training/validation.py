@@ -37,7 +37,7 @@ class LossProbe:
         chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
         relation, self.reference = {}, None
         if pairs is not None:
-            number, ids = pairs.sample(chosen, generator)
+            chosen, number, ids = pairs.sample(chosen, generator)
             found = number >= 0
             chosen, relation = chosen[found], {"relation": ids[found]}
             self.reference = data.images[number[found]].float() / 127.5 - 1

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import preprocess
-from pokemon_ddpm.vocabulary import RELATIONS, TYPES
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, with_scheduler
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
@@ -18,7 +18,7 @@ SHAPE = (4, 16, 16)
 @pytest.fixture
 def pipeline() -> PokemonDDPMPipeline:
     """The network predicts the sample, so the only step of `generate` returns the guided prediction."""
-    vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
+    vocabulary = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
     pipeline = tiny_pipeline("sample", channels=4, vocabulary=vocabulary)
     torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
     pipeline.scheduler = with_scheduler("DDIMScheduler", {"clip_sample": False}, "sample").scheduler
@@ -45,10 +45,10 @@ def test_both_guidances(pipeline, scale, image_scale):
         with torch.no_grad():
             return pipeline.unet(noise, 999, class_labels=labels, reference=given).sample.double()
 
-    cond = predict((FIRE, ANY), reference, relation=NEXT)
-    image, uncond = predict((ANY, ANY), reference, relation=NEXT), predict((ANY, ANY), torch.zeros(2, *SHAPE))
+    cond = predict((FIRE, ANY), reference, relation=NEXT, view=1)
+    image, uncond = predict((ANY, ANY), reference, relation=NEXT, view=1), predict((ANY, ANY), torch.zeros(2, *SHAPE))
     calls = network_calls(pipeline)
-    arguments = {"reference_image": reference, "relation": "next", "latents": noise}
+    arguments = {"reference_image": reference, "relation": "next", "view": "back", "latents": noise}
     found = generate(pipeline, ["fire"] * 2, 1, guidance_scale=scale, image_guidance_scale=image_scale, **arguments)
     expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)

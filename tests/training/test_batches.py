@@ -13,7 +13,7 @@ from pokemon_ddpm.diffusion import LossSecondMoment
 from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import Batch, batch_indices, derive_seed, drop_conditions
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.references import ReferencePairs
+from pokemon_ddpm.training.references import BACKS, ReferencePairs
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # ids of types
@@ -137,26 +137,27 @@ def outcomes(types: tuple[int, int], attributes: tuple[str, ...], nothing: float
     return +shares
 
 
-def test_images_with_a_reference_keep_view_and_finish_if_any_condition():
+def test_an_image_with_a_reference_keeps_its_view_and_finish():
     count = 3000
     labels = {name: torch.arange(count) % 2 for name in ("view", "finish")}
     labels |= {"index": torch.arange(count) // 2, "evolves_from": torch.full((count,), -1)}
     labels |= {name: torch.zeros(count, dtype=torch.int64) for name in ("game", "frame")}
     labels["type"] = torch.stack([torch.arange(count) % 17, torch.full((count,), 17)], dim=1)
-    data = SpriteTensors(torch.full((count, 4, 2, 2), 255, dtype=torch.uint8), labels)
+    images = torch.full((count, 4, 2, 2), 255, dtype=torch.uint8)
+    images[1::2, 0] = 0  # backs
     vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view", "finish")}
     conditioner = SpriteConditioner(vocabulary | {"relation": list(RELATIONS)}, embedding_dim=4)
-    pairs = ReferencePairs.of(labels)
-    batch = batches.sample_batch(data, conditioner, TrainingConfig(reference_prob=0.5), 0, count, pairs=pairs)
+    pairs, config = ReferencePairs.of(labels), TrainingConfig(reference_prob=0.5)
+    batch = batches.sample_batch(SpriteTensors(images, labels), conditioner, config, 0, count, pairs=pairs)
     known = {name: ids != conditioner.any_ids[name] for name, ids in batch.labels.items()}
-    given, indices = known["relation"], batch_indices(count, 0, 0, count)
-    assert torch.equal(given, batch.reference.flatten(1).any(dim=1))
-    nothing = ~known["type"].any(dim=1) & ~known["view"] & ~known["finish"]
+    given, back = known["relation"], batch.images[:, 0, 0, 0] == 0
+    assert torch.equal(given, batch.reference.flatten(1).any(dim=1)) and given.float().mean() == pytest.approx(
+        0.5, abs=0.05
+    )
+    assert back[given].float().mean() == pytest.approx(0.5 + 0.5 * BACKS, abs=0.05)
     for name in ("view", "finish"):
-        assert torch.equal(known[name] & given, given & ~nothing)
-        assert torch.equal(batch.labels[name][known[name]], labels[name][indices][known[name]])
-        assert 0.3 < known[name][~given].float().mean() < 0.6
-    assert nothing[given].float().mean() == pytest.approx(0.1, abs=0.03)
+        assert known[name][given].all() and 0.3 < known[name][~given].float().mean() < 0.6
+        assert torch.equal(batch.labels[name][known[name]], back[known[name]].long())
 
 
 @pytest.mark.parametrize("nothing", [0.1, 0.0])

@@ -21,7 +21,7 @@ from pokemon_ddpm.training.losses import (
     make_distillation,
 )
 from pokemon_ddpm.variational_bound import bound_term
-from pokemon_ddpm.vocabulary import RELATIONS, TYPES
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T
 from tests.tiny_models import tiny_pipeline
 from tests.training.runs import load_script
@@ -151,7 +151,8 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s)
 @pytest.mark.parametrize(("scale", "image_scale"), [(1.0, 1.0), (3.0, 1.0), (1.0, 2.0), (2.5, 1.5)])
 def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     """uncond + s_I (image - uncond) + s (cond - image), Brooks et al. 2023, equation 3; the third has no reference."""
-    pipeline = tiny_pipeline("sample", 8, {"type": list(TYPES), "relation": list(RELATIONS)}, channels=4)
+    vocabulary = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
+    pipeline = tiny_pipeline("sample", 8, vocabulary, channels=4)
     torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
     student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
     settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": image_scale}
@@ -159,15 +160,20 @@ def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     noisy, reference = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     reference[2] = 0
     types, relations = torch.tensor([[FIRE, WATER], [ANY, ANY], [FIRE, ANY]]), torch.tensor([2, 0, 3])
-    anything, none = torch.full((3, 2), ANY), torch.full((3,), 3)
+    views = torch.tensor([1, 0, 1])
+    anything, none, unknown = torch.full((3, 2), ANY), torch.full((3,), 3), torch.full((3,), 2)
     timesteps = torch.tensor([100, 500, 999])
 
-    def predict(types: torch.Tensor, relations: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        return student(noisy, timesteps, {"type": types, "relation": relations}, None, reference).detach().double()
+    def predict(
+        types: torch.Tensor, views: torch.Tensor, relations: torch.Tensor, given: torch.Tensor
+    ) -> torch.Tensor:
+        labels = {"type": types, "view": views, "relation": relations}
+        return student(noisy, timesteps, labels, None, given).detach().double()
 
-    cond, image = predict(types, relations, reference), predict(anything, relations, reference)
-    uncond = predict(anything, none, 0 * reference)
-    batch = Batch(noisy, {"type": types, "relation": relations}, timesteps, noisy, reference=reference)
+    cond, uncond = predict(types, views, relations, reference), predict(anything, unknown, none, 0 * reference)
+    image = predict(anything, torch.tensor([1, 0, 2]), relations, reference)
+    labels = {"type": types, "view": views, "relation": relations}
+    batch = Batch(noisy, labels, timesteps, noisy, reference=reference)
     found = DistillationLoss(config, make_scheduler(), student).teacher_clean(noisy, timesteps, batch)
     expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
