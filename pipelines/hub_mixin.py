@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, errors
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
+DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale")  # of a call
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
 UNET_FILE = "unet/sprite_unet.py"  # of models with a network of ours
@@ -171,6 +172,15 @@ def _weights_names(variant: str | None) -> tuple[str, str, str]:
     return f"{stem}{tag}.safetensors", f"{stem}.safetensors.index{tag}.json", f"{stem}{tag}-*-of-*.safetensors"
 
 
+def _weights_of(path: str) -> tuple[str, str | None] | None:
+    """The component and the variant whose weights, or index of their shards, a path in a saved folder holds."""
+    found = re.fullmatch(
+        r"(\w+)/diffusion_pytorch_model(?:\.safetensors\.index)?(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|json)",
+        path,
+    )
+    return found and (found[1], found[2])
+
+
 def _install(made: Path, folder: Path, variant: str | None) -> None:
     """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
     (folder / INDEX_FILE).unlink(missing_ok=True)
@@ -300,14 +310,14 @@ class Repository:
             hint = "Choose another name, or push beside it with --force (in Python force=True)."
             raise ValueError(f"{self.info.id} holds something else ({some}). {hint}")
 
-    def commit(self, folder: Path, replaced: Collection[str], **options: Any) -> CommitInfo:
+    def commit(self, folder: Path, replaced: Callable[[str], bool], **options: Any) -> CommitInfo:
         """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.
 
-        Files whose paths begin with one of `replaced` are deleted unless the folder has them. The options are
-        `commit_message` and `create_pr`.
+        Files whose paths are `replaced` are deleted unless the folder has them. The options are `commit_message`,
+        `commit_description` and `create_pr`.
         """
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        old = sorted(name for name in self.files - files.keys() if name.startswith(tuple(replaced)))
+        old = sorted(name for name in self.files - files.keys() if replaced(name))
         operations = [CommitOperationAdd(name, path) for name, path in files.items()]
         operations += [CommitOperationDelete(name) for name in old]
         where = {"repo_id": self.info.id, "repo_type": self.type, "parent_commit": self.info.sha}
@@ -332,7 +342,7 @@ def push_folder(
         token: None for the stored one.
         private: Whether a new repository is private; None for the default of the account.
         force: Whether to push into a repository with other content, which stays beside the model.
-        **commit: `commit_message` and `create_pr`.
+        **commit: `commit_message`, `commit_description` and `create_pr`.
 
     Raises:
         ValueError: If a card is not valid, or see `Repository.check`.
@@ -347,7 +357,12 @@ def push_folder(
     old_card = repository.card
     card = read_card(old_card) if old_card and keep_card else merge_card(card, old_card)
     card.save(folder / CARD_FILE)
-    replaced = [f"{part}/" for part in COMPONENTS] + ([SHEETS] if (folder / "samples").exists() else [])
+    pushed = {_weights_of(path.relative_to(folder).as_posix()) for path in folder.glob("*/*")} - {None}
+    sheets = (SHEETS,) if (folder / "samples").exists() else ()
+
+    def replaced(path: str) -> bool:  # by what is pushed: weights of another variant and other files stay
+        return path == UNET_FILE or path.startswith(sheets) or _weights_of(path) in pushed
+
     return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
 
 
@@ -392,8 +407,8 @@ class HubMixin:
     ) -> str:
         """Pushes what `save_pretrained` saves in one commit, and returns its URL.
 
-        `options` are `commit_message`, `private`, `token`, `create_pr` and `force`, see `push_folder`. What people
-        wrote into the card in the repository stays.
+        `options` are `commit_message`, `commit_description`, `private`, `token`, `create_pr` and `force`, see
+        `push_folder`. What people wrote into the card in the repository stays, as do weights of another variant.
         """
         with tempfile.TemporaryDirectory() as name:
             self.save_pretrained(name, safe_serialization, variant)
@@ -410,7 +425,8 @@ class HubMixin:
             dtype: Of the weights in memory; by default float32, whatever they are saved in.
             **kwargs: Components to use instead of the saved ones (`unet`, `conditioner`, `scheduler`); `variant`,
                 `revision`, `token`, `cache_dir`, `force_download`, `local_files_only` and `torch_dtype` as in
-                diffusers. `trust_remote_code` has no effect.
+                diffusers; `device_map` if it is one device. `trust_remote_code`, `use_safetensors` and
+                `low_cpu_mem_usage` change nothing.
 
         Raises:
             OSError, ValueError: If there is no such model, or it is incomplete, damaged or of another pipeline.
@@ -421,7 +437,11 @@ class HubMixin:
         dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
-        variant, _ = kwargs.pop("variant", None), kwargs.pop("trust_remote_code", None)
+        if kwargs.pop("use_safetensors", True) is False:
+            raise ValueError("Weights are loaded from safetensors only; leave use_safetensors at True.")
+        variant, device = kwargs.pop("variant", None), torch.device(kwargs.pop("device_map", None) or "cpu")
+        for without_effect in ("trust_remote_code", "low_cpu_mem_usage"):
+            kwargs.pop(without_effect, None)
         parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
         if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
             raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
@@ -439,9 +459,21 @@ class HubMixin:
         with _damage_of(source):
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
-            defaults = ("num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale")
-            pipeline = cls(**parts, **{name: index[name] for name in defaults if name in index})
+            pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index}).to(device)
             if (folder / CARD_FILE).is_file():
                 # Without the sheet, which is not loaded.
                 pipeline._card_text = SHEET_LINE.sub("", (folder / CARD_FILE).read_text(encoding="utf-8"))
         return pipeline
+
+    @classmethod
+    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
+        """Another pipeline with the same components, which are shared, and defaults of a call.
+
+        Args:
+            pipeline: One with a U-Net, a conditioner and a scheduler.
+            **kwargs: Components and defaults to use instead of its own; `torch_dtype` to convert the components to.
+        """
+        dtype = kwargs.pop("torch_dtype", None)
+        known = pipeline.components | {name: pipeline.config[name] for name in DEFAULTS if name in pipeline.config}
+        made = cls(**known | kwargs)
+        return made if dtype is None else made.to(dtype=dtype)

@@ -5,7 +5,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,6 +23,7 @@ from diffusers import (
     UNet2DModel,
     UniPCMultistepScheduler,
 )
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
@@ -42,7 +43,7 @@ TESTED_SCHEDULERS = (
     HeunDiscreteScheduler,
 )
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-CALLBACK_TENSORS = ("latents", "pred_original_sample")
+CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 
@@ -196,8 +197,28 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
         self.register_to_config(image_guidance_scale=image_guidance_scale)
         self.register_to_config(default_conditions=default_conditions or {})
-        self._interrupt = False
+        self._interrupt, self._guidance_scale, self._num_timesteps = False, guidance_scale, 0
         self._trained_scheduler = scheduler
+
+    @property
+    def guidance_scale(self) -> float | list[float]:
+        """That of the present or last call."""
+        return self._guidance_scale
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        """Whether a guidance scale of that call is above 1."""
+        return bool(np.max(self._guidance_scale) > 1)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Number of steps of that call."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has ended that call."""
+        return self._interrupt
 
     @torch.no_grad()
     def __call__(
@@ -244,10 +265,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 is to it: "same" (default), "next" or "previous" stage of its evolution.
             image_guidance_scale: How closely to follow the reference: a number, or one an image; by default the
                 model's own. With 1 it is not guided, which saves one pass of three.
-            image: Sprites to vary, of the model's size: an RGB image, for models with transparency RGBA, a list of one
-                an image, or a tensor (N, C, S, S) in [-1, 1].
-            mask_image: Region of `image` to repaint: an image of its size, white where it may change, or a tensor
-                (1, 1, S, S) or (N, 1, S, S) in [0, 1].
+            image: Sprites to vary: an image, a list of one an image, or a tensor (N, C, S, S) in [-1, 1]. An image of
+                another size or mode than the model's is converted, for models with transparency as a reference is.
+            mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
+                (N, 1, S, S) in [0, 1].
             strength: How much noise is added to `image`, above 0 and at most 1; by default 0.6, with a mask 1.
             generator: One `torch.Generator` an image, or a single one: freshly seeded with s, image i is that of seed
                 s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
@@ -257,8 +278,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 as predicted), "pt" (the same as (N, C, S, S)) or "latent" (the final sample (N, C, S, S), which is in
                 about [-1, 1] times `scaling_factor`).
             callback_on_step_end: Called as callback(pipeline, step_index, timestep, tensors) after each step; it may
-                return new "latents" and may set `pipeline._interrupt` to end the call after this step.
-            callback_on_step_end_tensor_inputs: Some of "latents" and "pred_original_sample", the predicted clean one.
+                return new "latents", may set `pipeline._interrupt` to end the call after this step, and
+                `pipeline._guidance_scale` for the following ones. diffusers' own callbacks work.
+            callback_on_step_end_tensor_inputs: Some of "latents", "pred_original_sample" (the predicted clean one) and
+                "prompt_embeds" (the class embeddings, to read). A `PipelineCallback` says itself what it needs.
             **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
                 default; or a list of one for each entry of `pokemon_type`.
 
@@ -284,6 +307,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scales, image_scales = (
             each if isinstance(each, (list, tuple)) else [each] * count for each in (scale, image_scale)
         )
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         self.check_inputs(
             count, steps, scales, image_scales, guidance_interval, guidance_rescale, image, mask_image, strength,
             generator, latents, output_type, callback_on_step_end, callback_on_step_end_tensor_inputs,
@@ -319,7 +344,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             clean = clean * self.scaling_factor
             latents = self.scheduler.add_noise(clean, noise, timesteps[:1])
 
-        self._interrupt = False
+        self._interrupt, self._guidance_scale, self._num_timesteps = False, scale, len(timesteps)
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 sample = self.scheduler.scale_model_input(latents, t)
@@ -332,9 +357,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     latents = torch.where(mask, latents, known)
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
-                    tensors = {"latents": latents, "pred_original_sample": predicted}
+                    tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
                     tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
                     latents = (callback_on_step_end(self, i, t, tensors) or {}).get("latents", latents)
+                    if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
+                        scale = self._guidance_scale
+                        guidance = replace(guidance, scales=(max(1.0, float(scale)),) * count)
                 progress_bar.update()
                 if self._interrupt:
                     break
@@ -479,23 +507,17 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             images = image if isinstance(image, list) else [image] * count
             if len(images) != count:
                 raise ValueError(f"image must have one entry an image, {count}, but has {len(images)}.")
-            mode = "RGBA" if channels == 4 else "RGB"
-            for each in images:
-                if not isinstance(each, Image.Image) or each.mode != mode or each.size != (width, height):
-                    raise ValueError(
-                        f"image must be an {mode} image of {width}x{height} pixels, a list of these or a tensor, but "
-                        f"is {each!r}. pokemon_ddpm.preprocessing.preprocess converts other images."
-                    )
-            image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-            image = _with_binary_alpha(image)
+            squares = np.stack([_square(each, channels, height) for each in images])
+            image = _with_binary_alpha(torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1)
         _check_tensor("image", image, [(count, channels, height, width)], low=-1)
         clean = image.float().to(self._execution_device)  # float64 does not exist on every device
         if mask_image is None:
             return clean, None
         if not isinstance(mask_image, Tensor):
-            if not isinstance(mask_image, Image.Image) or mask_image.size != (width, height):
-                raise ValueError(f"mask_image must be an image of {width}x{height} pixels, but is {mask_image!r}.")
-            mask_image = torch.from_numpy(np.array(mask_image.convert("L")) / 255)[None, None]
+            if not isinstance(mask_image, Image.Image):
+                raise ValueError(f"mask_image must be an image or a tensor, but is {mask_image!r}.")
+            mask_image = mask_image.convert("L").resize((width, height), Image.Resampling.NEAREST)
+            mask_image = torch.from_numpy(np.array(mask_image) / 255)[None, None]
         _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
         return clean, (mask_image > 0.5).to(clean.device)
 
@@ -660,19 +682,31 @@ def _with_binary_alpha(images: Tensor) -> Tensor:
     return torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
 
 
-def _reference_square(image: Any, side: int) -> np.ndarray:
-    """A reference sprite, uint8 (side, side, 4), as `preprocess` of the training makes it; an alpha is kept."""
+def _square(image: Any, channels: int, side: int) -> np.ndarray:
+    """An image to vary, uint8 (side, side, channels): as it is if it has this format, otherwise fitted into it."""
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"image must be an image, a list of images or a tensor, but is {image!r}.")
+    if image.size == (side, side) and image.mode == ("RGBA" if channels == 4 else "RGB"):
+        return np.array(image)
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if channels == 4:
+        return _reference_square(image, side, "image")
+    on_white = Image.new("RGB", image.size, "white")
+    on_white.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+    return np.array(on_white.resize((side, side), Image.Resampling.LANCZOS))  # as `VaeImageProcessor` does
+
+
+def _reference_square(image: Any, side: int, argument: str = "reference_image") -> np.ndarray:
+    """A sprite, uint8 (side, side, 4), as `preprocess` of the training makes it; an alpha is kept."""
     if not isinstance(image, Image.Image) or image.mode not in ("RGB", "RGBA"):
-        raise ValueError(
-            f"reference_image must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}."
-        )
+        raise ValueError(f"{argument} must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}.")
     pixels = np.array(image)
     if image.mode == "RGB":
         pixels = transparent(pixels)
     pixels = np.where(pixels[..., 3:] > 127, pixels, np.uint8(TRANSPARENT))
     pixels[..., 3] = np.where(pixels[..., 3] > 0, 255, 0)
     if not pixels[..., 3].any():
-        raise ValueError(f"reference_image shows nothing: {image!r} is empty or white.")
+        raise ValueError(f"{argument} shows nothing: {image!r} is empty or white.")
     return fit_square(pixels, side, margin=0 if side >= 64 else 1)
 
 

@@ -101,9 +101,11 @@ def push_dataset(
     with tempfile.TemporaryDirectory() as folder:
         _write_dataset(Path(folder), repository, sprites)
         # Other files in the folder of a configuration would be loaded with it.
-        replaced = [shard for config in (CONFIGS if ours else configs) for shard in _shards(config)]
+        shards = tuple(shard for config in (CONFIGS if ours else configs) for shard in _shards(config))
         with hub_errors(f"The push to {repository.info.id}"):
-            commit = repository.commit(Path(folder), replaced, commit_message="Upload the sprites")
+            commit = repository.commit(
+                Path(folder), lambda path: path.startswith(shards), commit_message="Upload the sprites"
+            )
     return repository, sprites, commit
 
 

@@ -68,7 +68,8 @@ def push_space(
             card = merge_card(new, space.card, keep=APPEARANCE)
             card.data.models = new.data.get("models")  # also if there is none any more
             card.save(folder / CARD_FILE)
-            commit = space.commit(folder, [f"{PACKAGE}/"] if is_ours else [], commit_message="Upload the app")
+            former = (f"{PACKAGE}/",) if is_ours else ()
+            commit = space.commit(folder, lambda path: path.startswith(former), commit_message="Upload the app")
     return commit.commit_url, needs_token
 
 

@@ -352,8 +352,23 @@ class TestLoading:
             load(name)
 
     def test_unknown_arguments_are_refused(self, saved):
-        with pytest.raises(TypeError, match="does not take device_map, use_safetensors"):
-            load(saved, use_safetensors=False, device_map="auto")
+        with pytest.raises(TypeError, match="does not take quantization_config"):
+            load(saved, quantization_config=None)
+        with pytest.raises(ValueError, match="leave use_safetensors at True"):
+            load(saved, use_safetensors=False)
+
+    def test_arguments_of_diffusers(self, saved):
+        pipeline = load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
+        assert torch.equal(sample(pipeline), sample(load(saved)))
+
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_another_pipeline_of_the_same_components(self, channels):
+        pipeline = tiny_pipeline(channels=channels)
+        pipeline.register_to_config(guidance_scale=1.5, default_conditions={"type": "fire"})
+        other = PokemonDDPMPipeline.from_pipe(pipeline, num_inference_steps=7)
+        assert other.components == pipeline.components and other.config.num_inference_steps == 7
+        assert other.config.guidance_scale == 1.5 and other.config.default_conditions == {"type": "fire"}
+        assert PokemonDDPMPipeline.from_pipe(pipeline, torch_dtype=torch.float16).unet.dtype == torch.float16
 
 
 # Samples with a model where pokemon_ddpm cannot be imported, and saves it again.
@@ -371,6 +386,17 @@ torch.save(pipeline(["fire", "water/ice", None], generator=generators, **argumen
 pipeline.save_pretrained(again)
 assert type(pipeline).from_pretrained(again, trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
 assert "pokemon_ddpm" not in sys.modules and "diffusers_modules" in type(pipeline).__module__
+"""
+
+
+BOTH_VARIANTS = """
+import sys
+import torch
+from diffusers import DiffusionPipeline
+
+for arguments in ({}, {"variant": "fp16", "torch_dtype": torch.float16}):
+    pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True, **arguments)
+    assert pipeline.unet.dtype == arguments.get("torch_dtype", torch.float32)
 """
 
 
@@ -484,12 +510,28 @@ class TestPushing:
         pipeline.push_to_hub(NAME)
         pipeline.push_to_hub(NAME)
         assert len(hub.repository(NAME).titles) == 1 and len(hub.asked("^PUT ")) == 2
-        gone = {"unet/diffusion_pytorch_model-00001-of-00002.safetensors": b"1", "conditioner/old.py": b""}
-        kept = {"samples/step-000001.png": b"1", "notes.md": b"1", "app/unet/a.json": b"{}"}
+        gone = {"unet/diffusion_pytorch_model-00001-of-00002.safetensors": b"1", "unet/sprite_unet.py": b""}
+        gone |= {"unet/diffusion_pytorch_model.safetensors.index.json": b"{}"}
+        kept = {"samples/step-000001.png": b"1", "notes.md": b"1", "unet/mine.json": b"{}"}
+        kept |= {"unet/diffusion_pytorch_model.bf16-00001-of-00002.safetensors": b"1"}
         hub.repository(NAME).commit({**gone, **kept})
         torch.nn.init.ones_(pipeline.unet.conv_in.weight)
         pipeline.push_to_hub(NAME)
         assert len(hub.asked("^PUT ")) == 3 and hub.repository(NAME).files().keys() == FILES | kept.keys()
+
+    def test_variants_stay_beside_each_other(self, hub, pipeline, tmp_path):
+        pipeline.push_to_hub(NAME, commit_description="Of both precisions.")
+        pipeline.to(dtype=torch.float16).push_to_hub(NAME, variant="fp16")
+        pipeline.to(dtype=torch.float32).push_to_hub(NAME, commit_message="Nothing new but digests")
+        halves = {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
+        assert hub.repository(NAME).files().keys() == FILES | halves
+        stranger(BOTH_VARIANTS, environment(tmp_path, hub.endpoint), tmp_path, NAME)
+        for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
+            loaded = load(variant=variant, dtype=dtype)
+            assert loaded.unet.dtype == dtype
+            torch.testing.assert_close(
+                loaded.unet.conv_in.weight.float(), pipeline.unet.conv_in.weight, atol=1e-3, rtol=0
+            )
 
     def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline):
         pipeline.push_to_hub(NAME)

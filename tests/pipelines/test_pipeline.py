@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, SchedulerMixin
+from diffusers.callbacks import MultiPipelineCallbacks, SDCFGCutoffCallback
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
@@ -378,6 +380,43 @@ def test_a_callback_gets_the_latents_and_the_predicted_clean_sample_of_each_step
         torch.testing.assert_close(prediction, (uncond + 3 * (cond - uncond)).double(), rtol=0, atol=2e-3)
 
 
+def test_images_of_other_formats_are_converted():
+    pipeline, transparent = tiny_pipeline(), tiny_pipeline(channels=4)
+    large = SPRITE.resize((40, 40), Image.Resampling.NEAREST)
+    found, _ = pipeline.prepare_image(large, None, 1)
+    expected = VaeImageProcessor(vae_scale_factor=1).preprocess(large, 16, 16)
+    torch.testing.assert_close(found, expected)
+    for mode in ("RGBA", "P", "L"):
+        found, mask = pipeline.prepare_image(SPRITE.convert(mode), Image.new("L", (5, 7), 255), 1)
+        assert found.shape == (1, *SHAPE) and mask.shape == (1, 1, 16, 16) and mask.all()
+        found, _ = transparent.prepare_image(large.convert(mode), None, 1)
+        assert found.shape == (1, 4, 16, 16) and set(found[:, 3].unique().tolist()) <= {-1, 1}
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    assert (pipeline.prepare_image(clear, None, 1)[0] == 1).all()  # on white
+    assert torch.equal(transparent.prepare_image(large, None, 1)[0], transparent.prepare_reference(large, 1))
+
+
+class GuidanceCutoff(SDCFGCutoffCallback):
+    """diffusers' own, and what it sees of the pipeline."""
+
+    seen = ()
+
+    def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+        state = (pipeline.num_timesteps, pipeline.interrupt, pipeline.do_classifier_free_guidance)
+        self.seen = (*self.seen, state)
+        return super().callback_fn(pipeline, step_index, timestep, callback_kwargs)
+
+
+def test_callbacks_of_diffusers():
+    pipeline = tiny_pipeline()
+    calls, callback = network_calls(pipeline), GuidanceCutoff(cutoff_step_ratio=None, cutoff_step_index=1)
+    generate(pipeline, ["fire", "ice"], 4, guidance_scale=3.0, callback_on_step_end=callback)
+    assert [batch for batch, _ in calls] == [4, 4, 2, 2]
+    assert callback.seen == ((4, False, True),) * 2 + ((4, False, False),) * 2
+    generate(pipeline, "fire", 4, guidance_scale=1, callback_on_step_end=MultiPipelineCallbacks([callback]))
+    assert callback.seen[4] == (4, False, False) and pipeline.guidance_scale == 0
+
+
 @pytest.mark.parametrize("name", FIRST_ORDER)
 def test_a_callback_can_interrupt_and_replace_the_latents(name):
     pipeline, states = with_sampler(name), []
@@ -457,8 +496,8 @@ def test_sprites_with_transparency_are_varied_and_repainted():
     torch.testing.assert_close(sample, start.float(), rtol=1e-3, atol=1e-3)
     found = generate(pipeline, ["fire", "ice"], 3, "pil", mask_image=LEFT, **arguments)
     assert np.array_equal(np.stack(found)[:, :, 8:], expected[:, :, 8:])
-    with pytest.raises(ValueError, match="image must be an RGBA image of 16x16 pixels"):
-        generate(pipeline, image=SPRITES[0])
+    with pytest.raises(ValueError, match="image shows nothing"):
+        generate(pipeline, image=Image.new("RGB", (20, 20), "white"))
 
 
 @pytest.mark.parametrize("mask", [LEFT, LEFT_IMAGE], ids=["tensor", "image"])
@@ -554,12 +593,12 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("negative_pokemon_type", [[], ["ice"] * 2], "negative_pokemon_type must have one entry an image, 1, but has"),
         ("strength", [0.5], "strength and mask_image change an image"),
         ("mask_image", [LEFT], "pass image as well"),
-        ("image", [SMALL, SPRITE.convert("RGBA"), "sprite.png", [None]], "image must be an RGB image of 16x16 pixels"),
+        ("image", ["sprite.png", [None]], "image must be an image, a list of images or a tensor"),
         ("image", [SPRITES], "image must have one entry an image, 1, but has 2"),
         ("image", [2 * CLEAN[:1], CLEAN[:1] * NAN], "image must have finite values in .-1, 1."),
         ("image", [CLEAN[0]], "image must be a tensor of shape .1, 3, 16, 16."),
         ("image+strength", [0, 1.1, NAN, True, "a"], "strength must be above 0 and at most 1"),
-        ("image+mask_image", [SMALL, "mask.png"], "mask_image must be an image of 16x16 pixels"),
+        ("image+mask_image", ["mask.png"], "mask_image must be an image or a tensor"),
         ("image+mask_image", [LEFT[0]], "mask_image must be a tensor of shape .1, 1, 16, 16."),
         ("image+mask_image", [255 * LEFT, LEFT / 0], "mask_image must have finite values in .0, 1."),
         ("generator", [seeded(0, 1), []], "generator must have one entry an image, 1, but has"),
