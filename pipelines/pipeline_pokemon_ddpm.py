@@ -42,6 +42,7 @@ TESTED_SCHEDULERS = (
     DEISMultistepScheduler,
     HeunDiscreteScheduler,
 )
+LEAST_HEUN_STEPS = 100  # its steps are even in the noise level, of which the cosine schedule has few that matter
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
@@ -468,6 +469,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if not hasattr(scheduler, "alphas_cumprod"):
                 raise ValueError(f"{name} is not for models trained on discrete timesteps; use one of {known}.")
             warnings.warn(f"{name} is untested here and may give wrong images; tested are {known}.", stacklevel=5)
+        is_cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
+        if isinstance(scheduler, HeunDiscreteScheduler) and is_cosine and num_inference_steps < LEAST_HEUN_STEPS:
+            needed = f"needs about {LEAST_HEUN_STEPS} steps with this noise schedule"
+            warnings.warn(f"{name} {needed}, and makes noise in {num_inference_steps}; use UniPC.", stacklevel=5)
         given, own = config.get("prediction_type"), trained.config.get("prediction_type")
         if given != own:
             raise ValueError(f"{name} has prediction_type {given!r}, but the model was trained with {own!r}; {remedy}")
@@ -476,7 +481,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if len(alpha_bar) != len(own) or not torch.allclose(alpha_bar, own, atol=1e-5):
             raise ValueError(f"{name} has another noise schedule than the model was trained with; {remedy}")
         wrong = ["use_flow_sigmas"]
-        if config.get("beta_schedule") == "squaredcos_cap_v2":  # two of their noise levels would be one timestep
+        if is_cosine:  # two of their noise levels would be one timestep
             wrong += ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
         for flag in wrong:
             if config.get(flag):

@@ -20,23 +20,26 @@ LOGIN = "`hf auth login` stores a token"
 
 
 @contextmanager
-def hub_errors(action: str) -> Iterator[None]:
-    """Turns every failure of an action, such as "The push to user/name", into a ValueError."""
+def hub_errors(action: str, token_option: str = "--token") -> Iterator[None]:
+    """Turns every failure of an action, such as "The push to user/name", into a ValueError.
+
+    `token_option` is the command line's option for a token.
+    """
     try:
         yield
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
-        raise ValueError(f"{action} failed: {_reason(error)}") from error
+        raise ValueError(f"{action} failed: {_reason(error, token_option)}") from error
 
 
-def create_repository(name: str, private: bool | None, token: str | None) -> str:
+def create_repository(name: str, private: bool | None, token: str | None, token_option: str = "--token") -> str:
     """Creates a model repository if it does not exist, to find problems before anything slow starts.
 
-    Arguments as of `hub_mixin.push_folder`. Returns "user/name".
+    Arguments as of `push_model`. Returns "user/name".
 
     Raises:
         ValueError: If it cannot be written to or holds something else.
     """
-    with hub_errors(f"Creating {name}"):
+    with hub_errors(f"Creating {name}", token_option):
         repository = Repository(name, private, token)
         repository.api.auth_check(repository.info.id, write=True)
         repository.check(hub_mixin.CONDITIONER_FILE in repository.files, private)
@@ -50,10 +53,11 @@ def push_model(
     private: bool | None = None,
     commit_message: str = "Upload the model",
     force: bool = False,
+    token_option: str = "--token",
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see
+    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see `hub_errors` and
     `hub_mixin.push_folder`.
 
     Raises:
@@ -61,7 +65,7 @@ def push_model(
             before, and the push can be repeated.
     """
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
-    with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
+    with hub_errors(f"The push to {name}", token_option), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
         parts = [f"{part}/*.{suffix}" for part in hub_mixin.COMPONENTS for suffix in ("json", "safetensors")]
         sheet = hub_mixin.newest_sheet(folder)
@@ -143,15 +147,18 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
         shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)
 
 
-def _reason(error: Exception) -> str:
-    """What happened and what to do, in one or two sentences."""
-    status, wait = None, ""
+def _reason(error: Exception, token_option: str) -> str:
+    """What happened, in the Hub's own words where it has some, and what to do."""
+    status, wait, said = None, "", ""
     if isinstance(error, errors.HfHubHTTPError):
         status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
+        said = " ".join((error.server_message or "").split())[:200].rstrip(".")
     by_status = {
-        401: f"the Hub needs a valid token. {LOGIN}, or give --token.",
+        401: f"the Hub needs a valid token. {LOGIN}, or give {token_option}.",
+        402: "the account has no more room or credit. See its billing settings, or delete what is not needed.",
         403: "the token may not write there. Use a token with write access, or a name of your own.",
         412: "somebody else has changed the repository meanwhile. Try again.",
+        413: "it is more than the Hub accepts at once. Push less.",
         429: f"there were too many requests. Try again {f'in {wait} seconds' if wait.isdecimal() else 'later'}.",
     }
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -159,7 +166,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
     if status in by_status:
-        return by_status[status]
+        return f"{by_status[status]} (The Hub: {said}.)" if said else by_status[status]
     if isinstance(error, ValueError):  # a name, a card or a repository that is refused
         return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

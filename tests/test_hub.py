@@ -100,11 +100,14 @@ class TestFailures:
         if where != "repos/create":  # which is forgiven if the repository exists
             hub.create(NAME).commit({"README.md": b"# Before\n"})
         before = {name: repository.at() for name, repository in hub.repositories.items()}
-        sentences = {401: LOGIN, 403: RIGHT, 404: AGAIN, 409: AGAIN, 412: AGAIN, 429: "Try again in 7 s", 500: AGAIN}
+        sentences = {401: LOGIN, 402: "more room or credit", 403: RIGHT, 404: AGAIN, 409: AGAIN, 412: AGAIN}
+        sentences |= {413: "more than the Hub accepts at once", 429: "Try again in 7 s", 500: AGAIN}
         for status, sentence in sentences.items():
             hub.fail(where, status, None, {"Retry-After": "7"})
             # The storage for large files refuses addresses that are no longer valid.
-            assert (AGAIN if where == "^PUT " else sentence) in refusal(folder, NAME), status
+            said = refusal(folder, NAME)
+            assert (AGAIN if where == "^PUT " else sentence) in said, status
+            assert where == "^PUT " or status not in (402, 403, 413) or "(The Hub: made to fail.)" in said
             assert hub.asked(where)
             assert before == {name: repository.at() for name, repository in hub.repositories.items()}
             hub.heal()
@@ -180,6 +183,14 @@ class TestFailures:
         hub.create(NAME).commit({"README.md": text})
         assert any(reason in refusal(folder, NAME) for reason in ("README.md are not YAML; repair", "utf-8"))
         assert hub.repository(NAME).files() == {"README.md": text}
+
+
+def test_an_option_is_named_as_the_command_has_it(hub, folder):
+    hub.fail("repos/create", 401, None)
+    assert "give --token." in refusal(folder, NAME)
+    assert "give --hub_token." in refusal(folder, NAME, token_option="--hub_token")
+    with pytest.raises(ValueError, match="give --hub_token"):
+        create_repository(NAME, None, None, "--hub_token")
 
 
 def test_creating_a_repository(hub):
