@@ -34,11 +34,9 @@ END = "<!-- pokemon-ddpm: end -->"
 GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 SHEETS = "samples/step-"  # how the paths of a training run's sheets begin
 SHEET_LINE = re.compile(rf"^!\[[^\]\n]*\]\({SHEETS}\d+\.png\)\n+", re.MULTILINE)
-METADATA = {
-    "library_name": "diffusers",
-    "pipeline_tag": "unconditional-image-generation",
-    "tags": ["ddpm", "class-conditional", "pixel-art", "sprites"],
-}
+SPRITE_TYPES = {"fire", "water", "grass"}  # of every model for sprites
+METADATA = {"library_name": "diffusers", "pipeline_tag": "unconditional-image-generation"}
+TAGS, SPRITE_TAGS = ["ddpm", "class-conditional"], ["pixel-art", "sprites"]
 CARD_TEMPLATE = """---
 {{ card_data }}
 ---
@@ -47,13 +45,14 @@ CARD_TEMPLATE = """---
 
 # {{ name.split("/")[-1] }}
 
-A class-conditional DDPM for sprites of {{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
+A class-conditional DDPM for {{ "sprites" if sprites else "images" }} of
+{{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
 `{{ pipeline.unet | attr("__class__") | attr("__name__") }}` with
 {{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`.
 By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance scale of
 {{ "%g" | format(pipeline.config.guidance_scale) }}.
 {% if sheet %}
-![Samples of each type]({{ sheet }})
+![Samples of each {{ "type" if sprites else "class" }}]({{ sheet }})
 {% endif %}
 ## Use
 
@@ -63,12 +62,14 @@ With diffusers and PyTorch only; `trust_remote_code` allows the pipeline code in
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("{{ name }}", trust_remote_code=True)
-image = pipeline(pokemon_type={{ conditions["pokemon_type"][0] | tojson }}).images[0]
+image = pipeline({{ argument }}={{ conditions[argument][0] | tojson }}).images[0]
 ```
 
 The `pokemon-ddpm` package does not run that code: `pokemon_ddpm.PokemonDDPMPipeline.from_pretrained("{{ name }}")`.
 
-`pokemon_type` takes a type, a pair, a blend, or `None` for any type; see the docstring of the pipeline.
+{% if sprites %}`pokemon_type` takes a type, a pair, a blend, or `None` for any type
+{%- else %}`class_labels` takes a class or its id, a blend, or `None` for any class
+{%- endif %}; see the docstring of the pipeline.
 
 ## Conditions
 
@@ -88,11 +89,13 @@ def pipeline_card(
 ) -> RepoCard:
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
     vocabulary = pipeline.conditioner.vocabulary
+    sprites = SPRITE_TYPES <= set(vocabulary["type"])
+    argument = "pokemon_type" if sprites else "class_labels"
     return RepoCard.from_template(
-        CardData(**METADATA | (metadata or {})),
+        CardData(**METADATA | {"tags": TAGS + SPRITE_TAGS * sprites} | (metadata or {})),
         template_str=CARD_TEMPLATE,
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
-        conditions={"pokemon_type": vocabulary.pop("type"), **vocabulary},
+        **{"sprites": sprites, "argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
     )
 
 

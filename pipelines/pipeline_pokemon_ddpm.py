@@ -243,6 +243,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, int, dict], dict | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        class_labels: PokemonType | list[PokemonType] = None,
         **attributes: AttributeValue | list[AttributeValue],
     ) -> ImagePipelineOutput | tuple:
         r"""Generates sprites.
@@ -283,6 +284,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 `pipeline._guidance_scale` for the following ones. diffusers' own callbacks work.
             callback_on_step_end_tensor_inputs: Some of "latents", "pred_original_sample" (the predicted clean one) and
                 "prompt_embeds" (the class embeddings, to read). A `PipelineCallback` says itself what it needs.
+            class_labels: The general name of `pokemon_type`, for models of other images: classes or their ids.
             **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
                 default; or a list of one for each entry of `pokemon_type`.
 
@@ -293,6 +295,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             ValueError: If a value is out of its range, before anything is generated.
             TypeError: If `pokemon_type` contains something that is no type, or an argument is misspelt.
         """
+        if class_labels is not None:
+            if pokemon_type is not None:
+                raise ValueError("class_labels and pokemon_type are two names of one argument; pass only one.")
+            pokemon_type = class_labels
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         image_scale = self.config.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
@@ -398,7 +404,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """
         if not _is_number(steps, 2, math.inf, Integral):
             raise ValueError(f"steps must be an integer of 2 or more, but is {steps!r}.")
-        fixed = {"pokemon_type", "class_embeddings", "latents", *self.conditioner.vocabulary}
+        fixed = {"pokemon_type", "class_labels", "class_embeddings", "latents", *self.conditioner.vocabulary}
         if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
             example = "{'pokemon_type': 'fire', 'color': 'red'}"
             raise ValueError(f"interpolate takes the conditions of one sprite in a and of one in b, like {example}.")
@@ -602,11 +608,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """(1, D) of a type, or of a mapping of conditions; a mapping to numbers is a blend of types."""
         pokemon_type, attributes = conditions, {}
         if isinstance(conditions, Mapping) and (
-            "pokemon_type" in conditions
+            conditions.keys() & {"pokemon_type", "class_labels"}
             or any(isinstance(v, bool) or not isinstance(v, Real) for v in conditions.values())
         ):
             attributes = dict(conditions)
-            pokemon_type = attributes.pop("pokemon_type", None)
+            names = [name for name in ("pokemon_type", "class_labels") if name in attributes]
+            pokemon_type = attributes.pop(names[0]) if names else None
         return self.encode_conditions(pokemon_type, attributes)
 
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:

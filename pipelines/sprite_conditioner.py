@@ -5,6 +5,7 @@ This file imports nothing of the project, since a saved model carries a copy of 
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
@@ -23,8 +24,8 @@ def _table(attribute: str) -> str:
 
 
 def _position(attribute: str, value: str, known: Sequence[str]) -> int:
-    """The id of a value; case and surrounding space are ignored."""
-    lowered, wanted = [name.lower() for name in known], value.strip().lower()
+    """The id of a value; case, surrounding space and the form of Unicode are ignored."""
+    *lowered, wanted = (unicodedata.normalize("NFC", name).lower() for name in (*known, value.strip()))
     if wanted in lowered:
         return lowered.index(wanted)
     close = difflib.get_close_matches(wanted, lowered, n=1, cutoff=0.5)

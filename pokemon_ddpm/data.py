@@ -4,8 +4,9 @@ import hashlib
 import itertools
 import logging
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZ
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
 RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
-# A class folder is recognized by these suffixes; every file in it is decoded.
+# What an image's file name ends with in a class folder; other files are ignored.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
 HELD_OUT = 0.1  # of each class, without split folders
@@ -179,7 +180,7 @@ def _class_folder_tensors(
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
     problems = Problems()
     splits = _list_images(folder, problems)
-    names = sorted({file.parts[-2] for files in splits.values() for file in files})
+    names = _class_names(file.parts[-2] for files in splits.values() for file in files)
     _check_class_names(names)
     images, labels, seen = [], [], set()
     for file in datasets.utils.tqdm(splits.get(split, []), desc="Reading images"):
@@ -189,7 +190,7 @@ def _class_folder_tensors(
         if image and (key := pixel_digest(image) if deduplicate else file) not in seen:
             seen.add(key)
             images.append(preprocess(image, resolution, mode, full_frame=True))
-            labels.append(names.index(file.parts[-2]))
+            labels.append(names.index(unicodedata.normalize("NFC", file.parts[-2])))
     problems.check(folder, skip_bad_images)
     if problems.found:
         logging.getLogger(__name__).warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
@@ -197,6 +198,13 @@ def _class_folder_tensors(
         raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
     pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
     return _with_classes(pixels, torch.tensor(labels), names)
+
+
+def _class_names(folders: Iterable[str]) -> list[str]:
+    """The classes of folders, sorted as numbers if all are, in the usual form of Unicode (NFC)."""
+    names = {unicodedata.normalize("NFC", name) for name in folders}
+    numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
 
 
 def _check_class_names(names: Sequence[str]) -> None:
@@ -289,8 +297,13 @@ def _split_of(file: Path) -> str | None:
 def _list_images(root: Path, problems: Problems) -> dict[str, list[Path]]:
     """Split -> the files that must be images, by class and name."""
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    files = sorted(_files(root, Path(), 3), key=lambda file: (file.parts[-2:-1], file))
-    has_splits = any(_is_image(file) and _split_of(file) for file in files)
+    found = sorted(_files(root, Path(), 3), key=lambda file: (file.parts[-2:-1], file))
+    files = [file for file in found if _is_image(file)]
+    others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
+    if others:
+        some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        logging.getLogger(__name__).warning(f"{root}: {len(others)} files are no images and are ignored: {some}")
+    has_splits = any(_split_of(file) for file in files)
     images, inside = {}, root.resolve()
     for file in files:
         split = _split_of(file) if has_splits else "train" if len(file.parts) == 2 else None
@@ -298,7 +311,7 @@ def _list_images(root: Path, problems: Problems) -> dict[str, list[Path]]:
             images.setdefault(split, []).append(file)
         elif split:
             problems.add(file.as_posix(), "links out of the folder")
-        elif _is_image(file):
+        else:
             problems.add(file.as_posix(), f"expected {'SPLIT/' * has_splits}CLASS/FILE")
     if has_splits:
         return images

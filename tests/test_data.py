@@ -16,6 +16,7 @@ from PIL import Image
 from pokemon_ddpm import load_sprites, sprite_tensors
 from pokemon_ddpm.data import SpriteTensors, is_class_folder, labelled_tensors, load_named, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import COLORS
 from tests.labelled_images import CLASSES, SIZE, box_image, expected, folder_of_classes, labelled, parquet
@@ -272,6 +273,15 @@ def test_names_decide_nothing_but_splits_and_classes(tmp_path: Path) -> None:
     assert load(art).type_names == ("exam", "test", "Übung") and len(load(art)) == len(load(art, "validation")) == 3
 
 
+def test_names_of_digits_are_numbers_and_unicode_has_one_form(tmp_path: Path) -> None:
+    assert load(folder_of_classes(tmp_path / "digits", {"10": 2, "9": 2, "1": 2})).type_names == ("1", "9", "10")
+    decomposed, composed = "U\u0308bung", "\u00dcbung"
+    data = load(folder_of_classes(tmp_path / "letters", {decomposed: 2, "10": 2, "9": 2}))
+    assert data.type_names == ("10", "9", composed)
+    conditioner = SpriteConditioner({"type": list(data.type_names)}, 4)
+    assert conditioner.type_ids(decomposed)[0] == conditioner.type_ids(composed)[0] == conditioner.type_ids(2)[0] == 2
+
+
 def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, caplog) -> None:
     before = load(art).digest()
     for name in (".DS_Store", "Cat/.hidden.png", "Cat/Thumbs.db", "README.txt", "__pycache__/x.png", ".git/x.png"):
@@ -289,15 +299,16 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     (art / "dog" / "half.png").write_bytes((art / "dog" / "001.png").read_bytes()[:60])
     box_image(0, 0).save(art / "stray.png")
     message = refused(load, art)
-    assert message.startswith(f"{art}: 7 unusable. Repair or remove them, or pass --skip_bad_images")
+    assert message.startswith(f"{art}: 6 unusable. Repair or remove them, or pass --skip_bad_images")
     lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
     assert lines == {
         "Cat/gone.png: is no file", "Cat/link.png: links out of the folder", "fox/000.png: links out of the folder",
         "dog/puppies/000.png: expected CLASS/FILE", "stray.png: expected CLASS/FILE",
-        "dog/notes.txt: does not decode", "dog/half.png: does not decode",
+        "dog/half.png: does not decode",
     }  # fmt: skip
     data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
-    assert "7 unusable, skipped:" in caplog.text
+    assert "1 files are no images and are ignored: dog/notes.txt" in caplog.text
+    assert "6 unusable, skipped:" in caplog.text
     assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
 
 

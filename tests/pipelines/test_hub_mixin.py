@@ -584,9 +584,16 @@ class TestCards:
     @pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "\\1", "naïve", "{{ name }}"])
     def test_strange_values(self, value):
         text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
-        assert eval(re.search(r"pokemon_type=(.*)\)\.images", text)[1]) == value
-        (row,) = re.findall(r"^\| `pokemon_type` \|.*$", text, re.MULTILINE)
+        assert eval(re.search(r"class_labels=(.*)\)\.images", text)[1]) == value
+        (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
         assert len(re.findall(r"(?<!\\)\|", row)) == 3
+
+    def test_a_model_of_other_images_does_not_speak_of_sprites(self):
+        card = pipeline_card(tiny_pipeline(vocabulary={"type": ["cat", "dog"]}), NAME, sheet="samples/step-1.png")
+        assert metadata(card)["tags"] == ["ddpm", "class-conditional"]
+        assert metadata(pipeline_card(tiny_pipeline(), NAME))["tags"][2:] == ["pixel-art", "sprites"]
+        words = card.text.replace("SpriteConditioner", "").replace("PokemonDDPMPipeline", "").lower()
+        assert "sprite" not in words and "pokemon_type" not in words and "each class](" in words
 
     def test_only_the_generated_part_is_renamed(self):
         mine = '# Mine\n\n`from_pretrained("run")`\n'

@@ -380,6 +380,17 @@ def test_a_callback_gets_the_latents_and_the_predicted_clean_sample_of_each_step
         torch.testing.assert_close(prediction, (uncond + 3 * (cond - uncond)).double(), rtol=0, atol=2e-3)
 
 
+def test_class_labels_are_the_types_of_other_images():
+    pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
+    expected = generate(pipeline, ["dog", "cat"], generator=seeded(0, 1))
+    for labels in (["dog", "cat"], [1, 0]):
+        assert torch.equal(generate(pipeline, class_labels=labels, generator=seeded(0, 1)), expected)
+    ends = pipeline.interpolate({"class_labels": "cat"}, "dog", 2, generator=seeded(0, 1), output_type="pt").images
+    assert torch.equal(ends, pipeline.interpolate("cat", "dog", 2, generator=seeded(0, 1), output_type="pt").images)
+    with pytest.raises(ValueError, match="two names of one argument"):
+        generate(pipeline, "cat", class_labels="dog")
+
+
 def test_images_of_other_formats_are_converted():
     pipeline, transparent = tiny_pipeline(), tiny_pipeline(channels=4)
     large = SPRITE.resize((40, 40), Image.Resampling.NEAREST)
