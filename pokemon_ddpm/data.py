@@ -183,17 +183,23 @@ def _class_folder_tensors(
     names = _class_names(file.parts[-2] for files in splits.values() for file in files)
     _check_class_names(names)
     images, labels, seen = [], [], set()
-    for file in datasets.utils.tqdm(splits.get(split, []), desc="Reading images"):
+    read = splits if split == "train" else [split]  # bad files of all splits are named at once
+    files = [(file, part) for part in read for file in splits.get(part, [])]
+    for file, part in datasets.utils.tqdm(files, "Reading images"):
         image = None
         with problems.caught(file.as_posix()):
             image = on_white(open_image(folder / file))
-        if image and (key := pixel_digest(image) if deduplicate else file) not in seen:
+        if image and part == split and (key := pixel_digest(image) if deduplicate else file) not in seen:
             seen.add(key)
             images.append(preprocess(image, resolution, mode, full_frame=True))
             labels.append(names.index(unicodedata.normalize("NFC", file.parts[-2])))
     problems.check(folder, skip_bad_images)
     if problems.found:
         logging.getLogger(__name__).warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
+    wanted = _class_names(file.parts[-2] for file in splits.get(split, []))
+    unseen = [name for name in wanted if names.index(name) not in labels]
+    if images and unseen and split == "train":
+        raise ValueError(f"{folder}: no image of {', '.join(unseen[:20])} is usable; add one, or remove the folder.")
     if not images:
         raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
     pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())

@@ -273,6 +273,14 @@ def test_names_decide_nothing_but_splits_and_classes(tmp_path: Path) -> None:
     assert load(art).type_names == ("exam", "test", "Übung") and len(load(art)) == len(load(art, "validation")) == 3
 
 
+def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (folder_of_classes(tmp_path / split, {"a": 2, "b": 1}) / "b" / "000.png").write_bytes(b"no image")
+    message = refused(load, tmp_path)
+    assert "2 unusable" in message and "train/b/000.png" in message and "val/b/000.png" in message
+    assert "no image of b is usable; add one" in refused(load, tmp_path, skip_bad_images=True)
+
+
 def test_names_of_digits_are_numbers_and_unicode_has_one_form(tmp_path: Path) -> None:
     assert load(folder_of_classes(tmp_path / "digits", {"10": 2, "9": 2, "1": 2})).type_names == ("1", "9", "10")
     decomposed, composed = "U\u0308bung", "\u00dcbung"
