@@ -1,9 +1,12 @@
 """The command `pokemon-ddpm`."""
 # ruff: noqa: E402
 
+import importlib.metadata
 import os
+import re
 import signal
 from types import FrameType
+from typing import Annotated
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
@@ -33,9 +36,10 @@ from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 
 
 class _Commands(TyperGroup):
-    """Refuses empty values, which would be the current folder or the default."""
+    """Refuses empty values, which would be the current folder or the default; options may have _ as in training."""
 
     def parse_args(self, context: typer.Context, args: list[str]) -> list[str]:
+        args = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), each) for each in args]
         for before, value in zip(["", *args], args, strict=False):
             flag, equals, given = value.partition("=")
             if value == "":
@@ -48,8 +52,16 @@ class _Commands(TyperGroup):
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _version(is_given: bool) -> None:
+    if is_given:
+        typer.echo(f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
     """New Pokémon of a chosen type, by a class-conditional DDPM."""
 
 

@@ -343,6 +343,21 @@ def as_text(value: Any) -> Any:
     return " ".join(value) if isinstance(value, list) else value
 
 
+# Flags of diffusers' train_unconditional.py that do not exist here: what to do instead.
+OF_THE_EXAMPLE = {
+    "dataloader_num_workers": "all images are in memory; leave it out",
+    "center_crop": "images are cropped by --preprocessing",
+    "logger": "use --report_to",
+    "logging_dir": "logs are in --output_dir",
+    "save_images_epochs": "use --save_images_steps",
+    "save_model_epochs": "use --checkpointing_steps",
+    "eval_batch_size": "use --num_eval_images",
+    "ema_max_decay": "use --ema_decay",
+    "ema_inv_gamma": "use --ema_decay",
+    "ema_power": "use --ema_decay",
+}
+
+
 class _Parser(HfArgumentParser):
     """Fields' metadata beside the help are not argparse's; errors are one line instead of a usage of eighty flags."""
 
@@ -406,6 +421,9 @@ def _read_file(path: str, parser: _Parser) -> list[str]:
 
 def _refuse_unknown(name: str, shown: str, parser: _Parser) -> None:
     known = [field.name for field in dataclasses.fields(TrainingConfig)]
+    name = name.replace("-", "_")
+    if name in OF_THE_EXAMPLE:
+        parser.error(f"unknown argument {shown}: {OF_THE_EXAMPLE[name]}.")
     if name not in known:
-        close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+        close = difflib.get_close_matches(name, known, n=1)
         parser.error(f"unknown argument {shown}." + (f" Did you mean --{close[0]}?" if close else ""))

@@ -1,6 +1,7 @@
 """The command as a whole: its parts, errors as one line, and Ctrl-C."""
 
 import errno
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -58,6 +59,12 @@ def test_an_error_is_one_line(error: BaseException, status: int, output: str) ->
 def test_empty_values_are_refused(arguments: list[str], named: str) -> None:
     assert run(*arguments) == (2, f"error: {named} is empty; leave it out.")
     assert "is empty" not in run("describe-data", "/nowhere", "--output-dir=lr=")[1]
+
+
+def test_the_version_and_options_with_underscores() -> None:
+    assert run("--version") == (0, f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}")
+    assert run("generate", "--output_dir=") == (2, "error: --output-dir is empty; leave it out.")
+    assert run("describe_data", "--help") != run("describe-data", "--help")  # commands have one spelling
 
 
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:

@@ -78,6 +78,8 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
         ("--learning 3", "unknown argument --learning."),
         ("--seed 1 pikachu", "unknown argument pikachu."),
+        ("--logger=wandb", "unknown argument --logger=wandb: use --report_to."),
+        ("--save-images-epochs 5", "unknown argument --save-images-epochs: use --save_images_steps."),
         ("missing.yaml", "cannot read missing.yaml: "),
         ("--resolution 30", "resolution must be a multiple of 8 from 8 to 1024"),
         ("--resolution 102400", "resolution must be a multiple of 8 from 8 to 1024"),
