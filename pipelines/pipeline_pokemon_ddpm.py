@@ -190,7 +190,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 50,
         guidance_scale: float = 2.0,
-        default_conditions: dict[str, str] | None = None,
+        default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
         image_guidance_scale: float = 1.0,
     ):
         super().__init__()
