@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
     from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
     from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
+    from pokemon_ddpm.postprocessing import to_sprite
 
 RELEASED = Path(__file__).parent / "released"
 """Folder of the models that come with the package."""
@@ -28,6 +29,7 @@ _HOMES = {
     "SpriteUNet2DModel": "pokemon_ddpm.pipelines.sprite_unet",
     "load_sprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
     "sprite_tensors": "pokemon_ddpm.data",
+    "to_sprite": "pokemon_ddpm.postprocessing",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "SpriteUNet2DModel",
     "load_sprites",
     "sprite_tensors",
+    "to_sprite",
 ]
 
 
