@@ -132,9 +132,9 @@ class TrainingConfig:
         None, "Its guidance scale by reference sprites; default: the saved one.", low=0
     )
 
-    # Distillation of autoguidance (Karras et al. 2024)
+    # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(
-        None, "Learn from the pretrained model as guided by this worse one of the same conditions."
+        None, "Learn the prediction that this worse model of the same conditions guides."
     )
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
 
