@@ -139,21 +139,29 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
         yield "bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of
 
 
-def features_card(network: Any, name: str, report: Numbers, max_shift: int, figure: str, starter: bool) -> RepoCard:
+def features_card(
+    network: Any, name: str, report: Numbers, max_shift: int, figure: str, kind: str, source: str
+) -> RepoCard:
     """The card of a feature network.
 
     Args:
         report: The content of its report.json.
         max_shift: Of training images, in pixels.
         figure: File name of the figure of the corruptions.
-        starter: Whether it was trained on the starter sprites.
+        kind: Of the images: "sprites" (of the archive), "starter" or "own".
+        source: What they are called.
     """
+    licenses = {"sprites": SPRITES_LICENSE, "starter": {"license": "apache-2.0"}, "own": {}}
+    metadata = {"library_name": "transformers", "pipeline_tag": "image-feature-extraction", **licenses[kind]}
+    if kind != "own":
+        metadata["tags"] = ["pokemon", "pixel-art"]
     return RepoCard.from_template(
-        CardData(license="apache-2.0") if starter else CardData(**SPRITES_LICENSE),
+        CardData(**metadata),
         template_path=str(TEMPLATES / "features.md"),
         parameters=sum(each.numel() for each in network.parameters()),
-        license_section=_render("license.md", kind="starter" if starter else "sprites"),
-        **{"name": name, "config": network.config, "max_shift": max_shift, "figure": figure, "starter": starter},
+        license_section=_render("license.md", kind=kind),
+        **{"name": name, "config": network.config, "max_shift": max_shift, "figure": figure, "source": source},
+        images_word="images" if kind == "own" else "sprites",
         **report,
     )
 

@@ -230,8 +230,8 @@ class TestEvaluation:
             assert (tmp_path / "README.md").read_bytes() == broken
 
 
-@pytest.mark.parametrize("starter", [False, True])
-def test_the_card_of_a_feature_network(starter):
+@pytest.mark.parametrize("kind", ["sprites", "starter", "own"])
+def test_the_card_of_a_feature_network(kind):
     points = [{"strength": 0.0, "kid": 0.1, "fid": 1.0}, {"strength": 0.5, "kid": 0.2, "fid": 0.5}]
     report = {
         "attributes": ["color", "type", "view"],
@@ -245,7 +245,8 @@ def test_the_card_of_a_feature_network(starter):
     }  # fmt: skip
     network = torch.nn.Linear(999, 10)
     network.config = SimpleNamespace(resolution=32, dimension=64)
-    card = features_card(network, "my-features", report, 3, "corruptions.png", starter)
+    source = "the starter sprites of the project" if kind == "starter" else "the images of art"
+    card = features_card(network, "my-features", report, 3, "corruptions.png", kind, source)
     text = " ".join(card.text.split())
     for part in (
         "# my-features", 'load_features("my-features")', "0.01 million", "64 features", "each of color, type and view",
@@ -254,5 +255,6 @@ def test_the_card_of_a_feature_network(starter):
         "| types, micro F1 | 0.191 | 0.090 | 0.138 | 1,007 |", "| swap palette | 0.1000 | 0.2000 | yes | no |",
     ):  # fmt: skip
         assert part in text, part
-    assert license_of(card.content) == (("apache-2.0", None) if starter else RESEARCH)
-    assert ("Nintendo" in text) != starter and ("starter sprites of the project" in text) == starter
+    licenses = {"starter": ("apache-2.0", None), "sprites": RESEARCH, "own": (None, None)}
+    assert license_of(card.content) == licenses[kind]
+    assert ("Nintendo" in text) == (kind == "sprites") and f"`pokemon-ddpm fit-features`, on {source}:" in text

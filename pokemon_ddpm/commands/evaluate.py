@@ -293,19 +293,22 @@ def bits_per_dim(
         check_file(output)
     _check_data(model, data_dir)
 
-    from pokemon_ddpm import load_sprites, sprite_tensors
+    import torch
+
+    from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
     from pokemon_ddpm.preprocessing import mode_of
 
     pipeline, found = load(model), {}
     channels, side, _ = pipeline.sample_shape
-    splits = {name: load_sprites(data_dir, config_name, split=name) for name in split or ["train", "validation"]}
+    options = {"config_name": config_name, "mode": preprocessing or mode_of(channels)}
+    splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
     count = min(num_images, *map(len, splits.values()))
     if count < 2:
         fail("Every split needs at least two images.")
-    for name, rows in splits.items():
-        rows = rows.shuffle(seed=seed).select(range(count))
-        data = sprite_tensors(rows, side, preprocessing or mode_of(channels))
+    for name, images in splits.items():
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        data = images.rows(order[:count])
         result = found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
         typer.echo(
             f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
@@ -361,7 +364,7 @@ def fit_features(
         fail(f"--learning-rate {learning_rate} must be between 0 and 1.")
     check_packages()
 
-    from pokemon_ddpm import load_sprites, sprite_tensors
+    from pokemon_ddpm.data import is_class_folder, load_tensors
     from pokemon_ddpm.evaluation.feature_training import FILES, FitSettings, train_features
     from pokemon_ddpm.generation import best_device
     from pokemon_ddpm.preprocessing import over_white
@@ -370,11 +373,16 @@ def fit_features(
     others = sorted(path.name for path in output_dir.iterdir() if path.name not in FILES)
     if others:
         fail(f"--output-dir {output_dir} has other files, such as {others[0]}; choose another folder.")
-    splits = [load_sprites(data_dir, "all" if data_dir else "starter", split=name) for name in SPLITS]
-    found = (sprite_tensors(rows, resolution, preprocessing) for rows in splits)
+    kind, source, config_name = "sprites", "the Pokémon sprites (all views and finishes)", "all"
+    if data_dir is None:
+        kind, source, config_name = "starter", "the starter sprites of the project", "starter"
+    elif is_class_folder(data_dir):
+        kind, source, config_name = "own", f"the images of {Path(data_dir).resolve().name}", None
+    options = {"config_name": config_name, "mode": preprocessing}
+    found = [load_tensors(data_dir, name, resolution, **options) for name in SPLITS]
     train, validation = (replace(each, images=over_white(each.images)) for each in found)
     settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
-    found = train_features(train, validation, settings, output_dir, data_dir is None, best_device())
+    found = train_features(train, validation, settings, output_dir, kind, source, best_device())
     for name, each in found.items():
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))
     typer.echo(f"Network, report and card: {output_dir}")

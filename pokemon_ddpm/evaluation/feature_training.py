@@ -176,7 +176,8 @@ def train_features(
     validation: SpriteTensors,
     settings: FitSettings,
     folder: Path,
-    starter: bool,
+    kind: str,
+    source: str,
     device: str | torch.device = "cpu",
 ) -> dict[str, dict[str, float]]:
     """Trains the network, and writes it with a report, a figure and a card into an existing folder.
@@ -184,7 +185,7 @@ def train_features(
     Args:
         train: The training split, in RGB on white.
         validation: The validation split.
-        starter: Whether the images are the starter sprites; otherwise they are the archive in all views and finishes.
+        kind, source: What the images are, and what they are called; see `features_card`.
 
     Returns:
         The `accuracies` on the validation split.
@@ -192,7 +193,7 @@ def train_features(
     network, epochs = fit(train, validation, settings, device)
     network = network.cpu()
     found = accuracies(network, train.labels, validation)
-    if not starter:
+    if kind == "sprites":
         # Shiny sprites have other colors than their species, and little is visible from behind.
         plain = validation.labels["finish"] == FINISHES.index("normal")
         front = validation.rows(plain & (validation.labels["view"] == VIEWS.index("front")))
@@ -207,7 +208,7 @@ def train_features(
         "accuracies": found,
         "corruptions": corruption_curves(network, extract_features(network, train.images), validation.images),
     }
-    card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, starter)
+    card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, kind, source)
     write_file(folder / "config.json", network.config.to_json_string())
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / REPORT, json.dumps(report, indent=2) + "\n")

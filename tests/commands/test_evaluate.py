@@ -31,6 +31,7 @@ from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.vocabulary import TYPES
 from tests.commands import run
 from tests.evaluation.test_feature_training import BACKBONE
+from tests.labelled_images import folder_of_classes
 from tests.sprite_sets import MeanExtractor, blobs
 from tests.tiny_models import tiny_pipeline
 
@@ -248,11 +249,34 @@ def test_bits_per_dim(model: Path, tmp_path: Path):
     status, output = run(*given, "--output", tmp_path / "bits.json")
     assert status == 0 and "train: " in output and "validation: " in output
     for split, found in json.loads((tmp_path / "bits.json").read_text()).items():
-        rows = load_sprites(split=split).shuffle(seed=1).select(range(3))
-        assert likelihood.bits_per_dim(pipeline(), sprite_tensors(rows, 32, "fit"), 2, seed=1) == found
+        images = sprite_tensors(load_sprites(split=split), 32, "fit")
+        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))[:3]
+        assert likelihood.bits_per_dim(pipeline(), images.rows(chosen), 2, seed=1) == found
     assert run(*given, "--split", "test", "--full")[1].startswith("test: ")
     assert "--output /nowhere/bits.json" in run(*given, "--output", "/nowhere/bits.json")[1]
     assert "give it with --data-dir" in run("bits-per-dim")[1]
+
+
+def test_own_classes_from_features_to_report(tmp_path: Path):
+    """Of a folder with a sub-folder for each class."""
+    classes = ["cat", "dog", "fox"]
+    data = folder_of_classes(tmp_path / "art", dict.fromkeys(classes, 90))
+    given = ["--data-dir", data, "--resolution", 32]
+    status, output = run("fit-features", *given, "--output-dir", tmp_path / "features", "--num-epochs", 1)
+    assert status == 0 and "type, likeliest" in output, output
+    card = (tmp_path / "features" / "README.md").read_text()
+    assert "on the images of art: 243 images" in card and "Nintendo" not in card
+    small = tiny_pipeline(size=32, vocabulary={"type": classes}, channels=4, num_train_timesteps=20)
+    small.save_pretrained(tmp_path / "model")
+    given = ["--model", tmp_path / "model", "--data-dir", data]
+    options = ["--features", tmp_path / "features", "--num-samples", COUNT, "--num-inference-steps", 2]
+    status, output = run("evaluate", *given, *options, "--output-dir", tmp_path / "report", "--no-likelihood")
+    assert status == 0, output
+    numbers = report(tmp_path / "report")
+    assert list(numbers["condition_accuracy"]) == ["type"] and numbers["about"]["data"] == "art"
+    assert {"raw", "default output"} <= set(numbers["two_sample"])
+    status, output = run("bits-per-dim", *given, "--num-images", 2, "--timesteps", 2)
+    assert status == 0 and "validation: " in output, output
 
 
 def test_check_judge():

@@ -129,7 +129,7 @@ def test_the_folder_has_the_network_and_its_accuracy(tmp_path: Path, monkeypatch
     monkeypatch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
     held_out = squares(48, seed=1)
     held_out.labels["view"][:20] = 1
-    found = train_features(squares(96), held_out, replace(TINY, num_epochs=12), tmp_path, starter=False)
+    found = train_features(squares(96), held_out, replace(TINY, num_epochs=12), tmp_path, "sprites", "squares")
     assert found["type, likeliest"]["value"] == found["color"]["value"] == 1
     assert found["color (front, not shiny)"]["n"] == (held_out.labels["color"][20:] < ANY_COLOR).sum()
     assert {path.name for path in tmp_path.iterdir()} == set(FILES)
