@@ -47,6 +47,7 @@ OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
+SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         negative_pokemon_type: PokemonType | list[PokemonType] = None,
         reference_image: Image.Image | list[Image.Image] | Tensor | None = None,
         image_guidance_scale: float | list[float] | None = None,
+        reference_view: str | None = None,
         image: Image.Image | list[Image.Image] | Tensor | None = None,
         mask_image: Image.Image | Tensor | None = None,
         strength: float | None = None,
@@ -267,6 +269,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 is to it: "same" (default), "next" or "previous" stage of its evolution.
             image_guidance_scale: How closely to follow the reference: a number, or one an image; by default the
                 model's own. With 1 it is not guided, which saves one pass of three.
+            reference_view: What the reference shows, by default the view of `default_conditions`. Images with the same
+                view and the relation "same" keep its drawing: without `image`, sampling begins with the reference,
+                noised with a strength of `SAME_DRAWING`.
             image: Sprites to vary: an image, a list of one an image, or a tensor (N, C, S, S) in [-1, 1]. An image of
                 another size or mode than the model's is converted, for models with transparency as a reference is.
             mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
@@ -330,6 +335,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 name: [each for each in given for _ in range(num_images_per_type)] for name, given in known.items()
             }
             all_embeddings.insert(1, self.conditioner.encode(negative, **known))
+            shown = reference_view or self.config.default_conditions.get("view")
+            same_drawing = set(values.get("view", ())) == {shown} and set(values["relation"]) == {"same"}
+            if same_drawing and clean is None and self.scheduler.order == 1:
+                clean, strength = reference, SAME_DRAWING
         if torch.equal(*all_embeddings[-2:]):
             scales = [1] * count  # both predictions would be equal
         guidance = Guidance(

@@ -104,6 +104,7 @@ def generate_stage(
             [creature.pokemon_type],
             generator=[torch.Generator().manual_seed(creature.seed)],
             reference_image=None if part.reference is None else [sprites[part.reference]],
+            reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
             image_guidance_scale=creature.image_guidance_scale,
             **creature.conditions(part, pipeline),
             **arguments,

@@ -51,12 +51,15 @@ class Generation:
             arguments |= {"reference_image": self._original.image, "relation": job.relation}
         arguments["callback_on_step_end"] = self._after_step
         arguments["callback_on_step_end_tensor_inputs"] = STEP_TENSORS
-        images = generate(job.model.pipeline, job.requests, **arguments)
+        # Whether a drawing is kept depends on all images of a call, so images with a reference are generated alone.
+        size = CHUNK_SIZE if job.relation is None else 1
+        parts = (job.requests[i : i + size] for i in range(0, len(job.requests), size))
+        images = (image for part in parts for image in generate(job.model.pipeline, part, **arguments))
         try:
             for i, (request, image) in enumerate(zip(job.requests, images, strict=True)):
-                if i % CHUNK_SIZE == 0:
+                if i % size == 0:
                     steps, self._steps = evenly_spaced(self._steps, MAX_STEPS), []
-                self._finished.append(Sprite(job, request, image, [step[i % CHUNK_SIZE] for step in steps]))
+                self._finished.append(Sprite(job, request, image, [step[i % size] for step in steps]))
         except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
         return self._finished

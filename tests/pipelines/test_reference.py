@@ -8,7 +8,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
-from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, with_scheduler
+from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, network_inputs, with_scheduler
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
 SAME, NEXT = 0, 1
@@ -67,6 +67,27 @@ def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline)
     generate(pipeline, ["fire", "water"], 1, reference_image=sprite())
     generate(pipeline, ["fire", "water"], 1)  # there is no reference to guide by
     assert [batch for batch, _ in calls] == [6, 4]
+
+
+def test_an_image_of_the_same_view_begins_with_the_noised_reference(pipeline):
+    pipeline.register_to_config(default_conditions={"view": "front"})
+    reference, noise = torch.rand(2, *SHAPE) * 2 - 1, torch.randn(2, *SHAPE)
+    inputs = network_inputs(pipeline)
+
+    def first(count: int, **arguments) -> torch.Tensor:
+        inputs.clear()
+        generate(pipeline, ["fire"] * 2, 10, latents=noise, guidance_scale=1, reference_image=reference, **arguments)
+        assert len(inputs) == count
+        return inputs[0][0]
+
+    for arguments in ({}, {"view": "front"}, {"view": "back", "reference_view": "back"}):
+        found = first(9, **arguments)
+        start = pipeline.scheduler.timesteps[1:2]
+        noised = pipeline.scheduler.add_noise(reference * pipeline.scaling_factor, noise, start)
+        torch.testing.assert_close(found, noised)
+    for arguments in ({"view": "back"}, {"view": ["front", "back"]}, {"relation": "next"}, {"reference_view": "back"}):
+        assert torch.equal(first(10, **arguments), noise)
+    assert len(first(6, image=reference, strength=0.6)) == 2
 
 
 def test_relations_follow_the_images_of_their_types(pipeline):
