@@ -330,13 +330,14 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         all_embeddings = [self.conditioner.encode(negative), embeddings]  # in the order of `predict`
         if reference is not None:
             values = self._attribute_values({**attributes, "relation": relation}, count // num_images_per_type)
+            if class_embeddings is not None:  # what they say is not known
+                values = {"relation": values["relation"]}
             known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}
             known = {
                 name: [each for each in given for _ in range(num_images_per_type)] for name, given in known.items()
             }
             all_embeddings.insert(1, self.conditioner.encode(negative, **known))
-            shown = reference_view or self.config.default_conditions.get("view")
-            same_drawing = set(values.get("view", ())) == {shown} and set(values["relation"]) == {"same"}
+            same_drawing = self._shows_view(values, reference_view) and set(values["relation"]) == {"same"}
             if same_drawing and clean is None and self.scheduler.order == 1:
                 clean, strength = reference, SAME_DRAWING
         if torch.equal(*all_embeddings[-2:]):
@@ -612,6 +613,14 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 raise ValueError(f"{name} must have one entry a pokemon_type, {count}, but has {len(each)}.")
             values[name] = [defaults.get(name) if one is None else one for one in each]
         return values
+
+    def _shows_view(self, values: Mapping[str, list[AttributeValue]], reference_view: str | None) -> bool:
+        """Whether all images are wanted in the view of the reference; raises ValueError for an unknown view."""
+        shown = reference_view or self.config.default_conditions.get("view")
+        if shown is None or "view" not in self.conditioner.vocabulary:
+            return False
+        ids = {self.conditioner.attribute_id("view", each) for each in values.get("view", ())}
+        return {self.conditioner.attribute_id("view", shown)} == ids
 
     def _encode_conditions_of_one(self, conditions: PokemonType | Mapping[str, Any]) -> Tensor:
         """(1, D) of a type, or of a mapping of conditions; a mapping to numbers is a blend of types."""

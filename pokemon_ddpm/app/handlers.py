@@ -40,6 +40,8 @@ class Generation:
         self._finished: list[Sprite] = []
         self._steps: list[list[DenoisingStep]] = []  # of the sprites that are being generated
         self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
+        # Whether a drawing is kept depends on all images of a call, so images with a reference are generated alone.
+        self._size = CHUNK_SIZE if job.relation is None else 1
         self.stopped = threading.Event()  # set it to stop the run after its current step
 
     def run(self) -> list[Sprite]:
@@ -51,8 +53,7 @@ class Generation:
             arguments |= {"reference_image": self._original.image, "relation": job.relation}
         arguments["callback_on_step_end"] = self._after_step
         arguments["callback_on_step_end_tensor_inputs"] = STEP_TENSORS
-        # Whether a drawing is kept depends on all images of a call, so images with a reference are generated alone.
-        size = CHUNK_SIZE if job.relation is None else 1
+        size = self._size
         parts = (job.requests[i : i + size] for i in range(0, len(job.requests), size))
         images = (image for part in parts for image in generate(job.model.pipeline, part, **arguments))
         try:
@@ -68,10 +69,10 @@ class Generation:
         if self.stopped.is_set():
             raise Interrupted("The generation was stopped.")
         self._steps.append(denoising_steps(pipeline, timestep, tensors))
-        num_steps = max(1, round(len(pipeline.scheduler.timesteps) * (self._job.strength or 1)))
-        current = zip(self._steps[-1], self._job.requests[len(self._finished) :], strict=False)
+        done, size = len(self._finished), self._size
+        current = zip(self._steps[-1], self._job.requests[done : done + size], strict=False)
         self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
-            (shown.pred_original_sample, requests.caption(request, f"step {step + 1} of {num_steps}"))
+            (shown.pred_original_sample, requests.caption(request, f"step {step + 1} of {pipeline.num_timesteps}"))
             for shown, request in current
         ]
         return {}

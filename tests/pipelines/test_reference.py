@@ -80,13 +80,19 @@ def test_an_image_of_the_same_view_begins_with_the_noised_reference(pipeline):
         assert len(inputs) == count
         return inputs[0][0]
 
-    for arguments in ({}, {"view": "front"}, {"view": "back", "reference_view": "back"}):
+    for arguments in ({}, {"view": "Front"}, {"view": "back", "reference_view": "back"}):
         found = first(9, **arguments)
         start = pipeline.scheduler.timesteps[1:2]
         noised = pipeline.scheduler.add_noise(reference * pipeline.scaling_factor, noise, start)
         torch.testing.assert_close(found, noised)
     for arguments in ({"view": "back"}, {"view": ["front", "back"]}, {"relation": "next"}, {"reference_view": "back"}):
         assert torch.equal(first(10, **arguments), noise)
+    with pytest.raises(ValueError, match="Unknown view 'bakc'. Did you mean 'back'"):
+        first(0, reference_view="bakc")
+    inputs.clear()
+    embeddings = pipeline.conditioner.encode(["fire"] * 2, view=["back"] * 2)
+    generate(pipeline, None, 10, latents=noise, reference_image=reference, class_embeddings=embeddings)
+    assert len(inputs) == 10  # their view is not known
     assert len(first(6, image=reference, strength=0.6)) == 2
 
 
