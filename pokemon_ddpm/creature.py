@@ -14,6 +14,7 @@ from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
+from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import COLORS, reduce_palette, to_sprite
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.schedulers import sampler_name
@@ -109,7 +110,8 @@ def generate_stage(
             **creature.conditions(part, pipeline),
             **arguments,
         ).images
-        sprites[part.name] = to_sprite(sample, None)
+        # In the middle, where a reference is put, so that all sprites of a creature are in one place.
+        sprites[part.name] = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
     sprites = {part.name: sprites[part.name] for part in parts_of_stage(stage)}
     if creature.palette is not None:
         for finish in ("", "-shiny"):
