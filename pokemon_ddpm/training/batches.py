@@ -132,9 +132,8 @@ class Batch:
         clean = self.images.float() / 127.5 - 1
         return clean if self.augmentation is None else augment(clean, self.augmentation)
 
-    def rows(self, start: int, count: int) -> "Batch":
-        """A slice of the batch."""
-        part = slice(start, start + count)
+    def rows(self, part: slice | torch.Tensor) -> "Batch":
+        """A part of the batch: a slice, or bool (B,)."""
         labels = {attribute: ids[part] for attribute, ids in self.labels.items()}
         others = {name: of if of is None else of[part] for name, of in vars(self).items() if name != "labels"}
         return Batch(labels=labels, **others)

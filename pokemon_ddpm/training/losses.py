@@ -1,6 +1,7 @@
 """The losses by another model; that of ordinary training stands in train_conditional.py."""
 
 import copy
+from dataclasses import replace
 
 import torch
 from diffusers import SchedulerMixin
@@ -83,11 +84,15 @@ class DistillationLoss:
 
     Args:
         scheduler: With the noise schedule and the prediction type.
-        student: On the device; it still has its teacher's weights, which are copied.
+        student: On the device; it still has its teacher's weights, which are copied. It is trained without dropout:
+            what it learns is a function of noise that is never sampled twice, so that it cannot be memorized.
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
         self.frozen_model = _teacher(config, student)
+        for module in student.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
         device = next(student.parameters()).device
         self.schedule = student_schedule(scheduler, device)
         self.steps = StudentSteps.of(config.ddpm_num_steps, config.student_steps, device)
@@ -119,24 +124,25 @@ class DistillationLoss:
 
         Without any condition all predictions are equal, so the student keeps an unconditional model.
         """
-        labels, reference = [batch.labels], batch.reference
+        predictions = [self._prediction(noisy, timesteps, batch)]
+        reference = batch.reference
         if self.guidance_scale != 1 or (reference is not None and self.image_guidance_scale != 1):
             any_ids = self.frozen_model.conditioner.any_ids
-            labels.insert(0, {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()})
-        if reference is not None and len(labels) == 2:
-            given = batch.labels["relation"] != self.frozen_model.conditioner.any_ids["relation"]
-            known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
-            known = {name: torch.where(given, ids, labels[0][name]) for name, ids in known.items()}
-            labels.insert(1, labels[0] | known)
-        count = len(labels)
-        if reference is not None:
-            reference = torch.cat([*[0 * reference] * (count - 2), *[reference] * min(count, 2)])
-        all_labels = {name: torch.cat([each[name] for each in labels]) for name in batch.labels}
-        augmentation = None if batch.augmentation is None else batch.augmentation.repeat(count, 1)
-        samples, times = noisy.repeat(count, 1, 1, 1), timesteps.repeat(count)
-        predictions = self.frozen_model(samples, times, all_labels, augmentation, reference).float().chunk(count)
+            nothing = {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()}
+            no_reference = None if reference is None else torch.zeros_like(reference)
+            unconditional = replace(batch, labels=nothing, reference=no_reference)
+            predictions.insert(0, self._prediction(noisy, timesteps, unconditional))
+            if reference is not None:  # where an image has none, this prediction is the unconditional one
+                rows = batch.labels["relation"] != any_ids["relation"]
+                known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
+                given = replace(batch, labels=nothing | known).rows(rows)
+                predictions.insert(1, predictions[0].clone())
+                predictions[1][rows] = self._prediction(noisy[rows], timesteps[rows], given)
         prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
         return predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
+
+    def _prediction(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return self.frozen_model(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
 
 
 class AutoguidanceLoss:
