@@ -186,9 +186,9 @@ def sample_batch(
             labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
     if pairs is not None:
         reference = prepare_references(data.images[number], given, mirrored, augmentation, generator)
-        labels["relation"] = torch.where(given, relation, conditioner.any_ids["relation"])
-        for name in REFERENCE_CONDITIONS & data.labels.keys() & labels.keys():  # not dropped
+        for name in REFERENCE_CONDITIONS & labels.keys():  # not dropped
             labels[name] = torch.where(given, data.labels[name][indices], labels[name])
+        labels["relation"] = torch.where(given, relation, conditioner.any_ids["relation"])
     elif "relation" in conditioner.vocabulary:
         labels["relation"] = torch.full_like(indices, conditioner.any_ids["relation"])
     return Batch(images, labels, timesteps, noise, weights, augmentation, reference)
