@@ -132,7 +132,8 @@ class DistillationLoss:
             no_reference = None if reference is None else torch.zeros_like(reference)
             unconditional = replace(batch, labels=nothing, reference=no_reference)
             predictions.insert(0, self._prediction(noisy, timesteps, unconditional))
-            if reference is not None:  # where an image has none, this prediction is the unconditional one
+            if reference is not None and reference.any():
+                # Where an image has no reference, the prediction from it is the unconditional one.
                 rows = batch.labels["relation"] != any_ids["relation"]
                 known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
                 given = replace(batch, labels=nothing | known).rows(rows)

@@ -148,7 +148,8 @@ def test_an_image_with_a_reference_keeps_its_view_and_finish():
     vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view", "finish")}
     conditioner = SpriteConditioner(vocabulary | {"relation": list(RELATIONS)}, embedding_dim=4)
     pairs, config = ReferencePairs.of(labels), TrainingConfig(reference_prob=0.5)
-    batch = batches.sample_batch(SpriteTensors(images, labels), conditioner, config, 0, count, pairs=pairs)
+    data = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids)
+    batch = batches.sample_batch(data, conditioner, config, 0, count, pairs=pairs)
     known = {name: ids != conditioner.any_ids[name] for name, ids in batch.labels.items()}
     given, back = known["relation"], batch.images[:, 0, 0, 0] == 0
     assert torch.equal(given, batch.reference.flatten(1).any(dim=1)) and given.float().mean() == pytest.approx(

@@ -177,6 +177,11 @@ def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     found = DistillationLoss(config, make_scheduler(), student).teacher_clean(noisy, timesteps, batch)
     expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    alone = torch.tensor([False, False, True])  # a batch of images without references
+    found = DistillationLoss(config, make_scheduler(), student).teacher_clean(
+        noisy[2:], timesteps[2:], batch.rows(alone)
+    )
+    torch.testing.assert_close(found.double(), expected[2:], rtol=1e-4, atol=1e-5)
 
 
 def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
