@@ -11,6 +11,12 @@ import torch
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES
 
+NO_CODE = """raise ImportError(
+    "This folder is a part of the pokemon-ddpm package and has no code of its own. Load it with "
+    "pokemon_ddpm.PokemonDDPMPipeline.from_pretrained, or publish it with its code: pokemon-ddpm push."
+)
+"""
+
 
 def main() -> None:
     """Reads the command line and saves the model; a card in the destination stays as it is."""
@@ -22,6 +28,7 @@ def main() -> None:
     pipeline.save_pretrained(arguments.destination)
     for name in CODE_FILES:  # the package has it
         (arguments.destination / name).unlink(missing_ok=True)
+    (arguments.destination / "pipeline.py").write_text(NO_CODE, encoding="utf-8")  # what DiffusionPipeline would run
 
 
 if __name__ == "__main__":
