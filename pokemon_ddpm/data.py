@@ -1,5 +1,6 @@
 """All images of a split in one uint8 tensor and all labels in int64 tensors: from data sets, archives and folders."""
 
+import functools
 import hashlib
 import itertools
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas
 import torch
 from datasets import ClassLabel, Dataset
 
@@ -27,7 +29,9 @@ RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
 HELD_OUT = 0.1  # of each class, without split folders
-ARCHIVE = (POKEDEX, f"*/{POKEDEX}")  # what a folder holds that is the sprite archive
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")  # with the columns file_name and label
+MAX_DEPTH = 6  # of folders in folders
+ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0 and without --eval_steps."
 
 
@@ -179,36 +183,39 @@ def _class_folder_tensors(
 ) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
     problems = Problems()
-    splits = _list_images(folder, problems)
-    names = _class_names(file.parts[-2] for files in splits.values() for file in files)
+    splits, others = _list_images(folder, problems)
+    logger, is_first = logging.getLogger(__name__), split == "train"  # each line is logged for one split only
+    if others and is_first:
+        some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        logger.warning(f"{folder}: {len(others)} files are no images and are ignored: {some}")
+    names = _class_names(label for files in splits.values() for label in files.values())
     _check_class_names(names)
     images, labels, seen = [], [], set()
-    read = splits if split == "train" else [split]  # bad files of all splits are named at once
-    files = [(file, part) for part in read for file in splits.get(part, [])]
-    for file, part in datasets.utils.tqdm(files, "Reading images"):
+    read = splits if is_first else [split]  # bad files of all splits are named at once
+    files = [(part, *each) for part in read for each in splits.get(part, {}).items()]
+    for part, file, label in datasets.utils.tqdm(files, "Reading images"):
         image = None
         with problems.caught(file.as_posix()):
             image = on_white(open_image(folder / file))
         if image and part == split and (key := pixel_digest(image) if deduplicate else file) not in seen:
             seen.add(key)
             images.append(preprocess(image, resolution, mode, full_frame=True))
-            labels.append(names.index(unicodedata.normalize("NFC", file.parts[-2])))
+            labels.append(names.index(label))
     problems.check(folder, skip_bad_images)
-    if problems.found:
-        logging.getLogger(__name__).warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
-    wanted = _class_names(file.parts[-2] for file in splits.get(split, []))
-    unseen = [name for name in wanted if names.index(name) not in labels]
-    if images and unseen and split == "train":
-        raise ValueError(f"{folder}: no image of {', '.join(unseen[:20])} is usable; add one, or remove the folder.")
+    if problems.found and is_first:
+        logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
+    unseen = [name for name in _class_names(splits.get(split, {}).values()) if names.index(name) not in labels]
+    if images and unseen and is_first:
+        raise ValueError(f"{folder}: no image of {', '.join(unseen[:20])} is usable; add one, or remove the class.")
     if not images:
         raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
     pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
     return _with_classes(pixels, torch.tensor(labels), names)
 
 
-def _class_names(folders: Iterable[str]) -> list[str]:
-    """The classes of folders, sorted as numbers if all are, in the usual form of Unicode (NFC)."""
-    names = {unicodedata.normalize("NFC", name) for name in folders}
+def _class_names(labels: Iterable[str]) -> list[str]:
+    """The classes, sorted as numbers if all are."""
+    names = set(labels)
     numbers = all(name.isdecimal() for name in names)
     return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
 
@@ -270,25 +277,28 @@ def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, fu
 
 
 def is_class_folder(path: str | Path) -> bool:
-    """Whether a path is a folder of images in sub-folders, and not the sprite archive.
+    """Whether a path is a folder of labelled images as 🤗 datasets' imagefolder reads them, not the sprite archive.
 
-    The sub-folders are the classes, or the splits train, validation and test with the classes in them. Without splits,
-    a tenth of each class is "validation", chosen by the names of the files.
+    The class of an image is the name of its folder, or is in the column "label" of a metadata.csv or metadata.jsonl.
+    Folders train, validation and test around all that are the splits. Without these, a tenth of each class is
+    "validation", chosen by the names of the files.
     """
     root = expand(path)
     if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
         return False
-    return any(len(file.parts) == 2 or _split_of(file) for file in _files(root, Path(), 2) if _is_image(file))
+    files = _files(root, Path(), MAX_DEPTH)
+    return any(len(file.parts) > 1 if _is_image(file) else file.name in METADATA_FILES for file in files)
 
 
 def _files(root: Path, folder: Path, depth: int) -> Iterator[Path]:
-    """Files that are not hidden, relative to the root, in sub-folders up to a depth, as links can make loops."""
+    """Files that are not hidden, relative to the root, in sub-folders up to a depth, without loops of links."""
+    here = (root / folder).resolve()
     for entry in sorted((root / folder).iterdir()):
         if entry.name.startswith((".", "__")) or entry.name in ("Thumbs.db", "desktop.ini"):
             continue
         if not entry.is_dir():
             yield folder / entry.name
-        elif depth:
+        elif depth and not here.is_relative_to(entry.resolve()):
             yield from _files(root, folder / entry.name, depth - 1)
 
 
@@ -296,34 +306,55 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _split_of(file: Path) -> str | None:
-    return SPLIT_FOLDERS.get(file.parts[0].lower()) if len(file.parts) == 3 else None
+def _metadata_labels(root: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """Image -> its label in a metadata file; empty if there is none with labels."""
+    labels = {}
+    for file in (each for each in files if each.name in METADATA_FILES):
+        try:
+            read = pandas.read_csv if file.suffix == ".csv" else functools.partial(pandas.read_json, lines=True)
+            table = read(root / file, dtype=str)
+        except ValueError as error:
+            raise ValueError(f"{root / file} cannot be read: {error}") from error
+        if {"file_name", "label"} <= set(table):
+            rows = table[["file_name", "label"]].dropna().itertuples(index=False)
+            labels |= {file.parent / name: label for name, label in rows}
+    return labels
 
 
-def _list_images(root: Path, problems: Problems) -> dict[str, list[Path]]:
-    """Split -> the files that must be images, by class and name."""
+def _list_images(root: Path, problems: Problems) -> tuple[dict[str, dict[Path, str]], list[str]]:
+    """The files that must be images, by split, with their classes in one form of Unicode (NFC), and other files.
+
+    They are sorted by class and name.
+    """
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    found = sorted(_files(root, Path(), 3), key=lambda file: (file.parts[-2:-1], file))
-    files = [file for file in found if _is_image(file)]
-    others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
-    if others:
-        some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-        logging.getLogger(__name__).warning(f"{root}: {len(others)} files are no images and are ignored: {some}")
-    has_splits = any(_split_of(file) for file in files)
+    found = list(_files(root, Path(), MAX_DEPTH))
+    labels, files = _metadata_labels(root, found), [file for file in found if _is_image(file)]
+    others = [
+        file.as_posix()
+        for file in found
+        if len(file.parts) > 1 and not _is_image(file) and file.name not in METADATA_FILES
+    ]
+    classes = labels or {file: file.parts[-2] for file in files if len(file.parts) > 1}
+    classes = {file: unicodedata.normalize("NFC", label) for file, label in classes.items()}
+    levels = 1 if labels else 2  # of names in the path, below the splits
+    splits = {f: SPLIT_FOLDERS.get(f.parts[0].lower()) if len(f.parts) > levels else None for f in files}
+    has_splits = any(splits.values())
     images, inside = {}, root.resolve()
-    for file in files:
-        split = _split_of(file) if has_splits else "train" if len(file.parts) == 2 else None
-        if split and (root / file).resolve().is_relative_to(inside):
-            images.setdefault(split, []).append(file)
-        elif split:
+    for file in sorted(files, key=lambda file: (classes.get(file, ""), file)):
+        split = splits[file] if has_splits else "train"
+        if file not in classes or not split:
+            expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if labels else "CLASS/FILE")
+            problems.add(file.as_posix(), f"expected {expected}")
+        elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            problems.add(file.as_posix(), f"expected {'SPLIT/' * has_splits}CLASS/FILE")
+            images.setdefault(split, {})[file] = classes[file]
     if has_splits:
-        return images
-    train, held_out = images.get("train", []), set()
-    for _, group in itertools.groupby(train, key=lambda file: file.parts[-2]):
+        return images, others
+    train, held_out = images.get("train", {}), set()
+    for _, group in itertools.groupby(train, key=train.get):
         # By a digest of the name: a new file does not move the others between the splits.
         ranked = sorted(group, key=lambda file: hashlib.sha256(os.fsencode(file.as_posix())).digest())
         held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked))) if len(ranked) > 1 else 0])
-    return {"train": [f for f in train if f not in held_out], "validation": [f for f in train if f in held_out]}
+    parts = {"train": train.keys() - held_out, "validation": held_out}
+    return {name: {file: train[file] for file in train if file in part} for name, part in parts.items()}, others

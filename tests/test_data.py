@@ -1,6 +1,7 @@
 """From data sets, archives and class folders to the tensors that training indexes."""
 
 import hashlib
+import json
 import math
 import shutil
 import tarfile
@@ -273,6 +274,41 @@ def test_names_decide_nothing_but_splits_and_classes(tmp_path: Path) -> None:
     assert load(art).type_names == ("exam", "test", "Übung") and len(load(art)) == len(load(art, "validation")) == 3
 
 
+def test_nested_folders_are_classes_by_their_last_name_as_in_imagefolder(tmp_path: Path) -> None:
+    folder_of_classes(tmp_path / "art" / "pets", {"cat": 3, "dog": 2})
+    folder_of_classes(tmp_path / "art" / "birds", {"owl": 2})
+    data = load(tmp_path / "art")
+    theirs = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "art"), cache_dir=str(tmp_path / "cache"))
+    assert list(data.type_names) == theirs["train"].features["label"].names == ["cat", "dog", "owl"]
+    assert len(data) + len(load(tmp_path / "art", "validation")) == len(theirs["train"]) == 7
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize("split", ["", "train"])
+def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
+    folder = tmp_path / split / "images"
+    folder.mkdir(parents=True)
+    rows = [(f"images/{i}.png", ["10", "9"][i % 2]) for i in range(5)]
+    for i, (name, label) in enumerate(rows):
+        box_image(int(label) % 2, i).save(tmp_path / split / name)
+    lines = [json.dumps({"file_name": name, "label": int(label)}) for name, label in rows]
+    if kind == "csv":
+        lines = ["file_name,text,label", *(f"{name},x,{label}" for name, label in rows)]
+    (tmp_path / split / f"metadata.{kind}").write_text("\n".join(lines))
+    assert is_class_folder(tmp_path)
+    data = load(tmp_path)
+    held_out = contents(load(tmp_path, "validation")) if not split else set()
+    assert data.type_names == ("9", "10")
+    expected_contents = {
+        (int(label == "10"), expected(int(label) % 2, i).tobytes()) for i, (_, label) in enumerate(rows)
+    }
+    assert contents(data) | held_out == expected_contents
+    box_image(0, 7).save(folder / "new.png")
+    assert "images/new.png: expected " in (message := refused(load, tmp_path)) and "FILE, with a label" in message
+    (tmp_path / split / f"metadata.{kind}").write_text('file_name,label\n"' if kind == "csv" else "{")
+    assert f"metadata.{kind} cannot be read: " in refused(load, tmp_path)
+
+
 def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(tmp_path: Path) -> None:
     for split in ("train", "val"):
         (folder_of_classes(tmp_path / split, {"a": 2, "b": 1}) / "b" / "000.png").write_bytes(b"no image")
@@ -302,21 +338,19 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     (art / "fox").symlink_to(outside / "fox")
     (art / "Cat" / "gone.png").symlink_to(art / "Cat" / "nowhere.png")
     (art / "Cat" / "inside.png").symlink_to(art / "Cat" / "000.png")
-    folder_of_classes(art / "dog", {"puppies": 1})
     (art / "dog" / "notes.txt").write_text("no image")
     (art / "dog" / "half.png").write_bytes((art / "dog" / "001.png").read_bytes()[:60])
     box_image(0, 0).save(art / "stray.png")
     message = refused(load, art)
-    assert message.startswith(f"{art}: 6 unusable. Repair or remove them, or pass --skip_bad_images")
+    assert message.startswith(f"{art}: 5 unusable. Repair or remove them, or pass --skip_bad_images")
     lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
     assert lines == {
         "Cat/gone.png: is no file", "Cat/link.png: links out of the folder", "fox/000.png: links out of the folder",
-        "dog/puppies/000.png: expected CLASS/FILE", "stray.png: expected CLASS/FILE",
-        "dog/half.png: does not decode",
+        "stray.png: expected CLASS/FILE", "dog/half.png: does not decode",
     }  # fmt: skip
     data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
-    assert "1 files are no images and are ignored: dog/notes.txt" in caplog.text
-    assert "6 unusable, skipped:" in caplog.text
+    assert caplog.text.count("1 files are no images and are ignored: dog/notes.txt") == 1 + 1  # refused, and here
+    assert caplog.text.count("5 unusable, skipped:") == 1
     assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
 
 
