@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES
+from pokemon_ddpm.pipelines.hub_mixin import CONDITIONER_FILE, UNET_FILE, code_files
 
 NO_CODE = """raise ImportError(
     "This folder is a part of the pokemon-ddpm package and has no code of its own. Load it with "
@@ -26,8 +26,9 @@ def main() -> None:
     arguments = parser.parse_args()
     pipeline = PokemonDDPMPipeline.from_pretrained(arguments.source, dtype=torch.float16)
     pipeline.save_pretrained(arguments.destination)
-    for name in CODE_FILES:  # the package has it
-        (arguments.destination / name).unlink(missing_ok=True)
+    components = [arguments.destination / name for name in (CONDITIONER_FILE, UNET_FILE)]
+    for path in code_files(arguments.destination) + components:  # the package has it
+        path.unlink(missing_ok=True)
     (arguments.destination / "pipeline.py").write_text(NO_CODE, encoding="utf-8")  # what DiffusionPipeline would run
 
 

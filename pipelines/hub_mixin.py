@@ -24,7 +24,7 @@ DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions", "imag
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
 UNET_FILE = "unet/sprite_unet.py"  # of models with a network of ours
-CODE_FILES = ("pipeline.py", "hub_mixin.py", "sprite_preprocessing.py", CONDITIONER_FILE, UNET_FILE)
+CODE_FILE = re.compile(r"(pipeline|hub_mixin\w*|sprite_preprocessing\w*)\.py")  # of a pipeline, in its folder
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -150,12 +150,10 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
     conditioner_class = type(pipeline.conditioner)
     unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
-    preprocessing = Path(__file__).with_name("sprite_preprocessing.py")
-    sources = [inspect.getfile(pipeline_class), __file__, preprocessing, inspect.getfile(conditioner_class)]
+    _save_code(folder, Path(inspect.getfile(pipeline_class)))
+    shutil.copyfile(inspect.getfile(conditioner_class), folder / CONDITIONER_FILE)
     if unet_class is not UNet2DModel:
-        sources.append(inspect.getfile(unet_class))
-    for name, source in zip(CODE_FILES, sources, strict=False):
-        shutil.copyfile(source, folder / name)
+        shutil.copyfile(inspect.getfile(unet_class), folder / UNET_FILE)
     weights = sorted(folder.glob("*/*.safetensors"))
     changes = {
         "_class_name": ["pipeline", pipeline_class.__name__],
@@ -167,6 +165,25 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_code(folder: Path, source: Path) -> None:
+    """Saves the file of a pipeline's class, and those that it imports by names with their digests.
+
+    diffusers loads the files of all pipelines into one package, where a name is that of the first file that had it.
+    """
+    code = source.read_text(encoding="utf-8")
+    for name in re.findall(r"^from \.(\w+) import", code, flags=re.MULTILINE):
+        content = source.with_name(f"{name}.py").read_bytes()
+        own_name = f"{name.partition('__')[0]}__{sha256(content).hexdigest()[:8]}"
+        code = code.replace(f"\nfrom .{name} import", f"\nfrom .{own_name} import")
+        (folder / f"{own_name}.py").write_bytes(content)
+    (folder / "pipeline.py").write_text(code, encoding="utf-8", newline="\n")
+
+
+def code_files(folder: Path) -> list[Path]:
+    """The code beside model_index.json, also of earlier versions."""
+    return [path for path in folder.glob("*.py") if CODE_FILE.fullmatch(path.name)]
 
 
 def _weights_names(variant: str | None) -> tuple[str, str, str]:
@@ -187,8 +204,9 @@ def _weights_of(path: str) -> tuple[str, str | None] | None:
 def _install(made: Path, folder: Path, variant: str | None) -> None:
     """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
     (folder / INDEX_FILE).unlink(missing_ok=True)
-    for former in [p for part in COMPONENTS for name in _weights_names(variant) for p in (folder / part).glob(name)]:
-        former.unlink()
+    former = [p for part in COMPONENTS for name in _weights_names(variant) for p in (folder / part).glob(name)]
+    for path in former + code_files(folder):
+        path.unlink()
     (folder / UNET_FILE).unlink(missing_ok=True)
     files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()} - {Path(INDEX_FILE)}
     for name in [*sorted(files), Path(INDEX_FILE)]:
@@ -364,7 +382,8 @@ def push_folder(
     sheets = (SHEETS,) if (folder / "samples").exists() else ()
 
     def replaced(path: str) -> bool:  # by what is pushed: weights of another variant and other files stay
-        return path == UNET_FILE or path.startswith(sheets) or _weights_of(path) in pushed
+        is_code = path == UNET_FILE or CODE_FILE.fullmatch(path)
+        return is_code or path.startswith(sheets) or _weights_of(path) in pushed
 
     return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
 

@@ -26,7 +26,7 @@ from pokemon_ddpm.models import (
     unet_config,
     varying_attributes,
 )
-from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES
+from pokemon_ddpm.pipelines.hub_mixin import code_files
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
@@ -36,7 +36,7 @@ from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
-RUN_CONTENTS = ("model_index.json", *CODE_FILES, "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
+RUN_CONTENTS = ("model_index.json", "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder"
 
 
@@ -130,8 +130,8 @@ def lock_output_dir(folder: Path) -> FileLock:
 
 def _run_contents(folder: Path) -> list[Path]:
     is_run = any((folder / name).exists() for name in ("model_index.json", CONFIG_FILE)) or checkpoints(folder)
-    names = [*RUN_CONTENTS, *(path.name for path in checkpoints(folder))]
-    return [folder / name for name in names if (folder / name).exists()] if is_run else []
+    known = [folder / name for name in RUN_CONTENTS if (folder / name).exists()]
+    return [*known, *code_files(folder), *checkpoints(folder)] if is_run else []
 
 
 def prepare_output(config: TrainingConfig) -> str | None:

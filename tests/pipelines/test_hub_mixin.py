@@ -9,6 +9,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,12 @@ from tests.tiny_models import seeded, tiny_pipeline
 
 NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
 INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
+HUB_MIXIN, PREPROCESSING = (
+    f"{module.__name__.split('.')[-1]}__{sha256(Path(module.__file__).read_bytes()).hexdigest()[:8]}.py"
+    for module in (hub_mixin, sprite_preprocessing)
+)
 FILES = {
-    "README.md", INDEX, "pipeline.py", "hub_mixin.py", "sprite_preprocessing.py", "unet/config.json", UNET,
+    "README.md", INDEX, "pipeline.py", HUB_MIXIN, PREPROCESSING, "unet/config.json", UNET,
     "conditioner/config.json", f"conditioner/{WEIGHTS}", "conditioner/sprite_conditioner.py", SCHEDULER,
 }  # fmt: skip
 FORMER_CODE = ("cards.py", "storage.py")
@@ -92,7 +97,7 @@ def as_former_version(folder: Path) -> None:
     index = json.loads((folder / INDEX).read_text())
     del index[hub_mixin.WEIGHTS_KEY]
     (folder / INDEX).write_text(json.dumps(index))
-    (folder / "hub_mixin.py").unlink()
+    (folder / HUB_MIXIN).unlink()
     for name in FORMER_CODE:
         (folder / name).write_text("raise SystemExit('former code ran')\n")
 
@@ -117,9 +122,10 @@ class TestSaving:
         assert read(tmp_path).keys() == FILES | {"unet/sprite_unet.py"}
         assert json.loads((tmp_path / INDEX).read_text())["unet"] == ["sprite_unet", "SpriteUNet2DModel"]
         modules = (pipeline_pokemon_ddpm, hub_mixin, sprite_preprocessing, sprite_conditioner, sprite_unet)
-        for name, module in zip(hub_mixin.CODE_FILES, modules, strict=True):
+        names = ("pipeline.py", HUB_MIXIN, PREPROCESSING, hub_mixin.CONDITIONER_FILE, hub_mixin.UNET_FILE)
+        for name, module in zip(names, modules, strict=True):
             code = (tmp_path / name).read_text()
-            assert code == Path(module.__file__).read_text()
+            assert re.sub(r"__[0-9a-f]{8}(?= import)", "", code) == Path(module.__file__).read_text()
             # diffusers takes such lines for imports, also in strings.
             assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", code, re.MULTILINE)
         tiny_pipeline().save_pretrained(tmp_path)
@@ -413,6 +419,39 @@ def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, tm
     stranger(STRANGER, environment(tmp_path, hub.endpoint), tmp_path, source, tmp_path / "model")
     torch.testing.assert_close(torch.load(tmp_path / "images.pt"), sample(pipeline), rtol=0, atol=1e-4)
     assert read(tmp_path / "model") == saved
+
+
+VERSIONS = """
+import sys
+from diffusers import DiffusionPipeline
+
+for folder in sys.argv[1:]:
+    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    pipeline.set_progress_bar_config(disable=True)
+    classes = [*type(pipeline).__mro__, type(pipeline.conditioner), type(pipeline.unet)]
+    ours = [each for each in classes if each.__module__.startswith("diffusers_modules")]
+    found = {each.__module__: sys.modules[each.__module__].VERSION for each in ours}
+    assert len(found) == 4 and {*found.values()} == {folder.rsplit("/", 1)[-1]}, (folder, found)
+    assert len(pipeline("fire", num_inference_steps=1).images) == 1
+"""
+
+
+@pytest.mark.parametrize("order", [("old", "newer"), ("newer", "old")])
+def test_an_old_and_a_new_version_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Path, order: tuple[str, str]):
+    for version in order:
+        tiny_pipeline(channels=4).save_pretrained(folder := tmp_path / version)
+        for path in folder.rglob("*.py"):
+            with path.open("a") as file:
+                file.write(
+                    f"VERSION = {version!r}\n"
+                )  # of another length: files of one second and one size count as equal
+        pipeline_file = folder / "pipeline.py"
+        for path in [folder / HUB_MIXIN, folder / PREPROCESSING]:
+            name = path.name.partition("__")[0] if version == "old" else f"{path.stem[:-1]}x"
+            pipeline_file.write_text(pipeline_file.read_text().replace(path.stem, name))
+            path.rename(folder / f"{name}.py")
+    folders = [tmp_path / version for version in order]
+    stranger(VERSIONS, environment(tmp_path, hub.endpoint), tmp_path, *folders)
 
 
 class TestPulling:
