@@ -25,6 +25,7 @@ BLOCKS = [block for page in PAGES for block in FENCED.findall(TEXT[page])]
 COMMANDS = list(
     dict.fromkeys(line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines())
 )
+EMOJI_FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 DATA = "path/to/pokemon-sprites"
 TRAIN = "accelerate launch train_conditional.py"
 SHORT_RUN = (
@@ -34,6 +35,7 @@ SHORT_RUN = (
 SHORT = {
     "pokemon-ddpm generate --like": "",
     "pokemon-ddpm generate --model outputs": "--num-inference-steps 1",
+    "pokemon-ddpm fit-features --data-dir emoji": "--num-epochs 1",
     "pokemon-ddpm generate --model pokemon-ddpm-32-fast": "",
     "pokemon-ddpm generate": "--num-inference-steps 1",
     "pokemon-ddpm creature": "--num-inference-steps 1",
@@ -57,7 +59,7 @@ NOT_RUN = {
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
-    "pokemon-ddpm fit-features": "it takes minutes; tests/evaluation fit a tiny network",
+    f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
@@ -65,6 +67,7 @@ NOT_RUN = {
     "mkdir -p outputs && git archive": "it needs the history of the repository",
     f"{TRAIN} benchmarks/recipes/packed-64-guided.yaml": "so does this",
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
+    "sudo apt-get": ".ci/run does it",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
 }
@@ -99,11 +102,23 @@ def some_sprites(sprites_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return str(folder)
 
 
+@pytest.fixture(scope="module")
+def emoji(clone: Path) -> None:
+    """The folder of docs/own-data.md."""
+    (script,) = (block for kind, block in BLOCKS if kind == "python" and "NotoColorEmoji" in block)
+    if not Path(EMOJI_FONT).exists():
+        pytest.skip("fonts-noto-color-emoji and unicode-data are not installed")
+    subprocess.run([sys.executable, "-c", script], cwd=clone, check=True)
+    assert len([*(clone / "emoji").iterdir()]) == 10
+
+
 @pytest.mark.parametrize("line", [line for line in COMMANDS if matching(line, NOT_RUN) is None])
 def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.chdir(clone)
     added = matching(line, SHORT)
     assert added is not None, f"{line!r} is in neither table"
+    if "emoji" in line:
+        request.getfixturevalue("emoji")
     if DATA in line:
         line = line.replace(DATA, request.getfixturevalue("some_sprites"))
     arguments = shlex.split(f"{line} {added}")
@@ -121,7 +136,7 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
 
 def test_python_lines(clone: Path, some_sprites: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clone)
-    elsewhere = ("user/", "gradio_client")  # tests of the Hub and of the app run these
+    elsewhere = ("user/", "gradio_client", EMOJI_FONT)  # other tests run these
     lines = [block for kind, block in BLOCKS if kind == "python" and not any(word in block for word in elsewhere)]
     exec("\n".join(lines).replace(DATA, some_sprites), {})
     assert (clone / "fire.png").is_file()

@@ -232,8 +232,8 @@ class TrainingConfig:
         if folder and is_class_folder(folder):
             if self.dataset_config_name or self.exclude_faulty:
                 raise ValueError(
-                    f"--dataset_config_name and --exclude_faulty are for the sprite archive, but {folder} has one "
-                    "sub-folder of images for each class."
+                    f"--dataset_config_name and --exclude_faulty are for the sprite archive, but {folder} is a folder "
+                    "of labelled images."
                 )
         elif self.dataset_config_name is None and not name:
             self.dataset_config_name = "front" if folder else "starter"
