@@ -353,7 +353,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             latents = noise * self.scheduler.init_noise_sigma
         else:
             default_strength = 0.6 if mask is None else 1.0
-            taken = round(len(timesteps) * float(default_strength if strength is None else strength))
+            taken = int(len(timesteps) * float(default_strength if strength is None else strength))
             start = len(timesteps) - max(1, taken)
             timesteps = timesteps[start:]
             if hasattr(self.scheduler, "set_begin_index"):
