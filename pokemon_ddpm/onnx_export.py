@@ -1,0 +1,203 @@
+"""A pipeline as ONNX, for other runtimes: network and conditioner, and all that sampling needs as JSON.
+
+`OnnxUNet` puts the exported network back into a pipeline, with which an export is checked.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from pokemon_ddpm import color, postprocessing
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.pipelines.hub_mixin import DEFAULTS
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
+from pokemon_ddpm.schedulers import full_config
+
+UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
+SMALL = 1024  # smaller weights stay in float32
+
+
+class _Network(nn.Module):
+    """The U-Net with tensors only; its reference is zeros where there is none."""
+
+    def __init__(self, unet: nn.Module):
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None
+    ) -> Tensor:
+        arguments = {} if reference is None else {"reference": reference}
+        return self.unet(sample, timestep, class_labels, return_dict=False, **arguments)[0]
+
+
+class _Conditioner(nn.Module):
+    """The conditioner with one tensor of ids: both types, then the other attributes in the order of the vocabulary."""
+
+    def __init__(self, conditioner: nn.Module):
+        super().__init__()
+        self.conditioner = conditioner
+
+    def forward(self, ids: Tensor) -> Tensor:
+        others = [name for name in self.conditioner.vocabulary if name != "type"]
+        return self.conditioner({"type": ids[:, :2], **{name: ids[:, 2 + i] for i, name in enumerate(others)}})
+
+
+def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
+    """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`, weights in float16 with computation in float32.
+
+    The network takes float32 `sample` (B, C, S, S), `timestep` (B,), `class_labels` (B, D) and, if it was trained with
+    references, `reference` (B, C, S, S) with zeros where there is none; it returns `prediction`. The conditioner takes
+    int32 `ids` (B, 1 + number of attributes) and returns `class_labels`.
+
+    Args:
+        pipeline: In float32, on the CPU.
+        folder: It exists.
+        name: Of the model.
+    """
+    channels, height, width = pipeline.sample_shape
+    batch, attributes = 3, len(pipeline.conditioner.vocabulary)  # more than 1, which would be taken for a constant
+    inputs = {
+        "sample": torch.zeros(batch, channels, height, width),
+        "timestep": torch.zeros(batch),
+        "class_labels": torch.zeros(batch, pipeline.unet.time_embedding.linear_2.out_features),
+    }
+    if "relation" in pipeline.conditioner.vocabulary:
+        inputs["reference"] = torch.zeros_like(inputs["sample"])
+    ids = {"ids": torch.zeros(batch, 1 + attributes, dtype=torch.int32)}
+    _export(_Network(pipeline.unet), inputs, "prediction", folder / UNET_FILE)
+    _export(_Conditioner(pipeline.conditioner), ids, "class_labels", folder / CONDITIONER_FILE)
+    config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline)}
+    write_file(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+
+
+def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
+    program = torch.onnx.export(
+        module.eval(),
+        tuple(inputs.values()),
+        input_names=list(inputs),
+        output_names=[output],
+        dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+        dynamo=True,
+        verbose=False,
+    )
+    model = program.model_proto
+    _store_as_float16(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    write_file(path, model.SerializeToString())
+
+
+def _store_as_float16(graph: onnx.GraphProto) -> None:
+    """Stores weights as float16, with a cast to float32 before they are used; released weights are float16 anyway."""
+    casts = []
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size >= SMALL:
+            stored = f"{weight.name}_float16"
+            casts.append(onnx.helper.make_node("Cast", [stored], [weight.name], to=onnx.TensorProto.FLOAT))
+            weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
+    """What sampling needs beside the networks, as it is written to JSON.
+
+    "vocabulary" has the values of each attribute in the order of their ids; the next id of "type" is none, the next of
+    all is any. "timesteps" and their "alpha_bar" are those of the model's own scheduler and number of steps. Types and
+    attributes have the order of the ids of the conditioner.
+    """
+    scheduler, steps = pipeline.scheduler, pipeline.config.num_inference_steps
+    timesteps = set_timesteps(scheduler, steps, "cpu")
+    return {
+        "sample_shape": list(pipeline.sample_shape),
+        "scaling_factor": pipeline.scaling_factor,
+        "vocabulary": pipeline.conditioner.vocabulary,
+        "default_conditions": dict(pipeline.config.default_conditions),
+        "guidance_scale": pipeline.config.guidance_scale,
+        "image_guidance_scale": pipeline.config.image_guidance_scale,
+        "same_drawing": SAME_DRAWING,
+        "is_distilled": is_distilled(scheduler),
+        "scheduler": {"name": type(scheduler).__name__, **full_config(scheduler)},
+        "timesteps": timesteps.tolist(),
+        "alpha_bar": scheduler.alphas_cumprod.double()[timesteps].tolist(),
+        "sprite": {
+            "colors": postprocessing.COLORS,
+            "min_fragment": postprocessing.MIN_FRAGMENT,
+            "distinct": color.DISTINCT,
+            "equal_neighbor": color.EQUAL_NEIGHBOR,
+            "common_colors": color.COMMON_COLORS.tolist(),
+        },
+    }
+
+
+class OnnxUNet(nn.Module):
+    """An exported network in place of a pipeline's `unet`, on the CPU.
+
+    Args:
+        path: The `UNET_FILE` of an export.
+        unet: The network that was exported; its configuration is kept.
+    """
+
+    def __init__(self, path: Path, unet: nn.Module):
+        super().__init__()
+        self.config, self.time_embedding = unet.config, unet.time_embedding
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None, **_: Any
+    ) -> tuple[Tensor]:
+        """As of the network; always a tuple."""
+        zeros = torch.zeros_like(sample) if reference is None else reference
+        given = {"sample": sample, "class_labels": class_labels, "reference": zeros}
+        given["timestep"] = torch.as_tensor(timestep).float().expand(len(sample))
+        names = [each.name for each in self.session.get_inputs()]
+        (prediction,) = self.session.run(None, {name: given[name].detach().numpy() for name in names})
+        return (torch.from_numpy(prediction),)
+
+
+def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None], seed: int = 0) -> None:
+    """Compares an export with its pipeline, on random inputs and on whole sprites.
+
+    Args:
+        report: Gets a sentence of each comparison.
+
+    Raises:
+        ValueError: If sprites differ by more than one gray level.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    exported, shape = OnnxUNet(folder / UNET_FILE, pipeline.unet), (2, *pipeline.sample_shape)
+    sample, reference = torch.randn(2, *shape, generator=generator)
+    names = [name for name in pipeline.conditioner.vocabulary if name != "type"]
+    session = onnxruntime.InferenceSession(str(folder / CONDITIONER_FILE), providers=["CPUExecutionProvider"])
+    ids = [[0, 1, *[0] * len(names)], [pipeline.conditioner.any_ids[name] for name in ("type", "type", *names)]]
+    labels = torch.from_numpy(session.run(None, {"ids": np.array(ids, dtype=np.int32)})[0])
+    expected_labels = pipeline.conditioner.encode(
+        [(0, 1), None], **{name: [pipeline.conditioner.vocabulary[name][0], None] for name in names}
+    )
+    arguments = {"reference": reference} if "relation" in pipeline.conditioner.vocabulary else {}
+    timesteps = torch.tensor([999.0, 20.0])
+    with torch.inference_mode():
+        expected = pipeline.unet(sample, timesteps, expected_labels, return_dict=False, **arguments)[0]
+        found = exported(sample, timesteps, labels, **arguments)[0]
+    report(f"Random inputs: predictions differ by at most {(found - expected).abs().max():.1g}.")
+    settings = {"num_images_per_type": 4, "output_type": "np"}
+    defaults, sprites = {key: pipeline.config[key] for key in DEFAULTS}, []
+    for unet in (pipeline.unet, exported):
+        copy = type(pipeline)(**{**pipeline.components, "unet": unet}, **defaults)
+        sprites.append(copy(generator=torch.Generator().manual_seed(seed), **settings).images)
+    levels = np.abs(np.rint(255 * sprites[0]) - np.rint(255 * sprites[1])).max()
+    report(f"4 sprites: they differ by at most {levels:g} gray levels of 255.")
+    if levels > 1:
+        raise ValueError(f"Exported and original network differ by {levels:g} gray levels; this model needs float32.")

@@ -1,0 +1,112 @@
+"""The exported networks are the pipeline's, alone and in sampling, and the JSON has what sampling needs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pokemon_ddpm.cli import app
+from pokemon_ddpm.distillation import student_scheduler, trailing_timesteps
+from pokemon_ddpm.onnx_export import (
+    CONDITIONER_FILE,
+    CONFIG_FILE,
+    SMALL,
+    UNET_FILE,
+    OnnxUNet,
+    check_export,
+    export_onnx,
+)
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
+from tests.tiny_models import tiny_pipeline
+
+VOCABULARY = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    """A tiny four-step student that takes references."""
+    pipeline = tiny_pipeline("sample", 16, VOCABULARY, channels=4)
+    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
+    pipeline.scheduler = student_scheduler(pipeline.scheduler)
+    pipeline.register_to_config(num_inference_steps=4, guidance_scale=1.0, image_guidance_scale=1.0)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx")
+    export_onnx(pipeline, folder, "tiny")
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_network(pipeline, folder, batch):
+    generator = torch.Generator().manual_seed(batch)
+    sample, reference = torch.randn(2, batch, 4, 16, 16, generator=generator)
+    labels, timesteps = torch.randn(batch, 32, generator=generator), torch.arange(batch) * 190.0
+    exported = OnnxUNet(folder / UNET_FILE, pipeline.unet)
+    for given in (reference, None):
+        with torch.inference_mode():
+            (expected,) = pipeline.unet(sample, timesteps, labels, return_dict=False, reference=given)
+        torch.testing.assert_close(exported(sample, timesteps, labels, given)[0], expected, rtol=0, atol=2e-3)
+
+
+def test_large_weights_are_stored_as_float16(pipeline, folder):
+    stored = onnx.load(folder / UNET_FILE).graph.initializer
+    sizes = {kind: [int(np.prod(each.dims)) for each in stored if each.data_type == kind] for kind in (1, 10)}
+    assert max(sizes[onnx.TensorProto.FLOAT]) < SMALL <= min(sizes[onnx.TensorProto.FLOAT16])
+    large = [each.numel() for each in pipeline.unet.parameters() if each.numel() >= SMALL]
+    assert sum(sizes[onnx.TensorProto.FLOAT16]) == sum(large)
+
+
+def test_the_conditioner(pipeline, folder):
+    session = onnxruntime.InferenceSession(str(folder / CONDITIONER_FILE), providers=["CPUExecutionProvider"])
+    vocabulary, (fire, flying) = json.loads((folder / CONFIG_FILE).read_text())["vocabulary"], (6, 7)
+    assert list(vocabulary) == ["relation", "type", "view"] and vocabulary["type"][fire] == "fire"
+    none, anything = len(TYPES), len(TYPES) + 1
+    ids = [[fire, flying, 1, 0], [fire, anything, 3, 1], [anything, anything, 3, 2], [fire, none, 0, 0]]
+    (found,) = session.run(None, {"ids": np.array(ids, dtype=np.int32)})
+    relations = [RELATIONS[1], None, None, RELATIONS[0]]
+    views = [VIEWS[0], VIEWS[1], None, VIEWS[0]]
+    expected = pipeline.conditioner.encode(["fire/flying", "fire", None, "fire/none"], relation=relations, view=views)
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=2e-3)
+
+
+def test_the_json_has_the_steps_of_the_student(folder):
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    timesteps = trailing_timesteps(1000, 4).tolist()
+    angle = (np.array(timesteps) + 1 + 8) / 1008 * np.pi / 2  # Nichol & Dhariwal 2021, equation 17, s = 0.008
+    assert config["timesteps"] == timesteps and config["is_distilled"] and config["scaling_factor"] == 0.5
+    np.testing.assert_allclose(
+        config["alpha_bar"][1:], (np.cos(angle) / np.cos(8 / 1008 * np.pi / 2))[1:] ** 2, rtol=1e-3
+    )
+    assert config["inputs"] == ["sample", "timestep", "class_labels", "reference"]
+    assert config["sprite"]["colors"] == 16 and config["guidance_scale"] == 1.0
+
+
+def test_another_network_is_found_out(pipeline, folder, tmp_path):
+    lines: list[str] = []
+    check_export(pipeline, folder, lines.append)
+    assert len(lines) == 2 and "gray levels" in lines[1]
+    other = tiny_pipeline("sample", 16, VOCABULARY, channels=4)
+    with pytest.raises(ValueError, match="differ by"):
+        check_export(
+            type(pipeline)(other.unet, pipeline.conditioner, pipeline.scheduler, num_inference_steps=4),
+            folder,
+            lines.append,
+        )
+
+
+def test_the_command(tmp_path):
+    tiny_pipeline().save_pretrained(tmp_path / "model")
+    arguments = ["export", "--model", str(tmp_path / "model"), "--output-dir", str(tmp_path / "onnx")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and "4 sprites: they differ by at most" in result.output
+    config = json.loads((tmp_path / "onnx" / CONFIG_FILE).read_text())
+    assert config["inputs"] == ["sample", "timestep", "class_labels"] and not config["is_distilled"]
+    assert "there is only onnx" in CliRunner().invoke(app, [*arguments, "--format", "gguf"]).output
