@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.color import color_codes, fit_palette, nearest_color, unique_colors
+from pokemon_ddpm.color import color_codes, nearest_color, unique_colors
 from pokemon_ddpm.files import save_image
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
@@ -68,9 +68,19 @@ def _shared_palette(frames: Sequence[Image.Image]) -> np.ndarray:
     different = [np.asarray(frame).reshape(-1, 3) for frame, _ in itertools.groupby(frames)]
     pixels, last = np.concatenate(different), different[-1]
     exact = len(unique_colors(last)) <= GIF_COLORS
-    palette = fit_palette(last, GIF_COLORS if exact or len(different) == 1 else GIF_LAST_COLORS)
+    palette = _fit_palette(last, GIF_COLORS if exact or len(different) == 1 else GIF_LAST_COLORS)
     others = pixels[~np.isin(color_codes(pixels), color_codes(palette))]
     free = GIF_COLORS - len(palette)
     if free and len(others):
-        palette = unique_colors(np.concatenate([palette, fit_palette(others, free)]))
+        palette = unique_colors(np.concatenate([palette, _fit_palette(others, free)]))
     return palette
+
+
+def _fit_palette(pixels: np.ndarray, colors: int) -> np.ndarray:
+    """At most `colors` colors, uint8 (K, 3), for pixels uint8 (N, 3): their own, or median cut refined by k-means."""
+    present = unique_colors(pixels)
+    if len(present) <= colors:
+        return present
+    row = Image.fromarray(pixels[None])
+    fitted = row.quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+    return unique_colors(np.array(fitted.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)[:colors])

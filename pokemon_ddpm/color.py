@@ -1,7 +1,8 @@
 """Palettes, fitted in OKLab, in which equal distances look about equally different."""
 
+from collections.abc import Callable
+
 import numpy as np
-from PIL import Image
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import CONES, LAB, color_codes, oklab, unique_colors
 
@@ -9,6 +10,7 @@ EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared
 # Colors of a sprite that are nearer in OKLab are one color. In nine of ten real sprites the median color has none
 # within 0.073; nine of ten have this white, or one that looks like it, and eight of ten this outline.
 DISTINCT = 0.065
+MAX_CELLS = 512  # of colors that are one from the start when a palette is fitted
 COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])
 
 
@@ -21,13 +23,59 @@ def from_oklab(lab: np.ndarray) -> np.ndarray:
 
 
 def fit_palette(pixels: np.ndarray, colors: int) -> np.ndarray:
-    """At most `colors` colors, uint8 (K, 3), for pixels uint8 (N, 3): their own, or median cut refined by k-means."""
+    """At most `colors` colors, uint8 (K, 3), for pixels uint8 (N, 3): their own, or means of similar ones.
+
+    Those two groups of pixels are merged, again and again, that add least to the squared error in OKLab (Ward 1963,
+    *Hierarchical grouping to optimize an objective function*), beginning with the cells of the finest cubic grid in
+    which at most `MAX_CELLS` have pixels.
+    """
     present = unique_colors(pixels)
     if len(present) <= colors:
         return present
-    row = Image.fromarray(pixels[None])
-    fitted = row.quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
-    return unique_colors(np.array(fitted.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)[:colors])
+    cells = (color_codes(pixels >> bits) for bits in range(8))
+    codes = next(each for each in cells if len(np.unique(each)) <= MAX_CELLS)
+    _, cell, weights = np.unique(codes, return_inverse=True, return_counts=True)
+    means = np.zeros((len(weights), 3))
+    np.add.at(means, cell, oklab(pixels))
+    means, weights = means / weights[:, None], weights.astype(np.float64)
+
+    def cost(group: int) -> np.ndarray:
+        harmonic = weights * weights[group] / (weights + weights[group])
+        return harmonic * np.square(means - means[group]).sum(axis=1)
+
+    groups = _merge(means, weights, cost, lambda count, _: count <= colors)
+    return from_oklab(means[np.unique(groups)])
+
+
+def _merge(
+    means: np.ndarray,
+    weights: np.ndarray,
+    cost: Callable[[int], np.ndarray],
+    is_done: Callable[[int, float], bool],
+) -> np.ndarray:
+    """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
+
+    Args:
+        means, weights: Of the groups, float64 (N, 3) and (N,); a place of each merged group gets its mean and sum.
+        cost: The costs (N,) of merging a group with each.
+
+    Returns:
+        The place of the group to which each group now belongs, int64 (N,).
+    """
+    groups, alive = np.arange(len(means)), np.ones(len(means), dtype=bool)
+    costs = np.array([cost(group) for group in groups])
+    np.fill_diagonal(costs, np.inf)
+    for count in range(len(means), 1, -1):
+        one, other = np.unravel_index(costs.argmin(), costs.shape)
+        if is_done(count, costs[one, other]):
+            break
+        means[one] = np.average(means[[one, other]], axis=0, weights=weights[[one, other]])
+        weights[one] += weights[other]
+        groups[groups == other], alive[other] = one, False
+        costs[one] = costs[:, one] = np.where(alive, cost(one), np.inf)
+        costs[one, one] = np.inf
+        costs[other] = costs[:, other] = np.inf
+    return groups
 
 
 def color_areas(pixels: np.ndarray, visible: np.ndarray, palette: np.ndarray, iterations: int = 12) -> np.ndarray:
@@ -78,23 +126,19 @@ def merge_colors(pixels: np.ndarray, colors: int, distinct: float = DISTINCT) ->
     Args:
         distinct: Distance in OKLab below which two colors are similar.
     """
-    present, area = np.unique(pixels, axis=0, return_inverse=True)
-    area = area.reshape(-1)
-    means, weights, used = oklab(present), np.bincount(area).astype(np.float64), np.ones(len(present), dtype=bool)
+    present, place, weights = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    means, weights = oklab(present), weights.astype(np.float64)
     for common in oklab(COMMON_COLORS):
         near = np.linalg.norm(means - common, axis=1) < distinct
         means[near], weights[near] = common, 1e9  # it stays where it is
-    while used.sum() > 1:
-        distance = np.linalg.norm(means[:, None] - means, axis=2)
-        distance[~(used & used[:, None]) | np.eye(len(used), dtype=bool)] = np.inf
-        one, other = np.unravel_index(distance.argmin(), distance.shape)
-        if used.sum() <= colors and distance[one, other] >= distinct:
-            break
-        means[one] = np.average(means[[one, other]], axis=0, weights=weights[[one, other]])
-        weights[one] += weights[other]
-        area[area == other], used[other] = one, False
+    groups = _merge(
+        means,
+        weights,
+        lambda group: np.linalg.norm(means - means[group], axis=1),
+        lambda count, least: count <= colors and least >= distinct,
+    )
     five_bits = (from_oklab(means) * (31 / 255)).round().astype(int)
-    return (five_bits * 255 // 31).astype(np.uint8)[area]
+    return (five_bits * 255 // 31).astype(np.uint8)[groups[place.reshape(-1)]]
 
 
 def nearest_color(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:

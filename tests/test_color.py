@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from pokemon_ddpm.color import (
     DISTINCT,
@@ -60,6 +61,16 @@ def test_a_fitted_palette_has_at_most_so_many_colors(colors: int) -> None:
     assert len(fit_palette(random_colors(2000), colors)) <= colors
     few = random_colors(colors).repeat(3, axis=0)
     assert np.array_equal(fit_palette(few, colors), unique_colors(few))
+
+
+def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
+    different = random_colors(40)
+    pixels = np.repeat(different, np.random.default_rng(1).integers(1, 9, 40), axis=0)
+    lab = oklab(pixels)
+    clusters = fcluster(linkage(lab, "ward"), 7, "maxclust")
+    expected = from_oklab(np.array([lab[clusters == cluster].mean(axis=0) for cluster in range(1, 8)]))
+    assert np.array_equal(unique_colors(fit_palette(pixels, 7)), unique_colors(expected))
+    assert len(fit_palette(random_colors(5000), 16)) == 16  # more than the cells
 
 
 def energy(lab: np.ndarray, visible: np.ndarray, found: np.ndarray) -> float:
