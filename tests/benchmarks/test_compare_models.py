@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import pytest
 from PIL import Image
 
 from benchmarks import compare_models
-from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.provenance import write_png
 from tests.sprite_sets import provenance
 
@@ -56,9 +56,8 @@ def test_all_published_reports_are_read(compare):
 
 
 def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: Path, tmp_path: Path):
-    about = {**REPORT["about"], "features": load_features().name}
     for name, seed, noise in (("gray", 0, 0), ("same", 0, 0), ("noisy", 0, 50), ("other", 1, 0)):
-        folder, rng = write_report(tmp_path / name, about=about) / "samples", np.random.default_rng(0)
+        folder, rng = write_report(tmp_path / name) / "samples", np.random.default_rng(0)
         folder.mkdir()
         for i in range(60):
             pixels = np.full((32, 32, 3), rng.integers(256)) + noise * rng.normal(size=(32, 32, 3))
@@ -68,15 +67,12 @@ def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: P
     data = f"--data-dir={sprites_dir}"
     first, equal, different, real = compare(data, gray, same, noisy)["KID minus that of the first"]
     assert (first, equal, real) == ("-", "0.000 (0.000 to 0.000)", "-") and abs(float(different.split()[0])) > 0.1
-    assert "other: its samples have other sizes or seeds" in compare(data, gray, other)
-    write_report(tmp_path / "same", about={**about, "held out": "test split, 409 images"})
-    expected = "held out is test split, 409 images, but with --data-dir it must be validation"
-    assert expected in compare(data, gray, same)
+    assert compare(data, gray, other) == "error: The samples have different sizes or seeds."
 
 
 def test_mistakes_are_reported(compare, tmp_path: Path):
-    assert f"error: one={tmp_path} is not TITLE=FOLDER" in compare(f"one={tmp_path}")
+    assert re.fullmatch(rf"error: .*No such file.*{tmp_path / 'report.json'}'", compare(f"one={tmp_path}"))
     one = f"one={RESULTS / 'fast'}"
-    assert compare(one, one).endswith("there are two columns one.")
+    assert compare(one, one) == "error: Two columns have the same title."
     (tmp_path / "report.json").write_text(json.dumps({"images": 3}))
-    assert compare(f"one={tmp_path}").endswith("run the evaluation again")
+    assert compare(f"one={tmp_path}").endswith("Run the evaluation again.")
