@@ -18,8 +18,8 @@ RELEASED = Path(__file__).parent / "released"
 RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")
 """Folder of the released model: sprites of 64x64 px with transparency, trained on the real ones."""
 
-RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-32-fast")
-"""Folder of an earlier model, for 32x32 px, distilled to four steps without guidance."""
+RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")
+"""Folder of the released model distilled to four steps without guidance, for the same conditions and references."""
 
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",
