@@ -31,7 +31,7 @@ from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.describe import describe, describe_data, explain
 from pokemon_ddpm.commands.evaluate import bits_per_dim, check_judge, evaluate, fit_features
 from pokemon_ddpm.commands.evaluate_references import evaluate_references
-from pokemon_ddpm.commands.export import export
+from pokemon_ddpm.commands.export import export, site
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 
@@ -68,7 +68,7 @@ def about(
 
 for command in (
     generate, creature, describe, describe_data, explain, evaluate, evaluate_references, bits_per_dim, check_judge,
-    fit_features, export, push, push_dataset, push_space,
+    fit_features, export, site, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))

@@ -16,10 +16,21 @@ from PIL import Image, ImageOps
 from pokemon_ddpm import plots
 from pokemon_ddpm.color import unique_colors
 from pokemon_ddpm.dataset_scripts.sprite_archive import EXCHANGED_FOLDERS, is_faulty
-from pokemon_ddpm.dataset_scripts.starter_sprites import TYPE_STYLES
 from pokemon_ddpm.files import save_figure, write_file
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
-from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, GAMES, NONE, SHAPES, SIZE_LIMITS, SIZES, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import (
+    ANY,
+    COLORS,
+    FINISHES,
+    GAMES,
+    NONE,
+    SHAPES,
+    SIZE_LIMITS,
+    SIZES,
+    TYPE_COLORS,
+    TYPES,
+    VIEWS,
+)
 
 REPORT = "report.md"
 TEMPLATE = Path(__file__).parent / "templates" / "data_report.md"
@@ -27,7 +38,6 @@ DPI = 150
 FITS = {32: 30, 64: 64}  # resolution of a training -> the longest side that is not reduced
 KINDS = [f"{view} {finish}" for view in VIEWS for finish in FINISHES]
 DIFFERENCES = ("game", "frame", "finish", "view", "index", "line", "split", "types")  # of images with equal pixels
-TYPE_COLORS = {name: tuple(value / 255 for value in style.body) for name, style in TYPE_STYLES.items()}
 HEAT = "YlGnBu"  # from light to dark, so it can also be read in gray
 
 

@@ -18,7 +18,6 @@ from pokemon_ddpm import color, postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.pipelines.hub_mixin import DEFAULTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
-from pokemon_ddpm.schedulers import full_config
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
 SMALL = 1024  # smaller weights stay in float32
@@ -75,7 +74,7 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
     _export(_Network(pipeline.unet), inputs, "prediction", folder / UNET_FILE)
     _export(_Conditioner(pipeline.conditioner), ids, "class_labels", folder / CONDITIONER_FILE)
     config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline)}
-    write_file(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+    write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
 def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
@@ -89,6 +88,8 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Pat
         verbose=False,
     )
     model = program.model_proto
+    for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
+        each.ClearField("metadata_props")
     _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
     write_file(path, model.SerializeToString())
@@ -126,7 +127,8 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "image_guidance_scale": pipeline.config.image_guidance_scale,
         "same_drawing": SAME_DRAWING,
         "is_distilled": is_distilled(scheduler),
-        "scheduler": {"name": type(scheduler).__name__, **full_config(scheduler)},
+        "scheduler": type(scheduler).__name__,
+        "prediction_type": scheduler.config.prediction_type,
         "timesteps": timesteps.tolist(),
         "alpha_bar": scheduler.alphas_cumprod.double()[timesteps].tolist(),
         "sprite": {

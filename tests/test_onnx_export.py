@@ -32,6 +32,8 @@ def pipeline():
     """A tiny four-step student that takes references."""
     pipeline = tiny_pipeline("sample", 16, VOCABULARY, channels=4)
     torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
+    for part in (pipeline.unet, pipeline.conditioner):
+        part.half().float()  # the weights are exported in float16, in which models are released
     pipeline.scheduler = student_scheduler(pipeline.scheduler)
     pipeline.register_to_config(num_inference_steps=4, guidance_scale=1.0, image_guidance_scale=1.0)
     return pipeline
@@ -53,7 +55,7 @@ def test_the_network(pipeline, folder, batch):
     for given in (reference, None):
         with torch.inference_mode():
             (expected,) = pipeline.unet(sample, timesteps, labels, return_dict=False, reference=given)
-        torch.testing.assert_close(exported(sample, timesteps, labels, given)[0], expected, rtol=0, atol=2e-3)
+        torch.testing.assert_close(exported(sample, timesteps, labels, given)[0], expected, rtol=0, atol=1e-4)
 
 
 def test_large_weights_are_stored_as_float16(pipeline, folder):
@@ -74,7 +76,7 @@ def test_the_conditioner(pipeline, folder):
     relations = [RELATIONS[1], None, None, RELATIONS[0]]
     views = [VIEWS[0], VIEWS[1], None, VIEWS[0]]
     expected = pipeline.conditioner.encode(["fire/flying", "fire", None, "fire/none"], relation=relations, view=views)
-    np.testing.assert_allclose(found, expected.detach().numpy(), atol=2e-3)
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
 
 
 def test_the_json_has_the_steps_of_the_student(folder):

@@ -16,13 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pokemon_ddpm.app.requests import number, one_of, png
-from pokemon_ddpm.app.style import TYPE_COLORS
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprite
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
 from pokemon_ddpm.generation import DenoisingStep
 from pokemon_ddpm.plots import SCHEDULE_TITLES, evenly_spaced, noised_images, plain_axes, plot_alpha_bar, plot_snr
 from pokemon_ddpm.preprocessing import on_white, preprocess
-from pokemon_ddpm.vocabulary import NONE, TYPES
+from pokemon_ddpm.vocabulary import NONE, TYPE_COLORS, TYPES
 
 FORWARD = r"""
 ## How noise becomes a sprite

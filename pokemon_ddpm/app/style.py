@@ -2,14 +2,7 @@
 
 import gradio as gr
 
-from pokemon_ddpm.vocabulary import TYPES
-
-# Of one lightness (OKLCH): dark enough for white text on them, light enough for a dark page.
-COLORS = (
-    "#607615 #74645b #5c53da #8f6b06 #bf427c #ba3535 #c54a05 #4e75af #705aa8 "
-    "#298033 #8f602e #0c7d87 #75716a #973cb1 #d5225b #796f45 #5a6f7e #106dce"
-)
-TYPE_COLORS = dict(zip(TYPES, COLORS.split(), strict=True))
+from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 
 def theme() -> gr.themes.Base:

@@ -1,11 +1,12 @@
-"""`pokemon-ddpm export`: a model for other runtimes."""
+"""`pokemon-ddpm export` and `site`: a model for other runtimes, and a page that generates in the browser."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.commands.common import Model, fail, load, make_folder
 
 
@@ -17,11 +18,9 @@ def export(
     """Exports a model, with float16 weights and computation in float32, and compares the result with it."""
     if format != "onnx":
         fail(f"--format {format}: there is only onnx.")
-    try:
-        from pokemon_ddpm.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
-    except ModuleNotFoundError as error:
-        fail(f"The export needs {error.name}. In the folder of the clone: pip install -e '.[onnx]'")
+    needs_onnx()
     from pokemon_ddpm.models import model_name
+    from pokemon_ddpm.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 
     pipeline = load(model).to("cpu")
     make_folder("--output-dir", output_dir)
@@ -29,3 +28,37 @@ def export(
     for name in (UNET_FILE, CONDITIONER_FILE, CONFIG_FILE):
         typer.echo(f"{output_dir / name}: {(output_dir / name).stat().st_size / 1e6:.1f} MB")
     check_export(pipeline, output_dir, typer.echo)
+
+
+def site(
+    output_dir: Annotated[Path, typer.Argument(help="Folder for the page.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A distilled model: a folder, or a name on the Hub.", show_default=Path(RELEASED_FAST_MODEL).name
+        ),
+    ] = RELEASED_FAST_MODEL,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Where the page finds the dist folder of onnxruntime-web.", show_default="a public CDN"),
+    ] = None,
+) -> None:
+    """Writes a page that generates sprites in the visitor's browser; any web server can serve the folder."""
+    needs_onnx()
+    from pokemon_ddpm.models import model_name
+    from pokemon_ddpm.onnx_export import check_export
+    from pokemon_ddpm.static_page import RUNTIME, write_page
+
+    pipeline = load(model).to("cpu")
+    make_folder("--output-dir", output_dir)
+    write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME)
+    check_export(pipeline, output_dir, typer.echo)
+    size = sum(path.stat().st_size for path in output_dir.iterdir() if path.is_file())
+    typer.echo(f"The page is in {output_dir}, {size / 1e6:.1f} MB. To see it: python -m http.server -d {output_dir}")
+
+
+def needs_onnx() -> None:
+    """Ends a command whose packages are not installed."""
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        if importlib.util.find_spec(name) is None:
+            fail(f"This needs {name}. In the folder of the clone: pip install -e '.[onnx]'")

@@ -1,0 +1,128 @@
+// Samples of an exported four-step model: what PokemonDDPMPipeline does, with arrays in place of tensors.
+
+import { normal } from "./random.js";
+
+const VARIATION = 0.6; // strength of a variation, as of the pipeline's `image`
+
+/** The ids of the conditioner, Int32Array: both types, then the other attributes; what is not given is `any`. */
+export function conditionIds(vocabulary, conditions) {
+  const types = vocabulary.type;
+  const wanted = (conditions.type ?? "any").split("/");
+  const typeId = (name) => [...types, "none", "any"].indexOf(name ?? "any");
+  const ids = [typeId(wanted[0]), typeId(wanted[1])];
+  for (const [name, values] of Object.entries(vocabulary)) {
+    if (name !== "type") ids.push([...values, "any"].indexOf(conditions[name] ?? "any"));
+  }
+  if (ids.includes(-1)) throw new Error(`Unknown conditions: ${JSON.stringify(conditions)}`);
+  return Int32Array.from(ids);
+}
+
+/** Spherical interpolation of two samples of Gaussian noise, which keeps their length (Shoemake 1985). */
+export function slerp(a, b, share) {
+  let dot = 0, aa = 0, bb = 0;
+  for (let i = 0; i < a.length; i++) (dot += a[i] * b[i]), (aa += a[i] * a[i]), (bb += b[i] * b[i]);
+  const angle = Math.acos(Math.min(1, Math.max(-1, dot / Math.sqrt(aa * bb))));
+  const [first, second] =
+    angle < 1e-6 ? [1 - share, share] : [Math.sin((1 - share) * angle), Math.sin(share * angle)].map((s) => s / Math.sin(angle));
+  return a.map((value, i) => first * value + second * b[i]);
+}
+
+const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
+
+/** RGBA pixels of a square with their box in the middle, as references are prepared. */
+export function centered(pixels) {
+  const side = Math.sqrt(pixels.length / 4);
+  const places = [...Array(side * side).keys()].filter((i) => pixels[4 * i + 3]);
+  const shift = (coordinates) => {
+    const [low, high] = coordinates.reduce(([low, high], c) => [Math.min(low, c), Math.max(high, c)], [side, -1]);
+    return Math.floor((side - (high - low + 1)) / 2) - low;
+  };
+  const [dx, dy] = [shift(places.map((i) => i % side)), shift(places.map((i) => Math.floor(i / side)))];
+  const result = new Uint8ClampedArray(pixels.length).map((_, i) => (i % 4 === 3 ? 0 : 255));
+  for (const i of places) result.set(pixels.subarray(4 * i, 4 * i + 4), 4 * (i + dy * side + dx));
+  return result;
+}
+
+/** RGBA pixels (S * S * 4) to channels (4, S, S) in [-1, 1]. */
+function toChannels(pixels) {
+  const size = pixels.length / 4;
+  return Float32Array.from({ length: pixels.length }, (_, i) => pixels[(i % size) * 4 + Math.floor(i / size)] / 127.5 - 1);
+}
+
+/** Channels (4, S, S) to RGBA pixels with an alpha of 0 or 255, white where it is 0. */
+function toPixels(channels) {
+  const size = channels.length / 4;
+  const pixels = new Uint8ClampedArray(channels.length).fill(255);
+  for (let i = 0; i < size; i++) {
+    const opaque = channels[3 * size + i] > 0;
+    for (let c = 0; c < 3 && opaque; c++) pixels[4 * i + c] = Math.round(127.5 * (1 + Math.min(1, Math.max(-1, channels[c * size + i]))));
+    pixels[4 * i + 3] = opaque ? 255 : 0;
+  }
+  return pixels;
+}
+
+export class Sampler {
+  /**
+   * @param config The export's config.json.
+   * @param unet, conditioner Functions from named arrays {name: [array, shape]} to a Float32Array.
+   */
+  constructor(config, unet, conditioner) {
+    if (!config.is_distilled) throw new Error(`${config.name} needs guidance and many steps; export a distilled model.`);
+    Object.assign(this, { config, unet, conditioner, size: config.sample_shape.reduce((a, b) => a * b) });
+  }
+
+  async embedding(conditions) {
+    const ids = conditionIds(this.config.vocabulary, { ...this.config.default_conditions, ...conditions });
+    return this.conditioner({ ids: [ids, [1, ids.length]] });
+  }
+
+  /**
+   * Yields the clean image as predicted in each step, RGBA pixels; the last one is the sample.
+   *
+   * @param request conditions and seed; if wanted, reference, {pixels, conditions} of a sprite of the same creature, or of
+   *   its line with conditions.relation; image, pixels to vary; towards, {conditions, seed}, with share of the way, 0 to 1.
+   */
+  async *sample({ conditions, seed, reference, image, towards, share = 0 }) {
+    const { config } = this;
+    const given = reference ? { relation: "same", ...conditions } : conditions;
+    let labels = await this.embedding(given);
+    let noise = normal(this.size, seed);
+    if (towards && share > 0) {
+      labels = lerp(labels, await this.embedding(towards.conditions), share);
+      noise = slerp(noise, normal(this.size, towards.seed), share);
+    }
+    const clean = reference ? toChannels(centered(reference.pixels)) : new Float32Array(this.size);
+    const sameDrawing = reference && given.relation === "same" && this.view(given) === this.view(reference.conditions);
+    const from = image ? toChannels(image) : sameDrawing ? clean : null;
+    const count = config.timesteps.length;
+    const start = from ? count - Math.max(1, Math.floor(count * (image ? VARIATION : config.same_drawing))) : 0;
+    const [alpha, sigma] = [config.alpha_bar.map(Math.sqrt), config.alpha_bar.map((value) => Math.sqrt(1 - value))];
+    let sample = noise;
+    if (from) sample = noise.map((value, i) => alpha[start] * config.scaling_factor * from[i] + sigma[start] * value);
+    for (let step = start; step < count; step++) {
+      const inputs = {
+        sample: [sample, [1, ...config.sample_shape]],
+        timestep: [Float32Array.of(config.timesteps[step]), [1]],
+        class_labels: [labels, [1, labels.length]],
+        reference: [clean, [1, ...config.sample_shape]],
+      };
+      const output = await this.unet(Object.fromEntries(config.inputs.map((name) => [name, inputs[name]])));
+      const predicted = originalSample(config.prediction_type, output, sample, alpha[step], sigma[step]);
+      yield toPixels(predicted.map((value) => value / config.scaling_factor));
+      const [nextAlpha, nextSigma] = step + 1 < count ? [alpha[step + 1], sigma[step + 1]] : [1, 0];
+      // DDIM (Song et al. 2021, equation 12)
+      sample = sample.map((value, i) => nextAlpha * predicted[i] + (nextSigma / sigma[step]) * (value - alpha[step] * predicted[i]));
+    }
+  }
+
+  view(conditions) {
+    return conditions.view ?? this.config.default_conditions.view;
+  }
+}
+
+/** x_0 from the network's output at x_t = alpha x_0 + sigma epsilon. */
+function originalSample(kind, output, sample, alpha, sigma) {
+  if (kind === "sample") return output;
+  if (kind === "v_prediction") return sample.map((value, i) => alpha * value - sigma * output[i]);
+  return sample.map((value, i) => (value - sigma * output[i]) / alpha);
+}

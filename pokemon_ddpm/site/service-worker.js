@@ -1,0 +1,22 @@
+// Keeps the page, the model and the runtime, so that the page works offline after the first visit.
+
+const CACHE = "pokemon-ddpm-VERSION";
+
+self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", (event) => {
+  const former = (names) => names.filter((name) => name.startsWith("pokemon-ddpm-") && name !== CACHE);
+  const clean = caches.keys().then((names) => Promise.all(former(names).map((name) => caches.delete(name))));
+  event.waitUntil(clean.then(() => self.clients.claim()));
+});
+self.addEventListener("fetch", (event) => {
+  if (event.request.method === "GET") event.respondWith(answer(event.request));
+});
+
+async function answer(request) {
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
+  if (kept) return kept;
+  const response = await fetch(request);
+  if (response.ok) await cache.put(request, response.clone());
+  return response;
+}

@@ -1,0 +1,197 @@
+// From a sample to a sprite: no fragments, few colors in areas. What pokemon_ddpm/postprocessing.py and color.py do.
+
+const CONES = [
+  [0.4122214708, 0.5363325363, 0.0514459929],
+  [0.2119034982, 0.6806995451, 0.1073969566],
+  [0.0883024619, 0.2817188376, 0.6299787005],
+];
+const LAB = [
+  [0.2104542553, 0.793617785, -0.0040720468],
+  [1.9779984951, -2.428592205, 0.4505937099],
+  [0.0259040371, 0.7827717662, -0.8086757660],
+];
+const FROM_CONES = inverse(CONES), FROM_LAB = inverse(LAB);
+const MAX_CELLS = 512;
+
+const times = (matrix, [x, y, z]) => matrix.map(([a, b, c]) => a * x + b * y + c * z);
+
+function inverse([[a, b, c], [d, e, f], [g, h, i]]) {
+  const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+  return [
+    [e * i - f * h, c * h - b * i, b * f - c * e],
+    [f * g - d * i, a * i - c * g, c * d - a * f],
+    [d * h - e * g, b * g - a * h, a * e - b * d],
+  ].map((row) => row.map((value) => value / det));
+}
+
+/** OKLab (Ottosson 2020) of a color of sRGB, three numbers from 0 to 255. */
+export function oklab(color) {
+  const linear = color.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return times(LAB, times(CONES, linear).map(Math.cbrt));
+}
+
+/** The inverse: whole numbers from 0 to 255. */
+export function fromOklab(lab) {
+  const linear = times(FROM_CONES, times(FROM_LAB, lab).map((c) => c ** 3)).map((c) => Math.min(1, Math.max(0, c)));
+  return linear.map((c) => roundHalfEven(255 * (c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055)));
+}
+
+/** As numpy rounds. */
+function roundHalfEven(value) {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}
+
+const square = (a, b) => (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2;
+const code = ([r, g, b], bits = 0) => ((r >> bits) << 16) | ((g >> bits) << 8) | (b >> bits);
+
+/** Groups of equal codes, in the order of the codes: for each pixel its group, and the number of groups. */
+function group(codes) {
+  const sorted = [...new Set(codes)].sort((a, b) => a - b);
+  const places = new Map(sorted.map((value, i) => [value, i]));
+  return [codes.map((value) => places.get(value)), sorted.length];
+}
+
+/** Merges the two groups that cost least until isDone(number of groups, least cost); see _merge in color.py. */
+function merge(means, weights, cost, isDone) {
+  const groups = means.map((_, i) => i);
+  let alive = groups.slice();
+  const costs = means.map((_, i) => Float64Array.from(means, (_, j) => cost(i, j)));
+  while (alive.length > 1) {
+    let one = 0, other = 0, least = Infinity;
+    for (const i of alive) {
+      const row = costs[i];
+      for (const j of alive) if (j > i && row[j] < least) [one, other, least] = [i, j, row[j]];
+    }
+    if (isDone(alive.length, least)) break;
+    const total = weights[one] + weights[other];
+    means[one] = means[one].map((value, c) => (value * weights[one] + means[other][c] * weights[other]) / total);
+    weights[one] = total;
+    alive = alive.filter((i) => i !== other);
+    groups.forEach((value, i) => value === other && (groups[i] = one));
+    for (const j of alive) costs[one][j] = costs[j][one] = cost(one, j);
+  }
+  return groups;
+}
+
+/** A palette in OKLab by Ward's clustering; see fit_palette in color.py. */
+function fitPalette(pixels, count) {
+  let [cells, size] = group(pixels.map((pixel) => code(pixel)));
+  const enough = size <= count;
+  for (let bits = 1; size > MAX_CELLS; bits++) [cells, size] = group(pixels.map((pixel) => code(pixel, bits)));
+  const means = Array.from({ length: size }, () => [0, 0, 0]);
+  const weights = Array(size).fill(0);
+  pixels.forEach((pixel, i) => {
+    weights[cells[i]]++;
+    oklab(pixel).forEach((value, c) => (means[cells[i]][c] += value));
+  });
+  means.forEach((mean, i) => (means[i] = mean.map((value) => value / weights[i])));
+  if (enough) return means;
+  const cost = (i, j) => ((weights[i] * weights[j]) / (weights[i] + weights[j])) * square(means[i], means[j]);
+  const groups = merge(means, weights, cost, (number) => number <= count);
+  const colors = [...new Set(groups)].sort((a, b) => a - b).map((i) => fromOklab(means[i]));
+  return colors.map(oklab);
+}
+
+/** Colors of a palette in areas, adaptive clustering; see color_areas in color.py. Returns a color for each pixel or null. */
+function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
+  let means = palette;
+  const nearest = (value) => means.reduce((best, mean, k) => (square(value, mean) < square(value, means[best]) ? k : best), 0);
+  let chosen = lab.map((value) => (value ? nearest(value) : -1));
+  let before = "";
+  for (let iteration = 0; iteration < iterations; iteration++) {
+    for (const part of [0, 1]) {
+      const last = chosen.slice();
+      for (let i = 0; i < lab.length; i++) {
+        const [x, y] = [i % width, Math.floor(i / width)];
+        if (!lab[i] || (x + y) % 2 !== part) continue;
+        const neighbors = [y > 0 && last[i - width], last[i + width], x > 0 && last[i - 1], x < width - 1 && last[i + 1]];
+        const energy = means.map((mean) => square(lab[i], mean));
+        for (const k of neighbors) if (typeof k === "number" && k >= 0) energy[k] -= equalNeighbor;
+        chosen[i] = energy.reduce((best, value, k) => (value < energy[best] ? k : best), 0);
+      }
+    }
+    const [places, size] = group(chosen.filter((k) => k >= 0));
+    const sums = Array.from({ length: size }, () => [0, 0, 0, 0]);
+    let next = 0;
+    chosen = lab.map((value) => {
+      if (!value) return -1;
+      const place = places[next++];
+      value.forEach((part, c) => (sums[place][c] += part));
+      sums[place][3]++;
+      return place;
+    });
+    means = sums.map(([l, a, b, n]) => [l / n, a / n, b / n]);
+    if (chosen.join() === before) break;
+    before = chosen.join();
+  }
+  const colors = means.map(fromOklab);
+  return chosen.map((k) => (k < 0 ? null : colors[k]));
+}
+
+/** Merges similar colors into at most `count`, of 15 bits; see merge_colors in color.py. */
+function mergeColors(pixels, count, settings) {
+  const [places, size] = group(pixels.map((pixel) => code(pixel)));
+  const weights = Array(size).fill(0);
+  const means = Array(size);
+  pixels.forEach((pixel, i) => (weights[places[i]]++, (means[places[i]] ??= oklab(pixel))));
+  for (const common of settings.common_colors.map(oklab)) {
+    means.forEach((mean, i) => {
+      if (Math.sqrt(square(mean, common)) < settings.distinct) [means[i], weights[i]] = [common, 1e9];
+    });
+  }
+  const cost = (i, j) => Math.sqrt(square(means[i], means[j]));
+  const groups = merge(means, weights, cost, (number, least) => number <= count && least >= settings.distinct);
+  const colors = means.map((mean) => fromOklab(mean).map((c) => Math.floor((roundHalfEven((c * 31) / 255) * 255) / 31)));
+  return places.map((place) => colors[groups[place]]);
+}
+
+/** Removes parts of fewer than `least` pixels, connected also diagonally; the largest stays. Changes the pixels. */
+function removeFragments(pixels, width, least) {
+  const size = pixels.length / 4;
+  const part = new Int32Array(size).fill(-1);
+  const sizes = [];
+  for (let start = 0; start < size; start++) {
+    if (!pixels[4 * start + 3] || part[start] >= 0) continue;
+    const stack = [start];
+    part[start] = sizes.length;
+    let count = 0;
+    while (stack.length) {
+      const i = stack.pop();
+      count++;
+      for (const dy of [-1, 0, 1]) {
+        for (const dx of [-1, 0, 1]) {
+          const [x, y] = [(i % width) + dx, Math.floor(i / width) + dy];
+          const j = y * width + x;
+          if (x < 0 || x >= width || y < 0 || j >= size || part[j] >= 0 || !pixels[4 * j + 3]) continue;
+          part[j] = sizes.length;
+          stack.push(j);
+        }
+      }
+    }
+    sizes.push(count);
+  }
+  const needed = Math.min(least, Math.max(...sizes));
+  part.forEach((k, i) => k >= 0 && sizes[k] < needed && pixels.set([255, 255, 255, 0], 4 * i));
+}
+
+/**
+ * The sprite of a sample, RGBA pixels of a square with an alpha of 0 or 255.
+ *
+ * @param {Uint8ClampedArray} sample It is not changed.
+ * @param settings "sprite" of the export's config.json.
+ */
+export function toSprite(sample, settings) {
+  const pixels = sample.slice();
+  const width = Math.sqrt(pixels.length / 4);
+  removeFragments(pixels, width, settings.min_fragment);
+  const visible = [...Array(pixels.length / 4).keys()].filter((i) => pixels[4 * i + 3]);
+  const colors = visible.map((i) => [...pixels.subarray(4 * i, 4 * i + 3)]);
+  if (group(colors.map((color) => code(color)))[1] <= settings.colors) return pixels;
+  const lab = Array(pixels.length / 4).fill(null);
+  visible.forEach((i, n) => (lab[i] = oklab(colors[n])));
+  const palette = fitPalette(colors, Math.floor((settings.colors * 3) / 2));
+  const areas = colorAreas(lab, width, palette, settings.equal_neighbor);
+  mergeColors(visible.map((i) => areas[i]), settings.colors, settings).forEach((color, n) => pixels.set(color, 4 * visible[n]));
+  return pixels;
+}

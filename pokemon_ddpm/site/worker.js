@@ -1,0 +1,83 @@
+// Runs the networks, so that the page never freezes: {id, request} in; {id, pixels, step, steps, done} or {id, error} out.
+
+import { Sampler } from "./sampling.js";
+import { toSprite } from "./sprite.js";
+
+const ATTEMPTS = 3;
+
+/** The bytes of a file, with the progress of its download; a broken one is tried again. */
+async function download(name) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const response = await fetch(name);
+      if (!response.ok) throw new Error(`${name}: status ${response.status}`);
+      const total = Number(response.headers.get("content-length"));
+      const parts = [];
+      let loaded = 0;
+      for (const reader = response.body.getReader(); ; ) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        parts.push(value);
+        postMessage({ loaded: (loaded += value.length), total, name });
+      }
+      if (total && loaded < total && !response.headers.get("content-encoding")) throw new Error(`${name}: incomplete`);
+      return new Uint8Array(await new Blob(parts).arrayBuffer());
+    } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+      postMessage({ retry: attempt, name });
+      await new Promise((resolve) => setTimeout(resolve, 1000 * attempt));
+    }
+  }
+}
+
+/** A function from named arrays to the network's output. */
+async function network(ort, file, providers) {
+  const session = await ort.InferenceSession.create(await download(file), { executionProviders: providers });
+  const kinds = { Int32Array: "int32", Float32Array: "float32" };
+  return async (inputs) => {
+    const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [
+      name,
+      new ort.Tensor(kinds[values.constructor.name], values, shape),
+    ]);
+    const outputs = await session.run(Object.fromEntries(tensors));
+    return outputs[session.outputNames[0]].data;
+  };
+}
+
+async function load() {
+  const config = JSON.parse(new TextDecoder().decode(await download("config.json")));
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  const runtime = new URL(config.runtime, self.location);
+  const ort = await import(new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime));
+  ort.env.wasm.wasmPaths = runtime.href;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  const unet = await network(ort, "unet.onnx", adapter ? ["webgpu", "wasm"] : ["wasm"]);
+  const conditioner = await network(ort, "conditioner.onnx", ["wasm"]);
+  postMessage({ ready: config, backend: adapter ? "WebGPU" : "WebAssembly" });
+  return new Sampler(config, unet, conditioner);
+}
+
+let sampler = load();
+sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
+
+let queue = Promise.resolve();
+let cancelled = 0; // requests up to this number are not wanted any more
+
+addEventListener("message", ({ data: { id, request, cancel } }) => {
+  if (cancel) cancelled = cancel;
+  else queue = queue.then(() => run(id, request));
+});
+
+async function run(id, request) {
+  try {
+    const { config } = await sampler, steps = config.timesteps.length;
+    let pixels, step = 0;
+    for await (pixels of (await sampler).sample(request)) {
+      if (id <= cancelled) return postMessage({ id, cancelled: true });
+      postMessage({ id, pixels, step: ++step, steps });
+    }
+    postMessage({ id, pixels: toSprite(pixels, config.sprite), done: true });
+  } catch (error) {
+    postMessage({ id, error: String(error.message ?? error) });
+  }
+}

@@ -1,0 +1,45 @@
+"""The page that generates in the browser: a folder for any web server."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.onnx_export import CONFIG_FILE, export_onnx
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.vocabulary import TYPE_COLORS, TYPES
+
+SOURCE = Path(__file__).parent / "site"
+RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
+SERVICE_WORKER = "service-worker.js"
+
+
+def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: str = RUNTIME) -> None:
+    """Writes the page with an exported model.
+
+    Args:
+        pipeline: A distilled model for RGBA sprites with their types, in float32, on the CPU.
+        folder: It exists; files of an earlier page are replaced.
+        name: Of the model.
+        runtime: The URL of onnxruntime-web's dist folder, or a path relative to the page.
+
+    Raises:
+        ValueError: If the model is another one.
+    """
+    if not is_distilled(pipeline.scheduler):
+        raise ValueError(
+            f"{name} takes many steps with guidance, which browsers are too slow for; use a distilled model."
+        )
+    if pipeline.sample_shape[0] != 4 or pipeline.conditioner.vocabulary["type"] != list(TYPES):
+        raise ValueError(f"{name} is no model for sprites with transparency and the {len(TYPES)} types.")
+    shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
+    export_onnx(pipeline, folder, name)
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config |= {"runtime": runtime, "type_colors": TYPE_COLORS}
+    write_file(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+    # With another version the browser drops what it kept of the page before.
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SERVICE_WORKER)
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    code = (SOURCE / SERVICE_WORKER).read_text(encoding="utf-8")
+    write_file(folder / SERVICE_WORKER, code.replace("VERSION", version))

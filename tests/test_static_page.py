@@ -1,0 +1,247 @@
+"""The page that generates in the browser: numbers of PyTorch, sprites of the pipeline, and what a visitor does."""
+
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.static_page import RUNTIME, write_page
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL
+from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
+from tests.tiny_models import seeded, tiny_pipeline
+
+SIDE = 64
+VERSION = RUNTIME.split("@")[1].split("/")[0]
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
+PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm, which downloads onnxruntime-web"),
+]
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    """A tiny four-step student that takes references."""
+    vocabulary = {**{name: list(values) for name, values in CONDITIONS.items()}, "relation": list(RELATIONS)}
+    pipeline = tiny_pipeline("sample", SIDE, vocabulary, channels=4)
+    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
+    for part in (pipeline.unet, pipeline.conditioner):
+        part.half().float()  # the weights are exported in float16, in which models are released
+    pipeline.scheduler = student_scheduler(pipeline.scheduler)
+    settings = {"num_inference_steps": 4, "guidance_scale": 1.0, "image_guidance_scale": 1.0}
+    pipeline.register_to_config(**settings, default_conditions=USUAL)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with its runtime, which npm serves."""
+    folder = tmp_path_factory.mktemp("page")
+    write_page(pipeline, folder, "tiny", "ort/")
+    done = subprocess.run(
+        ["npm", "pack", f"onnxruntime-web@{VERSION}"], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    if done.returncode:
+        pytest.skip(f"npm cannot download onnxruntime-web: {done.stderr[-200:]}")
+    shutil.unpack_archive(folder / done.stdout.split()[-1], folder)
+    for name in RUNTIME_FILES:
+        (folder / "ort").mkdir(exist_ok=True)
+        shutil.copy(folder / "package" / "dist" / name, folder / "ort" / name)
+    shutil.rmtree(folder / "package")
+    return folder
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without a word; cuts the answers to the paths in `broken` once each."""
+
+    broken: list[str] = []  # noqa: RUF012
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def copyfile(self, source, outputfile) -> None:
+        if self.path in self.broken:
+            self.broken.remove(self.path)
+            outputfile.write(source.read(100))
+        else:
+            super().copyfile(source, outputfile)
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM)
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The page on a phone. In the end no script has failed, and nothing came from another host."""
+    outside, failures = [], []
+    with browser.new_context(**PHONE) as context:
+        context.set_default_timeout(TIMEOUT_MS)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.on("request", lambda request: outside.append(request.url))
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        yield page
+    assert {urlsplit(address).hostname for address in outside} <= {None, "127.0.0.1"}
+    assert not failures
+
+
+def ready(page: Page) -> None:
+    expect(page.locator("#status")).to_contain_text("Choose a type")
+
+
+def pixels_of(page: Page, selector: str) -> np.ndarray:
+    """The pixels of a canvas, uint8 (S, S, 4)."""
+    code = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    return np.array(page.locator(selector).first.evaluate(code), dtype=np.uint8).reshape(SIDE, SIDE, 4)
+
+
+def assert_same(found: np.ndarray, expected: Image.Image) -> None:
+    """At least 99 % of the pixels are equal; a canvas forgets the colors of transparent ones."""
+    expected = np.asarray(expected)
+    equal = (found == expected).all(axis=2) | ((found[..., 3] == 0) & (expected[..., 3] == 0))
+    assert found.shape == expected.shape and equal.mean() >= 0.99 and expected[..., 3].any()
+
+
+def test_normal_numbers_are_those_of_pytorch(page):
+    code = """async (seeds) => {
+        const { normal } = await import("./random.js");
+        return seeds.map((seed) => [...normal(4096, seed)]);
+    }"""
+    for seed, found in zip(SEEDS, page.evaluate(code, list(SEEDS)), strict=True):
+        expected = torch.randn(4096, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=1e-5)
+
+
+def test_sprites_are_finished_as_in_python(page, folder):
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(6):  # colors around a few, with holes and fragments
+        centers = rng.integers(0, 256, (5, 3))[rng.integers(0, 5, (16, 16))].repeat(4, axis=0).repeat(4, axis=1)
+        color = (centers + rng.normal(0, 25, centers.shape)).clip(0, 255)
+        alpha = 255 * (rng.random((SIDE, SIDE, 1)) < 0.6)
+        samples.append(np.where(alpha, np.concatenate([color, alpha], axis=2), [255, 255, 255, 0]).astype(np.uint8))
+    code = """async ([samples, settings]) => {
+        const { toSprite } = await import("./sprite.js");
+        return samples.map((sample) => [...toSprite(Uint8ClampedArray.from(sample), settings)]);
+    }"""
+    settings = json.loads((folder / "config.json").read_text())["sprite"]
+    found = page.evaluate(code, [[sample.ravel().tolist() for sample in samples], settings])
+    for sample, each in zip(samples, found, strict=True):
+        assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
+
+
+def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):
+    page.goto(f"{url}?type=water&seed=5")
+    expect(page.locator("#detail-title")).to_have_text("water 5")
+    sprite = to_sprite(pipeline("water", generator=seeded(5)).images[0])
+    assert_same(pixels_of(page, "#large"), sprite)
+    for label, arguments in {
+        "Back": {"view": "back"},
+        "Shiny": {"finish": "shiny"},
+        "Evolve": {"relation": "next"},
+    }.items():
+        page.goto(f"{url}?type=water&seed=5")
+        page.get_by_role("button", name=label, exact=True).click()
+        expect(page.locator("#detail-title")).not_to_have_text("water 5")
+        made = pipeline("water", generator=seeded(5), reference_image=sprite, **arguments).images[0]
+        assert_same(pixels_of(page, "#large"), to_sprite(made))
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#detail-status")).to_have_text("The link is copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=next"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="GIF").click()
+    with Image.open(download.value.path()) as animation:
+        assert animation.format == "GIF" and animation.n_frames == 5 and animation.size == (4 * SIDE, 4 * SIDE)
+        animation.seek(4)
+        assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], to_sprite(made))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG ×4").click()
+    assert_same(np.asarray(Image.open(download.value.path()))[1::4, 1::4], to_sprite(made))
+
+
+def test_a_visit(page):
+    """Generating on a phone; a reload keeps the sprites; without the network the page still works."""
+    ready(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly.")
+    page.get_by_label("ghost").check(force=True)
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#status")).to_contain_text("4 sprites in ")
+    expect(page.locator("#made button")).to_have_count(4)
+    page.locator("#made button").first.click()
+    before = pixels_of(page, "#large")
+    page.locator("#morph").fill("1")
+    page.wait_for_timeout(500)
+    page.wait_for_function("document.getElementById('large').width > 0")
+    expect(page.locator("#morph")).to_have_value("1")
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.reload()
+    ready(page)
+    expect(page.locator("#made button")).to_have_count(4)
+    assert np.array_equal(pixels_of(page, "#made canvas"), before)
+    page.context.set_offline(True)
+    page.reload()
+    ready(page)
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#made button")).to_have_count(8)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete all").click()
+    expect(page.locator("#made button")).to_have_count(0)
+
+
+def test_a_broken_download_is_tried_again(browser, url):
+    Handler.broken[:] = ["/unet.onnx"]
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.goto(url)
+        ready(page)
+    assert not Handler.broken
+
+
+@pytest.mark.parametrize("query", ["type=plastic", "type=fire&seed=-1", "type=fire&make=explode"])
+def test_a_link_that_names_nothing(page, url, query):
+    page.goto(f"{url}?{query}")
+    expect(page.locator("#status")).to_have_text("This link names no sprite.")
+
+
+def test_models_that_the_page_cannot_run_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="use a distilled model"):
+        write_page(tiny_pipeline(channels=4), tmp_path, "tiny")
+    with pytest.raises(ValueError, match="no model for sprites with transparency"):
+        student = tiny_pipeline()
+        student.scheduler = student_scheduler(student.scheduler)
+        write_page(student, tmp_path, "tiny")
+    assert not any(tmp_path.iterdir())
