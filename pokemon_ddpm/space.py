@@ -1,4 +1,4 @@
-"""The app as a Space on the Hub: a folder that runs where its requirements are installed, and its push."""
+"""Spaces on the Hub: the app, a folder that runs where its requirements are installed, and the static page."""
 
 import importlib
 import importlib.metadata
@@ -9,11 +9,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from huggingface_hub import CardData, HfApi, RepoCard
+from huggingface_hub import CardData, CommitInfo, HfApi, RepoCard
 
 from pokemon_ddpm import RELEASED, RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.hub import hub_errors
-from pokemon_ddpm.models import locate_model
+from pokemon_ddpm.models import locate_model, model_name
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
@@ -60,17 +61,55 @@ def push_space(
             if INDEX_FILE not in {sibling.rfilename for sibling in info.siblings}:
                 raise ValueError(f"{model} holds no diffusers pipeline. Push a model there first: pokemon-ddpm push.")
             needs_token = bool(info.private or info.gated)
-        with hub_errors(f"The push to {name}"):
-            space = Repository(name, private, token, repo_type="space", space_sdk="gradio")
-            is_ours = f"{PACKAGE}/app/__init__.py" in space.files
-            space.check(is_ours, force=force)
-            new = RepoCard.load(folder / CARD_FILE)
-            card = merge_card(new, space.card, keep=APPEARANCE)
-            card.data.models = new.data.get("models")  # also if there is none any more
-            card.save(folder / CARD_FILE)
-            former = (f"{PACKAGE}/",) if is_ours else ()
-            commit = space.commit(folder, lambda path: path.startswith(former), commit_message="Upload the app")
+        commit = _commit(folder, name, "gradio", f"{PACKAGE}/app/__init__.py", (f"{PACKAGE}/",), token, private, force)
     return commit.commit_url, needs_token
+
+
+def push_page(
+    name: str,
+    model: str = RELEASED_FAST_MODEL,
+    token: str | None = None,
+    private: bool | None = None,
+    force: bool = False,
+) -> str:
+    """Pushes the page of `static_page.write_page` as a static Space, as `push_space` does; returns the commit's URL.
+
+    Raises:
+        ValueError: See `static_page.write_page`, or if there is no such model, or the push fails.
+    """
+    from pokemon_ddpm.onnx_export import UNET_FILE
+    from pokemon_ddpm.static_page import write_page
+
+    pipeline = GenerationSettings(model).load().to("cpu")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_page(pipeline, folder, model_name(model))
+        template = Path(__file__).parent / "templates" / "page.md"
+        RepoCard.from_template(CardData(), template_path=str(template), begin=BEGIN, end=END).save(folder / CARD_FILE)
+        return _commit(folder, name, "static", UNET_FILE, (), token, private, force).commit_url
+
+
+def _commit(
+    folder: Path,
+    name: str,
+    sdk: str,
+    mark: str,
+    former: tuple[str, ...],
+    token: str | None,
+    private: bool | None,
+    force: bool,
+) -> CommitInfo:
+    """Pushes a folder with a card; a Space that has the file `mark` is ours, and loses what begins as in `former`."""
+    with hub_errors(f"The push to {name}"):
+        space = Repository(name, private, token, repo_type="space", space_sdk=sdk)
+        is_ours = mark in space.files
+        space.check(is_ours, force=force)
+        new = RepoCard.load(folder / CARD_FILE)
+        card = merge_card(new, space.card, keep=APPEARANCE)
+        card.data.models = new.data.get("models")  # also if there is none any more
+        card.save(folder / CARD_FILE)
+        former = former if is_ours else ()
+        return space.commit(folder, lambda path: path.startswith(former), commit_message="Upload the app")
 
 
 def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:

@@ -18,7 +18,8 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.space import NEEDED, push_space, write_space
+from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.space import NEEDED, push_page, push_space, write_space
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
 from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
@@ -119,6 +120,20 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
     with started(tmp_path / "space", tmp_path / "log", environment(tmp_path, hub.endpoint)) as url:
         assert b"Pok" in urllib.request.urlopen(url).read()
     assert hub.asked(f"GET /{MODEL}/resolve/.*unet/.*safetensors") and not hub.asked(r"\.py$")
+
+
+def test_the_page_is_a_static_space(hub, tmp_path):
+    student = tiny_pipeline("sample", channels=4)
+    student.scheduler = student_scheduler(student.scheduler)
+    student.save_pretrained(tmp_path / "student")
+    push_page(NAME, str(tmp_path / "student"))
+    repository = hub.repository(NAME, "space")
+    assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
+    card = repository.files()["README.md"].decode()
+    repository.commit({"README.md": f"{card.replace('New Pok', 'My Pok')}\nBelow.\n".encode(), "mine.txt": b"1"})
+    push_page(NAME, str(tmp_path / "student"))
+    files = repository.files()
+    assert b"Below." in files["README.md"] and b"sdk: static" in files["README.md"] and "mine.txt" in files
 
 
 class TestPush:

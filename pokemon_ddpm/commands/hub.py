@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.commands.common import DataDir, fail
+from pokemon_ddpm.commands.export import needs_onnx
 
 Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
 
@@ -41,6 +42,9 @@ def push_space(
             show_default="the project's two, which are copied",
         ),
     ] = RELEASED_MODEL,
+    static: Annotated[
+        bool, typer.Option("--static", help="The page that generates in the browser, by a distilled model.")
+    ] = False,
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
     token: Token = None,
     force: Annotated[
@@ -50,6 +54,13 @@ def push_space(
     """Pushes the app of `pokemon-ddpm app` to the Hub as a Space, in one commit."""
     from pokemon_ddpm import space
 
+    if static:
+        needs_onnx()
+        url = space.push_page(
+            repository, RELEASED_FAST_MODEL if model == RELEASED_MODEL else model, token, private or None, force
+        )
+        typer.echo(f"The page is pushed to the Space {repository}: {url}")
+        return
     url, needs_token = space.push_space(repository, model, token, private or None, force)
     typer.echo(f"The app is pushed to the Space {repository}: {url}")
     if needs_token:
