@@ -33,6 +33,7 @@ SHORT_RUN = (
 )
 # Beginning of a line -> what makes it short.
 SHORT = {
+    "pokemon-ddpm site": "",
     "pokemon-ddpm generate --like": "",
     "pokemon-ddpm generate --model outputs": "--num-inference-steps 1",
     "pokemon-ddpm fit-features --data-dir emoji": "--num-epochs 1",
