@@ -14,6 +14,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline
 
+OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
 
 Model = Annotated[
@@ -31,9 +32,7 @@ ConfigName = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(
-        help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc, deis or heun.", show_default="the model's own"
-    ),
+    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc, deis or heun.", show_default=OWN),
 ]
 
 
@@ -99,6 +98,18 @@ def make_folder(flag: str, folder: Path) -> None:
         fail(f"{flag} {folder} cannot be made: {error.strerror}.")
     if not os.access(folder, os.W_OK):
         fail(f"{flag} {folder} cannot be written.")
+
+
+def _held_out(split: str) -> str:
+    if split not in ("validation", "test"):
+        fail(f"--split {split} must be validation or test.")
+    return split
+
+
+# Options of both commands that compare a model with held-out images.
+Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out: validation; or test, once, at the end.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)]
+Guidance = Annotated[float | None, typer.Option(callback=finite, help="Strength of the conditions.", show_default=OWN)]
 
 
 def parse_type(text: str) -> str | dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import MAX_SEED, Model, Scheduler, fail, finite, make_folder
+from pokemon_ddpm.commands.common import MAX_SEED, Guidance, Model, Scheduler, Split, Steps, fail, make_folder
 from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.files import save_image, write_file
 
@@ -18,26 +18,18 @@ COLUMNS = ("front", "shiny", "back", "real back")
 def evaluate_references(
     data_dir: Annotated[str, typer.Option(help="The sprite archive, as a folder or .zip.")],
     model: Model = RELEASED_MODEL,
-    split: Annotated[str, typer.Option(help="Held-out: validation; or test, once, at the end.")] = "validation",
+    split: Split = "validation",
     features: Annotated[
         Path | None, typer.Option(help="Folder of a network from fit-features.", show_default="the released one")
     ] = None,
     scheduler: Scheduler = None,
-    num_inference_steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's own")
-    ] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(callback=finite, help="By the conditions.", show_default="the model's own")
-    ] = None,
-    image_guidance_scale: Annotated[
-        float | None, typer.Option(callback=finite, help="By the reference.", show_default="the model's own")
-    ] = None,
+    num_inference_steps: Steps = None,
+    guidance_scale: Guidance = None,
+    image_guidance_scale: Guidance = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first sprite and of bootstraps.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for results and a sheet.")] = Path("references-report"),
 ) -> None:
     """Generates backs, shinies and next stages of real held-out fronts, and compares them with the real ones."""
-    if split not in ("validation", "test"):
-        fail(f"--split {split} must be validation or test.")
     check_packages()
     make_folder("--output-dir", output_dir)
 
@@ -65,9 +57,8 @@ def evaluate_references(
     report = as_json({"about": about, "results": numbers})
     write_file(output_dir / REPORT, json.dumps(report, indent=2) + "\n")
     chosen = torch.randperm(len(sets["front"]), generator=torch.Generator().manual_seed(seed))[:SETS]
-    images = [
-        Image.fromarray(each) for row in chosen for name in COLUMNS for each in as_arrays(sets[name][row : row + 1])
-    ]
+    rows = zip(*(as_arrays(sets[name][chosen]) for name in COLUMNS), strict=True)
+    images = [Image.fromarray(each) for row in rows for each in row]
     save_image(sprite_sheet(images, len(COLUMNS), panels=4), output_dir / SHEET)
     for question, rows in report["results"].items():
         typer.echo(f"{question}:")

@@ -42,16 +42,11 @@ class MeasuredImages:
 def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int) -> dict[str, Any]:
     """All distances between two sets of at least four images each, by the names of their functions."""
     features = samples.features, reference.features
-    precision, recall = metrics.precision_recall(*features, seed)
-    return {
-        "kid": metrics.kid(*features, seed),
-        "fid": metrics.fid(*features, seed),
-        "sliced_wasserstein": metrics.sliced_wasserstein(*features, seed),
-        "exact_wasserstein": metrics.exact_wasserstein(*features, seed),
-        "precision": precision,
-        "recall": recall,
-        "statistics": metrics.wasserstein_of_statistics(samples.statistics, reference.statistics, seed),
-    }
+    of_features = (metrics.kid, metrics.fid, metrics.sliced_wasserstein, metrics.exact_wasserstein)
+    found = {metric.__name__: metric(*features, seed) for metric in of_features}
+    found["precision"], found["recall"] = metrics.precision_recall(*features, seed)
+    statistics = metrics.wasserstein_of_statistics(samples.statistics, reference.statistics, seed)
+    return {**found, "statistics": statistics}
 
 
 def comparisons(
@@ -68,16 +63,19 @@ def comparisons(
     """
     count = min(len(samples.images), len(held_out.images))
     few_samples, few_train, few_held_out = (each.subset(count, seed) for each in (samples, train, held_out))
+    corrupted = {
+        name: MeasuredImages.of(extractor, corrupt(few_held_out.images, strength, seed))
+        for name, (corrupt, strength) in CORRUPTED_SETS.items()
+    }
     pairs = [
         ("all samples", samples, "train", train),
         ("all samples", samples, "held-out", held_out),
         ("samples", few_samples, "train", train),
         ("held-out", few_held_out, "train", train),
+        *((name, images, "train", train) for name, images in corrupted.items()),
+        ("samples", few_samples, "held-out", held_out),
+        ("train", few_train, "held-out", held_out),
     ]
-    for name, (corrupt, strength) in CORRUPTED_SETS.items():
-        corrupted = MeasuredImages.of(extractor, corrupt(few_held_out.images, strength, seed))
-        pairs.append((name, corrupted, "train", train))
-    pairs += [("samples", few_samples, "held-out", held_out), ("train", few_train, "held-out", held_out)]
     pairs = tqdm(pairs, "Distances")
     return [{"name": name, "to": to, **compare(one, other, seed)} for name, one, to, other in pairs]
 
@@ -95,7 +93,7 @@ def corruption_curves(
         curves[name] = []
         for strength in STRENGTHS:
             features = extract_features(extractor, corrupt(held_out, strength, 0))
-            found = metrics.kid(features, train_features)
-            point = {"strength": strength, "kid": found.value, "kid_low": found.low, "kid_high": found.high}
-            curves[name].append({**point, "fid": metrics.fid_value(features, train_features)})
+            kid, fid = metrics.kid(features, train_features), metrics.fid_value(features, train_features)
+            point = {"strength": strength, "kid": kid.value, "kid_low": kid.low, "kid_high": kid.high, "fid": fid}
+            curves[name].append(point)
     return curves

@@ -28,26 +28,23 @@ def given_values(
     Raises:
         ValueError: If a value is unknown.
     """
-    given = {name: torch.zeros(len(conditions), len(known), dtype=torch.bool) for name, known in vocabulary.items()}
-    for row, condition in enumerate(conditions):
-        for attribute, value in (condition or {}).items():
-            if attribute in vocabulary and value is not None and not isinstance(value, Mapping):
-                given[attribute][row, _ids(attribute, value, vocabulary[attribute])] = True
+    given = {}
+    for attribute, known in vocabulary.items():
+        names = [name.lower() for name in (*known, NONE, ANY)]
+        table = torch.zeros(len(conditions), len(names), dtype=torch.bool)
+        for row, condition in enumerate(conditions):
+            value = (condition or {}).get(attribute)
+            if value is None or isinstance(value, Mapping):
+                continue
+            parts = value.split("/") if isinstance(value, str) else [value] if isinstance(value, int) else value
+            for part in parts:
+                is_id = isinstance(part, int) and 0 <= part < len(known)  # True is the second value of `legendary`
+                name = names[part] if is_id else str(part).strip().lower()
+                if name not in names:
+                    raise ValueError(f"A sample has the unknown {attribute} {part!r}. {nearest(name, known)}")
+                table[row, names.index(name)] = True
+        given[attribute] = table[:, : len(known)]
     return given
-
-
-def _ids(attribute: str, value: Any, known: Sequence[str]) -> list[int]:
-    parts = value.split("/") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    lowered, ids = [name.lower() for name in known], []
-    for part in parts:
-        name = str(part).strip().lower()
-        if isinstance(part, int) and 0 <= part < len(known):
-            ids.append(int(part))  # True is the second value of `legendary`
-        elif name in lowered:
-            ids.append(lowered.index(name))
-        elif name not in (NONE, ANY):
-            raise ValueError(f"A sample has the unknown {attribute} {part!r}. {nearest(name, known)}")
-    return ids
 
 
 def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
@@ -135,16 +132,13 @@ def accuracies(
         if not known.any():
             continue
         labels, logits = labels[known], logits[known]
+        likeliest = one_hot(logits.argmax(dim=1), count).bool()
         most_frequent = label_values(train_labels[name].cpu(), count).sum(dim=0).argmax()
         majority = one_hot(most_frequent, count).bool().expand_as(labels)
-        predicted = recognized(name, logits)
+        found["type, likeliest" if name == "type" else name] = _accuracy(likeliest, labels, majority)
         if name == "type":
-            likeliest = one_hot(logits.argmax(dim=1), count).bool()
-            found["type, likeliest"] = _accuracy(likeliest, labels, majority)
-            found["types, micro F1"] = _f1(predicted, labels, majority, macro=False)
-            found["types, macro F1"] = _f1(predicted, labels, majority, macro=True)
-        else:
-            found[name] = _accuracy(predicted, labels, majority)
+            for title, macro in (("types, micro F1", False), ("types, macro F1", True)):
+                found[title] = _f1(recognized(name, logits), labels, majority, macro)
     return found
 
 

@@ -18,7 +18,7 @@ from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_
 from pokemon_ddpm.evaluation.metrics import Estimate, kid
 from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
 from pokemon_ddpm.evaluation.samples import SampleSet
-from pokemon_ddpm.evaluation.two_sample import Lines, two_sample_test
+from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
 from pokemon_ddpm.preprocessing import over_white
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare
@@ -83,24 +83,23 @@ def evaluate(
             for each in compared
         ],
     }
+    # Name of the type -> features of the samples, the held-out and the training images that have it.
+    has_type = given["type"], *(label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train))
+    by_type = {
+        name: [each.features[has[:, k]] for each, has in zip((*compared, of_train), has_type, strict=True)]
+        for k, name in enumerate(train.type_names)
+    }
     numbers = {
         "distances": comparisons(of_samples, of_train, of_held_out, extractor, seed),
         "corruptions": corruption_curves(extractor, of_train.features, held_out.images),
         "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, classifier) if classifier else {},
-        "types": {},
+        "types": {
+            name: {"kid": _kid_of_type(name, ours, real, seed), "floor": _kid_of_type(name, floor, real, seed)}
+            for name, (ours, floor, real) in by_type.items()
+            if len(ours)
+        },
     }
-    train_types, held_out_types = (
-        label_values(data.labels["type"].cpu(), len(train.type_names)) for data in (train, held_out)
-    )
-    for k, name in enumerate(train.type_names):
-        conditioned = given["type"][:, k]
-        if conditioned.any():
-            real = of_train.features[train_types[:, k]]
-            numbers["types"][name] = {
-                "kid": _kid_of_type(name, of_samples.features[conditioned], real, seed),
-                "floor": _kid_of_type(name, of_held_out.features[held_out_types[:, k]], real, seed),
-            }
     return Evaluation(as_json(numbers), nearest)
 
 
@@ -113,7 +112,7 @@ def _condition_accuracies(
     for name, values in classifier.vocabulary.items():
         if given[name].any():
             ids = held_out.labels.get(name)
-            of_real = None if ids is None else (real[name], label_values(ids.cpu(), len(values)))
+            of_real = None if ids is None else (real[name], label_values(ids, len(values)))
             found[name] = condition_accuracy(values, predicted[name], given[name], of_real)
     return found
 
@@ -127,15 +126,20 @@ def _kid_of_type(name: str, samples: torch.Tensor, reference: torch.Tensor, seed
 
 
 def evaluate_pixels(
-    samples: Lines, judged: Lines, train: Lines, held_out: Lines, seed: int = 0, device: torch.device | str = "cpu"
+    samples: torch.Tensor,
+    judged: torch.Tensor,
+    train: SpriteTensors,
+    held_out: SpriteTensors,
+    rows: torch.Tensor | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Compares raw samples and the default output, see `default_output`, with real images prepared alike.
 
     Args:
-        samples: Samples with the conditions of training images.
-        judged: Other samples, with the conditions of held-out images.
-        train: Training images.
-        held_out: Held-out images.
+        samples: uint8 (N, C, S, S), with the conditions of training images; the judge is trained on them.
+        judged: Other samples, uint8 (M, C, S, S), with the conditions of held-out images.
+        rows: int64 (M,), the held-out images whose conditions they have; None if this is unknown.
         seed: Of subsets, of the judge and of bootstraps.
         device: To train the judge on.
 
@@ -143,31 +147,20 @@ def evaluate_pixels(
         As in report.json: "two_sample", name of the images -> see `two_sample_test`; and "pixel_statistics", name of
         the images -> see `averages`.
     """
-    few = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[: len(samples.images)]
-    real, generated = (train.rows(few), held_out), (samples, judged)
-    if samples.images.shape[1] == train.images.shape[1]:
-        compared = {"raw": (real, generated)}
-    else:
-        compared = {"raw": [[each.changed(over_white) for each in pair] for pair in (real, generated)]}
-    real, generated = compared["default output"] = [
-        [each.changed(default_output) for each in pair] for pair in (real, generated)
-    ]
-    if (side := samples.images.shape[-1]) > COMPARED_SIDE:
-        pairs = [
-            [each.changed(lambda images: reduced(images, COMPARED_SIDE)) for each in p] for p in (real, generated)
-        ]
-        compared[f"default output at {COMPARED_SIDE} of {side} px"] = pairs
-    statistics = {
-        "raw samples": as_rgba(samples.images),
-        "default output": generated[0].images,
-        "held-out": as_rgba(held_out.images),
-    }
+    few = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: len(samples)]
+    sets = [train.images[few], samples, held_out.images, judged]
+    same_channels = samples.shape[1] == train.images.shape[1]
+    compared = {"raw": sets if same_channels else [over_white(images) for images in sets]}
+    output = compared["default output"] = [default_output(images) for images in sets]
+    if (side := samples.shape[-1]) > COMPARED_SIDE:
+        few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
+        compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
+    statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
+    lines = lines_of(held_out)
+    lines = torch.cat([lines, torch.full((len(judged),), -1) if rows is None else lines[rows]])
     return as_json(
         {
-            "two_sample": {
-                name: two_sample_test(train_real, train_generated, held_out_real, others, seed, device)
-                for name, ((train_real, held_out_real), (train_generated, others)) in compared.items()
-            },
+            "two_sample": {name: two_sample_test(*sets, lines, seed, device) for name, sets in compared.items()},
             "pixel_statistics": {name: averages(pixel_statistics(each), seed) for name, each in statistics.items()},
         }
     )

@@ -20,6 +20,7 @@ from pokemon_ddpm.evaluation.features import (
     WEIGHTS_FILE,
     SpriteFeatures,
     SpriteFeaturesConfig,
+    all_logits,
     extract_features,
 )
 from pokemon_ddpm.evaluation.figures import curves_figure
@@ -31,7 +32,6 @@ from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
 MAX_SHIFT = 3  # pixels, in training
 MAX_GRAD_NORM = 5.0
-BATCH_SIZE = 256  # without gradients
 REPORT, FIGURE, CARD = "report.json", "corruptions.png", "README.md"
 FILES = ("config.json", WEIGHTS_FILE, REPORT, FIGURE, CARD)
 VISIBLE_IN_FRONT = ("type, likeliest", "types, micro F1", "types, macro F1", "color", "shape")
@@ -64,7 +64,7 @@ def fit(
         ValueError: If the validation loss was never finite.
     """
     device, epochs, best = torch.device(device), [], None
-    train, validation = train.to(device), validation.to(device)
+    train = train.to(device)
     values = {**CONDITIONS, "type": train.type_names}
     vocabulary = {name: list(values[name]) for name in varying_attributes(train.labels)}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -72,8 +72,7 @@ def fit(
         resolution = train.images.shape[-1]
         backbone = {**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION}
         config = SpriteFeaturesConfig(backbone=backbone, vocabulary=vocabulary, resolution=resolution)
-        network = SpriteFeatures(config)
-        network = network.to(device, memory_format=torch.channels_last)
+        network = SpriteFeatures(config).to(device, memory_format=torch.channels_last)
         groups = [  # biases and normalizations, which have one dimension, do not decay
             {"params": [each for each in network.parameters() if each.ndim > 1]},
             {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
@@ -83,27 +82,22 @@ def fit(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.learning_rate, max(2, updates), pct_start=0.1, cycle_momentum=False
         )
-        with tqdm(total=updates, desc="Training", unit="update") as bar:
-            for _ in range(settings.num_epochs):
-                train_loss = _train_epoch(network, train, schedule, settings, bar)
-                epochs.append({"train_loss": train_loss, "validation_loss": validation_loss(network, validation)})
-                bar.set_postfix(epochs[-1])
-                if epochs[-1]["validation_loss"] <= min(epoch["validation_loss"] for epoch in epochs):
-                    best = copy.deepcopy(network.state_dict())
+        for _ in (bar := tqdm(range(settings.num_epochs), "Training", unit="epoch")):
+            train_loss = _train_epoch(network, train, schedule, settings)
+            epochs.append({"train_loss": train_loss, "validation_loss": validation_loss(network, validation)})
+            bar.set_postfix(epochs[-1])
+            if epochs[-1]["validation_loss"] <= min(epoch["validation_loss"] for epoch in epochs):
+                best = copy.deepcopy(network.state_dict())
     if best is None:
         raise ValueError("Training failed: the validation loss is not finite. Try a lower learning rate.")
     network.load_state_dict(best)
-    network = network.half().float().eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    network = network.half().float().requires_grad_(False).to(memory_format=torch.contiguous_format)
     standardize(network, train.images)
     return network, epochs
 
 
 def _train_epoch(
-    network: SpriteFeatures,
-    data: SpriteTensors,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    settings: FitSettings,
-    bar: tqdm,
+    network: SpriteFeatures, data: SpriteTensors, schedule: torch.optim.lr_scheduler.LRScheduler, settings: FitSettings
 ) -> float:
     """The mean loss of the epoch."""
     network.train()
@@ -123,7 +117,6 @@ def _train_epoch(
         schedule.optimizer.step()
         schedule.step()
         total += loss.item()
-        bar.update()
     return total / len(batches)
 
 
@@ -146,26 +139,18 @@ def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[
     return sum(losses)
 
 
-@torch.no_grad()
 def validation_loss(network: SpriteFeatures, data: SpriteTensors) -> float:
-    """Mean `negative_log_likelihood` of images without augmentation."""
-    network.eval()
-    total = 0.0
-    for rows in torch.arange(len(data), device=data.images.device).split(BATCH_SIZE):
-        batch = data.rows(rows)
-        loss = negative_log_likelihood(network.logits(batch.images), batch.labels)
-        total += float(loss.cpu().double().sum())
-    return total / len(data)
+    """Mean `negative_log_likelihood` of images without augmentation; `data` is on the CPU."""
+    logits = all_logits(network.eval(), data.images)
+    return negative_log_likelihood(logits, data.labels).double().mean().item()
 
 
-@torch.no_grad()
 def standardize(network: SpriteFeatures, images: torch.Tensor) -> None:
-    """Sets mean and standard deviation of the features to those of images, uint8 (N, 3, S, S), rounded to float16.
+    """Sets mean and standard deviation of the features of a network without these, rounded to float16.
 
-    A feature that is the same for all images is not scaled.
+    They are those of images, uint8 (N, 3, S, S). A feature that is the same for all images is not scaled.
     """
-    network.eval()
-    raw = torch.cat([network.raw(network.to_pixels(part)) for part in images.split(BATCH_SIZE)]).cpu().double()
+    raw = extract_features(network.eval(), images).double()
     std = raw.std(dim=0, unbiased=False)
     network.feature_mean.copy_(raw.mean(dim=0).half())
     network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())

@@ -136,8 +136,6 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
         if not all(values.isfinite().all() for values in network.state_dict().values()):
             raise ValueError("some of its weights are NaN or infinite.")
-        if network.dimension < 2:
-            raise ValueError("it has a single feature.")
     except Exception as error:  # transformers and safetensors raise many kinds for damaged files
         raise ValueError(f"{folder} has no usable network for sprites: {' '.join(str(error).split())}") from error
     return network.eval().requires_grad_(False).to(device)

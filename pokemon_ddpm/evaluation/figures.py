@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -33,9 +33,8 @@ def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
     if not names:
         columns = SHEET_COLUMNS * SHEET_PANELS
         return sprite_sheet(images[: SHEET_COLUMNS * columns], columns, scale=scale)
-    cells, blank = [], Image.new("RGB", images[0].size, "white")
-    for name in names:
-        cells += [images[i] for i in rows[name]] + [blank] * (SHEET_COLUMNS - len(rows[name]))
+    blanks = [Image.new("RGB", images[0].size, "white")] * SHEET_COLUMNS
+    cells = [cell for name in names for cell in ([images[i] for i in rows[name]] + blanks)[:SHEET_COLUMNS]]
     return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)
 
 
@@ -131,34 +130,32 @@ def closest_pairs_figure(
 def types_figure(numbers: Numbers) -> Figure:
     """KID and condition accuracy by type, with those of held-out images."""
     types = numbers["types"]
-    by_value = numbers["condition_accuracy"].get("type", {}).get("by_value", {})
-    figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=2 if by_value else 1)
-    ours, floors = ([found[key] for found in types.values()] for key in ("kid", "floor"))
-    _plot_estimates(panels[0], ours, BLUE, -0.13, "samples")
-    _plot_estimates(panels[0], floors, ORANGE, 0.13, "held-out")
-    # The intervals of rare types are wider than the panel.
-    largest = max((each["value"] for each in ours + floors if each["value"] is not None), default=1.0)
-    panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
-    panels[0].set_xlabel("KID to the training images of the type", fontsize=10)
-    label_bars(panels[0], [f"{name} ({found['kid']['n']})" for name, found in types.items()])
+    by_value = numbers["condition_accuracy"].get("type", {}).get("by_value")
+    shown = {
+        "KID to the training images of the type": [[each[key] for each in types.values()] for key in ("kid", "floor")]
+    }
     if by_value:
-        _plot_estimates(panels[1], [by_value[name]["accuracy"] for name in types], BLUE, -0.13)
-        _plot_estimates(panels[1], [by_value[name]["real"] for name in types], ORANGE, 0.13)
-        panels[1].set_xlabel("share in which the type is recognized", fontsize=10)
-        panels[1].set_xlim(-0.02, 1.02)
-        label_bars(panels[1], [""] * len(types))
-    for axes in panels:
+        title = "share in which the type is recognized"
+        shown[title] = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
+    figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=len(shown))
+    for axes, (title, sets) in zip(panels, shown.items(), strict=True):
+        for estimates, color, shift in zip(sets, (BLUE, ORANGE), (-0.13, 0.13), strict=True):
+            values, low, high = (
+                np.array([each and each[key] for each in estimates], dtype=float) for key in ("value", "low", "high")
+            )
+            heights = np.arange(len(types)) + shift
+            axes.plot(values, heights, "o", color=color, markersize=4)
+            axes.hlines(heights, low, high, color=color, linewidth=1)
+        axes.set_xlabel(title, fontsize=10)
+        label_bars(axes, [""] * len(types))
         axes.grid(axis="x", color=GRID)
+    label_bars(panels[0], [f"{name} ({found['kid']['n']})" for name, found in types.items()])
+    # The intervals of rare types are wider than the panel.
+    largest = max((each["value"] for found in types.values() for each in found.values() if each["value"]), default=1.0)
+    panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
+    if by_value:
+        panels[1].set_xlim(-0.02, 1.02)
+    for line, label in zip(panels[0].lines, ("samples", "held-out"), strict=True):
+        line.set_label(label)
     legend_above(figure)
     return figure
-
-
-def _plot_estimates(
-    axes: Axes, estimates: Sequence[Numbers | None], color: str, shift: float, label: str | None = None
-) -> None:
-    """A value with its interval in each row; `shift` is down from the middle of the row."""
-    shown = {row + shift: each for row, each in enumerate(estimates) if each and each["value"] is not None}
-    axes.plot([each["value"] for each in shown.values()], list(shown), "o", color=color, markersize=4, label=label)
-    for height, each in shown.items():
-        if each["low"] is not None:
-            axes.hlines(height, each["low"], each["high"], color=color, linewidth=1)

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
-from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.preprocessing import over_white, preprocess
 
 
 def as_rgba(images: torch.Tensor) -> torch.Tensor:
@@ -20,18 +20,17 @@ def as_rgba(images: torch.Tensor) -> torch.Tensor:
     """
     if images.shape[1] == 4:
         return images
-    return _stack(transparent(image, WHITE_TOLERANCE) for image in as_arrays(images))
+    return as_tensor(transparent(image, WHITE_TOLERANCE) for image in as_arrays(images))
 
 
 def default_output(images: torch.Tensor) -> torch.Tensor:
     """What `generate` makes of samples, uint8 (N, C, S, S), with its defaults: RGBA, see `to_sprite`."""
-    return _stack(to_sprite(Image.fromarray(image)) for image in tqdm(as_arrays(images), "Finishing"))
+    return as_tensor(to_sprite(Image.fromarray(image)) for image in tqdm(as_arrays(images), "Finishing"))
 
 
 def reduced(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Sprites, uint8 (N, 4, S, S), preprocessed again to a smaller side, by a vote."""
-    whole = (np.where(image[..., 3:] > 0, image[..., :3], 255).astype(np.uint8) for image in as_arrays(images))
-    return _stack(preprocess(Image.fromarray(image), side, "pixel") for image in whole)
+    """Sprites, uint8 (N, 4, S, S) with an alpha of 0 or 255, preprocessed again to a smaller side, by a vote."""
+    return as_tensor(preprocess(Image.fromarray(image), side, "pixel") for image in as_arrays(over_white(images)))
 
 
 def flip_and_shift(images: torch.Tensor, generator: torch.Generator, max_shift: int) -> torch.Tensor:
@@ -55,5 +54,6 @@ def as_arrays(images: torch.Tensor) -> np.ndarray:
     return images.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _stack(images: Iterable[Image.Image | np.ndarray]) -> torch.Tensor:
+def as_tensor(images: Iterable[Image.Image | np.ndarray]) -> torch.Tensor:
+    """The inverse of `as_arrays`, for one image (S, S, C) after the other."""
     return torch.from_numpy(np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2).copy())

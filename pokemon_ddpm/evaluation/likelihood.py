@@ -109,19 +109,16 @@ def kept_likelihood(
     """
     file, weights = folder / "likelihood.json", weights_digest(pipeline.unet, pipeline.conditioner)
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    count = min(len(train), len(held_out))
+    count, found = min(len(train), len(held_out)), {}
     for name, data in (("train", train), ("held-out", held_out)):
         chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
         data = data.rows(chosen.sort().values)
         key = [weights, data.digest(), seed, NUM_TIMESTEPS]
         if kept.get(name, {}).get("of") != key:
-            found = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")
-            kept[name] = {"of": key, "found": found}
+            bits = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")
+            kept[name] = {"of": key, "found": bits}
             write_file(file, json.dumps(kept, indent=2) + "\n")
-    of_train, of_held_out = kept["train"]["found"], kept["held-out"]["found"]
-    return {
-        "train": of_train,
-        "held-out": of_held_out,
-        "difference": of_held_out["mean"] - of_train["mean"],
-        "difference_standard_error": (of_train["standard_error"] ** 2 + of_held_out["standard_error"] ** 2) ** 0.5,
-    }
+        found[name] = kept[name]["found"]
+    difference = found["held-out"]["mean"] - found["train"]["mean"]
+    error = sum(each["standard_error"] ** 2 for each in found.values()) ** 0.5
+    return {**found, "difference": difference, "difference_standard_error": error}

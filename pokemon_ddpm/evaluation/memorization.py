@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.metrics import TAIL, share
+from pokemon_ddpm.evaluation.metrics import LEVEL, share
 
 MAX_SHIFT = 2
 QUANTILE = 0.05
@@ -79,9 +79,8 @@ def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
     side = inverted.shape[-1]
     views = torch.stack([inverted, inverted.flip(-1)], dim=1)
     padded = torch.nn.functional.pad(views, [MAX_SHIFT] * 4)
-    starts = range(2 * MAX_SHIFT + 1)
-    windows = [padded[..., y : y + side, x : x + side] for y in starts for x in starts]
-    return torch.stack(windows, dim=2).flatten(1, 2).flatten(2)
+    windows = padded.unfold(3, side, 1).unfold(4, side, 1)  # (B, 2, 3, 5, 5, S, S)
+    return windows.permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3).flatten(2)
 
 
 def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:
@@ -102,9 +101,9 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
     """
     n, m = len(samples), len(held_out)
     k = math.ceil(QUANTILE * m)
-    threshold = held_out.sort().values[k - 1].item()
-    nearer, chance = share(int((samples < threshold).sum()), n), stats.betabinom(n, k, m + 1 - k)
-    chance_low, chance_high = (float(chance.ppf(tail)) / n for tail in (TAIL, 1 - TAIL))
+    threshold = held_out.kthvalue(k).values.item()
+    nearer = share(int((samples < threshold).sum()), n)
+    chance_low, chance_high = (float(end) / n for end in stats.betabinom.interval(LEVEL, n, k, m + 1 - k))
     warnings = []
     if m < 2 / QUANTILE:
         warnings.append(f"The 5 % quantile of {m} held-out distances is uncertain; use 100 images or more.")

@@ -97,12 +97,10 @@ def disjoint_blocks(
         yield samples[one], reference[other]
 
 
-def _block_estimate(
-    value: float, standard_error: float, blocks: int, n: int, m: int, warnings: tuple[str, ...]
-) -> Estimate:
-    """A mean over independent blocks, with Student's interval."""
-    half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * standard_error
-    return Estimate(value, value - half, value + half, n, m, standard_error, warnings)
+def _block_estimate(value: float, error: float, blocks: int, n: int, m: int, warnings: tuple[str, ...]) -> Estimate:
+    """A mean over independent blocks with its standard error, and Student's interval."""
+    half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error
+    return Estimate(value, value - half, value + half, n, m, error, warnings)
 
 
 def _checked(samples: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,9 +185,8 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     found = prc_features_to_metric(samples - center, reference - center, **options)
     warning = f"Precision and recall from {size} images are too high; use {100 * NEIGHBORHOOD} or more."
     warnings = (warning,) if size < 100 * NEIGHBORHOOD else ()
-    shares = [share(round(found[key] * size), size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
-    precision, recall = (Estimate(s.value, s.low, s.high, size, size, warnings=warnings) for s in shares)
-    return precision, recall
+    precision, recall = (share(round(found[key] * size), size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL))
+    return tuple(Estimate(**vars(each), m=size, warnings=warnings) for each in (precision, recall))
 
 
 def sliced_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
@@ -231,9 +228,7 @@ def wasserstein_of_statistics(samples: Statistics, reference: Statistics, seed: 
     def distance(one: torch.Tensor, other: torch.Tensor) -> float:
         return float(ot.wasserstein_1d(one.numpy(), other.numpy(), p=1))
 
-    return {
-        name: basic_bootstrap(distance, values, reference[name], seed, power=2) for name, values in samples.items()
-    }
+    return {name: basic_bootstrap(distance, samples[name], reference[name], seed, power=2) for name in samples}
 
 
 def image_statistics(images: torch.Tensor) -> Statistics:

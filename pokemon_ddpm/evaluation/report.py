@@ -94,20 +94,20 @@ def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
     known = [each for each in provenances if each]
     if not known:
         return {}
+
+    def one_or_all(values: Iterable[Any]) -> Any:
+        different = [json.loads(text) for text in sorted({json.dumps(value) for value in values})]
+        return different[0] if len(different) == 1 else different
+
     seeds = [each.seed for each in known]
     conditions = {name: None for each in known for name, value in each.condition.items() if value is not None}
     return {
         "samples with provenance": len(known),
-        **{name: _one_or_all(getattr(each, name) for each in known) for name in GENERATION},
-        "network evaluations per sample": _one_or_all(map(evaluations_per_sample, known)),
+        **{name: one_or_all(getattr(each, name) for each in known) for name in GENERATION},
+        "network evaluations per sample": one_or_all(map(evaluations_per_sample, known)),
         "seeds": f"{min(seeds)} to {max(seeds)}",
         "conditions": ", ".join(conditions),
     }
-
-
-def _one_or_all(values: Iterable[Any]) -> Any:
-    different = [json.loads(text) for text in sorted({json.dumps(value) for value in values})]
-    return different[0] if len(different) == 1 else different
 
 
 def report_text(numbers: Numbers, figures: Collection[str]) -> str:
@@ -117,18 +117,16 @@ def report_text(numbers: Numbers, figures: Collection[str]) -> str:
     environment.filters |= formats
     estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
     warnings = {text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]}
-    values = {"two_sample": {}, "pixel_statistics": {}, **numbers}  # reports of earlier versions do not have these
-    values |= {"summary": summary(numbers), "warnings": sorted(warnings), "statistics": STATISTICS}
-    values |= {"row": row, "is_reliable": is_reliable}
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(numbers=numbers, figures=figures, metrics=METRICS, **values).rstrip() + "\n"
+    values = {"numbers": numbers, "figures": figures, "metrics": METRICS, "statistics": STATISTICS, **numbers}
+    values |= {"summary": summary(numbers), "warnings": sorted(warnings), "row": row, "is_reliable": is_reliable}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values).rstrip() + "\n"
 
 
 def summary(numbers: Numbers) -> list[str]:
     """The main results, a sentence or two each, in Markdown."""
     ours, floor = (row(numbers, name, "train")["kid"] for name in ("all samples", "held-out"))
     sentences = [f"**Distance.** KID to the training images: {estimate(ours)}; of held-out images: {estimate(floor)}."]
-    for name, found in numbers.get("two_sample", {}).items():  # not in reports of earlier versions
+    for name, found in numbers["two_sample"].items():
         sentences.append(
             f"**Two-sample test, {name}.** A network tells samples from held-out images with an accuracy of "
             f"{percent(found['accuracy'])} and an AUC of {estimate(found['auc'])}; 50 % is perfect."

@@ -1,5 +1,6 @@
 """Sets of samples: conditions like those of real images, generated files, and folders of PNGs from any source."""
 
+import contextlib
 import json
 import logging
 import time
@@ -11,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
 from pokemon_ddpm.dataset_scripts.sprite_archive import Problems
 from pokemon_ddpm.evaluation import MIN_SAMPLES
-from pokemon_ddpm.evaluation.images import default_output
+from pokemon_ddpm.evaluation.images import as_tensor, default_output
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
 from pokemon_ddpm.models import weights_digest
@@ -58,9 +58,7 @@ def sample_requests(
     attributes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[SpriteRequest]:
-    """Requests with the conditions of real images, in random order, see `row_requests`.
-
-    Each image is used equally often, or once more than others.
+    """Requests with the conditions of the images of `request_rows`; see `row_requests`.
 
     Args:
         seed: Of the order, and of the first request; the seeds of the others follow.
@@ -89,28 +87,24 @@ def row_requests(
     """
     vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
     check_classes("The model", vocabulary["type"], data.type_names)
-    given = vocabulary if attributes is None else attributes
-    unknown = set(given) - vocabulary.keys()
-    if unknown:
+    given = set(vocabulary if attributes is None else attributes)
+    if unknown := given - vocabulary.keys():
         raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
-    any_ids = {name: any_id for name, any_id in conditioner.any_ids.items() if name in vocabulary}
-    labels = {name: ids.cpu() for name, ids in data.conditioned_on(any_ids).labels.items()}
+    known = {name: dict(enumerate(values)) for name, values in vocabulary.items()}  # id -> value
     requests = []
     for seed, row in zip(seeds, rows.tolist(), strict=True):
-        # The ids after those of the values are `none` and `any`.
-        values = {
-            name: [vocabulary[name][k] for k in labels[name][row].view(-1).tolist() if k < len(vocabulary[name])]
-            for name in given
-        }
-        types = values.pop("type", [])
-        # "any" in full, since a model may have default conditions.
-        others = {name: (values.get(name) or [ANY])[0] for name in vocabulary if name != "type"}
-        requests.append(SpriteRequest(seed, (*types, NONE)[:2] if types else None, others))
+        values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
+        for name in given & data.labels.keys():
+            ids = data.labels[name][row].view(-1).tolist()
+            values[name] = [known[name][k] for k in ids if k in known[name]] or [ANY]
+        types = values.pop("type")
+        pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
+        requests.append(SpriteRequest(seed, pokemon_type, {name: value for name, (value,) in values.items()}))
     return requests
 
 
 def request_rows(total: int, count: int, seed: int) -> torch.Tensor:
-    """The positions, int64 (`count`,), of the real images, of `total`, whose conditions `sample_requests` gives."""
+    """Positions, int64 (`count`,), of `total` images in random order, each as often as others or once more."""
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(total, generator=generator) for _ in range(-(-count // total))]
     return torch.cat(orders)[:count]
@@ -139,11 +133,11 @@ def generate_samples(
         ValueError: If the folder has other files, or samples of other weights.
         OSError: If a file cannot be written.
     """
-    state, notes = processes(), {}
+    state, file, notes = processes(), folder.parent / NOTES, {}
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         notes = _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
-        _write_notes(folder, notes)
+        write_file(file, json.dumps(notes, indent=2) + "\n")
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
     start, generated = time.time(), 0
@@ -154,30 +148,24 @@ def generate_samples(
     finally:
         if state.is_main_process and generated:
             each = evaluations_per_sample(settings.provenance(pipeline, requests[0]))
-            notes["evaluations"] = notes.get("evaluations", 0) + generated * state.num_processes * each
-            notes["seconds"] = notes.get("seconds", 0.0) + time.time() - start
-            _write_notes(folder, notes)
+            notes["evaluations"] += generated * state.num_processes * each
+            notes["seconds"] += time.time() - start
+            write_file(file, json.dumps(notes, indent=2) + "\n")
     state.wait_for_everyone()
-    return notes["evaluations"] / notes["seconds"] if "seconds" in notes else None
+    return notes["evaluations"] / notes["seconds"] if notes.get("seconds") else None
 
 
 def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> dict[str, Any]:
     """The notes of the samples; refuses files that are not of these requests or weights."""
     present = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    others = sorted(present - {request.file_name for request in requests})
-    if others:
+    if others := sorted(present - {request.file_name for request in requests}):
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    file, old = folder.parent / NOTES, folder.parent / "drawn.json"  # its name in earlier versions
-    if old.exists() and not file.exists():
-        old.rename(file)
-    notes = json.loads(file.read_text(encoding="utf-8")) if present and file.exists() else {}
-    if notes.get("weights", weights) != weights:
+    file, notes = folder.parent / NOTES, {"weights": weights, "evaluations": 0, "seconds": 0.0}
+    if present and file.exists():
+        notes |= json.loads(file.read_text(encoding="utf-8"))
+    if notes["weights"] != weights:
         raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
-    return {**notes, "weights": weights}
-
-
-def _write_notes(folder: Path, notes: dict[str, Any]) -> None:
-    write_file(folder.parent / NOTES, json.dumps(notes, indent=2) + "\n")
+    return notes
 
 
 def evaluations_per_sample(provenance: Provenance) -> int:
@@ -201,51 +189,41 @@ def read_samples(folder: Path, resolution: int | None = None, mode: str | None =
         ValueError: If the folder has too few PNGs, other images or sub-folders, or images cannot be used.
         OSError: If the folder cannot be read.
     """
-    files, problems, images = _list_pngs(folder), Problems(), []
+    entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
+    if others := [e.name for e in entries if e.is_dir() or e.suffix.lower() in IMAGE_SUFFIXES - {".png"}]:
+        raise ValueError(f"{folder} must have PNGs only, no sub-folders or other images such as {others[0]}.")
+    files = [entry for entry in entries if entry.suffix.lower() == ".png"]
+    if len(files) < MIN_SAMPLES:
+        raise ValueError(f"{folder} has {len(files)} PNGs, but at least {MIN_SAMPLES} samples are needed.")
+    problems, images, provenances = Problems(), [], []
     for file in files:
         with problems.caught(file.name):
             images.append(open_image(file))
+        provenances.append(None)
+        with contextlib.suppress(ValueError):  # it does not say how it was generated
+            provenances[-1] = read_png(file)
     if problems.found:
         raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
-    provenances = tuple(map(_provenance, files))
     if missing := provenances.count(None):
         logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
     if mode is not None:
         arrays = [preprocess(on_white(image), resolution, mode) for image in images]
     else:
         is_rgba = any(image.has_transparency_data for image in images)
-        images = [image.convert("RGBA") if is_rgba else on_white(image) for image in images]
-        arrays = _as_arrays(folder, images, resolution)
-    return SampleSet(torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2).copy()), provenances)
+        arrays = [np.asarray(image.convert("RGBA") if is_rgba else on_white(image)) for image in images]
+        arrays = _reduced(folder, arrays, resolution)
+    return SampleSet(as_tensor(arrays), tuple(provenances))
 
 
-def _list_pngs(folder: Path) -> list[Path]:
-    entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
-    others = [e.name for e in entries if e.is_dir() or e.suffix.lower() in IMAGE_SUFFIXES - {".png"}]
-    if others:
-        raise ValueError(f"{folder} must have PNGs only, no sub-folders or other images such as {others[0]}.")
-    files = [entry for entry in entries if entry.suffix.lower() == ".png"]
-    if len(files) < MIN_SAMPLES:
-        raise ValueError(f"{folder} has {len(files)} PNGs, but at least {MIN_SAMPLES} samples are needed.")
-    return files
-
-
-def _provenance(file: Path) -> Provenance | None:
-    try:
-        return read_png(file)
-    except ValueError:
-        return None
-
-
-def _as_arrays(folder: Path, images: Sequence[Image.Image], resolution: int | None) -> list[np.ndarray]:
-    """The pixels (S, S, C) of images of one square size and mode, reduced if they were enlarged."""
-    side = resolution or images[0].width
-    factor = max(1, images[0].width // side)
-    arrays = [np.asarray(image) for image in images]
+def _reduced(folder: Path, arrays: Sequence[np.ndarray], resolution: int | None) -> list[np.ndarray]:
+    """The pixels (S, S, C) of images of one square size, reduced if they were enlarged."""
+    width = arrays[0].shape[1]
+    side = resolution or width
+    factor = max(1, width // side)
     reduced = [array[::factor, ::factor] for array in arrays]
     enlarged = [array.repeat(factor, axis=0).repeat(factor, axis=1) for array in reduced]
     if any(array.shape[:2] != (side, side) for array in reduced) or not all(map(np.array_equal, enlarged, arrays)):
-        sizes = Counter(f"{image.width}x{image.height} px" for image in images)
+        sizes = Counter(f"{array.shape[1]}x{array.shape[0]} px" for array in arrays)
         listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(5))
         needed = f"of {resolution}x{resolution} px" if resolution else "square and of one size"
         hint = "possibly enlarged without smoothing; see --sample-preprocessing."

@@ -6,10 +6,10 @@ judged on real images of held-out evolution lines and on other samples, with the
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -32,42 +32,25 @@ NUM_BOOTSTRAPS = 1000
 LIGHT_BLUR, MOVED_SHARE = 0.5, 0.05  # of the self-check: standard deviation in pixels, share of the pixels
 
 
-@dataclass(frozen=True)
-class Lines:
-    """Images, uint8 (N, C, S, S) in RGB or RGBA, and the evolution line of each, int64 (N,), -1 where unknown.
-
-    The line of a sample is that of the image whose conditions it has.
-    """
-
-    images: torch.Tensor
-    lines: torch.Tensor
-
-    @classmethod
-    def of(cls, data: SpriteTensors) -> "Lines":
-        """Real images."""
-        lines = data.labels.get("line")
-        return cls.unknown(data.images.cpu()) if lines is None else cls(data.images.cpu(), lines.cpu())
-
-    @classmethod
-    def unknown(cls, images: torch.Tensor) -> "Lines":
-        """Images of unknown lines."""
-        return cls(images, torch.full((len(images),), -1))
-
-    def rows(self, chosen: torch.Tensor) -> "Lines":
-        """Some of the images, by index or by mask."""
-        return Lines(self.images[chosen], self.lines[chosen])
-
-    def changed(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Lines":
-        """The same with other images."""
-        return Lines(function(self.images), self.lines)
+def lines_of(data: SpriteTensors) -> torch.Tensor:
+    """The evolution line of each image, int64 (N,), -1 where unknown."""
+    return data.labels.get("line", torch.full((len(data),), -1))
 
 
 def two_sample_test(
-    train_real: Lines, train_generated: Lines, real: Lines, generated: Lines, seed: int, device: torch.device | str
+    train_real: torch.Tensor,
+    train_generated: torch.Tensor,
+    real: torch.Tensor,
+    generated: torch.Tensor,
+    lines: torch.Tensor,
+    seed: int,
+    device: torch.device | str,
 ) -> dict[str, Estimate]:
-    """Trains the judge on the first two sets, and judges the others.
+    """Trains the judge on the first two sets of images, uint8 (N, C, S, S) in RGB or RGBA, and judges the others.
 
     Args:
+        lines: int64, the evolution lines of the real images that are judged, then of the generated ones, which are
+            those of the images whose conditions these have; -1 where unknown.
         seed: Of initial weights, batches, augmentation and bootstrap.
         device: To train on.
 
@@ -76,11 +59,9 @@ def two_sample_test(
         probability that a sample seems more generated than a real image. The intervals are by `line_bootstrap`; that
         another training would give another judge is not in them.
     """
-    judge = fit_judge(train_real.images, train_generated.images, seed, device)
-    logits = torch.cat([judge_logits(judge, each.images) for each in (real, generated)])
-    is_generated = np.arange(len(logits)) >= len(real.images)
-    lines = torch.cat([real.lines, generated.lines])
-    return line_bootstrap(logits.numpy(), is_generated, lines.numpy(), seed)
+    judge = fit_judge(train_real, train_generated, seed, device)
+    logits = torch.cat([judge_logits(judge, images) for images in (real, generated)])
+    return line_bootstrap(logits.double().numpy(), np.arange(len(logits)) >= len(real), lines.numpy(), seed)
 
 
 class Judge(nn.Module):
@@ -162,70 +143,60 @@ def judge_logits(judge: Judge, images: torch.Tensor) -> torch.Tensor:
 
 
 def line_bootstrap(logits: np.ndarray, is_generated: np.ndarray, lines: np.ndarray, seed: int) -> dict[str, Estimate]:
-    """Balanced accuracy and AUC of logits (N,), with percentile intervals of a bootstrap over evolution lines (N,).
+    """Balanced accuracy and AUC, with percentile intervals of a bootstrap over evolution lines, int (N,).
 
     Images of one line resemble each other, so whole lines are resampled, with their real images and their samples
-    (Davison & Hinkley 1997, section 3.8). An image without a line, -1, is one of its own.
+    (Davison & Hinkley 1997, section 3.8). An image without a line, -1, is one of its own. `logits` are float64 (N,),
+    `is_generated` is bool (N,).
     """
-    unknown = lines < 0
-    lines = np.where(unknown, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
+    lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
     different, cluster = np.unique(lines, return_inverse=True)
-    generator = np.random.default_rng(seed)
-    times = generator.multinomial(len(different), np.full(len(different), 1 / len(different)), NUM_BOOTSTRAPS)
-    weights = np.concatenate([np.ones((1, len(lines)), dtype=np.int64), times[:, cluster]])
-    found = {"accuracy": weighted_accuracy(logits, is_generated, weights)}
-    found["auc"] = weighted_auc(logits, is_generated, weights)
+    shares = np.full(len(different), 1 / len(different))
+    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_BOOTSTRAPS)
+    resamples = [np.arange(len(lines)).repeat(each[cluster]) for each in times]
+    resamples = [rows for rows in resamples if 0 < is_generated[rows].sum() < len(rows)]  # with both classes
     n, m = int(is_generated.sum()), int((~is_generated).sum())
     estimates = {}
-    for name, values in found.items():
-        low, high = np.nanquantile(values[1:], [TAIL, 1 - TAIL])  # NaN where a class is in none of the lines
-        estimates[name] = Estimate(float(values[0]), float(low), float(high), n, m)
+    for name, metric in (("accuracy", balanced_accuracy), ("auc", area_under_curve)):
+        resampled = [metric(logits[rows], is_generated[rows]) for rows in resamples]
+        low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
+        estimates[name] = Estimate(float(metric(logits, is_generated)), float(low), float(high), n, m)
     return estimates
 
 
-def weighted_accuracy(logits: np.ndarray, is_generated: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of the shares of both classes that are recognized, (B,), for logits (N,) and weights (B, N)."""
+def balanced_accuracy(logits: np.ndarray, is_generated: np.ndarray) -> float:
+    """Mean of the shares of both classes that are recognized, for logits (N,)."""
     right = (logits > 0) == is_generated
-    shares = [weights[:, each] @ right[each] / _sums(weights[:, each]) for each in (is_generated, ~is_generated)]
-    return sum(shares) / 2
+    return (right[is_generated].mean() + right[~is_generated].mean()) / 2
 
 
-def weighted_auc(logits: np.ndarray, is_generated: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the pairs in which the sample has the larger logit, ties half, (B,), for weights (B, N) of images."""
-    values, place = np.unique(logits, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    starts = np.searchsorted(place[order], np.arange(len(values)))
-    generated, real = (
-        np.add.reduceat((weights * each)[:, order], starts, axis=1) for each in (is_generated, ~is_generated)
-    )
-    below = real.cumsum(axis=1) - real / 2
-    return (generated * below).sum(axis=1) / (_sums(generated) * _sums(real))
-
-
-def _sums(weights: np.ndarray) -> np.ndarray:
-    """Sum of each row, NaN for 0."""
-    total = weights.sum(axis=1).astype(np.float64)
-    return np.where(total > 0, total, np.nan)
+def area_under_curve(logits: np.ndarray, is_generated: np.ndarray) -> float:
+    """Share of the pairs of both classes in which the sample has the larger logit, ties half, for logits (N,)."""
+    generated, real = logits[is_generated], logits[~is_generated]
+    u = stats.mannwhitneyu(generated, real, method="asymptotic").statistic
+    return u / (len(generated) * len(real))
 
 
 def self_check(
-    train: Lines, held_out: Lines, seed: int, device: torch.device | str
+    train: SpriteTensors, held_out: SpriteTensors, seed: int, device: torch.device | str
 ) -> Iterator[tuple[str, dict[str, Estimate]]]:
     """Judges real images, a random half of them as if they were samples: unchanged, lightly blurred, pixels moved.
 
     The judge passes if it finds 50 % for the first, and 90 % or more for the others.
     """
-    (train_real, train_other), (real, other) = (halves(each, seed) for each in (train, held_out))
+    (train_real, train_other), (real, other) = (halves(len(each), seed) for each in (train, held_out))
+    lines = lines_of(held_out)[torch.cat([real, other])]
     for name, change in SELF_CHECKS.items():
-        sets = train_real, train_other.changed(change), real, other.changed(change)
-        yield name, two_sample_test(*sets, seed, device)
+        of_train = train.images[train_real], change(train.images[train_other])
+        yield (
+            name,
+            two_sample_test(*of_train, held_out.images[real], change(held_out.images[other]), lines, seed, device),
+        )
 
 
-def halves(data: Lines, seed: int) -> tuple[Lines, Lines]:
-    """Two random halves."""
-    order = torch.randperm(len(data.lines), generator=torch.Generator().manual_seed(seed))
-    first, second = order.tensor_split(2)
-    return data.rows(first), data.rows(second)
+def halves(count: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """The positions of `count` images in two random halves."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tensor_split(2)
 
 
 def lightly_blurred(images: torch.Tensor) -> torch.Tensor:

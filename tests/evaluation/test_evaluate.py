@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import comparison, metrics, two_sample
 from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json, evaluate, evaluate_pixels
 from pokemon_ddpm.evaluation.images import as_rgba, default_output
 from pokemon_ddpm.evaluation.metrics import kid, share
 from pokemon_ddpm.evaluation.report import row
-from pokemon_ddpm.evaluation.two_sample import Lines
 from pokemon_ddpm.vocabulary import TYPES
 from tests.sprite_sets import MeanExtractor, RedClassifier, as_samples, blobs, type_names
 
@@ -81,24 +81,27 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     for seed, count in enumerate((20, 12, 30, 16)):
         images = blobs(count, seed).images.repeat_interleave(side // 32, dim=2).repeat_interleave(side // 32, dim=3)
         images = as_rgba(images) if kind == "RGBA" else images
-        sets.append(Lines(images, torch.arange(count)))
+        sets.append(SpriteTensors(images, {"line": torch.arange(count)}))
     samples, judged, train, held_out = sets
     if kind == "RGBA":
         samples.images[:, 3].clamp_(9, 250)  # as predicted
     monkeypatch.setattr("pokemon_ddpm.evaluation.evaluate.two_sample_test", lambda *given: calls.append(given) or {})
-    found = evaluate_pixels(samples, judged, train, held_out, 7)
+    rows = torch.arange(12).flip(0)
+    found = evaluate_pixels(samples.images, judged.images, train, held_out, rows, 7)
     names = ["raw", "default output", "default output at 32 of 64 px"]
     assert list(found["two_sample"]) == names[: 2 + (side == 64)]
-    for train_real, train_generated, real, generated, seed, _ in calls:
-        assert [len(each.images) for each in (train_real, train_generated, real, generated)] == [20, 20, 16, 12]
-        assert torch.equal(real.lines, held_out.lines) and torch.equal(generated.lines, judged.lines) and seed == 7
+    for *sets, lines, seed, _ in calls:
+        assert [len(images) for images in sets] == [20, 20, 16, 12]
+        assert torch.equal(lines, torch.cat([torch.arange(16), rows])) and seed == 7
     raw, output = calls[:2]
-    assert torch.equal(raw[1].images, samples.images) and torch.equal(raw[2].images, held_out.images)
-    assert torch.equal(output[1].images, default_output(samples.images))
-    assert torch.equal(output[2].images, default_output(held_out.images))
-    assert torch.equal(raw[0].images, train.images[raw[0].lines])
+    assert torch.equal(raw[1], samples.images) and torch.equal(raw[2], held_out.images)
+    assert torch.equal(raw[3], judged.images)
+    assert torch.equal(output[1], default_output(samples.images))
+    assert torch.equal(output[2], default_output(held_out.images))
+    chosen = torch.randperm(30, generator=torch.Generator().manual_seed(7))[:20]
+    assert torch.equal(raw[0], train.images[chosen])
     if side == 64:
-        assert all(each.images.shape[1:] == (4, 32, 32) for each in calls[2][:4])
+        assert all(images.shape[1:] == (4, 32, 32) for images in calls[2][:4])
     statistics = found["pixel_statistics"]
     assert list(statistics) == ["raw samples", "default output", "held-out"]
     assert statistics["raw samples"]["clear_background"]["value"] == (1 if kind == "RGB" else 0)
@@ -107,8 +110,8 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
 
 
 def test_samples_on_white_are_compared_with_transparent_images_on_white():
-    samples, judged = Lines.unknown(blobs(20, 0).images), Lines.unknown(blobs(12, 1).images)
-    train, held_out = (Lines.unknown(as_rgba(blobs(count, count).images)) for count in (30, 16))
+    samples, judged = blobs(20, 0).images, blobs(12, 1).images
+    train, held_out = (SpriteTensors(as_rgba(blobs(count, count).images), {}) for count in (30, 16))
     found = evaluate_pixels(samples, judged, train, held_out)["two_sample"]
     assert list(found) == ["raw", "default output"] and found["raw"]["auc"]["n"] == 12
     assert 0 <= found["raw"]["accuracy"]["low"] <= found["raw"]["accuracy"]["value"] <= 1

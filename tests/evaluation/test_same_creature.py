@@ -14,6 +14,7 @@ from pokemon_ddpm.evaluation.same_creature import (
     mean_color,
     nearer,
     over_lines,
+    pairs_of,
     silhouette_iou,
 )
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
@@ -45,12 +46,12 @@ def test_a_form_counts_once_with_the_same_game_first() -> None:
             (3, 2, 4, 1, 1, 0),
         ]
     )
-    assert sets(Pairs.of(data, "same", view=1, finish=0)) == [(1, 2)]
-    assert sets(Pairs.of(data, "same", view=0, finish=1)) == [(1, 4), (5, 6)]
-    assert sets(Pairs.of(data, "next", view=0, finish=0)) == [(0, 5)]
-    assert sets(Pairs.of(data, "next", view=1, finish=0)) == [(5, 7)]
-    assert sets(Pairs.of(data, "same", view=0, finish=0, other_game=True)) == [(1, 0)]
-    assert len(Pairs.of(data, "same", view=1, finish=1)) == 0
+    assert sets(pairs_of(data, "same", view=1, finish=0)) == [(1, 2)]
+    assert sets(pairs_of(data, "same", view=0, finish=1)) == [(1, 4), (5, 6)]
+    assert sets(pairs_of(data, "next", view=0, finish=0)) == [(0, 5)]
+    assert sets(pairs_of(data, "next", view=1, finish=0)) == [(5, 7)]
+    assert sets(pairs_of(data, "same", view=0, finish=0, other_game=True)) == [(1, 0)]
+    assert sets(pairs_of(data, "same", view=1, finish=1)) == []
 
 
 def test_nearer_counts_the_other_rows_before_the_own_one() -> None:

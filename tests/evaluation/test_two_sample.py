@@ -5,25 +5,27 @@ import numpy as np
 import pytest
 import torch
 
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import two_sample
+from pokemon_ddpm.evaluation.metrics import Estimate
 from pokemon_ddpm.evaluation.two_sample import (
     SELF_CHECKS,
-    Lines,
+    area_under_curve,
+    balanced_accuracy,
     fit_judge,
     halves,
     judge_input,
     judge_logits,
     lightly_blurred,
     line_bootstrap,
+    lines_of,
     self_check,
     two_sample_test,
-    weighted_accuracy,
-    weighted_auc,
 )
 from tests.sprite_sets import blobs
 
 GENERATOR = np.random.default_rng(0)
-LOGITS = GENERATOR.integers(-3, 4, 30).astype(np.float32)  # with ties, and 0, which is "real"
+LOGITS = GENERATOR.integers(-3, 4, 30).astype(np.float64)  # with ties, and 0, which is "real"
 IS_GENERATED = GENERATOR.random(30) < 0.4
 
 
@@ -36,7 +38,7 @@ def fast() -> Iterator[None]:
         yield
 
 
-def sprites(count: int, seed: int, stripes: bool = False) -> Lines:
+def sprites(count: int, seed: int, stripes: bool = False) -> SpriteTensors:
     """Random rectangles of one color, RGBA, or with stripes of one pixel, three in each line."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(count, 1, 16, 16)
@@ -46,18 +48,15 @@ def sprites(count: int, seed: int, stripes: bool = False) -> Lines:
         image[3, top : top + 9, left : left + 9] = 255
         if stripes:
             image[:3, top : top + 9 : 2, left : left + 9] += 100
-    return Lines(images, torch.arange(count) // 3)
+    return SpriteTensors(images, {"line": torch.arange(count) // 3})
 
 
 def test_auc_and_accuracy_are_those_of_all_pairs_and_images():
-    times = GENERATOR.integers(0, 4, (5, 30))
-    areas, accuracies = weighted_auc(LOGITS, IS_GENERATED, times), weighted_accuracy(LOGITS, IS_GENERATED, times)
-    for row, area, accuracy in zip(times, areas, accuracies, strict=True):
-        logits, generated = LOGITS.repeat(row), IS_GENERATED.repeat(row)
-        pairs = itertools.product(logits[generated], logits[~generated])
-        assert area == pytest.approx(np.mean([(a > b) + (a == b) / 2 for a, b in pairs]))
-        shares = (logits[generated] > 0).mean(), (logits[~generated] <= 0).mean()
-        assert accuracy == pytest.approx(sum(shares) / 2)
+    pairs = itertools.product(LOGITS[IS_GENERATED], LOGITS[~IS_GENERATED])
+    area = np.mean([(a > b) + (a == b) / 2 for a, b in pairs])
+    assert area_under_curve(LOGITS, IS_GENERATED) == pytest.approx(area)
+    shares = (LOGITS[IS_GENERATED] > 0).mean(), (LOGITS[~IS_GENERATED] <= 0).mean()
+    assert balanced_accuracy(LOGITS, IS_GENERATED) == pytest.approx(sum(shares) / 2)
 
 
 def test_lines_are_resampled_as_a_whole():
@@ -88,11 +87,14 @@ def test_the_input_shows_which_neighbors_are_equal():
 
 
 def test_equal_distributions_are_not_told_apart_and_others_are():
-    sets = sprites(150, 0), sprites(150, 1), sprites(90, 2), sprites(90, 3)
-    same = two_sample_test(*sets, seed=0, device="cpu")
+    def judged(*sets: SpriteTensors) -> dict[str, Estimate]:
+        lines = torch.cat([lines_of(each) for each in sets[2:]])
+        return two_sample_test(*(each.images for each in sets), lines, seed=0, device="cpu")
+
+    same = judged(sprites(150, 0), sprites(150, 1), sprites(90, 2), sprites(90, 3))
     assert same["auc"].low < 0.5 < same["auc"].high and abs(same["accuracy"].value - 0.5) < 0.15
     striped = [sprites(150, 0), sprites(150, 1, stripes=True), sprites(90, 2), sprites(60, 3, stripes=True)]
-    found = two_sample_test(*striped, seed=0, device="cpu")
+    found = judged(*striped)
     assert found["accuracy"].value > 0.95 and found["auc"].value > 0.99
     assert (found["auc"].n, found["auc"].m) == (60, 90)
 
@@ -108,23 +110,22 @@ def test_the_judge_is_a_function_of_the_seed_and_scores_mirror_images_alike():
 
 def test_lines_of_real_images():
     data = blobs(6, 0)
-    assert Lines.of(data).lines.tolist() == [-1] * 6
+    assert lines_of(data).tolist() == [-1] * 6
     data.labels["line"] = torch.arange(6)
-    first, second = halves(Lines.of(data), 0)
-    assert sorted([*first.lines.tolist(), *second.lines.tolist()]) == list(range(6)) and len(first.lines) == 3
-    assert torch.equal(first.images, data.images[first.lines])
+    assert lines_of(data) is data.labels["line"]
+    first, second = halves(6, 0)
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(6)) and len(first) == 3
 
 
 def test_the_self_check_changes_one_half(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(two_sample, "two_sample_test", lambda *given: given)
     train, held_out = sprites(30, 0, stripes=True), sprites(20, 1, stripes=True)
-    for name, (train_real, train_changed, real, changed, seed, device) in self_check(train, held_out, 5, "cpu"):
+    for name, (train_real, train_changed, real, changed, lines, *more) in self_check(train, held_out, 5, "cpu"):
         for data, one, other in ((train, train_real, train_changed), (held_out, real, changed)):
-            half, rest = halves(data, 5)
-            assert torch.equal(one.images, half.images) and torch.equal(other.lines, rest.lines)
-            assert torch.equal(other.images, SELF_CHECKS[name](rest.images))
-            assert torch.equal(other.images, rest.images) == (name == "real")
-        assert (seed, device) == (5, "cpu")
+            half, rest = (data.images[rows] for rows in halves(len(data), 5))
+            assert torch.equal(one, half) and torch.equal(other, SELF_CHECKS[name](rest))
+            assert torch.equal(other, rest) == (name == "real")
+        assert torch.equal(lines, torch.cat(halves(20, 5)) // 3) and more == [5, "cpu"]
 
 
 def test_a_light_blur_keeps_alpha():
