@@ -153,7 +153,7 @@ def test_class_folders_have_their_own_rules(tmp_path):
     config = TrainingConfig(train_data_dir=folder, conditions=["type"])
     assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-64")
     for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
-        with pytest.raises(ValueError, match="are for the sprite archive, but .*fruit has one sub-folder of images"):
+        with pytest.raises(ValueError, match="are for the sprite archive, but .*fruit is a folder of labelled images"):
             TrainingConfig(train_data_dir=folder, **settings)
     with pytest.raises(ValueError, match="--conditions must be type for images with classes of their own"):
         TrainingConfig(train_data_dir=folder, conditions=["type", "color"])
