@@ -174,8 +174,9 @@ class Trainer:
         batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, self.history, pairs)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
-            start = micro_step * all_per_pass + rank * per_pass
-            part = batch.rows(slice(start, start + per_pass))
+            start = micro_step * all_per_pass
+            first = start + rank * per_pass
+            part = batch.rows(slice(first, first + per_pass))
             torch.manual_seed(derive_seed(config.seed, NETWORK, self.step, rank, micro_step))  # for dropout
             with accelerator.accumulate(self.denoiser):
                 losses = self.losses(self.denoiser, part)

@@ -113,8 +113,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
     """What sampling needs beside the networks, as it is written to JSON.
 
     "vocabulary" has the values of each attribute in the order of their ids; the next id of "type" is none, the next of
-    all is any. "timesteps" and their "alpha_bar" are those of the model's own scheduler and number of steps. Types and
-    attributes have the order of the ids of the conditioner.
+    all is any. "timesteps" and their "alpha_bar" are those of the model's own scheduler and number of steps.
     """
     scheduler, steps = pipeline.scheduler, pipeline.config.num_inference_steps
     timesteps = set_timesteps(scheduler, steps, "cpu")

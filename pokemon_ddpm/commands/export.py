@@ -50,7 +50,7 @@ def site(
     from pokemon_ddpm.static_page import RUNTIME, write_page
 
     pipeline = load(model).to("cpu")
-    make_folder("--output-dir", output_dir)
+    make_folder("OUTPUT_DIR", output_dir)
     write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME)
     check_export(pipeline, output_dir, typer.echo)
     size = sum(path.stat().st_size for path in output_dir.iterdir() if path.is_file())
