@@ -1,13 +1,13 @@
 """Animated GIF or WebP of a denoising process."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial import KDTree
 
-from pokemon_ddpm.color import color_codes, nearest_color, unique_colors
+from pokemon_ddpm.color import color_codes, oklab, unique_colors
 from pokemon_ddpm.files import save_image
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
@@ -55,32 +55,26 @@ def save_animation(
 
 
 def _indexed(frame: Image.Image, palette: np.ndarray) -> Image.Image:
-    """The frame in mode P."""
-    index = nearest_color(np.asarray(frame).reshape(-1, 3), palette).astype(np.uint8)
-    image = Image.fromarray(index.reshape(frame.height, frame.width))
+    """The frame in mode P, with the colors that are nearest in OKLab; Pillow finds the nearest only roughly."""
+    _, index = KDTree(oklab(palette)).query(oklab(np.asarray(frame)))
+    image = Image.fromarray(index.astype(np.uint8))
     image.putpalette(palette.tobytes())
     return image
 
 
 def _shared_palette(frames: Sequence[Image.Image]) -> np.ndarray:
     """At most `GIF_COLORS` different colors, uint8 (K, 3)."""
-    # Equal frames in a row count once.
-    different = [np.asarray(frame).reshape(-1, 3) for frame, _ in itertools.groupby(frames)]
-    pixels, last = np.concatenate(different), different[-1]
-    exact = len(unique_colors(last)) <= GIF_COLORS
-    palette = _fit_palette(last, GIF_COLORS if exact or len(different) == 1 else GIF_LAST_COLORS)
-    others = pixels[~np.isin(color_codes(pixels), color_codes(palette))]
+    pixels = [np.asarray(frame).reshape(-1, 3) for frame in frames]
+    is_exact = len(unique_colors(pixels[-1])) <= GIF_COLORS
+    palette = _fit_palette(pixels[-1], GIF_COLORS if is_exact else GIF_LAST_COLORS)
+    others = np.concatenate(pixels)
+    others = others[~np.isin(color_codes(others), color_codes(palette))]
     free = GIF_COLORS - len(palette)
-    if free and len(others):
-        palette = unique_colors(np.concatenate([palette, _fit_palette(others, free)]))
-    return palette
+    return unique_colors(np.concatenate([palette, _fit_palette(others, free)])) if free and len(others) else palette
 
 
 def _fit_palette(pixels: np.ndarray, colors: int) -> np.ndarray:
-    """At most `colors` colors, uint8 (K, 3), for pixels uint8 (N, 3): their own, or median cut refined by k-means."""
-    present = unique_colors(pixels)
-    if len(present) <= colors:
-        return present
+    """At most `colors` colors, uint8 (K, 3), for pixels uint8 (N, 3); their own if these are no more."""
     row = Image.fromarray(pixels[None])
     fitted = row.quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     return unique_colors(np.array(fitted.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)[:colors])

@@ -139,18 +139,3 @@ def merge_colors(pixels: np.ndarray, colors: int, distinct: float = DISTINCT) ->
     )
     five_bits = (from_oklab(means) * (31 / 255)).round().astype(int)
     return (five_bits * 255 // 31).astype(np.uint8)[groups[place.reshape(-1)]]
-
-
-def nearest_color(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Indices int64 (N,) of the nearest colors in OKLab, for pixels uint8 (N, 3) and a palette uint8 (K, 3).
-
-    Of equally near colors the first.
-    """
-    _, first, inverse = np.unique(color_codes(pixels), return_index=True, return_inverse=True)
-    present = oklab(pixels[first])
-    least, nearest = np.full(len(present), np.inf), np.zeros(len(present), dtype=np.int64)
-    for i, color in enumerate(oklab(palette)):  # all pairs at once need too much memory
-        distance = np.square(present - color).sum(axis=1)
-        nearer = distance < least
-        least[nearer], nearest[nearer] = distance[nearer], i
-    return nearest[inverse]

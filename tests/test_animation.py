@@ -90,6 +90,15 @@ def test_a_last_frame_of_more_colors_is_approximated(tmp_path):
     assert error(read(tmp_path / "a.gif")[0][-1], last) < 5
 
 
+def test_other_frames_have_the_colors_of_the_last_that_are_nearest_in_oklab(tmp_path):
+    i = np.arange(576) % 253
+    last = np.dstack([255 - i // 100, 0 * i, i % 100]).astype(np.uint8).reshape(24, 24, 3)
+    last[0, :2] = [[64, 128, 64], [0, 64, 0]]  # in RGB the second one is nearer to green, but much darker
+    frames = [Image.new("RGB", (24, 24), (0, 128, 0)), Image.fromarray(last)]
+    save_animation(frames, tmp_path / "a.gif")
+    assert (read(tmp_path / "a.gif")[0][0] == [64, 128, 64]).all()
+
+
 @BOTH
 def test_equal_frames_in_a_row_lose_no_time(tmp_path, suffix):
     a, b, c = few_colors(3)

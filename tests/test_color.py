@@ -10,7 +10,6 @@ from pokemon_ddpm.color import (
     fit_palette,
     from_oklab,
     merge_colors,
-    nearest_color,
     oklab,
     unique_colors,
 )
@@ -162,11 +161,3 @@ def test_merging_takes_the_weighted_mean_of_the_nearest_first() -> None:
 def test_what_is_nearly_white_or_black_becomes_what_real_sprites_have() -> None:
     found = merge_colors(np.uint8([[240, 244, 236]] * 50 + [[30, 20, 24], [120, 90, 60]]), 4)
     assert found[:51].tolist() == [[255] * 3] * 50 + [[16] * 3] and len(unique_colors(found)) == 3
-
-
-def test_the_nearest_color_is_that_of_oklab_and_the_first_of_equal_ones() -> None:
-    pixels, palette = random_colors(500), random_colors(40, seed=1).repeat(2, axis=0)
-    distance = np.square(oklab(pixels)[:, None] - oklab(palette)).sum(axis=2)
-    assert np.array_equal(nearest_color(pixels, palette), distance.argmin(axis=1))
-    # In RGB the second one is nearer, but much darker.
-    assert nearest_color(np.uint8([[0, 128, 0]]), np.uint8([[64, 128, 64], [0, 64, 0]])).tolist() == [0]
