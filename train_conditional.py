@@ -93,7 +93,8 @@ class Trainer:
 
         # The optimization
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
-        self.max_steps = config.max_train_steps or math.ceil(config.num_epochs * len(self.data) / self.batch_size)
+        steps = math.ceil((config.num_epochs or 100) * len(self.data) / self.batch_size)
+        self.max_steps = config.max_train_steps or (steps if config.num_epochs else max(steps, 1000))
         optimizer = make_optimizer(
             config.optimizer,
             denoiser,
@@ -212,6 +213,9 @@ class Trainer:
                 loss, grad_norm = self.train_step()
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
+                rate = bar.format_dict["rate"]
+                if config.max_train_seconds and rate:  # the bar ends where the time will
+                    bar.total = min(self.max_steps, self.step + math.ceil(rate * self.stop.seconds_left))
                 last = self.step == self.max_steps
                 if self.step % config.logging_steps == 0 or last:
                     self.log(meter)
@@ -259,7 +263,9 @@ class Trainer:
                 with monitoring.tracking(self.accelerator):
                     self.accelerator.log(metrics, self.step)
                 self.print("  ".join([f"step {self.step:,}", *(f"{name} {metrics[name]:.4f}" for name in metrics)]))
-        if config.save_images_steps and self.step % config.save_images_steps == 0:
+        every = config.save_images_steps
+        early = (every // 8, every // 4, every // 2)
+        if every and (self.step % every == 0 or self.step in early or last):
             self.save_samples(resumed)
         return bool(due)
 

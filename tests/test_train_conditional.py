@@ -19,6 +19,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load, load_file
+from tqdm import tqdm
 
 from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.models import pack_unet
@@ -76,7 +77,7 @@ def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags,
     train([*flags, "--save_images_steps=2", "--validation_steps=3"])
     images = PokemonDDPMPipeline.from_pretrained(run)(["fire", "water/flying"]).images
     assert [(image.mode, image.size) for image in images] == [("RGBA", (16, 16))] * 2
-    assert sorted(path.name for path in run.glob("samples/*")) == ["step-000002.png", "step-000004.png"]
+    assert sorted(path.name for path in run.glob("samples/*")) == [f"step-00000{step}.png" for step in (1, 2, 4)]
     card = (run / "README.md").read_text()
     assert "4 updates" in card and "samples/step-000004.png" in card and str(run) not in card
     metrics = [set(state(run / f"checkpoint-{step}")["metrics"]) for step in (1, 2, 3, 4)]
@@ -166,6 +167,24 @@ def test_training_continues_with_a_pretrained_model(flags, run, tmp_path, source
     assert found.config.default_conditions == {"view": "front", "finish": "normal"}
     pairs = zip(found.unet.parameters(), trained.parameters(), strict=True)
     assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
+
+
+@pytest.mark.parametrize(("given", "updates"), [([], 1000), (["--num_epochs=3"], 2), (["--max_train_steps=7"], 7)])
+def test_a_few_images_are_seen_often_unless_something_else_is_asked_for(flags, given, updates):
+    with runs.trainer([*runs.without(flags, "max_train_steps"), *given]) as trainer:
+        assert trainer.max_steps == updates
+
+
+def test_the_progress_bar_ends_where_the_time_does(flags):
+    bars = []
+
+    class Recorded(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options)
+            bars.append(self)
+
+    train([*flags, *ENDLESS, "--checkpointing_steps=1000000", "--max_train_seconds=4"], tqdm=Recorded)
+    assert bars[0].total == bars[0].n < 1_000_000
 
 
 # Exact resuming
@@ -401,7 +420,7 @@ def test_what_a_signal_interrupts_is_made_up_for(flags, run, unbroken, monkeypat
     train([*flags, f"--output_dir={unbroken}"])
     with monkeypatch.context() as patch:
         if during == "sheet":
-            train(flags, save_sheet=interrupted_in(step // 2 - 1, export.save_sheet))
+            train(flags, save_sheet=interrupted_in(step // 2, export.save_sheet))
         else:  # in its second part
             measure = interrupted_in(step - 1, validation.LossProbe.measure)
             patch.setattr(validation.LossProbe, "measure", measure)

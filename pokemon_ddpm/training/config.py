@@ -143,7 +143,9 @@ class TrainingConfig:
         32, "Images per process and forward pass.", above=0, high=100_000, resume="yes", card="always"
     )
     gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume="yes")
-    num_epochs: int = _option(100, "Passes over the training split.", above=0, resume="say")
+    num_epochs: int | None = _option(
+        None, "Passes over the training split; by default 100, and at least 1,000 updates.", above=0, resume="say"
+    )
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
     optimizer: Literal["adamw", "muon"] = _option(
@@ -153,7 +155,7 @@ class TrainingConfig:
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule; only constant has no warm-up."
     )
-    lr_warmup_steps: int = _option(500, "Updates of linear warm-up.", low=0, resume="say")
+    lr_warmup_steps: int = _option(100, "Updates of linear warm-up.", low=0, resume="say")
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
     adam_weight_decay: float = _option(1e-4, "Weight decay.", low=0)
@@ -187,7 +189,9 @@ class TrainingConfig:
     checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
     checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
     resume_from_checkpoint: str | None = _free(None, "latest, or a checkpoint folder.")
-    save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
+    save_images_steps: int = _free(
+        1000, "Updates between sample sheets, of which three come before the first and one at the end; 0: none.", low=0
+    )
     ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume="yes")
     logging_steps: int = _free(20, "Updates between log lines.", above=0)
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _free("none", "Tracker for the log.")

@@ -172,6 +172,11 @@ class StopRequest:
         self._launcher = os.getppid() if launched else None
         self._deadline = time.monotonic() + (max_seconds or math.inf)
 
+    @property
+    def seconds_left(self) -> float:
+        """Until the time limit; infinite without one."""
+        return max(self._deadline - time.monotonic(), 0.0)
+
     @contextmanager
     def at_signals(self) -> Iterator[None]:
         """Handles SIGINT and SIGTERM; a second SIGINT ends the process at once."""

@@ -295,7 +295,7 @@ def test_allowed_changes_are_reported_and_all_others_refused(tmp_path):
     restore(tmp_path, "latest", now, run.tensors, lines.append)
     assert lines == [
         "Changed from here on: --max_train_steps was None, now 7; --learning_rate was 0.0006, now 0.0001; "
-        "--lr_warmup_steps was 500, now 9.",
+        "--lr_warmup_steps was 100, now 9.",
         f"Resuming from {tmp_path / 'checkpoint-1'}.",
     ]
     other = TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]).public()
