@@ -189,10 +189,12 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     return tuple(Estimate(**vars(each), m=size, warnings=warnings) for each in (precision, recall))
 
 
-def sliced_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+def sliced_wasserstein(
+    samples: torch.Tensor, reference: torch.Tensor, seed: int = 0, num_projections: int = NUM_PROJECTIONS
+) -> Estimate:
     """Sliced 2-Wasserstein distance (Bonneel et al. 2015), biased upwards; see `basic_bootstrap` for the interval."""
     samples, reference = _checked(samples, reference)
-    directions = ot.sliced.get_random_projections(samples.shape[1], NUM_PROJECTIONS, seed)
+    directions = ot.sliced.get_random_projections(samples.shape[1], num_projections, seed)
     projections = (torch.from_numpy(each.numpy() @ directions) for each in (samples, reference))
 
     def distance(one: torch.Tensor, other: torch.Tensor) -> float:
