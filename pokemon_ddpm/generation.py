@@ -22,7 +22,6 @@ from pokemon_ddpm.vocabulary import CONDITIONS
 CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
 
 DTYPES = ("float32", "bfloat16", "float16")
-STEP_TENSORS = ("latents", "pred_original_sample")  # `callback_on_step_end_tensor_inputs` for `denoising_steps`
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")  # settings for `GenerationSettings.postprocess`
 
 
@@ -85,24 +84,26 @@ def generate(
         yield from images[: len(chunk)]
 
 
-def denoising_steps(
-    pipeline: PokemonDDPMPipeline, timestep: int, tensors: Mapping[str, torch.Tensor]
-) -> list[DenoisingStep]:
-    """The step of each image of a chunk, from the `STEP_TENSORS` that a `callback_on_step_end` gets."""
-    images = (pipeline.postprocess(tensors[name], "pil") for name in STEP_TENSORS)
-    return [DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)]
-
-
 def generate_with_steps(
-    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], **arguments: Any
+    pipeline: PokemonDDPMPipeline,
+    requests: Sequence[SpriteRequest],
+    watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
+    **arguments: Any,
 ) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
-    """As `generate`, with the denoising steps of each sprite."""
-    steps: list[list[DenoisingStep]] = []  # of the images of a chunk
+    """As `generate`, with the denoising steps of each sprite.
 
-    def record(pipeline: PokemonDDPMPipeline, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> None:
-        steps.append(denoising_steps(pipeline, timestep, tensors))
+    `watch` gets the steps so far of the sprites that are being generated, after each step the step of every sprite.
+    """
+    steps: list[list[DenoisingStep]] = []
+    names = ("latents", "pred_original_sample")
 
-    arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": STEP_TENSORS}
+    def record(pipeline: PokemonDDPMPipeline, _: int, timestep: int, tensors: dict[str, torch.Tensor]) -> None:
+        images = (pipeline.postprocess(tensors[name], "pil") for name in names)
+        steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
+        if watch is not None:
+            watch(steps)
+
+    arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
     for i, image in enumerate(generate(pipeline, requests, **arguments)):
         yield image, [step[i % CHUNK_SIZE] for step in steps]
         if (i + 1) % CHUNK_SIZE == 0:  # the next image is of another chunk

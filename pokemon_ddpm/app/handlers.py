@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch
 from PIL import Image
 
 from pokemon_ddpm.app import requests
 from pokemon_ddpm.app.downloads import KINDS, write_download, write_gallery
 from pokemon_ddpm.app.how_it_works import steps_html
 from pokemon_ddpm.app.requests import Job, Model, Refused, Sprite
-from pokemon_ddpm.generation import CHUNK_SIZE, STEP_TENSORS, DenoisingStep, Interrupted, denoising_steps, generate
+from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, Interrupted, generate_with_steps
 from pokemon_ddpm.plots import evenly_spaced
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
 
@@ -38,7 +37,6 @@ class Generation:
     def __init__(self, job: Job, original: Sprite | None = None):
         self._job, self._original = job, original
         self._finished: list[Sprite] = []
-        self._steps: list[list[DenoisingStep]] = []  # of the sprites that are being generated
         self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
         # Whether a drawing is kept depends on all images of a call, so images with a reference are generated alone.
         self._size = CHUNK_SIZE if job.relation is None else 1
@@ -46,36 +44,28 @@ class Generation:
 
     def run(self) -> list[Sprite]:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
-        job, arguments = self._job, self._job.generation.arguments()
+        job, size, arguments = self._job, self._size, self._job.generation.arguments()
         if job.strength is not None:
             arguments |= {"image": self._original.image, "strength": job.strength}
         if job.relation is not None:
             arguments |= {"reference_image": self._original.image, "relation": job.relation}
-        arguments["callback_on_step_end"] = self._after_step
-        arguments["callback_on_step_end_tensor_inputs"] = STEP_TENSORS
-        size = self._size
-        parts = (job.requests[i : i + size] for i in range(0, len(job.requests), size))
-        images = (image for part in parts for image in generate(job.model.pipeline, part, **arguments))
         try:
-            for i, (request, image) in enumerate(zip(job.requests, images, strict=True)):
-                if i % size == 0:
-                    steps, self._steps = evenly_spaced(self._steps, MAX_STEPS), []
-                self._finished.append(Sprite(job, request, image, [step[i % size] for step in steps]))
+            for part in (job.requests[i : i + size] for i in range(0, len(job.requests), size)):
+                generated = generate_with_steps(job.model.pipeline, part, self._after_step, **arguments)
+                for request, (image, steps) in zip(part, generated, strict=True):
+                    self._finished.append(Sprite(job, request, image, evenly_spaced(steps, MAX_STEPS)))
         except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
         return self._finished
 
-    def _after_step(self, pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict:
+    def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
             raise Interrupted("The generation was stopped.")
-        self._steps.append(denoising_steps(pipeline, timestep, tensors))
-        done, size = len(self._finished), self._size
-        current = zip(self._steps[-1], self._job.requests[done : done + size], strict=False)
+        done, note = len(self._finished), f"step {len(steps)} of {self._job.model.pipeline.num_timesteps}"
+        current = zip(steps[-1], self._job.requests[done : done + self._size], strict=False)
         self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
-            (shown.pred_original_sample, requests.caption(request, f"step {step + 1} of {pipeline.num_timesteps}"))
-            for shown, request in current
+            (step.pred_original_sample, requests.caption(request, note)) for step, request in current
         ]
-        return {}
 
 
 def generates(make_job: Callable[..., tuple[Job, Sprite | None]]) -> Callable[..., AsyncIterator[tuple]]:
