@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,13 @@ class Part:
 
 def parts_of_stage(stage: int) -> list[Part]:
     """The four sprites of a stage, each after its reference."""
-    front = Part(stage, "front", "normal", *((f"{stage - 1}-front", "next") if stage > 1 else (None, None)))
-    others = [("front", "shiny", f"{stage}-front"), ("back", "normal", f"{stage}-front")]
-    others.append(("back", "shiny", f"{stage}-back"))
-    return [front, *(Part(stage, *each, "same") for each in others)]
+    front, back = f"{stage}-front", f"{stage}-back"
+    return [
+        Part(stage, "front", "normal", *((f"{stage - 1}-front", "next") if stage > 1 else (None, None))),
+        Part(stage, "front", "shiny", front, "same"),
+        Part(stage, "back", "normal", front, "same"),
+        Part(stage, "back", "shiny", back, "same"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,6 @@ class CreatureSettings:
         stages: From 1 to 3.
         palette: Number of colors of the front and the back together, and of the shiny ones; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
-        front: The digest of a sprite that is given as the front of the first stage; None to generate it.
     """
 
     pokemon_type: PokemonType
@@ -67,7 +69,6 @@ class CreatureSettings:
     stages: int = 1
     palette: int | None = COLORS
     image_guidance_scale: float | None = None
-    front: str | None = None
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
@@ -81,24 +82,21 @@ def generate_stage(
     pipeline: PokemonDDPMPipeline,
     creature: CreatureSettings,
     stage: int,
-    before: Image.Image | None,
-    front: Image.Image | None = None,
+    given: Mapping[str, Image.Image],
     **arguments: Any,
 ) -> dict[str, Image.Image]:
     """Name -> sprite, RGBA with alpha 0 or 255, of the four of a stage.
 
     Args:
-        before: The normal front of the stage before.
-        front: That of this stage, in the format of the model; None to generate it.
+        given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
+            generated.
         **arguments: Further ones of the pipeline.
 
     Raises:
         ValueError: If the model was not trained with references, or does not know the type.
     """
-    sprites = {} if before is None else {f"{stage - 1}-front": before}
-    if front is not None:
-        sprites[f"{stage}-front"] = front
-    for part in parts_of_stage(stage):
+    sprites, parts = dict(given), parts_of_stage(stage)
+    for part in parts:
         if part.name in sprites:
             continue
         (sample,) = pipeline(
@@ -112,18 +110,13 @@ def generate_stage(
         ).images
         # In the middle, where a reference is put, so that all sprites of a creature are in one place.
         sprites[part.name] = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    sprites = {part.name: sprites[part.name] for part in parts_of_stage(stage)}
     if creature.palette is not None:
-        for finish in ("", "-shiny"):
-            names = [f"{stage}-{view}{finish}" for view in ("front", "back")]
-            sprites |= zip(names, _shared_palette([sprites[name] for name in names], creature.palette), strict=True)
-    return sprites
-
-
-def _shared_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
-    """The images, of one size, in the same few colors."""
-    both = reduce_palette(Image.fromarray(np.concatenate([np.asarray(each) for each in images])), colors)
-    return [Image.fromarray(part) for part in np.split(np.asarray(both), len(images))]
+        for finish in ("normal", "shiny"):  # front and back together
+            names = [part.name for part in parts if part.finish == finish]
+            both = Image.fromarray(np.concatenate([np.asarray(sprites[name]) for name in names]))
+            halves = np.split(np.asarray(reduce_palette(both, creature.palette)), 2)
+            sprites |= zip(names, map(Image.fromarray, halves), strict=True)
+    return {part.name: sprites[part.name] for part in parts}
 
 
 def generate_creature(
@@ -149,22 +142,19 @@ def generate_creature(
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
     pipeline.conditioner.type_blend(creature.pokemon_type)  # an unknown one is refused before anything is written
+    images: dict[str, Image.Image] = {}
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
-        creature = replace(creature, front=pixel_digest(front).hex())
-    description = describe(pipeline, settings, creature)
-    text = json.dumps(description, indent=2) + "\n"
-    file = folder / DESCRIPTION_FILE
+        images["1-front"] = front
+    description = describe(pipeline, settings, creature, None if front is None else pixel_digest(front).hex())
+    text, file = json.dumps(description, indent=2) + "\n", folder / DESCRIPTION_FILE
     if file.exists() and file.read_text(encoding="utf-8") != text:
         raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
     write_file(file, text)
-    images: dict[str, Image.Image] = {}
     for stage in range(1, creature.stages + 1):
         sprites = _read_stage(folder, stage)
         if sprites is None:
-            before = images.get(f"{stage - 1}-front")
-            given = front if stage == 1 else None
-            sprites = generate_stage(pipeline, creature, stage, before, given, **settings.arguments())
+            sprites = generate_stage(pipeline, creature, stage, images, **settings.arguments())
             for name, image in sprites.items():
                 save_image(image, folder / f"{name}.png")
         images |= sprites
@@ -173,11 +163,11 @@ def generate_creature(
 
 
 def describe(
-    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
-    """The content of `DESCRIPTION_FILE`: see `sheet_description`."""
+    """The content of `DESCRIPTION_FILE`, see `sheet_description`; `front` is the digest of a sprite that is given."""
     parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
-    metadata: list[Mapping[str, Any]] = [
+    metadata = [
         {
             "condition": {"type": creature.pokemon_type, **creature.conditions(part, pipeline)},
             "seed": creature.seed,
@@ -185,18 +175,17 @@ def describe(
         }
         for part in parts
     ]
-    defaults = {name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")}
+    given = {**settings.arguments(), **asdict(creature), "front": front}
+    if creature.image_guidance_scale is None:
+        given["image_guidance_scale"] = pipeline.config.image_guidance_scale
     made = {
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
-        **defaults,
-        **settings.arguments(),
-        **asdict(creature),
+        **{name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")},
+        **given,
     }
-    if creature.image_guidance_scale is None:
-        made["image_guidance_scale"] = pipeline.config.image_guidance_scale
-    width, height = pipeline.sample_shape[2], pipeline.sample_shape[1]
+    _, height, width = pipeline.sample_shape
     names = [f"{part.name}.png" for part in parts]
     return sheet_description(SHEET_FILE, (width, height), 4, names, metadata, {"creature": made})
 

@@ -80,29 +80,24 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert conditions["2-front.png"] == (grown, "1-front.png")
     # What is described is what was asked for.
     for call, (name, (condition, reference)) in zip(calls, conditions.items(), strict=True):
-        given = {key: call[key] for key in condition if key != "type"}
-        assert given == {key: value for key, value in condition.items() if key != "type"} and call["types"] == [
-            "fire/flying"
-        ]
+        assert {"type": call["types"][0], **{key: call[key] for key in condition if key != "type"}} == condition
         assert (call["reference_image"] is None) == (reference is None), name
 
 
 def test_front_and_back_share_a_palette(model: Path, tmp_path: Path) -> None:
     assert make(model, tmp_path, "--palette", 5)[0] == 0
     for finish in ("", "-shiny"):
-        both = np.concatenate(
-            [pixels(tmp_path / f"1-{view}{finish}.png").reshape(-1, 4) for view in ("front", "back")]
-        )
-        assert 1 < len(unique_colors(both[both[:, 3] > 0][:, :3])) <= 5
+        both = np.stack([pixels(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back")])
+        assert 1 < len(unique_colors(both[both[..., 3] > 0][:, :3])) <= 5
 
 
 def test_every_sprite_follows_its_reference(model: Path) -> None:
     pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     settings = CreatureSettings("fire", 3, 2, palette=None)
-    first = generate_stage(pipeline, settings, 1, None)
-    second, again = (generate_stage(pipeline, settings, 2, first[name]) for name in ("1-front", "1-front"))
-    other = generate_stage(pipeline, settings, 2, first["1-back"])
+    first = generate_stage(pipeline, settings, 1, {})
+    second, again = (generate_stage(pipeline, settings, 2, first) for _ in range(2))
+    other = generate_stage(pipeline, settings, 2, {"1-front": first["1-back"]})
     for part in parts_of_stage(2):
         assert second[part.name] == again[part.name] != other[part.name]
 
