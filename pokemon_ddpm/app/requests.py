@@ -180,12 +180,11 @@ def same_creature(models: Mapping[str, Model], original: Sprite, change: Any) ->
         if settings["size"] != ANY:
             settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
         return new_sprites(models, settings, relation="next")
-    view, finish = ("view", VIEWS), ("finish", FINISHES)
-    changed = {"back": [[view]], "shiny": [[finish]], "set": [[finish], [view], [view, finish]]}[change]
-    jobs = []
-    for attributes in changed:
-        others = {name: values[settings[name] != values[1]] for name, values in attributes}
-        jobs.append(new_sprites(models, settings | others, relation="same"))
+    other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
+    changed = {"back": [["view"]], "shiny": [["finish"]], "set": [["finish"], ["view"], ["view", "finish"]]}[change]
+    jobs = [
+        new_sprites(models, settings | {name: other[name] for name in names}, relation="same") for names in changed
+    ]
     return replace(jobs[0], requests=[request for job in jobs for request in job.requests])
 
 
