@@ -196,9 +196,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
-        self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
-        self.register_to_config(image_guidance_scale=image_guidance_scale)
-        self.register_to_config(default_conditions=default_conditions or {})
+        self.register_to_config(
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
+            default_conditions=default_conditions or {},
+        )
         self._interrupt, self._guidance_scale, self._num_timesteps = False, guidance_scale, 0
         self._trained_scheduler = scheduler
 
@@ -307,18 +310,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         image_scale = self.config.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
-        relation = self.check_relation(attributes.pop("relation", None), reference_image)
-        if reference_image is not None and class_embeddings is None:
-            attributes["relation"] = relation
-        embeddings = self.encode_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
-        count = len(embeddings)
-        negative = negative_pokemon_type if isinstance(negative_pokemon_type, list) else [negative_pokemon_type]
-        if len(negative) not in (1, count):
-            raise ValueError(f"negative_pokemon_type must have one entry an image, {count}, but has {len(negative)}.")
-        negative = negative * (count // len(negative))
-        scales, image_scales = (
-            each if isinstance(each, (list, tuple)) else [each] * count for each in (scale, image_scale)
+        embeddings, values = self.encode_conditions(
+            pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
         )
+        count = len(embeddings)
+        negative = _one_each("negative_pokemon_type", negative_pokemon_type, count)
+        scales = _one_each("guidance_scale", scale, count, (list, tuple))
+        image_scales = _one_each("image_guidance_scale", image_scale, count, (list, tuple))
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         self.check_inputs(
@@ -329,16 +327,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         reference = self.prepare_reference(reference_image, count)
         all_embeddings = [self.conditioner.encode(negative), embeddings]  # in the order of `predict`
         if reference is not None:
-            values = self._attribute_values({**attributes, "relation": relation}, count // num_images_per_type)
-            if class_embeddings is not None:  # what they say is not known
-                values = {"relation": values["relation"]}
             known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}
-            known = {
-                name: [each for each in given for _ in range(num_images_per_type)] for name, given in known.items()
-            }
             all_embeddings.insert(1, self.conditioner.encode(negative, **known))
-            same_drawing = self._shows_view(values, reference_view) and set(values["relation"]) == {"same"}
-            if same_drawing and clean is None and self.scheduler.order == 1:
+            if self._keeps_drawing(values, reference_view) and clean is None and self.scheduler.order == 1:
                 clean, strength = reference, SAME_DRAWING
         if torch.equal(*all_embeddings[-2:]):
             scales = [1] * count  # both predictions would be equal
@@ -353,11 +344,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             latents = noise * self.scheduler.init_noise_sigma
         else:
             default_strength = 0.6 if mask is None else 1.0
-            taken = int(len(timesteps) * float(default_strength if strength is None else strength))
-            start = len(timesteps) - max(1, taken)
-            timesteps = timesteps[start:]
-            if hasattr(self.scheduler, "set_begin_index"):
-                self.scheduler.set_begin_index(start)
+            timesteps = self._last_timesteps(default_strength if strength is None else float(strength))
             clean = clean * self.scaling_factor
             latents = self.scheduler.add_noise(clean, noise, timesteps[:1])
 
@@ -418,7 +405,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
             example = "{'pokemon_type': 'fire', 'color': 'red'}"
             raise ValueError(f"interpolate takes the conditions of one sprite in a and of one in b, like {example}.")
-        ends = [self._encode_conditions_of_one(each) for each in (a, b)]
+        ends = [self.encode_conditions(*_split_conditions(each))[0] for each in (a, b)]
         _check_generators(generator, 2)
         first, second = image_generators(generator, 2)
         noises = self.prepare_latents([first, second])
@@ -455,8 +442,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             for given in scales:
                 if not _is_number(given, -most, most):
                     raise ValueError(f"{name} must be a number from -{most} to {most} or a list, not {given!r}.")
-            if len(scales) != count:
-                raise ValueError(f"{name} must have one entry an image, {count}, but has {len(scales)}.")
         low, high = guidance_interval if np.shape(guidance_interval) == (2,) else (None, None)
         if not (_is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
@@ -521,17 +506,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """
         if image is None:
             return None, None
-        channels, height, width = self.sample_shape
+        _, height, width = self.sample_shape
         if self.scheduler.order > 1:
             raise ValueError(f"{type(self.scheduler).__name__} does not support image; use another scheduler.")
-        if not isinstance(image, Tensor):
-            images = image if isinstance(image, list) else [image] * count
-            if len(images) != count:
-                raise ValueError(f"image must have one entry an image, {count}, but has {len(images)}.")
-            squares = np.stack([_square(each, channels, height) for each in images])
-            image = _with_binary_alpha(torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 127.5 - 1)
-        _check_tensor("image", image, [(count, channels, height, width)], low=-1)
-        clean = image.float().to(self._execution_device)  # float64 does not exist on every device
+        clean = self._as_tensor("image", image, count, _square)
         if mask_image is None:
             return clean, None
         if not isinstance(mask_image, Tensor):
@@ -542,35 +520,22 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
         return clean, (mask_image > 0.5).to(clean.device)
 
-    def check_relation(self, relation: AttributeValue | list[AttributeValue], reference_image: Any) -> Any:
-        """The relation to a reference, by default "same"; raises ValueError for one without the other."""
-        if reference_image is None:
-            if relation is not None:
-                raise ValueError("relation says what the image is to its reference; pass reference_image as well.")
-            return None
-        if "relation" not in self.conditioner.vocabulary:
-            raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
-        if isinstance(relation, list):
-            return [each or "same" for each in relation]
-        return relation or "same"
-
     def prepare_reference(self, reference_image: Any, count: int) -> Tensor | None:
         """`reference_image` as float32 (N, C, S, S) in [-1, 1], prepared as the training images, if it is given.
 
         Raises:
             ValueError: If it is of another kind, empty, or does not fit.
         """
-        if reference_image is None:
-            return None
+        return None if reference_image is None else self._as_tensor("reference_image", reference_image, count, _sprite)
+
+    def _as_tensor(self, name: str, images: Any, count: int, fit: Callable[..., np.ndarray]) -> Tensor:
+        """An argument with images as float32 (N, C, S, S) in [-1, 1]; `fit` makes the pixels of one of them."""
         channels, height, width = self.sample_shape
-        if not isinstance(reference_image, Tensor):
-            images = reference_image if isinstance(reference_image, list) else [reference_image] * count
-            if len(images) != count:
-                raise ValueError(f"reference_image must have one entry an image, {count}, but has {len(images)}.")
-            squares = torch.from_numpy(np.stack([_reference_square(each, height) for each in images]))
-            reference_image = squares.permute(0, 3, 1, 2).float() / 127.5 - 1
-        _check_tensor("reference_image", reference_image, [(count, channels, height, width)], low=-1)
-        return reference_image.float().to(self._execution_device)
+        if not isinstance(images, Tensor):
+            pixels = np.stack([fit(each, name, channels, height) for each in _one_each(name, images, count)])
+            images = _with_binary_alpha(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        _check_tensor(name, images, [(count, channels, height, width)], low=-1)
+        return images.float().to(self._execution_device)  # float64 does not exist on every device
 
     def encode_conditions(
         self,
@@ -578,61 +543,70 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         attributes: Mapping[str, AttributeValue | list[AttributeValue]],
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
-    ) -> Tensor:
-        """The class embeddings (N, D) of a call's conditions, or those given; see `__call__`."""
-        names = [*self.conditioner.vocabulary, *inspect.signature(self.__call__).parameters]
-        for name in attributes:
-            if name == "type":
-                raise TypeError("There is no argument 'type'. Did you mean 'pokemon_type'?")
-            close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-            if close and close[0] != name:
-                raise TypeError(f"There is no argument {name!r}. Did you mean {close[0]!r}?")
+        has_reference: bool = False,
+    ) -> tuple[Tensor, dict[str, list[AttributeValue]]]:
+        """The class embeddings (N, D), and attribute -> its value for each image, as far as they are known.
+
+        Arguments as of `__call__`. Values that are not given are the default ones, and to a reference "same".
+        """
+        self._check_names(attributes)
         if not _is_number(num_images_per_type, 1, math.inf, Integral):
             raise ValueError(f"num_images_per_type must be an integer of 1 or more, but is {num_images_per_type!r}.")
         given = {name: value for name, value in attributes.items() if value is not None}
-        if class_embeddings is not None:
-            if given or pokemon_type is not None:
+        if has_reference and "relation" not in self.conditioner.vocabulary:
+            raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
+        if "relation" in given and not has_reference:
+            raise ValueError("relation says what the image is to its reference; pass reference_image as well.")
+        if class_embeddings is None:
+            types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
+            defaults = self.config.default_conditions
+            if not types:
+                raise ValueError("pokemon_type is an empty list; pass at least one type, or None for any.")
+        else:
+            if pokemon_type is not None or given.keys() - {"relation"}:
                 raise ValueError("class_embeddings replace pokemon_type and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             width = self.unet.time_embedding.linear_2.out_features
             _check_tensor("class_embeddings", class_embeddings, [(count, width)])
-            embeddings = class_embeddings.to(self._execution_device)
-        else:
-            types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-            if not types:
-                raise ValueError("pokemon_type is an empty list; pass at least one type, or None for any.")
-            embeddings = self.conditioner.encode(types, **self._attribute_values(given, len(types)))
-        return embeddings.repeat_interleave(num_images_per_type, dim=0)
+            types, defaults = [None] * count, {}
+        if has_reference:
+            defaults = {**defaults, "relation": "same"}
+        values = {}
+        for name, value in {**defaults, **given}.items():
+            for_types = _one_each(name, value, len(types), entry="a pokemon_type")
+            for_types = [defaults.get(name) if each is None else each for each in for_types]
+            values[name] = [each for each in for_types for _ in range(num_images_per_type)]
+        if class_embeddings is not None:
+            return class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0), values
+        types = [each for each in types for _ in range(num_images_per_type)]
+        return self.conditioner.encode(types, **values), values
 
-    def _attribute_values(self, attributes: Mapping[str, Any], count: int) -> dict[str, list[AttributeValue]]:
-        """Attribute -> `count` values; the default ones where none is given."""
-        defaults, values = self.config.default_conditions, {}
-        for name, value in {**defaults, **attributes}.items():
-            each = value if isinstance(value, list) else [value] * count
-            if len(each) != count:
-                raise ValueError(f"{name} must have one entry a pokemon_type, {count}, but has {len(each)}.")
-            values[name] = [defaults.get(name) if one is None else one for one in each]
-        return values
+    def _check_names(self, attributes: Mapping[str, Any]) -> None:
+        """Raises TypeError for a misspelt argument; other unknown ones are refused by the conditioner."""
+        names = [*self.conditioner.vocabulary, *inspect.signature(self.__call__).parameters]
+        for name in attributes:
+            close = ["pokemon_type"] if name == "type" else difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+            if close and close[0] != name:
+                raise TypeError(f"There is no argument {name!r}. Did you mean {close[0]!r}?")
 
-    def _shows_view(self, values: Mapping[str, list[AttributeValue]], reference_view: str | None) -> bool:
-        """Whether all images are wanted in the view of the reference; raises ValueError for an unknown view."""
-        shown = reference_view or self.config.default_conditions.get("view")
-        if shown is None or "view" not in self.conditioner.vocabulary:
+    def _keeps_drawing(self, values: Mapping[str, list[AttributeValue]], reference_view: str | None) -> bool:
+        """Whether all images are wanted as the reference shows the creature; raises ValueError for an unknown view."""
+        view = reference_view or self.config.default_conditions.get("view")
+        if view is None or "view" not in self.conditioner.vocabulary:
             return False
-        ids = {self.conditioner.attribute_id("view", each) for each in values.get("view", ())}
-        return {self.conditioner.attribute_id("view", shown)} == ids
+        attribute_id = self.conditioner.attribute_id
+        for name, shown in {"view": view, "relation": "same"}.items():
+            if {attribute_id(name, each) for each in values.get(name, ())} != {attribute_id(name, shown)}:
+                return False
+        return True
 
-    def _encode_conditions_of_one(self, conditions: PokemonType | Mapping[str, Any]) -> Tensor:
-        """(1, D) of a type, or of a mapping of conditions; a mapping to numbers is a blend of types."""
-        pokemon_type, attributes = conditions, {}
-        if isinstance(conditions, Mapping) and (
-            conditions.keys() & {"pokemon_type", "class_labels"}
-            or any(isinstance(v, bool) or not isinstance(v, Real) for v in conditions.values())
-        ):
-            attributes = dict(conditions)
-            names = [name for name in ("pokemon_type", "class_labels") if name in attributes]
-            pokemon_type = attributes.pop(names[0]) if names else None
-        return self.encode_conditions(pokemon_type, attributes)
+    def _last_timesteps(self, strength: float) -> Tensor:
+        """The share `strength` of the scheduler's timesteps, rounded down, at least one; sets it to begin there."""
+        timesteps = self.scheduler.timesteps
+        start = len(timesteps) - max(1, int(len(timesteps) * strength))
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(start)
+        return timesteps[start:]
 
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
@@ -712,22 +686,32 @@ def _with_binary_alpha(images: Tensor) -> Tensor:
     return torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
 
 
-def _square(image: Any, channels: int, side: int) -> np.ndarray:
+def _split_conditions(conditions: PokemonType | Mapping[str, Any]) -> tuple[PokemonType, dict[str, Any]]:
+    """The type and the attributes of a mapping of conditions, or of a type; a mapping to numbers is a blend."""
+    attributes = dict(conditions) if isinstance(conditions, Mapping) else {}
+    for name in ("pokemon_type", "class_labels"):
+        if name in attributes:
+            return attributes.pop(name), attributes
+    is_type = all(isinstance(value, Real) and not isinstance(value, bool) for value in attributes.values())
+    return (conditions, {}) if is_type else (None, attributes)
+
+
+def _square(image: Any, argument: str, channels: int, side: int) -> np.ndarray:
     """An image to vary, uint8 (side, side, channels): as it is if it has this format, otherwise fitted into it."""
     if not isinstance(image, Image.Image):
-        raise ValueError(f"image must be an image, a list of images or a tensor, but is {image!r}.")
+        raise ValueError(f"{argument} must be an image, a list of images or a tensor, but is {image!r}.")
     if image.size == (side, side) and image.mode == ("RGBA" if channels == 4 else "RGB"):
         return np.array(image)
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if channels == 4:
-        return _reference_square(image, side, "image")
+        return _sprite(image, argument, channels, side)
     on_white = Image.new("RGB", image.size, "white")
     on_white.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
     return np.array(on_white.resize((side, side), Image.Resampling.LANCZOS))  # as `VaeImageProcessor` does
 
 
-def _reference_square(image: Any, side: int, argument: str = "reference_image") -> np.ndarray:
-    """A sprite, uint8 (side, side, 4), as `preprocess` of the training makes it; an alpha is kept."""
+def _sprite(image: Any, argument: str, channels: int, side: int) -> np.ndarray:
+    """A sprite, uint8 (side, side, channels) with 4 channels, as the training has it; an alpha is kept."""
     if not isinstance(image, Image.Image) or image.mode not in ("RGB", "RGBA"):
         raise ValueError(f"{argument} must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}.")
     pixels = np.array(image)
@@ -746,12 +730,18 @@ def _is_number(value: Any, low: float, high: float, kind: type = Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
 
 
+def _one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "an image") -> list:
+    """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
+    values = list(value) if isinstance(value, kinds) else [value] * count
+    if len(values) != count:
+        raise ValueError(f"{name} must have one entry {entry}, {count}, but has {len(values)}.")
+    return values
+
+
 def _check_generators(generator: Any, count: int) -> None:
-    generators = generator if isinstance(generator, list) else [] if generator is None else [generator]
-    if not all(isinstance(each, torch.Generator) for each in generators):
+    generators = _one_each("generator", generator, count)
+    if generator is not None and not all(isinstance(each, torch.Generator) for each in generators):
         raise ValueError(f"generator must be a torch.Generator, or a list of one an image, but is {generator!r}.")
-    if isinstance(generator, list) and len(generator) != count:
-        raise ValueError(f"generator must have one entry an image, {count}, but has {len(generator)}.")
 
 
 def _check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: float | None = None) -> None:
