@@ -1,6 +1,5 @@
 """All images of a split in one uint8 tensor and all labels in int64 tensors: from data sets, archives and folders."""
 
-import functools
 import hashlib
 import itertools
 import logging
@@ -10,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -17,9 +17,10 @@ import pandas
 import torch
 from datasets import ClassLabel, Dataset
 
+from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expand
-from pokemon_ddpm.preprocessing import channels_of, on_white, open_image, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
@@ -100,6 +101,8 @@ def load_tensors(
     Raises:
         OSError, ValueError: If the data cannot be read or used.
     """
+    preprocessing.check_resolution(resolution)
+    preprocessing.channels_of(mode)
     if data_dir is not None:
         root = expand(data_dir)
         if is_class_folder(root):
@@ -182,42 +185,40 @@ def _class_folder_tensors(
     folder: Path, split: str, resolution: int, mode: str, skip_bad_images: bool, deduplicate: bool
 ) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
-    problems = Problems()
-    splits, others = _list_images(folder, problems)
-    logger, is_first = logging.getLogger(__name__), split == "train"  # each line is logged for one split only
-    if others and is_first:
-        some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-        logger.warning(f"{folder}: {len(others)} files are no images and are ignored: {some}")
-    names = _class_names(label for files in splits.values() for label in files.values())
+    problems, found, logger = Problems(), list(_files(folder)), logging.getLogger(__name__)
+    listed = _list_images(folder, found, problems)
+    names = {each.label for each in listed}
+    are_numbers = all(name.isdecimal() for name in names)
+    names = sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))
     _check_class_names(names)
+    if split == "train":  # with which each line is logged once, and the bad files of all splits are named
+        others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
+        others = [name for name in others if not name.endswith(METADATA_FILES)]
+        if others:
+            some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+            logger.warning(f"{folder}: {len(others)} files are no images and are ignored: {some}")
+    else:
+        listed = [each for each in listed if each.split == split]
     images, labels, seen = [], [], set()
-    read = splits if is_first else [split]  # bad files of all splits are named at once
-    files = [(part, *each) for part in read for each in splits.get(part, {}).items()]
-    for part, file, label in datasets.utils.tqdm(files, "Reading images"):
-        image = None
-        with problems.caught(file.as_posix()):
-            image = on_white(open_image(folder / file))
-        if image and part == split and (key := pixel_digest(image) if deduplicate else file) not in seen:
-            seen.add(key)
-            images.append(preprocess(image, resolution, mode, full_frame=True))
-            labels.append(names.index(label))
+    for each in datasets.utils.tqdm(listed, desc="Reading images"):
+        with problems.caught(each.file.as_posix()):
+            image = on_white(open_image(folder / each.file))
+            key = pixel_digest(image) if deduplicate else each.file
+            if each.split == split and key not in seen:
+                seen.add(key)
+                images.append(preprocess(image, resolution, mode, full_frame=True))
+                labels.append(names.index(each.label))
     problems.check(folder, skip_bad_images)
-    if problems.found and is_first:
-        logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
-    unseen = [name for name in _class_names(splits.get(split, {}).values()) if names.index(name) not in labels]
-    if images and unseen and is_first:
-        raise ValueError(f"{folder}: no image of {', '.join(unseen[:20])} is usable; add one, or remove the class.")
     if not images:
         raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
+    if problems.found and split == "train":
+        logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
+    unseen = {names.index(each.label) for each in listed if each.split == split} - set(labels)
+    if unseen and split == "train":
+        some = ", ".join(names[label] for label in sorted(unseen)[:20])
+        raise ValueError(f"{folder}: no image of {some} is usable; add one, or remove the class.")
     pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
     return _with_classes(pixels, torch.tensor(labels), names)
-
-
-def _class_names(labels: Iterable[str]) -> list[str]:
-    """The classes, sorted as numbers if all are."""
-    names = set(labels)
-    numbers = all(name.isdecimal() for name in names)
-    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
 
 
 def _check_class_names(names: Sequence[str]) -> None:
@@ -258,18 +259,17 @@ def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[st
 
 def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, full_frame: bool = True) -> torch.Tensor:
     """uint8 (N, C, S, S) of a column of images; raises ValueError if some cannot be decoded."""
+    preprocessing.check_resolution(resolution)
     _check_kind(dataset, "--image_column", column, datasets.Image)
     # datasets itself would decode any format and any size.
     values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
-    images = np.empty((len(values), channels_of(mode), resolution, resolution), dtype=np.uint8)
+    images = np.empty((len(values), preprocessing.channels_of(mode), resolution, resolution), dtype=np.uint8)
     problems = Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):
-        image = None
         with problems.caught(f"row {row}"):
             if not value or not (value["bytes"] or value["path"]):
                 raise ValueError("no image")
             image = on_white(open_image(value["bytes"] or Path(value["path"])))
-        if image:
             images[row] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
     if problems.found:
         raise ValueError(problems.report(f"{len(problems.found)} unusable images in the column {column}:"))
@@ -286,11 +286,10 @@ def is_class_folder(path: str | Path) -> bool:
     root = expand(path)
     if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
         return False
-    files = _files(root, Path(), MAX_DEPTH)
-    return any(len(file.parts) > 1 if _is_image(file) else file.name in METADATA_FILES for file in files)
+    return any(len(file.parts) > 1 if _is_image(file) else file.name in METADATA_FILES for file in _files(root))
 
 
-def _files(root: Path, folder: Path, depth: int) -> Iterator[Path]:
+def _files(root: Path, folder: Path = Path(), depth: int = MAX_DEPTH) -> Iterator[Path]:
     """Files that are not hidden, relative to the root, in sub-folders up to a depth, without loops of links."""
     here = (root / folder).resolve()
     for entry in sorted((root / folder).iterdir()):
@@ -311,8 +310,10 @@ def _metadata_labels(root: Path, files: Iterable[Path]) -> dict[Path, str]:
     labels = {}
     for file in (each for each in files if each.name in METADATA_FILES):
         try:
-            read = pandas.read_csv if file.suffix == ".csv" else functools.partial(pandas.read_json, lines=True)
-            table = read(root / file, dtype=str)
+            if file.suffix == ".csv":
+                table = pandas.read_csv(root / file, dtype=str)
+            else:
+                table = pandas.read_json(root / file, dtype=str, lines=True)
         except ValueError as error:
             raise ValueError(f"{root / file} cannot be read: {error}") from error
         if {"file_name", "label"} <= set(table):
@@ -321,40 +322,39 @@ def _metadata_labels(root: Path, files: Iterable[Path]) -> dict[Path, str]:
     return labels
 
 
-def _list_images(root: Path, problems: Problems) -> tuple[dict[str, dict[Path, str]], list[str]]:
-    """The files that must be images, by split, with their classes in one form of Unicode (NFC), and other files.
+class _LabelledFile(NamedTuple):
+    label: str  # in one form of Unicode (NFC)
+    file: Path
+    split: str
 
-    They are sorted by class and name.
-    """
+
+def _list_images(root: Path, found: Iterable[Path], problems: Problems) -> list[_LabelledFile]:
+    """The files that must be images, sorted by class and name."""
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    found = list(_files(root, Path(), MAX_DEPTH))
-    labels, files = _metadata_labels(root, found), [file for file in found if _is_image(file)]
-    others = [
-        file.as_posix()
-        for file in found
-        if len(file.parts) > 1 and not _is_image(file) and file.name not in METADATA_FILES
-    ]
-    classes = labels or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    classes = {file: unicodedata.normalize("NFC", label) for file, label in classes.items()}
-    levels = 1 if labels else 2  # of names in the path, below the splits
-    splits = {f: SPLIT_FOLDERS.get(f.parts[0].lower()) if len(f.parts) > levels else None for f in files}
+    files, metadata = [file for file in found if _is_image(file)], _metadata_labels(root, found)
+    labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
+    levels = 1 if metadata else 2  # of names in the path, below the splits
+    splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
     has_splits = any(splits.values())
-    images, inside = {}, root.resolve()
-    for file in sorted(files, key=lambda file: (classes.get(file, ""), file)):
-        split = splits[file] if has_splits else "train"
-        if file not in classes or not split:
-            expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if labels else "CLASS/FILE")
+    images, inside = [], root.resolve()
+    for file in files:
+        split = splits.get(file) if has_splits else "train"
+        if file not in labels or not split:
+            expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if metadata else "CLASS/FILE")
             problems.add(file.as_posix(), f"expected {expected}")
         elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            images.setdefault(split, {})[file] = classes[file]
-    if has_splits:
-        return images, others
-    train, held_out = images.get("train", {}), set()
-    for _, group in itertools.groupby(train, key=train.get):
+            images.append(_LabelledFile(unicodedata.normalize("NFC", labels[file]), file, split))
+    images.sort()
+    return images if has_splits else _hold_out(images)
+
+
+def _hold_out(images: Sequence[_LabelledFile]) -> list[_LabelledFile]:
+    """The same files, sorted by class, with a tenth of each class as the split "validation"."""
+    held_out = set()
+    for _, group in itertools.groupby(images, key=lambda each: each.label):
         # By a digest of the name: a new file does not move the others between the splits.
-        ranked = sorted(group, key=lambda file: hashlib.sha256(os.fsencode(file.as_posix())).digest())
+        ranked = sorted(group, key=lambda each: hashlib.sha256(os.fsencode(each.file.as_posix())).digest())
         held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked))) if len(ranked) > 1 else 0])
-    parts = {"train": train.keys() - held_out, "validation": held_out}
-    return {name: {file: train[file] for file in train if file in part} for name, part in parts.items()}, others
+    return [each._replace(split="validation") if each in held_out else each for each in images]
