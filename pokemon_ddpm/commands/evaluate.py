@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -89,6 +89,7 @@ def evaluate(
 
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
+    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
     from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, request_rows, sample_requests
     from pokemon_ddpm.evaluation.two_sample import halves
@@ -121,12 +122,18 @@ def evaluate(
         rows = request_rows(len(data.held_out), count, next_seed)
         rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
         fitted, judged = sample_set.images, others.images
-        bits, no_likelihood = _likelihood(model, likelihood, data, output_dir, seed)
+        bits, no_likelihood = None, "" if likelihood else "--no-likelihood was given."
+        if likelihood:
+            try:  # in float32, with the model's own scheduler
+                bits = kept_likelihood(load(model), data.train, data.held_out, output_dir, seed)
+            except ValueError as error:
+                no_likelihood = str(error)
     else:
         speed, rows, bits, no_likelihood = None, None, None, "it needs the model, not only samples."
         fitted, judged = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    pixels = evaluate_pixels(fitted, judged, data.train, data.held_out, rows, seed, best_device())
-    sample_set, data = sample_set.on_white(), data.on_white()
+    further = evaluate_pixels(fitted, judged, data.train, data.held_out, rows, seed, best_device())
+    further |= {"likelihood": bits, "no_likelihood": no_likelihood}
+    sample_set, data = sample_set.on_white(), Data(*map(_on_white, data[:3]), *data[3:])
     evaluation = measure(sample_set, data.train, data.held_out, data.all_train, extractor, classifier, seed)
     about = {
         "network evaluations per second": speed,
@@ -140,9 +147,7 @@ def evaluate(
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
     name = Path(model if samples is None else samples).resolve().name
-    numbers = write_report(
-        output_dir, name, evaluation, pixels, sample_set, data.all_train, data.names, about, bits, no_likelihood
-    )
+    numbers = write_report(output_dir, name, evaluation, further, sample_set, data.all_train, data.names, about)
     if samples is None and Path(model).is_dir() and Path(model).parent != RELEASED:
         write_metrics(Path(model), numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):
@@ -175,10 +180,6 @@ class Data(NamedTuple):
     all_train: "SpriteTensors"
     names: list[str] | None  # of `all_train`
     title: str
-
-    def on_white(self) -> "Data":
-        """The same images in RGB."""
-        return Data(*map(_on_white, self[:3]), self.names, self.title)
 
 
 def _on_white(data: "SpriteTensors") -> "SpriteTensors":
@@ -229,20 +230,6 @@ def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatu
     from pokemon_ddpm.evaluation import pretrained_features
 
     return getattr(pretrained_features, features)(device), network
-
-
-def _likelihood(
-    model: str, wanted: bool, data: Data, output_dir: Path, seed: int
-) -> tuple[dict[str, Any] | None, str]:
-    """The likelihood of the model, in float32 with its own scheduler; or None and why it is not measured."""
-    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
-
-    if not wanted:
-        return None, "--no-likelihood was given."
-    try:
-        return kept_likelihood(load(model), data.train, data.held_out, output_dir, seed), ""
-    except ValueError as error:
-        return None, str(error)
 
 
 def bits_per_dim(

@@ -39,24 +39,21 @@ def write_report(
     folder: Path,
     name: str,
     evaluation: Evaluation,
-    pixels: Numbers,
+    further: Numbers,
     samples: SampleSet,
     train: SpriteTensors,
     names: Sequence[str] | None,
     about: Mapping[str, Any],
-    likelihood: Mapping[str, Any] | None = None,
-    no_likelihood: str = "",
 ) -> Numbers:
     """Writes the report with its figures into an existing folder.
 
     Args:
         name: For the title.
-        pixels: See `evaluate_pixels`.
+        further: The result of `evaluate_pixels`; "likelihood", see `kept_likelihood`, or None; and "no_likelihood",
+            why there is none.
         samples: In RGB.
         train: The training images among which memorized ones were searched, with their names if they have any.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
-        likelihood: See `kept_likelihood`.
-        no_likelihood: Why there is no likelihood.
 
     Returns:
         The content of `report.json`.
@@ -65,9 +62,7 @@ def write_report(
         "name": name,
         "resolution": samples.images.shape[-1],
         **evaluation.numbers,
-        **pixels,
-        "likelihood": likelihood,
-        "no_likelihood": no_likelihood,
+        **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
     }
     nearest, _ = evaluation.nearest["pixels"]
