@@ -3,7 +3,7 @@
 import importlib.util
 
 MIN_SAMPLES = 50
-PACKAGES = {"ot": "POT", "scipy": "scipy", "torch_fidelity": "torch-fidelity"}
+PACKAGES = {"ot": "POT", "torch_fidelity": "torch-fidelity"}
 
 
 def check_packages() -> None:
