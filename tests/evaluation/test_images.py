@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -40,9 +41,17 @@ def test_sprites_are_reduced_by_a_vote_and_small_ones_kept():
     assert torch.equal(kept[:, :, 6:10, 6:10], small[:, :, 3:7, 3:7]) and (kept[0, 3] == 255).sum() == 16
 
 
-def test_transparent_images_are_shifted_on_transparent_white():
-    images = torch.full((60, 4, 8, 8), 100, dtype=torch.uint8)
-    found = flip_and_shift(images, torch.Generator().manual_seed(0), 2)
-    entered = (found != 100).all(dim=1)
-    assert 0 < entered.float().mean() < 0.5 and ((found == 100).all(dim=1) | entered).all()
-    assert (found.permute(0, 2, 3, 1)[entered] == torch.tensor([255, 255, 255, 0])).all()
+@pytest.mark.parametrize("background", [[255, 255, 255], [255, 255, 255, 0]])
+def test_images_are_mirrored_and_shifted_on_white(background: list[int]):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 255, (40, len(background), 16, 16), dtype=torch.uint8, generator=generator)
+    found = set()
+    for before, after in zip(images, flip_and_shift(images, torch.Generator().manual_seed(1), 3), strict=True):
+        views = {}
+        for mirrored in (False, True):
+            padded = torch.tensor(background, dtype=torch.uint8).view(-1, 1, 1).repeat(1, 22, 22)
+            padded[:, 3:-3, 3:-3] = before.flip(2) if mirrored else before
+            views |= {(mirrored, y, x): padded[:, y : y + 16, x : x + 16] for y in range(7) for x in range(7)}
+        (view,) = (key for key, image in views.items() if torch.equal(image, after))
+        found.add(view)
+    assert {view[0] for view in found} == {False, True} and len(found) > 20
