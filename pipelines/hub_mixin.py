@@ -25,6 +25,10 @@ INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
 UNET_FILE = "unet/sprite_unet.py"  # of models with a network of ours
 CODE_FILE = re.compile(r"(pipeline|hub_mixin\w*|sprite_preprocessing\w*)\.py")  # of a pipeline, in its folder
+# Weights, or the index of their shards, with the component and the variant.
+WEIGHTS_FILE = re.compile(
+    r"(\w+)/diffusion_pytorch_model(?:\.safetensors\.index)?(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|json)"
+)
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -186,30 +190,22 @@ def code_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*.py") if CODE_FILE.fullmatch(path.name)]
 
 
-def _weights_names(variant: str | None) -> tuple[str, str, str]:
-    """Names of a component's weights file and of the index of its shards, and a pattern of the shards."""
-    stem, tag = "diffusion_pytorch_model", f".{variant}" if variant else ""
-    return f"{stem}{tag}.safetensors", f"{stem}.safetensors.index{tag}.json", f"{stem}{tag}-*-of-*.safetensors"
+def _is_replaced(path: str, new: Collection[str]) -> bool:
+    """Whether a saved model with the paths `new` replaces this one: it is code, or weights of the same variant."""
+    weights = {(found[1], found[2]) for found in map(WEIGHTS_FILE.fullmatch, new) if found}
+    former = WEIGHTS_FILE.fullmatch(path)
+    is_code = path == UNET_FILE or CODE_FILE.fullmatch(path)
+    return bool(is_code or (former and (former[1], former[2]) in weights))
 
 
-def _weights_of(path: str) -> tuple[str, str | None] | None:
-    """The component and the variant whose weights, or index of their shards, a path in a saved folder holds."""
-    found = re.fullmatch(
-        r"(\w+)/diffusion_pytorch_model(?:\.safetensors\.index)?(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|json)",
-        path,
-    )
-    return found and (found[1], found[2])
-
-
-def _install(made: Path, folder: Path, variant: str | None) -> None:
+def _install(made: Path, folder: Path) -> None:
     """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
     (folder / INDEX_FILE).unlink(missing_ok=True)
-    former = [p for part in COMPONENTS for name in _weights_names(variant) for p in (folder / part).glob(name)]
-    for path in former + code_files(folder):
-        path.unlink()
-    (folder / UNET_FILE).unlink(missing_ok=True)
-    files = {path.relative_to(made) for path in made.rglob("*") if path.is_file()} - {Path(INDEX_FILE)}
-    for name in [*sorted(files), Path(INDEX_FILE)]:
+    files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    for path in [*folder.glob("*.py"), *folder.glob("*/*.*")]:
+        if _is_replaced(path.relative_to(folder).as_posix(), files):
+            path.unlink()
+    for name in [*sorted(files - {INDEX_FILE}), INDEX_FILE]:
         (folder / name).parent.mkdir(exist_ok=True)
         os.replace(made / name, folder / name)
 
@@ -253,12 +249,12 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
 
 def _read_weights(folder: Path, component: str, variant: str | None, digests: dict) -> dict[str, torch.Tensor]:
     """The tensors of a component. Nothing but safetensors is opened, and no file is read twice."""
-    single, shard_index, _ = _weights_names(variant)
-    names, weights = [single], {}
-    if (folder / component / shard_index).exists():
-        names = sorted(set(json.loads((folder / component / shard_index).read_bytes())["weight_map"].values()))
+    stem, tag, weights = "diffusion_pytorch_model", f".{variant}" if variant else "", {}
+    names, shard_index = [f"{stem}{tag}.safetensors"], folder / component / f"{stem}.safetensors.index{tag}.json"
+    if shard_index.exists():
+        names = sorted(set(json.loads(shard_index.read_bytes())["weight_map"].values()))
         if not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
-            raise ValueError(f"{component}/{shard_index} names files that are not safetensors files beside it.")
+            raise ValueError(f"{component}/{shard_index.name} names files that are not safetensors files beside it.")
     for name in [f"{component}/{name}" for name in names]:
         if not (folder / name).is_file():
             raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
@@ -378,12 +374,10 @@ def push_folder(
     old_card = repository.card
     card = read_card(old_card) if old_card and keep_card else merge_card(card, old_card)
     card.save(folder / CARD_FILE)
-    pushed = {_weights_of(path.relative_to(folder).as_posix()) for path in folder.glob("*/*")} - {None}
-    sheets = (SHEETS,) if (folder / "samples").exists() else ()
+    pushed = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
 
-    def replaced(path: str) -> bool:  # by what is pushed: weights of another variant and other files stay
-        is_code = path == UNET_FILE or CODE_FILE.fullmatch(path)
-        return is_code or path.startswith(sheets) or _weights_of(path) in pushed
+    def replaced(path: str) -> bool:  # weights of another variant and other files stay
+        return _is_replaced(path, pushed) or (path.startswith(SHEETS) and (folder / "samples").exists())
 
     return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
 
@@ -420,7 +414,7 @@ class HubMixin:
             if not (folder / CARD_FILE).exists():
                 card = read_card(self._card_text) if self._card_text else pipeline_card(self, "model")
                 rename_card(card, folder.resolve().name).save(Path(name) / CARD_FILE)
-            _install(Path(name), folder, variant)
+            _install(Path(name), folder)
         if push_to_hub:
             self.push_to_hub(**{"repo_id": folder.resolve().name, "variant": variant, **kwargs})
 
