@@ -1,5 +1,6 @@
 """Reference sprites for training: another image of the same creature, or of the stage before or after it."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 
 # A reference is another view or finish of the same drawing, any image of the same form, the front of a back, or an
 # image of a neighboring stage.
-SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS = KINDS_OF_PAIRS = range(5)
+SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS = range(5)
 LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS)  # of those that an image has, each is as likely
 # Backs are one image in five, and what is least like its reference needs most examples: so many of the images with a
 # reference are replaced by a back with its front.
@@ -59,23 +60,20 @@ class ReferencePairs:
         is_front = labels["view"].cpu() == VIEWS.index("front")
         fronts = dict(zip(drawing[is_front].tolist(), view[is_front].tolist(), strict=True))
         earlier = dict(zip(labels["index"].tolist(), labels["evolves_from"].tolist(), strict=True))
-        later: dict[int, list[int]] = {}
+        later = defaultdict(list)
         for form, before in earlier.items():
-            later.setdefault(before, []).append(form)
+            later[before].append(form)
 
-        sources: list[list[list[tuple[int, int]]]] = [[] for _ in KINDS_OF_PAIRS]
+        sources = []  # for each image and kind
         for number, form, itself in zip(drawing.tolist(), labels["index"].tolist(), is_front.tolist(), strict=True):
-            found = [[drawing_ranges[number]], [form_ranges[form]]]
-            found = [[each for each in ranges if each[1] > 1] for ranges in found]  # there is another image
-            found.append([view_ranges[fronts[number]]] if number in fronts and not itself else [])
-            found.append([form_ranges[each] for each in (earlier[form],) if each in form_ranges])
-            found.append([form_ranges[each] for each in later.get(form, ())])
-            for kind, ranges in enumerate(found):
-                sources[kind].append(ranges)
-        num_sources = torch.tensor([[len(ranges) for ranges in of_kind] for of_kind in sources])
+            same = [[each] if each[1] > 1 else [] for each in (drawing_ranges[number], form_ranges[form])]
+            front = [view_ranges[fronts[number]]] if number in fronts and not itself else []
+            before = [form_ranges[each] for each in (earlier[form],) if each in form_ranges]
+            sources.append([*same, front, before, [form_ranges[each] for each in later[form]]])
+        num_sources = torch.tensor([[len(ranges) for ranges in kinds] for kinds in sources]).T
         width = max(1, int(num_sources.max()))
-        padded = [[ranges + [(0, 0)] * (width - len(ranges)) for ranges in of_kind] for of_kind in sources]
-        return cls(order, place, torch.tensor(padded), num_sources)
+        padded = [[ranges + [(0, 0)] * (width - len(ranges)) for ranges in kinds] for kinds in sources]
+        return cls(order, place, torch.tensor(padded).transpose(0, 1), num_sources)
 
     def to(self, device: torch.device | str) -> "ReferencePairs":
         """The same tables on another device."""
