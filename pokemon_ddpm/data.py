@@ -71,8 +71,8 @@ class SpriteTensors:
             labels[name] = torch.where(ids >= 0, ids, any_id)
         return replace(self, labels=labels)
 
-    def rows(self, chosen: torch.Tensor) -> "SpriteTensors":
-        """Some of the images, by index, int64, or by mask, bool (N,)."""
+    def rows(self, chosen: torch.Tensor | slice) -> "SpriteTensors":
+        """Some of the images, by index, int64, by mask, bool (N,), or a slice."""
         labels = {name: ids[chosen] for name, ids in self.labels.items()}
         return replace(self, images=self.images[chosen], labels=labels)
 

@@ -134,10 +134,8 @@ def learned_variance_loss(
     """
     mean, learned = prediction.chunk(2, dim=1)
     prediction = torch.cat([mean.detach(), learned], dim=1)
-    kind = "learned_range"
-    terms = bound_term(
-        schedule, prediction_type, kind, prediction, clean, noisy, timesteps, scaling_factor=scaling_factor
-    )
+    arguments = (prediction, clean, noisy, timesteps)
+    terms = bound_term(schedule, prediction_type, "learned_range", *arguments, scaling_factor=scaling_factor)
     return (VLB_WEIGHT * len(schedule) * terms).float()
 
 

@@ -41,8 +41,8 @@ class LossProbe:
             found = number >= 0
             chosen, relation = chosen[found], {"relation": ids[found]}
             self.reference = data.images[number[found]].float() / 127.5 - 1
-        self.images = data.images[chosen]
-        self.labels = {attribute: ids[chosen] for attribute, ids in data.labels.items()} | relation
+        self.data = data.rows(chosen)
+        self.data.labels.update(relation)
         self.timesteps = sample_timesteps(len(chosen), num_train_timesteps, generator, stratified=True).to(device)
 
     def measure(
@@ -53,20 +53,20 @@ class LossProbe:
         interrupted: Callable[[], bool],
     ) -> float:
         """Mean of the `losses` (B,) of all images, which the processes divide among them; NaN if interrupted."""
-        total = torch.zeros((), device=self.images.device)
-        for start in range(0, len(self.images), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
+        device = self.timesteps.device
+        total = torch.zeros((), device=device)
+        for start in range(0, len(self.data), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
             if interrupted():
                 total += math.nan
                 break
-            part = slice(start, start + CHUNK)
-            images = self.images[part]
-            noise = torch.randn(images.shape, generator=generator_for("cpu", VALIDATION, start)).to(images.device)
-            labels = {attribute: ids[part] for attribute, ids in self.labels.items()}
-            reference = None if self.reference is None else self.reference[part]
-            batch = Batch(images, labels, self.timesteps[part], noise, reference=reference)
+            rows = slice(start, start + CHUNK)
+            part = self.data.rows(rows)
+            noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
+            reference = None if self.reference is None else self.reference[rows]
+            batch = Batch(part.images, part.labels, self.timesteps[rows], noise, reference=reference)
             with torch.no_grad(), accelerator.autocast():
                 total += losses(denoiser, batch).sum()
-        return accelerator.reduce(total, "sum").item() / len(self.images)
+        return accelerator.reduce(total, "sum").item() / len(self.data)
 
 
 def loss_probes(

@@ -50,7 +50,7 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
 
     assert sum(measured(probes[0], [], i, 3) for i in range(3)) == pytest.approx(loss, rel=1e-6)
     assert math.isnan(measured(probes[0], [], answers=[False, True]))
-    sizes = {name: len(each.images) for name, each in validation.loss_probes(data, data.rows(types[:9]), T).items()}
+    sizes = {name: len(each.data) for name, each in validation.loss_probes(data, data.rows(types[:9]), T).items()}
     assert sizes == {"validation_loss": 18, "train_split_loss": 18}
 
 
