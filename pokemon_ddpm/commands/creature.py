@@ -7,10 +7,8 @@ import typer
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import MAX_SEED, Model, Scheduler, fail, finite, make_folder, parse_type
+from pokemon_ddpm.commands.common import MAX_SEED, OWN, Model, Scheduler, Steps, fail, finite, make_folder, parse_type
 from pokemon_ddpm.postprocessing import COLORS
-
-OWN = "the model's own"
 
 
 def creature(
@@ -22,7 +20,7 @@ def creature(
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of its evolution.")] = 1,
-    num_inference_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)] = None,
+    num_inference_steps: Steps = None,
     guidance_scale: Annotated[
         float | None, typer.Option(callback=finite, help="By the conditions; 1 is none.", show_default=OWN)
     ] = None,
@@ -48,12 +46,7 @@ def creature(
         except ValueError as error:
             fail(f"--front {front} {error}.")
         sprite = sprite.convert("RGBA" if sprite.has_transparency_data else "RGB")
-    settings = GenerationSettings(
-        model=model,
-        scheduler=scheduler,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-    )
+    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
     pokemon_type = None if type is None else parse_type(type)
     wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, image_guidance_scale)
     names = generate_creature(settings.load(), settings, wanted, output_dir, sprite)
