@@ -132,20 +132,13 @@ def _thesis(pixels: np.ndarray, resolution: int) -> np.ndarray:
     """A pixel with any channel at 255 is background, a margin of one pixel is kept at the top and left, and the box is
     stretched to the square, bilinear without antialiasing. (The thesis did not round to integers.)
     """
+    import torch
+
     box = Image.fromarray((pixels < 255).all(axis=2)).getbbox()
     # The thesis fails where all pixels are background.
     left, top, right, bottom = box or (0, 0, pixels.shape[1], pixels.shape[0])
-    sprite = pixels[max(0, top - 1) : bottom, max(0, left - 1) : right]
-    for axis in (0, 1):
-        sprite = _stretch(sprite, resolution, axis)
-    return sprite.round().astype(np.uint8)
-
-
-def _stretch(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Resizes one axis bilinearly: pixel centers at half-integers, no antialiasing, as `tf.image.resize` does."""
-    position = (np.arange(size) + 0.5) * pixels.shape[axis] / size - 0.5
-    position = position.clip(0, pixels.shape[axis] - 1)
-    before = np.floor(position).astype(int)
-    after = np.minimum(before + 1, pixels.shape[axis] - 1)
-    share = np.expand_dims(position - before, (1, 2) if axis == 0 else (0, 2))
-    return pixels.take(before, axis) * (1 - share) + pixels.take(after, axis) * share
+    sprite = pixels[max(0, top - 1) : bottom, max(0, left - 1) : right].astype(np.float64)
+    sprite = torch.from_numpy(sprite).permute(2, 0, 1)[None]
+    # Pixel centers are at half-integers, as in `tf.image.resize`.
+    stretched = torch.nn.functional.interpolate(sprite, (resolution, resolution), mode="bilinear")[0]
+    return stretched.permute(1, 2, 0).round().byte().numpy()
