@@ -1,11 +1,19 @@
-"""The wheel: it installs one package, and everything in it works where there is no clone."""
+"""The wheel: it has the package with its models, and everything in it works where there is no clone."""
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tomllib
+import venv
 import zipfile
 from pathlib import Path
+
+import yaml
+
+from tests.small_archives import write_small_archive
 
 ROOT = Path(__file__).parents[1]
 # Otherwise the editable installation of the tests would answer for the wheel.
@@ -14,15 +22,19 @@ WITHOUT_CLONE = "import sys; sys.meta_path = [f for f in sys.meta_path if 'edita
 
 @functools.cache
 def unpacked_wheel(base: Path) -> Path:
-    """The folder of the wheel's files, built once in `tmp_path_factory.getbasetemp()`."""
+    """The folder of the wheel's files, beside the wheel and the sdist that it is built from.
+
+    It is built once in `tmp_path_factory.getbasetemp()`.
+    """
     folder = base / "wheel"
     clone = folder / "clone"  # a copy, because setuptools leaves a build folder that later builds would include
     clone.mkdir(parents=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    files = "pyproject.toml MANIFEST.in README.md CHANGELOG.md CITATION.cff LICENSE train_conditional.py"
+    for name in files.split():
         shutil.copy(ROOT / name, clone)
     for name in ("pokemon_ddpm", "pipelines", "dataset_scripts"):
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(clone)]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(clone)]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = folder.glob("*.whl")
@@ -40,15 +52,60 @@ def run_in(site: Path, code: str) -> str:
 
 def test_every_module_imports(tmp_path_factory):
     site = unpacked_wheel(tmp_path_factory.getbasetemp())
-    assert [path.name for path in site.iterdir() if not path.name.endswith(".dist-info")] == ["pokemon_ddpm"]
     modules = [
         ".".join(path.relative_to(site).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((site / "pokemon_ddpm").rglob("*.py"))
         if "released" not in path.parts  # what a released model has in place of code
     ]
     assert {"pokemon_ddpm.pipelines.hub_mixin", "pokemon_ddpm.dataset_scripts.pokemon_sprites"} <= {*modules}
+    modules += ["train_conditional"]
     code = f"import importlib; print(*[importlib.import_module(name).__file__ for name in {modules!r}], sep='\\n')"
     assert all(line.startswith(str(site)) for line in run_in(site, code).splitlines())
+
+
+def test_what_is_in_it(tmp_path_factory):
+    site = unpacked_wheel(tmp_path_factory.getbasetemp())
+    names = {path.name for path in site.iterdir() if path.suffix != ".dist-info"}
+    assert names == {"pokemon_ddpm", "train_conditional.py"}
+    models = site / "pokemon_ddpm" / "released"
+    assert {path.name for path in models.iterdir()} == {"pokemon-ddpm-64", "pokemon-ddpm-64-fast", "sprite-features"}
+    for model in models.iterdir():
+        files = [path.relative_to(model) for path in model.rglob("*")]
+        in_the_clone = ROOT / "pokemon_ddpm" / "released" / model.name
+        assert {*files} == {path.relative_to(in_the_clone) for path in in_the_clone.rglob("*")}
+    assert all(file.stat().st_size < 60e6 for pattern in ("*.whl", "*.tar.gz") for file in site.parent.glob(pattern))
+
+
+def test_one_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == version
+    assert f"\n## [{version}] - {citation['date-released']}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_it_generates_and_trains_where_it_is_installed(tmp_path, tmp_path_factory):
+    (wheel,) = unpacked_wheel(tmp_path_factory.getbasetemp()).parent.glob("*.whl")
+    environment = tmp_path / "environment"
+    venv.create(environment, symlinks=os.name == "posix")
+    paths = sysconfig.get_paths("venv", vars={"base": str(environment), "platbase": str(environment)})
+    pip = [sys.executable, "-m", "pip", "--python", str(environment)]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    # The dependencies are those of the tests; editable installations are not found through a .pth file.
+    (Path(paths["purelib"]) / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+
+    def run(arguments: str) -> tuple[int, str]:
+        command = [str(Path(paths["scripts"], "pokemon-ddpm")), *arguments.split()]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+        return done.returncode, done.stdout + done.stderr
+
+    status, output = run("generate --model pokemon-ddpm-32 --output sprite.png")
+    assert status == 2 and "pokemon-ddpm-32 is in the project's repository alone" in output
+    status, output = run("generate --model pokemon-ddpm-64-fast --type fire --num-images 1 --output sprite.png")
+    assert status == 0 and (tmp_path / "sprite.png").is_file(), output
+    write_small_archive(tmp_path / "small")
+    short = "--resolution 16 --max_train_steps 3 --train_batch_size 2 --validation_steps 0 --save_images_steps 0"
+    status, output = run(f"train --train_data_dir small --output_dir trained --num_cpu_threads 1 {short}")
+    assert status == 0 and (tmp_path / "trained" / "model_index.json").is_file(), output
 
 
 def test_tables_templates_and_models_are_in_it(tmp_path_factory):

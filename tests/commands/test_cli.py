@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from pokemon_ddpm import cli
 from pokemon_ddpm.commands.common import report_errors
 from tests.commands import run
 
@@ -67,6 +68,17 @@ def test_the_version_and_options_with_underscores() -> None:
     assert run("describe_data", "--help") != run("describe-data", "--help")  # commands have one spelling
 
 
+@pytest.mark.parametrize(
+    "arguments", ["generate --model {}", "generate --model={}", "push {} user/name", "train --distill_from {}"]
+)
+def test_a_model_that_an_installed_package_lacks(arguments, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cli, "RELEASED", tmp_path)
+    error = (
+        "error: pokemon-ddpm-32 is in the project's repository alone; the package has pokemon-ddpm-64 and its student."
+    )
+    assert run(*arguments.format("pokemon-ddpm-32").split()) == (2, error)
+
+
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
     """Runs the command in a process that finds modules in a folder first."""
     return subprocess.run(
@@ -74,8 +86,16 @@ def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
         env={**os.environ, "PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
+
+
+def test_training_is_the_script(tmp_path: Path) -> None:
+    done = start("train", "--train_data_dir", "x", "--help", path=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("usage: pokemon-ddpm train [configuration.yaml|.json]")
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = start("train", path=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "Interrupted before the first update.\n")
 
 
 @pytest.mark.parametrize("module", ["typer", "torch"])
