@@ -1,6 +1,6 @@
 """Latency of one and of 64 sprites, warm and with the start of the process, beside 1,000 ancestral steps at batch 1.
 
-    python benchmarks/latency.py --model pokemon-ddpm-32 --distilled pokemon-ddpm-32-fast
+    python benchmarks/latency.py --distilled pokemon-ddpm-64-fast
 
 Every model has its own scheduler, steps and guidance. All variants are timed in turns within one run. The last one is
 how the thesis sampled, with the network and the guidance of --model. OMP_NUM_THREADS sets the number of threads.

@@ -43,7 +43,6 @@ SHORT = {
     "pokemon-ddpm explain": "",
     "pokemon-ddpm describe-data": "--config-name front",
     "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
-    "pokemon-ddpm evaluate --model pokemon-ddpm-32-fast": "--num-samples 50",
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "--num-samples 50 --no-likelihood",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     f"{TRAIN} --eval_steps": f"{SHORT_RUN} --num_eval_images 20 --ddpm_num_inference_steps 1",

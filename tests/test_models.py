@@ -16,9 +16,10 @@ from tests.tiny_models import seeded, tiny_pipeline
 
 TINY = network_config(tiny_pipeline().unet)
 RELEASED_MODELS = {
-    "pokemon-ddpm-64": (64, 64, 4), "pokemon-ddpm-64-fast": (64, 64, 4),
-    "pokemon-ddpm-32": (32, 32, 3), "pokemon-ddpm-32-fast": (32, 32, 3),
-}  # fmt: skip
+    "pokemon-ddpm-64": (64, 64, 4),
+    "pokemon-ddpm-64-fast": (64, 64, 4),
+    "pokemon-ddpm-32": (32, 32, 3),
+}
 
 
 def tiny() -> UNet2DModel:

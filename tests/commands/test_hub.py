@@ -45,7 +45,7 @@ class TestPush:
 
     def test_a_released_model_by_its_name(self, hub, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert run("push", "pokemon-ddpm-32-fast", "ash/fast")[0] == 0
+        assert run("push", "pokemon-ddpm-64-fast", "ash/fast")[0] == 0
         assert "pipeline.py" in hub.repository("ash/fast").files()
 
     def test_mistakes(self, hub, tmp_path):
