@@ -56,8 +56,10 @@ def save_animation(
 
 def _indexed(frame: Image.Image, palette: np.ndarray) -> Image.Image:
     """The frame in mode P, with the colors that are nearest in OKLab; Pillow finds the nearest only roughly."""
-    _, index = KDTree(oklab(palette)).query(oklab(np.asarray(frame)))
-    image = Image.fromarray(index.astype(np.uint8))
+    pixels = np.asarray(frame).reshape(-1, 3)
+    _, first, color = np.unique(color_codes(pixels), return_index=True, return_inverse=True)  # each color once
+    _, nearest = KDTree(oklab(palette)).query(oklab(pixels[first]))
+    image = Image.fromarray(nearest[color].astype(np.uint8).reshape(frame.height, frame.width))
     image.putpalette(palette.tobytes())
     return image
 
