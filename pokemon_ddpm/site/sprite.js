@@ -56,20 +56,28 @@ function group(codes) {
 function merge(means, weights, cost, isDone) {
   const groups = means.map((_, i) => i);
   let alive = groups.slice();
-  const costs = means.map((_, i) => Float64Array.from(means, (_, j) => cost(i, j)));
+  const partner = groups.slice(), least = groups.map(() => Infinity); // of each group, the nearest later one
+  const search = (i) => {
+    least[i] = Infinity;
+    for (const j of alive) if (j > i) offer(i, j, cost(i, j));
+  };
+  const offer = (i, j, value) => {
+    if (value < least[i] || (value === least[i] && j < partner[i])) [partner[i], least[i]] = [j, value];
+  };
+  alive.forEach(search);
   while (alive.length > 1) {
-    let one = 0, other = 0, least = Infinity;
-    for (const i of alive) {
-      const row = costs[i];
-      for (const j of alive) if (j > i && row[j] < least) [one, other, least] = [i, j, row[j]];
-    }
-    if (isDone(alive.length, least)) break;
+    const one = alive.reduce((best, i) => (least[i] < least[best] ? i : best)), other = partner[one];
+    if (isDone(alive.length, least[one])) break;
     const total = weights[one] + weights[other];
     means[one] = means[one].map((value, c) => (value * weights[one] + means[other][c] * weights[other]) / total);
     weights[one] = total;
     alive = alive.filter((i) => i !== other);
     groups.forEach((value, i) => value === other && (groups[i] = one));
-    for (const j of alive) costs[one][j] = costs[j][one] = cost(one, j);
+    search(one);
+    for (const i of alive) {
+      if (partner[i] === one || partner[i] === other) search(i);
+      else if (i < one) offer(i, one, cost(i, one));
+    }
   }
   return groups;
 }
@@ -106,9 +114,12 @@ function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
         const [x, y] = [i % width, Math.floor(i / width)];
         if (!lab[i] || (x + y) % 2 !== part) continue;
         const neighbors = [y > 0 && last[i - width], last[i + width], x > 0 && last[i - 1], x < width - 1 && last[i + 1]];
-        const energy = means.map((mean) => square(lab[i], mean));
-        for (const k of neighbors) if (typeof k === "number" && k >= 0) energy[k] -= equalNeighbor;
-        chosen[i] = energy.reduce((best, value, k) => (value < energy[best] ? k : best), 0);
+        let least = Infinity;
+        for (let k = 0; k < means.length; k++) {
+          let energy = square(lab[i], means[k]);
+          for (const neighbor of neighbors) if (neighbor === k) energy -= equalNeighbor;
+          if (energy < least) [chosen[i], least] = [k, energy];
+        }
       }
     }
     const [places, size] = group(chosen.filter((k) => k >= 0));
