@@ -97,8 +97,10 @@ def disjoint_blocks(
         yield samples[one], reference[other]
 
 
-def _block_estimate(value: float, error: float, blocks: int, n: int, m: int, warnings: tuple[str, ...]) -> Estimate:
-    """A mean over independent blocks with its standard error, and Student's interval."""
+def _block_estimate(found: np.ndarray, n: int, m: int, warnings: tuple[str, ...]) -> Estimate:
+    """The mean of values (divisions, independent blocks) with its standard error, and Student's interval."""
+    value, blocks = float(found.mean()), found.shape[1]
+    error = float(np.sqrt(found.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error
     return Estimate(value, value - half, value + half, n, m, error, warnings)
 
@@ -166,10 +168,8 @@ def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) ->
 
 
 def _kid_estimate(found: np.ndarray, n: int, m: int) -> Estimate:
-    blocks = found.shape[1]
-    error = float(np.sqrt(found.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     warning = f"KID from {min(n, m)} images is uncertain; use {KID_BLOCKS * KID_BLOCK_SIZE} or more."
-    return _block_estimate(float(found.mean()), error, blocks, n, m, (warning,) if blocks < KID_BLOCKS else ())
+    return _block_estimate(found, n, m, (warning,) if found.shape[1] < KID_BLOCKS else ())
 
 
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -218,10 +218,9 @@ def exact_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int 
         ot.emd2([], [], ot.dist(one.numpy(), other.numpy())) ** 0.5  # squared distances, equal weights
         for one, other in disjoint_blocks(samples, reference, blocks, size, seed)
     ]
-    error = float(np.std(found, ddof=1) / np.sqrt(blocks)) if blocks > 1 else math.nan
     warning = f"Exact Wasserstein distance of subsets of {size} images, not comparable with {SUBSET_SIZE}."
     n, warnings = blocks * size, (warning,) if size < SUBSET_SIZE else ()
-    return _block_estimate(float(np.mean(found)), error, blocks, n, n, warnings)
+    return _block_estimate(np.array([found]), n, n, warnings)
 
 
 def wasserstein_of_statistics(samples: Statistics, reference: Statistics, seed: int = 0) -> dict[str, Estimate]:
