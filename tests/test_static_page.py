@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import itertools
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
@@ -21,14 +23,17 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.static_page import RUNTIME, write_page
+from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.tiny_models import seeded, tiny_pipeline
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
-RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm", "ort.webgpu.min.mjs")
+RUNTIME_FILES += ("ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")  # for WebGPU
+AXE = "axe-core@4.14.1"
+WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
 PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
 pytestmark = [
@@ -57,23 +62,32 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
     write_page(pipeline, folder, "tiny", "ort/")
-    done = subprocess.run(
-        ["npm", "pack", f"onnxruntime-web@{VERSION}"], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-    if done.returncode:
-        pytest.skip(f"npm cannot download onnxruntime-web: {done.stderr[-200:]}")
-    shutil.unpack_archive(folder / done.stdout.split()[-1], folder)
+    package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
+    (folder / "ort").mkdir()
     for name in RUNTIME_FILES:
-        (folder / "ort").mkdir(exist_ok=True)
-        shutil.copy(folder / "package" / "dist" / name, folder / "ort" / name)
-    shutil.rmtree(folder / "package")
+        (package / "dist" / name).rename(folder / "ort" / name)
     return folder
+
+
+def npm_package(name: str, folder: Path) -> Path:
+    done = subprocess.run(["npm", "pack", name], cwd=folder, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        pytest.skip(f"npm cannot download {name}: {done.stderr[-200:]}")
+    shutil.unpack_archive(folder / done.stdout.split()[-1], folder)
+    return folder / "package"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder without a word; cuts the answers to the paths in `broken` once each."""
 
     broken: list[str] = []  # noqa: RUF012
+    headers_of_space: dict[str, str] = {}  # noqa: RUF012
+
+    def end_headers(self) -> None:
+        self.send_header("Access-Control-Allow-Origin", "*")  # as of a CDN
+        for name, value in self.headers_of_space.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -134,6 +148,13 @@ def assert_same(found: np.ndarray, expected: Image.Image) -> None:
     assert found.shape == expected.shape and equal.mean() >= 0.99 and expected[..., 3].any()
 
 
+def assert_made_by_pipeline(page: Page, expected: Image.Image) -> None:
+    """The sprite of the open dialog, before and after its reduction to 16 colors."""
+    sample, alpha = pixels_of(page, "#steps canvas:last-child").astype(int), np.asarray(expected)[..., 3:]
+    assert np.abs((sample - np.asarray(expected)) * (alpha > 0)).max() <= 2
+    assert_same(pixels_of(page, "#large"), to_sprite(expected))
+
+
 def test_normal_numbers_are_those_of_pytorch(page):
     code = """async (seeds) => {
         const { normal } = await import("./random.js");
@@ -165,8 +186,9 @@ def test_sprites_are_finished_as_in_python(page, folder):
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):
     page.goto(f"{url}?type=water&seed=5")
     expect(page.locator("#detail-title")).to_have_text("water 5")
-    sprite = to_sprite(pipeline("water", generator=seeded(5)).images[0])
-    assert_same(pixels_of(page, "#large"), sprite)
+    image = pipeline("water", generator=seeded(5)).images[0]
+    assert_made_by_pipeline(page, image)
+    sprite = to_sprite(image)
     for label, arguments in {
         "Back": {"view": "back"},
         "Shiny": {"finish": "shiny"},
@@ -176,7 +198,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
         page.get_by_role("button", name=label, exact=True).click()
         expect(page.locator("#detail-title")).not_to_have_text("water 5")
         made = pipeline("water", generator=seeded(5), reference_image=sprite, **arguments).images[0]
-        assert_same(pixels_of(page, "#large"), to_sprite(made))
+        assert_made_by_pipeline(page, made)
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#detail-status")).to_have_text("The link is copied.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=next"
@@ -195,17 +217,13 @@ def test_a_visit(page):
     """Generating on a phone; a reload keeps the sprites; without the network the page still works."""
     ready(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
-    expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly.")
+    expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly, threads: 1.")
     page.get_by_label("ghost").check(force=True)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     expect(page.locator("#made button")).to_have_count(4)
     page.locator("#made button").first.click()
     before = pixels_of(page, "#large")
-    page.locator("#morph").fill("1")
-    page.wait_for_timeout(500)
-    page.wait_for_function("document.getElementById('large').width > 0")
-    expect(page.locator("#morph")).to_have_value("1")
     page.get_by_role("button", name="Close").click()
     page.wait_for_function("navigator.serviceWorker.controller !== null")
     page.reload()
@@ -220,6 +238,67 @@ def test_a_visit(page):
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete all").click()
     expect(page.locator("#made button")).to_have_count(0)
+
+
+def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
+    for type, seed in (("fire", 6), ("water", 5)):
+        page.goto(f"{url}?type={type}&seed={seed}")
+        expect(page.locator("#detail-title")).to_have_text(f"{type} {seed}")
+    between = pipeline.interpolate({"pokemon_type": "water"}, {"pokemon_type": "fire"}, 5, seeded(5, 6)).images
+    for share, image in zip((0.25, 0.5, 1), (between[1], between[2], between[4]), strict=True):
+        page.locator("#morph").fill(str(share))
+        name = f"{round(100 * share)} % of the way from water 5 to fire 6"
+        expect(page.locator("#large")).to_have_attribute("aria-label", name)
+        assert_same(pixels_of(page, "#large"), to_sprite(image))
+
+
+def test_it_is_accessible(page, url, tmp_path):
+    """axe finds nothing, with and without the dialog of a sprite."""
+    axe = (npm_package(AXE, tmp_path) / "axe.min.js").read_text(encoding="utf-8")
+    page.goto(f"{url}?type=water&seed=5")
+    expect(page.locator("#detail")).to_be_visible()
+    page.evaluate(axe)
+    for close in (False, True):
+        if close:
+            page.get_by_role("button", name="Close").click()
+        for width, scheme in itertools.product((360, 1280), ("light", "dark")):
+            page.set_viewport_size({"width": width, "height": 740})
+            page.emulate_media(color_scheme=scheme)
+            result = page.evaluate("axe.run()")
+            assert not result["violations"]
+            assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_threads(browser, url, isolated, monkeypatch):
+    """Threads need cross-origin isolation, with which the runtime of another origin must load as well."""
+    card = (SOURCE.parent / "templates" / "page.md").read_text(encoding="utf-8").split("---")[1]
+    monkeypatch.setattr(Handler, "headers_of_space", yaml.safe_load(card)["custom_headers"] if isolated else {})
+    with browser.new_context(service_workers="block") as context:
+        other = f"{url.replace('127.0.0.1', 'localhost')}ort/"
+        answer = {**context.request.get(f"{url}config.json").json(), "runtime": other}
+        context.route("**/config.json", lambda route: route.fulfill(json=answer))
+        page = context.new_page()
+        page.goto(url)
+        ready(page)
+        assert page.evaluate("crossOriginIsolated") == isolated
+        threads = min(8, page.evaluate("navigator.hardwareConcurrency")) if isolated else 1
+        expect(page.locator("#credits")).to_have_text(f"Model tiny, WebAssembly, threads: {threads}.")
+
+
+def test_webgpu(browser, url, pipeline):
+    with browser.browser_type.launch(executable_path=CHROMIUM, args=WEBGPU) as gpu:
+        page = gpu.new_page()
+        failures = []
+        page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this Chromium has no SwiftShader")
+        page.goto(f"{url}?type=water&seed=5")
+        expect(page.locator("#detail-title")).to_have_text("water 5", timeout=5 * TIMEOUT_MS)  # it compiles shaders
+        expect(page.locator("#credits")).to_have_text("Model tiny, WebGPU.")
+        assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0])
+        assert not failures
 
 
 def test_a_broken_download_is_tried_again(browser, url):

@@ -39,7 +39,6 @@ function progress({ loaded, total, name, retry }) {
 
 function ready(found, backend) {
   config = found;
-  document.body.dataset.backend = backend;
   $("loaded").hidden = true;
   $("generate").disabled = false;
   $("credits").textContent = `Model ${config.name}, ${backend}.`;
@@ -164,7 +163,7 @@ async function fromLink(parameters) {
 function open(sprite) {
   shown = sprite;
   $("detail-title").textContent = title(sprite.recipe);
-  $("large").setAttribute("aria-label", `The sprite ${title(sprite.recipe)}`);
+  describe(`The sprite ${title(sprite.recipe)}`);
   draw($("large"), sprite.pixels);
   $("detail-status").textContent = "";
   $("steps").replaceChildren(...sprite.frames.map((frame) => {
@@ -177,6 +176,8 @@ function open(sprite) {
   $("morph").value = 0;
   if (!$("detail").open) $("detail").showModal();
 }
+
+const describe = (text) => $("large").setAttribute("aria-label", text);
 
 /** The next sprite in the list that a recipe without further steps makes. */
 function neighbor(sprite) {
@@ -200,7 +201,9 @@ async function morph() {
   for (let share = -1; share !== Number($("morph").value); ) {
     share = Number($("morph").value);
     const pixels = await sample({ ...request(from.recipe), towards: request(to.recipe), share }, () => {});
-    if (shown === from) draw($("large"), pixels);
+    if (shown !== from) break;
+    draw($("large"), pixels);
+    describe(`${Math.round(100 * share)} % of the way from ${title(from.recipe)} to ${title(to.recipe)}`);
   }
   morphing = false;
 }

@@ -32,7 +32,8 @@ async function download(name) {
 
 /** A function from named arrays to the network's output. */
 async function network(ort, file, providers) {
-  const session = await ort.InferenceSession.create(await download(file), { executionProviders: providers });
+  const options = { executionProviders: providers, logSeverityLevel: 3 }; // not that shapes are computed on the CPU
+  const session = await ort.InferenceSession.create(await download(file), options);
   const kinds = { Int32Array: "int32", Float32Array: "float32" };
   return async (inputs) => {
     const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [
@@ -53,7 +54,8 @@ async function load() {
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
   const unet = await network(ort, "unet.onnx", adapter ? ["webgpu", "wasm"] : ["wasm"]);
   const conditioner = await network(ort, "conditioner.onnx", ["wasm"]);
-  postMessage({ ready: config, backend: adapter ? "WebGPU" : "WebAssembly" });
+  const threads = ort.env.wasm.numThreads; // the runtime sets it to 1 where it cannot start more
+  postMessage({ ready: config, backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });
   return new Sampler(config, unet, conditioner);
 }
 
