@@ -85,7 +85,7 @@ class SpriteArchive:
     Attributes:
         path: The folder or .zip.
         images: Names of all images, sorted.
-        strays: Names of other files below `sprites/`, without hidden ones.
+        unexpected: Names of other files below `sprites/`, without hidden ones.
 
     Raises:
         SpriteDataError: If there is no folder or readable .zip, if it has paths that leave it, or no `pokedex.csv`.
@@ -98,7 +98,7 @@ class SpriteArchive:
         self._zip = None if self.path.is_dir() else _open_zip(self.path)
         files = self._files()
         self._top = self._find_top(files)
-        self.images, self.strays = [], []
+        self.images, self.unexpected = [], []
         for file in files:
             name = file.removeprefix(self._top)
             if not file.startswith(f"{self._top}sprites/") or "/." in name:
@@ -106,7 +106,7 @@ class SpriteArchive:
             if name.count("/") == 4 and name.lower().endswith(".png"):
                 self.images.append(name)
             elif not name.endswith(("/Thumbs.db", "/desktop.ini")):
-                self.strays.append(name)
+                self.unexpected.append(name)
 
     def _files(self) -> list[str]:
         """Sorted names of the files, relative to the top of the archive."""
@@ -155,7 +155,7 @@ class SpriteArchive:
             SpriteDataError: If pokedex.csv is unusable; the message names every such row.
         """
         pokedex, records = _read_pokedex(self), []
-        for path in self.strays:
+        for path in self.unexpected:
             problems.add(path, "expected sprites/FOLDER/VIEW/FINISH/FILE.png; move or remove it")
         for folder, paths in itertools.groupby(self.images, key=lambda path: path.split("/")[1]):
             with problems.caught(f"sprites/{folder}"):
@@ -168,7 +168,7 @@ class SpriteArchive:
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the names and contents of all files that the loader reads."""
         total = hashlib.sha256()
-        for name in [POKEDEX, *self.images, *self.strays]:
+        for name in [POKEDEX, *self.images, *self.unexpected]:
             total.update(f"{name}\0".encode())
             try:
                 total.update(hashlib.sha256(self.read(name)).digest())

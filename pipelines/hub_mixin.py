@@ -223,10 +223,10 @@ def _damage_of(source: str) -> Iterator[None]:
         yield
     except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
         kind = OSError if isinstance(error, OSError) else ValueError
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         if not isinstance(error, (OSError, ValueError)):
-            said = f"a file is damaged ({type(error).__name__}: {said})."
-        raise kind(f"{source} holds no model that can be loaded: {said}") from error
+            message = f"a file is damaged ({type(error).__name__}: {message})."
+        raise kind(f"{source} holds no model that can be loaded: {message}") from error
 
 
 def _component_classes(index: dict[str, Any]) -> dict[str, type]:

@@ -91,9 +91,12 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             ValueError: If a name or id is unknown, a type is repeated, or there are more than two.
             TypeError: If it is something else.
         """
-        parts = pokemon_type.split("/") if isinstance(pokemon_type, str) else pokemon_type
-        if not isinstance(pokemon_type, (str, tuple)):
-            parts = () if pokemon_type is None else (pokemon_type,)
+        if isinstance(pokemon_type, str):
+            parts = pokemon_type.split("/")
+        elif pokemon_type is None:
+            parts = []
+        else:
+            parts = pokemon_type if isinstance(pokemon_type, tuple) else [pokemon_type]
         ids = [self._type_id(part) for part in parts]
         if len(ids) > 2 or (pokemon_type is not None and not ids):
             raise ValueError(f"pokemon_type takes one type or two, but {pokemon_type!r} has {len(ids)}.")

@@ -149,10 +149,10 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
 
 def _reason(error: Exception, token_option: str) -> str:
     """What happened, in the Hub's own words where it has some, and what to do."""
-    status, wait, said = None, "", ""
+    status, wait, message = None, "", ""
     if isinstance(error, errors.HfHubHTTPError):
         status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
-        said = " ".join((error.server_message or "").split())[:200].rstrip(".")
+        message = " ".join((error.server_message or "").split())[:200].rstrip(".")
     by_status = {
         401: f"the Hub needs a valid token. {LOGIN}, or give {token_option}.",
         402: "the account has no more room or credit. See its billing settings, or delete what is not needed.",
@@ -166,7 +166,7 @@ def _reason(error: Exception, token_option: str) -> str:
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
     if status in by_status:
-        return f"{by_status[status]} (The Hub: {said}.)" if said else by_status[status]
+        return f"{by_status[status]} (The Hub: {message}.)" if message else by_status[status]
     if isinstance(error, ValueError):  # a name, a card or a repository that is refused
         return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

@@ -75,7 +75,7 @@ def drop_conditions(
     any_ids = {attribute: any_id for attribute, any_id in conditioner.any_ids.items() if attribute in labels}
     kind = torch.rand(batch, generator=generator, device=device)
     subset = torch.randint(1, 2 ** len(any_ids), (batch,), generator=generator, device=device)  # bits
-    coins = torch.rand(batch, 2, generator=generator, device=device)
+    uniform = torch.rand(batch, 2, generator=generator, device=device)
 
     any_kept = kind >= probability
     kind = (kind - probability) / (1 - probability)
@@ -88,18 +88,18 @@ def drop_conditions(
         keep = any_kept & torch.where(types_only, attribute == "type", all_kept | in_subset)
         ids = labels[attribute].to(device)
         if attribute == "type":
-            ids = _drop_one_type(ids, coins, ~all_kept, conditioner)
+            ids = _drop_one_type(ids, uniform, ~all_kept, conditioner)
             keep = keep[:, None]
         result[attribute] = torch.where(keep, ids, any_id).to(labels[attribute].device)
     return result
 
 
 def _drop_one_type(
-    types: torch.Tensor, coins: torch.Tensor, allowed: torch.Tensor, conditioner: SpriteConditioner
+    types: torch.Tensor, uniform: torch.Tensor, allowed: torch.Tensor, conditioner: SpriteConditioner
 ) -> torch.Tensor:
     """Half of the time, sets one of the two slots of types (B, 2) to `any`."""
-    drops = allowed & (coins[:, 0] < 0.5)
-    slot = torch.where(types[:, 0] == conditioner.none_id, 0, (coins[:, 1] < 0.5).long())
+    drops = allowed & (uniform[:, 0] < 0.5)
+    slot = torch.where(types[:, 0] == conditioner.none_id, 0, (uniform[:, 1] < 0.5).long())
     slot = torch.where(types[:, 1] == conditioner.none_id, 1, slot)
     dropped = (slot[:, None] == torch.arange(2, device=slot.device)) & drops[:, None]
     return torch.where(dropped, conditioner.any_ids["type"], types)

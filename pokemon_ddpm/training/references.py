@@ -13,11 +13,11 @@ from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 
 # A reference is another view or finish of the same drawing, any image of the same form, the front of a back, or an
 # image of a neighboring stage.
-SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS = range(5)
-LOTS = (SAME_DRAWING, SAME_DRAWING, SAME_FORM, FRONT, NEXT, PREVIOUS)  # of those that an image has, each is as likely
+DRAWING, FORM, FRONT, NEXT, PREVIOUS = range(5)
+KIND_CHOICES = (DRAWING, DRAWING, FORM, FRONT, NEXT, PREVIOUS)  # each is as likely, of those that an image has
 # Backs are one image in five, and what is least like its reference needs most examples: so many of the images with a
 # reference are replaced by a back with its front.
-BACKS = 0.6
+BACK_PROB = 0.6
 # Of each kind
 RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "same", "next", "previous")])
 AUGMENTED = 0.25  # share of the references that are shifted, and of those that are noised
@@ -82,17 +82,17 @@ class ReferencePairs:
     def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """A random reference for each image, int64 (B,): the images, the references and the relations' ids.
 
-        The last two are -1 for an image that has none. `BACKS` of the images are others than those given.
+        The last two are -1 for an image that has none. `BACK_PROB` of the images are others than those given.
         """
-        lots, relation = (torch.as_tensor(each, device=images.device) for each in (LOTS, RELATION))
-        uniform = torch.rand(len(images), len(LOTS) + 4, generator=generator, device=generator.device)
+        choices, relation = (torch.as_tensor(each, device=images.device) for each in (KIND_CHOICES, RELATION))
+        uniform = torch.rand(len(images), len(KIND_CHOICES) + 4, generator=generator, device=generator.device)
         uniform, replaced, back, source, within = uniform.to(images.device).tensor_split([-4, -3, -2, -1], dim=1)
         backs = self.num_sources[FRONT].nonzero().flatten()
-        replaced = (replaced.flatten() < BACKS) & (len(backs) > 0)
+        replaced = (replaced.flatten() < BACK_PROB) & (len(backs) > 0)
         if len(backs):
             images = torch.where(replaced, backs[(back.flatten() * len(backs)).long()], images)
-        value, lot = (uniform * (self.num_sources[lots][:, images].T > 0)).max(dim=1)
-        kind = torch.where(replaced, FRONT, lots[lot])
+        highest, choice = (uniform * (self.num_sources[choices][:, images].T > 0)).max(dim=1)
+        kind = torch.where(replaced, FRONT, choices[choice])
         source = (source.flatten() * self.num_sources[kind, images]).long()
         first, count = self.sources[kind, images, source].unbind(dim=1)
         own = self.place[images]
@@ -101,7 +101,7 @@ class ReferencePairs:
         place += inside & (place >= own)  # any image of the range but this one
         # Without a reference the place can be behind the last image.
         number = self.order[place.clamp(max=len(self.order) - 1)]
-        return images, torch.where(value > 0, number, -1), torch.where(value > 0, relation[kind], -1)
+        return images, torch.where(highest > 0, number, -1), torch.where(highest > 0, relation[kind], -1)
 
 
 def make_pairs(splits: Mapping[str, SpriteTensors], device: torch.device) -> dict[str, ReferencePairs]:

@@ -13,7 +13,7 @@ from pokemon_ddpm.diffusion import LossSecondMoment
 from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import Batch, batch_indices, derive_seed, drop_conditions
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.references import BACKS, ReferencePairs
+from pokemon_ddpm.training.references import BACK_PROB, ReferencePairs
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # ids of types
@@ -155,7 +155,7 @@ def test_an_image_with_a_reference_keeps_its_view_and_finish():
     assert torch.equal(given, batch.reference.flatten(1).any(dim=1)) and given.float().mean() == pytest.approx(
         0.5, abs=0.05
     )
-    assert back[given].float().mean() == pytest.approx(0.5 + 0.5 * BACKS, abs=0.05)
+    assert back[given].float().mean() == pytest.approx(0.5 + 0.5 * BACK_PROB, abs=0.05)
     for name in ("view", "finish"):
         assert known[name][given].all() and 0.3 < known[name][~given].float().mean() < 0.6
         assert torch.equal(batch.labels[name][known[name]], back[known[name]].long())

@@ -7,7 +7,7 @@ import torch
 
 from pokemon_ddpm.augmentation import augment, sample_augmentation
 from pokemon_ddpm.data import SpriteTensors, load_tensors
-from pokemon_ddpm.training.references import BACKS, ReferencePairs, make_pairs, prepare_references
+from pokemon_ddpm.training.references import BACK_PROB, ReferencePairs, make_pairs, prepare_references
 from pokemon_ddpm.vocabulary import RELATIONS
 
 SAME, NEXT, PREVIOUS = range(3)
@@ -58,7 +58,7 @@ def test_backs_with_their_fronts_replace_other_images() -> None:
     """Image 3 is the only back whose front is of the same game and frame."""
     images, number, relation = ReferencePairs.of(LABELS).sample(torch.full((6000,), 5), seeded())
     assert set(zip(images.tolist(), number.tolist(), relation.tolist(), strict=True)) == {(5, -1, -1), (3, 1, SAME)}
-    assert (images == 3).float().mean() == pytest.approx(BACKS, abs=0.03)
+    assert (images == 3).float().mean() == pytest.approx(BACK_PROB, abs=0.03)
     no_backs = ReferencePairs.of({**LABELS, "view": torch.zeros(8, dtype=torch.int64)})
     assert (no_backs.sample(torch.arange(8), seeded())[0] == torch.arange(8)).all()
 
