@@ -15,7 +15,11 @@ from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, merge_card, newest_
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TEMPLATES = Path(__file__).parent / "templates"
-SPRITES_LICENSE = {"license": "other", "license_name": "research-and-education-only"}
+# Kind of the training images -> metadata of their license, where it is known.
+LICENSES = {
+    "sprites": {"license": "other", "license_name": "research-and-education-only"},
+    "starter": {"license": "apache-2.0"},
+}
 BEGIN_FIGURES = "<!-- pokemon-ddpm: these figures are written anew by every evaluation -->"
 END_FIGURES = "<!-- pokemon-ddpm: end of the figures -->"
 SECTION = re.compile(f"{re.escape(BEGIN_FIGURES)}.*?{re.escape(END_FIGURES)}\n*", re.DOTALL)
@@ -151,8 +155,7 @@ def features_card(
         kind: Of the images: "sprites" (of the archive), "starter" or "own".
         source: What they are called.
     """
-    licenses = {"sprites": SPRITES_LICENSE, "starter": {"license": "apache-2.0"}, "own": {}}
-    metadata = {"library_name": "transformers", "pipeline_tag": "image-feature-extraction", **licenses[kind]}
+    metadata = {"library_name": "transformers", "pipeline_tag": "image-feature-extraction", **LICENSES.get(kind, {})}
     if kind != "own":
         metadata["tags"] = ["pokemon", "pixel-art"]
     return RepoCard.from_template(
@@ -168,14 +171,15 @@ def features_card(
 
 def _license(config: Any, base: str | None) -> tuple[dict[str, Any], str]:
     """The Hub's metadata of the license, and the card's section about it."""
-    kind, data = "sprites", dict(SPRITES_LICENSE)
-    if config.label_column or not (config.dataset_name or config.dataset_config_name):
-        kind, data = "own" if not config.dataset_name or _is_path(config.dataset_name) else "dataset", {}
-    elif not config.dataset_name and config.dataset_config_name == "starter":
-        kind, data = "starter", {"license": "apache-2.0"}
+    kind, name = "sprites", config.dataset_name
+    if config.label_column or not (name or config.dataset_config_name):  # other images
+        kind = "dataset" if name and not _is_path(name) else "own"
+    elif not name and config.dataset_config_name == "starter":
+        kind = "starter"
+    data = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
         kind, data = None, _license_of(base)
-    return data, _render("license.md", kind=kind, name=config.dataset_name, base=base and _short(base))
+    return data, _render("license.md", kind=kind, name=name, base=base and _short(base))
 
 
 def _license_of(model: str) -> dict[str, str]:
