@@ -101,8 +101,6 @@ def load_tensors(
     Raises:
         OSError, ValueError: If the data cannot be read or used.
     """
-    preprocessing.check_resolution(resolution)
-    preprocessing.channels_of(mode)
     if data_dir is not None:
         root = expand(data_dir)
         if is_class_folder(root):
