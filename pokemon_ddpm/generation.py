@@ -63,25 +63,34 @@ class DenoisingStep(NamedTuple):
 
 
 def generate(
-    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], **arguments: Any
+    pipeline: PokemonDDPMPipeline,
+    requests: Sequence[SpriteRequest],
+    *,
+    references: torch.Tensor | None = None,
+    **arguments: Any,
 ) -> Iterator[Image.Image]:
     """Generates sprites in the order of their requests.
 
     They are generated in chunks of `CHUNK_SIZE`, the last one filled up, so that on one machine a request gives the
     same image bit by bit, alone or among others. (A request without any condition: within one gray level, since a
     chunk of such requests needs no guidance.) The further arguments of the pipeline are the same for all requests.
+
+    Args:
+        references: The `reference_image` of each request, float (N, C, H, W) in [-1, 1].
     """
     names = {name for request in requests for name in request.attributes}
     for start in range(0, len(requests), CHUNK_SIZE):
-        chunk = list(requests[start : start + CHUNK_SIZE])
-        filled = chunk + [chunk[-1]] * (CHUNK_SIZE - len(chunk))
+        rows = [min(start + i, len(requests) - 1) for i in range(CHUNK_SIZE)]
+        chunk = [requests[row] for row in rows]
+        if references is not None:
+            arguments["reference_image"] = references[rows]
         images = pipeline(
-            [request.pokemon_type for request in filled],
-            generator=[torch.Generator().manual_seed(request.seed) for request in filled],
-            **{name: [request.attributes.get(name) for request in filled] for name in names},
+            [request.pokemon_type for request in chunk],
+            generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
+            **{name: [request.attributes.get(name) for request in chunk] for name in names},
             **arguments,
         ).images
-        yield from images[: len(chunk)]
+        yield from images[: len(requests) - start]
 
 
 def generate_with_steps(

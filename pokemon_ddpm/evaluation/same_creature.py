@@ -18,7 +18,7 @@ from pokemon_ddpm.evaluation.images import as_arrays, as_tensor, default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate
 from pokemon_ddpm.evaluation.pixel_statistics import pixel_statistics
 from pokemon_ddpm.evaluation.samples import row_requests
-from pokemon_ddpm.generation import CHUNK_SIZE, generate
+from pokemon_ddpm.generation import generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
@@ -70,14 +70,10 @@ def generate_targets(
     """
     count = len(pairs.targets)
     requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
-    images = []
-    for start in tqdm(range(0, count, CHUNK_SIZE), "Generating"):
-        if relation is not None:
-            rows = pairs.references[start : start + CHUNK_SIZE].tolist()
-            rows += rows[-1:] * (CHUNK_SIZE - len(rows))  # as `generate` fills up a chunk
-            arguments |= {"reference_image": data.images[rows].float() / 127.5 - 1, "relation": relation}
-        images += generate(pipeline, requests[start : start + CHUNK_SIZE], **arguments)
-    return default_output(as_tensor(images))
+    if relation is not None:
+        references = data.images[pairs.references].float() / 127.5 - 1
+        arguments |= {"references": references, "relation": relation}
+    return default_output(as_tensor(tqdm(generate(pipeline, requests, **arguments), "Generating", count)))
 
 
 def nearer(queries: torch.Tensor, gallery: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
