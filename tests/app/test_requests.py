@@ -105,21 +105,17 @@ def test_the_same_creature_needs_a_model_with_references(known: Known) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"relation": "other"},
-        {"png": "eA=="},
-        {"png": "/etc/passwd"},
-        {"png": None},
-        {"strength": 7},
-        {"settings": {}},
-    ],
+    [{"relation": "other"}, {"png": "eA=="}, {"png": "/etc/passwd"}, {"png": None}, {"strength": 7}, {"settings": {}}],
 )
 def test_invalid_saved_sprite(known: Known, change: dict[str, Any]) -> None:
     with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
         restored_sprite(known, saved_sprite(new_sprite(known)) | change)
-    for image in (Image.new("RGBA", (17, 17)), Image.new("RGB", (16, 16))):
-        with pytest.raises(ValueError, match="format of the model"):
-            restored_sprite(known, saved_sprite(replace(new_sprite(known), image=image)))
+
+
+@pytest.mark.parametrize("image", [Image.new("RGBA", (17, 17)), Image.new("RGB", (16, 16))])
+def test_saved_image_must_have_the_format_of_the_model(known: Known, image: Image.Image) -> None:
+    with pytest.raises(ValueError, match="format of the model"):
+        restored_sprite(known, saved_sprite(replace(new_sprite(known), image=image)))
 
 
 def test_the_page_begins_with_what_the_model_has_by_default(known: Known) -> None:
