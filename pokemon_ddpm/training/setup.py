@@ -190,20 +190,31 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         ValueError: If the configuration does not fit the network.
         OSError: If the pretrained model does not exist.
     """
-    source = config.distill_from or config.pretrained_model_name_or_path
-    learned, channels = config.variance_type == "learned_range", channels_of(config.preprocessing)
-    if source is None:
+    source, conditioner = config.distill_from or config.pretrained_model_name_or_path, None
+    if source:
+        unet, conditioner = _trained_unet(config, source)
+    else:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
+        channels, learned = channels_of(config.preprocessing), config.variance_type == "learned_range"
         unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
-        _check_network(unet, config)
-        return unet, None
+    if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
+        raise ValueError("--reference_prob needs a network with reference_channels, such as packed.")
+    # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
+    if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
+        raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
+    return unet, conditioner
+
+
+def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, SpriteConditioner]:
+    """The network, packed where it is of half the side, and the conditioner of a model; see `make_unet`."""
     pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(source))
     if config.distill_from:
         check_teacher(pipeline, config)
     trained, unet = pipeline.scheduler.config, pipeline.unet
     prediction_type = trained.prediction_type
-    is_small_rgb = type(unet) is UNet2DModel and unet.config.out_channels == 3
-    if is_small_rgb and channels == 4 and 2 * unet.config.sample_size == config.resolution and not config.distill_from:
+    is_rgb = type(unet) is UNet2DModel and unet.config.out_channels == 3
+    is_half = 2 * unet.config.sample_size == config.resolution and channels_of(config.preprocessing) == 4
+    if is_rgb and is_half and not config.distill_from:
         if prediction_type != "v_prediction":
             raise ValueError(f"{source} predicts {prediction_type}, but only networks that predict v can be packed.")
         unet, prediction_type = pack_unet(unet), "sample"
@@ -217,6 +228,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         "rescale_betas_zero_snr": trained.get("rescale_betas_zero_snr", False),
     }
     # Fixed variances concern sampling only; a learned one has outputs of its own.
+    learned = config.variance_type == "learned_range"
     if (unet.config.out_channels > unet.config.in_channels) != learned:
         required["variance_type"] = "fixed_small" if learned else "learned_range"
     if config.conditions:  # those that the model has are kept
@@ -225,17 +237,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
     for name, value in required.items():
         if getattr(config, name) != value:
             raise ValueError(f"{source} needs --{name} {as_text(value)}.")
-    _check_network(unet, config)
     return unet, pipeline.conditioner
-
-
-def _check_network(unet: UNet2DModel, config: TrainingConfig) -> None:
-    """Raises ValueError if the network cannot be trained in this way."""
-    if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
-        raise ValueError("--reference_prob needs a network with reference_channels, such as packed.")
-    # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
-    if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
-        raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
 
 
 def make_denoiser(
