@@ -52,12 +52,13 @@ class Meter:
 
         The memory, in 10^9 bytes, is the peak of what is allocated on a CUDA device, else that of the process.
         """
-        loss, grad_norm, count = self._accelerator.reduce(self._sums, "mean").tolist()
+        sums = self._accelerator.reduce(self._sums, "mean")
+        loss, grad_norm = (sums[:2] / sums[2]).tolist()  # NaN without an update
         cuda = self._device.type == "cuda"
         memory = torch.cuda.max_memory_allocated(self._device) if cuda else psutil.Process().memory_info().rss
         values = {
-            "loss": loss / count if count else math.nan,
-            "grad_norm": grad_norm / count if count else math.nan,
+            "loss": loss,
+            "grad_norm": grad_norm,
             "images_per_second": self._images / (time.perf_counter() - self._since),
             "memory_gb": memory / 1e9,
         }

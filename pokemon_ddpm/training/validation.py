@@ -6,7 +6,6 @@ Images, noise and timesteps are the same at each measurement and in each run, so
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -116,12 +115,12 @@ class SampleEvaluation:
         """
         from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values
         from pokemon_ddpm.evaluation.features import extract_features, predict
+        from pokemon_ddpm.evaluation.images import as_tensor
         from pokemon_ddpm.evaluation.metrics import kid
 
         pipeline.set_progress_bar_config(disable=True)
         samples = generate(pipeline, self._requests, callback_on_step_end=stop_if(interrupted))
-        images = np.stack([np.asarray(on_white(image)) for image in samples]).transpose(0, 3, 1, 2)
-        images = torch.from_numpy(images.copy())
+        images = as_tensor(map(on_white, samples))
         features = [extract_features(self._network, each) for each in (images, self._held_out)]
         estimate = kid(*features)
         metrics = {"kid": estimate.value, "kid_standard_error": estimate.standard_error}
