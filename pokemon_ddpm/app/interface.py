@@ -15,7 +15,9 @@ from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
 
 TITLE = "Pokémon DDPM"
 INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose a type and press Generate."
-NOTICE = """This is an unaffiliated research and education project.
+NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
+
+This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
