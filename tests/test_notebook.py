@@ -27,7 +27,8 @@ def test_it_runs(notebook, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    patience = {"startup_timeout": 300, "iopub_timeout": 60}  # on a busy machine
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, **patience).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("image/png" in output.get("data", ()) for output in outputs) == 6
     assert any("The model is in own-model." in output.get("text", "") for output in outputs)
