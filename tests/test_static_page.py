@@ -148,11 +148,15 @@ def assert_same(found: np.ndarray, expected: Image.Image) -> None:
     assert found.shape == expected.shape and equal.mean() >= 0.99 and expected[..., 3].any()
 
 
-def assert_made_by_pipeline(page: Page, expected: Image.Image) -> None:
-    """The sprite of the open dialog, before and after its reduction to 16 colors."""
-    sample, alpha = pixels_of(page, "#steps canvas:last-child").astype(int), np.asarray(expected)[..., 3:]
-    assert np.abs((sample - np.asarray(expected)) * (alpha > 0)).max() <= 2
-    assert_same(pixels_of(page, "#large"), to_sprite(expected))
+def assert_made_by_pipeline(page: Page, expected: Image.Image, exactly: bool = True) -> None:
+    """The sprite of the open dialog, before and after its reduction to 16 colors.
+
+    The reduction amplifies differences of one gray level, so if not `exactly`, it is that of the page's own sample.
+    """
+    sample, wanted = pixels_of(page, "#steps canvas:last-child"), np.asarray(expected)
+    same_alpha, visible = sample[..., 3] == wanted[..., 3], wanted[..., 3] > 0
+    assert same_alpha.mean() >= 0.99 and np.abs(sample.astype(int) - wanted)[same_alpha & visible].max() <= 2
+    assert_same(pixels_of(page, "#large"), to_sprite(expected if exactly else Image.fromarray(sample, "RGBA")))
 
 
 def test_normal_numbers_are_those_of_pytorch(page):
@@ -297,7 +301,7 @@ def test_webgpu(browser, url, pipeline):
         page.goto(f"{url}?type=water&seed=5")
         expect(page.locator("#detail-title")).to_have_text("water 5", timeout=5 * TIMEOUT_MS)  # it compiles shaders
         expect(page.locator("#credits")).to_have_text("Model tiny, WebGPU.")
-        assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0])
+        assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0], exactly=False)
         assert not failures
 
 
