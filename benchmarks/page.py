@@ -1,0 +1,174 @@
+"""The page of `pokemon-ddpm site` beside the app, in Chromium, and onnxruntime beside PyTorch, on this machine.
+
+    python benchmarks/page.py --turns 3
+
+A visit begins with an empty cache. It needs npm, Chromium, and the extras app, onnx and dev. OMP_NUM_THREADS sets the
+threads of the app, PyTorch and onnxruntime.
+"""
+
+import argparse
+import functools
+import http.server
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from timeit import timeit
+
+from huggingface_hub import RepoCard
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.app import launch
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.onnx_export import UNET_FILE, OnnxUNet
+from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
+
+AT_ONCE = 4  # both pages generate four sprites at first
+RUNTIME_FILES = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
+COLD = """
+import sys
+from pokemon_ddpm.generation import GenerationSettings
+pipeline = GenerationSettings(sys.argv[1]).load("cpu")
+if sys.argv[2:]:
+    from pokemon_ddpm.onnx_export import OnnxUNet
+    pipeline.unet = OnnxUNet(sys.argv[2], pipeline.unet)
+pipeline("fire")
+"""
+
+
+def make_page(folder: Path) -> None:
+    """The page with its runtime beside it, which a CDN would serve."""
+    pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
+    write_page(pipeline, folder, Path(RELEASED_FAST_MODEL).name, "ort/")
+    version = RUNTIME.split("@")[1].split("/")[0]
+    subprocess.run(
+        ["npm", "pack", "--silent", f"onnxruntime-web@{version}"], cwd=folder, check=True, stdout=subprocess.DEVNULL
+    )
+    shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
+    (folder / "ort").mkdir()
+    for name in RUNTIME_FILES:
+        (folder / "package" / "dist" / name).rename(folder / "ort" / name)
+
+
+@contextmanager
+def serving(folder: Path, headers: dict[str, str]) -> Iterator[str]:
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def end_headers(self) -> None:
+            for header in headers.items():
+                self.send_header(*header)
+            super().end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def generate_on_page(page: Page) -> tuple[float, float]:
+    """The times at which the first and the last sprite were there."""
+    wanted = page.locator("#made li").count()
+    page.locator("#generate:enabled").click()
+    times = []
+    for count in (wanted + 1, wanted + AT_ONCE):
+        page.wait_for_function(f"document.querySelectorAll('#made button:enabled').length >= {count}")
+        times.append(perf_counter())
+    return times[0], times[1]
+
+
+def generate_in_app(page: Page) -> tuple[float, float]:
+    """As `generate_on_page`; all appear at once."""
+    page.locator("#generate:enabled").click()
+    for state in ("visible", "hidden"):
+        page.locator("#cancel").wait_for(state=state)
+    return perf_counter(), perf_counter()
+
+
+def visit(browser: Browser, url: str, generate: Callable[[Page], tuple[float, float]]) -> tuple[float, ...]:
+    """MB of a first visit, seconds from its start to the first sprite, and seconds of each further one."""
+    with browser.new_context(service_workers="block") as context:
+        context.set_default_timeout(600_000)
+        requests: list[Request] = []
+        context.on("requestfinished", lambda request: requests.append(request))
+        page = context.new_page()
+        start = perf_counter()
+        page.goto(url)
+        first, _ = generate(page)
+        size = sum(request.sizes()["responseBodySize"] for request in requests) / 1e6
+        again = perf_counter()
+        _, last = generate(page)
+        return size, first - start, (last - again) / AT_ONCE
+
+
+def visits(folder: Path, turns: int) -> dict[str, list[tuple[float, ...]]]:
+    """The figures of `visit` for each way, in turns."""
+    isolation = RepoCard.load(SOURCE.parent / "templates" / "page.md").data["custom_headers"]
+    app = launch([RELEASED_FAST_MODEL], public=False, wait=False)
+    with (
+        serving(folder, {}) as plain,
+        serving(folder, isolation) as isolated,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=shutil.which("chromium")) as browser,
+    ):
+        ways = {
+            "page, one thread": (plain, generate_on_page),
+            f"page, threads: {min(8, os.cpu_count() or 1)}": (isolated, generate_on_page),
+            "app": (app.url, generate_in_app),
+        }
+        figures = {way: [visit(browser, *arguments)] for way, arguments in ways.items()}
+        for _ in range(turns - 1):
+            for way, arguments in ways.items():
+                figures[way].append(visit(browser, *arguments))
+    app.close()
+    return figures
+
+
+def backends(unet: Path, turns: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds by PyTorch and onnxruntime, in turns: warm batches of 1, 4 and 16, and a new process for one sprite."""
+    pipelines = [GenerationSettings(RELEASED_FAST_MODEL).load("cpu") for _ in range(2)]
+    pipelines[1].unet = OnnxUNet(unet, pipelines[1].unet)
+    tasks = {
+        f"batch {size}": [functools.partial(pipeline, ["fire"] * size) for pipeline in pipelines]
+        for size in (1, 4, 16)
+    }
+    command = [sys.executable, "-c", COLD, RELEASED_FAST_MODEL]
+    starts = [[*command], [*command, str(unet)]]
+    tasks["one in a new process"] = [functools.partial(subprocess.run, each, check=True) for each in starts]
+    for both in tasks.values():
+        both[1]()
+    return {
+        name: [tuple(timeit(each, number=1) for each in both) for _ in range(turns)] for name, both in tasks.items()
+    }
+
+
+def main() -> None:
+    """Reads the flags and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
+    turns = parser.parse_args().turns
+    print(f"Medians of {turns}. Load average at first: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
+    with tempfile.TemporaryDirectory() as name:
+        make_page(Path(name))
+        seen = visits(Path(name), turns)
+        print("| | MB | s to the first sprite | s for each further one |\n|---|---:|---:|---:|")
+        for way, figures in seen.items():
+            size, first, further = map(statistics.median, zip(*figures, strict=True))
+            print(f"| {way} | {size:.1f} | {first:.1f} | {further:.2f} |", flush=True)
+        print("\n| | s, PyTorch | s, onnxruntime | times as fast |\n|---|---:|---:|---:|")
+        for way, seconds in backends(Path(name) / UNET_FILE, turns).items():
+            torch, onnx = map(statistics.median, zip(*seconds, strict=True))
+            print(f"| {way} | {torch:.2f} | {onnx:.2f} | {torch / onnx:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
