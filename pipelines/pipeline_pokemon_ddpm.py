@@ -47,6 +47,7 @@ OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
+OTHER_STAGE_SCALE = 1.5  # guided more, the next stage of a generated sprite is often the same drawing
 SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
 
 
@@ -271,7 +272,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 of one an image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
                 is to it: "same" (default), "next" or "previous" stage of its evolution.
             image_guidance_scale: How closely to follow the reference: a number, or one an image; by default the
-                model's own. With 1 it is not guided, which saves one pass of three.
+                model's own, for another stage at most `OTHER_STAGE_SCALE`. With 1 it is not guided, which saves one
+                pass of three.
             reference_view: What the reference shows, by default the view of `default_conditions`. Images with the same
                 view and the relation "same" keep its drawing: without `image`, sampling begins with the reference,
                 noised with a strength of `SAME_DRAWING`.
@@ -309,14 +311,19 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             pokemon_type = class_labels
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        image_scale = self.config.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
         embeddings, values = self.encode_conditions(
             pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
         )
         count = len(embeddings)
+        if image_guidance_scale is None:
+            image_guidance_scale = own = self.config.image_guidance_scale
+            if reference_image is not None:
+                ids = [self.conditioner.attribute_id("relation", each) for each in values["relation"]]
+                same = self.conditioner.attribute_id("relation", "same")
+                image_guidance_scale = [own if each == same else min(own, OTHER_STAGE_SCALE) for each in ids]
         negative = _one_each("negative_pokemon_type", negative_pokemon_type, count)
         scales = _one_each("guidance_scale", scale, count, (list, tuple))
-        image_scales = _one_each("image_guidance_scale", image_scale, count, (list, tuple))
+        image_scales = _one_each("image_guidance_scale", image_guidance_scale, count, (list, tuple))
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         self.check_inputs(

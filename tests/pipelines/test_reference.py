@@ -69,6 +69,14 @@ def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline)
     assert [batch for batch, _ in calls] == [6, 4]
 
 
+@pytest.mark.parametrize(("own", "expected"), [(3.0, [3.0, 1.5]), (1.2, [1.2, 1.2])])
+def test_another_stage_is_guided_less(pipeline, own, expected):
+    pipeline.register_to_config(image_guidance_scale=own)
+    arguments = {"reference_image": sprite(), "latents": torch.randn(2, *SHAPE), "relation": ["Same", "Next"]}
+    found = generate(pipeline, ["fire", "fire"], 2, **arguments)
+    assert torch.equal(found, generate(pipeline, ["fire", "fire"], 2, **arguments, image_guidance_scale=expected))
+
+
 def test_an_image_of_the_same_view_begins_with_the_noised_reference(pipeline):
     pipeline.register_to_config(default_conditions={"view": "front"})
     reference, noise = torch.rand(2, *SHAPE) * 2 - 1, torch.randn(2, *SHAPE)
