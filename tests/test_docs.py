@@ -171,7 +171,7 @@ def test_quoted_lines_are_in_the_code() -> None:
 
 def test_tables_of_models_are_those_of_their_reports() -> None:
     printed = []
-    for page in (TEXT[ROOT / "docs" / name] for name in ("results.md", "results-32.md")):
+    for page in (TEXT[ROOT / "docs" / name] for name in ("results.md", "report.md")):
         for arguments in re.findall(r"^python benchmarks/compare_models\.py (.+)$", page, flags=re.MULTILINE):
             command = [sys.executable, "benchmarks/compare_models.py", *shlex.split(arguments)]
             printed.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
