@@ -57,6 +57,7 @@ NOT_RUN = {
     "pip install": "make does it",
     "kaggle datasets": "it needs an account",
     "curl ": "tests/app asks a running app",
+    "python -m http.server": "it runs until it is stopped; tests/test_static_page.py serves the page",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
