@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-# OpenMP's threads would spin while they wait, which costs other processes the cores; it is read when torch is imported.
+# OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if __name__ == "__main__":  # until training starts there is nothing to save; importing the libraries takes seconds
     signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"Interrupted before the first update.\n") and 130))

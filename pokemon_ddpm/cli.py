@@ -5,9 +5,11 @@ import importlib.metadata
 import os
 import re
 import signal
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
+
+# OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
@@ -26,7 +28,6 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be i
 import typer
 from typer.core import TyperGroup
 
-from pokemon_ddpm import RELEASED
 from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
@@ -38,23 +39,11 @@ from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 from pokemon_ddpm.commands.train import train
 
-IN_THE_REPOSITORY_ALONE = "pokemon-ddpm-32"
-TAKES_A_MODEL = r"push|--model|--.*[-_]from|--pretrained.*"
-
 
 class _Commands(TyperGroup):
-    """Refuses empty values, which would be the current folder or the default; options may have _ as in training.
-
-    The model that an installed package lacks is refused too: it would be looked for on the Hub.
-    """
+    """Refuses empty values, which would be the current folder or the default; options may have _ as in training."""
 
     def parse_args(self, context: typer.Context, args: list[str]) -> list[str]:
-        options = [argument.partition("=") for argument in args]
-        named = [*zip(args, args[1:], strict=False), *((option, value) for option, _, value in options)]
-        model = IN_THE_REPOSITORY_ALONE
-        if any(value == model and re.fullmatch(TAKES_A_MODEL, option) for option, value in named):
-            if not Path(model).exists() and not (RELEASED / model).exists():
-                fail(f"{model} is in the project's repository alone; the package has pokemon-ddpm-64 and its student.")
         if args[:1] == ["train"]:  # the script reads its flags itself
             return super().parse_args(context, args)
         args = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), each) for each in args]

@@ -33,6 +33,7 @@ _SMALL = {
     "layers_per_block": 1,
     "attention_head_dim": 32,
 }
+IN_THE_REPOSITORY_ALONE = "pokemon-ddpm-32"  # among released models
 _SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DModel`
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -240,9 +241,17 @@ def build_conditioner(
 
 
 def locate_model(model: str) -> str:
-    """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
-    released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
-    return model if Path(model).exists() else released.get(model, model)
+    """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself.
+
+    Raises:
+        ValueError: If it is a released model that an installed package lacks.
+    """
+    if Path(model).exists():
+        return model
+    released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}
+    if model == IN_THE_REPOSITORY_ALONE and model not in released:  # it would be looked for on the Hub
+        raise ValueError(f"{model} is in the project's repository alone; the package has {' and '.join(released)}.")
+    return released.get(model, model)
 
 
 def model_name(model: str) -> str:

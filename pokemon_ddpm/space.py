@@ -134,7 +134,7 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
             models=None if released else [model],
         )
     except importlib.metadata.PackageNotFoundError:
-        raise ValueError("The app needs Gradio. In the folder of the clone: pip install -e '.[app]'") from None
+        raise ValueError("The app needs Gradio: pip install gradio") from None
     template = Path(__file__).parent / "templates" / "space.md"
     card = RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END)
     merge_card(card, None).save(folder / CARD_FILE)

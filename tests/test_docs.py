@@ -64,6 +64,7 @@ NOT_RUN = {
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
+    "python benchmarks/busy_machine.py": "it takes minutes; tests/benchmarks runs it without the command",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/samplers.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "mkdir -p outputs && git archive": "it needs the history of the repository",

@@ -186,6 +186,14 @@ def test_the_digest_is_of_the_weights_in_float32():
     assert models.weights_digest(coarse) == models.weights_digest(coarse.float()) != digest
 
 
+def test_a_released_model_that_an_installed_package_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "RELEASED", tmp_path)
+    (tmp_path / "pokemon-ddpm-64").mkdir()
+    (tmp_path / "pokemon-ddpm-64" / "model_index.json").touch()
+    with pytest.raises(ValueError, match="in the project's repository alone; the package has pokemon-ddpm-64[.]"):
+        models.locate_model("pokemon-ddpm-32")
+
+
 @pytest.mark.parametrize("name", RELEASED_MODELS)
 def test_a_released_model_is_located_loaded_and_generates(name, tmp_path, monkeypatch):
     folder = str(RELEASED / name)

@@ -82,7 +82,7 @@ class TestFolder:
     def test_without_gradio(self, tmp_path, monkeypatch):
         missing = Mock(side_effect=importlib.metadata.PackageNotFoundError("gradio"))
         monkeypatch.setattr(importlib.metadata, "version", missing)
-        with pytest.raises(ValueError, match=r"pip install -e '.\[app\]'"):
+        with pytest.raises(ValueError, match="The app needs Gradio: pip install gradio"):
             write_space(tmp_path)
 
 

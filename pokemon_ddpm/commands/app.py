@@ -34,7 +34,7 @@ def start_app(
 ) -> None:
     """Starts a page in the browser that generates sprites, until Ctrl-C."""
     if importlib.util.find_spec("gradio") is None:
-        fail("The app needs Gradio. In the folder of the clone: pip install -e '.[app]'")
+        fail("The app needs Gradio: pip install gradio")
     try:  # before the slow import of torch
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port or 0), family=family).close()

@@ -61,4 +61,4 @@ def needs_onnx() -> None:
     """Ends a command whose packages are not installed."""
     for name in ("onnx", "onnxruntime", "onnxscript"):
         if importlib.util.find_spec(name) is None:
-            fail(f"This needs {name}. In the folder of the clone: pip install -e '.[onnx]'")
+            fail(f"This needs {name}: pip install onnx onnxruntime onnxscript")

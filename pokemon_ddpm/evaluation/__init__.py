@@ -10,6 +10,4 @@ def check_packages() -> None:
     """Raises ValueError if a package of the extra is missing."""
     missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise ValueError(
-            f"Evaluation needs {' and '.join(missing)}. In the folder of the clone: pip install -e '.[evaluation]'"
-        )
+        raise ValueError(f"Evaluation needs {' and '.join(missing)}: pip install {' '.join(missing)}")

@@ -383,7 +383,8 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     """
     parser = _Parser(
         TrainingConfig,
-        description="Trains a class-conditional DDPM on Pokémon sprites.",
+        description="Trains a class-conditional DDPM on Pokémon sprites. In several processes: accelerate launch "
+        "--multi_gpu --num_processes 4 train_conditional.py, without a clone -m pokemon_ddpm.cli train.",
         usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
         allow_abbrev=False,
     )

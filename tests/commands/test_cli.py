@@ -11,7 +11,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pokemon_ddpm import cli
 from pokemon_ddpm.commands.common import report_errors
 from tests.commands import run
 
@@ -66,17 +65,6 @@ def test_the_version_and_options_with_underscores() -> None:
     assert run("--version") == (0, f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}")
     assert run("generate", "--output_dir=") == (2, "error: --output-dir is empty; leave it out.")
     assert run("describe_data", "--help") != run("describe-data", "--help")  # commands have one spelling
-
-
-@pytest.mark.parametrize(
-    "arguments", ["generate --model {}", "generate --model={}", "push {} user/name", "train --distill_from {}"]
-)
-def test_a_model_that_an_installed_package_lacks(arguments, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(cli, "RELEASED", tmp_path)
-    error = (
-        "error: pokemon-ddpm-32 is in the project's repository alone; the package has pokemon-ddpm-64 and its student."
-    )
-    assert run(*arguments.format("pokemon-ddpm-32").split()) == (2, error)
 
 
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
