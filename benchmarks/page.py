@@ -32,7 +32,6 @@ from pokemon_ddpm.onnx_export import UNET_FILE, OnnxUNet
 from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 
 AT_ONCE = 4  # both pages generate four sprites at first
-RUNTIME_FILES = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
 COLD = """
 import sys
 from pokemon_ddpm.generation import GenerationSettings
@@ -46,16 +45,13 @@ pipeline("fire")
 
 def make_page(folder: Path) -> None:
     """The page with its runtime beside it, which a CDN would serve."""
-    pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
-    write_page(pipeline, folder, Path(RELEASED_FAST_MODEL).name, "ort/")
     version = RUNTIME.split("@")[1].split("/")[0]
     subprocess.run(
         ["npm", "pack", "--silent", f"onnxruntime-web@{version}"], cwd=folder, check=True, stdout=subprocess.DEVNULL
     )
     shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
-    (folder / "ort").mkdir()
-    for name in RUNTIME_FILES:
-        (folder / "package" / "dist" / name).rename(folder / "ort" / name)
+    pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
+    write_page(pipeline, folder, Path(RELEASED_FAST_MODEL).name, str(folder / "package" / "dist"))
 
 
 @contextmanager

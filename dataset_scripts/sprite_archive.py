@@ -94,7 +94,9 @@ class SpriteArchive:
     def __init__(self, path: str | Path):
         self.path = expand(path)
         if not self.path.exists():
-            raise SpriteDataError(f"{self.path} does not exist. Give the folder or the .zip from Kaggle.")
+            raise SpriteDataError(
+                f"{self.path} does not exist. Give the sprites, or a folder with a folder of images for each class."
+            )
         self._zip = None if self.path.is_dir() else _open_zip(self.path)
         files = self._files()
         self._top = self._find_top(files)
@@ -181,7 +183,9 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise SpriteDataError(f"{path} is not a readable .zip ({error}). Download the .zip again.") from error
+        raise SpriteDataError(
+            f"{path} is no folder and no readable .zip ({error}). Give a folder, or download the .zip again."
+        ) from error
     outside = [name for name in archive.namelist() if _OUTSIDE.match(name)]
     if outside:
         raise SpriteDataError(f"{path} holds paths that leave it, such as {outside[0]!r}. Download the .zip again.")

@@ -298,7 +298,8 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
         hint = "`hf auth login` stores a token for private models."
         raise OSError(f"{name} is neither a folder nor a model on the Hub that you have access to. {hint}") from error
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
-        raise OSError(f"{name} cannot be loaded from the Hub: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise OSError(f"There is no folder {name}, and {name} cannot be loaded from the Hub: {reason}") from error
 
 
 class Repository:

@@ -4,6 +4,7 @@
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,15 +79,17 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
 
 
 def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
-    program = torch.onnx.export(
-        module.eval(),
-        tuple(inputs.values()),
-        input_names=list(inputs),
-        output_names=[output],
-        dynamic_shapes=tuple({0: "batch"} for _ in inputs),
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+            dynamo=True,
+            verbose=False,
+        )
     model = program.model_proto
     for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
         each.ClearField("metadata_props")
@@ -199,6 +202,6 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
         copy = type(pipeline)(**{**pipeline.components, "unet": unet}, **defaults)
         sprites.append(copy(generator=torch.Generator().manual_seed(seed), **settings).images)
     levels = np.abs(np.rint(255 * sprites[0]) - np.rint(255 * sprites[1])).max()
-    report(f"4 sprites: they differ by at most {levels:g} gray levels of 255.")
+    report(f"4 sprites: they differ by at most {levels:g} of 255 gray levels.")
     if levels > 1:
         raise ValueError(f"Exported and original network differ by {levels:g} gray levels; this model needs float32.")

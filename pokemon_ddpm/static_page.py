@@ -12,6 +12,10 @@ from pokemon_ddpm.vocabulary import TYPE_COLORS, TYPES
 
 SOURCE = Path(__file__).parent / "site"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
+RUNTIME_FILES = [
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+]
 SERVICE_WORKER = "service-worker.js"
 
 
@@ -22,10 +26,12 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
         pipeline: A distilled model for RGBA sprites with their types, in float32, on the CPU.
         folder: It exists; files of an earlier page are replaced.
         name: Of the model.
-        runtime: The URL of onnxruntime-web's dist folder, or a path relative to the page.
+        runtime: The dist folder of onnxruntime-web: a URL, which may be relative to the page, or a folder here, of
+            which the page gets what it needs (41 MB).
 
     Raises:
         ValueError: If the model is another one.
+        OSError: If the folder lacks a file.
     """
     if not is_distilled(pipeline.scheduler):
         raise ValueError(
@@ -34,9 +40,14 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
     if pipeline.sample_shape[0] != 4 or pipeline.conditioner.vocabulary["type"] != list(TYPES):
         raise ValueError(f"{name} is no model for sprites with transparency and the {len(TYPES)} types.")
     shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
+    if Path(runtime).is_dir():
+        (folder / "runtime").mkdir(exist_ok=True)
+        for file in RUNTIME_FILES:
+            shutil.copy(Path(runtime, file), folder / "runtime")
+        runtime = "runtime"
     export_onnx(pipeline, folder, name)
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    config |= {"runtime": runtime, "type_colors": TYPE_COLORS}
+    config |= {"runtime": runtime.removesuffix("/") + "/", "type_colors": TYPE_COLORS}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SERVICE_WORKER)

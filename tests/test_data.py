@@ -373,7 +373,8 @@ def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_p
     for path in (nested / "archive", nested, art / "Cat", art / "Cat" / "000.png", tmp_path / "nowhere"):
         assert not is_class_folder(path), path
     for path, reason in {
-        art / "Cat": "holds neither pokedex.csv and sprites/ nor a sub-folder of images for each class.",
+        art
+        / "Cat": "holds neither pokedex.csv and sprites/ nor a sub-folder of images for each class, nor metadata.csv.",
         tmp_path / "nowhere": "does not exist.",
         Path("~nouser/x"): "~nouser/x: the home folder is unknown. Give the whole path.",
     }.items():

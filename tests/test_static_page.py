@@ -30,8 +30,6 @@ from tests.tiny_models import seeded, tiny_pipeline
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
-RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm", "ort.webgpu.min.mjs")
-RUNTIME_FILES += ("ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")  # for WebGPU
 AXE = "axe-core@4.14.1"
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
@@ -61,11 +59,8 @@ def pipeline():
 def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
-    write_page(pipeline, folder, "tiny", "ort/")
     package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
-    (folder / "ort").mkdir()
-    for name in RUNTIME_FILES:
-        (package / "dist" / name).rename(folder / "ort" / name)
+    write_page(pipeline, folder, "tiny", str(package / "dist"))
     return folder
 
 
@@ -279,7 +274,7 @@ def test_threads(browser, url, isolated, monkeypatch):
     card = (SOURCE.parent / "templates" / "page.md").read_text(encoding="utf-8").split("---")[1]
     monkeypatch.setattr(Handler, "headers_of_space", yaml.safe_load(card)["custom_headers"] if isolated else {})
     with browser.new_context(service_workers="block") as context:
-        other = f"{url.replace('127.0.0.1', 'localhost')}ort/"
+        other = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
         answer = {**context.request.get(f"{url}config.json").json(), "runtime": other}
         context.route("**/config.json", lambda route: route.fulfill(json=answer))
         page = context.new_page()

@@ -40,7 +40,9 @@ def site(
     ] = RELEASED_FAST_MODEL,
     runtime: Annotated[
         str | None,
-        typer.Option(help="Where the page finds the dist folder of onnxruntime-web.", show_default="a public CDN"),
+        typer.Option(
+            help="The dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"
+        ),
     ] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser; any web server can serve the folder."""

@@ -97,7 +97,7 @@ def generate(
     ] = None,
     panels: Annotated[int, typer.Option(min=1, max=100, help="Divide the rows among panels side by side.")] = 1,
     output: Annotated[
-        Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif, .webp).")
+        Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif, .webp); replaces a file.")
     ] = Path("sprites.png"),
     game_sheet: Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")] = False,
     output_dir: Annotated[

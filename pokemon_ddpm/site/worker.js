@@ -49,7 +49,10 @@ async function load() {
   const config = JSON.parse(new TextDecoder().decode(await download("config.json")));
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   const runtime = new URL(config.runtime, self.location);
-  const ort = await import(new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime));
+  const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
+  const ort = await import(module).catch(() => {
+    throw new Error(`The runtime cannot be loaded from ${module.host}. Check the connection and try again.`);
+  });
   ort.env.wasm.wasmPaths = runtime.href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
   const unet = await network(ort, "unet.onnx", adapter ? ["webgpu", "wasm"] : ["wasm"]);

@@ -354,5 +354,8 @@ def _compare(folder: Path, saved: TrainingState, now: TrainingState) -> list[str
     if saved.teacher_digest != now.teacher_digest:
         differing.append("the teacher's weights are others")
     if differing:
-        raise ValueError(f"{folder} belongs to a run with other settings: {'; '.join(differing)}.")
+        settings = "; ".join(differing)
+        raise ValueError(
+            f"{folder} belongs to a run with other settings: {settings}. Keep them, or choose another folder."
+        )
     return changed

@@ -122,7 +122,7 @@ def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, 
     for damaged in (b"404 not found", b"", content[: len(content) // 2], later_version):
         path.write_bytes(damaged)
         message = refusal(cache, path)
-        assert f"{path} is not a readable .zip" in message and "Download the .zip again" in message
+        assert f"{path} is no folder and no readable .zip" in message and "download the .zip again" in message
 
 
 @pytest.mark.parametrize("name", r"../a.png sprites/../../a.png sprites/.. /a.png \a.png b\..\a.png C:/a.png".split())

@@ -303,7 +303,7 @@ def test_allowed_changes_are_reported_and_all_others_refused(tmp_path):
     message = (
         "checkpoint-1 belongs to a run with other settings: --conditions was None, now type size; --seed was 0, now "
         "5; the network's act_fn was None, now relu; the network's dropout was 0.1, now None; the batch size was 8, "
-        "now 16; the training images or their labels are others; the teacher's weights are others.$"
+        "now 16; the training images or their labels are others; the teacher's weights are others. Keep them"
     )
     with pytest.raises(ValueError, match=message):
         restore(tmp_path, "latest", now, run.tensors, print)
