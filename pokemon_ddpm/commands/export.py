@@ -55,7 +55,7 @@ def site(
     make_folder("OUTPUT_DIR", output_dir)
     write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME)
     check_export(pipeline, output_dir, typer.echo)
-    size = sum(path.stat().st_size for path in output_dir.iterdir() if path.is_file())
+    size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
     typer.echo(f"The page is in {output_dir}, {size / 1e6:.1f} MB. To see it: python -m http.server -d {output_dir}")
 
 
