@@ -36,14 +36,11 @@ def main() -> None:
     """Reads the flags and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
-    parser.add_argument(
-        "command", nargs="*", default=["--type", "fire", "--num-images", "4"], help="flags of generate"
-    )
-    options = parser.parse_args()
+    turns = parser.parse_args().turns
     seconds: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        command = ["pokemon-ddpm", "generate", *options.command, "--output", f"{folder}/sheet.png"]
-        for _ in range(options.turns):
+        command = "pokemon-ddpm generate --type fire --num-images 4 --output".split() + [f"{folder}/sheet.png"]
+        for _ in range(turns):
             for loaded, count in enumerate((0, os.cpu_count() or 1)):
                 for way, variables in WAYS.items():
                     environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pokemon_ddpm.commands.common import report_errors
 from tests.commands import run
+from tests.training import runs
 
 COMMANDS = (
     "generate creature describe describe-data explain evaluate evaluate-references bits-per-dim check-judge "
@@ -84,6 +85,18 @@ def test_training_is_the_script(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     done = start("train", path=tmp_path)
     assert (done.returncode, done.stderr) == (130, "Interrupted before the first update.\n")
+
+
+@pytest.mark.parametrize("program", [["-m", "pokemon_ddpm.cli", "describe"], [str(runs.SCRIPT)]])
+def test_threads_wait_passively_unless_something_else_is_set(program, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "torch.py").write_text("import os\nraise SystemExit(os.environ['OMP_WAIT_POLICY'])\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for given, found in ((None, "passive"), ("active", "active")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        done = subprocess.run([sys.executable, *program], capture_output=True, text=True, timeout=300)
+        assert done.stderr == f"{found}\n"
 
 
 @pytest.mark.parametrize("module", ["typer", "torch"])
