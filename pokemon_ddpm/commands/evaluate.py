@@ -89,9 +89,10 @@ def evaluate(
 
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
+    from pokemon_ddpm.evaluation.images import random_rows
     from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, request_rows, sample_requests
+    from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, sample_requests
     from pokemon_ddpm.evaluation.two_sample import halves
     from pokemon_ddpm.generation import GenerationSettings, best_device, processes
     from pokemon_ddpm.model_card import folder_card, write_metrics
@@ -119,7 +120,7 @@ def evaluate(
         if not processes().is_main_process:
             return
         sample_set, others = (read_samples(output_dir / name, resolution) for name in ("samples", "held-out/samples"))
-        rows = request_rows(len(data.held_out), count, next_seed)
+        rows = random_rows(len(data.held_out), count, next_seed)
         rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
         fitted, judged = sample_set.images, others.images
         bits, no_likelihood = None, "" if likelihood else "--no-likelihood was given."

@@ -1,6 +1,5 @@
 """Comparison of samples with training and held-out images, and for a scale with real and corrupted images."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.evaluation import metrics
 from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS, blur, posterise, shuffle_patches
 from pokemon_ddpm.evaluation.features import FeatureExtractor, extract_features
+from pokemon_ddpm.evaluation.images import random_rows
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
@@ -20,37 +20,21 @@ CORRUPTED_SETS = {
 }
 
 
-@dataclass(frozen=True)
-class MeasuredImages:
-    """Images, uint8 (N, 3, S, S), their features, float32 (N, D), and their `image_statistics`."""
-
-    images: torch.Tensor
-    features: torch.Tensor
-    statistics: metrics.Statistics
-
-    @classmethod
-    def of(cls, extractor: FeatureExtractor, images: torch.Tensor) -> "MeasuredImages":
-        return cls(images, extract_features(extractor, images), metrics.image_statistics(images))
-
-    def subset(self, count: int, seed: int) -> "MeasuredImages":
-        """At most `count` of the images, chosen at random."""
-        rows = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-        statistics = {name: values[rows] for name, values in self.statistics.items()}
-        return MeasuredImages(self.images[rows], self.features[rows], statistics)
-
-
-def compare(samples: MeasuredImages, reference: MeasuredImages, seed: int) -> dict[str, Any]:
-    """All distances between two sets of at least four images each, by the names of their functions."""
-    features = samples.features, reference.features
+def compare(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> dict[str, metrics.Estimate]:
+    """All distances between the features of two sets of at least four images each, by the names of their functions."""
     of_features = (metrics.kid, metrics.fid, metrics.sliced_wasserstein, metrics.exact_wasserstein)
-    found = {metric.__name__: metric(*features, seed) for metric in of_features}
-    found["precision"], found["recall"] = metrics.precision_recall(*features, seed)
-    statistics = metrics.wasserstein_of_statistics(samples.statistics, reference.statistics, seed)
-    return {**found, "statistics": statistics}
+    found = {metric.__name__: metric(samples, reference, seed) for metric in of_features}
+    found["precision"], found["recall"] = metrics.precision_recall(samples, reference, seed)
+    return found
 
 
 def comparisons(
-    samples: MeasuredImages, train: MeasuredImages, held_out: MeasuredImages, extractor: FeatureExtractor, seed: int
+    samples: torch.Tensor,
+    train: torch.Tensor,
+    held_out: torch.Tensor,
+    held_out_images: torch.Tensor,
+    extractor: FeatureExtractor,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Compares samples with training and held-out images, and for a scale also real and corrupted images.
 
@@ -58,13 +42,20 @@ def comparisons(
     are samples or held-out images, whichever are fewer. Corrupted images are compared with the training images only,
     because they are too similar to their originals.
 
+    Args:
+        samples, train, held_out: Their features, float32 (N, D).
+        held_out_images: uint8 (M, 3, S, S), which are corrupted.
+
     Returns:
         The result of `compare` for each pair of sets, with their names: "name", and "to", "train" or "held-out".
     """
-    count = min(len(samples.images), len(held_out.images))
-    few_samples, few_train, few_held_out = (each.subset(count, seed) for each in (samples, train, held_out))
+    count = min(len(samples), len(held_out))
+    few_samples, few_train, few_held_out, few_images = (
+        each[random_rows(len(each), min(count, len(each)), seed).sort().values]
+        for each in (samples, train, held_out, held_out_images)
+    )
     corrupted = {
-        name: MeasuredImages.of(extractor, corrupt(few_held_out.images, strength, seed))
+        name: extract_features(extractor, corrupt(few_images, strength, seed))
         for name, (corrupt, strength) in CORRUPTED_SETS.items()
     }
     pairs = [
@@ -72,7 +63,7 @@ def comparisons(
         ("all samples", samples, "held-out", held_out),
         ("samples", few_samples, "train", train),
         ("held-out", few_held_out, "train", train),
-        *((name, images, "train", train) for name, images in corrupted.items()),
+        *((name, features, "train", train) for name, features in corrupted.items()),
         ("samples", few_samples, "held-out", held_out),
         ("train", few_train, "held-out", held_out),
     ]

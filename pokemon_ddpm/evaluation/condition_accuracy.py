@@ -1,6 +1,5 @@
 """Accuracy of recognized values: in samples, which were conditioned on them, and in real images, which have them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.features import SpriteFeatures, all_logits, recognized
+from pokemon_ddpm.evaluation.features import SpriteFeatures, all_logits
 from pokemon_ddpm.evaluation.metrics import Share, share
 from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 
@@ -70,8 +69,6 @@ def condition_accuracy(
     Returns:
         "accuracy": `Share` of the samples.
         "real": `Share` of the real images that have a label; None without real images.
-        "reachable": Mean of "real" of the values, weighted by the number of samples conditioned on each; NaN if a
-            value has no real images.
         "chance": Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches it.
         "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
             as the longest condition has.
@@ -90,9 +87,6 @@ def condition_accuracy(
         for k, value in enumerate(values)
         if counts[k]
     }
-    reachable = math.nan
-    if real:
-        reachable = sum(each["accuracy"].n * each["real"].value for each in by_value.values()) / int(counts.sum())
     most_given = torch.zeros(len(values), dtype=torch.bool)
     most_given[counts.sort(descending=True, stable=True).indices[: given.sum(dim=1).max()]] = True
     different, occurrences = given.unique(dim=0, return_counts=True)
@@ -100,7 +94,6 @@ def condition_accuracy(
     return {
         "accuracy": _share((predicted | ~given).all(dim=1)),
         "real": real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
-        "reachable": reachable,
         "chance": float((occurrences * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2,
         "majority": _share((most_given | ~given).all(dim=1)).value,
         "by_value": by_value,
@@ -116,47 +109,24 @@ def accuracies(
 ) -> dict[str, dict[str, float]]:
     """How well the attributes of held-out images are recognized; attributes without any label are left out.
 
-    For types there are three results: "type, likeliest", the share in which the likeliest type is one of the image's,
-    and "types, micro F1" and "types, macro F1" of the sets of types, the latter over the types that occur.
-
     Returns:
-        Attribute -> "value", the accuracy or F1 in [0, 1]; "chance", its expectation for the same predictions in
-        random order; "majority", the same if the most frequent value of the training images is always predicted; and
-        "n", the number of images that have a label.
+        Attribute, or "type, likeliest" -> "value", the share in which the likeliest value is that of the image, or
+        one of its types; "chance", its expectation for the same predictions in random order; "majority", the same if
+        the most frequent value of the training images is always predicted; and "n", the number of images that have a
+        label.
     """
     found = {}
     for name, logits in all_logits(classifier, data.images).items():
         count = logits.shape[1]
-        labels = label_values(data.labels[name].cpu(), count)
+        labels, of_train = (label_values(each[name].cpu(), count) for each in (data.labels, train_labels))
         known = labels.any(dim=1)
         if not known.any():
             continue
-        labels, logits = labels[known], logits[known]
-        likeliest = one_hot(logits.argmax(dim=1), count).bool()
-        most_frequent = label_values(train_labels[name].cpu(), count).sum(dim=0).argmax()
-        majority = one_hot(most_frequent, count).bool().expand_as(labels)
-        found["type, likeliest" if name == "type" else name] = _accuracy(likeliest, labels, majority)
-        if name == "type":
-            for title, macro in (("types, micro F1", False), ("types, macro F1", True)):
-                found[title] = _f1(recognized(name, logits), labels, majority, macro)
+        labels, predicted = labels[known].double(), one_hot(logits[known].argmax(dim=1), count).double()
+        found["type, likeliest" if name == "type" else name] = {
+            "value": (predicted * labels).sum(dim=1).mean().item(),
+            "chance": (predicted.mean(dim=0) * labels.mean(dim=0)).sum().item(),
+            "majority": labels[:, of_train.sum(dim=0).argmax()].mean().item(),
+            "n": len(labels),
+        }
     return found
-
-
-def _accuracy(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor) -> dict[str, float]:
-    """Of predictions of one value each; all bool (N, K)."""
-    value, of_majority = ((each & labels).any(dim=1).double().mean().item() for each in (predicted, majority))
-    chance = (predicted.double().mean(dim=0) * labels.double().mean(dim=0)).sum().item()
-    return {"value": value, "chance": chance, "majority": of_majority, "n": len(labels)}
-
-
-def _f1(predicted: torch.Tensor, labels: torch.Tensor, majority: torch.Tensor, macro: bool) -> dict[str, float]:
-    """2 correct / (predicted + labels), of all values together or averaged over the values that occur; bool (N, K)."""
-    real = labels.double().sum(dim=0)
-
-    def score(correct: torch.Tensor, predicted: torch.Tensor) -> float:
-        total = predicted.double().sum(dim=0) + real
-        return ((2 * correct / total)[real > 0].mean() if macro else 2 * correct.sum() / total.sum()).item()
-
-    value, of_majority = (score((each & labels).double().sum(dim=0), each) for each in (predicted, majority))
-    chance = score(predicted.double().sum(dim=0) * real / len(labels), predicted)
-    return {"value": value, "chance": chance, "majority": of_majority, "n": len(labels)}

@@ -10,10 +10,10 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.comparison import MeasuredImages, comparisons, corruption_curves
+from pokemon_ddpm.evaluation.comparison import comparisons, corruption_curves
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import as_rgba, default_output, reduced
+from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import Estimate, kid
 from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
@@ -72,33 +72,32 @@ def evaluate(
     """
     vocabulary = {"type": train.type_names, **(classifier.vocabulary if classifier else {})}
     given = given_values(samples.conditions, vocabulary)
-    sets = tqdm((samples.images, train.images, held_out.images), "Features")
-    of_samples, of_train, of_held_out = (MeasuredImages.of(extractor, images) for images in sets)
-    searched = extract_features(extractor, all_train.images)
-    compared = (of_samples, of_held_out)
+    sets = tqdm((samples, train, held_out, all_train), "Features")
+    of_samples, of_train, of_held_out, searched = (extract_features(extractor, each.images) for each in sets)
+    compared = (samples.images, of_samples), (held_out.images, of_held_out)
     nearest = {
-        "pixels": [nearest_by_pixels(each.images, all_train.images) for each in compared],
+        "pixels": [nearest_by_pixels(images, all_train.images) for images, _ in compared],
         "features": [
-            nearest_by_features(each.features, extract_features(extractor, each.images.flip(-1)), searched)
-            for each in compared
+            nearest_by_features(features, extract_features(extractor, images.flip(-1)), searched)
+            for images, features in compared
         ],
     }
-    # Name of the type -> features of the samples, the held-out and the training images that have it.
-    has_type = given["type"], *(label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train))
-    by_type = {
-        name: [each.features[has[:, k]] for each, has in zip((*compared, of_train), has_type, strict=True)]
-        for k, name in enumerate(train.type_names)
-    }
+    real_types = [label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train)]
+    types = {}
+    for k, name in enumerate(train.type_names):
+        sets = zip((of_samples, of_held_out, of_train), (given["type"], *real_types), strict=True)
+        ours, floor, real = (features[has[:, k]] for features, has in sets)
+        if len(ours):
+            types[name] = {
+                "kid": _kid_of_type(name, ours, real, seed),
+                "floor": _kid_of_type(name, floor, real, seed),
+            }
     numbers = {
-        "distances": comparisons(of_samples, of_train, of_held_out, extractor, seed),
-        "corruptions": corruption_curves(extractor, of_train.features, held_out.images),
+        "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, extractor, seed),
+        "corruptions": corruption_curves(extractor, of_train, held_out.images),
         "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, classifier) if classifier else {},
-        "types": {
-            name: {"kid": _kid_of_type(name, ours, real, seed), "floor": _kid_of_type(name, floor, real, seed)}
-            for name, (ours, floor, real) in by_type.items()
-            if len(ours)
-        },
+        "types": types,
     }
     return Evaluation(as_json(numbers), nearest)
 
@@ -147,7 +146,7 @@ def evaluate_pixels(
         As in report.json: "two_sample", name of the images -> see `two_sample_test`; and "pixel_statistics", name of
         the images -> see `averages`.
     """
-    few = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: len(samples)]
+    few = random_rows(len(train), min(len(train), len(samples)), seed)
     sets = [train.images[few], samples, held_out.images, judged]
     same_channels = samples.shape[1] == train.images.shape[1]
     compared = {"raw": sets if same_channels else [over_white(images) for images in sets]}

@@ -34,7 +34,7 @@ MAX_SHIFT = 3  # pixels, in training
 MAX_GRAD_NORM = 5.0
 REPORT, FIGURE, CARD = "report.json", "corruptions.png", "README.md"
 FILES = ("config.json", WEIGHTS_FILE, REPORT, FIGURE, CARD)
-VISIBLE_IN_FRONT = ("type, likeliest", "types, micro F1", "types, macro F1", "color", "shape")
+VISIBLE_IN_FRONT = ("type, likeliest", "color", "shape")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sets of images as RGBA, as the default output of `generate`, reduced to fewer pixels, mirrored and shifted."""
+"""Sets of images: as RGBA, as the default output of `generate`, reduced, mirrored and shifted, chosen at random."""
 
 from collections.abc import Iterable
 
@@ -47,6 +47,13 @@ def flip_and_shift(images: torch.Tensor, generator: torch.Generator, max_shift: 
     rows, columns = torch.arange(side, device=device) + shift
     index = torch.arange(count, device=device).view(-1, 1, 1)
     return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def random_rows(total: int, count: int, seed: int) -> torch.Tensor:
+    """Positions, int64 (`count`,), of `total` images in random order, each as often as others or once more."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(total, generator=generator) for _ in range(-(-count // total))]
+    return torch.cat(orders)[:count]
 
 
 def as_arrays(images: torch.Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import VARIANCE_TYPES, NoiseSchedule, add_noise
+from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
@@ -111,8 +112,7 @@ def kept_likelihood(
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     count, found = min(len(train), len(held_out)), {}
     for name, data in (("train", train), ("held-out", held_out)):
-        chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
-        data = data.rows(chosen.sort().values)
+        data = data.rows(random_rows(len(data), count, seed).sort().values)
         key = [weights, data.digest(), seed, NUM_TIMESTEPS]
         if kept.get(name, {}).get("of") != key:
             bits = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")

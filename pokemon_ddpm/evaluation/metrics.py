@@ -17,8 +17,6 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from pokemon_ddpm.evaluation.corruptions import FOREGROUND_TOLERANCE
-
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 100
@@ -26,8 +24,6 @@ KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 NEIGHBORHOOD = 3  # of precision and recall
 NUM_PROJECTIONS = 64  # of the sliced Wasserstein distance
 SUBSET_SIZE, MAX_SUBSETS = 256, 8  # of the exact Wasserstein distance
-
-Statistics = dict[str, torch.Tensor]  # name -> float64 (N,)
 
 
 @dataclass(frozen=True)
@@ -221,49 +217,3 @@ def exact_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int 
     warning = f"Exact Wasserstein distance of subsets of {size} images, not comparable with {SUBSET_SIZE}."
     n, warnings = blocks * size, (warning,) if size < SUBSET_SIZE else ()
     return _block_estimate(np.array([found]), n, n, warnings)
-
-
-def wasserstein_of_statistics(samples: Statistics, reference: Statistics, seed: int = 0) -> dict[str, Estimate]:
-    """Exact 1-Wasserstein distance of each of the `image_statistics`, in its own unit."""
-
-    def distance(one: torch.Tensor, other: torch.Tensor) -> float:
-        return float(ot.wasserstein_1d(one.numpy(), other.numpy(), p=1))
-
-    return {name: basic_bootstrap(distance, samples[name], reference[name], seed, power=2) for name in samples}
-
-
-def image_statistics(images: torch.Tensor) -> Statistics:
-    """Statistics of the colors and the size of sprites, uint8 (N, 3, S, S) in RGB on white.
-
-    Returns:
-        Name -> float64 (N,):
-            "red", "green", "blue": Mean over the foreground, in [0, 255]; 255 if there is none.
-            "saturation": Mean over the foreground of (max - min) / max of the channels, in [0, 1].
-            "foreground": Share of the pixels.
-            "width", "height": Bounding box of the foreground, in pixels.
-            "colors": Number of different colors of the foreground.
-    """
-    foreground = (255 - images.amin(dim=1)) > FOREGROUND_TOLERANCE  # (N, S, S)
-    count = foreground.sum(dim=(1, 2)).double()
-    pixels = images.double()
-    high, low = pixels.amax(dim=1), pixels.amin(dim=1)
-
-    def mean(values: torch.Tensor, empty: float) -> torch.Tensor:
-        return torch.where(count > 0, (values * foreground).sum(dim=(1, 2)) / count.clamp(min=1), empty)
-
-    red, green, blue = images.long().unbind(dim=1)
-    codes = torch.where(foreground, (red << 16) + (green << 8) + blue, -1).flatten(1).sort(dim=1).values
-    return {
-        **{name: mean(pixels[:, channel], 255.0) for channel, name in enumerate(("red", "green", "blue"))},
-        "saturation": mean((high - low) / high.clamp(min=1), 0.0),
-        "foreground": foreground.double().mean(dim=(1, 2)),
-        "width": _extent(foreground.any(dim=1)),
-        "height": _extent(foreground.any(dim=2)),
-        "colors": ((codes[:, 0] >= 0) + (codes.diff(dim=1) > 0).sum(dim=1)).double(),
-    }
-
-
-def _extent(present: torch.Tensor) -> torch.Tensor:
-    """Length from the first to the last true value of each row: bool (N, S) -> float64 (N,)."""
-    before, after = (each.int().argmax(dim=1) for each in (present, present.flip(1)))
-    return ((present.shape[1] - before - after) * present.any(dim=1)).double()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.provenance import Provenance
 
 REPORT, NUMBERS = "report.md", "report.json"
-TEMPLATE = Path(__file__).parents[1] / "templates" / "evaluation_report.md"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 METRICS = {
     "kid": "KID",
     "fid": "FID",
@@ -107,44 +108,23 @@ def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
 
 def report_text(numbers: Numbers, figures: Collection[str]) -> str:
     """`report.md`; `closest.png` and `closest-names.png` are only shown if they are among the figures."""
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    formats = {"count": "{:,}".format, "digits": digits, "estimate": estimate, "percent": percent, "share": share_text}
-    environment.filters |= formats
     estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
     warnings = {text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]}
-    values = {"numbers": numbers, "figures": figures, "metrics": METRICS, "statistics": STATISTICS, **numbers}
-    values |= {"summary": summary(numbers), "warnings": sorted(warnings), "row": row, "is_reliable": is_reliable}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values).rstrip() + "\n"
+    more = {"summary": summary(numbers), "figures": figures, "warnings": sorted(warnings), "metrics": METRICS}
+    return _render("evaluation_report.md", numbers, **more, statistics=STATISTICS, is_reliable=is_reliable)
 
 
 def summary(numbers: Numbers) -> list[str]:
     """The main results, a sentence or two each, in Markdown."""
-    ours, floor = (row(numbers, name, "train")["kid"] for name in ("all samples", "held-out"))
-    sentences = [f"**Distance.** KID to the training images: {estimate(ours)}; of held-out images: {estimate(floor)}."]
-    for name, found in numbers["two_sample"].items():
-        sentences.append(
-            f"**Two-sample test, {name}.** A network tells samples from held-out images with an accuracy of "
-            f"{percent(found['accuracy'])} and an AUC of {estimate(found['auc'])}; 50 % is perfect."
-        )
-    for by, found in numbers["memorization"].items():
-        chance = f"{share_text(found['chance_low'])} to {share_text(found['chance_high'])}"
-        sentences.append(
-            f"**Memorization, {by}.** {percent(found['nearer'])} of the samples are nearer to a training image than "
-            f"5 % of the held-out images are; {chance} is expected by chance. {found['identical']:,} of "
-            f"{found['n']:,} are identical to a training image."
-        )
-    if found := numbers["condition_accuracy"].get("type"):
-        sentences.append(
-            f"**Condition accuracy.** All given types are recognized in {percent(found['accuracy'])} of the samples "
-            f"(chance: {share_text(found['chance'])}); all types in {percent(found['real'])} of the held-out images."
-        )
-    if found := numbers["likelihood"]:
-        sentences.append(
-            f"**Likelihood.** {found['held-out']['mean']:.3f} bits per dimension for held-out images and "
-            f"{found['train']['mean']:.3f} for training images. Difference: {found['difference']:.3f} ± "
-            f"{found['difference_standard_error']:.3f} (standard error)."
-        )
-    return sentences
+    return _render("evaluation_summary.md", numbers, row=partial(row, numbers)).splitlines()
+
+
+def _render(template: str, numbers: Numbers, **more: Any) -> str:
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    formats = {"count": "{:,}".format, "digits": digits, "estimate": estimate, "percent": percent, "share": share_text}
+    environment.filters |= formats
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(numbers, **more).rstrip() + "\n"
 
 
 def row(numbers: Numbers, name: str, to: str) -> Numbers:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
 from pokemon_ddpm.dataset_scripts.sprite_archive import Problems
 from pokemon_ddpm.evaluation import MIN_SAMPLES
-from pokemon_ddpm.evaluation.images import as_tensor, default_output
+from pokemon_ddpm.evaluation.images import as_tensor, default_output, random_rows
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
 from pokemon_ddpm.models import weights_digest
@@ -58,12 +58,12 @@ def sample_requests(
     attributes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[SpriteRequest]:
-    """Requests with the conditions of the images of `request_rows`; see `row_requests`.
+    """Requests with the conditions of the images of `random_rows`; see `row_requests`.
 
     Args:
         seed: Of the order, and of the first request; the seeds of the others follow.
     """
-    rows = request_rows(len(data), count, seed)
+    rows = random_rows(len(data), count, seed)
     return row_requests(data, conditioner, rows, range(seed, seed + count), attributes)
 
 
@@ -101,13 +101,6 @@ def row_requests(
         pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
         requests.append(SpriteRequest(seed, pokemon_type, {name: value for name, (value,) in values.items()}))
     return requests
-
-
-def request_rows(total: int, count: int, seed: int) -> torch.Tensor:
-    """Positions, int64 (`count`,), of `total` images in random order, each as often as others or once more."""
-    generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(total, generator=generator) for _ in range(-(-count // total))]
-    return torch.cat(orders)[:count]
 
 
 def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) -> None:

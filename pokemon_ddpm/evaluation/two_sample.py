@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.corruptions import blur, move_pixels
-from pokemon_ddpm.evaluation.images import flip_and_shift
+from pokemon_ddpm.evaluation.images import flip_and_shift, random_rows
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate
 from pokemon_ddpm.preprocessing import over_white
 
@@ -196,7 +196,7 @@ def self_check(
 
 def halves(count: int, seed: int) -> tuple[torch.Tensor, ...]:
     """The positions of `count` images in two random halves."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tensor_split(2)
+    return random_rows(count, count, seed).tensor_split(2)
 
 
 def lightly_blurred(images: torch.Tensor) -> torch.Tensor:

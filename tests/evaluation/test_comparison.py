@@ -1,16 +1,17 @@
 import pytest
 
 from pokemon_ddpm.evaluation import comparison
-from pokemon_ddpm.evaluation.comparison import CORRUPTED_SETS, MeasuredImages, comparisons, corruption_curves
+from pokemon_ddpm.evaluation.comparison import CORRUPTED_SETS, comparisons, corruption_curves
 from pokemon_ddpm.evaluation.metrics import fid_value
 from tests.sprite_sets import MeanExtractor, blob_images
 
 
 def test_comparisons_are_of_equally_many_images():
     extractor = MeanExtractor()
-    sets = [MeasuredImages.of(extractor, blob_images(count, seed)[0]) for seed, count in enumerate((150, 160, 100))]
-    found = {(row["name"], row["to"]): row for row in comparisons(*sets, extractor, 0)}
-    samples, train, held_out = (each.features for each in sets)
+    images = [blob_images(count, seed)[0] for seed, count in enumerate((150, 160, 100))]
+    samples, train, held_out = map(extractor.features, images)
+    rows = comparisons(samples, train, held_out, images[2], extractor, 0)
+    found = {(row["name"], row["to"]): row for row in rows}
     assert found["all samples", "train"]["fid"].value == fid_value(samples, train)
     assert found["held-out", "train"]["fid"].value == pytest.approx(fid_value(held_out, train))
     for (name, to), row in found.items():

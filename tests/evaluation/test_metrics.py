@@ -14,13 +14,11 @@ from pokemon_ddpm.evaluation.metrics import (
     exact_wasserstein,
     fid,
     fid_value,
-    image_statistics,
     kid,
     kid_difference,
     precision_recall,
     share,
     sliced_wasserstein,
-    wasserstein_of_statistics,
 )
 
 
@@ -164,29 +162,6 @@ def test_exact_wasserstein_closed_form_and_assignment(monkeypatch: pytest.Monkey
     small, large = found
     assert (small.n, large.n, small.warnings) == (8 * 32, 3 * 128, ())
     assert large.value < small.low < small.value < small.high
-
-
-def test_wasserstein_of_statistics_closed_form():
-    uniform = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    width = torch.arange(40, dtype=torch.float64)
-    found = wasserstein_of_statistics({"width": width + 3, "red": uniform**0.5}, {"width": width, "red": uniform})
-    assert found["width"].value == pytest.approx(3)
-    assert found["red"].value == pytest.approx(1 / 6, abs=0.03)  # the integral of sqrt(u) - u
-    assert found["red"].low < 1 / 6 < found["red"].high
-
-
-def test_image_statistics():
-    images = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8)
-    images[0, :, 2:5, 1:7] = torch.tensor([200, 100, 50]).view(3, 1, 1)  # 3 x 6
-    images[0, :, 4, 6] = 0
-    images[1] -= 8  # noise on the background
-    images[2] = 128
-    found = {name: values.tolist() for name, values in image_statistics(images).items()}
-    assert found["width"] == [6, 0, 8] and found["height"] == [3, 0, 8] and found["colors"] == [2, 0, 1]
-    assert found["foreground"] == [18 / 64, 0, 1]
-    assert found["red"] == pytest.approx([200 * 17 / 18, 255, 128])
-    assert found["blue"] == pytest.approx([50 * 17 / 18, 255, 128])
-    assert found["saturation"] == pytest.approx([0.75 * 17 / 18, 0, 0])
 
 
 @pytest.mark.parametrize("metric", [fid, kid, sliced_wasserstein, exact_wasserstein])

@@ -10,12 +10,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.evaluation import samples as module
-from pokemon_ddpm.evaluation.images import default_output
+from pokemon_ddpm.evaluation.images import default_output, random_rows
 from pokemon_ddpm.evaluation.samples import (
     evaluations_per_sample,
     generate_samples,
     read_samples,
-    request_rows,
     sample_requests,
 )
 from pokemon_ddpm.generation import GenerationSettings
@@ -73,7 +72,7 @@ def test_requests_have_the_conditions_of_images():
         assert sorted(order, key=str) == sorted(expected, key=str)
     assert conditions[:30] != conditions[30:60]
     assert sample_requests(data, conditioner, 61, seed=5) == requests
-    assert conditions == [expected[row] for row in request_rows(30, 61, 5).tolist()]
+    assert conditions == [expected[row] for row in random_rows(30, 61, 5).tolist()]
 
 
 def test_requests_with_some_attributes():
