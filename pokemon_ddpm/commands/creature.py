@@ -33,8 +33,6 @@ def creature(
     ] = COLORS,
 ) -> None:
     """Generates a creature: front, back and both shiny at each stage, with a sheet for game engines."""
-    make_folder("--output-dir", output_dir)
-
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.preprocessing import open_image
@@ -46,6 +44,7 @@ def creature(
         except ValueError as error:
             fail(f"--front {front} {error}.")
         sprite = sprite.convert("RGBA" if sprite.has_transparency_data else "RGB")
+    make_folder("--output-dir", output_dir)
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
     pokemon_type = None if type is None else parse_type(type)
     wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, image_guidance_scale)

@@ -138,7 +138,7 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     assert len(json.loads((tmp_path / "set" / "creature.json").read_text())["meta"]["creature"]["front"]) == 64
     assert make(model, tmp_path / "set")[0] == 2  # another creature
     code, output = make(model, tmp_path / "other", "--front", tmp_path / "nothing.png")
-    assert code == 2 and "--front" in output and "is no file" in output
+    assert code == 2 and "--front" in output and "is no file" in output and not (tmp_path / "other").exists()
     Image.new("RGB", (9, 9), "white").save(tmp_path / "white.png")
     code, output = make(model, tmp_path / "other", "--front", tmp_path / "white.png")
     assert code == 2 and "shows nothing" in output
