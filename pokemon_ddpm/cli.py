@@ -56,7 +56,10 @@ class _Commands(TyperGroup):
         return super().parse_args(context, args)
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# Help without boxes, which leave a third of 80 columns to the text.
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 def _version(is_given: bool) -> None:

@@ -32,7 +32,10 @@ def creature(
         int, typer.Option(min=0, max=256, help="Colors of front and back together; 0 keeps all.")
     ] = COLORS,
 ) -> None:
-    """Generates a creature: front, back and both shiny at each stage, with a sheet for game engines."""
+    """Generates front, back and both shiny of a creature.
+
+    At each stage of its evolution, with a sheet for game engines.
+    """
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.preprocessing import open_image

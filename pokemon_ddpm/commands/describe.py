@@ -20,7 +20,7 @@ def describe(
         ),
     ] = RELEASED_MODEL,
 ) -> None:
-    """Shows what a model is, and the attributes and values that it can be conditioned on."""
+    """Shows what a model is and which conditions it knows."""
     from pokemon_ddpm.models import model_name
     from pokemon_ddpm.schedulers import sampler_name
 
@@ -46,7 +46,10 @@ def describe_data(
     config_name: Annotated[str | None, typer.Option(help="front or all.", show_default="front")] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for the report and its figures.")] = Path("data-report"),
 ) -> None:
-    """Writes a report of the sprites with figures: counts, types, colors, sizes, duplicates, corrections."""
+    """Writes a report of the sprites with figures.
+
+    It has counts, types, colors, sizes, duplicates and corrections.
+    """
     if directory is not None:
         from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
 
@@ -77,7 +80,10 @@ def explain(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all noise.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for the two figures.")] = Path("."),
 ) -> None:
-    """Writes two figures: a sprite in the forward process, and a new one in the reverse process."""
+    """Writes two figures of the diffusion process.
+
+    They show a sprite in the forward process, and a new one in the reverse process.
+    """
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites

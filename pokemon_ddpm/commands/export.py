@@ -15,7 +15,10 @@ def export(
     model: Model = RELEASED_MODEL,
     format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
 ) -> None:
-    """Exports a model, with float16 weights and computation in float32, and compares the result with it."""
+    """Exports a model to ONNX and checks the result.
+
+    Weights are in float16, and the computation in float32; both are compared.
+    """
     if format != "onnx":
         fail(f"--format {format}: there is only onnx.")
     needs_onnx()
@@ -45,7 +48,10 @@ def site(
         ),
     ] = None,
 ) -> None:
-    """Writes a page that generates sprites in the visitor's browser; any web server can serve the folder."""
+    """Writes a page that generates sprites by itself.
+
+    It does so in the visitor's browser; any web server can serve the folder.
+    """
     needs_onnx()
     from pokemon_ddpm.models import model_name
     from pokemon_ddpm.onnx_export import check_export

@@ -45,9 +45,8 @@ Values = list[str] | None
 Attribute = Annotated[
     Values,
     typer.Option(
-        help='For models trained with it. "any" leaves it open, "all" is a row of each value. Can be given several '
-        "times; each is a row.",
-        show_default=OWN,
+        help="As --type, one of those that `pokemon-ddpm describe` lists; by default the model's own.",
+        show_default=False,
     ),
 ]
 
@@ -108,7 +107,7 @@ def generate(
         Path | None, typer.Option(help="A PNG of --output-dir: generates its sprite again, without other options.")
     ] = None,
 ) -> None:
-    """Generates sprites: on a sheet, as an animation, or as files."""
+    """Generates sprites on a sheet, animated, or as files."""
     _check_output(context, output, game_sheet, output_dir, like)
 
     from pokemon_ddpm import generation  # after the fast checks: torch takes seconds to import

@@ -22,7 +22,10 @@ def push(
         bool, typer.Option("--force", help="Also into a repository with other content, which stays.")
     ] = False,
 ) -> None:
-    """Pushes a model to the Hub in one commit: pipeline, code, card and newest sample sheet, nothing else of a run."""
+    """Pushes a model to the Hub in one commit.
+
+    That is the pipeline, its code, the card and the newest sample sheet, nothing else of a run.
+    """
     from pokemon_ddpm import hub
     from pokemon_ddpm.models import locate_model
 
@@ -51,7 +54,7 @@ def push_space(
         bool, typer.Option("--force", help="Also into a Space with other content; replaces files of the same names.")
     ] = False,
 ) -> None:
-    """Pushes the app of `pokemon-ddpm app` to the Hub as a Space, in one commit."""
+    """Pushes the app to the Hub as a Space, in one commit."""
     from pokemon_ddpm import space
 
     if static:
@@ -79,10 +82,10 @@ def push_dataset(
         bool, typer.Option("--force", help="Also beside other content, and if it deletes other configurations.")
     ] = False,
 ) -> None:
-    """Pushes the sprites to the Hub as Parquet files with a card, in one commit; load_dataset then loads them.
+    """Pushes the sprites to the Hub, for load_dataset.
 
-    The repository is private unless --public is given: the images of the archive belong to others. Those of the
-    starter set, which is pushed without --data-dir, do not.
+    They are Parquet files with a card, pushed in one commit. The repository is private unless --public is given: the
+    images of the archive belong to others. Those of the starter set, which is pushed without --data-dir, do not.
     """
     known = ("front", "all") if data_dir else ("starter",)
     if config_name not in (None, *known):

@@ -7,7 +7,7 @@ import typer
 
 
 def train(context: typer.Context) -> None:
-    """Trains a model, with the flags of train_conditional.py.
+    """Trains a model; it is train_conditional.py.
 
     In several processes: accelerate launch --multi_gpu --num_processes 4 -m pokemon_ddpm.cli train, then the flags.
     """
