@@ -109,7 +109,7 @@ def visit(browser: Browser, url: str, generate: Callable[[Page], tuple[float, fl
 def visits(folder: Path, turns: int) -> dict[str, list[tuple[float, ...]]]:
     """The figures of `visit` for each way, in turns."""
     isolation = RepoCard.load(SOURCE.parent / "templates" / "page.md").data["custom_headers"]
-    app = launch([RELEASED_FAST_MODEL], public=False, wait=False)
+    app = launch([RELEASED_FAST_MODEL], wait=False)
     with (
         serving(folder, {}) as plain,
         serving(folder, isolation) as isolated,

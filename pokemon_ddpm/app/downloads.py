@@ -3,10 +3,8 @@
 import json
 import re
 import secrets
-import time
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,11 +49,7 @@ def write_download(
 
 
 def _new_folder(cache: Path) -> Path:
-    """A folder with a name that nobody can guess. Old empty ones are removed: Gradio deletes only files."""
-    for path in cache.glob("*/"):
-        with suppress(OSError):  # not empty, or just removed
-            if time.time() - path.stat().st_mtime > KEPT_SECONDS:
-                path.rmdir()
+    """A folder with a name that nobody can guess."""
     folder = cache / secrets.token_hex(16)
     folder.mkdir()
     return folder
@@ -70,10 +64,10 @@ def _name(sprite: Sprite) -> str:
 def _write_png(sprite: Sprite, path: Path, transparent: bool, scale: int) -> None:
     settings = replace(sprite.job.generation, transparent=transparent, scale=scale)
     image = settings.postprocess(sprite.image)
-    if sprite.is_edited:  # a file cannot describe another sprite
+    if sprite.job.original is None:
+        write_png(image, path, settings.provenance(sprite.job.pipeline, sprite.request))
+    else:  # condition and seed do not repeat it
         image.save(path)
-    else:
-        write_png(image, path, settings.provenance(sprite.job.model.pipeline, sprite.request))
 
 
 def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: int) -> None:
@@ -85,17 +79,15 @@ def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: 
             _write_png(sprite, file, transparent, scale)
             archive.write(file, file.name)
             file.unlink()
-            condition, seed = sprite.request.condition, sprite.request.seed
-            table.append({"file": file.name, "model": sprite.job.model.name, "condition": condition, "seed": seed})
-            edit = {"variation_strength": sprite.job.strength, "relation": sprite.job.relation}
-            table[-1] |= {name: value for name, value in edit.items() if value is not None}
+            job, request = sprite.job, sprite.request
+            row = {"file": file.name, "model": job.generation.model, "condition": request.condition}
+            row |= {"seed": request.seed, "variation_strength": job.strength, "relation": job.relation}
+            table.append({name: value for name, value in row.items() if value is not None})
         archive.writestr("sprites.json", json.dumps(table, indent=2) + "\n")
 
 
 def _write_animation(sprite: Sprite, path: Path, _: bool, scale: int) -> None:
     """Writes the predicted image after each step, then the sprite, on white."""
-    if not sprite.steps:
-        raise Refused(f"The steps are not kept after a reload. Generate the sprite again: seed {sprite.request.seed}.")
     samples = [step.pred_original_sample for step in sprite.steps] + [sprite.image]
     frames = list(map(sprite.job.generation.postprocess, samples))
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)

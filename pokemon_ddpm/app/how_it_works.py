@@ -5,7 +5,7 @@ import functools
 import html
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
 import gradio as gr
 import matplotlib
@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pokemon_ddpm.app.requests import number, one_of, png
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprite
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
 from pokemon_ddpm.generation import DenoisingStep
@@ -23,48 +22,7 @@ from pokemon_ddpm.plots import SCHEDULE_TITLES, evenly_spaced, noised_images, pl
 from pokemon_ddpm.preprocessing import on_white, preprocess
 from pokemon_ddpm.vocabulary import NONE, TYPE_COLORS, TYPES
 
-FORWARD = r"""
-## How noise becomes a sprite
-
-A diffusion model learns one thing: to predict the clean image in a noisy one. Training examples are easy to make,
-because noise can be added to any image. A network that removes a little noise is used again and again, until pure
-noise has become a new image.
-
-### 1. Forward process: noise is added
-
-Training takes a sprite $x_0$ and a timestep $t$ from 0 to 999, and adds random noise $\varepsilon$. The later the
-timestep, the more noise there is. This needs no network, only a formula
-([Ho et al. 2020](https://arxiv.org/abs/2006.11239), equation 4):
-
-$$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon$$
-
-### 2. Noise schedule: how fast
-
-$\bar\alpha_t$ falls from 1 (only image) to 0 (only noise). With the **linear** schedule almost nothing of the image is
-left in the last third of the timesteps. With the **cosine** schedule of the released models
-([Nichol & Dhariwal 2021](https://arxiv.org/abs/2102.09672); in diffusers `squaredcos_cap_v2`) it disappears more
-slowly, so the network learns at more timesteps. The signal-to-noise ratio is $\bar\alpha_t / (1 - \bar\alpha_t)$.
-Above the dotted line there is more image than noise.
-
-Move the timestep to compare both schedules. (These sprites are simple ones that come from code of this project.)
-"""
-REVERSE = """
-### 3. Reverse process: a sprite appears
-
-Generation starts with pure noise. In each step the network predicts the clean image, and the sample moves a little
-towards it, to an earlier timestep with less noise. The first predictions show only a color and a rough shape. They
-become sharper with every step.
-
-- The network receives the **type** and the other attributes in every step.
-- **Guidance scale**: the network predicts with and without the condition, and multiplies the difference by this number
-  ([Ho & Salimans 2022](https://arxiv.org/abs/2207.12598)). Higher values make types clearer and sprites more alike.
-- The **seed** decides the noise at the start. The same seed and settings give the same sprite.
-- **Quality** is the number of steps. A good solver needs only ten to twenty.
-
-#### The steps of your sprite
-
-The upper row shows the sample after each step, the lower row the predicted clean image.
-"""
+TEXT = Path(__file__).parents[1] / "templates" / "how_it_works.md"
 FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 LAST_TIMESTEP, MAX_STEPS = 999, 10
 FIRST_TYPE, FIRST_TIMESTEP = "fire", 200
@@ -78,24 +36,23 @@ CHARTS = {
 
 def how_it_works_tab(steps: gr.HTML) -> None:
     """Adds the tab; `steps` shows the steps of the chosen sprite elsewhere on the page."""
+    forward, reverse = TEXT.read_text(encoding="utf-8").split("<!-- figure -->")
     with gr.Tab("How it works"):
-        gr.Markdown(FORWARD, latex_delimiters=FORMULAS, elem_classes="reading")
+        gr.Markdown(forward, latex_delimiters=FORMULAS, elem_classes="reading")
         with gr.Row():
             pokemon_type = gr.Dropdown(list(TYPES), value=FIRST_TYPE, label="Sprite of type")
             timestep = gr.Slider(0, LAST_TIMESTEP, FIRST_TIMESTEP, step=1, label="Timestep t", scale=3)
         figure = gr.HTML(forward_html(FIRST_TYPE, FIRST_TIMESTEP))
-        gr.Markdown(REVERSE, elem_classes="reading")
+        gr.Markdown(reverse, elem_classes="reading")
         own_steps = gr.HTML(elem_id="own-steps")
-    options = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+    options = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     changes = [pokemon_type.change, timestep.change]
     gr.on(changes, forward_html, [pokemon_type, timestep], figure, trigger_mode="always_last", **options)
     steps.change(None, steps, own_steps, js="(steps) => steps", api_visibility="private")
 
 
-def forward_html(pokemon_type: Any, timestep: Any) -> str:
+def forward_html(pokemon_type: str, timestep: int) -> str:
     """A starter sprite at a timestep of both schedules, and the curves of the schedules."""
-    pokemon_type = one_of("The type", pokemon_type, TYPES)
-    timestep = number("The timestep", timestep, 0, LAST_TIMESTEP, whole=True)
     sprite = Image.fromarray(starter_sprite(pokemon_type, NONE, line=0, stage=1))
     clean = np.asarray(on_white(Image.fromarray(preprocess(sprite, 32))))
     figures = []
@@ -115,8 +72,6 @@ def forward_html(pokemon_type: Any, timestep: Any) -> str:
 
 def steps_html(steps: Sequence[DenoisingStep]) -> str:
     """The samples of some steps, above the predicted clean images."""
-    if not steps:
-        return "<p>The steps are not kept after a reload. Generate the sprite again to see them.</p>"
     cells = []
     for timestep, sample, predicted in evenly_spaced(steps, MAX_STEPS):
         images = _image(sample, f"sample at t = {timestep}") + _image(predicted, f"prediction at t = {timestep}")
@@ -125,7 +80,9 @@ def steps_html(steps: Sequence[DenoisingStep]) -> str:
 
 
 def _image(image: Image.Image, alt: str) -> str:
-    data = base64.b64encode(png(image)).decode()
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
     return f'<img class="pixels" src="data:image/png;base64,{data}" alt="{alt}">'
 
 

@@ -1,6 +1,5 @@
 """The page, built with Gradio."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ from pokemon_ddpm.app import requests
 from pokemon_ddpm.app.downloads import BACKGROUNDS, KEPT_SECONDS, KINDS, MAX_SCALE
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.how_it_works import how_it_works_tab
-from pokemon_ddpm.app.requests import Model
+from pokemon_ddpm.app.requests import Models
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
 
 TITLE = "Pokémon DDPM"
@@ -41,33 +40,28 @@ ENDED = """(status) => {
 class Page:
     """The page; `blocks` can be launched."""
 
-    def __init__(self, models: Sequence[Model], handlers: Handlers, public: bool):
-        self._handlers = handlers
+    def __init__(self, models: Models, handlers: Handlers):
+        self._handlers, default = handlers, next(iter(models))
+        choices = requests.type_choices(models[default])
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
-            self._offered = gr.State(models[0].name)  # the model that the controls are for
-            self._status = gr.HTML("Press Generate.", elem_id="status", render=False)
             gr.Markdown(INTRODUCTION)
             with gr.Tabs():
                 with gr.Tab("Generate"), gr.Row():
                     with gr.Column(scale=1, min_width=300):
-                        self._add_settings(models)
-                        if not public:
-                            self._add_loading()
+                        self._add_settings(list(models), requests.default_settings(models, default), *choices)
                     with gr.Column(scale=2, min_width=320, elem_id="results"):
                         self._add_results()
-                        self._add_editing(models[0])
+                        self._add_editing(*choices)
                         self._add_downloads()
                         with gr.Accordion("Steps of the chosen sprite", open=False):
                             self._steps = gr.HTML(elem_id="steps")
                 how_it_works_tab(self._steps)
             gr.Markdown(NOTICE)
-            self._connect_generation()
-            self._connect_choices()
+            self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
-    def _add_settings(self, models: Sequence[Model]) -> None:
-        first, second = requests.type_choices(models[0])
+    def _add_settings(self, models: list[str], settings: dict[str, Any], first: list[str], second: list[str]) -> None:
         with gr.Row():
             types = [
                 gr.Dropdown(first, label="Type", min_width=120, elem_id="type"),
@@ -81,27 +75,17 @@ class Page:
             guidance = gr.Slider(*requests.GUIDANCE, step=0.5, label="Guidance scale", info=info)
             new_seed = gr.Checkbox(label="New seed every time")
             seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
-            chosen = gr.Dropdown([model.name for model in models], label="Model")
+            model = gr.Dropdown(models, label="Model")
         with gr.Accordion("Attributes", open=False):
             attributes = [_attribute(name) for name in ATTRIBUTES]
-        controls = [*types, count, new_seed, seed, chosen, quality, guidance, *attributes]
-        settings = requests.default_settings(models[0])
-        self._settings: dict[str, Any] = dict(zip(settings, controls, strict=True))
+        controls = [*types, count, new_seed, seed, model, quality, guidance, *attributes]
+        self._settings = dict(zip(settings, controls, strict=True))
         for name, control in self._settings.items():
             control.value = settings[name]
 
-    def _add_loading(self) -> None:
-        with gr.Accordion("Load another model", open=False):
-            info = "Only safetensors are loaded. No code of the model runs."
-            hint = "outputs/front-32 or user/name"
-            source = gr.Textbox(label="Folder or Hub name", info=info, placeholder=hint)
-            load = gr.Button("Load")
-        options = {"api_name": "load_model", "show_progress_on": self._status, **ONE_AT_A_TIME}
-        gr.on([load.click, source.submit], self._handlers.load_model, source, self._settings["model"], **options)
-
     def _add_results(self) -> None:
         with gr.Row(equal_height=True):
-            self._status.render()
+            self._status = gr.HTML("Press Generate.", elem_id="status")
             self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
         self._gallery = gr.Gallery(
             label="Sprites",
@@ -114,9 +98,8 @@ class Page:
         )
         self._sprite = gr.Number(1, precision=0, visible=False, label="Number of the sprite")
 
-    def _add_editing(self, model: Model) -> None:
-        first, second = requests.type_choices(model)
-        with gr.Row(visible="relation" in model.vocabulary) as self._creature:
+    def _add_editing(self, first: list[str], second: list[str]) -> None:
+        with gr.Row(visible=False) as self._creature:
             labels = {"back": "Back", "shiny": "Shiny", "set": "Set", "evolve": "Evolve"}
             self._changes = {
                 change: gr.Button(label, min_width=80, elem_id=change) for change, label in labels.items()
@@ -150,10 +133,9 @@ class Page:
         everything = gr.Button(visible=False)
         everything.click(self._handlers.download, inputs, links, api_name="download", **AT_ONCE)
 
-    def _connect_generation(self) -> None:
-        """Connects what uses the model, and what the browser keeps."""
+    def _connect(self) -> None:
+        """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        saved = gr.BrowserState("", storage_key="pokemon-ddpm", secret="pokemon-ddpm")
         buttons = [self._generate, self._vary, self._other, *self._changes.values()]
         started = [self._status, *buttons, self._cancel]
         gr.on([each.click for each in buttons], None, None, started, js=STARTED, **PRIVATE)
@@ -169,26 +151,22 @@ class Page:
                 for change, button in self._changes.items()
             ),
         ]
-        finished = [self._status, self._sprite, self._steps, saved]
         for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
             for ended in (event.then, event.failure):
                 ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
-            event.success(handlers.finish, self._sprites, finished, inputs_kwargs=settings, **PRIVATE)
+            event.success(handlers.finish, self._sprites, [self._status, self._sprite, self._steps], **PRIVATE)
             event.failure(handlers.show, self._sprites, self._gallery, **PRIVATE)
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
-        outputs = [self._sprites, self._gallery, self._status, self._steps, *self._controls()]
-        self.blocks.load(handlers.restore, saved, outputs, **PRIVATE)
 
-    def _connect_choices(self) -> None:
-        """Connects the choice of a sprite and of a model."""
-        handlers, model, chosen = self._handlers, self._settings["model"], [self._sprite, self._steps]
+        chosen = [self._sprite, self._steps]
         self._gallery.select(handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
-        settings, outputs = self._settings, self._controls()
-        model.change(handlers.choose_model, self._offered, outputs, inputs_kwargs=settings, **PRIVATE)
-
-    def _controls(self) -> list:
-        """The outputs of `Handlers.choose_model`."""
-        return [self._offered, *self._settings.values(), *self._other_types, self._creature]
+        names = ("pokemon_type", "second_type"), ("quality", "guidance_scale", *ATTRIBUTES)
+        types, others = ([settings[name] for name in part] for part in names)
+        offered = [*types, *self._other_types, *others, self._creature]
+        changes = [self.blocks.load, settings["model"].change]
+        gr.on(changes, handlers.choose_model, None, offered, inputs_kwargs=settings, **PRIVATE)
+        shown = [self._sprites, self._gallery, self._status, self._steps]
+        self.blocks.load(handlers.examples, None, shown, **PRIVATE)
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

@@ -1,9 +1,7 @@
 """Starts and stops the app."""
 
-import json
 import logging
 import os
-import re
 import signal
 import tempfile
 import threading
@@ -14,32 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import gradio as gr
-from fastapi import Depends, HTTPException, Request
-from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pokemon_ddpm.app import style
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import TITLE, Page
-from pokemon_ddpm.app.requests import load_model
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.models import model_name
 
-THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
-MAX_BODY = 2**20  # bytes of a request
 MAX_SESSIONS = 200  # visitors with sprites in memory: at most 11 MB each at 64x64 px, usually 3 MB
-# Routes of Gradio that write files or fetch URLs for anyone, and that the page does not use.
-UNUSED = "/gradio_api/(upload|deep_link|process_recording|component_server|proxy=|file=http|file/)"
-
-
-async def refuse_files(request: Request) -> None:
-    """Refuses the routes of `UNUSED`, and JSON with a file among its values: Gradio would fetch it from any URL."""
-    if re.search(UNUSED, request.scope["path"]):
-        raise HTTPException(404)
-    if request.method == "POST" and "json" in request.headers.get("content-type", ""):
-        body = await request.json()
-        values = body.get("data", body) if isinstance(body, dict) else body
-        if "gradio.FileData" in json.dumps(values):
-            raise HTTPException(422, "Values are text and numbers, not files.")
 
 
 @dataclass(frozen=True)
@@ -62,12 +42,7 @@ class App:
 
 
 def launch(
-    models: Sequence[str],
-    host: str | None = None,
-    port: int | None = None,
-    share: bool = False,
-    public: bool = True,
-    wait: bool = True,
+    models: Sequence[str], host: str | None = None, port: int | None = None, share: bool = False, wait: bool = True
 ) -> App:
     """Starts the app.
 
@@ -76,36 +51,29 @@ def launch(
         host: Address to listen on; by default $GRADIO_SERVER_NAME, which a Space sets, or else 127.0.0.1.
         port: By default $GRADIO_SERVER_PORT, or else the first free one from 7860.
         share: Whether Gradio makes a public link.
-        public: Whether others can reach the app. Then no other models can be loaded, and a generation has a time
-            limit. `share` implies it.
         wait: Whether to wait for Ctrl-C or SIGTERM, and then end the process.
 
     Raises:
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
-    public = public or share
-    loaded = [load_model(source, public) for source in models]
-    if not len({model.name for model in loaded}) == len(models) > 0:
+    loaded = {model_name(source): GenerationSettings(source).load() for source in models}
+    if not len(loaded) == len(models) > 0:
         raise ValueError("The app needs one or more models with different names.")
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
     cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
-    page = Page(loaded, Handlers(loaded, cache, public), public).blocks
-    server_name = f"[{host}]" if host and ":" in host else host
-    middleware = [Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)]
-    if not public:  # no other site's name can lead to the app
-        hosts = [*THIS_MACHINE, server_name or "localhost"]
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False))
+    page = Page(loaded, Handlers(loaded, cache)).blocks
     page.launch(
-        server_name=server_name,
+        server_name=f"[{host}]" if host and ":" in host else host,
         server_port=port,
         share=share,
         prevent_thread_lock=True,
         quiet=True,
         theme=style.theme(),
-        css=style.CSS,
+        css=style.TYPE_RULES,
+        css_paths=Path(__file__).with_name("style.css"),
         footer_links=["api"],
-        app_kwargs={"middleware": middleware, "dependencies": [Depends(refuse_files)]},
+        max_file_size="1mb",
         state_session_capacity=MAX_SESSIONS,
         run_history=False,
         enable_monitoring=False,

@@ -23,16 +23,8 @@ def start_app(
         int | None, typer.Option(min=1, max=65535, help="Port.", show_default="the first free one from 7860")
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Also make a public link through Gradio's server.")] = False,
-    public: Annotated[
-        bool,
-        typer.Option(
-            "--public",
-            help="Offer only these models, and limit the time of a generation. Use it behind a reverse proxy; --share "
-            "and any --host but this machine imply it.",
-        ),
-    ] = False,
 ) -> None:
-    """Starts a page in the browser that generates sprites, until Ctrl-C."""
+    """Starts the app in the browser, until Ctrl-C."""
     if importlib.util.find_spec("gradio") is None:
         fail("The app needs Gradio: pip install gradio")
     try:  # before the slow import of torch
@@ -45,5 +37,4 @@ def start_app(
 
     from pokemon_ddpm.app import launch
 
-    public = public or host not in ("localhost", "127.0.0.1", "::1")
-    launch(model or [RELEASED_MODEL, RELEASED_FAST_MODEL], host, port, share, public)
+    launch(model or [RELEASED_MODEL, RELEASED_FAST_MODEL], host, port, share)

@@ -8,9 +8,10 @@ import pytest
 from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from pokemon_ddpm.app.requests import load_model
+from pokemon_ddpm.app.requests import Models
 from pokemon_ddpm.app.server import App
-from tests.app.running import Known, Network, running, save_models
+from pokemon_ddpm.generation import GenerationSettings
+from tests.app.running import Network, running, save_models
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +21,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def known(models: tuple[str, str]) -> Known:
-    return {Path(source).name: load_model(source, public=True) for source in models}
+def known(models: tuple[str, str]) -> Models:
+    """The loaded models, with short names."""
+    return {Path(source).name: GenerationSettings(source).load() for source in models}
 
 
 @pytest.fixture(scope="module")
 def app(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app with both models, in public."""
+    """The app with both models."""
     with running(models, tmp_path_factory.mktemp("app")) as app:
         yield app
 

@@ -17,7 +17,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.app.downloads import GALLERY_SIZE
-from pokemon_ddpm.app.requests import Job, Model, Sprite, default_settings, new_sprites
+from pokemon_ddpm.app.requests import Job, Models, Sprite, default_settings, new_sprites
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
@@ -26,7 +26,6 @@ from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.tiny_models import tiny_pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
-Known = dict[str, Model]  # loaded models by their names
 
 
 def save_models(folder: Path) -> tuple[str, str]:
@@ -49,12 +48,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(models: Sequence[str], folder: Path, **options: Any) -> Iterator[App]:
+def running(models: Sequence[str], folder: Path) -> Iterator[App]:
     """The app, which writes into the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # so that it is reset after `launch` has set it
         patch.setattr(tempfile, "tempdir", str(folder))
-        app = launch(models, port=free_port(), wait=False, **options)
+        app = launch(models, port=free_port(), wait=False)
         try:
             yield app
         finally:
@@ -113,15 +112,15 @@ def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attribu
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
 
 
-def new_job(models: Known, **settings: Any) -> Job:
+def new_job(models: Models, **settings: Any) -> Job:
     """With the default settings otherwise, and a fixed seed."""
-    return new_sprites(models, {**default_settings(models["full"]), "new_seed": False, **settings})
+    return new_sprites(models, {**default_settings(models, "full"), "new_seed": False, **settings})
 
 
-def new_sprite(models: Known, **settings: Any) -> Sprite:
+def new_sprite(models: Models, **settings: Any) -> Sprite:
     """A red square without background."""
     job = new_job(models, **settings)
-    channels = job.model.pipeline.sample_shape[0]
+    channels = job.pipeline.sample_shape[0]
     image = Image.new("RGBA" if channels == 4 else "RGB", (16, 16), (255, 255, 255, 0)[:channels])
     image.paste("red", (4, 4, 12, 12))
-    return Sprite(job, job.requests[0], image)
+    return Sprite(job, job.requests[0], image, [])

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (
 TIMEOUT_MS = 60_000
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
-FOLDED = ("Settings", "Attributes", "Load another model", "Edit the chosen", "Download", "Steps of the chosen")
+FOLDED = ("Settings", "Attributes", "Edit the chosen", "Download", "Steps of the chosen")
 ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
 expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
 def url(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(models, tmp_path_factory.mktemp("app"), public=False) as app:
+    with running(models, tmp_path_factory.mktemp("app")) as app:
         yield app.url
 
 
@@ -140,37 +140,11 @@ def test_editing_and_steps_of_the_chosen_sprite(page: Page) -> None:
     expect(page.locator("#own-steps img")).to_have_count(20)
 
 
-def test_reload_restores_sprites_and_settings(page: Page) -> None:
-    unfold(page, "Settings", "Attributes")
-    page.get_by_label("fast").check()
-    choose(page, "View", "any")
-    generate(page, count=3)
-    before = pixels(page)
-    page.wait_for_function("localStorage.getItem('pokemon-ddpm')")
-    page.reload()
-    expect(page.locator("#status")).to_contain_text("Your last sprites")
-    assert pixels(page) == before
-    unfold(page, "Settings", "Attributes", "Download", "Edit the chosen sprite")
-    expect(page.get_by_label("fast")).to_be_checked()
-    for label, value in {"Seed": "7", "Type": "fire", "View": "any"}.items():
-        expect(page.get_by_label(label, exact=True).first).to_have_value(value)
-    with page.expect_download():
-        button(page, "Sprite (PNG)").click()
-    button(page, "Same seed, other type").click()
-    expect(captions(page)).to_have_text(["fire · seed 7", re.compile(r"^(?!fire)[a-z]+ · seed 7$")])
-    page.add_init_script("localStorage.setItem('pokemon-ddpm', 'damaged')")
-    page.reload()
-    expect(page.locator("#status")).to_contain_text("These are examples by")
-
-
 def test_models_and_errors(page: Page, models: tuple[str, str]) -> None:
-    unfold(page, "Settings", "Attributes", "Load another model")
+    unfold(page, "Settings", "Attributes")
     choose(page, "Model", models[1])
     for label in ("Color", "fast"):
         expect(page.get_by_label(label, exact=True)).to_be_disabled()
-    page.get_by_label("Folder or Hub name").fill("/nowhere")
-    button(page, "Load").click()
-    expect(page.get_by_test_id("toast-body").first).to_contain_text("/nowhere")
     choose(page, "Type", "any")
     choose(page, "Second type", "none")
     button(page, "Generate").click()
