@@ -21,7 +21,7 @@ from pokemon_ddpm.vocabulary import USUAL
 
 DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
 GUIDANCE_SCALE = 3.0
-IMAGE_GUIDANCE_SCALE = 3.0  # by a reference, see docs/results.md
+IMAGE_GUIDANCE_SCALE = 3.0  # by a reference, see docs/report.md
 SHEET_COLUMNS, SHEET_PANELS = 2, 3
 
 
