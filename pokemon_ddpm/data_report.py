@@ -129,7 +129,6 @@ def count(frame: DataFrame) -> dict[str, Any]:
         "games": {game: _game(part) for game in (*GAMES, ANY) if len(part := frame[frame["game"] == game])},
         "images_per_form": {"median": float(forms.median()), "max": int(forms.max()), "most": most},
         "types": _types(frame),
-        "pairs": _pairs(frame),
         "colors": _tally(frame["color"], (*COLORS, ANY)),
         "shapes": _tally(frame["shape"], SHAPES),
         "heights": _spread(frame["height"]),
@@ -176,19 +175,6 @@ def _types(frame: DataFrame) -> dict[str, dict[str, Any]]:
             "splits": _tally(part["split"], frame["split"].unique()),
         }
     return types
-
-
-def _pairs(frame: DataFrame) -> dict[str, int]:
-    """Images with one type; pairs of types without their order, and those that occur in both orders."""
-    dual = frame[frame["type2"] != NONE].groupby("types")
-    images = dual.size()
-    return {
-        "single": len(frame) - int(images.sum()),
-        "pairs": len(images),
-        "in_both_orders": int((dual["type1"].nunique() == 2).sum()),
-        "below_ten": int((images < 10).sum()),
-        "of_one_form": int((dual["index"].nunique() == 1).sum()),
-    }
 
 
 def _geometry(frame: DataFrame) -> dict[str, Any]:

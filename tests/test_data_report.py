@@ -40,11 +40,6 @@ def test_labels_are_counted(numbers: dict, starter: datasets.DatasetDict) -> Non
         assert found["either"] == sum(name in (row["type1"], row["type2"]) for row in labels)
         assert found["alone"] == sum(row["type2"] == "none" for row in first)
         assert found["splits"] == Counter(row["split"] for row in first)
-    pairs = [(row["type1"], row["type2"]) for row in labels if row["type2"] != "none"]
-    sets = Counter(map(frozenset, pairs))
-    found, few = numbers["pairs"], sum(number < 10 for number in sets.values())
-    assert (found["single"], found["pairs"], found["below_ten"]) == (len(labels) - len(pairs), len(sets), few)
-    assert found["in_both_orders"] == len(set(pairs)) - len(sets)
     for key, name in (("color", "colors"), ("shape", "shapes")):
         assert +Counter(numbers[name]) == Counter(row[key] for row in labels)
     heights = np.array([row["height"] for row in labels])
@@ -105,7 +100,6 @@ def test_the_facts_of_the_real_sprites(sprites_dir: Path, sprites_cache: Path) -
     found = count(measure(load_sprites(sprites_dir, "front", cache_dir=sprites_cache)))
     assert [found[key] for key in ("images", "species", "forms", "lines")] == [4086, 898, 1070, 425]
     assert found["lines_in_several_splits"] == 0 and found["types"]["flying"]["either"] == 507
-    assert [found["pairs"][key] for key in ("single", "pairs", "in_both_orders")] == [2090, 136, 38]
     assert (found["duplicates"]["distinct"], found["duplicates"]["redundant"]) == (3819, 267)
     assert found["geometry"]["at_edge"] == 54 and found["geometry"]["reduced"]["64"] == 4086 - 2924
     assert [found["palettes"][key] for key in ("min", "50%", "max")] == [5, 13, 16]

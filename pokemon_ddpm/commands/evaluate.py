@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -75,67 +75,55 @@ def evaluate(
     It writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
     """
-    if samples is not None:
+    if samples is None:
+        if resolution is not None or sample_preprocessing is not None:
+            fail("--resolution and --sample-preprocessing are only for --samples.")
+        _check_data(model, data_dir)
+        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
+    else:
         _check_samples(context, samples, output_dir)
         if sample_preprocessing is not None and resolution is None:
             fail("--sample-preprocessing needs --resolution.")
-    elif resolution is not None or sample_preprocessing is not None:
-        fail("--resolution and --sample-preprocessing are only for --samples.")
-    else:
-        _check_data(model, data_dir)
-        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
     check_packages()
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
-    from pokemon_ddpm.evaluation.images import random_rows
-    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
+    from pokemon_ddpm.evaluation.images import halves
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_samples, read_samples, sample_requests
-    from pokemon_ddpm.evaluation.two_sample import halves
-    from pokemon_ddpm.generation import GenerationSettings, best_device, processes
+    from pokemon_ddpm.evaluation.samples import generate_sets, read_samples
+    from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.model_card import folder_card, write_metrics
     from pokemon_ddpm.preprocessing import CHANNELS, mode_of
 
-    if samples is not None:
-        sample_set = read_samples(samples, resolution, sample_preprocessing)
-        _, channels, resolution, _ = sample_set.images.shape
-    else:
+    if samples is None:
         folder_card(Path(model))  # to fail before the evaluation if it cannot be read
         settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
         pipeline = settings.load()
         channels, resolution, _ = pipeline.sample_shape
         if CHANNELS.get(preprocessing, channels) != channels:
             fail(f"The model has {channels} channels; --preprocessing {preprocessing} is not possible.")
+    else:
+        sample_set = read_samples(samples, resolution, sample_preprocessing)
+        _, channels, resolution, _ = sample_set.images.shape
     preprocessing = preprocessing or mode_of(channels)
     data = _load_data(data_dir, config_name, split, resolution, preprocessing)
     extractor, classifier = _networks(features, data)
+    further, rows, speed = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None, None
     if samples is None:
-        requests = sample_requests(data.train, pipeline.conditioner, num_samples, conditions, seed)
-        speed = generate_samples(pipeline, settings, requests, output_dir / "samples")
-        count, next_seed = max(len(data.held_out), MIN_SAMPLES), seed + num_samples
-        of_held_out = sample_requests(data.held_out, pipeline.conditioner, count, conditions, next_seed)
-        generate_samples(pipeline, settings, of_held_out, output_dir / "held-out" / "samples")
-        if not processes().is_main_process:
+        sets = generate_sets(pipeline, settings, *data[:2], num_samples, conditions, seed, output_dir)
+        if sets is None:  # the main process goes on
             return
-        sample_set, others = (read_samples(output_dir / name, resolution) for name in ("samples", "held-out/samples"))
-        rows = random_rows(len(data.held_out), count, next_seed)
-        rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
+        sample_set, others, rows, speed = sets
         fitted, judged = sample_set.images, others.images
-        bits, no_likelihood = None, "" if likelihood else "--no-likelihood was given."
+        further["no_likelihood"] = "--no-likelihood was given."
         if likelihood:
-            try:  # in float32, with the model's own scheduler
-                bits = kept_likelihood(load(model), data.train, data.held_out, output_dir, seed)
-            except ValueError as error:
-                no_likelihood = str(error)
+            further = _likelihood(model, data, output_dir, seed)
     else:
-        speed, rows, bits, no_likelihood = None, None, None, "it needs the model, not only samples."
         fitted, judged = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    further = evaluate_pixels(fitted, judged, data.train, data.held_out, rows, seed, best_device())
-    further |= {"likelihood": bits, "no_likelihood": no_likelihood}
+    further = {**evaluate_pixels(fitted, judged, *data[:2], rows, seed, best_device()), **further}
     sample_set, data = sample_set.on_white(), Data(*map(_on_white, data[:3]), *data[3:])
-    evaluation = measure(sample_set, data.train, data.held_out, data.all_train, extractor, classifier, seed)
+    evaluation = measure(sample_set, *data[:3], extractor, classifier, seed)
     about = {
         "network evaluations per second": speed,
         "data": data.title,
@@ -231,6 +219,16 @@ def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatu
     from pokemon_ddpm.evaluation import pretrained_features
 
     return getattr(pretrained_features, features)(device), network
+
+
+def _likelihood(model: str, data: Data, folder: Path, seed: int) -> dict[str, Any]:
+    """Bits per dimension in float32, with the model's own scheduler, as in report.json."""
+    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
+
+    try:
+        return {"likelihood": kept_likelihood(load(model), *data[:2], folder, seed), "no_likelihood": ""}
+    except ValueError as error:
+        return {"likelihood": None, "no_likelihood": str(error)}
 
 
 def bits_per_dim(

@@ -106,18 +106,19 @@ def closest_pairs_figure(
     are left out if they are None.
     """
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS].tolist()
-    sets = 1 if train is None else 2
+    matches = nearest.index[closest].tolist()
+    shown = {"sample": images[closest]}
+    if train is not None:
+        shown["training"] = train[matches]
     rows = math.ceil(len(closest) / PAIRS_IN_ROW)
-    figure = Figure(figsize=(1.1 * PAIRS_IN_ROW, rows * (1.3 * sets + (0.4 if names else 0))), layout="constrained")
-    for place, sample in enumerate(closest):
+    height = rows * (1.3 * len(shown) + (0.4 if names else 0))
+    figure = Figure(figsize=(1.1 * PAIRS_IN_ROW, height), layout="constrained")
+    for place, (sample, match) in enumerate(zip(closest, matches, strict=True)):
         row, column = divmod(place, PAIRS_IN_ROW)
-        match, pair = nearest.index[sample], {"sample": images[sample]}
-        if train is not None:
-            pair["training"] = train[match]
-        for line, (label, image) in enumerate(pair.items(), start=sets * row):
-            cell = (sets * rows, PAIRS_IN_ROW, line * PAIRS_IN_ROW + column + 1)
+        for line, (label, sets) in enumerate(shown.items(), start=len(shown) * row):
+            cell = (len(shown) * rows, PAIRS_IN_ROW, line * PAIRS_IN_ROW + column + 1)
             axes = figure.add_subplot(*cell, xticks=[], yticks=[])
-            axes.imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
+            axes.imshow(sets[place].permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
             if column == 0:
                 axes.set_ylabel(label, fontsize=8)
             if label == "sample":

@@ -56,6 +56,11 @@ def random_rows(total: int, count: int, seed: int) -> torch.Tensor:
     return torch.cat(orders)[:count]
 
 
+def halves(count: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """The positions of `count` images in two random halves."""
+    return random_rows(count, count, seed).tensor_split(2)
+
+
 def as_arrays(images: torch.Tensor) -> np.ndarray:
     """Images, uint8 (N, C, S, S), as an array (N, S, S, C)."""
     return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -110,15 +110,15 @@ def kept_likelihood(
     """
     file, weights = folder / "likelihood.json", weights_digest(pipeline.unet, pipeline.conditioner)
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    count, found = min(len(train), len(held_out)), {}
+    count = min(len(train), len(held_out))
     for name, data in (("train", train), ("held-out", held_out)):
         data = data.rows(random_rows(len(data), count, seed).sort().values)
         key = [weights, data.digest(), seed, NUM_TIMESTEPS]
         if kept.get(name, {}).get("of") != key:
-            bits = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")
-            kept[name] = {"of": key, "found": bits}
+            found = bits_per_dim(pipeline, data, NUM_TIMESTEPS, seed, f"Bits per dimension, {name}")
+            kept[name] = {"of": key, "found": found}
             write_file(file, json.dumps(kept, indent=2) + "\n")
-        found[name] = kept[name]["found"]
+    found = {name: each["found"] for name, each in kept.items()}
     difference = found["held-out"]["mean"] - found["train"]["mean"]
     error = sum(each["standard_error"] ** 2 for each in found.values()) ** 0.5
     return {**found, "difference": difference, "difference_standard_error": error}

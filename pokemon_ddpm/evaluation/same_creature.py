@@ -60,22 +60,6 @@ def pairs_of(data: SpriteTensors, relation: str, view: int, finish: int, other_g
     return Pairs(*torch.tensor(rows, dtype=torch.int64).unbind(dim=1))
 
 
-def generate_targets(
-    pipeline: PokemonDDPMPipeline, data: SpriteTensors, pairs: Pairs, relation: str | None, seed: int, **arguments: Any
-) -> torch.Tensor:
-    """Sprites with the conditions of the targets and seeds from `seed`, uint8 (K, 4, S, S); see `default_output`.
-
-    Args:
-        relation: To the references; None to generate without them.
-    """
-    count = len(pairs.targets)
-    requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
-    if relation is not None:
-        references = data.images[pairs.references].float() / 127.5 - 1
-        arguments |= {"references": references, "relation": relation}
-    return default_output(as_tensor(tqdm(generate(pipeline, requests, **arguments), "Generating", count)))
-
-
 def nearer(queries: torch.Tensor, gallery: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """How many rows of the gallery, features (M, D), are nearer to a query (K, D) than its own row, int64 (K,)."""
     distances = torch.cdist(queries.double(), gallery.double())
@@ -152,7 +136,12 @@ def evaluate_references(
         raise ValueError("Backs, shinies and next stages of the same forms are needed, which these images lack.")
 
     def made(pairs: Pairs, relation: str | None) -> torch.Tensor:
-        return generate_targets(pipeline, data, pairs, relation, seed, **arguments)
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S); no references without a relation."""
+        count, given = len(pairs.targets), dict(arguments)
+        requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
+        if relation is not None:
+            given |= {"references": data.images[pairs.references].float() / 127.5 - 1, "relation": relation}
+        return default_output(as_tensor(tqdm(generate(pipeline, requests, **given), "Generating", count)))
 
     made_backs, made_shinies = made(backs, "same"), made(shinies, "same")
     numbers = {

@@ -110,6 +110,36 @@ def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) ->
         raise ValueError(f"{name} was trained on {these}, but the data have {those}.")
 
 
+def generate_sets(
+    pipeline: PokemonDDPMPipeline,
+    settings: GenerationSettings,
+    train: SpriteTensors,
+    held_out: SpriteTensors,
+    count: int,
+    attributes: Sequence[str] | None,
+    seed: int,
+    folder: Path,
+) -> tuple[SampleSet, SampleSet, torch.Tensor, float | None] | None:
+    """Generates samples with conditions of training images, and others with those of all held-out images.
+
+    Returns:
+        In the main process both, the held-out images whose conditions the others have, int64 (M,), and the speed;
+        see `generate_samples`.
+    """
+    folders = folder / "samples", folder / "held-out" / "samples"
+    other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
+    requests = sample_requests(train, pipeline.conditioner, count, attributes, seed)
+    speed = generate_samples(pipeline, settings, requests, folders[0])
+    others = sample_requests(held_out, pipeline.conditioner, other_count, attributes, next_seed)
+    generate_samples(pipeline, settings, others, folders[1])
+    if not processes().is_main_process:
+        return None
+    samples, others = (read_samples(each, pipeline.sample_shape[1]) for each in folders)
+    rows = random_rows(len(held_out), other_count, next_seed)
+    rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
+    return samples, others, rows, speed
+
+
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> float | None:

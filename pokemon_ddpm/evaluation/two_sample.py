@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.corruptions import blur, move_pixels
-from pokemon_ddpm.evaluation.images import flip_and_shift, random_rows
+from pokemon_ddpm.evaluation.images import flip_and_shift, halves
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate
 from pokemon_ddpm.preprocessing import over_white
 
@@ -188,15 +188,8 @@ def self_check(
     lines = lines_of(held_out)[torch.cat([real, other])]
     for name, change in SELF_CHECKS.items():
         of_train = train.images[train_real], change(train.images[train_other])
-        yield (
-            name,
-            two_sample_test(*of_train, held_out.images[real], change(held_out.images[other]), lines, seed, device),
-        )
-
-
-def halves(count: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """The positions of `count` images in two random halves."""
-    return random_rows(count, count, seed).tensor_split(2)
+        of_held_out = held_out.images[real], change(held_out.images[other])
+        yield name, two_sample_test(*of_train, *of_held_out, lines, seed, device)
 
 
 def lightly_blurred(images: torch.Tensor) -> torch.Tensor:

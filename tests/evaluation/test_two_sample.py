@@ -7,13 +7,13 @@ import torch
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import two_sample
+from pokemon_ddpm.evaluation.images import halves
 from pokemon_ddpm.evaluation.metrics import Estimate
 from pokemon_ddpm.evaluation.two_sample import (
     SELF_CHECKS,
     area_under_curve,
     balanced_accuracy,
     fit_judge,
-    halves,
     judge_input,
     judge_logits,
     lightly_blurred,
