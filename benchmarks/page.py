@@ -1,6 +1,6 @@
 """The page of `pokemon-ddpm site` beside the app, in Chromium, and onnxruntime beside PyTorch, on this machine.
 
-    python benchmarks/page.py --turns 3
+    python benchmarks/page.py --turns 3 --screenshots docs
 
 A visit begins with an empty cache. It needs npm, Chromium, and the extras app, onnx and dev. OMP_NUM_THREADS sets the
 threads of the app, PyTorch and onnxruntime.
@@ -106,7 +106,19 @@ def visit(browser: Browser, url: str, generate: Callable[[Page], tuple[float, fl
         return size, first - start, (last - again) / AT_ONCE
 
 
-def visits(folder: Path, turns: int) -> dict[str, list[tuple[float, ...]]]:
+def screenshot(
+    browser: Browser, url: str, generate: Callable[[Page], object], size: tuple[int, int], file: Path
+) -> None:
+    """A page of width and height `size` after its first sprites."""
+    with browser.new_context(viewport=dict(zip(("width", "height"), size, strict=True))) as context:
+        context.set_default_timeout(600_000)
+        page = context.new_page()
+        page.goto(url)
+        generate(page)
+        page.screenshot(path=file)
+
+
+def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list[tuple[float, ...]]]:
     """The figures of `visit` for each way, in turns."""
     isolation = RepoCard.load(SOURCE.parent / "templates" / "page.md").data["custom_headers"]
     app = launch([RELEASED_FAST_MODEL], wait=False)
@@ -125,6 +137,9 @@ def visits(folder: Path, turns: int) -> dict[str, list[tuple[float, ...]]]:
         for _ in range(turns - 1):
             for way, arguments in ways.items():
                 figures[way].append(visit(browser, *arguments))
+        if screenshots:
+            screenshot(browser, plain, generate_on_page, (390, 844), screenshots / "page.png")
+            screenshot(browser, app.url, generate_in_app, (1000, 780), screenshots / "app.png")
     app.close()
     return figures
 
@@ -151,11 +166,13 @@ def main() -> None:
     """Reads the flags and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
-    turns = parser.parse_args().turns
+    parser.add_argument("--screenshots", type=Path, help="folder in which page.png and app.png are written")
+    arguments = parser.parse_args()
+    turns = arguments.turns
     print(f"Medians of {turns}. Load average at first: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
     with tempfile.TemporaryDirectory() as name:
         make_page(Path(name))
-        seen = visits(Path(name), turns)
+        seen = visits(Path(name), turns, arguments.screenshots)
         print("| | MB | s to the first sprite | s for each further one |\n|---|---:|---:|---:|")
         for way, figures in seen.items():
             size, first, further = map(statistics.median, zip(*figures, strict=True))
