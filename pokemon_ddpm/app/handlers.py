@@ -134,26 +134,23 @@ class Handlers:
         return write_download(kind, sprites, requests.chosen_sprite(sprites, sprite), background, scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
-        """What the controls in `Page.offered` become for the model that was chosen.
+        """What becomes of the settings, the other types and the row of the creature for the model that was chosen.
 
         The guidance scale, and attributes without a value, get the model's defaults.
         """
-        pipeline, usual = self._models[settings["model"]], requests.default_settings(self._models, settings["model"])
+        usual, pipeline = requests.default_settings(self._models, settings["model"]), self._models[settings["model"]]
+        vocabulary, guided = pipeline.conditioner.vocabulary, not is_distilled(pipeline.scheduler)
         first, second = requests.type_choices(pipeline)
-        types = [
-            gr.update(choices=choices, value=settings[name] if settings[name] in choices else ANY)
-            for name, choices in (("pokemon_type", first), ("second_type", second))
-        ]
-        others = [gr.update(choices=first, value=requests.RANDOM), gr.update(choices=second, value=ANY)]
-        guided = not is_distilled(pipeline.scheduler)
-        sampler = [gr.update(interactive=guided), gr.update(interactive=guided, value=usual["guidance_scale"])]
-        attributes = []
+        updates = dict.fromkeys(settings, gr.skip())
+        for name, choices in (("pokemon_type", first), ("second_type", second)):
+            updates[name] = gr.update(choices=choices, value=settings[name] if settings[name] in choices else ANY)
+        updates["quality"] = gr.update(interactive=guided)
+        updates["guidance_scale"] = gr.update(interactive=guided, value=usual["guidance_scale"])
         for name in ATTRIBUTES:
-            known = pipeline.conditioner.vocabulary.get(name, ())
-            value = settings[name] if settings[name] in known else usual[name]
-            attributes.append(gr.update(value=value, interactive=bool(known)))
-        creature = gr.update(visible="relation" in pipeline.conditioner.vocabulary)
-        return [*types, *others, *sampler, *attributes, creature]
+            value = settings[name] if settings[name] in vocabulary.get(name, ()) else usual[name]
+            updates[name] = gr.update(interactive=name in vocabulary, value=value)
+        others = gr.update(choices=first, value=requests.RANDOM), gr.update(choices=second, value=ANY)
+        return [*updates.values(), *others, gr.update(visible="relation" in vocabulary)]
 
     def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
         """The number and the steps of the sprite that was clicked."""

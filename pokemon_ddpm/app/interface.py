@@ -87,15 +87,8 @@ class Page:
         with gr.Row(equal_height=True):
             self._status = gr.HTML("Press Generate.", elem_id="status")
             self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
-        self._gallery = gr.Gallery(
-            label="Sprites",
-            show_label=False,
-            format="png",
-            allow_preview=False,
-            selected_index=0,
-            buttons=[],
-            elem_id="sprites",
-        )
+        options = {"show_label": False, "allow_preview": False, "selected_index": 0, "buttons": []}
+        self._gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
         self._sprite = gr.Number(1, precision=0, visible=False, label="Number of the sprite")
 
     def _add_editing(self, first: list[str], second: list[str]) -> None:
@@ -160,11 +153,8 @@ class Page:
 
         chosen = [self._sprite, self._steps]
         self._gallery.select(handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
-        names = ("pokemon_type", "second_type"), ("quality", "guidance_scale", *ATTRIBUTES)
-        types, others = ([settings[name] for name in part] for part in names)
-        offered = [*types, *self._other_types, *others, self._creature]
-        changes = [self.blocks.load, settings["model"].change]
-        gr.on(changes, handlers.choose_model, None, offered, inputs_kwargs=settings, **PRIVATE)
+        changes, offered = [self.blocks.load, settings["model"].change], [*settings.values(), *self._other_types]
+        gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
         shown = [self._sprites, self._gallery, self._status, self._steps]
         self.blocks.load(handlers.examples, None, shown, **PRIVATE)
 

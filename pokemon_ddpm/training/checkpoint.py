@@ -154,13 +154,11 @@ def recover(output_dir: Path) -> None:
         if not os.path.lexists(final):
             aside.rename(final)
     for left in output_dir.glob(".checkpoint-*"):
-        _delete(left)
+        delete(left)
 
 
-def _delete(path: Path) -> None:
-    """Deletes a folder, file or link; renames it first, so that an interruption leaves no incomplete checkpoint."""
-    if not path.name.startswith("."):
-        path = path.rename(path.with_name(f".{path.name}.deleted"))
+def delete(path: Path) -> None:
+    """Deletes a folder, a file or a link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -192,15 +190,19 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
         raise CheckpointError(f"{final} could not be written ({error.strerror or error}).") from error
     with contextlib.suppress(OSError):  # what cannot be deleted now is deleted before the next checkpoint
         if os.path.lexists(replaced):
-            _delete(replaced)
+            delete(replaced)
         for path in _abandoned(output_dir, state):
-            _delete(path)
+            _delete_checkpoint(path)
         # Later ones, where a run went back to an earlier checkpoint, do not count. A limit of 0 keeps all: past[-0:].
         past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
         kept = {*past[-limit:], best_checkpoint(output_dir, metric), last_good_checkpoint(output_dir)}
         for path in past:
             if path not in kept:
-                _delete(path)
+                _delete_checkpoint(path)
+
+
+def _delete_checkpoint(path: Path) -> None:
+    delete(path.rename(path.with_name(f".{path.name}.deleted")))  # an interruption leaves no incomplete checkpoint
 
 
 def _write(folder: Path, state: TrainingState, tensors: TrainingTensors) -> None:
@@ -345,8 +347,9 @@ def _compare(folder: Path, saved: TrainingState, now: TrainingState) -> list[str
             text = f"--{field.name} was {as_text(old)}, now {as_text(new)}"
             (changed if policy == "say" else differing).append(text)
     for name in sorted(saved.network.keys() | now.network.keys()):
-        if saved.network.get(name) != now.network.get(name):
-            differing.append(f"the network's {name} was {saved.network.get(name)}, now {now.network.get(name)}")
+        old, new = saved.network.get(name), now.network.get(name)
+        if old != new:
+            differing.append(f"the network's {name} was {old}, now {new}")
     if saved.total_batch_size != now.total_batch_size:
         differing.append(f"the batch size was {saved.total_batch_size}, now {now.total_batch_size}")
     if saved.data_digest != now.data_digest:

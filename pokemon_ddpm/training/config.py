@@ -77,9 +77,7 @@ class TrainingConfig:
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
     translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)
-    hue_prob: float = _option(
-        0.0, "Probability of swapping the palette: the sprite's hues are rotated.", low=0, high=1
-    )
+    hue_prob: float = _option(0.0, "Probability of another palette: the hues are rotated.", low=0, high=1)
 
     # Model
     model_config_name_or_path: str | None = _option(
@@ -108,34 +106,23 @@ class TrainingConfig:
 
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss.", low=0)
-    snr_floor: float = _option(
-        0.0, "Least weight of the error of x_0; 1 is Salimans & Ho's (2022) max(SNR, 1).", low=0
-    )
+    snr_floor: float = _option(0.0, "Least weight of the error of x_0; 1 is max(SNR, 1) (Salimans & Ho 2022).", low=0)
     timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
         "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
     reference_prob: float = _option(
-        0.0,
-        "Share of images trained with a reference sprite: the same creature, or the stage before or after it.",
-        low=0,
-        high=1,
+        0.0, "Share of images trained with a reference sprite: the same creature, or a stage beside it.", low=0, high=1
     )
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
     distill_teacher_steps: int | None = _option(None, "DDIM steps of the teacher, even; the student takes half.")
-    distill_guidance_scale: float | None = _option(
-        None, "Guidance scale of the teacher; default: the saved one.", low=0
-    )
-    distill_image_guidance_scale: float | None = _option(
-        None, "Its guidance scale by reference sprites; default: the saved one.", low=0
-    )
+    distill_guidance_scale: float | None = _option(None, "Its guidance scale; by default the saved one.", low=0)
+    distill_image_guidance_scale: float | None = _option(None, "Its guidance scale by references, likewise.", low=0)
 
     # Autoguidance (Karras et al. 2024)
-    autoguidance_from: str | None = _option(
-        None, "Learn the prediction that this worse model of the same conditions guides."
-    )
+    autoguidance_from: str | None = _option(None, "Learn the guidance by this worse model of the same conditions.")
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
 
     # Optimization
@@ -270,21 +257,18 @@ class TrainingConfig:
             raise ValueError(
                 f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
             )
+        if self.timestep_sampling == "loss_second_moment":
+            raise ValueError("--distill_from excludes --timestep_sampling loss_second_moment.")
         reasons = {
-            "variance_type learned_range": "the student's steps add no noise",
-            "prediction_type epsilon": "at pure noise, where a step starts, it does not determine the image",
-            "timestep_sampling loss_second_moment": "use uniform or stratified",
             "conditions": "a student has those of its teacher",
             "snr_gamma": "the loss is weighted by max(SNR, 1)",
             "snr_floor": "the loss is weighted by max(SNR, 1)",
         }
         if self.ddpm_num_inference_steps != self.student_steps:
             reasons["ddpm_num_inference_steps"] = f"the student takes {self.student_steps} steps"
-        for flag, reason in reasons.items():
-            name, _, excluded = flag.partition(" ")
-            value, default = getattr(self, name), getattr(TrainingConfig, name)
-            if value == excluded or (not excluded and value != default):
-                raise ValueError(f"--distill_from excludes --{flag}: {reason}.")
+        for name, reason in reasons.items():
+            if getattr(self, name) != getattr(TrainingConfig, name):
+                raise ValueError(f"--distill_from excludes --{name}: {reason}.")
         self.ddpm_num_inference_steps = self.student_steps
 
     def _check_combinations(self) -> None:
@@ -417,10 +401,7 @@ def _read_file(path: str, parser: _Parser) -> list[str]:
         parts = value if name == "conditions" and isinstance(value, list) else [value]
         if any(isinstance(part, (dict, list)) for part in parts):
             parser.error(f"{name} in {path} must be a single value.")
-        if name == "conditions":
-            flags += ["--conditions", *(value.split() if isinstance(value, str) else value)]
-        else:
-            flags.append(f"--{name}={value}")
+        flags += ["--conditions", *" ".join(parts).split()] if name == "conditions" else [f"--{name}={value}"]
     return flags
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import socket
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from pokemon_ddpm.pipelines.hub_mixin import code_files
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
-from pokemon_ddpm.training.checkpoint import checkpoints, find_checkpoints, recover
+from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints, recover
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.vocabulary import CONDITIONS
@@ -145,10 +144,7 @@ def prepare_output(config: TrainingConfig) -> str | None:
         name = config.hub_model_id or folder.resolve().name
         repository = create_repository(name, config.hub_private_repo or None, config.hub_token, "--hub_token")
     for path in _run_contents(folder) if config.overwrite_output_dir else ():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        delete(path)
     return repository
 
 

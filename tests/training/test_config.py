@@ -102,8 +102,10 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--distill_from a", "needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is None."),
         ("--distill_from a --distill_teacher_steps 5", "an even --distill_teacher_steps"),
         ("--distill_guidance_scale 2", "--distill_guidance_scale needs --distill_from."),
-        (f"{STUDENT} --variance_type learned_range", "--distill_from excludes --variance_type learned_range: "),
-        (f"{STUDENT} --prediction_type epsilon", "--distill_from excludes --prediction_type epsilon: at pure noise"),
+        (
+            f"{STUDENT} --timestep_sampling loss_second_moment",
+            "--distill_from excludes --timestep_sampling loss_second_moment.",
+        ),
         (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma: the loss is weighted by max(SNR, 1)."),
         (f"{STUDENT} --conditions type", "--distill_from excludes --conditions: a student has those of its teacher."),
         (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),

@@ -100,6 +100,12 @@ def test_a_small_rgb_model_is_packed_but_not_its_student(tmp_path):
     with pytest.raises(ValueError, match="model needs --resolution 8."):
         setup.make_unet(TrainingConfig(**student, resolution=16))
     student |= {"resolution": 8, "preprocessing": "fit", "prediction_type": "v_prediction"}
+    for name, value, needed in (
+        ("prediction_type", "epsilon", "v_prediction"),
+        ("variance_type", "learned_range", "fixed_small"),
+    ):
+        with pytest.raises(ValueError, match=f"model needs --{name} {needed}."):
+            setup.make_unet(TrainingConfig(**{**student, name: value}))
     assert type(setup.make_unet(TrainingConfig(**student))[0]) is UNet2DModel
 
 
