@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures
 
 SPLITS = ("train", "validation")  # without those that are only for the end
-RGBA_OR_RGB = "pixel if RGBA, or fit"
 Preprocessing = Annotated[
-    str | None,
-    typer.Option(help="Of the real images: pixel, fit or thesis, as in training.", show_default=RGBA_OR_RGB),
+    str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit")
 ]
 Resolution = Annotated[int, typer.Option(help="Side of the images.")]
 
@@ -48,12 +46,10 @@ def evaluate(
     data_dir: DataDir = None,
     config_name: ConfigName = None,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Samples to generate.")] = 2048,
-    conditions: Annotated[
-        list[str] | None, typer.Option(help="Such as type; can be given several times.", show_default="all")
-    ] = None,
+    conditions: Annotated[list[str] | None, typer.Option(help="Such as type; repeatable.", show_default="all")] = None,
     split: Split = "validation",
     features: Annotated[
-        str, typer.Option(help="Network for distances: sprites, inception, dinov2 or a folder from fit-features.")
+        str, typer.Option(help="sprites, inception, dinov2 or a folder from fit-features.")
     ] = "sprites",
     likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension of the model.")] = True,
     scheduler: Scheduler = None,
@@ -62,11 +58,9 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="Side to which --samples are reduced.", show_default="their own")
-    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="Reduces --samples to this side.", show_default="own")] = None,
     sample_preprocessing: Annotated[
-        str | None, typer.Option(help="Resizes --samples of any size, by pixel, fit or thesis.")
+        str | None, typer.Option(help="Resizes --samples, by pixel, fit or thesis.")
     ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
@@ -236,9 +230,7 @@ def bits_per_dim(
     data_dir: DataDir = None,
     config_name: ConfigName = None,
     preprocessing: Preprocessing = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="Can be given several times.", show_default="train and validation")
-    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
     num_images: Annotated[int, typer.Option(min=2, help="Images of each split, equally many of all.")] = 400,
     timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound that are computed for each image.")] = 40,
     full: Annotated[bool, typer.Option("--full", help="All terms of the bound; slow.")] = False,

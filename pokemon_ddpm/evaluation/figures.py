@@ -140,12 +140,13 @@ def types_figure(numbers: Numbers) -> Figure:
         shown[title] = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
     figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=len(shown))
     for axes, (title, sets) in zip(panels, shown.items(), strict=True):
-        for estimates, color, shift in zip(sets, (BLUE, ORANGE), (-0.13, 0.13), strict=True):
+        styles = ("samples", BLUE, -0.13), ("held-out", ORANGE, 0.13)
+        for estimates, (label, color, shift) in zip(sets, styles, strict=True):
             values, low, high = (
                 np.array([each and each[key] for each in estimates], dtype=float) for key in ("value", "low", "high")
             )
             heights = np.arange(len(types)) + shift
-            axes.plot(values, heights, "o", color=color, markersize=4)
+            axes.plot(values, heights, "o", color=color, markersize=4, label=label if axes is panels[0] else None)
             axes.hlines(heights, low, high, color=color, linewidth=1)
         axes.set_xlabel(title, fontsize=10)
         label_bars(axes, [""] * len(types))
@@ -156,7 +157,5 @@ def types_figure(numbers: Numbers) -> Figure:
     panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
     if by_value:
         panels[1].set_xlim(-0.02, 1.02)
-    for line, label in zip(panels[0].lines, ("samples", "held-out"), strict=True):
-        line.set_label(label)
     legend_above(figure)
     return figure
