@@ -122,6 +122,11 @@ def generate_sets(
 ) -> tuple[SampleSet, SampleSet, torch.Tensor, float | None] | None:
     """Generates samples with conditions of training images, and others with those of all held-out images.
 
+    Args:
+        count: Of the first; of the others there are as many as held-out images, or `MIN_SAMPLES`.
+        attributes, seed: See `sample_requests`; the seeds of the others follow.
+        folder: For the folders "samples" and "held-out/samples".
+
     Returns:
         In the main process both, the held-out images whose conditions the others have, int64 (M,), and the speed;
         see `generate_samples`.
