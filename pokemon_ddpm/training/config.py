@@ -118,7 +118,7 @@ class TrainingConfig:
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
     distill_teacher_steps: int | None = _option(None, "DDIM steps of the teacher, even; the student takes half.")
-    distill_guidance_scale: float | None = _option(None, "Its guidance scale; by default the saved one.", low=0)
+    distill_guidance_scale: float | None = _option(None, "The teacher's guidance scale; by default its own.", low=0)
     distill_image_guidance_scale: float | None = _option(None, "Its guidance scale by references, likewise.", low=0)
 
     # Autoguidance (Karras et al. 2024)
