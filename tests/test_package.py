@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from tests.small_archives import write_small_archive
 
@@ -24,9 +25,16 @@ WITHOUT_CLONE = "import sys; sys.meta_path = [f for f in sys.meta_path if 'edita
 def unpacked_wheel(base: Path) -> Path:
     """The folder of the wheel's files, beside the wheel and the sdist that it is built from.
 
-    It is built once in `tmp_path_factory.getbasetemp()`.
+    It is built once, in `tmp_path_factory.getbasetemp()` or, for all processes of xdist, beside it.
     """
-    folder = base / "wheel"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "site").exists():
+            _build(folder)
+    return folder / "site"
+
+
+def _build(folder: Path) -> None:
     clone = folder / "clone"  # a copy, because setuptools leaves a build folder that later builds would include
     clone.mkdir(parents=True)
     files = "pyproject.toml MANIFEST.in README.md CHANGELOG.md CITATION.cff LICENSE train_conditional.py"
@@ -39,7 +47,6 @@ def unpacked_wheel(base: Path) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder / "site")
-    return folder / "site"
 
 
 def run_in(site: Path, code: str) -> str:
@@ -50,7 +57,7 @@ def run_in(site: Path, code: str) -> str:
     return done.stdout
 
 
-def test_every_module_imports(tmp_path_factory):
+def test_every_module_imports_and_finds_its_data(tmp_path_factory):
     site = unpacked_wheel(tmp_path_factory.getbasetemp())
     modules = [
         ".".join(path.relative_to(site).with_suffix("").parts).removesuffix(".__init__")
@@ -59,14 +66,29 @@ def test_every_module_imports(tmp_path_factory):
     ]
     assert {"pokemon_ddpm.pipelines.hub_mixin", "pokemon_ddpm.dataset_scripts.pokemon_sprites"} <= {*modules}
     modules += ["train_conditional"]
-    code = f"import importlib; print(*[importlib.import_module(name).__file__ for name in {modules!r}], sep='\\n')"
-    assert all(line.startswith(str(site)) for line in run_in(site, code).splitlines())
+    code = f"import importlib; print(*[importlib.import_module(name).__file__ for name in {modules!r}], sep='\\n');"
+    code += (
+        "import pokemon_ddpm as p; from pokemon_ddpm import model_card;"
+        "from pokemon_ddpm.training.config import TrainingConfig;"
+        "sprites = p.load_sprites(cache_dir='cache');"
+        "pipeline = p.PokemonDDPMPipeline.from_pretrained(p.RELEASED_MODEL);"
+        "card = model_card.run_card(pipeline, TrainingConfig(), 'x', 1, {}, {});"
+        "pipeline.save_pretrained('saved');"
+        "print(len(sprites['train']), pipeline('fire', num_inference_steps=1).images[0].size, len(card.text) > 1000)"
+    )
+    *files, numbers = run_in(site, code).splitlines()
+    assert len(files) == len(modules) and all(file.startswith(str(site)) for file in files)
+    assert numbers == "864 (64, 64) True"
 
 
 def test_what_is_in_it(tmp_path_factory):
     site = unpacked_wheel(tmp_path_factory.getbasetemp())
     names = {path.name for path in site.iterdir() if path.suffix != ".dist-info"}
     assert names == {"pokemon_ddpm", "train_conditional.py"}
+    for folder, pattern in (("templates", "*"), ("dataset_scripts", "*.csv")):
+        found = {path.name for path in (site / "pokemon_ddpm" / folder).glob(pattern)}
+        of_clone = ROOT / "pokemon_ddpm" / folder if folder == "templates" else ROOT / folder
+        assert found == {path.name for path in of_clone.glob(pattern)} != set()
     models = site / "pokemon_ddpm" / "released"
     assert {path.name for path in models.iterdir()} == {"pokemon-ddpm-64", "pokemon-ddpm-64-fast", "sprite-features"}
     for model in models.iterdir():
@@ -106,20 +128,3 @@ def test_it_generates_and_trains_where_it_is_installed(tmp_path, tmp_path_factor
     short = "--resolution 16 --max_train_steps 3 --train_batch_size 2 --validation_steps 0 --save_images_steps 0"
     status, output = run(f"train --train_data_dir small --output_dir trained --num_cpu_threads 1 {short}")
     assert status == 0 and (tmp_path / "trained" / "model_index.json").is_file(), output
-
-
-def test_tables_templates_and_models_are_in_it(tmp_path_factory):
-    site = unpacked_wheel(tmp_path_factory.getbasetemp())
-    code = (
-        "import pokemon_ddpm as p; from pathlib import Path; from pokemon_ddpm import hub, model_card, training;"
-        "from pokemon_ddpm.training.config import TrainingConfig;"
-        "sprites = p.load_sprites(cache_dir='cache');"
-        "pipeline = p.PokemonDDPMPipeline.from_pretrained(p.RELEASED_MODEL);"
-        "card = model_card.run_card(pipeline, TrainingConfig(), 'x', 1, {}, {});"
-        "pipeline.save_pretrained('saved');"
-        "print(len(sprites['train']), pipeline('fire', num_inference_steps=1).images[0].size, len(card.text) > 1000)"
-    )
-    assert run_in(site, code).split() == ["864", "(64,", "64)", "True"]
-    templates = {path.name for path in (ROOT / "pokemon_ddpm" / "templates").iterdir()}
-    assert {path.name for path in (site / "pokemon_ddpm" / "templates").iterdir()} == templates
-    assert (site / "pokemon_ddpm" / "dataset_scripts" / "sprite_facts.csv").is_file()
