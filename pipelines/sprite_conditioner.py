@@ -71,6 +71,12 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: list(values) for attribute, values in sorted(self.config.vocabulary.items())}
 
     @property
+    def _words(self) -> tuple[str, str]:
+        """What a user calls the argument with the types, and one of them."""
+        is_sprites = "fire" in self.config.vocabulary["type"]
+        return ("pokemon_type", "type") if is_sprites else ("class_labels", "class")
+
+    @property
     def none_id(self) -> int:
         """Id of `none` in the table of types."""
         return len(self.config.vocabulary["type"])
@@ -98,26 +104,29 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         else:
             parts = pokemon_type if isinstance(pokemon_type, tuple) else [pokemon_type]
         ids = [self._type_id(part) for part in parts]
+        argument, word = self._words
         if len(ids) > 2 or (pokemon_type is not None and not ids):
-            raise ValueError(f"pokemon_type takes one type or two, but {pokemon_type!r} has {len(ids)}.")
+            raise ValueError(f"{argument} takes one {word} or two, but {pokemon_type!r} has {len(ids)}.")
         any_id = self.none_id + 1
         first, second = [*ids, any_id, any_id][:2]
         if min(first, second) == self.none_id:
-            raise ValueError(f"pokemon_type {pokemon_type!r} has no type; use {NONE!r} with one, as in 'fire/none'.")
+            raise ValueError(
+                f"{argument} {pokemon_type!r} has no {word}; {NONE!r} stands beside one, as in 'fire/none'."
+            )
         if first == second != any_id:
-            raise ValueError(f"pokemon_type {pokemon_type!r} repeats a type; use {NONE!r} for no second type.")
+            raise ValueError(f"{argument} {pokemon_type!r} repeats a {word}; use {NONE!r} for no second one.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:
-        names = [*self.config.vocabulary["type"], NONE, ANY]
+        names, (argument, word) = [*self.config.vocabulary["type"], NONE, ANY], self._words
         if isinstance(name, str):
-            return _position("type", name, names)
+            return _position(word, name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"pokemon_type takes names, ids, pairs, a list of these or None, but got {name!r}.")
+            raise TypeError(f"{argument} takes names, ids, pairs, a list of these or None, but got {name!r}.")
         last = self.none_id - 1
         if not 0 <= number <= last:
-            raise ValueError(f"Unknown type id {number}: the ids are 0 ({names[0]}) to {last} ({names[last]}).")
+            raise ValueError(f"Unknown {word} id {number}: the ids are 0 ({names[0]}) to {last} ({names[last]}).")
         return number
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:

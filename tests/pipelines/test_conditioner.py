@@ -68,6 +68,14 @@ def test_wrong_types_are_refused(conditioner, wrong, message):
         conditioner.type_ids(wrong)
 
 
+def test_other_images_have_classes_not_types():
+    conditioner = SpriteConditioner({"type": ["cat", "dog"]}, embedding_dim=8)
+    with pytest.raises(ValueError, match="^Unknown class 'cta'. Did you mean 'cat'"):
+        conditioner.type_ids("cta")
+    with pytest.raises(TypeError, match="^class_labels takes names, ids"):
+        conditioner.type_ids(1.0)
+
+
 @pytest.mark.parametrize("wrong", [True, np.True_, torch.tensor(True), 1.0, b"fire", ["fire"], {"fire"}, (None,)])
 def test_what_is_no_type_is_a_type_error(conditioner, wrong):
     with pytest.raises(TypeError, match="pokemon_type takes names, ids, pairs"):
