@@ -30,7 +30,8 @@ RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
 HELD_OUT = 0.1  # of each class, without split folders
-METADATA_FILES = ("metadata.csv", "metadata.jsonl")  # with the columns file_name and label
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")
+METADATA_COLUMNS = ["file_name", "label"]
 MAX_DEPTH = 6  # of folders in folders
 ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0 and without --eval_steps."
@@ -304,21 +305,28 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _metadata_labels(root: Path, files: Iterable[Path]) -> dict[Path, str]:
-    """Image -> its label in a metadata file; empty if there is none with labels."""
-    labels = {}
+def _in_one_form(path: Path) -> Path:
+    """A path in one form of Unicode (NFC): on a Mac, names of files may be in another than in the metadata."""
+    return Path(unicodedata.normalize("NFC", str(path)))
+
+
+def _metadata_labels(root: Path, files: Iterable[Path]) -> tuple[dict[Path, str], dict[Path, list[str]]]:
+    """Image, see `_in_one_form`, -> its label in a metadata file; and the columns of metadata files without labels."""
+    labels, unlabelled = {}, {}
     for file in (each for each in files if each.name in METADATA_FILES):
         try:
             if file.suffix == ".csv":
-                table = pandas.read_csv(root / file, dtype=str)
+                table = pandas.read_csv(root / file, dtype=str, keep_default_na=False)  # NA and null are names
             else:
                 table = pandas.read_json(root / file, dtype=str, lines=True)
         except ValueError as error:
             raise ValueError(f"{root / file} cannot be read: {error}") from error
-        if {"file_name", "label"} <= set(table):
-            rows = table[["file_name", "label"]].dropna().itertuples(index=False)
-            labels |= {file.parent / name: label for name, label in rows}
-    return labels
+        if set(METADATA_COLUMNS) <= set(table):
+            rows = table[METADATA_COLUMNS].replace("", pandas.NA).dropna().itertuples(index=False)
+            labels |= {_in_one_form(file.parent / name): label for name, label in rows}
+        else:
+            unlabelled[file] = list(map(str, table))
+    return labels, unlabelled
 
 
 class _LabelledFile(NamedTuple):
@@ -330,21 +338,28 @@ class _LabelledFile(NamedTuple):
 def _list_images(root: Path, found: Iterable[Path], problems: Problems) -> list[_LabelledFile]:
     """The files that must be images, sorted by class and name."""
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    files, metadata = [file for file in found if _is_image(file)], _metadata_labels(root, found)
-    labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
+    files = {file: _in_one_form(file) for file in found if _is_image(file)}
+    metadata, unlabelled = _metadata_labels(root, found)
+    labels = metadata or {name: name.parts[-2] for name in files.values() if len(name.parts) > 1}
+    if unlabelled and not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values()):
+        file, columns = next(iter(unlabelled.items()))
+        needed = " and ".join(METADATA_COLUMNS)
+        raise ValueError(f"{root / file} needs columns named {needed}, but its columns are {', '.join(columns)}.")
     levels = 1 if metadata else 2  # of names in the path, below the splits
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
     has_splits = any(splits.values())
     images, inside = [], root.resolve()
-    for file in files:
+    for file, name in files.items():
         split = splits.get(file) if has_splits else "train"
-        if file not in labels or not split:
+        if name not in labels or not split:
             expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if metadata else "CLASS/FILE")
             problems.add(file.as_posix(), f"expected {expected}")
         elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            images.append(_LabelledFile(unicodedata.normalize("NFC", labels[file]), file, split))
+            images.append(_LabelledFile(unicodedata.normalize("NFC", labels[name]), file, split))
+    for name in sorted(metadata.keys() - files.values()):
+        problems.add(name.as_posix(), "there is no such image, but it is in the metadata")
     images.sort()
     return images if has_splits else _hold_out(images)
 

@@ -309,6 +309,33 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
     assert f"metadata.{kind} cannot be read: " in refused(load, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_names_in_metadata_are_taken_literally(tmp_path: Path, kind: str) -> None:
+    """Words for missing values are classes, and a Mac's form of Unicode is the same name as another."""
+    rows = [("1.png", "NA"), ("2.png", "null"), ("e\u0301.png", "nan"), ("\u00e9t\u00e9.png", "NA")]
+    stored = ["1.png", "2.png", "\u00e9.png", "e\u0301te\u0301.png"]
+    for number, name in enumerate(stored):
+        box_image(0, number).save(tmp_path / name)
+
+    def write(rows: list[tuple[str, str]], label: str = "label") -> None:
+        lines = [json.dumps({"file_name": name, label: value}) for name, value in rows]
+        if kind == "csv":
+            lines = [f"file_name,{label}", *map(",".join, rows)]
+        (tmp_path / f"metadata.{kind}").write_text("\n".join(lines), encoding="utf-8")
+
+    write(rows)
+    assert load(tmp_path).type_names == ("NA", "nan", "null")
+    assert len(load(tmp_path)) + len(load(tmp_path, "validation")) == 4
+    write([("1.png", ""), *rows[1:], ("gone.png", "NA")])
+    message = refused(load, tmp_path)
+    assert "2 unusable" in message and "1.png: expected FILE, with a label in its metadata" in message
+    assert "gone.png: there is no such image, but it is in the metadata" in message
+    assert len(load(tmp_path, skip_bad_images=True)) == 3
+    write(rows, label="kind")
+    columns = f"metadata.{kind} needs columns named file_name and label, but its columns are file_name, kind."
+    assert columns in refused(load, tmp_path)
+
+
 def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(tmp_path: Path) -> None:
     for split in ("train", "val"):
         (folder_of_classes(tmp_path / split, {"a": 2, "b": 1}) / "b" / "000.png").write_bytes(b"no image")
