@@ -30,6 +30,9 @@ DataDir = Annotated[
 ConfigName = Annotated[
     str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
 ]
+SkipBadImages = Annotated[
+    bool, typer.Option("--skip-bad-images", help="Continue without unusable images, as in training.")
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc, deis or heun.", show_default=OWN),

@@ -16,6 +16,7 @@ from pokemon_ddpm.commands.common import (
     Guidance,
     Model,
     Scheduler,
+    SkipBadImages,
     Split,
     Steps,
     check_beside,
@@ -45,6 +46,7 @@ def evaluate(
     samples: Annotated[Path | None, typer.Option(help="Evaluate the PNGs in this folder, from any source.")] = None,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
+    skip_bad_images: SkipBadImages = False,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Samples to generate.")] = 2048,
     conditions: Annotated[list[str] | None, typer.Option(help="Such as type; repeatable.", show_default="all")] = None,
     split: Split = "validation",
@@ -101,7 +103,7 @@ def evaluate(
         sample_set = read_samples(samples, resolution, sample_preprocessing)
         _, channels, resolution, _ = sample_set.images.shape
     preprocessing = preprocessing or mode_of(channels)
-    data = _load_data(data_dir, config_name, split, resolution, preprocessing)
+    data = _load_data(data_dir, config_name, split, resolution, preprocessing, skip_bad_images)
     extractor, classifier = _networks(features, data)
     further, rows, speed = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None, None
     if samples is None:
@@ -171,14 +173,15 @@ def _on_white(data: "SpriteTensors") -> "SpriteTensors":
     return replace(data, images=over_white(data.images))
 
 
-def _load_data(data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str) -> Data:
+def _load_data(
+    data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str, skip_bad_images: bool
+) -> Data:
     from pokemon_ddpm.data import is_class_folder, load_tensors, sprite_tensors
     from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
     from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
 
-    train, held_out = (
-        load_tensors(data_dir, part, resolution, config_name=config_name, mode=mode) for part in ("train", split)
-    )
+    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
+    train, held_out = (load_tensors(data_dir, part, resolution, **options) for part in ("train", split))
     least = NEIGHBORHOOD + 1
     if min(len(train), len(held_out)) < least:
         needed = f"At least {least} training and {least} held-out images are needed"
@@ -186,7 +189,7 @@ def _load_data(data_dir: str | None, config_name: str | None, split: str, resolu
     if data_dir is not None and is_class_folder(data_dir):
         return Data(train, held_out, train, None, Path(data_dir).resolve().name)
     title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"
-    rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train")
+    rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train", skip_bad_images=skip_bad_images)
     columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
     names = [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
     return Data(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
@@ -229,6 +232,7 @@ def bits_per_dim(
     model: Model = RELEASED_MODEL,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
+    skip_bad_images: SkipBadImages = False,
     preprocessing: Preprocessing = None,
     split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
     num_images: Annotated[int, typer.Option(min=2, help="Images of each split, equally many of all.")] = 400,
@@ -253,7 +257,8 @@ def bits_per_dim(
 
     pipeline, found = load(model), {}
     channels, side, _ = pipeline.sample_shape
-    options = {"config_name": config_name, "mode": preprocessing or mode_of(channels)}
+    mode = preprocessing or mode_of(channels)
+    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
     splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
     count = min(num_images, *map(len, splits.values()))
     if count < 2:
@@ -273,6 +278,7 @@ def bits_per_dim(
 def check_judge(
     data_dir: DataDir = None,
     config_name: ConfigName = None,
+    skip_bad_images: SkipBadImages = False,
     resolution: Resolution = 64,
     preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis.")] = "pixel",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the judge, and of what it judges.")] = 0,
@@ -288,7 +294,8 @@ def check_judge(
     from pokemon_ddpm.evaluation.two_sample import self_check
     from pokemon_ddpm.generation import best_device
 
-    splits = (load_tensors(data_dir, name, resolution, config_name=config_name, mode=preprocessing) for name in SPLITS)
+    options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
+    splits = (load_tensors(data_dir, name, resolution, **options) for name in SPLITS)
     for name, found in self_check(*splits, seed, best_device()):
         accuracy, area = (vars(found[key]) for key in ("accuracy", "auc"))
         typer.echo(f"{name}: accuracy {percent(accuracy)}, AUC {estimate(area)}")
@@ -297,6 +304,7 @@ def check_judge(
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network, its report and its card.")],
     data_dir: DataDir = None,
+    skip_bad_images: SkipBadImages = False,
     resolution: Resolution = 64,
     preprocessing: Annotated[str, typer.Option(help="pixel or fit.")] = "pixel",
     num_epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs.")] = 6,
@@ -327,7 +335,7 @@ def fit_features(
         kind, source, config_name = "starter", "the starter sprites of the project", "starter"
     elif is_class_folder(data_dir):
         kind, source, config_name = "own", f"the images of {Path(data_dir).resolve().name}", None
-    options = {"config_name": config_name, "mode": preprocessing}
+    options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
     splits = [_on_white(load_tensors(data_dir, name, resolution, **options)) for name in SPLITS]
     settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
     for name, each in train_features(*splits, settings, output_dir, kind, source, best_device()).items():

@@ -253,17 +253,19 @@ def test_bits_per_dim(model: Path, tmp_path: Path):
 
 
 def test_own_classes_from_features_to_report(tmp_path: Path):
-    """Of a folder with a sub-folder for each class."""
+    """Of a folder with a sub-folder for each class, and with a bad image as it was trained on."""
     classes = ["cat", "dog", "fox"]
     data = folder_of_classes(tmp_path / "art", dict.fromkeys(classes, 90))
-    given = ["--data-dir", data, "--resolution", 32]
-    status, output = run("fit-features", *given, "--output-dir", tmp_path / "features", "--num-epochs", 1)
+    (data / "cat" / "torn.png").write_bytes(b"no image")
+    given = ["--data-dir", data, "--resolution", 32, "--output-dir", tmp_path / "features", "--num-epochs", 1]
+    assert "cat/torn.png" in run("fit-features", *given)[1]
+    status, output = run("fit-features", *given, "--skip-bad-images")
     assert status == 0 and "type, likeliest" in output, output
     card = (tmp_path / "features" / "README.md").read_text()
     assert "on the images of art: 243 images" in card and "Nintendo" not in card
     small = tiny_pipeline(size=32, vocabulary={"type": classes}, channels=4, num_train_timesteps=20)
     small.save_pretrained(tmp_path / "model")
-    given = ["--model", tmp_path / "model", "--data-dir", data]
+    given = ["--model", tmp_path / "model", "--data-dir", data, "--skip_bad_images"]
     options = ["--features", tmp_path / "features", "--num-samples", COUNT, "--num-inference-steps", 2]
     status, output = run("evaluate", *given, *options, "--output-dir", tmp_path / "report", "--no-likelihood")
     assert status == 0, output
