@@ -164,6 +164,7 @@ def features_card(
         parameters=sum(each.numel() for each in network.parameters()),
         license_section=_render("license.md", kind=kind),
         **{"name": name, "config": network.config, "max_shift": max_shift, "figure": figure, "source": source},
+        kind=kind,
         images_word="images" if kind == "own" else "sprites",
         **report,
     )

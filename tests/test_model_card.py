@@ -257,4 +257,5 @@ def test_the_card_of_a_feature_network(kind):
         assert part in text, part
     licenses = {"starter": ("apache-2.0", None), "sprites": RESEARCH, "own": (None, None)}
     assert license_of(card.content) == licenses[kind]
+    assert all((words in text) == (kind != "own") for words in ("sprite", "evolution", "image's types"))
     assert ("Nintendo" in text) == (kind == "sprites") and f"`pokemon-ddpm fit-features`, on {source}:" in text

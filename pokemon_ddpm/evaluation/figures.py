@@ -15,6 +15,7 @@ from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.plots import BLUE, GRID, ORANGE, SKY, TEXT, VERMILION, label_bars, legend_above, new_axes, plain_axes
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.vocabulary import TYPES
 
 Numbers = Mapping[str, Any]
 
@@ -128,15 +129,22 @@ def closest_pairs_figure(
     return figure
 
 
+def class_word(numbers: Numbers) -> str:
+    """What the classes of the samples are called: "type" of sprites, or "class" of other images."""
+    return "type" if set(numbers["types"]) <= set(TYPES) else "class"
+
+
 def types_figure(numbers: Numbers) -> Figure:
     """KID and condition accuracy by type, with those of held-out images."""
-    types = numbers["types"]
+    types, word = numbers["types"], class_word(numbers)
     by_value = numbers["condition_accuracy"].get("type", {}).get("by_value")
     shown = {
-        "KID to the training images of the type": [[each[key] for each in types.values()] for key in ("kid", "floor")]
+        f"KID to the training images of the {word}": [
+            [each[key] for each in types.values()] for key in ("kid", "floor")
+        ]
     }
     if by_value:
-        title = "share in which the type is recognized"
+        title = f"share in which the {word} is recognized"
         shown[title] = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
     figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=len(shown))
     for axes, (title, sets) in zip(panels, shown.items(), strict=True):

@@ -24,7 +24,7 @@ STATISTICS = {
     "colors": "colors, median",
     "clear_background": f"background pixels with an alpha below {CLEAR}",
     "isolated": "pixels without a neighbor of nearly the same color",
-    "fragmented": f"sprites with parts of fewer than {MIN_FRAGMENT} pixels",
+    "fragmented": f"images with parts of fewer than {MIN_FRAGMENT} pixels",
     "detached": "pixels outside the largest part",
     "dark_outline": "outline pixels that are dark",
     "palette_shift": f"OKLab distance to {COLORS} colors",

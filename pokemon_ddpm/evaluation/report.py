@@ -12,6 +12,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.evaluate import Evaluation
 from pokemon_ddpm.evaluation.figures import (
     Numbers,
+    class_word,
     closest_pairs_figure,
     memorization_figure,
     sample_sheet,
@@ -124,7 +125,7 @@ def _render(template: str, numbers: Numbers, **more: Any) -> str:
     formats = {"count": "{:,}".format, "digits": digits, "estimate": estimate, "percent": percent, "share": share_text}
     environment.filters |= formats
     text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(numbers, **more).rstrip() + "\n"
+    return environment.from_string(text).render(numbers, class_word=class_word(numbers), **more).rstrip() + "\n"
 
 
 def row(numbers: Numbers, name: str, to: str) -> Numbers:

@@ -14,7 +14,7 @@ NUMBERS = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
 ROWS = """
 | all samples | train | 512 | 3,273 | 0.17 (0.043 to 0.30) | 4.97 (2.70 to 5.45) |
 | default output at 32 of 64 px | 404 | 404 | 97 % (95 to 98) | 0.99 (0.99 to 1.00) |
-| sprites with parts of fewer than 4 pixels | 7.6 % (5.3 to 10.0) | 0 % (0 to 0) | 1.7 % (0.5 to 3.0) |
+| images with parts of fewer than 4 pixels | 7.6 % (5.3 to 10.0) | 0 % (0 to 0) | 1.7 % (0.5 to 3.0) |
 | features | 512 | 404 | 9.6 % (7.3 to 12) | 2.5 % to 8.4 % | 2.08 | 2.74 | 2.87 | 0 |
 | type | 512 | 24 % (21 to 28) | 13 % (10.0 to 16) | 404 | 5.4 % | 14 % |
 | fire | 37 | 237 | 3.29 (-4.01 to 10.6) | 8.00 (-13.4 to 29.4) | 31 | 78 % (63 to 89) | 65 % (47 to 79) | 11 % |
@@ -38,6 +38,15 @@ def test_sections_without_numbers_are_left_out():
     assert "Not measured: no model." in text and "closest.png" in report_text(NUMBERS, ["closest.png"])
     titles = [sentence.split("**")[1] for sentence in summary(numbers)]
     assert titles == ["Distance.", "Memorization, pixels.", "Memorization, features."]
+
+
+def test_other_images_have_classes():
+    accuracy = NUMBERS["condition_accuracy"]["type"]
+    accuracy = {**accuracy, "by_value": {"dog": accuracy["by_value"]["fire"]}}
+    numbers = {**NUMBERS, "types": {"dog": NUMBERS["types"]["fire"]}, "condition_accuracy": {"type": accuracy}}
+    text = report_text(numbers, ["types.png"]).partition("## Settings")[0]
+    assert "## Classes" in text and "| class | n |" in text and "**Condition accuracy.** The given class is" in text
+    assert not any(word in text for word in ("sprites", "types ", "a type", "by type", "pixel art", "evolution line"))
 
 
 @pytest.mark.parametrize(
