@@ -207,9 +207,10 @@ def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatu
     try:
         check_classes(network.name, network.vocabulary["type"], data.train.type_names)
         network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
-    except ValueError:
+    except ValueError as error:
         if not is_other:
-            raise
+            advice = "For these images, make one with pokemon-ddpm fit-features, and give its folder with --features."
+            raise ValueError(f"{error} {advice}") from error
         network = None
     if not is_other:
         return network, network

@@ -235,7 +235,9 @@ def test_other_networks_measure_images_of_any_classes_and_sizes(monkeypatch: pyt
     of_sprites, of_cats, of_small = (Data(each, each, each, None, "") for each in (sprites, cats, small))
     assert _networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
     assert _networks("inception", of_cats)[1] is _networks("inception", of_small)[1] is None
-    with pytest.raises(ValueError, match="trained on 18 classes .* the data have 2"):
+    with pytest.raises(
+        ValueError, match=r"trained on 18 classes .*, \.\.\.\), .* 2 classes \(cat, dog\)\. .*fit-features"
+    ):
         _networks("sprites", of_cats)
 
 
