@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib.metadata
 import json
 import operator
 import sys
@@ -339,10 +340,13 @@ OF_THE_EXAMPLE = {
     "logging_dir": "logs are in --output_dir",
     "save_images_epochs": "use --save_images_steps",
     "save_model_epochs": "use --checkpointing_steps",
-    "eval_batch_size": "use --num_eval_images",
+    "eval_batch_size": "evaluation needs no batch size; leave it out",
     "ema_max_decay": "use --ema_decay",
     "ema_inv_gamma": "use --ema_decay",
     "ema_power": "use --ema_decay",
+    "local_rank": "accelerate launch sets it; leave it out",
+    "preserve_input_precision": "images have 8 bits a channel; leave it out",
+    "enable_xformers_memory_efficient_attention": "attention is efficient without xformers; leave it out",
 }
 
 
@@ -372,6 +376,8 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
         allow_abbrev=False,
     )
+    version = f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}"
+    parser.add_argument("--version", action="version", version=version, help="Show the version and exit.")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = _read_file(arguments[0], parser)

@@ -1,6 +1,7 @@
 """The settings of a run: flags, files, one line for each mistake, and what becomes of them."""
 
 import dataclasses
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def assert_refused(capsys: pytest.CaptureFixture, message: str, parse, *argument
 STUDENT = "--distill_from a --distill_teacher_steps 32"
 
 
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        parse_config(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -80,6 +88,9 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--seed 1 pikachu", "unknown argument pikachu."),
         ("--logger=wandb", "unknown argument --logger=wandb: use --report_to."),
         ("--save-images-epochs 5", "unknown argument --save-images-epochs: use --save_images_steps."),
+        ("--eval_batch_size 16", "unknown argument --eval_batch_size: evaluation needs no batch size; leave it out."),
+        ("--enable_xformers_memory_efficient_attention", "attention is efficient without xformers; leave it out."),
+        ("--local_rank=0", "unknown argument --local_rank=0: accelerate launch sets it; leave it out."),
         ("missing.yaml", "cannot read missing.yaml: "),
         ("--resolution 30", "resolution must be a multiple of 8 from 8 to 1024"),
         ("--resolution 102400", "resolution must be a multiple of 8 from 8 to 1024"),
