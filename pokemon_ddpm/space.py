@@ -77,13 +77,14 @@ def push_page(
     Raises:
         ValueError: See `static_page.write_page`, or if there is no such model, or the push fails.
     """
-    from pokemon_ddpm.onnx_export import UNET_FILE
+    from pokemon_ddpm.onnx_export import UNET_FILE, check_export
     from pokemon_ddpm.static_page import write_page
 
     pipeline = GenerationSettings(model).load().to("cpu")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_page(pipeline, folder, model_name(model))
+        check_export(pipeline, folder, print)
         template = Path(__file__).parent / "templates" / "page.md"
         RepoCard.from_template(CardData(), template_path=str(template), begin=BEGIN, end=END).save(folder / CARD_FILE)
         return _commit(folder, name, "static", UNET_FILE, (), token, private, force).commit_url

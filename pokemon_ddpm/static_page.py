@@ -50,7 +50,8 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
     config |= {"runtime": runtime.removesuffix("/") + "/", "type_colors": TYPE_COLORS}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
     # With another version the browser drops what it kept of the page before.
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SERVICE_WORKER)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    own = ["./", *sorted(path.name for path in SOURCE.iterdir() if path.name != SERVICE_WORKER)]
     code = (SOURCE / SERVICE_WORKER).read_text(encoding="utf-8")
-    write_file(folder / SERVICE_WORKER, code.replace("VERSION", version))
+    write_file(folder / SERVICE_WORKER, code.replace("VERSION", version).replace("FILES", " ".join(own)))

@@ -207,9 +207,44 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
         assert animation.format == "GIF" and animation.n_frames == 5 and animation.size == (4 * SIDE, 4 * SIDE)
         animation.seek(4)
         assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], to_sprite(made))
+    assert_same(saved_png(page), to_sprite(made))
+    page.goto(f"{url}?type=water&seed=5&make=vary-9")
+    expect(page.locator("#detail-title")).to_have_text("water 5 vary-9")
+    assert_made_by_pipeline(page, pipeline("water", generator=seeded(9), image=sprite).images[0])
+
+
+def saved_png(page: Page) -> np.ndarray:
+    """The sprite of the open dialog as it is saved, made small again."""
     with page.expect_download() as download:
         page.get_by_role("button", name="PNG ×4").click()
-    assert_same(np.asarray(Image.open(download.value.path()))[1::4, 1::4], to_sprite(made))
+    return np.asarray(Image.open(download.value.path()))[1::4, 1::4]
+
+
+def test_attributes_and_two_types(page, url, pipeline):
+    ready(page)
+    page.get_by_text("Second type and attributes").click()
+    page.get_by_label("second type").select_option("flying")
+    page.get_by_label("color").select_option("red")
+    page.get_by_label("size").select_option("large")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#status")).to_contain_text("4 sprites in ")
+    page.locator("#made button").first.click()
+    name, seed = page.locator("#detail-title").inner_text().rsplit(" ", 1)
+    assert name == "fire/flying red large"
+    made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
+    assert_made_by_pipeline(page, made)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#detail-status")).to_have_text("The link is copied.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}"
+    page.evaluate("localStorage.clear()")
+    page.goto(link)
+    expect(page.locator("#detail-title")).to_have_text(f"{name} {seed}")
+    assert_same(pixels_of(page, "#large"), to_sprite(made))
+    page.reload()  # the sprite is there already
+    expect(page.locator("#detail")).to_be_visible()
+    expect(page.locator("#made button")).to_have_count(1)
+    expect(page.locator("#steps canvas")).to_have_count(4)  # they are made again
 
 
 def test_a_visit(page):
@@ -217,21 +252,18 @@ def test_a_visit(page):
     ready(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly, threads: 1.")
-    page.get_by_label("ghost").check(force=True)
+    page.get_by_role("radio", name="ghost").check(force=True)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     expect(page.locator("#made button")).to_have_count(4)
     page.locator("#made button").first.click()
     before = pixels_of(page, "#large")
     page.get_by_role("button", name="Close").click()
-    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.context.set_offline(True)
     page.reload()
     ready(page)
     expect(page.locator("#made button")).to_have_count(4)
     assert np.array_equal(pixels_of(page, "#made canvas"), before)
-    page.context.set_offline(True)
-    page.reload()
-    ready(page)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#made button")).to_have_count(8)
     page.on("dialog", lambda dialog: dialog.accept())
@@ -249,6 +281,29 @@ def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
         name = f"{round(100 * share)} % of the way from water 5 to fire 6"
         expect(page.locator("#large")).to_have_attribute("aria-label", name)
         assert_same(pixels_of(page, "#large"), to_sprite(image))
+        assert_same(saved_png(page), to_sprite(image))
+        expect(page.locator("#link")).to_be_disabled()
+    page.locator("#morph").fill("0")
+    expect(page.locator("#link")).to_be_enabled()
+
+
+def test_without_storage_and_clipboard(browser, url):
+    """As in a frame of another origin, or with plain http."""
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.add_init_script("""
+            Object.defineProperty(window, "localStorage", { get() { throw new DOMException("Access is denied"); } });
+            Object.defineProperty(navigator, "clipboard", { value: undefined });
+            Object.defineProperty(navigator, "serviceWorker", { value: undefined });
+        """)
+        page.goto(f"{url}?type=any&seed=7")
+        expect(page.locator("#detail-title")).to_have_text("any 7")
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.locator("#detail-status")).to_have_text(f"{url}?type=any&seed=7")
+        page.get_by_role("button", name="Close").click()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete all").click()
+        expect(page.locator("#made button")).to_have_count(0)
 
 
 def test_it_is_accessible(page, url, tmp_path):
@@ -304,12 +359,16 @@ def test_a_broken_download_is_tried_again(browser, url):
     Handler.broken[:] = ["/unet.onnx"]
     with browser.new_context(service_workers="block") as context:
         page = context.new_page()
-        page.goto(url)
+        page.goto(url, wait_until="commit")
+        expect(page.locator("#status")).to_have_text("The download of unet.onnx broke off. Trying again.")
         ready(page)
     assert not Handler.broken
 
 
-@pytest.mark.parametrize("query", ["type=plastic", "type=fire&seed=-1", "type=fire&make=explode"])
+@pytest.mark.parametrize(
+    "query",
+    ["type=plastic&seed=1", "type=fire&seed=-1", "type=fire&seed=1&make=explode", "type=fire&seed=1&color=loud"],
+)
 def test_a_link_that_names_nothing(page, url, query):
     page.goto(f"{url}?{query}")
     expect(page.locator("#status")).to_have_text("This link names no sprite.")

@@ -1,22 +1,25 @@
-// The page: type, seed and what was made of a sprite are its recipe, with which it can be made again anywhere.
+// The page: conditions, seed and what was made of a sprite are its recipe, with which it can be made again anywhere.
 
 import { encodeGif } from "./gif.js";
 
 const $ = (id) => document.getElementById(id);
 const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, next: { relation: "next" } };
-const AT_ONCE = 4, STORED = "pokemon-ddpm", MAX_SEED = 2 ** 32;
-const title = ({ type, seed, makes }) => [type, seed, ...makes].join(" ");
+const AT_ONCE = 4, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2 ** 32;
+const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
+const ANY = "any", NONE = "none";
+const title = ({ conditions: { type = ANY, ...others }, seed, makes }) => [type, ...Object.values(others), seed, ...makes].join(" ");
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 
 let worker, config, waiting = new Map(), requests = 0;
 let made = []; // {recipe, pixels, frames}, the newest first
-let shown = null;
+let shown = null; // the sprite of the dialog
+let large = null; // {pixels, name} of its large image
 
 function start() {
   worker?.terminate();
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = ({ data }) => receive(data);
-  worker.onerror = () => fail("The page cannot run here: this browser has no module workers.");
+  worker.onerror = () => fail("The page cannot run here: a part of it could not be loaded.");
   $("retry").hidden = true;
 }
 
@@ -34,7 +37,7 @@ function receive(message) {
 function progress({ loaded, total, name, retry }) {
   if (retry) return say(`The download of ${name} broke off. Trying again.`);
   $("loaded").value = total ? loaded / total : 0;
-  say(`Loading ${name}: ${(loaded / 1e6).toFixed(1)} MB`);
+  say(`Loading ${name}${loaded ? `: ${(loaded / 1e6).toFixed(1)} MB` : ""}`);
 }
 
 function ready(found, backend) {
@@ -42,8 +45,9 @@ function ready(found, backend) {
   $("loaded").hidden = true;
   $("generate").disabled = false;
   $("credits").textContent = `Model ${config.name}, ${backend}.`;
-  addTypes();
+  addConditions();
   if (!made.length) restore();
+  $("status").ariaLive = "polite";
   say("Choose a type and press Generate.");
   const parameters = new URLSearchParams(location.search);
   if (parameters.has("type")) fromLink(parameters);
@@ -56,9 +60,10 @@ function fail(reason) {
   $("retry").hidden = false;
 }
 
-function addTypes() {
+function addConditions() {
   if ($("types").querySelector("input")) return;
-  for (const type of [...config.vocabulary.type, "any"]) {
+  const { type: types, ...attributes } = config.vocabulary;
+  for (const type of [...types, ANY]) {
     const label = document.createElement("label");
     label.innerHTML = '<input type="radio" name="type" /><span></span>';
     const [input, span] = label.children;
@@ -66,6 +71,26 @@ function addTypes() {
     label.style.setProperty("--type", config.type_colors[type] ?? "#55536b");
     $("types").append(label);
   }
+  addSelect("second", "second type", [...types, NONE]);
+  for (const [name, values] of Object.entries(attributes)) if (!MADE.includes(name)) addSelect(name, name, values);
+}
+
+function addSelect(id, text, values) {
+  const select = Object.assign(document.createElement("select"), { id });
+  select.append(...[ANY, ...values].map((value) => new Option(value)));
+  const label = document.createElement("label");
+  label.append(text, select);
+  $("attributes").append(label);
+}
+
+/** The conditions that are chosen; what is any is left out. */
+function chosen() {
+  const [first, second] = [document.querySelector("input[name=type]:checked").value, $("second").value];
+  const pair = first !== ANY && second !== ANY && first !== second;
+  const type = pair ? `${first}/${second}` : first !== ANY || second === NONE ? first : second;
+  const selects = [...$("attributes").querySelectorAll("select:not(#second)")];
+  const entries = [["type", type], ...selects.map(({ id, value }) => [id, value])];
+  return Object.fromEntries(entries.filter(([, value]) => value !== ANY));
 }
 
 function sample(request, onStep) {
@@ -77,8 +102,7 @@ function sample(request, onStep) {
 }
 
 /** Makes the sprite of a recipe; onStep gets the prediction of each step. */
-async function make({ type, seed, makes }, onStep) {
-  let conditions = type === "any" ? {} : { type };
+async function make({ conditions, seed, makes }, onStep) {
   let pixels = await sample({ conditions, seed }, onStep);
   for (const each of makes) {
     const [kind, other] = each.split("-");
@@ -88,7 +112,7 @@ async function make({ type, seed, makes }, onStep) {
     const request = kind === "vary" ? { image: pixels, seed: Number(other) } : { reference: before, seed };
     pixels = await sample({ conditions: relation ? { ...conditions, relation } : conditions, ...request }, onStep);
   }
-  return { pixels, conditions };
+  return pixels;
 }
 
 function draw(canvas, pixels) {
@@ -97,24 +121,30 @@ function draw(canvas, pixels) {
   canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
 }
 
-/** Adds a sprite to the page and makes it. */
-async function add(recipe) {
+/** Adds a sprite to the page and makes it; onStep gets the prediction of each step, onError the reason of a failure. */
+async function add(recipe, onStep = () => {}, onError = fail) {
   const sprite = { recipe, frames: [] };
   made.unshift(sprite);
   show(sprite);
   try {
-    const { pixels } = await make(recipe, (frame, step) => {
-      if (step === 1) sprite.frames = [];
-      sprite.frames.push(frame);
+    const pixels = await make(recipe, (frame, step) => {
+      keepStep(sprite, frame, step);
       draw(sprite.canvas, frame);
+      onStep(frame);
     });
     finish(sprite, pixels);
     store();
   } catch (error) {
     remove(sprite);
-    fail(error.message);
+    onError(error.message);
   }
   return sprite;
+}
+
+/** Keeps the steps of the last image that a recipe makes. */
+function keepStep(sprite, frame, step) {
+  if (step === 1) sprite.frames = [];
+  sprite.frames.push(frame);
 }
 
 function show(sprite) {
@@ -123,7 +153,7 @@ function show(sprite) {
   const [button] = item.children;
   [sprite.item, sprite.canvas] = [item, button.children[0]];
   button.children[1].textContent = title(sprite.recipe);
-  button.style.setProperty("--type", config.type_colors[sprite.recipe.type] ?? "");
+  button.style.setProperty("--type", config.type_colors[sprite.recipe.conditions.type?.split("/")[0]] ?? "");
   button.disabled = true;
   button.onclick = () => open(sprite);
   $("made").prepend(item);
@@ -142,39 +172,73 @@ function remove(sprite) {
 }
 
 async function generate() {
-  const type = document.querySelector("input[name=type]:checked").value;
+  const conditions = chosen();
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
   const begin = performance.now();
-  await Promise.all(Array.from({ length: AT_ONCE }, () => add({ type, seed: randomSeed(), makes: [] })));
+  await Promise.all(Array.from({ length: AT_ONCE }, () => add({ conditions, seed: randomSeed(), makes: [] })));
   say(`${AT_ONCE} sprites in ${((performance.now() - begin) / 1000).toFixed(1)} s. Choose one for more.`);
   $("generate").disabled = false;
+  if (document.activeElement === document.body) $("generate").focus(); // it lost the focus when it was disabled
 }
 
 async function fromLink(parameters) {
-  const [type, seed] = [parameters.get("type"), Number(parameters.get("seed") ?? 0)];
-  const makes = (parameters.get("make") ?? "").split(".").filter(Boolean);
-  const known = [...config.vocabulary.type, "any"].includes(type) && makes.every((each) => /^(back|shiny|next|vary-\d+)$/.test(each));
-  if (!known || !(Number.isInteger(seed) && seed >= 0 && seed < MAX_SEED)) return fail("This link names no sprite.");
-  const sprite = await add({ type, seed, makes });
+  const { seed, make = "", ...conditions } = Object.fromEntries(parameters);
+  if (conditions.type === ANY) delete conditions.type;
+  const makes = make.split(".").filter(Boolean);
+  const known = areKnown(conditions) && /^\d{1,10}$/.test(seed) && Number(seed) < MAX_SEED && makes.every(isMake);
+  if (!known) return say("This link names no sprite.");
+  const recipe = { conditions, seed: Number(seed), makes };
+  const first = conditions.type?.split("/")[0] ?? ANY;
+  for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === first;
+  const sprite = made.find((each) => title(each.recipe) === title(recipe)) ?? (await add(recipe));
   if (sprite.pixels) open(sprite);
 }
+
+function areKnown({ type = ANY, ...others }) {
+  const [first, second = ANY, ...more] = type.split("/");
+  const types = config.vocabulary.type;
+  if (more.length || ![...types, ANY].includes(first)) return false;
+  if (second !== ANY && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
+  return Object.entries(others).every(([name, value]) => !MADE.includes(name) && config.vocabulary[name]?.includes(value));
+}
+
+const isMake = (make) => make in CHANGES || (/^vary-\d{1,10}$/.test(make) && Number(make.slice(5)) < MAX_SEED);
 
 function open(sprite) {
   shown = sprite;
   $("detail-title").textContent = title(sprite.recipe);
-  describe(`The sprite ${title(sprite.recipe)}`);
-  draw($("large"), sprite.pixels);
+  enlarge(sprite.pixels, title(sprite.recipe), `The sprite ${title(sprite.recipe)}`);
   $("detail-status").textContent = "";
-  $("steps").replaceChildren(...sprite.frames.map((frame) => {
+  showSteps(sprite);
+  if (!sprite.frames.length) replay(sprite);
+  for (const button of document.querySelectorAll("[data-make]")) {
+    button.hidden = button.dataset.make in CHANGES && !config.inputs.includes("reference");
+  }
+  $("morph-row").hidden = !neighbor(sprite) || sprite.recipe.makes.length > 0;
+  $("morph").value = 0;
+  if (!$("detail").open) $("detail").showModal();
+}
+
+function enlarge(pixels, name, description) {
+  large = { pixels, name };
+  draw($("large"), pixels);
+  describe(description);
+  for (const button of [$("link"), $("gif")]) button.disabled = pixels !== shown.pixels; // a morph has neither
+}
+
+function showSteps({ frames }) {
+  $("steps").replaceChildren(...frames.map((frame) => {
     const canvas = document.createElement("canvas");
     draw(canvas, frame);
     return canvas;
   }));
-  $("makes").hidden = !config.inputs.includes("reference");
-  $("morph-row").hidden = !neighbor(sprite) || sprite.recipe.makes.length > 0;
-  $("morph").value = 0;
-  if (!$("detail").open) $("detail").showModal();
+}
+
+/** Makes a sprite again for its steps, which the browser does not keep. */
+async function replay(sprite) {
+  await make(sprite.recipe, (frame, step) => keepStep(sprite, frame, step)).catch(() => {});
+  if (shown === sprite) showSteps(sprite);
 }
 
 const describe = (text) => $("large").setAttribute("aria-label", text);
@@ -185,10 +249,15 @@ function neighbor(sprite) {
 }
 
 async function makeOf(kind) {
-  const { type, seed, makes } = shown.recipe;
-  $("detail-status").textContent = "Generating";
-  const sprite = await add({ type, seed, makes: [...makes, kind === "vary" ? `vary-${randomSeed()}` : kind] });
-  if (sprite.pixels) open(sprite);
+  const before = shown, { makes, ...recipe } = shown.recipe;
+  const isWatched = () => $("detail").open && shown === before;
+  const tell = (text) => ($("detail-status").textContent = text);
+  $("makes").disabled = true;
+  tell("Generating");
+  const onStep = (frame) => isWatched() && draw($("large"), frame);
+  const sprite = await add({ ...recipe, makes: [...makes, kind === "vary" ? `vary-${randomSeed()}` : kind] }, onStep, tell);
+  $("makes").disabled = false;
+  if (isWatched() && sprite.pixels) open(sprite);
 }
 
 let morphing = false;
@@ -196,23 +265,27 @@ let morphing = false;
 async function morph() {
   if (morphing) return;
   morphing = true;
-  const [from, to] = [shown, neighbor(shown)];
-  const request = ({ type, seed }) => ({ conditions: type === "any" ? {} : { type }, seed });
-  for (let share = -1; share !== Number($("morph").value); ) {
-    share = Number($("morph").value);
-    const pixels = await sample({ ...request(from.recipe), towards: request(to.recipe), share }, () => {});
-    if (shown !== from) break;
-    draw($("large"), pixels);
-    describe(`${Math.round(100 * share)} % of the way from ${title(from.recipe)} to ${title(to.recipe)}`);
+  const [from, to] = [shown, neighbor(shown)], names = [from, to].map(({ recipe }) => title(recipe));
+  try {
+    for (let share = -1; share !== Number($("morph").value) && shown === from; ) {
+      share = Number($("morph").value);
+      const pixels = share ? await sample({ ...from.recipe, towards: to.recipe, share }, () => {}) : from.pixels;
+      const percent = Math.round(100 * share);
+      if (shown !== from) break;
+      enlarge(pixels, share ? `${names.join(" to ")} ${percent}` : names[0], `${percent} % of the way from ${names.join(" to ")}`);
+    }
+  } catch (error) {
+    $("detail-status").textContent = error.message;
+  } finally {
+    morphing = false;
   }
-  morphing = false;
 }
 
 function save(kind) {
-  const name = title(shown.recipe).replace(/[ /]/g, "-");
+  const name = large.name.replace(/[ /]/g, "-");
   if (kind === "gif") return download(new Blob([encodeGif([...shown.frames, shown.pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
   const scale = Number(kind), canvas = document.createElement("canvas"), small = document.createElement("canvas");
-  draw(small, shown.pixels);
+  draw(small, large.pixels);
   canvas.width = canvas.height = small.width * scale;
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
@@ -227,11 +300,13 @@ function download(blob, name) {
 }
 
 async function copyLink() {
-  const { type, seed, makes } = shown.recipe;
+  const { conditions, seed, makes } = shown.recipe;
   const link = new URL(location.pathname, location.href);
-  link.search = new URLSearchParams({ type, seed, ...(makes.length && { make: makes.join(".") }) });
-  await navigator.clipboard.writeText(link.href).catch(() => prompt("The link:", link.href));
-  $("detail-status").textContent = "The link is copied.";
+  link.search = new URLSearchParams({ type: ANY, ...conditions, seed, ...(makes.length && { make: makes.join(".") }) });
+  const copied = "The link is copied.";
+  // There is no clipboard without https, nor in a frame that may not use it.
+  const done = navigator.clipboard?.writeText(link.href).then(() => copied, () => link.href) ?? link.href;
+  $("detail-status").textContent = await done;
 }
 
 function store() {
@@ -245,7 +320,12 @@ function store() {
 }
 
 function restore() {
-  const { name, entries = [] } = JSON.parse(localStorage.getItem(STORED) ?? "{}");
+  let name, entries;
+  try {
+    ({ name, entries = [] } = JSON.parse(localStorage.getItem(STORED) ?? "{}"));
+  } catch {
+    return; // a frame of another origin may have no storage
+  }
   if (name !== config.name) return; // another model's
   for (const { recipe, pixels } of entries.reverse()) {
     const sprite = { recipe, frames: [] };
@@ -258,8 +338,8 @@ function restore() {
 function clear() {
   if (!confirm("Delete all sprites from this page?")) return;
   made.slice().forEach(remove);
-  localStorage.removeItem(STORED);
   $("clear").hidden = true;
+  store();
 }
 
 $("generate").onclick = generate;
@@ -269,5 +349,13 @@ $("link").onclick = copyLink;
 $("morph").oninput = morph;
 for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button.dataset.make);
 for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => save(button.dataset.save);
-navigator.serviceWorker?.register("service-worker.js");
+
+/** Registers the service worker, which then keeps what the page loads. */
+async function keep() {
+  await navigator.serviceWorker.register("service-worker.js");
+  if (navigator.serviceWorker.controller) return;
+  await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
+}
+const soon = new Promise((resolve) => setTimeout(resolve, 3000)); // a forced reload has no service worker, nor has plain http
+await Promise.race([soon, keep().catch(() => {})]);
 start();

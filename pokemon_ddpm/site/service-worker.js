@@ -1,8 +1,11 @@
 // Keeps the page, the model and the runtime, so that the page works offline after the first visit.
 
 const CACHE = "pokemon-ddpm-VERSION";
+const PAGE = "FILES".split(" "); // what the page has loaded before there was a service worker
 
-self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("install", (event) => {
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE)).then(() => self.skipWaiting()));
+});
 self.addEventListener("activate", (event) => {
   const former = (names) => names.filter((name) => name.startsWith("pokemon-ddpm-") && name !== CACHE);
   const clean = caches.keys().then((names) => Promise.all(former(names).map((name) => caches.delete(name))));
@@ -17,6 +20,6 @@ async function answer(request) {
   const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
   if (kept) return kept;
   const response = await fetch(request);
-  if (response.ok) await cache.put(request, response.clone());
+  if (response.ok) await cache.put(request, response.clone()).catch(() => {}); // without room for it
   return response;
 }

@@ -10,7 +10,7 @@ async function download(name) {
   for (let attempt = 1; ; attempt++) {
     try {
       const response = await fetch(name);
-      if (!response.ok) throw new Error(`${name}: status ${response.status}`);
+      if (!response.ok) throw new Error(`status ${response.status}`);
       const total = Number(response.headers.get("content-length"));
       const parts = [];
       let loaded = 0;
@@ -20,10 +20,10 @@ async function download(name) {
         parts.push(value);
         postMessage({ loaded: (loaded += value.length), total, name });
       }
-      if (total && loaded < total && !response.headers.get("content-encoding")) throw new Error(`${name}: incomplete`);
+      if (total && loaded < total && !response.headers.get("content-encoding")) throw new Error("it is incomplete");
       return new Uint8Array(await new Blob(parts).arrayBuffer());
     } catch (error) {
-      if (attempt === ATTEMPTS) throw error;
+      if (attempt === ATTEMPTS) throw new Error(`${name} cannot be downloaded: ${error.message}. Check the connection.`);
       postMessage({ retry: attempt, name });
       await new Promise((resolve) => setTimeout(resolve, 1000 * attempt));
     }
@@ -33,7 +33,9 @@ async function download(name) {
 /** A function from named arrays to the network's output. */
 async function network(ort, file, providers) {
   const options = { executionProviders: providers, logSeverityLevel: 3 }; // not that shapes are computed on the CPU
-  const session = await ort.InferenceSession.create(await download(file), options);
+  const model = await download(file);
+  postMessage({ loaded: 0, name: "the runtime" });
+  const session = await ort.InferenceSession.create(model, options);
   const kinds = { Int32Array: "int32", Float32Array: "float32" };
   return async (inputs) => {
     const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [
@@ -66,19 +68,14 @@ let sampler = load();
 sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
 
 let queue = Promise.resolve();
-let cancelled = 0; // requests up to this number are not wanted any more
 
-addEventListener("message", ({ data: { id, request, cancel } }) => {
-  if (cancel) cancelled = cancel;
-  else queue = queue.then(() => run(id, request));
-});
+addEventListener("message", ({ data: { id, request } }) => (queue = queue.then(() => run(id, request))));
 
 async function run(id, request) {
   try {
     const { config } = await sampler, steps = config.timesteps.length;
     let pixels, step = 0;
     for await (pixels of (await sampler).sample(request)) {
-      if (id <= cancelled) return postMessage({ id, cancelled: true });
       postMessage({ id, pixels, step: ++step, steps });
     }
     postMessage({ id, pixels: toSprite(pixels, config.sprite), done: true });
