@@ -4,12 +4,13 @@ python benchmarks/release_model.py outputs/released-32 pokemon_ddpm/released/pok
 """
 
 import argparse
+import re
 from pathlib import Path
 
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.hub_mixin import CONDITIONER_FILE, UNET_FILE, code_files
+from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE, code_files
 
 NO_CODE = """raise ImportError(
     "This folder is a part of the pokemon-ddpm package and has no code of its own. Load it with "
@@ -26,9 +27,12 @@ def main() -> None:
     arguments = parser.parse_args()
     pipeline = PokemonDDPMPipeline.from_pretrained(arguments.source, dtype=torch.float16)
     pipeline.save_pretrained(arguments.destination)
-    components = [arguments.destination / name for name in (CONDITIONER_FILE, UNET_FILE)]
-    for path in code_files(arguments.destination) + components:  # the package has it
-        path.unlink(missing_ok=True)
+    for path in code_files(arguments.destination):  # the package has it
+        path.unlink()
+    index = arguments.destination / INDEX_FILE
+    index.write_text(
+        re.sub("pipeline_pokemon_ddpm__[0-9a-f]{8}", "pipeline", index.read_text(encoding="utf-8")), encoding="utf-8"
+    )
     (arguments.destination / "pipeline.py").write_text(NO_CODE, encoding="utf-8")  # what DiffusionPipeline would run
 
 

@@ -22,9 +22,11 @@ from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOper
 COMPONENTS = ("unet", "conditioner", "scheduler")
 DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale")  # of a call
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
-CONDITIONER_FILE = "conditioner/sprite_conditioner.py"  # a repository that has it holds one of these models
-UNET_FILE = "unet/sprite_unet.py"  # of models with a network of ours
-CODE_FILE = re.compile(r"(pipeline|hub_mixin\w*|sprite_preprocessing\w*)\.py")  # of a pipeline, in its folder
+# A model's code in its folder, also of earlier versions.
+CODE_FILE = re.compile(
+    r"(pipeline|pipeline_pokemon_ddpm|hub_mixin|sprite_preprocessing|conditioner/sprite_conditioner|unet/sprite_unet)"
+    r"(__[0-9a-f]{8})?\.py"
+)
 # Weights, or the index of their shards, with the component and the variant.
 WEIGHTS_FILE = re.compile(
     r"(\w+)/diffusion_pytorch_model(?:\.safetensors\.index)?(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|json)"
@@ -38,7 +40,6 @@ END = "<!-- pokemon-ddpm: end -->"
 GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 SHEETS = "samples/step-"  # how the paths of a training run's sheets begin
 SHEET_LINE = re.compile(rf"^!\[[^\]\n]*\]\({SHEETS}\d+\.png\)\n+", re.MULTILINE)
-SPRITE_TYPES = {"fire", "water", "grass"}  # of every model for sprites
 METADATA = {"library_name": "diffusers", "pipeline_tag": "unconditional-image-generation"}
 TAGS, SPRITE_TAGS = ["ddpm", "class-conditional"], ["pixel-art", "sprites"]
 CARD_TEMPLATE = """---
@@ -93,8 +94,8 @@ def pipeline_card(
 ) -> RepoCard:
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
     vocabulary = pipeline.conditioner.vocabulary
-    sprites = SPRITE_TYPES <= set(vocabulary["type"])
-    argument = "pokemon_type" if sprites else "class_labels"
+    argument = pipeline.conditioner.argument
+    sprites = argument == "pokemon_type"
     return RepoCard.from_template(
         CardData(**METADATA | {"tags": TAGS + SPRITE_TAGS * sprites} | (metadata or {})),
         template_str=CARD_TEMPLATE,
@@ -154,15 +155,12 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
     conditioner_class = type(pipeline.conditioner)
     unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
-    _save_code(folder, Path(inspect.getfile(pipeline_class)))
-    shutil.copyfile(inspect.getfile(conditioner_class), folder / CONDITIONER_FILE)
-    if unet_class is not UNet2DModel:
-        shutil.copyfile(inspect.getfile(unet_class), folder / UNET_FILE)
+    unet_module = "diffusers" if unet_class is UNet2DModel else _save_code(folder / "unet", unet_class)
     weights = sorted(folder.glob("*/*.safetensors"))
     changes = {
-        "_class_name": ["pipeline", pipeline_class.__name__],
-        "conditioner": ["sprite_conditioner", conditioner_class.__name__],
-        "unet": ["diffusers" if unet_class is UNet2DModel else "sprite_unet", unet_class.__name__],
+        "_class_name": [_save_code(folder, pipeline_class), pipeline_class.__name__],
+        "conditioner": [_save_code(folder / "conditioner", conditioner_class), conditioner_class.__name__],
+        "unet": [unet_module, unet_class.__name__],
         WEIGHTS_KEY: {p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest() for p in weights},
     }
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
@@ -171,31 +169,37 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_code(folder: Path, source: Path) -> None:
-    """Saves the file of a pipeline's class, and those that it imports by names with their digests.
+def _save_code(folder: Path, source: type | Path) -> str:
+    """Saves the file of a class, and those that it imports, under names with their digests; returns the first name.
 
-    diffusers loads the files of all pipelines into one package, where a name is that of the first file that had it.
+    diffusers loads the code of all models into one package, where each name must be that of one content.
     """
+    source = source if isinstance(source, Path) else Path(inspect.getfile(source))
     code = source.read_text(encoding="utf-8")
     for name in re.findall(r"^from \.(\w+) import", code, flags=re.MULTILINE):
-        content = source.with_name(f"{name}.py").read_bytes()
-        own_name = f"{name.partition('__')[0]}__{sha256(content).hexdigest()[:8]}"
+        own_name = _save_code(folder, source.with_name(f"{name}.py"))
         code = code.replace(f"\nfrom .{name} import", f"\nfrom .{own_name} import")
-        (folder / f"{own_name}.py").write_bytes(content)
-    (folder / "pipeline.py").write_text(code, encoding="utf-8", newline="\n")
+    own_name = f"{source.stem.partition('__')[0]}__{sha256(code.encode()).hexdigest()[:8]}"
+    (folder / f"{own_name}.py").write_text(code, encoding="utf-8", newline="\n")
+    return own_name
 
 
 def code_files(folder: Path) -> list[Path]:
-    """The code beside model_index.json, also of earlier versions."""
-    return [path for path in folder.glob("*.py") if CODE_FILE.fullmatch(path.name)]
+    """A model's code in its folder, also of earlier versions."""
+    files = [*folder.glob("*.py"), *folder.glob("*/*.py")]
+    return [path for path in files if CODE_FILE.fullmatch(path.relative_to(folder).as_posix())]
+
+
+def is_model(files: Collection[str]) -> bool:
+    """Whether a repository with these paths holds one of these models."""
+    return any(re.fullmatch(r"conditioner/sprite_conditioner\w*\.py", path) for path in files)
 
 
 def _is_replaced(path: str, new: Collection[str]) -> bool:
     """Whether a saved model with the paths `new` replaces this one: it is code, or weights of the same variant."""
     weights = {(found[1], found[2]) for found in map(WEIGHTS_FILE.fullmatch, new) if found}
     former = WEIGHTS_FILE.fullmatch(path)
-    is_code = path == UNET_FILE or CODE_FILE.fullmatch(path)
-    return bool(is_code or (former and (former[1], former[2]) in weights))
+    return bool(CODE_FILE.fullmatch(path) or (former and (former[1], former[2]) in weights))
 
 
 def _install(made: Path, folder: Path) -> None:
@@ -318,14 +322,18 @@ class Repository:
                 path = self.api.hf_hub_download(self.info.id, CARD_FILE, local_dir=folder, **version)
                 self.card = Path(path).read_text(encoding="utf-8")
 
-    def check(self, is_ours: bool, private: bool | None = None, force: bool = False) -> None:
-        """Raises ValueError if it holds something else than what is pushed, or is public though `private`."""
+    def check(self, is_ours: bool, private: bool | None = None, force: bool | None = False) -> None:
+        """Raises ValueError if it holds something else than what is pushed, or is public though `private`.
+
+        With `force` other content is accepted; None is where nobody could give it.
+        """
         if private and self.info.private is False:
             raise ValueError(f"{self.info.id} is public already. Make it private in its settings, then push.")
         others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
         if others and not (is_ours or force):
             some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
             hint = "Choose another name, or push beside it with --force (in Python force=True)."
+            hint = "Choose another name." if force is None else hint
             raise ValueError(f"{self.info.id} holds something else ({some}). {hint}")
 
     def commit(self, folder: Path, replaced: Callable[[str], bool], **options: Any) -> CommitInfo:
@@ -368,7 +376,7 @@ def push_folder(
     """
     card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
     repository = Repository(name, private, token)
-    repository.check(CONDITIONER_FILE in repository.files, private, force)
+    repository.check(is_model(repository.files), private, force)
     card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it
         card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
@@ -456,7 +464,9 @@ class HubMixin:
             raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
         if kwargs.pop("use_safetensors", True) is False:
             raise ValueError("Weights are loaded from safetensors only; leave use_safetensors at True.")
-        variant, device = kwargs.pop("variant", None), torch.device(kwargs.pop("device_map", None) or "cpu")
+        variant, device = kwargs.pop("variant", None), kwargs.pop("device_map", None) or "cpu"
+        if not isinstance(device, (str, int, torch.device)) or device in ("auto", "balanced"):
+            raise ValueError(f"device_map must be one device, such as 'cuda', not {device!r}.")
         for without_effect in ("trust_remote_code", "low_cpu_mem_usage"):
             kwargs.pop(without_effect, None)
         parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
@@ -476,11 +486,11 @@ class HubMixin:
         with _damage_of(source):
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
-            pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index}).to(device)
+            pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
             if (folder / CARD_FILE).is_file():
                 # Without the sheet, which is not loaded.
                 pipeline._card_text = SHEET_LINE.sub("", (folder / CARD_FILE).read_text(encoding="utf-8"))
-        return pipeline
+        return pipeline.to(device)
 
     @classmethod
     def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:

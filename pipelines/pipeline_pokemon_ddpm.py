@@ -564,14 +564,17 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
         if "relation" in given and not has_reference:
             raise ValueError("relation says what the image is to its reference; pass reference_image as well.")
+        argument = self.conditioner.argument
         if class_embeddings is None:
+            if getattr(pokemon_type, "ndim", 0) == 1:  # an array or tensor of ids
+                pokemon_type = pokemon_type.tolist()
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
             defaults = self.config.default_conditions
             if not types:
-                raise ValueError("pokemon_type is an empty list; pass at least one type, or None for any.")
+                raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
         else:
             if pokemon_type is not None or given.keys() - {"relation"}:
-                raise ValueError("class_embeddings replace pokemon_type and all other conditions; pass only one.")
+                raise ValueError(f"class_embeddings replace {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             width = self.unet.time_embedding.linear_2.out_features
             _check_tensor("class_embeddings", class_embeddings, [(count, width)])
@@ -580,7 +583,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             defaults = {**defaults, "relation": "same"}
         values = {}
         for name, value in {**defaults, **given}.items():
-            for_types = _one_each(name, value, len(types), entry="a pokemon_type")
+            for_types = _one_each(name, value, len(types), entry=f"a {argument}")
             for_types = [defaults.get(name) if each is None else each for each in for_types]
             values[name] = [each for each in for_types for _ in range(num_images_per_type)]
         if class_embeddings is not None:

@@ -71,10 +71,13 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: list(values) for attribute, values in sorted(self.config.vocabulary.items())}
 
     @property
-    def _words(self) -> tuple[str, str]:
-        """What a user calls the argument with the types, and one of them."""
-        is_sprites = "fire" in self.config.vocabulary["type"]
-        return ("pokemon_type", "type") if is_sprites else ("class_labels", "class")
+    def argument(self) -> str:
+        """The name of the pipeline's argument: "pokemon_type" of models for sprites, otherwise "class_labels"."""
+        return "pokemon_type" if {"fire", "water", "grass"} <= {*self.config.vocabulary["type"]} else "class_labels"
+
+    @property
+    def _word(self) -> str:
+        return "type" if self.argument == "pokemon_type" else "class"
 
     @property
     def none_id(self) -> int:
@@ -104,7 +107,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         else:
             parts = pokemon_type if isinstance(pokemon_type, tuple) else [pokemon_type]
         ids = [self._type_id(part) for part in parts]
-        argument, word = self._words
+        argument, word = self.argument, self._word
         if len(ids) > 2 or (pokemon_type is not None and not ids):
             raise ValueError(f"{argument} takes one {word} or two, but {pokemon_type!r} has {len(ids)}.")
         any_id = self.none_id + 1
@@ -118,12 +121,12 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return first, second
 
     def _type_id(self, name: str | int) -> int:
-        names, (argument, word) = [*self.config.vocabulary["type"], NONE, ANY], self._words
+        names, word = [*self.config.vocabulary["type"], NONE, ANY], self._word
         if isinstance(name, str):
             return _position(word, name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"{argument} takes names, ids, pairs, a list of these or None, but got {name!r}.")
+            raise TypeError(f"{self.argument} takes names, ids, pairs, a list of these or None, but got {name!r}.")
         last = self.none_id - 1
         if not 0 <= number <= last:
             raise ValueError(f"Unknown {word} id {number}: the ids are 0 ({names[0]}) to {last} ({names[last]}).")

@@ -42,7 +42,7 @@ def create_repository(name: str, private: bool | None, token: str | None, token_
     with hub_errors(f"Creating {name}", token_option):
         repository = Repository(name, private, token)
         repository.api.auth_check(repository.info.id, write=True)
-        repository.check(hub_mixin.CONDITIONER_FILE in repository.files, private)
+        repository.check(hub_mixin.is_model(repository.files), private, force=None)
     return repository.info.id
 
 
@@ -166,7 +166,8 @@ def _reason(error: Exception, token_option: str) -> str:
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
     if status in by_status:
-        return f"{by_status[status]} (The Hub: {message}.)" if message else by_status[status]
+        advice = by_status[status]
+        return f'the Hub says "{message}". {advice[0].upper()}{advice[1:]}' if message else advice
     if isinstance(error, ValueError):  # a name, a card or a repository that is refused
         return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

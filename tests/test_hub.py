@@ -107,7 +107,7 @@ class TestFailures:
             # The storage for large files refuses addresses that are no longer valid.
             said = refusal(folder, NAME)
             assert (AGAIN if where == "^PUT " else sentence) in said, status
-            assert where == "^PUT " or status not in (402, 403, 413) or "(The Hub: made to fail.)" in said
+            assert where == "^PUT " or status not in (402, 403, 413) or 'the Hub says "made to fail". ' in said
             assert hub.asked(where)
             assert before == {name: repository.at() for name, repository in hub.repositories.items()}
             hub.heal()

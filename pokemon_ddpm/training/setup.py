@@ -130,7 +130,8 @@ def lock_output_dir(folder: Path) -> FileLock:
 def _run_contents(folder: Path) -> list[Path]:
     is_run = any((folder / name).exists() for name in ("model_index.json", CONFIG_FILE)) or checkpoints(folder)
     known = [folder / name for name in RUN_CONTENTS if (folder / name).exists()]
-    return [*known, *code_files(folder), *checkpoints(folder)] if is_run else []
+    code = [path for path in code_files(folder) if path.parent == folder]  # the folders of components are known
+    return [*known, *code, *checkpoints(folder)] if is_run else []
 
 
 def prepare_output(config: TrainingConfig) -> str | None:

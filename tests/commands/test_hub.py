@@ -13,6 +13,7 @@ from huggingface_hub import DatasetCard
 
 from pokemon_ddpm import load_sprites
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, SPLITS
+from pokemon_ddpm.pipelines.hub_mixin import is_model
 from tests.commands import run
 from tests.loopback_hub import LoopbackHub, Repository, environment, stranger
 from tests.small_archives import BULBASAUR, sprite, write
@@ -46,7 +47,7 @@ class TestPush:
     def test_a_released_model_by_its_name(self, hub, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert run("push", "pokemon-ddpm-64-fast", "ash/fast")[0] == 0
-        assert "pipeline.py" in hub.repository("ash/fast").files()
+        assert is_model(hub.repository("ash/fast").files())
 
     def test_mistakes(self, hub, tmp_path):
         assert "There is no folder nowhere." in refusal("push", "nowhere", "ash/model")
