@@ -10,11 +10,11 @@ from huggingface_hub.utils import _http
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.hub import create_repository, push_model
 from tests.loopback_hub.api import Answer
-from tests.pipelines.test_hub_mixin import FILES, read
+from tests.pipelines.test_hub_mixin import FILES, UNET_CODE, read
 from tests.tiny_models import tiny_pipeline
 
 NAME = "ash/model"
-AGAIN, LOGIN, RIGHT = "Try again", "needs a valid token. `hf auth login`", "the token may not write there"
+AGAIN, LOGIN, RIGHT = "Try again", "needs a valid token. `hf auth login`", "token may not write there"
 REQUESTS = ["repos/create", "GET /api/models", "/validate-yaml", "/preupload/", "/objects/batch", "^PUT ", "/commit/"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
 
@@ -65,7 +65,7 @@ class TestContent:
         before = read(Path(RELEASED_MODEL))
         push_model(Path(RELEASED_MODEL), NAME)
         files = hub.repository(NAME).files()
-        of_model = {name for name in before if name.startswith("samples/")} | {"unet/sprite_unet.py"}
+        of_model = {name for name in before if name.startswith("samples/")} | {UNET_CODE}
         assert files.keys() == FILES | of_model
         assert files["unet/diffusion_pytorch_model.safetensors"] == before["unet/diffusion_pytorch_model.safetensors"]
         card = RepoCard(files["README.md"].decode())
@@ -136,7 +136,7 @@ class TestFailures:
     def test_a_change_by_somebody_else_is_not_undone(self, hub, folder):
         hub.create(NAME)
         hub.meanwhile("/preupload/", lambda: hub.repository(NAME).commit({"README.md": b"theirs"}))
-        assert "somebody else has changed the repository meanwhile. Try again" in refusal(folder, NAME)
+        assert "Somebody else has changed the repository meanwhile. Try again" in refusal(folder, NAME)
         assert hub.repository(NAME).files() == {"README.md": b"theirs"}
         push_model(folder, NAME)
         assert hub.repository(NAME).files()["README.md"].count(b"theirs") == 1

@@ -181,7 +181,7 @@ class TestPush:
 
     def test_failures(self, hub, model):
         hub.fail("POST .*/commit/", 412)
-        with pytest.raises(ValueError, match="somebody else has changed the repository"):
+        with pytest.raises(ValueError, match="Somebody else has changed the repository"):
             push_space(NAME, model)
         assert not hub.repository(NAME, "space").titles
         hub.create("ash/empty")
