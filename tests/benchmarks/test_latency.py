@@ -8,6 +8,7 @@ from pokemon_ddpm.distillation import student_scheduler
 from tests.tiny_models import tiny_pipeline
 
 
+@pytest.mark.slow
 def test_every_way_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(latency, "THESIS_STEPS", 3)
     monkeypatch.setattr(latency, "MANY", 2)

@@ -31,6 +31,7 @@ def flops_of_a_forward_pass(batch_size: int) -> int:
     return counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_both_ways_are_timed(sprites_cache: Path, tmp_path: Path):
     network = tmp_path / "tiny.json"
     network.write_text(json.dumps(NETWORK))
