@@ -9,6 +9,7 @@ from pokemon_ddpm.schedulers import SAMPLERS
 from tests.tiny_models import tiny_pipeline
 
 
+@pytest.mark.slow
 def test_samplers_are_compared_and_samples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     values = {"NUM_IMAGES": 4, "NUM_ODE_IMAGES": 2, "STEPS": (2, 3), "ANCESTRAL_STEPS": 5, "ODE_STEPS": 10}
     for name, value in {**values, "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}.items():
