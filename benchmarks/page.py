@@ -92,7 +92,8 @@ def generate_in_app(page: Page) -> tuple[float, float]:
 
 def visit(browser: Browser, url: str, generate: Callable[[Page], tuple[float, float]]) -> tuple[float, ...]:
     """MB of a first visit, seconds from its start to the first sprite, and seconds of each further one."""
-    with browser.new_context(service_workers="block") as context:
+    with browser.new_context() as context:
+        context.add_init_script("delete Navigator.prototype.serviceWorker")  # it would load files a second time
         context.set_default_timeout(600_000)
         requests: list[Request] = []
         context.on("requestfinished", lambda request: requests.append(request))
