@@ -157,7 +157,7 @@ def test_flags_of_other_commands(clone: Path, monkeypatch: pytest.MonkeyPatch) -
             parse_config(arguments[arguments.index("train_conditional.py") + 1 :])
         elif program == "pokemon-ddpm":
             name, *flags = arguments
-            commands[name].make_context(name, flags)
+            assert commands[name].make_context(name, flags).params  # an unknown flag is an exception
 
 
 def test_python_lines(clone: Path, some_sprites: str, monkeypatch: pytest.MonkeyPatch) -> None:
