@@ -332,9 +332,8 @@ class Repository:
         others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
         if others and not (is_ours or force):
             some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-            hint = "Choose another name, or push beside it with --force (in Python force=True)."
-            hint = "Choose another name." if force is None else hint
-            raise ValueError(f"{self.info.id} holds something else ({some}). {hint}")
+            or_force = "" if force is None else ", or push beside it with --force (in Python force=True)"
+            raise ValueError(f"{self.info.id} holds something else ({some}). Choose another name{or_force}.")
 
     def commit(self, folder: Path, replaced: Callable[[str], bool], **options: Any) -> CommitInfo:
         """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.

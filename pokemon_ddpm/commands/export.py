@@ -17,7 +17,7 @@ def export(
 ) -> None:
     """Exports a model to ONNX and checks the result.
 
-    Weights are in float16, and the computation in float32; both are compared.
+    Weights are in float16, the computation is in float32; the export is compared with the model.
     """
     if format != "onnx":
         fail(f"--format {format}: there is only onnx.")

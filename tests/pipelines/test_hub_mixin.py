@@ -462,6 +462,7 @@ def test_two_versions_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Pat
         for path in folder.rglob("*.py"):
             path.write_text(f"{path.read_text()}VERSION = {version!r}\n")
             path.rename(path.with_stem(f"{path.stem[:-8]}{version * 8}"))
+    # It raises if the code, which has the assertions, fails.
     stranger(VERSIONS, environment(tmp_path, hub.endpoint), tmp_path, *(tmp_path / version for version in order))
 
 
