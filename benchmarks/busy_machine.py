@@ -39,7 +39,8 @@ def main() -> None:
     turns = parser.parse_args().turns
     seconds: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        command = "pokemon-ddpm generate --type fire --num-images 4 --output".split() + [f"{folder}/sheet.png"]
+        flags = f"generate --type fire --num-images 4 --output {folder}/sheet.png".split()
+        command = [sys.executable, "-m", "pokemon_ddpm.cli", *flags]
         for _ in range(turns):
             for loaded, count in enumerate((0, os.cpu_count() or 1)):
                 for way, variables in WAYS.items():
