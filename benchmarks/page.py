@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.app import launch
-from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.onnx_export import UNET_FILE, OnnxUNet
 from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 
@@ -146,12 +146,13 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
 
 
 def backends(unet: Path, turns: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by PyTorch and onnxruntime, in turns: warm batches of 1, 4 and 16, and a new process for one sprite."""
+    """Seconds by PyTorch and onnxruntime, in turns: warm calls of `generate`, and a new process for one sprite."""
     pipelines = [GenerationSettings(RELEASED_FAST_MODEL).load("cpu") for _ in range(2)]
     pipelines[1].unet = OnnxUNet(unet, pipelines[1].unet)
+    requests = [SpriteRequest(seed, "fire") for seed in range(16)]
     tasks = {
-        f"batch {size}": [functools.partial(pipeline, ["fire"] * size) for pipeline in pipelines]
-        for size in (1, 4, 16)
+        f"{size} sprites": [lambda each=each, size=size: list(generate(each, requests[:size])) for each in pipelines]
+        for size in (1, 16)
     }
     command = [sys.executable, "-c", COLD, RELEASED_FAST_MODEL]
     starts = [[*command], [*command, str(unet)]]
