@@ -30,9 +30,8 @@ def main() -> None:
     for path in code_files(arguments.destination):  # the package has it
         path.unlink()
     index = arguments.destination / INDEX_FILE
-    index.write_text(
-        re.sub("pipeline_pokemon_ddpm__[0-9a-f]{8}", "pipeline", index.read_text(encoding="utf-8")), encoding="utf-8"
-    )
+    text = re.sub("__[0-9a-f]{8}", "", index.read_text(encoding="utf-8"))  # digests of the code
+    index.write_text(text.replace("pipeline_pokemon_ddpm", "pipeline"), encoding="utf-8")
     (arguments.destination / "pipeline.py").write_text(NO_CODE, encoding="utf-8")  # what DiffusionPipeline would run
 
 

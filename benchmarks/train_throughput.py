@@ -175,12 +175,12 @@ def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoade
     return torch.utils.data.DataLoader(Images(), batch_size=options.train_batch_size, shuffle=True), attributes
 
 
-def matrix_product_flops(options: argparse.Namespace) -> dict[str, float]:
-    """The FLOP/s that the device reaches in large matrix products, for each precision that it has."""
+def matrix_product_flops(options: argparse.Namespace, precisions: Sequence[str]) -> dict[str, float]:
+    """The FLOP/s that the device reaches in large matrix products."""
     device = PartialState().device
     side = 2048 if device.type == "cpu" else 8192
     found = {}
-    for precision in ("fp32", "bf16") if has_bf16(device) else ("fp32",):
+    for precision in precisions:
         factors = dict(zip("ab", torch.randn(2, side, side, device=device).to(DTYPES[precision]), strict=True))
         threads = options.num_cpu_threads or cores_per_process()
         times = Timer("a @ b", globals=factors, num_threads=threads).blocked_autorange(min_run_time=1).times
@@ -243,13 +243,13 @@ def in_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict
 def main() -> None:
     options = parse()
     try:
-        peaks = in_process(matrix_product_flops, options)
-        turns = {precision: {name: [] for name in METHODS} for precision in peaks}
+        precisions = ("fp32", "bf16") if has_bf16(PartialState().device) else ("fp32",)
+        turns = {precision: {name: [] for name in METHODS} for precision in precisions}
         for number, precision, name in itertools.product(range(1, options.turns + 1), turns, METHODS):
             turn = in_process(METHODS[name], options, precision)
             turns[precision][name].append(turn)
             print(f"Turn {number}, {name}, {precision}: {turn['speed']:.1f} images/s", file=sys.stderr)
-        print(markdown(turns, peaks, options))
+        print(markdown(turns, in_process(matrix_product_flops, options, precisions), options))
     except (ValueError, OSError, BrokenProcessPool) as error:
         sys.exit(f"error: {error}")
 

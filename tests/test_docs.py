@@ -42,7 +42,6 @@ SHORT_RUN = f"{TWO_UPDATES} --ddpm_num_inference_steps 1"
 SHORT = {
     "pokemon-ddpm site": "",
     "pokemon-ddpm generate --like": "",
-    "pokemon-ddpm fit-features --data-dir emoji": "--num-epochs 1",
     "pokemon-ddpm generate --model pokemon-ddpm-64-fast": "--num-images 2",
     "pokemon-ddpm generate": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm creature": "--num-inference-steps 1",
@@ -71,6 +70,8 @@ NOT_RUN = {
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
+    "pokemon-ddpm fit-features --data-dir emoji": "tests/commands/test_evaluate.py fits features of other classes",
+    "pokemon-ddpm evaluate --model outputs/emoji": "and evaluates a model of these",
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/train_throughput.py": "it takes minutes; tests/benchmarks runs it on a tiny network",
