@@ -152,7 +152,8 @@ class AutoguidanceLoss:
     The target, without a gradient, is x_0 + (1 - 1/w) (x - x_worse) at timesteps in `AUTOGUIDED`, elsewhere x_0;
     x_worse is that of a worse model with the same conditions. Where x is the mean of its targets, and m that of x_0,
     it is x_worse + w (m - x_worse): equation 3 of Karras et al. 2024, learned as Tang et al. 2025 (*Diffusion Models
-    without Classifier-free Guidance*) learn classifier-free guidance.
+    without Classifier-free Guidance*) learn classifier-free guidance. Images with a reference have a w of their own.
+    So have those without any condition, since guidance by a reference starts at their prediction.
 
     Args:
         scheduler: With the noise schedule.
@@ -187,10 +188,18 @@ class AutoguidanceLoss:
         with torch.no_grad():
             low, high = (share * len(self.schedule) for share in AUTOGUIDED)
             guided = (low <= timesteps) & (timesteps < high)
-            share = torch.where(guided, 1 - 1 / config.autoguidance_scale, 0.0).view(-1, 1, 1, 1)
+            share = torch.where(guided, 1 - 1 / self._scale(batch), 0.0).view(-1, 1, 1, 1)
             target = clean + share * (prediction - self._clean(self.frozen_model, noisy, batch))
         weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
         return weight * (prediction - target).square().mean(dim=(1, 2, 3))
+
+    def _scale(self, batch: Batch) -> torch.Tensor:
+        any_ids = self.frozen_model.conditioner.any_ids
+        given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
+        condition = torch.stack(given).any(dim=0)
+        if batch.reference is not None:
+            condition &= ~batch.reference.flatten(1).any(dim=1)
+        return torch.where(condition, self.config.autoguidance_scale, self.config.autoguidance_image_scale)
 
     def _clean(self, model: nn.Module, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         prediction = model(noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference).float()

@@ -223,9 +223,11 @@ def test_which_teachers_are_refused():
 # Autoguidance
 
 
-def guided_loss(folder, **settings: object) -> tuple[AutoguidanceLoss, ConditionalDenoiser, ConditionalDenoiser]:
+def guided_loss(
+    folder, vocabulary=None, channels: int = 3, **settings: object
+) -> tuple[AutoguidanceLoss, ConditionalDenoiser, ConditionalDenoiser]:
     """The loss, the student and the worse model, which is saved in the folder."""
-    worse, better = tiny_pipeline("sample", 8), tiny_pipeline("sample", 8)
+    worse, better = (tiny_pipeline("sample", 8, vocabulary, channels=channels) for _ in range(2))
     for module, factor in ((worse.unet, 0.5), (better.unet, 2.0)):
         torch.nn.init.normal_(module.conv_out.weight, std=factor / 10)
     worse.save_pretrained(folder)
@@ -265,6 +267,23 @@ def test_between_high_and_low_noise_the_least_loss_is_that_of_autoguidance(tmp_p
 
     loss(denoiser, batch).sum().backward()
     assert all(p.grad is None and not p.requires_grad for p in loss.frozen_model.parameters())
+
+
+def test_images_with_a_reference_or_without_any_condition_have_a_scale_of_their_own(tmp_path):
+    vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
+    settings = {"autoguidance_scale": 3.5, "autoguidance_image_scale": 1.5}
+    loss, _, worse = guided_loss(tmp_path, vocabulary, channels=4, **settings)
+    timesteps, (alpha, sigma) = torch.full((5,), 500), levels([500] * 5)
+    images, noise, reference = torch.randn(3, 5, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    reference[:3] = 0
+    types = torch.tensor([[FIRE, WATER], [ANY, FIRE], [ANY, ANY], [FIRE, WATER], [ANY, ANY]])
+    labels = {"type": types, "relation": torch.tensor([3, 3, 3, 1, 1])}
+    batch = Batch((images * 40 + 128).clamp(0, 255).byte(), labels, timesteps, noise, reference=reference)
+    assert loss.frozen_model.conditioner.any_ids == {"type": ANY, "relation": 3}
+    clean = loss.scaling_factor * batch.clean()
+    other = worse((alpha * clean + sigma * noise).float(), timesteps, labels, None, reference).detach()
+    guided = other + torch.tensor([3.5, 3.5, 1.5, 1.5, 1.5]).view(-1, 1, 1, 1) * (clean - other)
+    assert loss(lambda *_: guided, batch).max() < 1e-9
 
 
 def test_which_worse_models_are_refused(tmp_path):
