@@ -27,10 +27,6 @@ CODE_FILE = re.compile(
     r"(pipeline|pipeline_pokemon_ddpm|hub_mixin|sprite_preprocessing|conditioner/sprite_conditioner|unet/sprite_unet)"
     r"(__[0-9a-f]{8})?\.py"
 )
-# Weights, or the index of their shards, with the component and the variant.
-WEIGHTS_FILE = re.compile(
-    r"(\w+)/diffusion_pytorch_model(?:\.safetensors\.index)?(?:\.(\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|json)"
-)
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -195,20 +191,12 @@ def is_model(files: Collection[str]) -> bool:
     return any(re.fullmatch(r"conditioner/sprite_conditioner\w*\.py", path) for path in files)
 
 
-def _is_replaced(path: str, new: Collection[str]) -> bool:
-    """Whether a saved model with the paths `new` replaces this one: it is code, or weights of the same variant."""
-    weights = {(found[1], found[2]) for found in map(WEIGHTS_FILE.fullmatch, new) if found}
-    former = WEIGHTS_FILE.fullmatch(path)
-    return bool(CODE_FILE.fullmatch(path) or (former and (former[1], former[2]) in weights))
-
-
 def _install(made: Path, folder: Path) -> None:
     """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
     (folder / INDEX_FILE).unlink(missing_ok=True)
+    for path in code_files(folder):
+        path.unlink()
     files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
-    for path in [*folder.glob("*.py"), *folder.glob("*/*.*")]:
-        if _is_replaced(path.relative_to(folder).as_posix(), files):
-            path.unlink()
     for name in [*sorted(files - {INDEX_FILE}), INDEX_FILE]:
         (folder / name).parent.mkdir(exist_ok=True)
         os.replace(made / name, folder / name)
@@ -252,22 +240,15 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
 
 
 def _read_weights(folder: Path, component: str, variant: str | None, digests: dict) -> dict[str, torch.Tensor]:
-    """The tensors of a component. Nothing but safetensors is opened, and no file is read twice."""
-    stem, tag, weights = "diffusion_pytorch_model", f".{variant}" if variant else "", {}
-    names, shard_index = [f"{stem}{tag}.safetensors"], folder / component / f"{stem}.safetensors.index{tag}.json"
-    if shard_index.exists():
-        names = sorted(set(json.loads(shard_index.read_bytes())["weight_map"].values()))
-        if not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
-            raise ValueError(f"{component}/{shard_index.name} names files that are not safetensors files beside it.")
-    for name in [f"{component}/{name}" for name in names]:
-        if not (folder / name).is_file():
-            raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
-        content = (folder / name).read_bytes()
-        digest = sha256(content).hexdigest()
-        if digests.get(name, digest) != digest:
-            raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
-        weights |= safetensors.torch.load(content)
-    return weights
+    """The tensors of a component. Nothing but safetensors is opened, and the file is read once."""
+    name = f"{component}/diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+    if not (folder / name).is_file():
+        raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
+    content = (folder / name).read_bytes()
+    digest = sha256(content).hexdigest()
+    if digests.get(name, digest) != digest:
+        raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
+    return safetensors.torch.load(content)
 
 
 def _check_trained_scheduler(config: dict[str, Any]) -> None:
@@ -382,10 +363,9 @@ def push_folder(
     old_card = repository.card
     card = read_card(old_card) if old_card and keep_card else merge_card(card, old_card)
     card.save(folder / CARD_FILE)
-    pushed = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
 
     def replaced(path: str) -> bool:  # weights of another variant and other files stay
-        return _is_replaced(path, pushed) or (path.startswith(SHEETS) and (folder / "samples").exists())
+        return bool(CODE_FILE.fullmatch(path)) or (path.startswith(SHEETS) and (folder / "samples").exists())
 
     return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
 

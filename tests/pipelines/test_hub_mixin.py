@@ -108,13 +108,6 @@ def as_former_version(folder: Path) -> None:
         (folder / name).write_text("raise SystemExit('former code ran')\n")
 
 
-def shard(folder: Path) -> None:
-    """Splits the weights of the U-Net into several files and an index."""
-    (folder / UNET).unlink()
-    tiny_pipeline().unet.save_pretrained(folder / "unet", max_shard_size=5000)
-    assert (folder / f"{UNET}.index.json").exists()
-
-
 class TestSaving:
     def test_the_folder_is_complete(self, saved: Path, tmp_path: Path):
         assert read(saved).keys() == FILES
@@ -179,8 +172,7 @@ class TestSaving:
         for name in ("dtype", "torch_dtype"):
             assert load(tmp_path, **{name: torch.bfloat16}).conditioner.dtype == torch.bfloat16
 
-    def test_former_shards_do_not_stay(self, folder):
-        shard(folder)
+    def test_other_files_stay(self, folder):
         as_former_version(folder)
         (folder / "notes.txt").write_text("mine")
         other_pipeline().save_pretrained(folder)
@@ -257,20 +249,13 @@ class TestLoading:
         [
             ("diffusion_pytorch_model.bin", "there is no .*only: pickles can run code"),
             (WEIGHTS, "SafetensorError"),
-            ("diffusion_pytorch_model-00001-of-00001.safetensors", "SafetensorError"),
-            ("pytorch_model.bin", "names files that are not safetensors files beside it"),
-            ("../weights.safetensors", "names files that are not safetensors files beside it"),
         ],
     )
     def test_no_pickle_is_opened(self, folder, tmp_path, component, name, reason):
         canary, weights = tmp_path / "canary", folder / component / WEIGHTS
         as_former_version(folder)
-        tensors = list(safetensors.torch.load_file(weights))
         weights.unlink()
         (folder / component / name).write_bytes(pickle.dumps({"a": Bomb(canary)}))
-        if name not in (WEIGHTS, "diffusion_pytorch_model.bin"):
-            index = json.dumps({"weight_map": dict.fromkeys(tensors, name)})
-            weights.with_name(f"{WEIGHTS}.index.json").write_text(index)
         with pytest.raises((OSError, ValueError), match=f"holds no model that can be loaded: .*{reason}"):
             load(folder)
         assert not canary.exists()
@@ -333,8 +318,6 @@ class TestLoading:
     def test_folders_of_the_former_version(self, folder):
         expected = sample(load(folder))
         as_former_version(folder)
-        assert torch.equal(sample(load(folder)), expected)
-        shard(folder)
         assert torch.equal(sample(load(folder)), expected)
 
     def test_a_scheduler_may_rely_on_the_defaults_of_diffusers(self, folder):
@@ -561,11 +544,10 @@ class TestPushing:
         pipeline.push_to_hub(NAME)
         pipeline.push_to_hub(NAME)
         assert len(hub.repository(NAME).titles) == 1 and len(hub.asked("^PUT ")) == 2
-        gone = {"unet/diffusion_pytorch_model-00001-of-00002.safetensors": b"1", "unet/sprite_unet.py": b""}
-        gone |= {"pipeline.py": b"", "hub_mixin__01234567.py": b"", "conditioner/sprite_conditioner.py": b""}
-        gone |= {"unet/diffusion_pytorch_model.safetensors.index.json": b"{}"}
+        gone = {"unet/sprite_unet.py": b"", "conditioner/sprite_conditioner.py": b""}
+        gone |= {"pipeline.py": b"", "hub_mixin__01234567.py": b""}
         kept = {"samples/step-000001.png": b"1", "notes.md": b"1", "unet/mine.json": b"{}"}
-        kept |= {"unet/diffusion_pytorch_model.bf16-00001-of-00002.safetensors": b"1"}
+        kept |= {"unet/diffusion_pytorch_model.bf16.safetensors": b"1"}
         hub.repository(NAME).commit({**gone, **kept})
         torch.nn.init.ones_(pipeline.unet.conv_in.weight)
         pipeline.push_to_hub(NAME)
