@@ -109,10 +109,14 @@ def _held_out(split: str) -> str:
     return split
 
 
-# Options of both commands that compare a model with held-out images.
 Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out: validation; or test, once, at the end.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)]
-Guidance = Annotated[float | None, typer.Option(callback=finite, help="Strength of the conditions.", show_default=OWN)]
+Guidance = Annotated[
+    float | None, typer.Option(callback=finite, help="By the conditions; 1 is no guidance.", show_default=OWN)
+]
+ImageGuidance = Annotated[
+    float | None, typer.Option(callback=finite, help="By the reference sprite; 1 is no guidance.", show_default=OWN)
+]
 
 
 def parse_type(text: str) -> str | dict[str, float]:

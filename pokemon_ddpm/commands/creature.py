@@ -7,7 +7,17 @@ import typer
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import MAX_SEED, OWN, Model, Scheduler, Steps, fail, finite, make_folder, parse_type
+from pokemon_ddpm.commands.common import (
+    MAX_SEED,
+    Guidance,
+    ImageGuidance,
+    Model,
+    Scheduler,
+    Steps,
+    fail,
+    make_folder,
+    parse_type,
+)
 from pokemon_ddpm.postprocessing import COLORS
 
 
@@ -21,12 +31,8 @@ def creature(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of its evolution.")] = 1,
     num_inference_steps: Steps = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(callback=finite, help="By the conditions; 1 is none.", show_default=OWN)
-    ] = None,
-    image_guidance_scale: Annotated[
-        float | None, typer.Option(callback=finite, help="By the reference sprite; 1 is none.", show_default=OWN)
-    ] = None,
+    guidance_scale: Guidance = None,
+    image_guidance_scale: ImageGuidance = None,
     scheduler: Scheduler = None,
     palette: Annotated[
         int, typer.Option(min=0, max=256, help="Colors of front and back together; 0 keeps all.")

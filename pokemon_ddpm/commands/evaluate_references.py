@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import MAX_SEED, Guidance, Model, Scheduler, Split, Steps, fail, make_folder
+from pokemon_ddpm.commands.common import (
+    MAX_SEED,
+    Guidance,
+    ImageGuidance,
+    Model,
+    Scheduler,
+    Split,
+    Steps,
+    fail,
+    make_folder,
+)
 from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.files import save_image, write_file
 
@@ -25,7 +35,7 @@ def evaluate_references(
     scheduler: Scheduler = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
-    image_guidance_scale: Guidance = None,
+    image_guidance_scale: ImageGuidance = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first sprite and of bootstraps.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for results and a sheet.")] = Path("references-report"),
 ) -> None:

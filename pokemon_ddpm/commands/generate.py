@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from PIL import Image
@@ -18,8 +18,10 @@ from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.animation import SUFFIXES, save_animation
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
+    Guidance,
     Model,
     Scheduler,
+    Steps,
     check_beside,
     check_file,
     fail,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
     from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 
-OWN = "the model's own"
 MAX_SPRITES = 1_000_000
 MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
 
@@ -72,10 +73,8 @@ def generate(
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
-    num_inference_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(callback=finite, help="1 is no guidance.", show_default=OWN)
-    ] = None,
+    num_inference_steps: Steps = None,
+    guidance_scale: Guidance = None,
     guidance_interval: Annotated[
         tuple[float, float] | None, typer.Option(callback=finite, help="Guide only at noise levels between these.")
     ] = None,
@@ -148,9 +147,13 @@ def generate(
     columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
-        metadata = [{"condition": generation.full_condition(pipeline, each), "seed": each.seed} for each in requests]
+        images, file = _images(pipeline, settings, requests), output.with_suffix(".json")
         names = [each.file_name for each in requests]
-        _write_game_sheet(_images(pipeline, settings, requests), names, metadata, columns, output)
+        metadata = [{"condition": generation.full_condition(pipeline, each), "seed": each.seed} for each in requests]
+        description = sheet_description(output.name, images[0].size, columns, names, metadata)
+        save_image(make_game_sheet(images, columns), output)
+        write_file(file, json.dumps(description, indent=2) + "\n")
+        _report(requests, output, file)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     settings = replace(settings, scale=1)  # the sheet is enlarged instead
@@ -234,21 +237,6 @@ def _images(
 
     images = map(settings.postprocess, generate(pipeline, requests, **settings.arguments()))
     return list(tqdm(images, "Generating", len(requests)))
-
-
-def _write_game_sheet(
-    images: Sequence[Image.Image],
-    names: Sequence[str],
-    metadata: Sequence[Mapping[str, Any]],
-    columns: int,
-    output: Path,
-) -> None:
-    """A sheet, and its description in JSON beside it."""
-    description = sheet_description(output.name, images[0].size, columns, names, metadata)
-    file = output.with_suffix(".json")
-    save_image(make_game_sheet(images, columns), output)
-    write_file(file, json.dumps(description, indent=2) + "\n")
-    _report(images, output, file)
 
 
 def _write_animation(
