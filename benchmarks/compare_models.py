@@ -4,25 +4,17 @@
 
 The folders are those that `pokemon-ddpm evaluate` wrote. Precision and recall depend on the number of images, so
 they are of as many samples as there are held-out images. Rows without values are left out.
-With --data-dir path/to/pokemon-sprites also the differences of KID to the held-out front sprites from that of the
-first model, for samples of the same noise. They are more accurate than the values.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from pokemon_ddpm.data import load_tensors
-from pokemon_ddpm.evaluation.evaluate import COMPARED_SIDE, as_json
-from pokemon_ddpm.evaluation.features import extract_features, load_features
+from pokemon_ddpm.evaluation.evaluate import COMPARED_SIDE
 from pokemon_ddpm.evaluation.figures import Numbers
-from pokemon_ddpm.evaluation.metrics import kid_difference
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
 from pokemon_ddpm.evaluation.report import NUMBERS, estimate, percent, row
-from pokemon_ddpm.evaluation.samples import read_samples
-from pokemon_ddpm.preprocessing import over_white
 
 # Row -> metric, which samples, and what they and the real images of the other split are compared with.
 DISTANCES = {
@@ -66,47 +58,21 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
     return {**found, "seconds per sprite": (seconds, "-")}
 
 
-def kid_differences(folders: Sequence[Path], mode: str, data_dir: str) -> list[str]:
-    """KID to the held-out front sprites minus that of the first model, for all others, with intervals.
-
-    Args:
-        folders: Of the reports, with the samples in them.
-        mode: Of preprocessing, see `preprocess`.
-        data_dir: The sprite archive.
-
-    Raises:
-        OSError, ValueError: If samples or sprites cannot be read, or the samples have different sizes or seeds.
-    """
-    network, samples = load_features(), [read_samples(folder / "samples") for folder in folders]
-    if len({(each.images.shape, tuple(made and made.seed for made in each.provenances)) for each in samples}) > 1:
-        raise ValueError("The samples have different sizes or seeds.")
-    held_out = load_tensors(data_dir, "validation", samples[0].images.shape[-1], mode=mode).images
-    images = [over_white(held_out), *(each.on_white().images for each in samples)]
-    reference, first, *others = (extract_features(network, each) for each in images)
-    return [estimate(as_json(kid_difference(other, first, reference))) for other in others]
-
-
 def main() -> None:
     """Reads the reports and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reports", nargs="+", metavar="TITLE=FOLDER", help="a column and the folder of its report")
-    parser.add_argument("--data-dir", help="the sprite archive, for the differences of KID from that of the first")
-    arguments = parser.parse_args()
-    folders = {title: Path(folder) for title, _, folder in (given.partition("=") for given in arguments.reports)}
-    if len(folders) < len(arguments.reports):
+    reports = parser.parse_args().reports
+    folders = {title: Path(folder) for title, _, folder in (given.partition("=") for given in reports)}
+    if len(folders) < len(reports):
         sys.exit("error: Two columns have the same title.")
     try:
-        reports = [json.loads((folder / NUMBERS).read_bytes()) for folder in folders.values()]
-        columns = [cells(numbers) for numbers in reports]
-        rows = [[title, *(column[title][0] for column in columns), real] for title, (_, real) in columns[0].items()]
-        if arguments.data_dir is not None:
-            mode = reports[0]["about"]["preprocessing"]
-            differences = kid_differences([*folders.values()], mode, arguments.data_dir)
-            rows.insert(3, ["KID minus that of the first", "-", *differences, "-"])
+        columns = [cells(json.loads((folder / NUMBERS).read_bytes())) for folder in folders.values()]
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyError as error:
         sys.exit(f"error: A report has no {error}. Run the evaluation again.")
+    rows = [[title, *(column[title][0] for column in columns), real] for title, (_, real) in columns[0].items()]
     shown = [line for line in rows if set(line[1:-1]) != {"-"}]
     for line in (["", *folders, "real images"], ["---", *["---:"] * (len(folders) + 1)], *shown):
         print(f"| {' | '.join(line)} |")

@@ -137,21 +137,6 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
     independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
     """
-    return _kid_estimate(_kid_of_blocks(samples, reference, seed), len(samples), len(reference))
-
-
-def kid_difference(one: torch.Tensor, other: torch.Tensor, reference: torch.Tensor) -> Estimate:
-    """KID of one set of samples minus KID of another that was generated from the same noise in the same order.
-
-    Both, float (N, D), are divided in the same way. This cancels what they have in common, so the interval is narrower
-    than the intervals of the two values.
-    """
-    difference = _kid_of_blocks(one, reference, seed=0) - _kid_of_blocks(other, reference, seed=0)
-    return _kid_estimate(difference, len(one), len(reference))
-
-
-def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> np.ndarray:
-    """KID of each subset of each division: (divisions, blocks)."""
     samples, reference = _checked(samples, reference)
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
@@ -160,12 +145,9 @@ def _kid_of_blocks(samples: torch.Tensor, reference: torch.Tensor, seed: int) ->
         for pair in disjoint_blocks(samples, reference, blocks, size, division):
             result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
             found.append(result[KEY_METRIC_KID_MEAN])
-    return np.array(found).reshape(KID_DIVISIONS, blocks)
-
-
-def _kid_estimate(found: np.ndarray, n: int, m: int) -> Estimate:
-    warning = f"KID from {min(n, m)} images is uncertain; use {KID_BLOCKS * KID_BLOCK_SIZE} or more."
-    return _block_estimate(found, n, m, (warning,) if found.shape[1] < KID_BLOCKS else ())
+    values = np.array(found).reshape(KID_DIVISIONS, blocks)
+    warning = f"KID from {smaller} images is uncertain; use {KID_BLOCKS * KID_BLOCK_SIZE} or more."
+    return _block_estimate(values, len(samples), len(reference), (warning,) if blocks < KID_BLOCKS else ())
 
 
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -185,12 +167,10 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     return tuple(Estimate(**vars(each), m=size, warnings=warnings) for each in (precision, recall))
 
 
-def sliced_wasserstein(
-    samples: torch.Tensor, reference: torch.Tensor, seed: int = 0, num_projections: int = NUM_PROJECTIONS
-) -> Estimate:
+def sliced_wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
     """Sliced 2-Wasserstein distance (Bonneel et al. 2015), biased upwards; see `basic_bootstrap` for the interval."""
     samples, reference = _checked(samples, reference)
-    directions = ot.sliced.get_random_projections(samples.shape[1], num_projections, seed)
+    directions = ot.sliced.get_random_projections(samples.shape[1], NUM_PROJECTIONS, seed)
     projections = (torch.from_numpy(each.numpy() @ directions) for each in (samples, reference))
 
     def distance(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -3,13 +3,9 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks import compare_models
-from pokemon_ddpm.provenance import write_png
-from tests.sprite_sets import provenance
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results-32"
 REPORT = json.loads((RESULTS / "released" / "report.json").read_text(encoding="utf-8"))
@@ -53,21 +49,6 @@ def test_columns_are_models_and_real_images(compare, tmp_path: Path):
 def test_all_published_reports_are_read(compare):
     folders = [f"{folder.name}={folder}" for folder in RESULTS.iterdir()]
     assert len(compare(*folders)[""]) == len(folders) + 1
-
-
-def test_samples_of_the_same_noise_are_compared_in_pairs(compare, sprites_dir: Path, tmp_path: Path):
-    for name, seed, noise in (("gray", 0, 0), ("same", 0, 0), ("noisy", 0, 50), ("other", 1, 0)):
-        folder, rng = write_report(tmp_path / name) / "samples", np.random.default_rng(0)
-        folder.mkdir()
-        for i in range(60):
-            pixels = np.full((32, 32, 3), rng.integers(256)) + noise * rng.normal(size=(32, 32, 3))
-            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-            write_png(image, folder / f"{i:02}.png", provenance(seed + i))
-    gray, same, noisy, other = (f"{name}={tmp_path / name}" for name in ("gray", "same", "noisy", "other"))
-    data = f"--data-dir={sprites_dir}"
-    first, equal, different, real = compare(data, gray, same, noisy)["KID minus that of the first"]
-    assert (first, equal, real) == ("-", "0.000 (0.000 to 0.000)", "-") and abs(float(different.split()[0])) > 0.1
-    assert compare(data, gray, other) == "error: The samples have different sizes or seeds."
 
 
 def test_mistakes_are_reported(compare, tmp_path: Path):

@@ -15,7 +15,6 @@ from pokemon_ddpm.evaluation.metrics import (
     fid,
     fid_value,
     kid,
-    kid_difference,
     precision_recall,
     share,
     sliced_wasserstein,
@@ -103,16 +102,6 @@ def test_kid_of_few_images_is_computed_from_one_block():
     found = kid(samples, reference)
     assert found.value == pytest.approx(float(sum(within) - 2 * between.mean()), rel=1e-9)
     assert math.isnan(found.standard_error) and math.isnan(found.low) and "6 images" in found.warnings[0]
-
-
-def test_kid_difference_has_a_narrower_interval():
-    noise, reference = gaussian(300, 8), gaussian(300, 8, 1)
-    found = kid_difference(noise + 0.3, noise, reference)
-    one, other = kid(noise + 0.3, reference), kid(noise, reference)
-    assert found.value == pytest.approx(one.value - other.value, abs=1e-12)
-    assert 0 < found.low and found.high - found.low < one.high - one.low
-    same = kid_difference(noise, noise, reference)
-    assert (same.value, same.standard_error) == (0, 0)
 
 
 def test_precision_and_recall_by_definition_far_from_the_origin():
