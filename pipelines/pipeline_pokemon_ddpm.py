@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 
 from .hub_mixin import HubMixin
-from .sprite_preprocessing import TRANSPARENT, fit_square, transparent
+from .sprite_preprocessing import binary_alpha, fit_square, transparent
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
@@ -724,11 +724,7 @@ def _sprite(image: Any, argument: str, channels: int, side: int) -> np.ndarray:
     """A sprite, uint8 (side, side, channels) with 4 channels, as the training has it; an alpha is kept."""
     if not isinstance(image, Image.Image) or image.mode not in ("RGB", "RGBA"):
         raise ValueError(f"{argument} must be an RGB or RGBA image, a list of these or a tensor, but is {image!r}.")
-    pixels = np.array(image)
-    if image.mode == "RGB":
-        pixels = transparent(pixels)
-    pixels = np.where(pixels[..., 3:] > 127, pixels, np.uint8(TRANSPARENT))
-    pixels[..., 3] = np.where(pixels[..., 3] > 0, 255, 0)
+    pixels = transparent(np.array(image)) if image.mode == "RGB" else binary_alpha(np.array(image))
     if not pixels[..., 3].any():
         raise ValueError(f"{argument} shows nothing: {image!r} is empty or white.")
     return fit_square(pixels, side, margin=0 if side >= 64 else 1)

@@ -72,6 +72,14 @@ def transparent(pixels: np.ndarray, tolerance: int = 0) -> np.ndarray:
     return result
 
 
+def binary_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Makes pixels with an alpha below one half transparent and the others opaque: uint8 (H, W, 4) to the same."""
+    result, opaque = pixels.copy(), pixels[..., 3] > 127
+    result[opaque, 3] = 255
+    result[~opaque] = TRANSPARENT
+    return result
+
+
 def fit_square(pixels: np.ndarray, side: int, margin: int = 0) -> np.ndarray:
     """Crops a sprite, uint8 (H, W, 4), to its box and centers it in a transparent square, (side, side, 4).
 
@@ -100,10 +108,7 @@ def vote(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     opaque = pixels[..., 3] > 0
     colors = unique_colors(pixels[opaque][:, :3])
     if len(colors) > MAX_VOTING_COLORS:
-        smooth = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING))
-        smooth[..., 3] = np.where(smooth[..., 3] > 127, 255, 0)
-        smooth[smooth[..., 3] == 0] = TRANSPARENT
-        return smooth
+        return binary_alpha(np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING)))
     chosen = np.full(opaque.shape, len(colors))  # the last one is transparent
     chosen[opaque] = np.searchsorted(color_codes(colors), color_codes(pixels[opaque][:, :3]))
     darkness = np.clip(1 - oklab(colors)[:, 0] / DARK, 0, 1)

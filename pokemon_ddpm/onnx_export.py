@@ -24,20 +24,6 @@ UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "con
 SMALL = 1024  # smaller weights stay in float32
 
 
-class _Network(nn.Module):
-    """The U-Net with tensors only; its reference is zeros where there is none."""
-
-    def __init__(self, unet: nn.Module):
-        super().__init__()
-        self.unet = unet
-
-    def forward(
-        self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None
-    ) -> Tensor:
-        arguments = {} if reference is None else {"reference": reference}
-        return self.unet(sample, timestep, class_labels, return_dict=False, **arguments)[0]
-
-
 class _Conditioner(nn.Module):
     """The conditioner with one tensor of ids: both types, then the other attributes in the order of the vocabulary."""
 
@@ -72,21 +58,21 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
     if "relation" in pipeline.conditioner.vocabulary:
         inputs["reference"] = torch.zeros_like(inputs["sample"])
     ids = {"ids": torch.zeros(batch, 1 + attributes, dtype=torch.int32)}
-    _export(_Network(pipeline.unet), inputs, "prediction", folder / UNET_FILE)
+    _export(pipeline.unet, inputs, "prediction", folder / UNET_FILE, return_dict=False)
     _export(_Conditioner(pipeline.conditioner), ids, "class_labels", folder / CONDITIONER_FILE)
     config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline)}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
+def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path, **constants: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
         program = torch.onnx.export(
             module.eval(),
-            tuple(inputs.values()),
+            kwargs={**inputs, **constants},
             input_names=list(inputs),
             output_names=[output],
-            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+            dynamic_shapes={**{name: {0: "batch"} for name in inputs}, **dict.fromkeys(constants)},
             dynamo=True,
             verbose=False,
         )

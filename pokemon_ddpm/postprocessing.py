@@ -7,7 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pokemon_ddpm.color import DISTINCT, color_areas, fit_palette, merge_colors, unique_colors
-from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
+from pokemon_ddpm.pipelines.sprite_preprocessing import TRANSPARENT, binary_alpha, transparent
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
@@ -36,13 +36,8 @@ def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> I
     In RGBA it is every pixel with an alpha below one half. In RGB it is found by `transparent`, with a
     `tolerance` for generated images; real sprites, which are on exact white and have pale parts, need 0.
     """
-    if image.mode == "RGB":
-        return Image.fromarray(transparent(np.asarray(image), tolerance))
-    pixels = np.array(image)
-    opaque = pixels[..., 3] > 127
-    pixels[opaque, 3] = 255
-    pixels[~opaque] = (255, 255, 255, 0)
-    return Image.fromarray(pixels)
+    pixels = np.asarray(image)
+    return Image.fromarray(transparent(pixels, tolerance) if image.mode == "RGB" else binary_alpha(pixels))
 
 
 def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
@@ -60,7 +55,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
     sizes[0] = 0  # the background
     stays = sizes >= min(min_pixels, sizes.max())
     stays[0] = False
-    pixels[~stays[parts]] = (255, 255, 255, 0)
+    pixels[~stays[parts]] = TRANSPARENT
     return Image.fromarray(pixels)
 
 

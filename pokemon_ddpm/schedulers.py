@@ -24,10 +24,8 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
 }
 # Without these, `from_config` would pass one solver's settings on to another.
 SETTINGS: dict[str, dict[str, str | int | bool]] = {
-    **{
-        name: {"algorithm_type": name, "solver_order": 2, "solver_type": "midpoint"}
-        for name in ("dpmsolver++", "sde-dpmsolver++")
-    },
+    "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
+    "sde-dpmsolver++": {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
     "deis": {"algorithm_type": "deis", "solver_order": 2, "solver_type": "logrho"},
 }
