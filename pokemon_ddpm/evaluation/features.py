@@ -45,7 +45,6 @@ class SpriteFeaturesConfig(PreTrainedConfig):
     """What `SpriteFeatures` is built from."""
 
     model_type = "sprite_features"
-    attribute_map = {"words": "vocabulary"}  # its name in older files
 
     backbone: dict | None = None  # arguments of `RegNetConfig`
     vocabulary: dict | None = None  # attribute -> its values

@@ -29,9 +29,8 @@ def test_the_released_network():
     assert json.loads((RELEASED_FEATURES / "report.json").read_text())["network"] == weights_digest(network)
 
 
-def test_an_earlier_network_has_another_name_for_its_vocabulary():
+def test_the_network_for_32_px():
     folder = Path(__file__).parents[2] / "benchmarks/training/sprite-features-32"
-    assert "words" in json.loads((folder / "config.json").read_text())
     assert load_features(folder).name == "sprite-features da2519d6"
 
 
