@@ -143,7 +143,8 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
     else:
         monkeypatch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
         monkeypatch.setattr(two_sample, "STEPS", 1)
-        for module in (metrics, pixel_statistics, two_sample):
+        monkeypatch.setattr(metrics, "NUM_LINE_BOOTSTRAPS", 10)
+        for module in (metrics, pixel_statistics):
             monkeypatch.setattr(module, "NUM_BOOTSTRAPS", 10)
         monkeypatch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)

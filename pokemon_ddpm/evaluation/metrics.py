@@ -19,7 +19,7 @@ from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, p
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
-NUM_BOOTSTRAPS = 100
+NUM_BOOTSTRAPS, NUM_LINE_BOOTSTRAPS = 100, 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 NEIGHBORHOOD = 3  # of precision and recall
 NUM_PROJECTIONS = 64  # of the sliced Wasserstein distance
@@ -81,6 +81,18 @@ def basic_bootstrap(
     ends = 2 * value**power - np.quantile(resampled, [1 - TAIL, TAIL])
     low, high = (max(0.0, float(end)) ** (1 / power) for end in ends)
     return Estimate(value, low, high, len(samples), len(reference))
+
+
+def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Rows of bootstrap resamples of whole evolution lines (Davison & Hinkley 1997, section 3.8).
+
+    Images of one line, int (N,), resemble each other. An image without a line, -1, is one of its own.
+    """
+    lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
+    different, cluster = np.unique(lines, return_inverse=True)
+    shares = np.full(len(different), 1 / len(different))
+    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_LINE_BOOTSTRAPS)
+    return [np.arange(len(lines)).repeat(each[cluster]) for each in times]
 
 
 def disjoint_blocks(

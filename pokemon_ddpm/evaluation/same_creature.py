@@ -15,7 +15,7 @@ from pokemon_ddpm.color import oklab
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
 from pokemon_ddpm.evaluation.images import as_arrays, as_tensor, default_output
-from pokemon_ddpm.evaluation.metrics import TAIL, Estimate
+from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.pixel_statistics import pixel_statistics
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
@@ -23,7 +23,6 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
-NUM_BOOTSTRAPS = 1000
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
 NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
 
@@ -96,20 +95,15 @@ def _oklab(images: torch.Tensor) -> np.ndarray:
 def over_lines(
     values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean, seed: int = 0
 ) -> Estimate:
-    """The average of values (K,), with the percentile interval of a bootstrap over evolution lines, int64 (K,).
+    """The average of values (K,), with the percentile interval of `line_resamples` of their lines, int64 (K,).
 
     NaN, as of an empty sprite, is left out.
     """
     known = ~values.double().isnan()
     values, lines = values[known].double().numpy(), lines[known].numpy()
-    groups = [values[lines == line] for line in np.unique(lines)]
-    generator = np.random.default_rng(seed)
-    resampled = [
-        average(np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))]))
-        for _ in range(NUM_BOOTSTRAPS)
-    ]
+    resampled = [average(values[rows]) for rows in line_resamples(lines, seed)]
     low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
-    return Estimate(float(average(values)), float(low), float(high), len(values), len(groups))
+    return Estimate(float(average(values)), float(low), float(high), len(values), len(np.unique(lines)))
 
 
 def evaluate_references(

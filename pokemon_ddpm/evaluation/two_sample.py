@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.corruptions import blur, move_pixels
 from pokemon_ddpm.evaluation.images import flip_and_shift, halves
-from pokemon_ddpm.evaluation.metrics import TAIL, Estimate
+from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.preprocessing import over_white
 
 STEPS = 300  # at 64 px, elsewhere for as many pixels; fixed before any model was judged, as everything here
@@ -28,7 +28,6 @@ MAX_SHIFT = 4  # pixels
 WIDTHS = (16, 32, 64, 96)  # channels at the resolution of the images, at 1/2, 1/4 and 1/8
 NEAR = 8  # gray levels from which neighboring pixels count as wholly different
 BATCH_SIZE = 128  # without gradients
-NUM_BOOTSTRAPS = 1000
 LIGHT_BLUR, MOVED_SHARE = 0.5, 0.05  # of the self-check: standard deviation in pixels, share of the pixels
 
 
@@ -143,17 +142,11 @@ def judge_logits(judge: Judge, images: torch.Tensor) -> torch.Tensor:
 
 
 def line_bootstrap(logits: np.ndarray, is_generated: np.ndarray, lines: np.ndarray, seed: int) -> dict[str, Estimate]:
-    """Balanced accuracy and AUC, with percentile intervals of a bootstrap over evolution lines, int (N,).
+    """Balanced accuracy and AUC of logits, float64 (N,), for bool (N,), with percentile intervals of `line_resamples`.
 
-    Images of one line resemble each other, so whole lines are resampled, with their real images and their samples
-    (Davison & Hinkley 1997, section 3.8). An image without a line, -1, is one of its own. `logits` are float64 (N,),
-    `is_generated` is bool (N,).
+    Lines are resampled with their real images and their samples.
     """
-    lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
-    different, cluster = np.unique(lines, return_inverse=True)
-    shares = np.full(len(different), 1 / len(different))
-    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_BOOTSTRAPS)
-    resamples = [np.arange(len(lines)).repeat(each[cluster]) for each in times]
+    resamples = line_resamples(lines, seed)
     resamples = [rows for rows in resamples if 0 < is_generated[rows].sum() < len(rows)]  # with both classes
     n, m = int(is_generated.sum()), int((~is_generated).sum())
     estimates = {}
