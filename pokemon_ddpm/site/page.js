@@ -223,7 +223,7 @@ function open(sprite) {
 function enlarge(pixels, name, description) {
   large = { pixels, name };
   draw($("large"), pixels);
-  describe(description);
+  $("large").setAttribute("aria-label", description);
   for (const button of [$("link"), $("gif")]) button.disabled = pixels !== shown.pixels; // a morph has neither
 }
 
@@ -240,8 +240,6 @@ async function replay(sprite) {
   await make(sprite.recipe, (frame, step) => keepStep(sprite, frame, step)).catch(() => {});
   if (shown === sprite) showSteps(sprite);
 }
-
-const describe = (text) => $("large").setAttribute("aria-label", text);
 
 /** The next sprite in the list that a recipe without further steps makes. */
 function neighbor(sprite) {

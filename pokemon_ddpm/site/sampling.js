@@ -5,7 +5,7 @@ import { normal } from "./random.js";
 const VARIATION = 0.6; // strength of a variation, as of the pipeline's `image`
 
 /** The ids of the conditioner, Int32Array: both types, then the other attributes; what is not given is `any`. */
-export function conditionIds(vocabulary, conditions) {
+function conditionIds(vocabulary, conditions) {
   const types = vocabulary.type;
   const wanted = (conditions.type ?? "any").split("/");
   const typeId = (name) => [...types, "none", "any"].indexOf(name ?? "any");
@@ -18,7 +18,7 @@ export function conditionIds(vocabulary, conditions) {
 }
 
 /** Spherical interpolation of two samples of Gaussian noise, which keeps their length (Shoemake 1985). */
-export function slerp(a, b, share) {
+function slerp(a, b, share) {
   let dot = 0, aa = 0, bb = 0;
   for (let i = 0; i < a.length; i++) (dot += a[i] * b[i]), (aa += a[i] * a[i]), (bb += b[i] * b[i]);
   const angle = Math.acos(Math.min(1, Math.max(-1, dot / Math.sqrt(aa * bb))));
@@ -30,7 +30,7 @@ export function slerp(a, b, share) {
 const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
 /** RGBA pixels of a square with their box in the middle, as references are prepared. */
-export function centered(pixels) {
+function centered(pixels) {
   const side = Math.sqrt(pixels.length / 4);
   const places = [...Array(side * side).keys()].filter((i) => pixels[4 * i + 3]);
   const shift = (coordinates) => {
@@ -67,7 +67,6 @@ export class Sampler {
    * @param unet, conditioner Functions from named arrays {name: [array, shape]} to a Float32Array.
    */
   constructor(config, unet, conditioner) {
-    if (!config.is_distilled) throw new Error(`${config.name} needs guidance and many steps; export a distilled model.`);
     Object.assign(this, { config, unet, conditioner, size: config.sample_shape.reduce((a, b) => a * b) });
   }
 
@@ -82,12 +81,12 @@ export class Sampler {
    * @param request conditions and seed; if wanted, reference, {pixels, conditions} of a sprite of the same creature, or of
    *   its line with conditions.relation; image, pixels to vary; towards, {conditions, seed}, with share of the way, 0 to 1.
    */
-  async *sample({ conditions, seed, reference, image, towards, share = 0 }) {
+  async *sample({ conditions, seed, reference, image, towards, share }) {
     const { config } = this;
     const given = reference ? { relation: "same", ...conditions } : conditions;
     let labels = await this.embedding(given);
     let noise = normal(this.size, seed);
-    if (towards && share > 0) {
+    if (towards) {
       labels = lerp(labels, await this.embedding(towards.conditions), share);
       noise = slerp(noise, normal(this.size, towards.seed), share);
     }

@@ -1,4 +1,4 @@
-// Runs the networks, so that the page never freezes: {id, request} in; {id, pixels, step, steps, done} or {id, error} out.
+// Runs the networks, so that the page never freezes: {id, request} in; {id, pixels, step}, {id, pixels, done} or {id, error} out.
 
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
@@ -73,12 +73,10 @@ addEventListener("message", ({ data: { id, request } }) => (queue = queue.then((
 
 async function run(id, request) {
   try {
-    const { config } = await sampler, steps = config.timesteps.length;
+    const loaded = await sampler;
     let pixels, step = 0;
-    for await (pixels of (await sampler).sample(request)) {
-      postMessage({ id, pixels, step: ++step, steps });
-    }
-    postMessage({ id, pixels: toSprite(pixels, config.sprite), done: true });
+    for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: ++step });
+    postMessage({ id, pixels: toSprite(pixels, loaded.config.sprite), done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }
