@@ -6,8 +6,6 @@ L_T compares the end of the forward process with pure noise, L_{t-1} the reverse
 posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.special import log_ndtr
@@ -137,8 +135,3 @@ def learned_variance_loss(
     arguments = (prediction, clean, noisy, timesteps)
     terms = bound_term(schedule, prediction_type, "learned_range", *arguments, scaling_factor=scaling_factor)
     return (VLB_WEIGHT * len(schedule) * terms).float()
-
-
-def bits(nats: Tensor) -> Tensor:
-    """Nats as bits."""
-    return nats / math.log(2)

@@ -14,7 +14,7 @@ from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
-from pokemon_ddpm.variational_bound import bits, bound_term, prior_term
+from pokemon_ddpm.variational_bound import bound_term, prior_term
 
 NUM_TIMESTEPS = 40
 BATCH_SIZE = 64
@@ -88,8 +88,8 @@ def bits_per_dim(
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
         prediction = prediction.float()
         terms[part] = bound_term(schedule, *types, prediction, clean, noisy, t, True, scale).cpu()
-    terms = bits(terms.view(len(data), -1))
-    prior = bits(prior_term(schedule, scale * (data.images.to(schedule.beta.dtype) / 127.5 - 1))).cpu()
+    terms = terms.view(len(data), -1) / math.log(2)  # nats to bits
+    prior = prior_term(schedule, scale * (data.images.to(schedule.beta.dtype) / 127.5 - 1)).cpu() / math.log(2)
     total = prior + terms[:, 0] + factor * terms[:, 1:].sum(dim=1)
     return {
         "mean": total.mean().item(),
