@@ -98,7 +98,6 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_fr
     """
     check_resolution(resolution)
     channels_of(mode)
-    image = image.convert("RGB")
     if mode == "thesis":
         return _thesis(np.asarray(image), resolution)
     return _fit(image, resolution, full_frame, smooth=mode == "fit")

@@ -4,7 +4,6 @@ import numpy as np
 import ot
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from pokemon_ddpm.evaluation import metrics
 from pokemon_ddpm.evaluation.metrics import (
@@ -16,7 +15,6 @@ from pokemon_ddpm.evaluation.metrics import (
     fid_value,
     kid,
     precision_recall,
-    share,
     sliced_wasserstein,
 )
 
@@ -31,14 +29,6 @@ def whitened(n: int, dimension: int, seed: int = 0, ddof: int = 1) -> torch.Tens
     values = values - values.mean(dim=0)
     covariance = values.T @ values / (n - ddof)
     return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), values.T, upper=False).T
-
-
-def test_wilson_interval():
-    found, z = share(3, 20), 1.959964
-    middle, half = 0.15 + z**2 / 40, z * math.sqrt(0.15 * 0.85 / 20 + z**2 / 1600)
-    ends = [(middle - half) / (1 + z**2 / 20), (middle + half) / (1 + z**2 / 20)]
-    assert [found.low, found.high] == pytest.approx(ends)
-    assert math.isnan(share(0, 0).value) and share(0, 0).n == 0
 
 
 def test_basic_bootstrap(monkeypatch: pytest.MonkeyPatch):
@@ -135,15 +125,11 @@ def test_wasserstein_intervals_contain_0_for_equal_distributions():
     assert all(each.low <= each.high and each.value > 0 for each in found)
 
 
-def test_exact_wasserstein_closed_form_and_assignment(monkeypatch: pytest.MonkeyPatch):
+def test_exact_wasserstein_closed_form(monkeypatch: pytest.MonkeyPatch):
     features = gaussian(50, 5)
     moved = exact_wasserstein(features + torch.tensor([0, 3.0, 0, 4.0, 0]), features)
     assert moved.value == pytest.approx(5, rel=1e-9)
     assert (moved.n, moved.m) == (50, 50) and math.isnan(moved.low) and "50 images" in moved.warnings[0]
-    samples, reference = gaussian(30, 4), gaussian(30, 4, 1) + 1
-    cost = torch.cdist(samples, reference).square().numpy()
-    expected = math.sqrt(cost[linear_sum_assignment(cost)].mean())
-    assert exact_wasserstein(samples, reference).value == pytest.approx(expected, rel=1e-9)
     found = []
     for size in (32, 128):
         monkeypatch.setattr(metrics, "SUBSET_SIZE", size)
