@@ -305,12 +305,6 @@ def test_a_mistake_is_one_message_and_no_file(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_mistake_leaves_the_folder_empty(model: Path, tmp_path: Path) -> None:
-    for arguments, _ in MISTAKES:
-        code, _ = run("generate", "--model", model, "--output-dir", tmp_path, *arguments)
-        assert code == 2 and list(tmp_path.iterdir()) == [], arguments
-
-
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
