@@ -48,7 +48,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
     Raises:
         ValueError: If `min_pixels` is not from 1 to 1000.
     """
-    _check_whole("The size of a fragment", min_pixels, 1, 1000)
+    _check_whole("The size of a fragment", min_pixels, 1000)
     pixels = np.array(image)
     parts, _ = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())
@@ -67,7 +67,7 @@ def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
     Raises:
         ValueError: If `colors` is not from 1 to 256.
     """
-    _check_whole("The number of colors", colors, 1, 256)
+    _check_whole("The number of colors", colors, 256)
     pixels = np.array(image)
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
     color = pixels[visible, :3]
@@ -83,10 +83,10 @@ def enlarge(image: Image.Image, factor: int) -> Image.Image:
     Raises:
         ValueError: If the factor is not a whole number from 1, or the result would exceed `MAX_OUTPUT_PIXELS`.
     """
-    _check_whole("The enlargement", factor, 1, math.isqrt(MAX_OUTPUT_PIXELS // (image.width * image.height)))
+    _check_whole("The enlargement", factor, math.isqrt(MAX_OUTPUT_PIXELS // (image.width * image.height)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _check_whole(name: str, value: object, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, but is {value!r}.")
+def _check_whole(name: str, value: object, most: int) -> None:
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"{name} must be a whole number from 1 to {most}, but is {value!r}.")

@@ -120,13 +120,6 @@ def test_a_sample_becomes_the_image_of_a_file(channels):
         assert (image.mode, image.size, image.tobytes()) == (expected.mode, expected.size, expected.tobytes())
 
 
-def test_steps_of_a_model_with_transparency():
-    pipeline = known_pipeline(channels=4)
-    ((image, steps),) = generation.generate_with_steps(pipeline, REQUESTS[:1])
-    assert len(steps) == 3 and {each.mode for step in steps for each in step[1:]} == {"RGBA"}
-    assert image.tobytes() == steps[-1].sample.tobytes() == steps[-1].pred_original_sample.tobytes()
-
-
 def test_the_models_default_conditions_apply_and_are_written_out(tmp_path, known):
     usual, requests = known_pipeline(), [REQUESTS[0], REQUESTS[2]]  # the second one has another view
     usual.register_to_config(default_conditions={"view": "front", "finish": "normal"})

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.distillation import student_scheduler, trailing_timesteps
+from pokemon_ddpm.distillation import trailing_timesteps
 from pokemon_ddpm.onnx_export import (
     CONDITIONER_FILE,
     CONFIG_FILE,
@@ -22,21 +22,14 @@ from pokemon_ddpm.onnx_export import (
     export_onnx,
 )
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import tiny_pipeline, tiny_student
 
 VOCABULARY = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
 
 
 @pytest.fixture(scope="module")
 def pipeline():
-    """A tiny four-step student that takes references."""
-    pipeline = tiny_pipeline("sample", 16, VOCABULARY, channels=4)
-    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
-    for part in (pipeline.unet, pipeline.conditioner):
-        part.half().float()  # the weights are exported in float16, in which models are released
-    pipeline.scheduler = student_scheduler(pipeline.scheduler)
-    pipeline.register_to_config(num_inference_steps=4, guidance_scale=1.0, image_guidance_scale=1.0)
-    return pipeline
+    return tiny_student(16, VOCABULARY)
 
 
 @pytest.fixture(scope="module")

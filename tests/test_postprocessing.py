@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import postprocessing
-from pokemon_ddpm.color import oklab, unique_colors
+from pokemon_ddpm.color import unique_colors
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background, remove_fragments, to_sprite
 
 # n is noisy white, w as far from white as the default tolerance allows.
@@ -103,16 +103,6 @@ def test_a_palette_has_at_most_the_given_number_of_colors(colors):
     pixels = np.asarray(reduce_palette(transparent, colors))
     assert np.array_equal(pixels[..., 3], np.asarray(transparent)[..., 3])
     assert len(unique_colors(pixels[pixels[..., 3] > 0][:, :3])) <= colors
-
-
-def test_few_colors_are_chosen_in_oklab():
-    image = remove_background(noisy_sprite())
-    visible = np.asarray(image)[..., 3] > 0
-    before, after = (oklab(np.asarray(each)[visible][:, :3]) for each in (image, reduce_palette(image, 8)))
-    # Median cut alone, in RGB, is worse in OKLab, although here colors also cover areas.
-    median_cut = image.convert("RGB").quantize(9, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
-    worse = oklab(np.asarray(median_cut)[visible])
-    assert np.square(before - after).sum() < np.square(before - worse).sum()
 
 
 def test_an_image_of_few_colors_is_unchanged():
