@@ -20,7 +20,7 @@ from datasets import ClassLabel, Dataset
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expand
-from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
@@ -76,6 +76,10 @@ class SpriteTensors:
         """Some of the images, by index, int64, by mask, bool (N,), or a slice."""
         labels = {name: ids[chosen] for name, ids in self.labels.items()}
         return replace(self, images=self.images[chosen], labels=labels)
+
+    def on_white(self) -> "SpriteTensors":
+        """The same images in RGB, see `over_white`."""
+        return replace(self, images=over_white(self.images))
 
     def to(self, device: torch.device) -> "SpriteTensors":
         """The same tensors on another device."""

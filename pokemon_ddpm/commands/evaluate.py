@@ -1,7 +1,6 @@
 """`pokemon-ddpm evaluate`, `bits-per-dim`, `check-judge` and `fit-features`: measuring models and samples."""
 
 import json
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -118,8 +117,9 @@ def evaluate(
     else:
         fitted, judged = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
     further = {**evaluate_pixels(fitted, judged, *data[:2], rows, seed, best_device()), **further}
-    sample_set, data = sample_set.on_white(), Data(*map(_on_white, data[:3]), *data[3:])
-    evaluation = measure(sample_set, *data[:3], extractor, classifier, seed)
+    sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
+    compared = (data.train.on_white(), data.held_out.on_white(), all_train)
+    evaluation = measure(sample_set, *compared, extractor, classifier, seed)
     about = {
         "network evaluations per second": speed,
         "data": data.title,
@@ -132,7 +132,7 @@ def evaluate(
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
     name = Path(model if samples is None else samples).resolve().name
-    numbers = write_report(output_dir, name, evaluation, further, sample_set, data.all_train, data.names, about)
+    numbers = write_report(output_dir, name, evaluation, further, sample_set, all_train, data.names, about)
     if samples is None and Path(model).is_dir() and Path(model).parent != RELEASED:
         write_metrics(Path(model), numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):
@@ -165,12 +165,6 @@ class Data(NamedTuple):
     all_train: "SpriteTensors"
     names: list[str] | None  # of `all_train`
     title: str
-
-
-def _on_white(data: "SpriteTensors") -> "SpriteTensors":
-    from pokemon_ddpm.preprocessing import over_white
-
-    return replace(data, images=over_white(data.images))
 
 
 def _load_data(
@@ -337,7 +331,7 @@ def fit_features(
     elif is_class_folder(data_dir):
         kind, source, config_name = "own", f"the images of {Path(data_dir).resolve().name}", None
     options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
-    splits = [_on_white(load_tensors(data_dir, name, resolution, **options)) for name in SPLITS]
+    splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in SPLITS]
     settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
     for name, each in train_features(*splits, settings, output_dir, kind, source, best_device()).items():
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))
