@@ -138,12 +138,13 @@ def generate_sets(
     other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
     requests = sample_requests(train, pipeline.conditioner, count, attributes, seed)
     speed = generate_samples(pipeline, settings, requests, folders[0])
-    others = sample_requests(held_out, pipeline.conditioner, other_count, attributes, next_seed)
+    rows = random_rows(len(held_out), other_count, next_seed)
+    seeds = range(next_seed, next_seed + other_count)
+    others = row_requests(held_out, pipeline.conditioner, rows, seeds, attributes)
     generate_samples(pipeline, settings, others, folders[1])
     if not processes().is_main_process:
         return None
     samples, others = (read_samples(each, pipeline.sample_shape[1]) for each in folders)
-    rows = random_rows(len(held_out), other_count, next_seed)
     rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
     return samples, others, rows, speed
 
