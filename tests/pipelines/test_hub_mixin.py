@@ -49,7 +49,6 @@ FILES = {
     "README.md", INDEX, f"{PIPELINE}.py", *(f"{CARRIED[name]}.py" for name in ("hub_mixin", "sprite_preprocessing")),
     "unet/config.json", UNET, "conditioner/config.json", f"conditioner/{WEIGHTS}", CONDITIONER_CODE, SCHEDULER,
 }  # fmt: skip
-FORMER_CODE = ("cards.py", "storage.py")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
 
 
@@ -104,8 +103,6 @@ def as_former_version(folder: Path) -> None:
     del index[hub_mixin.WEIGHTS_KEY]
     (folder / INDEX).write_text(json.dumps(index))
     (folder / f"{CARRIED['hub_mixin']}.py").unlink()
-    for name in FORMER_CODE:
-        (folder / name).write_text("raise SystemExit('former code ran')\n")
 
 
 class TestSaving:
@@ -173,10 +170,9 @@ class TestSaving:
             assert load(tmp_path, **{name: torch.bfloat16}).conditioner.dtype == torch.bfloat16
 
     def test_other_files_stay(self, folder):
-        as_former_version(folder)
         (folder / "notes.txt").write_text("mine")
         other_pipeline().save_pretrained(folder)
-        assert is_other(load(folder)) and read(folder).keys() == FILES | {"notes.txt", *FORMER_CODE}
+        assert is_other(load(folder)) and read(folder).keys() == FILES | {"notes.txt"}
 
 
 class TestInterruption:
