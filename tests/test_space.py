@@ -18,12 +18,11 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.space import NEEDED, push_page, push_space, write_space
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
 from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import tiny_pipeline, tiny_student
 
 NAME, MODEL = "ash/sprites", "ash/tiny"
 UNNEEDED = ("datasets", "transformers")  # dependencies of the project that a Space does not install
@@ -123,9 +122,7 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
 
 
 def test_the_page_is_a_static_space(hub, tmp_path):
-    student = tiny_pipeline("sample", channels=4)
-    student.scheduler = student_scheduler(student.scheduler)
-    student.save_pretrained(tmp_path / "student")
+    tiny_student(16).save_pretrained(tmp_path / "student")
     push_page(NAME, str(tmp_path / "student"))
     repository = hub.repository(NAME, "space")
     assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()

@@ -21,12 +21,11 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
-from tests.tiny_models import seeded, tiny_pipeline
+from tests.tiny_models import seeded, tiny_pipeline, tiny_student
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
@@ -43,15 +42,9 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 @pytest.fixture(scope="module")
 def pipeline():
-    """A tiny four-step student that takes references."""
     vocabulary = {**{name: list(values) for name, values in CONDITIONS.items()}, "relation": list(RELATIONS)}
-    pipeline = tiny_pipeline("sample", SIDE, vocabulary, channels=4)
-    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
-    for part in (pipeline.unet, pipeline.conditioner):
-        part.half().float()  # the weights are exported in float16, in which models are released
-    pipeline.scheduler = student_scheduler(pipeline.scheduler)
-    settings = {"num_inference_steps": 4, "guidance_scale": 1.0, "image_guidance_scale": 1.0}
-    pipeline.register_to_config(**settings, default_conditions=USUAL)
+    pipeline = tiny_student(SIDE, vocabulary)
+    pipeline.register_to_config(default_conditions=USUAL)
     return pipeline
 
 
@@ -378,7 +371,5 @@ def test_models_that_the_page_cannot_run_are_refused(tmp_path):
     with pytest.raises(ValueError, match="use a distilled model"):
         write_page(tiny_pipeline(channels=4), tmp_path, "tiny")
     with pytest.raises(ValueError, match="no model for sprites with transparency"):
-        student = tiny_pipeline()
-        student.scheduler = student_scheduler(student.scheduler)
-        write_page(student, tmp_path, "tiny")
+        write_page(tiny_student(16, {"type": ["cat", "dog"]}), tmp_path, "tiny")
     assert not any(tmp_path.iterdir())
