@@ -21,7 +21,7 @@ help: ## this list
 
 demo: .venv/installed ## generates all 18 types, then trains for two minutes on the starter sprites and samples those
 	mkdir -p $(DEMO)
-	$(BIN)/pokemon-ddpm generate $(SHEET) --guidance-scale 3 --view front --finish normal --output $(DEMO)/released.png
+	$(BIN)/pokemon-ddpm generate $(SHEET) --output $(DEMO)/released.png
 	$(BIN)/accelerate launch train_conditional.py $(DEMO_FLAGS) --output_dir $(DEMO)/starter --overwrite_output_dir
 	$(BIN)/pokemon-ddpm generate --model $(DEMO)/starter $(SHEET) --guidance-scale 6 --output $(DEMO)/starter.png
 	@echo "See $(DEMO)/released.png (the released model) and $(DEMO)/starter.png (after two minutes of training on the"
