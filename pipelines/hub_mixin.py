@@ -20,7 +20,10 @@ from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, errors
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
-DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale")  # of a call
+# Of a call.
+DEFAULTS = (
+    "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
+)  # fmt: skip
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 # A model's code in its folder, also of earlier versions.
 CODE_FILE = re.compile(

@@ -179,6 +179,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
         num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call; saved with the model.
+        reference_guidance_scale: That of `guidance_scale` in a call with a reference, None for the same; saved with the
+            model.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}; saved with the
             model.
     """
@@ -194,6 +196,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         guidance_scale: float = 2.0,
         default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
         image_guidance_scale: float = 1.0,
+        reference_guidance_scale: float = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
@@ -201,6 +204,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             image_guidance_scale=image_guidance_scale,
+            reference_guidance_scale=reference_guidance_scale,
             default_conditions=default_conditions or {},
         )
         self._interrupt, self._guidance_scale, self._num_timesteps = False, guidance_scale, 0
@@ -263,7 +267,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 A list has one entry an image.
             num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
             num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
-            guidance_scale: A number, or one an image; by default the model's own. 1 is no guidance, at half the cost.
+            guidance_scale: A number, or one an image; by default the model's own, which may be another with a reference.
+                1 is no guidance, at half the cost.
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction.
@@ -310,7 +315,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 raise ValueError("class_labels and pokemon_type are two names of one argument; pass only one.")
             pokemon_type = class_labels
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        own = (reference_image is not None and self.config.reference_guidance_scale) or self.config.guidance_scale
+        scale = own if guidance_scale is None else guidance_scale
         embeddings, values = self.encode_conditions(
             pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
         )

@@ -124,6 +124,8 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     requests = [SpriteRequest(each, _types(pipeline, *types, each), attributes) for each in range(seed, seed + count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
+    if "relation" in edit:  # the slider is for sprites without a reference
+        scale = pipeline.config.reference_guidance_scale or scale
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
     return Job(pipeline, settings, GenerationSettings(name, *sampler, **FINISHED), requests, **edit)
 

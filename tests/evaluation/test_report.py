@@ -12,12 +12,12 @@ NUMBERS = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
 
 
 ROWS = """
-| all samples | train | 512 | 3,273 | 0.17 (0.043 to 0.30) | 4.97 (2.70 to 5.45) |
-| default output at 32 of 64 px | 404 | 404 | 97 % (95 to 98) | 0.99 (0.99 to 1.00) |
-| images with parts of fewer than 4 pixels | 7.6 % (5.3 to 10.0) | 0 % (0 to 0) | 1.7 % (0.5 to 3.0) |
-| features | 512 | 404 | 9.6 % (7.3 to 12) | 2.5 % to 8.4 % | 2.08 | 2.74 | 2.87 | 0 |
-| type | 512 | 24 % (21 to 28) | 13 % (10.0 to 16) | 404 | 5.4 % | 14 % |
-| fire | 37 | 237 | 3.29 (-4.01 to 10.6) | 8.00 (-13.4 to 29.4) | 31 | 78 % (63 to 89) | 65 % (47 to 79) | 11 % |
+| all samples | train | 512 | 3,273 | 0.20 (0.098 to 0.31) | 5.80 (3.68 to 6.26) | 0.25 (0.20 to 0.26) | 5.67 (2.98 to 8.36) | 0.86 (0.82 to 0.88) | 0.89 (0.86 to 0.92) |
+| default output at 32 of 64 px | 404 | 404 | 95 % (94 to 97) | 0.99 (0.99 to 1.00) |
+| images with parts of fewer than 4 pixels | 5.9 % (3.9 to 8.0) | 0 % (0 to 0) | 1.7 % (0.5 to 3.0) |
+| features | 512 | 404 | 7.0 % (5.1 to 9.6) | 2.5 % to 8.4 % | 2.08 | 2.83 | 2.87 | 0 |
+| type | 512 | 21 % (17 to 24) | 13 % (10.0 to 16) | 404 | 5.8 % | 14 % |
+| fire | 37 | 237 | 2.24 (-3.98 to 8.46) | 8.00 (-13.4 to 29.4) | 31 | 73 % (57 to 85) | 65 % (47 to 79) | 9.6 % |
 | num_inference_steps | 16 |
 """
 

@@ -69,6 +69,15 @@ def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline)
     assert [batch for batch, _ in calls] == [6, 4]
 
 
+def test_a_model_may_have_another_guidance_scale_with_a_reference(pipeline):
+    pipeline.register_to_config(reference_guidance_scale=3.0)
+    latents = {"latents": torch.randn(1, *SHAPE)}
+    for arguments, scale in (({"reference_image": sprite()}, 3.0), ({}, 2.0)):
+        found = generate(pipeline, "fire", 2, **latents, **arguments)
+        assert torch.equal(found, generate(pipeline, "fire", 2, **latents, **arguments, guidance_scale=scale))
+        assert not torch.equal(found, generate(pipeline, "fire", 2, **latents, **arguments, guidance_scale=5 - scale))
+
+
 @pytest.mark.parametrize(("own", "expected"), [(3.0, [3.0, 1.5]), (1.2, [1.2, 1.2])])
 def test_another_stage_is_guided_less(pipeline, own, expected):
     pipeline.register_to_config(image_guidance_scale=own)
