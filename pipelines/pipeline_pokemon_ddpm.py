@@ -179,8 +179,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
         num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call; saved with the model.
-        reference_guidance_scale: That of `guidance_scale` in a call with a reference, None for the same; saved with the
-            model.
+        reference_guidance_scale: Default of `guidance_scale` in a call with a reference, None for the same; saved too.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}; saved with the
             model.
     """
@@ -267,7 +266,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 A list has one entry an image.
             num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
             num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
-            guidance_scale: A number, or one an image; by default the model's own, which may be another with a reference.
+            guidance_scale: A number, or one an image; by default the model's own, perhaps another with a reference.
                 1 is no guidance, at half the cost.
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.

@@ -182,7 +182,9 @@ def describe(
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
-        **{name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale", "reference_guidance_scale")},
+        "num_inference_steps": pipeline.config.num_inference_steps,
+        "guidance_scale": pipeline.config.guidance_scale,
+        "reference_guidance_scale": pipeline.config.reference_guidance_scale,
         **given,
     }
     _, height, width = pipeline.sample_shape
