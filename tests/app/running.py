@@ -33,7 +33,8 @@ def save_models(folder: Path) -> tuple[str, str]:
     values = {**CONDITIONS, "relation": RELATIONS}
     full = tiny_pipeline(vocabulary={name: list(each) for name, each in values.items()}, channels=4)
     torch.nn.init.normal_(full.unet.conv_in.weight, std=0.1)  # it starts without a reference
-    full.register_to_config(guidance_scale=3.0, default_conditions={"view": "front", "finish": "normal"})
+    scales = {"guidance_scale": 3.0, "reference_guidance_scale": 2.0}
+    full.register_to_config(**scales, default_conditions={"view": "front", "finish": "normal"})
     full.save_pretrained(folder / "full")
     tiny = tiny_pipeline()
     scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)

@@ -66,6 +66,7 @@ def test_the_same_creature_has_its_conditions_and_seed(
     assert {(each.seed, each.pokemon_type, each.attributes["color"]) for each in job.requests} == {(7, "fire", "red")}
     assert {each.attributes["size"] for each in job.requests} == {"medium" if change == "evolve" else "small"}
     assert job.relation == relation
+    assert (original.job.generation.guidance_scale, job.generation.guidance_scale) == (3, 2)
     last = Sprite(job, job.requests[-1], original.image, [])
     back = same_creature(known, last, "back").requests[0]
     assert back.attributes == {**last.request.attributes, "view": "front" if expected[-1][0] == "back" else "back"}
