@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from diffusers import SchedulerMixin
 from torch import nn
+from torch.nn import functional
 
 from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, loss_weight, predicted_clean
 from pokemon_ddpm.distillation import (
@@ -33,7 +34,7 @@ AUTOGUIDED = (0.2, 0.8)  # share of the timesteps; guided at all of them, colors
 def make_distillation(
     config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser
 ) -> "DistillationLoss | AutoguidanceLoss | None":
-    """The loss by another model, for --distill_from a frozen copy of the student at its start; None without one.
+    """The loss by another model, None without one.
 
     Raises:
         ValueError, OSError: If the model of --autoguidance_from cannot be used.
@@ -147,29 +148,30 @@ class DistillationLoss:
 
 
 class AutoguidanceLoss:
-    """Squared error of x with a target that makes it the x of autoguidance, so that sampling needs no guide.
+    """Distance of x to that of autoguidance, so that sampling needs no guide.
 
-    The target, without a gradient, is x_0 + (1 - 1/w) (x - x_worse) at timesteps in `AUTOGUIDED`, elsewhere x_0;
-    x_worse is that of a worse model with the same conditions. Where x is the mean of its targets, and m that of x_0,
-    it is x_worse + w (m - x_worse): equation 3 of Karras et al. 2024, learned as Tang et al. 2025 (*Diffusion Models
-    without Classifier-free Guidance*) learn classifier-free guidance. Images with a reference have a w of their own.
-    So have those without any condition, since guidance by a reference starts at their prediction.
+    The target is x_better + (w - 1) (x_better - x_worse) at timesteps in `AUTOGUIDED`, elsewhere x_better: equation 3
+    of Karras et al. 2024, with x_better of a frozen copy of the network and x_worse of a worse model with the same
+    conditions. Details, what `_details` leaves of the difference, may have another w: guided more strongly they become
+    clear, while colors stay (Sadat et al. 2025, *Guidance in the Frequency Domain Enables High-Fidelity Sampling at
+    Low CFG Scales*). In the rest, images with a reference have a w of their own. So have those without any condition,
+    since guidance by a reference starts at their prediction.
 
     Args:
         scheduler: With the noise schedule.
-        denoiser: On the device; only what it is conditioned on and its sizes are read.
+        denoiser: On the device; it is copied.
 
     Raises:
         ValueError, OSError: If the worse model does not exist, or differs in more than its network.
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser):
-        self.config = config
+        self.config, self.better = config, _teacher(config, denoiser)
         device = next(denoiser.parameters()).device
         self.schedule = NoiseSchedule.of(scheduler, device)
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(config.autoguidance_from))
-        self.frozen_model = _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
-        self.scaling_factor = denoiser.scaling_factor
+        self.worse = _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
+        self.frozen_model = nn.ModuleList([self.better, self.worse])
         source = f"--autoguidance_from {config.autoguidance_from}"
         found = pipeline.unet.config | pipeline.scheduler.config
         needed = {name: denoiser.unet.config.get(name) for name in ("sample_size", "in_channels", "scaling_factor")}
@@ -182,19 +184,28 @@ class AutoguidanceLoss:
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""
         config, timesteps = self.config, batch.timesteps
-        clean = self.scaling_factor * batch.clean()
-        noisy = add_noise(self.schedule, clean, batch.noise, timesteps)
-        prediction = self._clean(denoiser, noisy, batch)
-        with torch.no_grad():
-            low, high = (share * len(self.schedule) for share in AUTOGUIDED)
-            guided = (low <= timesteps) & (timesteps < high)
-            share = torch.where(guided, 1 - 1 / self._scale(batch), 0.0).view(-1, 1, 1, 1)
-            target = clean + share * (prediction - self._clean(self.frozen_model, noisy, batch))
+        noisy = add_noise(self.schedule, self.better.scaling_factor * batch.clean(), batch.noise, timesteps)
+        distance = self._clean(denoiser, noisy, batch) - self.target(noisy, batch)
         weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
-        return weight * (prediction - target).square().mean(dim=(1, 2, 3))
+        return weight * distance.square().mean(dim=(1, 2, 3))
+
+    @torch.no_grad()
+    def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
+        timesteps, detail_scale = batch.timesteps, self.config.autoguidance_detail_scale
+        clean = self._clean(self.better, noisy, batch)
+        difference = clean - self._clean(self.worse, noisy, batch)
+        scale = self._scale(batch).view(-1, 1, 1, 1)
+        guidance = (scale - 1) * difference
+        if detail_scale is not None:
+            guidance += (detail_scale - scale) * _details(difference)
+        low, high = (share * len(self.schedule) for share in AUTOGUIDED)
+        guided = (low <= timesteps) & (timesteps < high)
+        return clean + torch.where(guided.view(-1, 1, 1, 1), guidance, 0.0)
 
     def _scale(self, batch: Batch) -> torch.Tensor:
-        any_ids = self.frozen_model.conditioner.any_ids
+        """w of each image without its details, float32 (B,)."""
+        any_ids = self.better.conditioner.any_ids
         given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
         condition = torch.stack(given).any(dim=0)
         if batch.reference is not None:
@@ -204,3 +215,10 @@ class AutoguidanceLoss:
     def _clean(self, model: nn.Module, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         prediction = model(noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference).float()
         return predicted_clean(self.schedule, self.config.prediction_type, prediction, noisy, batch.timesteps)
+
+
+def _details(images: torch.Tensor) -> torch.Tensor:
+    """What is left of images (B, C, S, S) without the means of blocks of S / 8 pixels, interpolated linearly."""
+    size = images.shape[-1]
+    means = functional.avg_pool2d(images, size // 8)
+    return images - functional.interpolate(means, size=size, mode="bilinear")

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -30,16 +31,16 @@ FIRE, WATER, ANY = 6, 17, 19
 TIMESTEPS = [0, 1, 300, 700, 990]
 
 
-def random(count: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+def random(count: int, seed: int = 0, size: int = 8) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def batch_at(timesteps: list[int]) -> Batch:
-    count = len(timesteps)
-    images = torch.randint(256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+def batch_at(timesteps: list[int], size: int = 8) -> Batch:
+    count, generator = len(timesteps), torch.Generator().manual_seed(1)
+    images = torch.randint(256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
     labels = {"type": torch.tensor([[FIRE, WATER]]).repeat(count, 1)}
     augmentation = torch.zeros(count, AUGMENTATION_DIM)
-    return Batch(images, labels, torch.tensor(timesteps), random(count, 2), None, augmentation)
+    return Batch(images, labels, torch.tensor(timesteps), random(count, 2, size), None, augmentation)
 
 
 def levels(timesteps: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -224,10 +225,10 @@ def test_which_teachers_are_refused():
 
 
 def guided_loss(
-    folder, vocabulary=None, channels: int = 3, **settings: object
+    folder, vocabulary=None, channels: int = 3, size: int = 8, **settings: object
 ) -> tuple[AutoguidanceLoss, ConditionalDenoiser, ConditionalDenoiser]:
     """The loss, the student and the worse model, which is saved in the folder."""
-    worse, better = (tiny_pipeline("sample", 8, vocabulary, channels=channels) for _ in range(2))
+    worse, better = (tiny_pipeline("sample", size, vocabulary, channels=channels) for _ in range(2))
     for module, factor in ((worse.unet, 0.5), (better.unet, 2.0)):
         torch.nn.init.normal_(module.conv_out.weight, std=factor / 10)
     worse.save_pretrained(folder)
@@ -240,50 +241,67 @@ def guided_loss(
     )
 
 
+def guided(loss: AutoguidanceLoss, batch: Batch, denoiser: nn.Module, worse: nn.Module, scales: torch.Tensor):
+    """x_t, x_better + (scales - 1) (x_better - x_worse) and this difference, float64 (B, C, S, S)."""
+    alpha, sigma = levels(batch.timesteps.tolist())
+    noisy = (alpha * loss.better.scaling_factor * batch.clean() + sigma * batch.noise).float()
+    given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
+    better, other = (model(*given).detach().double() for model in (denoiser, worse))
+    return noisy, better + (scales.view(-1, 1, 1, 1) - 1) * (better - other), better - other
+
+
 @pytest.mark.parametrize("scale", [1.0, 1.5, 3.0])
-def test_between_high_and_low_noise_the_least_loss_is_that_of_autoguidance(tmp_path, scale):
+def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path, scale):
     loss, denoiser, worse = guided_loss(tmp_path, autoguidance_scale=scale, snr_floor=0.3)
     timesteps = [100, 199, 200, 500, 799, 800, 990]
     batch = batch_at(timesteps)
     assert AUTOGUIDED == (0.2, 0.8)
-    alpha, sigma = levels(timesteps)
-    clean = batch.clean().double()
-    noisy = (alpha * clean + sigma * batch.noise).float()
-    other = worse(noisy, batch.timesteps, batch.labels, batch.augmentation).detach().double()
-    scales = torch.tensor([1, 1, scale, scale, scale, 1, 1]).view(-1, 1, 1, 1)
-    guided = (other + scales * (clean - other)).float()
-    assert loss(lambda *_: guided, batch).max() < 1e-9
-
-    prediction = torch.full_like(noisy, 0.3, requires_grad=True)
+    scales = torch.tensor([1, 1, scale, scale, scale, 1, 1])
+    _, target, _ = guided(loss, batch, denoiser, worse, scales)
+    prediction = torch.full((7, 3, 8, 8), 0.3, requires_grad=True)
     losses = loss(lambda *_: prediction, batch)
     losses.sum().backward()
-    weight = (alpha / sigma).square().clamp(0.3, 5)
-    distance = ((prediction.detach() - guided) / scales).double()  # the share 1/w of that to the minimum
-    torch.testing.assert_close(
-        losses.detach().double(), (weight * distance**2).mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-6
-    )
+    alpha, sigma = levels(timesteps)
+    weight, distance = (alpha / sigma).square().clamp(0.3, 5), prediction.detach() - target
+    expected = (weight * distance**2).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(losses.detach().double(), expected, rtol=1e-3, atol=1e-6)
     gradient = 2 * weight * distance / distance[0].numel()
     torch.testing.assert_close(prediction.grad.double(), gradient, rtol=1e-3, atol=1e-6)
 
+    before = denoiser.unet.conv_in.weight.clone()
     loss(denoiser, batch).sum().backward()
-    assert all(p.grad is None and not p.requires_grad for p in loss.frozen_model.parameters())
+    torch.optim.SGD(denoiser.parameters(), lr=0.1).step()
+    for frozen, weights in ((loss.better, before), (loss.worse, worse.unet.conv_in.weight)):
+        assert torch.equal(frozen.unet.conv_in.weight, weights) and not frozen.training
+        assert all(p.grad is None and not p.requires_grad for p in frozen.parameters())
+
+
+def test_details_have_a_scale_of_their_own(tmp_path):
+    """Details are what is left without the means of blocks of 2 of 16 pixels, interpolated between their centers."""
+    loss, denoiser, worse = guided_loss(tmp_path, size=16, autoguidance_scale=1.5, autoguidance_detail_scale=4.0)
+    batch = batch_at([500, 900], 16)
+    noisy, target, difference = guided(loss, batch, denoiser, worse, torch.tensor([1.5, 1.0]))
+    means = difference[0].reshape(3, 8, 2, 8, 2).mean(dim=(2, 4)).numpy()
+    places = (np.arange(16) + 0.5) / 2 - 0.5  # of the pixels, in blocks
+    columns = np.apply_along_axis(lambda row: np.interp(places, np.arange(8), row), 2, means)
+    smooth = np.apply_along_axis(lambda column: np.interp(places, np.arange(8), column), 1, columns)
+    target[0] += 2.5 * (difference[0] - torch.from_numpy(smooth))
+    torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
 def test_images_with_a_reference_or_without_any_condition_have_a_scale_of_their_own(tmp_path):
     vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
     settings = {"autoguidance_scale": 3.5, "autoguidance_image_scale": 1.5}
-    loss, _, worse = guided_loss(tmp_path, vocabulary, channels=4, **settings)
-    timesteps, (alpha, sigma) = torch.full((5,), 500), levels([500] * 5)
+    loss, denoiser, worse = guided_loss(tmp_path, vocabulary, channels=4, **settings)
     images, noise, reference = torch.randn(3, 5, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     reference[:3] = 0
     types = torch.tensor([[FIRE, WATER], [ANY, FIRE], [ANY, ANY], [FIRE, WATER], [ANY, ANY]])
     labels = {"type": types, "relation": torch.tensor([3, 3, 3, 1, 1])}
-    batch = Batch((images * 40 + 128).clamp(0, 255).byte(), labels, timesteps, noise, reference=reference)
-    assert loss.frozen_model.conditioner.any_ids == {"type": ANY, "relation": 3}
-    clean = loss.scaling_factor * batch.clean()
-    other = worse((alpha * clean + sigma * noise).float(), timesteps, labels, None, reference).detach()
-    guided = other + torch.tensor([3.5, 3.5, 1.5, 1.5, 1.5]).view(-1, 1, 1, 1) * (clean - other)
-    assert loss(lambda *_: guided, batch).max() < 1e-9
+    pixels, timesteps = (images * 40 + 128).clamp(0, 255).byte(), torch.full((5,), 500)
+    batch = Batch(pixels, labels, timesteps, noise, reference=reference)
+    assert loss.better.conditioner.any_ids == {"type": ANY, "relation": 3}
+    noisy, target, _ = guided(loss, batch, denoiser, worse, torch.tensor([3.5, 3.5, 1.5, 1.5, 1.5]))
+    torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
 def test_which_worse_models_are_refused(tmp_path):
