@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import KDTree
 
-from pokemon_ddpm.color import color_codes, oklab, unique_colors
 from pokemon_ddpm.files import save_image
+from pokemon_ddpm.pipelines.sprite_preprocessing import color_codes, oklab, unique_colors
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pokemon_ddpm.pipelines.sprite_preprocessing import CONES, LAB, color_codes, oklab, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import CONES, LAB, oklab
 
 EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared OKLab distance
 # Colors of a sprite that are nearer in OKLab are one color. In nine of ten real sprites the median color has none
 # within 0.073; nine of ten have this white, or one that looks like it, and eight of ten this outline.
 DISTINCT = 0.065
-MAX_CELLS = 512  # of colors that are one from the start when a palette is fitted
+CELL = 0.075  # side of the cells in OKLab to which a palette is fitted; grays and white are not on a border
 COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])
 
 
@@ -22,21 +22,16 @@ def from_oklab(lab: np.ndarray) -> np.ndarray:
     return (srgb * 255).round().astype(np.uint8)
 
 
-def fit_palette(pixels: np.ndarray, colors: int) -> np.ndarray:
-    """At most `colors` colors, uint8 (K, 3), for pixels uint8 (N, 3): their own, or means of similar ones.
+def fit_palette(lab: np.ndarray, colors: int) -> np.ndarray:
+    """At most `colors` colors, float64 (K, 3), for pixels (N, 3), both in OKLab.
 
     Those two groups of pixels are merged, again and again, that add least to the squared error in OKLab (Ward 1963,
-    *Hierarchical grouping to optimize an objective function*), beginning with the cells of the finest cubic grid in
-    which at most `MAX_CELLS` have pixels.
+    *Hierarchical grouping to optimize an objective function*), beginning with the cells of a cubic grid. It is coarse
+    so that the palette is robust: finer cells merge in another order after a change of a single gray level.
     """
-    present = unique_colors(pixels)
-    if len(present) <= colors:
-        return present
-    cells = (color_codes(pixels >> bits) for bits in range(8))
-    codes = next(each for each in cells if len(np.unique(each)) <= MAX_CELLS)
-    _, cell, weights = np.unique(codes, return_inverse=True, return_counts=True)
+    _, cell, weights = np.unique(np.rint(lab / CELL), axis=0, return_inverse=True, return_counts=True)
     means = np.zeros((len(weights), 3))
-    np.add.at(means, cell, oklab(pixels))
+    np.add.at(means, cell.ravel(), lab)
     means, weights = means / weights[:, None], weights.astype(np.float64)
 
     def cost(group: int) -> np.ndarray:
@@ -44,7 +39,7 @@ def fit_palette(pixels: np.ndarray, colors: int) -> np.ndarray:
         return harmonic * np.square(means - means[group]).sum(axis=1)
 
     groups = _merge(means, weights, cost, lambda count, _: count <= colors)
-    return from_oklab(means[np.unique(groups)])
+    return means[np.unique(groups)]
 
 
 def _merge(
@@ -78,8 +73,10 @@ def _merge(
     return groups
 
 
-def color_areas(pixels: np.ndarray, visible: np.ndarray, palette: np.ndarray, iterations: int = 12) -> np.ndarray:
-    """Gives pixels the colors of a palette, which adapts to them, in areas: uint8 (H, W, 3).
+def color_areas(
+    lab: np.ndarray, visible: np.ndarray, palette: np.ndarray, iterations: int = 12
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides an image into areas of the colors of a palette, which adapts to them.
 
     This is the adaptive clustering of Pappas 1992, with one mean of each color. Colors and palette lower the energy
 
@@ -90,12 +87,15 @@ def color_areas(pixels: np.ndarray, visible: np.ndarray, palette: np.ndarray, it
     while an eye, a single pixel of another color, stays.
 
     Args:
-        pixels: uint8 (H, W, 3).
-        visible: bool (H, W). The other pixels have no influence and are not changed.
-        palette: uint8 (K, 3), to begin with; colors that become unused are dropped.
+        lab: Pixels in OKLab, float64 (H, W, 3).
+        visible: bool (H, W). The other pixels have no influence.
+        palette: Colors in OKLab to begin with, float64 (K, 3); those that become unused are dropped.
         iterations: At most; few are needed.
+
+    Returns:
+        The place in the palette of each visible pixel, int64 (H, W), and the palette, float64 (K, 3).
     """
-    lab, means = oklab(pixels), oklab(palette)
+    means = palette
     half = np.indices(visible.shape).sum(axis=0) % 2
     chosen, before = np.square(lab[:, :, None] - means).sum(axis=3).argmin(axis=2), None
     for _ in range(iterations):
@@ -114,20 +114,23 @@ def color_areas(pixels: np.ndarray, visible: np.ndarray, palette: np.ndarray, it
         if before is not None and np.array_equal(chosen, before):
             break
         before = chosen
-    return np.where(visible[..., None], from_oklab(means)[chosen], pixels)
+    return chosen, means
 
 
-def merge_colors(pixels: np.ndarray, colors: int, distinct: float = DISTINCT) -> np.ndarray:
-    """Merges similar colors of a sprite until at most `colors` remain and none are similar: uint8 (N, 3) to the same.
+def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: float = DISTINCT) -> np.ndarray:
+    """Merges similar colors until at most `colors` remain and none are similar.
 
     What is near to one of `COMMON_COLORS` becomes it. Then the nearest two are replaced by their mean again and again.
-    Colors are rounded to 15 bits, as those of the consoles that the sprites were drawn for.
 
     Args:
+        means: The colors in OKLab, float64 (K, 3).
+        weights: Their numbers of pixels, (K,).
         distinct: Distance in OKLab below which two colors are similar.
+
+    Returns:
+        What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were drawn for.
     """
-    present, place, weights = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
-    means, weights = oklab(present), weights.astype(np.float64)
+    means, weights = means.copy(), weights.astype(np.float64)
     for common in oklab(COMMON_COLORS):
         near = np.linalg.norm(means - common, axis=1) < distinct
         means[near], weights[near] = common, 1e9  # it stays where it is
@@ -138,4 +141,4 @@ def merge_colors(pixels: np.ndarray, colors: int, distinct: float = DISTINCT) ->
         lambda count, least: count <= colors and least >= distinct,
     )
     five_bits = (from_oklab(means) * (31 / 255)).round().astype(int)
-    return (five_bits * 255 // 31).astype(np.uint8)[groups[place.reshape(-1)]]
+    return (five_bits * 255 // 31).astype(np.uint8)[groups]

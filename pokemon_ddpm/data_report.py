@@ -14,9 +14,9 @@ from pandas import DataFrame, Series, crosstab, cut
 from PIL import Image, ImageOps
 
 from pokemon_ddpm import plots
-from pokemon_ddpm.color import unique_colors
 from pokemon_ddpm.dataset_scripts.sprite_archive import EXCHANGED_FOLDERS, is_faulty
 from pokemon_ddpm.files import save_figure, write_file
+from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.vocabulary import (
     ANY,

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.color import DISTINCT, color_areas, fit_palette, merge_colors, unique_colors
-from pokemon_ddpm.pipelines.sprite_preprocessing import TRANSPARENT, binary_alpha, transparent
+from pokemon_ddpm.color import DISTINCT, color_areas, fit_palette, merge_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import TRANSPARENT, binary_alpha, oklab, transparent, unique_colors
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
@@ -70,10 +70,11 @@ def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
     _check_whole("The number of colors", colors, 256)
     pixels = np.array(image)
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
-    color = pixels[visible, :3]
-    if len(unique_colors(color)) > colors:
-        areas = color_areas(pixels[..., :3], visible, fit_palette(color, min(256, colors * 3 // 2)))
-        pixels[visible, :3] = merge_colors(areas[visible], colors, DISTINCT * min(1, COLORS / colors))
+    if len(unique_colors(pixels[visible, :3])) > colors:
+        lab = oklab(pixels[..., :3])
+        areas, palette = color_areas(lab, visible, fit_palette(lab[visible], min(256, colors * 3 // 2)))
+        chosen, distinct = areas[visible], DISTINCT * min(1, COLORS / colors)
+        pixels[visible, :3] = merge_colors(palette, np.bincount(chosen), colors, distinct)[chosen]
     return Image.fromarray(pixels)
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import postprocessing
-from pokemon_ddpm.color import unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background, remove_fragments, to_sprite
 
 # n is noisy white, w as far from white as the default tolerance allows.

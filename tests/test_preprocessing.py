@@ -9,8 +9,7 @@ import torch
 from PIL import Image, ImageFile
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.color import oklab
-from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, DARK_WEIGHT, MAX_VOTING_COLORS, transparent, vote
+from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, DARK_WEIGHT, MAX_VOTING_COLORS, oklab, transparent, vote
 from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, over_white, preprocess
 from tests.small_archives import png
 

@@ -8,10 +8,9 @@ from PIL import Image
 from scipy import ndimage, stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.color import oklab, unique_colors
 from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.evaluation.metrics import LEVEL
-from pokemon_ddpm.pipelines.sprite_preprocessing import DARK
+from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, reduce_palette, remove_background
 
 CLEAR = 8  # a background pixel with a smaller alpha is invisible

@@ -11,7 +11,6 @@ import pandas
 import torch
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.color import oklab
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
 from pokemon_ddpm.evaluation.images import as_arrays, as_tensor, default_output
@@ -20,6 +19,7 @@ from pokemon_ddpm.evaluation.pixel_statistics import pixel_statistics
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 

@@ -11,7 +11,6 @@ const LAB = [
   [0.0259040371, 0.7827717662, -0.8086757660],
 ];
 const FROM_CONES = inverse(CONES), FROM_LAB = inverse(LAB);
-const MAX_CELLS = 512;
 
 const times = (matrix, [x, y, z]) => matrix.map(([a, b, c]) => a * x + b * y + c * z);
 
@@ -43,7 +42,6 @@ function roundHalfEven(value) {
 }
 
 const square = (a, b) => (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2;
-const code = ([r, g, b], bits = 0) => ((r >> bits) << 16) | ((g >> bits) << 8) | (b >> bits);
 
 /** Groups of equal codes, in the order of the codes: for each pixel its group, and the number of groups. */
 function group(codes) {
@@ -83,25 +81,21 @@ function merge(means, weights, cost, isDone) {
 }
 
 /** A palette in OKLab by Ward's clustering; see fit_palette in color.py. */
-function fitPalette(pixels, count) {
-  let [cells, size] = group(pixels.map((pixel) => code(pixel)));
-  const enough = size <= count;
-  for (let bits = 1; size > MAX_CELLS; bits++) [cells, size] = group(pixels.map((pixel) => code(pixel, bits)));
+function fitPalette(colors, cell, count) {
+  const [cells, size] = group(colors.map((color) => color.reduce((total, value) => 64 * total + Math.round(value / cell) + 32, 0)));
   const means = Array.from({ length: size }, () => [0, 0, 0]);
   const weights = Array(size).fill(0);
-  pixels.forEach((pixel, i) => {
+  colors.forEach((color, i) => {
     weights[cells[i]]++;
-    oklab(pixel).forEach((value, c) => (means[cells[i]][c] += value));
+    color.forEach((value, c) => (means[cells[i]][c] += value));
   });
   means.forEach((mean, i) => (means[i] = mean.map((value) => value / weights[i])));
-  if (enough) return means;
   const cost = (i, j) => ((weights[i] * weights[j]) / (weights[i] + weights[j])) * square(means[i], means[j]);
   const groups = merge(means, weights, cost, (number) => number <= count);
-  const colors = [...new Set(groups)].sort((a, b) => a - b).map((i) => fromOklab(means[i]));
-  return colors.map(oklab);
+  return [...new Set(groups)].sort((a, b) => a - b).map((i) => means[i]);
 }
 
-/** Colors of a palette in areas, adaptive clustering; see color_areas in color.py. Returns a color for each pixel or null. */
+/** Areas of the colors of a palette; see color_areas in color.py. Returns the place of each pixel or -1, and the palette. */
 function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
   let means = palette;
   const nearest = (value) => means.reduce((best, mean, k) => (square(value, mean) < square(value, means[best]) ? k : best), 0);
@@ -136,16 +130,11 @@ function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
     if (chosen.join() === before) break;
     before = chosen.join();
   }
-  const colors = means.map(fromOklab);
-  return chosen.map((k) => (k < 0 ? null : colors[k]));
+  return [chosen, means];
 }
 
-/** Merges similar colors into at most `count`, of 15 bits; see merge_colors in color.py. */
-function mergeColors(pixels, count, settings) {
-  const [places, size] = group(pixels.map((pixel) => code(pixel)));
-  const weights = Array(size).fill(0);
-  const means = Array(size);
-  pixels.forEach((pixel, i) => (weights[places[i]]++, (means[places[i]] ??= oklab(pixel))));
+/** What similar colors become, at most `count`, of 15 bits; see merge_colors in color.py. */
+function mergeColors(means, weights, count, settings) {
   for (const common of settings.common_colors.map(oklab)) {
     means.forEach((mean, i) => {
       if (Math.sqrt(square(mean, common)) < settings.distinct) [means[i], weights[i]] = [common, 1e9];
@@ -154,7 +143,7 @@ function mergeColors(pixels, count, settings) {
   const cost = (i, j) => Math.sqrt(square(means[i], means[j]));
   const groups = merge(means, weights, cost, (number, least) => number <= count && least >= settings.distinct);
   const colors = means.map((mean) => fromOklab(mean).map((c) => Math.floor((roundHalfEven((c * 31) / 255) * 255) / 31)));
-  return places.map((place) => colors[groups[place]]);
+  return groups.map((i) => colors[i]);
 }
 
 /** Removes parts of fewer than `least` pixels, connected also diagonally; the largest stays. Changes the pixels. */
@@ -198,11 +187,13 @@ export function toSprite(sample, settings) {
   removeFragments(pixels, width, settings.min_fragment);
   const visible = [...Array(pixels.length / 4).keys()].filter((i) => pixels[4 * i + 3]);
   const colors = visible.map((i) => [...pixels.subarray(4 * i, 4 * i + 3)]);
-  if (group(colors.map((color) => code(color)))[1] <= settings.colors) return pixels;
+  if (new Set(colors.map(String)).size <= settings.colors) return pixels;
   const lab = Array(pixels.length / 4).fill(null);
   visible.forEach((i, n) => (lab[i] = oklab(colors[n])));
-  const palette = fitPalette(colors, Math.floor((settings.colors * 3) / 2));
-  const areas = colorAreas(lab, width, palette, settings.equal_neighbor);
-  mergeColors(visible.map((i) => areas[i]), settings.colors, settings).forEach((color, n) => pixels.set(color, 4 * visible[n]));
+  const start = fitPalette(visible.map((i) => lab[i]), settings.cell, Math.floor((settings.colors * 3) / 2));
+  const [areas, palette] = colorAreas(lab, width, start, settings.equal_neighbor);
+  const weights = palette.map((_, k) => areas.filter((place) => place === k).length);
+  const merged = mergeColors(palette, weights, settings.colors, settings);
+  visible.forEach((i) => pixels.set(merged[areas[i]], 4 * i));
   return pixels;
 }

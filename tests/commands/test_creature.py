@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import creature
-from pokemon_ddpm.color import unique_colors
 from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
+from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
