@@ -34,12 +34,13 @@ from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 AT_ONCE = 4  # both pages generate four sprites at first
 COLD = """
 import sys
-from pokemon_ddpm.generation import GenerationSettings
-pipeline = GenerationSettings(sys.argv[1]).load("cpu")
-if sys.argv[2:]:
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
+model, size, *unet = sys.argv[1:]
+pipeline = GenerationSettings(model).load("cpu")
+if unet:
     from pokemon_ddpm.onnx_export import OnnxUNet
-    pipeline.unet = OnnxUNet(sys.argv[2], pipeline.unet)
-pipeline("fire")
+    pipeline.unet = OnnxUNet(*unet, pipeline.unet)
+list(generate(pipeline, [SpriteRequest(seed, "fire") for seed in range(int(size))]))
 """
 
 
@@ -146,17 +147,18 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
 
 
 def backends(unet: Path, turns: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by PyTorch and onnxruntime, in turns: warm calls of `generate`, and a new process for one sprite."""
+    """Seconds by PyTorch and onnxruntime, in turns: of warm calls of `generate`, and of new processes."""
     pipelines = [GenerationSettings(RELEASED_FAST_MODEL).load("cpu") for _ in range(2)]
     pipelines[1].unet = OnnxUNet(unet, pipelines[1].unet)
     requests = [SpriteRequest(seed, "fire") for seed in range(16)]
-    tasks = {
-        f"{size} sprites": [lambda each=each, size=size: list(generate(each, requests[:size])) for each in pipelines]
-        for size in (1, 16)
-    }
-    command = [sys.executable, "-c", COLD, RELEASED_FAST_MODEL]
-    starts = [[*command], [*command, str(unet)]]
-    tasks["one in a new process"] = [functools.partial(subprocess.run, each, check=True) for each in starts]
+    tasks = {}
+    for size in (1, 16):
+        tasks[f"{size}, warm"] = [
+            lambda each=each, size=size: list(generate(each, requests[:size])) for each in pipelines
+        ]
+        command = [sys.executable, "-c", COLD, RELEASED_FAST_MODEL, str(size)]
+        starts = [command, [*command, str(unet)]]
+        tasks[f"{size}, in a new process"] = [functools.partial(subprocess.run, each, check=True) for each in starts]
     for both in tasks.values():
         both[1]()
     return {
@@ -179,7 +181,7 @@ def main() -> None:
         for way, figures in seen.items():
             size, first, further = map(statistics.median, zip(*figures, strict=True))
             print(f"| {way} | {size:.1f} | {first:.1f} | {further:.2f} |", flush=True)
-        print("\n| | s, PyTorch | s, onnxruntime | times as fast |\n|---|---:|---:|---:|")
+        print("\n| sprites | s, PyTorch | s, onnxruntime | times as fast |\n|---|---:|---:|---:|")
         for way, seconds in backends(Path(name) / UNET_FILE, turns).items():
             torch, onnx = map(statistics.median, zip(*seconds, strict=True))
             print(f"| {way} | {torch:.2f} | {onnx:.2f} | {torch / onnx:.2f} |")
