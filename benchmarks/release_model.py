@@ -1,6 +1,8 @@
 """Saves a trained pipeline as a released model, in pokemon_ddpm/released: weights in float16, and no code.
 
 python benchmarks/release_model.py outputs/released-32 pokemon_ddpm/released/pokemon-ddpm-32
+
+Of several pipelines it saves the first with the mean of their weights (Wortsman et al. 2022, *Model soups*).
 """
 
 import argparse
@@ -22,10 +24,16 @@ NO_CODE = """raise ImportError(
 def main() -> None:
     """Reads the command line and saves the model; a card in the destination stays as it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", help="folder of a trained pipeline")
+    parser.add_argument("sources", nargs="+", help="folders of trained pipelines")
     parser.add_argument("destination", type=Path, help="folder of the released model")
     arguments = parser.parse_args()
-    pipeline = PokemonDDPMPipeline.from_pretrained(arguments.source, dtype=torch.float16)
+    pipelines = [PokemonDDPMPipeline.from_pretrained(source) for source in arguments.sources]
+    pipeline = pipelines[0]
+    for name in ("unet", "conditioner"):
+        network = getattr(pipeline, name)
+        states = [getattr(each, name).state_dict() for each in pipelines]
+        network.load_state_dict({key: torch.stack([each[key] for each in states]).mean(0) for key in states[0]})
+        network.half()
     pipeline.save_pretrained(arguments.destination)
     for path in code_files(arguments.destination):  # the package has it
         path.unlink()

@@ -208,7 +208,7 @@ WAYS = {
     "bf16 without EMA": ["--mixed_precision=bf16", "--no_use_ema"],
     "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--deterministic"],
     "distillation": [*EVERYTHING, "--distill_teacher_steps=4"],
-    "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified"],
+    "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_detail_scale=3"],
 }
 
 
@@ -221,11 +221,12 @@ def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run
         flags += [f"--distill_from={tmp_path / 'teacher'}"]
     if way == "autoguidance":
         vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
-        tiny_pipeline("sample", vocabulary=vocabulary, channels=4).save_pretrained(tmp_path / "teacher")
+        for name, std in {"pretrained_model_name_or_path": 0.2, "autoguidance_from": 0.1}.items():
+            pipeline = tiny_pipeline("sample", vocabulary=vocabulary, channels=4)
+            torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=std)
+            pipeline.save_pretrained(tmp_path / name)
+            flags = [*flags, f"--{name}={tmp_path / name}"]
         flags = [*runs.without(flags, "model_config_name_or_path"), "--conditions", "type"]
-        flags += [
-            f"--{name}={tmp_path / 'teacher'}" for name in ("pretrained_model_name_or_path", "autoguidance_from")
-        ]
     flags = [*flags, *WAYS[way], "--validation_steps=2", "--save_images_steps=2"]
     train([*flags, f"--output_dir={unbroken}"])
     for step in range(4) if way == "fp32" else (1, 2):
