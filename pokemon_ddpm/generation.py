@@ -22,6 +22,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS
 CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
 
 DTYPES = ("float32", "bfloat16", "float16")
+BACKENDS = ("torch", "compiled", "onnx")
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")  # settings for `GenerationSettings.postprocess`
 
 
@@ -141,7 +142,7 @@ class GenerationSettings:
     guidance_rescale: float = 0.0
     negative_pokemon_type: PokemonType = None
     dtype: str = "float32"  # of `DTYPES`
-    compiled: bool = False  # whether the network is compiled; compiled kernels differ in their last bits
+    backend: str = "torch"  # of `BACKENDS`: what computes the network; they differ in their last bits
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
     min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed
@@ -151,17 +152,29 @@ class GenerationSettings:
         """Loads the model with the scheduler, by default onto the best device.
 
         Raises:
-            ValueError, OSError: If the model, the scheduler or the dtype is unknown, or compilation does not work.
+            ValueError, OSError: If the model, the scheduler, the dtype or the backend is unknown, or the backend does
+                not work.
         """
-        if self.dtype not in DTYPES:
-            raise ValueError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
+        for name, known in {"dtype": DTYPES, "backend": BACKENDS}.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"Unknown {name} {value!r}. Known: {', '.join(known)}.")
+        if self.backend == "onnx":
+            if self.dtype != "float32":
+                raise ValueError(f"onnxruntime computes in float32, not in {self.dtype}.")
+            try:
+                from pokemon_ddpm.onnx_export import cached_unet
+            except ModuleNotFoundError as error:
+                raise ValueError(f"This needs {error.name}: pip install onnx onnxruntime onnxscript") from error
+            device = "cpu"
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(self.model), dtype=getattr(torch, self.dtype))
         pipeline = pipeline.to(device or best_device())
         if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
-        if self.compiled:
+        if self.backend == "compiled":
             check_compiler(pipeline.device)
             pipeline.unet.compile()
+        elif self.backend == "onnx":
+            pipeline.unet = cached_unet(pipeline)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -187,7 +200,7 @@ class GenerationSettings:
             scheduler=sampler_name(pipeline.scheduler),
             **(own | self.arguments()),
             dtype=self.dtype,
-            compiled=self.compiled,
+            backend=self.backend,
             chunk_size=CHUNK_SIZE,
             postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
         )
@@ -271,7 +284,7 @@ def check_compiler(device: torch.device | str) -> None:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
     except Exception as error:  # the compiler's backends have their own exceptions
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"--compile does not work on this machine: {reason}") from error
+        raise ValueError(f"torch.compile does not work on this machine: {reason}") from error
 
 
 def processes() -> PartialState:

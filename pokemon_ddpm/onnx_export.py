@@ -1,9 +1,11 @@
 """A pipeline as ONNX, for other runtimes: network and conditioner, and all that sampling needs as JSON.
 
-`OnnxUNet` puts the exported network back into a pipeline, with which an export is checked.
+`OnnxUNet` puts the exported network back into a pipeline: an export is checked with it, and `cached_unet` is faster.
 """
 
+import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +15,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from huggingface_hub import cached_assets_path
 from torch import Tensor, nn
 
 from pokemon_ddpm import color, postprocessing
 from pokemon_ddpm.files import write_file
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
+
+logger = logging.getLogger(__name__)
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
 SMALL = 1024  # smaller weights stay in float32
+BATCH = 3  # of the examples for the exporter: more than 1, which would be taken for a constant
 
 
 class _Conditioner(nn.Module):
@@ -47,23 +54,28 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
         folder: It exists.
         name: Of the model.
     """
-    channels, height, width = pipeline.sample_shape
-    batch, attributes = 3, len(pipeline.conditioner.vocabulary)  # more than 1, which would be taken for a constant
-    inputs = {
-        "sample": torch.zeros(batch, channels, height, width),
-        "timestep": torch.zeros(batch),
-        "class_labels": torch.zeros(batch, pipeline.unet.time_embedding.linear_2.out_features),
-    }
-    if "relation" in pipeline.conditioner.vocabulary:
-        inputs["reference"] = torch.zeros_like(inputs["sample"])
-    ids = {"ids": torch.zeros(batch, 1 + attributes, dtype=torch.int32)}
+    inputs = _unet_inputs(pipeline)
+    ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
     _export(pipeline.unet, inputs, "prediction", folder / UNET_FILE, return_dict=False)
     _export(_Conditioner(pipeline.conditioner), ids, "class_labels", folder / CONDITIONER_FILE)
     config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline)}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path, **constants: Any) -> None:
+def _unet_inputs(pipeline: PokemonDDPMPipeline) -> dict[str, Tensor]:
+    inputs = {
+        "sample": torch.zeros(BATCH, *pipeline.sample_shape),
+        "timestep": torch.zeros(BATCH),
+        "class_labels": torch.zeros(BATCH, pipeline.unet.time_embedding.linear_2.out_features),
+    }
+    if "relation" in pipeline.conditioner.vocabulary:
+        inputs["reference"] = torch.zeros_like(inputs["sample"])
+    return inputs
+
+
+def _export(
+    module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path, half: bool = True, **constants: Any
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
         program = torch.onnx.export(
@@ -78,7 +90,8 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Pat
     model = program.model_proto
     for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
         each.ClearField("metadata_props")
-    _store_as_float16(model.graph)
+    if half:
+        _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
     write_file(path, model.SerializeToString())
 
@@ -143,6 +156,7 @@ class OnnxUNet(nn.Module):
         self.device, self.dtype = torch.device("cpu"), torch.float32
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would slow down other processes
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def forward(
@@ -155,6 +169,25 @@ class OnnxUNet(nn.Module):
         names = [each.name for each in self.session.get_inputs()]
         (prediction,) = self.session.run(None, {name: given[name].detach().numpy() for name in names})
         return (torch.from_numpy(prediction),)
+
+
+def cached_unet(pipeline: PokemonDDPMPipeline) -> OnnxUNet:
+    """A pipeline's network in onnxruntime, with weights in float32; its export is kept in huggingface_hub's cache.
+
+    Args:
+        pipeline: In float32, on the CPU.
+    """
+    parts = [
+        json.dumps(pipeline.unet.config, sort_keys=True, default=str),
+        weights_digest(pipeline.unet),
+        torch.__version__,
+    ]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    path = cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE
+    if not path.exists():
+        logger.warning("Exporting the network for onnxruntime, once; this takes about half a minute.")
+        _export(pipeline.unet, _unet_inputs(pipeline), "prediction", path, half=False, return_dict=False)
+    return OnnxUNet(path, pipeline.unet)
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:

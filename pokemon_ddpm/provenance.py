@@ -27,8 +27,8 @@ class Provenance:
     guidance_interval: list | None = None
     guidance_rescale: int | float = 0.0
     negative_pokemon_type: str | list | dict | None = None
-    dtype: str  # of the weights; it changes the last bits, as `compiled` and `chunk_size` do
-    compiled: bool = False
+    dtype: str  # of the weights; it changes the last bits, as `backend` and `chunk_size` do
+    backend: str = "torch"  # of `generation.BACKENDS`
     chunk_size: int
     postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
 
@@ -66,6 +66,8 @@ def read_png(path: str | Path) -> Provenance:
 
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
+    if isinstance(found, dict) and "compiled" in found:  # by version 1.0.0
+        found["backend"] = "compiled" if found.pop("compiled") is True else "torch"
     if not isinstance(found, dict) or found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():

@@ -10,8 +10,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from pokemon_ddpm import onnx_export
 from pokemon_ddpm.cli import app
 from pokemon_ddpm.distillation import trailing_timesteps
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.onnx_export import (
     CONDITIONER_FILE,
     CONFIG_FILE,
@@ -25,6 +27,11 @@ from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 from tests.tiny_models import tiny_pipeline, tiny_student
 
 VOCABULARY = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,22 @@ def test_the_json_has_the_steps_of_the_student(folder):
     )
     assert config["inputs"] == ["sample", "timestep", "class_labels", "reference"]
     assert config["sprite"]["colors"] == 16 and config["guidance_scale"] == 1.0
+
+
+def test_the_backend_of_generate_is_exported_once(pipeline, tmp_path, monkeypatch, caplog):
+    """It computes in float32 with the model's own weights, so images differ by a gray level at most."""
+    monkeypatch.setattr(onnx_export, "cached_assets_path", lambda *parts: make_folder(tmp_path.joinpath(*parts)))
+    pipeline.save_pretrained(tmp_path / "model")
+    requests = [SpriteRequest(0, "fire"), SpriteRequest(1, "water", {"view": "back"})]
+    images = {}
+    for backend in ("torch", "onnx", "onnx"):
+        loaded = GenerationSettings(str(tmp_path / "model"), backend=backend).load("cpu")
+        images[backend] = np.stack(list(generate(loaded, requests))).astype(int)
+        assert isinstance(loaded.unet, OnnxUNet) == (backend == "onnx")
+    assert np.abs(images["onnx"] - images["torch"]).max() <= 1 and images["onnx"].std() > 10
+    (file,) = (tmp_path / "pokemon-ddpm").rglob("*.onnx")
+    assert caplog.text.count("Exporting") == 1
+    assert all(each.data_type != onnx.TensorProto.FLOAT16 for each in onnx.load(file).graph.initializer)
 
 
 def test_another_network_is_found_out(pipeline, folder, tmp_path):

@@ -27,14 +27,14 @@ FULL = REQUIRED | {
     "guidance_interval": [0.2, 0.8],
     "guidance_rescale": 0.7,
     "negative_pokemon_type": ["fire", "flying"],
-    "compiled": True,
+    "backend": "compiled",
     "postprocessing": {"transparent": True, "palette": 16, "scale": 4},
 }
-DEFAULTS = {"guidance_interval": None, "guidance_rescale": 0.0, "negative_pokemon_type": None, "compiled": False}
+DEFAULTS = {"guidance_interval": None, "guidance_rescale": 0.0, "negative_pokemon_type": None, "backend": "torch"}
 WRONG = [
     *[("seed", value) for value in (-1, 2**64, 1.0, True, "7", None)],
     *[("guidance_interval", value) for value in ([0.1], [0.1, 0.2, 0.3], [0.1, None], [True, 0.5], "01", 0.5)],
-    *[("model", 3), ("condition", "fire"), ("compiled", 1), ("guidance_scale", True), ("guidance_scale", "2")],
+    *[("model", 3), ("condition", "fire"), ("backend", 1), ("guidance_scale", True), ("guidance_scale", "2")],
     *[("negative_pokemon_type", 3), ("postprocessing", [])],
 ]
 INVALID = [  # texts, and what the message names
@@ -90,6 +90,13 @@ def test_a_written_file_has_the_provenance_and_the_pixels(file, mode, arguments)
     with Image.open(file) as image:
         assert image.mode == mode and np.array_equal(np.asarray(image), np.asarray(IMAGE.convert(mode)))
         assert json.loads(image.info["pokemon-ddpm"]) == {**DEFAULTS, "postprocessing": {}, **arguments}
+
+
+@pytest.mark.parametrize(("compiled", "backend"), [(False, "torch"), (True, "compiled")])
+def test_files_of_version_1_0(file, compiled, backend):
+    fields = {name: value for name, value in FULL.items() if name != "backend"} | {"compiled": compiled}
+    file.write_bytes(png(text_chunk(json.dumps(fields))))
+    assert read_png(file) == Provenance(**FULL | {"backend": backend})
 
 
 def test_tuples_become_lists_and_nothing_is_shared_with_the_arguments():

@@ -82,7 +82,10 @@ def generate(
     negative_type: Annotated[str | None, typer.Option(help="Guide away from this type.")] = None,
     scheduler: Scheduler = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
-    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile, for many sprites.")] = False,
+    backend: Annotated[
+        str,
+        typer.Option(help="torch, compiled (by torch.compile, for many sprites), or onnx (onnxruntime on the CPU)."),
+    ] = "torch",
     transparent: Annotated[bool, typer.Option(help="Files of --output-dir without background, or on white.")] = True,
     palette: Annotated[
         int, typer.Option(min=0, max=256, help="Reduce each sprite to so many colors; 0 keeps all.")
@@ -127,7 +130,7 @@ def generate(
         guidance_rescale=guidance_rescale,
         negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
         dtype=dtype,
-        compiled=compile,
+        backend=backend,
         transparent=transparent,
         palette=palette or None,
         min_fragment=min_fragment or None,

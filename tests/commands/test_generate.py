@@ -139,8 +139,8 @@ def test_the_network_is_compiled(files, tmp_path: Path, monkeypatch: pytest.Monk
     compiled = []
     monkeypatch.setattr(generation, "check_compiler", lambda device: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
-    files("--num-images", 1, "--compile")
-    assert compiled == ["SpriteUNet2DModel"] and read_png(tmp_path / "files/any_0.png").compiled
+    files("--num-images", 1, "--backend", "compiled")
+    assert compiled == ["SpriteUNet2DModel"] and read_png(tmp_path / "files/any_0.png").backend == "compiled"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ NUMBERS = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
 
 
 ROWS = """
-| all samples | train | 512 | 3,273 | 0.20 (0.098 to 0.31) | 5.80 (3.68 to 6.26) |
-| default output at 32 of 64 px | 404 | 404 | 95 % (94 to 97) | 0.99 (0.99 to 1.00) |
-| images with parts of fewer than 4 pixels | 5.9 % (3.9 to 8.0) | 0 % (0 to 0) | 1.7 % (0.5 to 3.0) |
-| features | 512 | 404 | 7.0 % (5.1 to 9.6) | 2.5 % to 8.4 % | 2.08 | 2.83 | 2.87 | 0 |
-| type | 512 | 21 % (17 to 24) | 13 % (10.0 to 16) | 404 | 5.8 % | 14 % |
-| fire | 37 | 237 | 2.24 (-3.98 to 8.46) | 8.00 (-13.4 to 29.4) | 31 | 73 % (57 to 85) | 65 % (47 to 79) | 9.6 % |
+| all samples | train | 512 | 3,273 | 0.41 (0.28 to 0.53) | 10.3 (7.98 to 11.3) |
+| default output at 32 of 64 px | 404 | 404 | 97 % (95 to 98) | 0.99 (0.98 to 1.00) |
+| images with parts of fewer than 4 pixels | 4.5 % (2.7 to 6.4) | 0 % (0 to 0) | 1.7 % (0.5 to 3.0) |
+| features | 512 | 404 | 4.3 % (2.9 to 6.4) | 2.5 % to 8.4 % | 2.08 | 2.99 | 2.87 | 0 |
+| type | 512 | 19 % (16 to 23) | 13 % (10.0 to 16) | 404 | 5.4 % | 14 % |
+| fire | 37 | 237 | 1.88 (-3.42 to 7.18) | 8.00 (-13.4 to 29.4) | 31 | 70 % (54 to 83) | 65 % (47 to 79) | 8.8 % |
 | num_inference_steps | 16 |
 """
 
