@@ -9,6 +9,7 @@ threads of the app, PyTorch and onnxruntime.
 import argparse
 import functools
 import http.server
+import itertools
 import os
 import shutil
 import statistics
@@ -20,27 +21,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from timeit import timeit
 
 from huggingface_hub import RepoCard
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
-from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import launch
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-from pokemon_ddpm.onnx_export import UNET_FILE, OnnxUNet
+from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 
 AT_ONCE = 4  # both pages generate four sprites at first
-COLD = """
-import sys
+GENERATE = """
+import statistics, sys, time
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-model, size, *unet = sys.argv[1:]
-pipeline = GenerationSettings(model).load("cpu")
-if unet:
-    from pokemon_ddpm.onnx_export import OnnxUNet
-    pipeline.unet = OnnxUNet(*unet, pipeline.unet)
-list(generate(pipeline, [SpriteRequest(seed, "fire") for seed in range(int(size))]))
+model, backend, size, turns = sys.argv[1:]
+pipeline = GenerationSettings(model, backend=backend).load("cpu")
+requests = [SpriteRequest(seed, "fire") for seed in range(int(size))]
+seconds = []
+for _ in range(1 + int(turns)):
+    start = time.perf_counter()
+    list(generate(pipeline, requests))
+    seconds.append(time.perf_counter() - start)
+print(statistics.median(seconds[1:]))
 """
 
 
@@ -146,24 +148,22 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
     return figures
 
 
-def backends(unet: Path, turns: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by PyTorch and onnxruntime, in turns: of warm calls of `generate`, and of new processes."""
-    pipelines = [GenerationSettings(RELEASED_FAST_MODEL).load("cpu") for _ in range(2)]
-    pipelines[1].unet = OnnxUNet(unet, pipelines[1].unet)
-    requests = [SpriteRequest(seed, "fire") for seed in range(16)]
-    tasks = {}
-    for size in (1, 16):
-        tasks[f"{size}, warm"] = [
-            lambda each=each, size=size: list(generate(each, requests[:size])) for each in pipelines
-        ]
-        command = [sys.executable, "-c", COLD, RELEASED_FAST_MODEL, str(size)]
-        starts = [command, [*command, str(unet)]]
-        tasks[f"{size}, in a new process"] = [functools.partial(subprocess.run, each, check=True) for each in starts]
-    for both in tasks.values():
-        both[1]()
-    return {
-        name: [tuple(timeit(each, number=1) for each in both) for _ in range(turns)] for name, both in tasks.items()
-    }
+def backends(turns: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds by PyTorch and onnxruntime, in turns, each in a new process: of warm calls, and of the whole process."""
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # as the commands set it
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(1 + turns):
+        for model, size in itertools.product((RELEASED_FAST_MODEL, RELEASED_MODEL), (1, 16)):
+            warm, whole = [], []
+            for backend in ("torch", "onnx"):
+                command = [sys.executable, "-c", GENERATE, model, backend, str(size), "3"]
+                start = perf_counter()
+                done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+                warm.append(float(done.stdout))
+                whole.append(perf_counter() - start - 3 * warm[-1])
+            for name, pair in {"warm": warm, "with the start of the process": whole}.items():
+                seconds.setdefault(f"{Path(model).name}, {size}, {name}", []).append(tuple(pair))
+    return {name: pairs[1:] for name, pairs in seconds.items()}  # the network is exported in the first turn
 
 
 def main() -> None:
@@ -181,10 +181,10 @@ def main() -> None:
         for way, figures in seen.items():
             size, first, further = map(statistics.median, zip(*figures, strict=True))
             print(f"| {way} | {size:.1f} | {first:.1f} | {further:.2f} |", flush=True)
-        print("\n| sprites | s, PyTorch | s, onnxruntime | times as fast |\n|---|---:|---:|---:|")
-        for way, seconds in backends(Path(name) / UNET_FILE, turns).items():
-            torch, onnx = map(statistics.median, zip(*seconds, strict=True))
-            print(f"| {way} | {torch:.2f} | {onnx:.2f} | {torch / onnx:.2f} |")
+    print("\n| sprites | s, PyTorch | s, onnxruntime | times as fast |\n|---|---:|---:|---:|")
+    for way, seconds in backends(turns).items():
+        torch, onnx = map(statistics.median, zip(*seconds, strict=True))
+        print(f"| {way} | {torch:.2f} | {onnx:.2f} | {torch / onnx:.2f} |")
 
 
 if __name__ == "__main__":
