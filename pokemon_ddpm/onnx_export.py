@@ -8,19 +8,22 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import onnxscript  # noqa: F401 -- PyTorch's exporter needs it
 import torch
+from accelerate import PartialState
 from huggingface_hub import cached_assets_path
 from torch import Tensor, nn
 
 from pokemon_ddpm import color, postprocessing
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.models import weights_digest
+from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
 
 logger = logging.getLogger(__name__)
@@ -177,16 +180,14 @@ def cached_unet(pipeline: PokemonDDPMPipeline) -> OnnxUNet:
     Args:
         pipeline: In float32, on the CPU.
     """
-    parts = [
-        json.dumps(pipeline.unet.config, sort_keys=True, default=str),
-        weights_digest(pipeline.unet),
-        torch.__version__,
-    ]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    versions = [version(name) for name in ("pokemon-ddpm", "diffusers", "torch", "onnxscript")]
+    parts = [network_config(pipeline.unet), weights_digest(pipeline.unet), versions]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     path = cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE
-    if not path.exists():
-        logger.warning("Exporting the network for onnxruntime, once; this takes about half a minute.")
-        _export(pipeline.unet, _unet_inputs(pipeline), "prediction", path, half=False, return_dict=False)
+    with PartialState().local_main_process_first():
+        if not path.exists():
+            logger.warning("Exporting the network for onnxruntime, once; this takes about half a minute.")
+            _export(pipeline.unet, _unet_inputs(pipeline), "prediction", path, half=False, return_dict=False)
     return OnnxUNet(path, pipeline.unet)
 
 

@@ -66,8 +66,8 @@ def read_png(path: str | Path) -> Provenance:
 
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
-    if isinstance(found, dict) and "compiled" in found:  # by version 1.0.0
-        found["backend"] = "compiled" if found.pop("compiled") is True else "torch"
+    if isinstance(found, dict) and isinstance(found.get("compiled"), bool):  # by version 1.0.0
+        found.setdefault("backend", "compiled" if found.pop("compiled") else "torch")
     if not isinstance(found, dict) or found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():

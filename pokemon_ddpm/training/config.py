@@ -127,7 +127,7 @@ class TrainingConfig:
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
     autoguidance_detail_scale: float | None = _option(None, "That of details; by default the same.", low=1)
     autoguidance_image_scale: float = _option(
-        2.0, "That scale for images with a reference, and for those without any condition.", low=1
+        2.0, "--autoguidance_scale of images with a reference, and of those without any condition.", low=1
     )
 
     # Optimization
