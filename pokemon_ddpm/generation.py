@@ -1,5 +1,6 @@
 """Generating sprites from requests, so that each is the same image whatever is generated beside it."""
 
+import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -161,10 +162,7 @@ class GenerationSettings:
         if self.backend == "onnx":
             if self.dtype != "float32":
                 raise ValueError(f"onnxruntime computes in float32, not in {self.dtype}.")
-            try:
-                from pokemon_ddpm.onnx_export import cached_unet
-            except ModuleNotFoundError as error:
-                raise ValueError(f"This needs {error.name}: pip install onnx onnxruntime onnxscript") from error
+            check_onnx()
             device = "cpu"
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(self.model), dtype=getattr(torch, self.dtype))
         pipeline = pipeline.to(device or best_device())
@@ -174,6 +172,8 @@ class GenerationSettings:
             check_compiler(pipeline.device)
             pipeline.unet.compile()
         elif self.backend == "onnx":
+            from pokemon_ddpm.onnx_export import cached_unet  # its packages are an extra
+
             pipeline.unet = cached_unet(pipeline)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -275,6 +275,13 @@ def _exists(path: Path, provenance: Provenance) -> bool:
         return same
     except (OSError, ValueError):
         return False
+
+
+def check_onnx() -> None:
+    """Raises ValueError if a package of the extra "onnx" is missing."""
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"This needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def check_compiler(device: torch.device | str) -> None:

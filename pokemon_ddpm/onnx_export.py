@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import onnxscript  # noqa: F401 -- PyTorch's exporter needs it
 import torch
 from accelerate import PartialState
 from huggingface_hub import cached_assets_path

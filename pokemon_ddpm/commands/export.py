@@ -1,6 +1,5 @@
 """`pokemon-ddpm export` and `site`: a model for other runtimes, and a page that generates in the browser."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +20,10 @@ def export(
     """
     if format != "onnx":
         fail(f"--format {format}: there is only onnx.")
-    needs_onnx()
+    from pokemon_ddpm.generation import check_onnx
     from pokemon_ddpm.models import model_name
+
+    check_onnx()
     from pokemon_ddpm.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 
     pipeline = load(model).to("cpu")
@@ -52,8 +53,10 @@ def site(
 
     It does so in the visitor's browser; any web server can serve the folder.
     """
-    needs_onnx()
+    from pokemon_ddpm.generation import check_onnx
     from pokemon_ddpm.models import model_name
+
+    check_onnx()
     from pokemon_ddpm.onnx_export import check_export
     from pokemon_ddpm.static_page import RUNTIME, write_page
 
@@ -63,10 +66,3 @@ def site(
     check_export(pipeline, output_dir, typer.echo)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
     typer.echo(f"The page is in {output_dir}, {size / 1e6:.1f} MB. To see it: python -m http.server -d {output_dir}")
-
-
-def needs_onnx() -> None:
-    """Ends a command whose packages are not installed."""
-    for name in ("onnx", "onnxruntime", "onnxscript"):
-        if importlib.util.find_spec(name) is None:
-            fail(f"This needs {name}: pip install onnx onnxruntime onnxscript")

@@ -7,7 +7,6 @@ import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.commands.common import DataDir, fail
-from pokemon_ddpm.commands.export import needs_onnx
 
 Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
 
@@ -58,7 +57,9 @@ def push_space(
     from pokemon_ddpm import space
 
     if static:
-        needs_onnx()
+        from pokemon_ddpm.generation import check_onnx
+
+        check_onnx()
         url = space.push_page(
             repository, RELEASED_FAST_MODEL if model == RELEASED_MODEL else model, token, private or None, force
         )
