@@ -2,7 +2,8 @@
 
 python benchmarks/release_model.py outputs/released-32 pokemon_ddpm/released/pokemon-ddpm-32
 
-Of several pipelines it saves the first with the mean of their weights (Wortsman et al. 2022, *Model soups*).
+Of several pipelines it saves the mean of the weights (Wortsman et al. 2022, *Model soups*). A model that is replaced
+keeps its scheduler, its defaults and its card.
 """
 
 import argparse
@@ -22,13 +23,14 @@ NO_CODE = """raise ImportError(
 
 
 def main() -> None:
-    """Reads the command line and saves the model; a card in the destination stays as it is."""
+    """Reads the command line and saves the model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+", help="folders of trained pipelines")
     parser.add_argument("destination", type=Path, help="folder of the released model")
     arguments = parser.parse_args()
+    index = arguments.destination / INDEX_FILE
     pipelines = [PokemonDDPMPipeline.from_pretrained(source) for source in arguments.sources]
-    pipeline = pipelines[0]
+    pipeline = PokemonDDPMPipeline.from_pretrained(arguments.destination) if index.exists() else pipelines[0]
     for name in ("unet", "conditioner"):
         network = getattr(pipeline, name)
         states = [getattr(each, name).state_dict() for each in pipelines]
@@ -37,7 +39,6 @@ def main() -> None:
     pipeline.save_pretrained(arguments.destination)
     for path in code_files(arguments.destination):  # the package has it
         path.unlink()
-    index = arguments.destination / INDEX_FILE
     text = re.sub("__[0-9a-f]{8}", "", index.read_text(encoding="utf-8"))  # digests of the code
     index.write_text(text.replace("pipeline_pokemon_ddpm", "pipeline"), encoding="utf-8")
     (arguments.destination / "pipeline.py").write_text(NO_CODE, encoding="utf-8")  # what DiffusionPipeline would run

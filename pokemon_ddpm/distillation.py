@@ -49,14 +49,6 @@ def distillation_target(noisy: Tensor, reached: Tensor, now: NoiseLevel, then: N
     return (reached - ratio * noisy) / (then.alpha - ratio * now.alpha)
 
 
-def truncated_snr(schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
-    """max(SNR, 1), the weight of the error of x, float32 (B,) (Salimans & Ho 2022, section 4).
-
-    The SNR alone would be almost 0 at the first step, which starts at nearly pure noise.
-    """
-    return schedule.snr[timesteps].clamp(min=1).float()
-
-
 def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> Tensor:
     """Timesteps of n steps from noise to image, int64 (n,): T - i T / n, rounded half to even, minus 1.
 

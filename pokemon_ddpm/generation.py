@@ -219,11 +219,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     """
     made = read_png(path)
     attributes = dict(made.condition)
-    pokemon_type = _without_lists(attributes.pop("type", None))
-    postprocessing = made.postprocessing
-    # Earlier versions kept all fragments, fitted palettes in RGB, and had no default conditions.
-    if postprocessing.get("palette") is None and {"view", "finish"} <= attributes.keys():
-        postprocessing = {"min_fragment": None, **postprocessing}
+    pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
     known = attributes.keys() <= CONDITIONS.keys() and postprocessing.keys() == set(POSTPROCESSING)
     if not known or made.chunk_size != CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")

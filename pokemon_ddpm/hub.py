@@ -20,18 +20,15 @@ LOGIN = "`hf auth login` stores a token"
 
 
 @contextmanager
-def hub_errors(action: str, token_option: str = "--token") -> Iterator[None]:
-    """Turns every failure of an action, such as "The push to user/name", into a ValueError.
-
-    `token_option` is the command line's option for a token.
-    """
+def hub_errors(action: str) -> Iterator[None]:
+    """Turns every failure of an action, such as "The push to user/name", into a ValueError."""
     try:
         yield
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
-        raise ValueError(f"{action} failed: {_reason(error, token_option)}") from error
+        raise ValueError(f"{action} failed: {_reason(error)}") from error
 
 
-def create_repository(name: str, private: bool | None, token: str | None, token_option: str = "--token") -> str:
+def create_repository(name: str, private: bool | None, token: str | None) -> str:
     """Creates a model repository if it does not exist, to find problems before anything slow starts.
 
     Arguments as of `push_model`. Returns "user/name".
@@ -39,7 +36,7 @@ def create_repository(name: str, private: bool | None, token: str | None, token_
     Raises:
         ValueError: If it cannot be written to or holds something else.
     """
-    with hub_errors(f"Creating {name}", token_option):
+    with hub_errors(f"Creating {name}"):
         repository = Repository(name, private, token)
         repository.api.auth_check(repository.info.id, write=True)
         repository.check(hub_mixin.is_model(repository.files), private, force=None)
@@ -53,7 +50,6 @@ def push_model(
     private: bool | None = None,
     commit_message: str = "Upload the model",
     force: bool = False,
-    token_option: str = "--token",
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
@@ -65,7 +61,7 @@ def push_model(
             before, and the push can be repeated.
     """
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
-    with hub_errors(f"The push to {name}", token_option), tempfile.TemporaryDirectory() as temporary:
+    with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
         parts = [f"{part}/*.{suffix}" for part in hub_mixin.COMPONENTS for suffix in ("json", "safetensors")]
         sheet = hub_mixin.newest_sheet(folder)
@@ -147,14 +143,14 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
         shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)
 
 
-def _reason(error: Exception, token_option: str) -> str:
+def _reason(error: Exception) -> str:
     """What happened, in the Hub's own words where it has some, and what to do."""
     status, wait, message = None, "", ""
     if isinstance(error, errors.HfHubHTTPError):
         status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
         message = " ".join((error.server_message or "").split())[:200].rstrip(".")
     by_status = {
-        401: f"the Hub needs a valid token. {LOGIN}, or give {token_option}.",
+        401: f"the Hub needs a valid token. {LOGIN}, or give --token (in training --hub_token).",
         402: "the account has no more room or credit. See its billing settings, or delete what is not needed.",
         403: "the token may not write there. Use a token with write access, or a name of your own.",
         412: "somebody else has changed the repository meanwhile. Try again.",

@@ -44,7 +44,7 @@ class _Conditioner(nn.Module):
         return self.conditioner({"type": ids[:, :2], **{name: ids[:, 2 + i] for i, name in enumerate(others)}})
 
 
-def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
+def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str, **entries: Any) -> None:
     """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`, weights in float16 with computation in float32.
 
     The network takes float32 `sample` (B, C, S, S), `timestep` (B,), `class_labels` (B, D) and, if it was trained with
@@ -55,12 +55,13 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str) -> None:
         pipeline: In float32, on the CPU.
         folder: It exists.
         name: Of the model.
+        **entries: Further ones of `CONFIG_FILE`.
     """
     inputs = _unet_inputs(pipeline)
     ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
     _export(pipeline.unet, inputs, "prediction", folder / UNET_FILE, return_dict=False)
     _export(_Conditioner(pipeline.conditioner), ids, "class_labels", folder / CONDITIONER_FILE)
-    config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline)}
+    config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline), **entries}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 

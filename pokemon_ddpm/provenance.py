@@ -71,7 +71,7 @@ def _parse(text: str) -> Provenance:
     if not isinstance(found, dict) or found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():
-        if not isinstance(found[name], kind) or isinstance(found[name], bool) != (kind is bool):
+        if not isinstance(found[name], kind) or isinstance(found[name], bool):
             raise ValueError(f"{name} has the wrong type")
     interval = found["guidance_interval"] or [0, 0]
     if not 0 <= found["seed"] < 2**64 or [type(level) in (int, float) for level in interval] != [True, True]:

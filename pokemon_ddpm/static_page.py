@@ -1,12 +1,11 @@
 """The page that generates in the browser: a folder for any web server."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.onnx_export import CONFIG_FILE, export_onnx
+from pokemon_ddpm.onnx_export import export_onnx
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.vocabulary import TYPE_COLORS, TYPES
 
@@ -45,10 +44,7 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
         for file in RUNTIME_FILES:
             shutil.copy(Path(runtime, file), folder / "runtime")
         runtime = "runtime"
-    export_onnx(pipeline, folder, name)
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    config |= {"runtime": runtime.removesuffix("/") + "/", "type_colors": TYPE_COLORS}
-    write_file(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+    export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS)
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]

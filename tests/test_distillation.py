@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import distillation
-from pokemon_ddpm.diffusion import make_scheduler
+from pokemon_ddpm.diffusion import loss_weight, make_scheduler
 from pokemon_ddpm.distillation import CLEAN, NoiseLevel, StudentSteps, ddim_step
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
 from tests.test_diffusion import ALPHA_BAR, T, as_prediction
@@ -71,7 +71,8 @@ def test_every_timestep_belongs_to_the_step_that_contains_it():
 
 def test_the_weight_is_the_truncated_snr():
     """max(SNR, 1) of Salimans & Ho 2022, section 4."""
-    weight = distillation.truncated_snr(distillation.student_schedule(make_scheduler()), torch.arange(T))
+    schedule = distillation.student_schedule(make_scheduler())
+    weight = loss_weight(schedule, "sample", torch.arange(T), snr_gamma=0, snr_floor=1)
     np.testing.assert_allclose(weight, np.maximum(ALPHA_BAR / (1 - ALPHA_BAR), 1), rtol=1e-4)
     assert weight[-1] == 1 and weight.dtype == torch.float32
 

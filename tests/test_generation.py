@@ -155,21 +155,6 @@ def test_the_models_own_settings_are_written_out(tmp_path, known):
             read_settings(tmp_path / "other.png")
 
 
-def test_a_file_of_an_earlier_version_is_repeated_where_nothing_has_changed(tmp_path, known):
-    """Its palette was another one, and there were no default conditions."""
-    path, request = tmp_path / "old.png", SpriteRequest(0, "fire", {"view": "front", "finish": "any"})
-    for transparent in (False, True):
-        settings = replace(SETTINGS, transparent=transparent, palette=None, min_fragment=None)
-        (made,) = generate_files(known, settings, [request], tmp_path)
-        old = replace(read_png(made), postprocessing={"transparent": transparent, "palette": None, "scale": 2})
-        write_png(Image.open(made), path, old)
-        assert read_settings(path) == (settings, request)
-    for change in ({"postprocessing": {**old.postprocessing, "palette": 4}}, {"condition": {"type": "fire"}}):
-        write_png(Image.open(made), path, replace(old, **change))
-        with pytest.raises(ValueError, match="old.png was made by another version of this project"):
-            read_settings(path)
-
-
 @pytest.mark.parametrize("damage", ["cut", "emptied", "other"])
 def test_only_files_that_are_missing_damaged_or_different_are_generated(tmp_path, known, damage):
     first, *rest = generate_files(known, SETTINGS, REQUESTS, tmp_path)

@@ -185,12 +185,9 @@ class TestFailures:
         assert hub.repository(NAME).files() == {"README.md": text}
 
 
-def test_an_option_is_named_as_the_command_has_it(hub, folder):
+def test_the_options_for_a_token_are_named(hub, folder):
     hub.fail("repos/create", 401, None)
-    assert "give --token." in refusal(folder, NAME)
-    assert "give --hub_token." in refusal(folder, NAME, token_option="--hub_token")
-    with pytest.raises(ValueError, match="give --hub_token"):
-        create_repository(NAME, None, None, "--hub_token")
+    assert "or give --token (in training --hub_token)." in refusal(folder, NAME)
 
 
 def test_creating_a_repository(hub):

@@ -269,12 +269,13 @@ class TrainingConfig:
             "snr_gamma": "the loss is weighted by max(SNR, 1)",
             "snr_floor": "the loss is weighted by max(SNR, 1)",
         }
-        if self.ddpm_num_inference_steps != self.student_steps:
-            reasons["ddpm_num_inference_steps"] = f"the student takes {self.student_steps} steps"
+        student_steps = steps // 2
+        if self.ddpm_num_inference_steps != student_steps:
+            reasons["ddpm_num_inference_steps"] = f"the student takes {student_steps} steps"
         for name, reason in reasons.items():
             if getattr(self, name) != getattr(TrainingConfig, name):
                 raise ValueError(f"--distill_from excludes --{name}: {reason}.")
-        self.ddpm_num_inference_steps = self.student_steps
+        self.ddpm_num_inference_steps = student_steps
 
     def _check_combinations(self) -> None:
         names = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
@@ -305,11 +306,6 @@ class TrainingConfig:
         hub = self.hub_model_id or self.hub_private_repo or self.hub_token or self.hub_strategy != "end"
         if hub and not self.push_to_hub:
             raise ValueError("--hub_model_id, --hub_private_repo, --hub_strategy and --hub_token need --push_to_hub.")
-
-    @property
-    def student_steps(self) -> int | None:
-        """Denoising steps of the student; None without distillation."""
-        return self.distill_teacher_steps // 2 if self.distill_from and self.distill_teacher_steps else None
 
     def public(self) -> dict[str, Any]:
         """All values but the token."""

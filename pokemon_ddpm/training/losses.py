@@ -16,7 +16,6 @@ from pokemon_ddpm.distillation import (
     distillation_target,
     noise_level,
     student_schedule,
-    truncated_snr,
 )
 from pokemon_ddpm.models import ConditionalDenoiser, locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
@@ -96,7 +95,7 @@ class DistillationLoss:
                 module.p = 0.0
         device = next(student.parameters()).device
         self.schedule = student_schedule(scheduler, device)
-        self.steps = StudentSteps.of(config.ddpm_num_steps, config.student_steps, device)
+        self.steps = StudentSteps.of(config.ddpm_num_steps, config.ddpm_num_inference_steps, device)
         self.prediction_type = config.prediction_type
         self.guidance_scale = config.distill_guidance_scale
         self.image_guidance_scale = config.distill_image_guidance_scale
@@ -108,7 +107,9 @@ class DistillationLoss:
         target = self.target(noisy, batch)
         prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
         clean = predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
-        return truncated_snr(self.schedule, timesteps) * (clean - target).square().mean(dim=(1, 2, 3))
+        # max(SNR, 1) (section 4): the SNR alone would be almost 0 at the first step, which starts at nearly noise.
+        weight = loss_weight(self.schedule, "sample", timesteps, snr_gamma=0, snr_floor=1)
+        return weight * (clean - target).square().mean(dim=(1, 2, 3))
 
     @torch.no_grad()
     def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -29,16 +29,13 @@ class ReferencePairs:
     """Which images can be the reference of an image; see `RELATIONS` for what an image is to its reference.
 
     Attributes:
-        order: int64 (N,), the images in the order of their forms, their drawings (form, game and frame) and views.
-        place: int64 (N,), the place of each image there.
-        sources: int64 (5, N, K, 2), for each kind of pair and image the ranges (first place, number) that its
-            references are in; `num_sources` (5, N) of them and then zeros.
+        references: int64 (M,), those of every image for each kind of pair, one after the other, and -1 at the end.
+        first, count: int64 (5, N), where those of each kind and image begin, and how many they are.
     """
 
-    order: Tensor
-    place: Tensor
-    sources: Tensor
-    num_sources: Tensor
+    references: Tensor
+    first: Tensor
+    count: Tensor
 
     @classmethod
     def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
@@ -50,30 +47,27 @@ class ReferencePairs:
         missing = {"index", "evolves_from", "game", "frame", "view"} - labels.keys()
         if missing:
             raise ValueError(f"--reference_prob needs images with the column {min(missing)}.")
-        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame", "view")], dim=1)
-        _, drawing = rows[:, :3].unique(dim=0, return_inverse=True)
-        _, view = rows.unique(dim=0, return_inverse=True)  # in the order of the drawings
-        order = view.argsort(stable=True)
-        place = order.argsort()
-        drawing_ranges, form_ranges = _ranges(drawing), _ranges(labels["index"].cpu())
-        view_ranges = _ranges(view)
-        is_front = labels["view"].cpu() == VIEWS.index("front")
-        fronts = dict(zip(drawing[is_front].tolist(), view[is_front].tolist(), strict=True))
+        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame", "view")], dim=1).tolist()
         earlier = dict(zip(labels["index"].tolist(), labels["evolves_from"].tolist(), strict=True))
-        later = defaultdict(list)
+        forms, drawings, fronts, later = (defaultdict(list) for _ in range(4))
+        for image, (form, *drawing, view) in enumerate(rows):
+            forms[form].append(image)
+            drawings[form, *drawing].append(image)
+            if view == VIEWS.index("front"):
+                fronts[form, *drawing].append(image)
         for form, before in earlier.items():
-            later[before].append(form)
+            later[before] += forms[form]
 
-        sources = []  # for each image and kind
-        for number, form, itself in zip(drawing.tolist(), labels["index"].tolist(), is_front.tolist(), strict=True):
-            same = [[each] if each[1] > 1 else [] for each in (drawing_ranges[number], form_ranges[form])]
-            front = [view_ranges[fronts[number]]] if number in fronts and not itself else []
-            before = [form_ranges[each] for each in (earlier[form],) if each in form_ranges]
-            sources.append([*same, front, before, [form_ranges[each] for each in later[form]]])
-        num_sources = torch.tensor([[len(ranges) for ranges in kinds] for kinds in sources]).T
-        width = max(1, int(num_sources.max()))
-        padded = [[ranges + [(0, 0)] * (width - len(ranges)) for ranges in kinds] for kinds in sources]
-        return cls(order, place, torch.tensor(padded).transpose(0, 1), num_sources)
+        found = [[], [], [], [], []]  # for each kind and image
+        for image, (form, *drawing, view) in enumerate(rows):
+            found[DRAWING].append([each for each in drawings[form, *drawing] if each != image])
+            found[FORM].append([each for each in forms[form] if each != image])
+            found[FRONT].append([] if view == VIEWS.index("front") else fronts[form, *drawing])
+            found[NEXT].append(forms[earlier[form]])
+            found[PREVIOUS].append(later[form])
+        count = torch.tensor([[len(images) for images in kind] for kind in found])
+        references = torch.tensor([*(each for kind in found for images in kind for each in images), -1])
+        return cls(references, count.flatten().cumsum(0).view_as(count) - count, count)
 
     def to(self, device: torch.device | str) -> "ReferencePairs":
         """The same tables on another device."""
@@ -85,22 +79,15 @@ class ReferencePairs:
         The last two are -1 for an image that has none. `BACK_PROB` of the images are others than those given.
         """
         choices, relation = (torch.as_tensor(each, device=images.device) for each in (KIND_CHOICES, RELATION))
-        uniform = torch.rand(len(images), len(KIND_CHOICES) + 4, generator=generator, device=generator.device)
-        uniform, replaced, back, source, within = uniform.to(images.device).tensor_split([-4, -3, -2, -1], dim=1)
-        backs = self.num_sources[FRONT].nonzero().flatten()
+        uniform = torch.rand(len(images), len(KIND_CHOICES) + 3, generator=generator, device=generator.device)
+        uniform, replaced, back, within = uniform.to(images.device).tensor_split([-3, -2, -1], dim=1)
+        backs = self.count[FRONT].nonzero().flatten()
         replaced = (replaced.flatten() < BACK_PROB) & (len(backs) > 0)
         if len(backs):
             images = torch.where(replaced, backs[(back.flatten() * len(backs)).long()], images)
-        highest, choice = (uniform * (self.num_sources[choices][:, images].T > 0)).max(dim=1)
+        highest, choice = (uniform * (self.count[choices][:, images].T > 0)).max(dim=1)
         kind = torch.where(replaced, FRONT, choices[choice])
-        source = (source.flatten() * self.num_sources[kind, images]).long()
-        first, count = self.sources[kind, images, source].unbind(dim=1)
-        own = self.place[images]
-        inside = (first <= own) & (own < first + count)
-        place = first + (within.flatten() * (count - inside.long())).long()
-        place += inside & (place >= own)  # any image of the range but this one
-        # Without a reference the place can be behind the last image.
-        number = self.order[place.clamp(max=len(self.order) - 1)]
+        number = self.references[self.first[kind, images] + (within.flatten() * self.count[kind, images]).long()]
         return images, torch.where(highest > 0, number, -1), torch.where(highest > 0, relation[kind], -1)
 
 
@@ -111,17 +98,10 @@ def make_pairs(splits: Mapping[str, SpriteTensors], device: torch.device) -> dic
         ValueError: If a column is missing, or the split "training" has no pairs.
     """
     pairs = {name: ReferencePairs.of(split.labels).to(device) for name, split in splits.items()}
-    pairs = {name: each for name, each in pairs.items() if each.num_sources.any()}
+    pairs = {name: each for name, each in pairs.items() if each.count.any()}
     if "training" not in pairs:
         raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
     return pairs
-
-
-def _ranges(groups: Tensor) -> dict[int, tuple[int, int]]:
-    """Group -> (first place, number) of its images, int64 (N,), in their order."""
-    names, count = groups.unique(return_counts=True)
-    first = count.cumsum(0) - count
-    return dict(zip(names.tolist(), zip(first.tolist(), count.tolist(), strict=True), strict=True))
 
 
 def prepare_references(

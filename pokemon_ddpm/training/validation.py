@@ -34,15 +34,14 @@ class LossProbe:
         device = data.images.device
         generator = generator_for("cpu", VALIDATION)
         chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
-        relation, self.reference = {}, None
+        self.data, self.reference = data.rows(chosen), None
         if pairs is not None:
-            chosen, number, ids = pairs.sample(chosen, generator)
+            chosen, number, relation = pairs.sample(chosen, generator)
             found = number >= 0
-            chosen, relation = chosen[found], {"relation": ids[found]}
+            self.data = data.rows(chosen[found])
+            self.data.labels["relation"] = relation[found]
             self.reference = data.images[number[found]].float() / 127.5 - 1
-        self.data = data.rows(chosen)
-        self.data.labels.update(relation)
-        self.timesteps = sample_timesteps(len(chosen), num_train_timesteps, generator, stratified=True).to(device)
+        self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator, stratified=True).to(device)
 
     def measure(
         self,

@@ -50,8 +50,8 @@ def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
     assert share[3, SAME] == pytest.approx(2 / 5 + 1 / 10, abs=0.03)
     assert share[6, SAME] == pytest.approx(1 / 10, abs=0.02)
     assert share[4, NEXT] == pytest.approx(1 / 5, abs=0.03)
-    assert share[2, PREVIOUS] == pytest.approx(1 / 20, abs=0.02)
-    assert share[0, PREVIOUS] == pytest.approx(1 / 10, abs=0.02)
+    assert share[2, PREVIOUS] == pytest.approx(1 / 15, abs=0.02)
+    assert share[0, PREVIOUS] == pytest.approx(1 / 15, abs=0.02)
 
 
 def test_backs_with_their_fronts_replace_other_images() -> None:
