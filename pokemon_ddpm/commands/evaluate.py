@@ -244,9 +244,8 @@ def bits_per_dim(
         check_file(output)
     _check_data(model, data_dir)
 
-    import torch
-
     from pokemon_ddpm.data import load_tensors
+    from pokemon_ddpm.evaluation.images import random_rows
     from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
     from pokemon_ddpm.preprocessing import mode_of
 
@@ -259,8 +258,7 @@ def bits_per_dim(
     if count < 2:
         fail("Every split needs at least two images.")
     for name, images in splits.items():
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        data = images.rows(order[:count])
+        data = images.rows(random_rows(len(images), count, seed))
         result = found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
         typer.echo(
             f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "

@@ -43,13 +43,12 @@ def evaluate_references(
     check_packages()
     make_folder("--output-dir", output_dir)
 
-    import torch
     from PIL import Image
 
     from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.evaluate import as_json
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
-    from pokemon_ddpm.evaluation.images import as_arrays
+    from pokemon_ddpm.evaluation.images import as_arrays, random_rows
     from pokemon_ddpm.evaluation.report import estimate
     from pokemon_ddpm.evaluation.same_creature import evaluate_references as measure
     from pokemon_ddpm.generation import GenerationSettings
@@ -66,7 +65,7 @@ def evaluate_references(
     about = {"split": split, "seed": seed, "features": network.name, **arguments}
     report = as_json({"about": about, "results": numbers})
     write_file(output_dir / REPORT, json.dumps(report, indent=2) + "\n")
-    chosen = torch.randperm(len(sets["front"]), generator=torch.Generator().manual_seed(seed))[:SETS]
+    chosen = random_rows(len(sets["front"]), min(SETS, len(sets["front"])), seed)
     rows = zip(*(as_arrays(sets[name][chosen]) for name in COLUMNS), strict=True)
     images = [Image.fromarray(each) for row in rows for each in row]
     save_image(sprite_sheet(images, len(COLUMNS), panels=4), output_dir / SHEET)

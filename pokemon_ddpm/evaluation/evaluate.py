@@ -88,10 +88,7 @@ def evaluate(
         sets = zip((of_samples, of_held_out, of_train), (given["type"], *real_types), strict=True)
         ours, floor, real = (features[has[:, k]] for features, has in sets)
         if len(ours):
-            types[name] = {
-                "kid": _kid_of_type(name, ours, real, seed),
-                "floor": _kid_of_type(name, floor, real, seed),
-            }
+            types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
     numbers = {
         "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, extractor, seed),
         "corruptions": corruption_curves(extractor, of_train, held_out.images),
@@ -116,12 +113,10 @@ def _condition_accuracies(
     return found
 
 
-def _kid_of_type(name: str, samples: torch.Tensor, reference: torch.Tensor, seed: int) -> Estimate:
+def _kid_of_type(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> Estimate:
+    """KID; NaN of fewer than two images."""
     n, m = len(samples), len(reference)
-    if min(n, m) < 2:
-        warning = f"KID of {name} needs two images in each set, but they have {n} and {m}."
-        return Estimate(math.nan, math.nan, math.nan, n, m, warnings=(warning,))
-    return kid(samples, reference, seed)
+    return kid(samples, reference, seed) if min(n, m) > 1 else Estimate(math.nan, math.nan, math.nan, n, m)
 
 
 def evaluate_pixels(

@@ -63,15 +63,12 @@ def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: t
 
     `features` are float (N, D), `mirrored` those of `images.flip(-1)`, and `train` float (M, D).
     """
-    distances, indices = [], []
-    train = train.double()
-    for views in zip(features.double().split(BATCH_SIZE), mirrored.double().split(BATCH_SIZE), strict=True):
+    train, least = train.double(), []
+    for views in torch.stack([features, mirrored]).double().split(BATCH_SIZE, dim=1):
         # Without matrix products, so that equal features have distance 0.
-        both = (torch.cdist(each, train, compute_mode="donot_use_mm_for_euclid_dist") for each in views)
-        least = torch.minimum(*both).min(dim=1)
-        distances.append(least.values.cpu())
-        indices.append(least.indices.cpu())
-    return Nearest(torch.cat(distances), torch.cat(indices))
+        distances = torch.cdist(views, train, compute_mode="donot_use_mm_for_euclid_dist")
+        least.append(distances.amin(dim=0).min(dim=1))
+    return Nearest(*map(torch.cat, zip(*least, strict=True)))
 
 
 def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
