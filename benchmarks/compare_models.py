@@ -26,7 +26,8 @@ DISTANCES = {
 # Statistics of pixels, and the samples that they are of: the default output has no fragments and 16 colors.
 PIXELS = {
     "colors": "default output", "clear_background": "raw samples", "isolated": "default output",
-    "fragmented": "raw samples", "dark_outline": "default output", "palette_shift": "raw samples",
+    "fragmented": "raw samples", "dark_outline": "default output", "dark": "default output",
+    "palette_shift": "raw samples",
 }  # fmt: skip
 
 

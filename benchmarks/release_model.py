@@ -3,7 +3,8 @@
 python benchmarks/release_model.py outputs/released-32 pokemon_ddpm/released/pokemon-ddpm-32
 
 Of several pipelines it saves the mean of the weights (Wortsman et al. 2022, *Model soups*). A model that is replaced
-keeps its scheduler, its defaults and its card.
+keeps everything but its weights, so the new ones must be of the same network, conditions, noise schedule and, where it
+is a student, steps.
 """
 
 import argparse

@@ -53,7 +53,7 @@ def push_model(
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see `hub_errors` and
+    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see
     `hub_mixin.push_folder`.
 
     Raises:

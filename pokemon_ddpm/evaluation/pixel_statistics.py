@@ -26,6 +26,7 @@ STATISTICS = {
     "fragmented": f"images with parts of fewer than {MIN_FRAGMENT} pixels",
     "detached": "pixels outside the largest part",
     "dark_outline": "outline pixels that are dark",
+    "dark": "pixels that are dark",
     "palette_shift": f"OKLab distance to {COLORS} colors",
 }
 
@@ -60,6 +61,7 @@ def _of_image(pixels: np.ndarray) -> dict[str, float]:
         "fragmented": float((sizes < min(MIN_FRAGMENT, sizes.max())).any()),
         "detached": 1 - sizes.max() / sizes.sum(),
         "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
+        "dark": (lab[foreground, 0] < DARK).mean(),
         "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
     }
 

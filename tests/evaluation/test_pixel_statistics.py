@@ -50,6 +50,7 @@ def test_a_clean_sprite_and_one_with_faults():
     assert found["clear_background"] == pytest.approx([1, 34 / 35])
     # All pixels of the frame but the k are red: outline are 16 of the frame, its r at the corner, and three k.
     assert found["dark_outline"] == pytest.approx([1, 4 / 20])
+    assert found["dark"] == pytest.approx([20 / 36, 4 / 21])
     assert found["palette_shift"] == [0, 0]
 
 
