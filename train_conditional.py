@@ -215,15 +215,15 @@ class Trainer:
                 loss, grad_norm = self.train_step()
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
-                rate = bar.format_dict["rate"]
-                if config.max_train_seconds and rate:  # the bar ends where the time will
-                    bar.total = min(self.max_steps, self.step + math.ceil(rate * self.stop.seconds_left))
                 last = self.step == self.max_steps
                 if self.step % config.logging_steps == 0 or last:
                     self.log(meter)
                 with meter.paused():
                     self.measure()
                     stop = self.stop.agreed(accelerator)
+                    rate = bar.format_dict["rate"]
+                    if config.max_train_seconds and rate:  # the bar ends where the time will
+                        bar.total = min(self.max_steps, self.step + math.ceil(rate * self.stop.seconds_left))
                     if self.step % config.checkpointing_steps == 0 or last or stop:
                         self.save_checkpoint()
                 if stop:
