@@ -23,12 +23,9 @@ DISTANCES = {
     "precision": ("precision", "samples", "held-out"),
     "recall": ("recall", "samples", "held-out"),
 }
-# Statistics of pixels, and the samples that they are of: the default output has no fragments and 16 colors.
-PIXELS = {
-    "colors": "default output", "clear_background": "raw samples", "isolated": "default output",
-    "fragmented": "raw samples", "dark_outline": "default output", "dark": "default output",
-    "palette_shift": "raw samples",
-}  # fmt: skip
+# Statistics of pixels, of raw samples and of the default output; the others are of the latter.
+RAW = ("clear_background", "detached", "palette_shift")
+FINISHED = ("colors", "isolated", "detached", "dark_outline", "dark")
 
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
@@ -46,9 +43,11 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
     reduced = next((name for name in judged if f" at {COMPARED_SIDE} of " in name), "default output")
     for title, name in ((", raw", "raw"), ("", "default output"), (f", at {COMPARED_SIDE} px", reduced)):
         found[f"two-sample test{title}"] = percent(judged.get(name, {}).get("accuracy")), "50 %"
-    for name, of in PIXELS.items():
+    for suffix, of, names in ((", raw", "raw samples", RAW), ("", "default output", FINISHED)):
         groups = [numbers.get("pixel_statistics", {}).get(each, {}) for each in (of, "held-out")]
-        found[STATISTICS[name]] = tuple(estimate(group[name]) if name in group else "-" for group in groups)
+        for name in names:
+            title = STATISTICS[name] + suffix
+            found[title] = tuple(estimate(group[name]) if name in group else "-" for group in groups)
     for split, title in (("train", "training"), ("held-out", "held-out")):
         bits = (numbers["likelihood"] or {}).get(split)
         text = f"{bits['mean']:.2f} ± {bits['standard_error']:.2f}" if bits else "-"

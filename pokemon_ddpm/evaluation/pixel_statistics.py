@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.evaluation.metrics import LEVEL
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, reduce_palette, remove_background
+from pokemon_ddpm.postprocessing import COLORS, reduce_palette, remove_background
 
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 SAME_COLOR = 0.05  # distance in OKLab up to which colors count as nearly the same
@@ -23,8 +23,7 @@ STATISTICS = {
     "colors": "colors, median",
     "clear_background": f"background pixels with an alpha below {CLEAR}",
     "isolated": "pixels without a neighbor of nearly the same color",
-    "fragmented": f"images with parts of fewer than {MIN_FRAGMENT} pixels",
-    "detached": "pixels outside the largest part",
+    "detached": "images with detached parts",
     "dark_outline": "outline pixels that are dark",
     "dark": "pixels that are dark",
     "palette_shift": f"OKLab distance to {COLORS} colors",
@@ -50,16 +49,14 @@ def _of_image(pixels: np.ndarray) -> dict[str, float]:
     background = regions == regions[0, 0]  # with a ring around the image
     outline = foreground & ndimage.binary_dilation(background)[1:-1, 1:-1]
     background = background[1:-1, 1:-1]
-    parts, _ = ndimage.label(foreground, structure=ALL_NEIGHBORS)
-    sizes = np.bincount(parts[foreground])[1:]
+    _, count = ndimage.label(foreground, structure=ALL_NEIGHBORS)
     lab = oklab(pixels[..., :3])
     few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), COLORS))[..., :3]
     return {
         "colors": len(unique_colors(pixels[foreground, :3])),
         "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
         "isolated": _isolated(lab, foreground)[foreground].mean(),
-        "fragmented": float((sizes < min(MIN_FRAGMENT, sizes.max())).any()),
-        "detached": 1 - sizes.max() / sizes.sum(),
+        "detached": float(count > 1),
         "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
         "dark": (lab[foreground, 0] < DARK).mean(),
         "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
