@@ -11,7 +11,7 @@ EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared
 # within 0.073; nine of ten have this white, or one that looks like it, and eight of ten this outline.
 DISTINCT = 0.065
 CELL = 0.075  # side of the cells in OKLab to which a palette is fitted; grays and white are not on a border
-COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])
+COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 
 
 def from_oklab(lab: np.ndarray) -> np.ndarray:
@@ -120,7 +120,9 @@ def color_areas(
 def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: float = DISTINCT) -> np.ndarray:
     """Merges similar colors until at most `colors` remain and none are similar.
 
-    What is near to one of `COMMON_COLORS` becomes it. Then the nearest two are replaced by their mean again and again.
+    Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab exaggerates what is different among
+    them: one real sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are
+    replaced by their mean again and again.
 
     Args:
         means: The colors in OKLab, float64 (K, 3).
@@ -130,8 +132,9 @@ def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: 
     Returns:
         What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were drawn for.
     """
-    means, weights = means.copy(), weights.astype(np.float64)
-    for common in oklab(COMMON_COLORS):
+    means, weights, commons = means.copy(), weights.astype(np.float64), oklab(COMMON_COLORS)
+    means[:, 0] = means[:, 0].clip(min=commons[0, 0])
+    for common in commons:
         near = np.linalg.norm(means - common, axis=1) < distinct
         means[near], weights[near] = common, 1e9  # it stays where it is
     groups = _merge(

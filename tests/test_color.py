@@ -181,3 +181,9 @@ def test_merging_takes_the_weighted_mean_of_the_nearest_first() -> None:
 def test_what_is_nearly_white_or_black_becomes_what_real_sprites_have() -> None:
     found = merged(np.uint8([[240, 244, 236]] * 50 + [[30, 20, 24], [120, 90, 60]]), 4)
     assert found[:51].tolist() == [[255] * 3] * 50 + [[16] * 3] and len(unique_colors(found)) == 3
+
+
+def test_darker_colors_than_the_outline_become_it() -> None:
+    """Black and the black of outlines are 0.17 apart in OKLab; dark blue is another color."""
+    found = merged(np.uint8([[0, 0, 0], [4, 8, 0], [16, 16, 16], [30, 34, 90]]), 16)
+    assert found[:3].tolist() == [[16] * 3] * 3 and len(unique_colors(found)) == 2

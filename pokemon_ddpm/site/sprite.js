@@ -135,7 +135,9 @@ function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
 
 /** What similar colors become, at most `count`, of 15 bits; see merge_colors in color.py. */
 function mergeColors(means, weights, count, settings) {
-  for (const common of settings.common_colors.map(oklab)) {
+  const commons = settings.common_colors.map(oklab);
+  means = means.map(([l, a, b]) => [Math.max(l, commons[0][0]), a, b]);
+  for (const common of commons) {
     means.forEach((mean, i) => {
       if (Math.sqrt(square(mean, common)) < settings.distinct) [means[i], weights[i]] = [common, 1e9];
     });
