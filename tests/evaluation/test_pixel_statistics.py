@@ -43,7 +43,8 @@ def test_a_clean_sprite_and_one_with_faults():
     assert list(found) == list(STATISTICS)
     assert found["colors"] == [3, 2]
     assert found["detached"] == [0, 1]
-    # Of 21 pixels in the second. The pixel of nearly the same red is not isolated; alone are one k, the r in the hole and the k in the frame.
+    # Of 21 pixels in the second, that of nearly the same red is not isolated; alone are one k, the r in the hole and
+    # the k in the frame.
     assert found["isolated"] == pytest.approx([0, 3 / 21])
     # The hole is not connected to the border; one of the 35 background pixels is not clear.
     assert found["clear_background"] == pytest.approx([1, 34 / 35])
