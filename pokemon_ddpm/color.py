@@ -120,9 +120,9 @@ def color_areas(
 def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: float = DISTINCT) -> np.ndarray:
     """Merges similar colors until at most `colors` remain and none are similar.
 
-    Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab stretches differences there: one real
-    sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are replaced by
-    their mean again and again.
+    Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab stretches differences there: one
+    real sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are
+    replaced by their mean again and again.
 
     Args:
         means: The colors in OKLab, float64 (K, 3).
