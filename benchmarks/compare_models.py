@@ -24,8 +24,8 @@ DISTANCES = {
     "recall": ("recall", "samples", "held-out"),
 }
 # Statistics of pixels, of raw samples and of the default output; the others are of the latter.
-RAW = ("clear_background", "detached", "palette_shift")
-FINISHED = ("colors", "isolated", "detached", "dark_outline", "dark")
+RAW = ("clear_background", "parts", "palette_shift")
+FINISHED = ("colors", "isolated", "parts", "dark_outline", "dark")
 
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:

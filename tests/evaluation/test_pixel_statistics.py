@@ -42,7 +42,7 @@ def test_a_clean_sprite_and_one_with_faults():
     found = statistics(BOX, WITH_FAULTS)
     assert list(found) == list(STATISTICS)
     assert found["colors"] == [3, 2]
-    assert found["detached"] == [0, 1]
+    assert found["parts"] == [0, 1]
     # Of 21 pixels in the second, that of nearly the same red is not isolated; alone are one k, the r in the hole and
     # the k in the frame.
     assert found["isolated"] == pytest.approx([0, 3 / 21])
