@@ -23,7 +23,7 @@ DISTANCES = {
     "precision": ("precision", "samples", "held-out"),
     "recall": ("recall", "samples", "held-out"),
 }
-# Statistics of pixels, of raw samples and of the default output; the others are of the latter.
+# Statistics of pixels that are shown of raw samples, and of the default output, of which all other rows are.
 RAW = ("clear_background", "parts", "palette_shift")
 FINISHED = ("colors", "isolated", "parts", "dark_outline", "dark")
 
