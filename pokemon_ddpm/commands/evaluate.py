@@ -70,15 +70,7 @@ def evaluate(
     It writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
     """
-    if samples is None:
-        if resolution is not None or sample_preprocessing is not None:
-            fail("--resolution and --sample-preprocessing are only for --samples.")
-        _check_data(model, data_dir)
-        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
-    else:
-        _check_samples(context, samples, output_dir)
-        if sample_preprocessing is not None and resolution is None:
-            fail("--sample-preprocessing needs --resolution.")
+    _check_source(context, model, samples, data_dir, resolution, sample_preprocessing, output_dir)
     check_packages()
     make_folder("--output-dir", output_dir)
 
@@ -93,6 +85,7 @@ def evaluate(
 
     if samples is None:
         folder_card(Path(model))  # to fail before the evaluation if it cannot be read
+        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
         settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
         pipeline = settings.load()
         channels, resolution, _ = pipeline.sample_shape
@@ -120,17 +113,7 @@ def evaluate(
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
     compared = (data.train.on_white(), data.held_out.on_white(), all_train)
     evaluation = measure(sample_set, *compared, extractor, classifier, seed)
-    about = {
-        "network evaluations per second": speed,
-        "data": data.title,
-        "preprocessing": preprocessing,
-        "training images": len(data.train),
-        "searched for memorization": f"{len(data.all_train)} training images",
-        "held out": f"{split} split, {len(data.held_out)} images",
-        "features": f"{extractor.name}, {extractor.dimension} dimensions",
-        "classifier": classifier and classifier.name,
-        "pokemon-ddpm": version("pokemon-ddpm"),
-    }
+    about = _about(data, preprocessing, split, extractor, classifier, speed)
     name = Path(model if samples is None else samples).resolve().name
     numbers = write_report(output_dir, name, evaluation, further, sample_set, all_train, data.names, about)
     if samples is None and Path(model).is_dir() and Path(model).parent != RELEASED:
@@ -140,13 +123,29 @@ def evaluate(
     typer.echo(f"Report: {output_dir / REPORT}")
 
 
-def _check_samples(context: typer.Context, samples: Path, output_dir: Path) -> None:
+def _check_source(
+    context: typer.Context,
+    model: str,
+    samples: Path | None,
+    data_dir: str | None,
+    resolution: int | None,
+    sample_preprocessing: str | None,
+    output_dir: Path,
+) -> None:
+    """Refuses options of samples for a model, and options of a model for samples."""
+    if samples is None:
+        if resolution is not None or sample_preprocessing is not None:
+            fail("--resolution and --sample-preprocessing are only for --samples.")
+        _check_data(model, data_dir)
+        return
     generation = ("model", "num_samples", "conditions", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
     check_beside(context, "samples", *generation)
     if not samples.is_dir():
         fail(f"--samples {samples} is not a folder.")
     if output_dir.resolve().is_relative_to(samples.resolve()):
         fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
+    if sample_preprocessing is not None and resolution is None:
+        fail("--sample-preprocessing needs --resolution.")
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
@@ -211,6 +210,28 @@ def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatu
     from pokemon_ddpm.evaluation import pretrained_features
 
     return getattr(pretrained_features, features)(device), network
+
+
+def _about(
+    data: Data,
+    preprocessing: str,
+    split: str,
+    extractor: "FeatureExtractor",
+    classifier: "SpriteFeatures | None",
+    speed: float | None,
+) -> dict[str, Any]:
+    """What was measured and how, for the report."""
+    return {
+        "network evaluations per second": speed,
+        "data": data.title,
+        "preprocessing": preprocessing,
+        "training images": len(data.train),
+        "searched for memorization": f"{len(data.all_train)} training images",
+        "held out": f"{split} split, {len(data.held_out)} images",
+        "features": f"{extractor.name}, {extractor.dimension} dimensions",
+        "classifier": classifier and classifier.name,
+        "pokemon-ddpm": version("pokemon-ddpm"),
+    }
 
 
 def _likelihood(model: str, data: Data, folder: Path, seed: int) -> dict[str, Any]:

@@ -112,16 +112,13 @@ def generate(
     """Generates sprites on a sheet, animated, or as files."""
     _check_output(context, output, game_sheet, output_dir, like)
 
-    from pokemon_ddpm import generation  # after the fast checks: torch takes seconds to import
-
     if like is not None:
-        settings, request = generation.read_settings(like)
-        pipeline = settings.load()
-        (image,) = _images(pipeline, settings, [request])
-        write_png(image, output, settings.provenance(pipeline, request))
-        _report([request], output)
+        _generate_like(like, output)
         return
-    settings = generation.GenerationSettings(
+
+    from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
+
+    settings = GenerationSettings(
         model=model,
         scheduler=scheduler,
         num_inference_steps=num_inference_steps,
@@ -141,22 +138,12 @@ def generate(
     conditions |= {"size": size, "form": form, "legendary": legendary}
     requests, labels = make_requests(conditions, pipeline.conditioner, num_images, seed, same_seeds)
     if output_dir is not None:
-        state = generation.processes()
-        requests = requests[state.process_index :: state.num_processes]  # each process generates its share
-        paths = generation.generate_files(pipeline, settings, requests, output_dir)
-        list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
-        _report(requests, output_dir)
+        _write_files(pipeline, settings, requests, output_dir)
         return
     columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
-        images, file = _images(pipeline, settings, requests), output.with_suffix(".json")
-        names = [each.file_name for each in requests]
-        metadata = [{"condition": generation.full_condition(pipeline, each), "seed": each.seed} for each in requests]
-        description = sheet_description(output.name, images[0].size, columns, names, metadata)
-        save_image(make_game_sheet(images, columns), output)
-        write_file(file, json.dumps(description, indent=2) + "\n")
-        _report(requests, output, file)
+        _write_game_sheet(pipeline, settings, requests, columns, output)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     settings = replace(settings, scale=1)  # the sheet is enlarged instead
@@ -233,6 +220,16 @@ def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditi
     return known
 
 
+def _generate_like(like: Path, output: Path) -> None:
+    from pokemon_ddpm.generation import read_settings
+
+    settings, request = read_settings(like)
+    pipeline = settings.load()
+    (image,) = _images(pipeline, settings, [request])
+    write_png(image, output, settings.provenance(pipeline, request))
+    _report([request], output)
+
+
 def _images(
     pipeline: "PokemonDDPMPipeline", settings: "GenerationSettings", requests: "Sequence[SpriteRequest]"
 ) -> list[Image.Image]:
@@ -240,6 +237,41 @@ def _images(
 
     images = map(settings.postprocess, generate(pipeline, requests, **settings.arguments()))
     return list(tqdm(images, "Generating", len(requests)))
+
+
+def _write_files(
+    pipeline: "PokemonDDPMPipeline",
+    settings: "GenerationSettings",
+    requests: "Sequence[SpriteRequest]",
+    output_dir: Path,
+) -> None:
+    """A file of each sprite; of several processes each generates its share."""
+    from pokemon_ddpm.generation import generate_files, processes
+
+    state = processes()
+    requests = requests[state.process_index :: state.num_processes]
+    paths = generate_files(pipeline, settings, requests, output_dir)
+    list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
+    _report(requests, output_dir)
+
+
+def _write_game_sheet(
+    pipeline: "PokemonDDPMPipeline",
+    settings: "GenerationSettings",
+    requests: "Sequence[SpriteRequest]",
+    columns: int,
+    output: Path,
+) -> None:
+    """The sprites without a gap, and beside them a description for game engines."""
+    from pokemon_ddpm.generation import full_condition
+
+    images, file = _images(pipeline, settings, requests), output.with_suffix(".json")
+    names = [each.file_name for each in requests]
+    metadata = [{"condition": full_condition(pipeline, each), "seed": each.seed} for each in requests]
+    description = sheet_description(output.name, images[0].size, columns, names, metadata)
+    save_image(make_game_sheet(images, columns), output)
+    write_file(file, json.dumps(description, indent=2) + "\n")
+    _report(requests, output, file)
 
 
 def _write_animation(
