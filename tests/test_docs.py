@@ -96,8 +96,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like the clone, where the commands leave their output for later ones."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "docs" / "how-it-works").mkdir(parents=True)
-    for name in ("results", "results-32"):
-        (folder / "docs" / name).symlink_to(ROOT / "docs" / name)
+    (folder / "docs" / "results").symlink_to(ROOT / "docs" / "results")
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     return folder
 

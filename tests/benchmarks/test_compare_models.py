@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks import compare_models
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results-32"
-REPORT = json.loads((RESULTS / "released" / "report.json").read_text(encoding="utf-8"))
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+REPORT = json.loads((RESULTS / "pokemon-ddpm-32-earlier" / "report.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def write_report(folder: Path, **values: object) -> Path:
 def test_columns_are_models_and_real_images(compare, tmp_path: Path):
     about = {name: value for name, value in REPORT["about"].items() if not name.startswith("network evaluations")}
     bare = write_report(tmp_path / "bare", likelihood=None, condition_accuracy={}, about=about)
-    found = compare(f"one={RESULTS / 'released'}", f"other={bare}")
+    found = compare(f"one={RESULTS / 'pokemon-ddpm-32-earlier'}", f"other={bare}")
     assert found[""] == ["one", "other", "real images"]
     assert found["KID to training"] == ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"]
     assert found["precision"] == ["0.56 (0.51 to 0.61)"] * 2 + ["0.54 (0.49 to 0.59)"]
