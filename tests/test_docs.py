@@ -135,6 +135,8 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
     assert added is not None, f"{line!r} is in neither table"
     if "emoji" in line:
         request.getfixturevalue("emoji")
+    if re.search("(?<!--output.dir )outputs/(?!emoji)", line):
+        request.getfixturevalue("sprites_dir")  # a command above makes it of the sprites
     if DATA in line:
         line = line.replace(DATA, request.getfixturevalue("some_sprites"))
     arguments = shlex.split(f"{line} {added}")
