@@ -124,6 +124,11 @@ class TrainingConfig:
 
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn the guidance by this worse model of the same conditions.")
+    autoguidance_better: str | None = _option(
+        None, "The better model, such as one of ranked samples; by default the network at the start."
+    )
+    autoguidance_low: float = _option(0.2, "Share of the timesteps from which it applies.", low=0, high=1)
+    autoguidance_high: float = _option(0.8, "Share of the timesteps below which it applies.", low=0, high=1)
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
     autoguidance_detail_scale: float | None = _option(None, "That of details; by default the same.", low=1)
     autoguidance_image_scale: float = _option(

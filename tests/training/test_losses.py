@@ -15,7 +15,6 @@ from pokemon_ddpm.models import ConditionalDenoiser
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.losses import (
-    AUTOGUIDED,
     AutoguidanceLoss,
     DistillationLoss,
     check_teacher,
@@ -244,7 +243,7 @@ def guided_loss(
 def guided(loss: AutoguidanceLoss, batch: Batch, denoiser: nn.Module, worse: nn.Module, scales: torch.Tensor):
     """x_t, x_better + (scales - 1) (x_better - x_worse) and this difference, float64 (B, C, S, S)."""
     alpha, sigma = levels(batch.timesteps.tolist())
-    noisy = (alpha * loss.better.scaling_factor * batch.clean() + sigma * batch.noise).float()
+    noisy = (alpha * loss.start.scaling_factor * batch.clean() + sigma * batch.noise).float()
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
     better, other = (model(*given).detach().double() for model in (denoiser, worse))
     return noisy, better + (scales.view(-1, 1, 1, 1) - 1) * (better - other), better - other
@@ -255,7 +254,6 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     loss, denoiser, worse = guided_loss(tmp_path, autoguidance_scale=scale, snr_floor=0.3)
     timesteps = [100, 199, 200, 500, 799, 800, 990]
     batch = batch_at(timesteps)
-    assert AUTOGUIDED == (0.2, 0.8)
     scales = torch.tensor([1, 1, scale, scale, scale, 1, 1])
     _, target, _ = guided(loss, batch, denoiser, worse, scales)
     prediction = torch.full((7, 3, 8, 8), 0.3, requires_grad=True)
@@ -271,9 +269,24 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     before = denoiser.unet.conv_in.weight.clone()
     loss(denoiser, batch).sum().backward()
     torch.optim.SGD(denoiser.parameters(), lr=0.1).step()
-    for frozen, weights in ((loss.better, before), (loss.worse, worse.unet.conv_in.weight)):
+    for frozen, weights in ((loss.start, before), (loss.worse, worse.unet.conv_in.weight)):
         assert torch.equal(frozen.unet.conv_in.weight, weights) and not frozen.training
         assert all(p.grad is None and not p.requires_grad for p in frozen.parameters())
+
+
+def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
+    """x + (w - 1) (x_better - x_worse), where x is that of the network at the start."""
+    better = tiny_pipeline("sample", 8)
+    torch.nn.init.normal_(better.unet.conv_out.weight, std=0.3)
+    better.save_pretrained(tmp_path / "better")
+    band = {"autoguidance_low": 0.1, "autoguidance_high": 0.95, "autoguidance_better": str(tmp_path / "better")}
+    loss, denoiser, worse = guided_loss(tmp_path / "worse", autoguidance_scale=3.0, **band)
+    batch = batch_at([99, 100, 500, 949, 950])
+    noisy, target, difference = guided(loss, batch, denoiser, worse, torch.ones(5))
+    given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
+    other = ConditionalDenoiser(better.unet, better.conditioner)(*given).detach() - (target - difference)
+    target += torch.tensor([0, 2, 2, 2, 0]).view(-1, 1, 1, 1) * other
+    torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
 def test_details_have_a_scale_of_their_own(tmp_path):
@@ -299,7 +312,7 @@ def test_images_with_a_reference_or_without_any_condition_have_a_scale_of_their_
     labels = {"type": types, "relation": torch.tensor([3, 3, 3, 1, 1])}
     pixels, timesteps = (images * 40 + 128).clamp(0, 255).byte(), torch.full((5,), 500)
     batch = Batch(pixels, labels, timesteps, noise, reference=reference)
-    assert loss.better.conditioner.any_ids == {"type": ANY, "relation": 3}
+    assert loss.start.conditioner.any_ids == {"type": ANY, "relation": 3}
     noisy, target, _ = guided(loss, batch, denoiser, worse, torch.tensor([3.5, 3.5, 1.5, 1.5, 1.5]))
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
