@@ -1,0 +1,124 @@
+"""Fits the ranker to verdicts of readers, and measures it on sprites that it has not seen.
+
+    python benchmarks/train_ranker.py --output pokemon_ddpm/released/sprite-ranker
+
+benchmarks/verdicts has the sprites, 50 in a row of sprites.png, and verdicts.csv with the number of the sprite, how it
+was made, and what a reader said; blind_reading.py says how. Nothing but the linear layer is fitted: a few thousand
+verdicts are too few for a network (fine-tuned for five epochs, it ranked no better).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas
+import torch
+from PIL import Image
+from scipy.stats import spearmanr
+
+from pokemon_ddpm.evaluation.images import as_arrays
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.models import network_config
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
+from pokemon_ddpm.ranking import BATCH_SIZE, VERDICTS, WEIGHTS, SpriteRanker
+
+FOLDER = Path(__file__).parent / "verdicts"
+IN_A_ROW, SIDE = 50, 64
+TIMESTEP = 300  # the best of 20, 100 and 300
+PENALTY = 3000.0
+FOLDS = 8
+USABLE = 3
+DARK = 0.3  # OKLab lightness
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="pokemon-ddpm-64", help="whose network sees the sprites")
+    parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites.png and verdicts.csv")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the ranker")
+    return parser.parse_args(arguments)
+
+
+def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
+    """The sprites, uint8 (N, 4, S, S), and their mean verdicts: `VERDICTS`, usable, readings and seed.
+
+    Readers differ by half a point in what they call good, so each reader's mean quality is moved to that of all.
+    """
+    table = pandas.read_csv(folder / "verdicts.csv", keep_default_na=False)
+    table["usable"], table["known"] = table.quality >= USABLE, table.known != ""
+    of_reader, of_reading = (table.groupby(name).quality.transform("mean") for name in ("reader", "reading"))
+    table["quality"] += of_reading - of_reader
+    means = table.groupby("sprite").agg({**dict.fromkeys((*VERDICTS, "usable"), "mean"), "seed": "first"})
+    means["readings"] = table.groupby("sprite").size()
+    sheet = torch.from_numpy(np.array(Image.open(folder / "sprites.png").convert("RGBA")))
+    sprites = sheet.unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)
+    return sprites[means.index].contiguous(), means
+
+
+def make_ranker(model: str) -> SpriteRanker:
+    """A ranker with the network of a model, and a linear layer of zeros."""
+    pipeline = GenerationSettings(model).load("cpu")
+    alpha_bar = float(pipeline.scheduler.alphas_cumprod[TIMESTEP])
+    ranker = SpriteRanker(network_config(pipeline.unet), TIMESTEP, alpha_bar).eval().requires_grad_(False)
+    ranker.unet.load_state_dict(pipeline.unet.state_dict())
+    anything = {"type": torch.full((1, 2), pipeline.conditioner.any_ids["type"])}
+    ranker.class_embedding.copy_(pipeline.conditioner(anything)[0])
+    ranker.noise.copy_(torch.randn(ranker.noise.shape, generator=torch.Generator().manual_seed(0)))
+    return ranker
+
+
+def ridge(features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (K, F) and biases (K,) of a ridge regression on standardized features, float64 (N, F), of (N, K)."""
+    mean, std = features.mean(dim=0), features.std(dim=0) + 1e-6
+    scaled, center = (features - mean) / std, (weights @ targets) / weights.sum()
+    root = weights.sqrt()[:, None]
+    gram = (root * scaled) @ (root * scaled).T + PENALTY * torch.eye(len(scaled), dtype=scaled.dtype)
+    solution = ((root * scaled).T @ torch.linalg.solve(gram, root * (targets - center))).T / std
+    return solution, center - solution @ mean
+
+
+def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
+    """What a ranker should not simply like: size, darkness and colorfulness of sprites, each float (N,)."""
+    pixels = as_arrays(sprites)
+    opaque, lab = pixels[..., 3] > 0, oklab(pixels[..., :3])
+    dark, chroma = lab[..., 0] < DARK, np.hypot(lab[..., 1], lab[..., 2])
+    size = opaque.mean(axis=(1, 2))
+    inside = [(opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for each in (dark, chroma)]
+    return dict(zip(("size", "darkness", "colorfulness"), (size, *inside), strict=True))
+
+
+@torch.no_grad()
+def main(arguments: list[str] | None = None) -> None:
+    """Fits, measures and saves the ranker."""
+    options = parse(arguments)
+    sprites, means = read(options.verdicts)
+    ranker = make_ranker(options.model)
+    parts = sprites.split(BATCH_SIZE)
+    features = torch.cat([(ranker.features(part) + ranker.features(part.flip(3))) / 2 for part in parts]).double()
+    targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
+    weights = torch.from_numpy(1 / (1 + 1 / means.readings.to_numpy(float)))  # a verdict is half chance
+    # A seed is the same start noise in every setting, so all its sprites are in one fold.
+    seeds = np.random.default_rng(0).permutation(means.seed.unique())
+    fold = torch.from_numpy(means.seed.map({seed: i % FOLDS for i, seed in enumerate(seeds)}).to_numpy())
+    predicted = torch.zeros_like(targets)
+    for number in range(FOLDS):
+        others, own = fold != number, fold == number
+        solution, bias = ridge(features[others], targets[others], weights[others])
+        predicted[own] = features[own] @ solution.T + bias
+    scores = (predicted @ torch.tensor(WEIGHTS, dtype=predicted.dtype)).numpy()
+    best = np.argsort(-scores)[: len(scores) // FOLDS]
+    print(f"{len(means):,} sprites, {int(means.readings.sum()):,} verdicts; seeds that the ranker has not seen:")
+    print(f"rank correlation with the readers' quality {spearmanr(scores, means.quality).statistic:.2f}")
+    for name in (*VERDICTS, "usable"):
+        print(f"{name}: all {means[name].mean():.2f}, best eighth {means[name].iloc[best].mean():.2f}")
+    for name, values in looks(sprites).items():
+        of_readers = spearmanr(means.quality, values).statistic
+        print(f"{name}: rank correlation {spearmanr(scores, values).statistic:.2f}, of the readers {of_readers:.2f}")
+    solution, bias = ridge(features, targets, weights)
+    ranker.head.weight.copy_(solution), ranker.head.bias.copy_(bias)
+    ranker.half().save_pretrained(options.output)
+
+
+if __name__ == "__main__":
+    main()

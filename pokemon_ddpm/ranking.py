@@ -1,0 +1,115 @@
+"""Choosing among samples: a model of what readers said of sprites, and the best of several candidates."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from PIL import Image
+from torch import Tensor, nn
+
+from pokemon_ddpm import RELEASED
+from pokemon_ddpm.evaluation.images import as_tensor
+from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
+from pokemon_ddpm.postprocessing import to_sprite
+
+RELEASED_RANKER = RELEASED / "sprite-ranker"
+VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
+WEIGHTS = (1.0, 0.8, -0.8)  # of the verdicts in a score
+SEEDS = 2**63  # candidates' seeds are below, as those of `generate`
+BATCH_SIZE = 32
+
+
+class SpriteRanker(ModelMixin, ConfigMixin):
+    """Predicts the mean verdicts of readers from a finished sprite.
+
+    A denoising network knows what creatures look like (Baranchuk et al. 2022, *Label-Efficient Semantic Segmentation
+    with Diffusion Models*). It sees the sprite with a fixed noise at one timestep; the verdicts are a linear function
+    of the mean, maximum and standard deviation of each channel of its middle block and its first two decoder blocks
+    above, and of the logarithm of its denoising error, each the mean over both mirror images.
+
+    Args:
+        unet: Configuration of the `SpriteUNet2DModel`.
+        timestep: Of the noise.
+        alpha_bar: Of that timestep in the noise schedule.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(self, unet: dict[str, Any], timestep: int, alpha_bar: float):
+        super().__init__()
+        self.unet = SpriteUNet2DModel(**unet)
+        size, channels = unet["sample_size"], unet["in_channels"]
+        self.activations: list[Tensor] = []
+        widths = unet["block_out_channels"]
+        blocks = (self.unet.mid_block, self.unet.up_blocks[1], self.unet.up_blocks[2])
+        for block in blocks:
+            block.register_forward_hook(lambda _module, _inputs, output: self.activations.append(output))
+        self.head = nn.Linear(1 + 3 * (widths[-1] + widths[-2] + widths[-3]), len(VERDICTS))
+        self.register_buffer("class_embedding", torch.zeros(self.unet.time_embedding.linear_2.out_features))
+        self.register_buffer("noise", torch.zeros(channels, size, size))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the verdicts are a linear function of, float32 (N, F), of sprites, uint8 (N, C, S, S), not mirrored."""
+        clean = (images.to(self.device).float() / 127.5 - 1) * self.unet.config.scaling_factor
+        alpha_bar = self.config.alpha_bar
+        noisy = (alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * self.noise).to(self.dtype)
+        self.activations.clear()
+        labels = self.class_embedding.expand(len(images), -1)
+        predicted = self.unet(noisy, self.config.timestep, labels, return_dict=False)[0].float()
+        error = (predicted - clean).square().mean(dim=(1, 2, 3)).log()[:, None]
+        parts = [each.float().flatten(2) for each in self.activations]
+        return torch.cat([error, *(f for each in parts for f in (each.mean(2), each.amax(2), each.std(2)))], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of finished sprites, uint8 (N, 4, S, S)."""
+        both = (self.features(images) + self.features(images.flip(3))) / 2
+        return nn.functional.linear(both, self.head.weight.float(), self.head.bias.float())
+
+    @torch.no_grad()
+    def score(self, images: Tensor) -> Tensor:
+        """One number for each sprite, float32 (N,), higher for better: the verdicts weighted by `WEIGHTS`."""
+        verdicts = torch.cat([self(part) for part in images.split(BATCH_SIZE)])
+        return verdicts.cpu() @ torch.tensor(WEIGHTS)
+
+
+def generate_best(
+    pipeline: PokemonDDPMPipeline,
+    requests: Sequence[SpriteRequest],
+    candidates: int,
+    ranker: SpriteRanker,
+    seeds: int = SEEDS,
+    references: Tensor | None = None,
+    **arguments: Any,
+) -> Iterator[tuple[SpriteRequest, Image.Image]]:
+    """The best of several samples for each request, as `generate` makes them.
+
+    A request with seed s chooses among s to s + `candidates` - 1; give requests whose seeds are as far apart.
+
+    Args:
+        seeds: Seeds are counted modulo this number.
+        references, arguments: As of `generate`.
+
+    Yields:
+        The request with the chosen seed, which alone gives the same sample, and the sample, not processed.
+
+    Raises:
+        ValueError: If the samples have another shape than the ranker's sprites.
+    """
+    if candidates > 1 and pipeline.sample_shape != tuple(ranker.noise.shape):
+        wanted, found = ("x".join(map(str, shape)) for shape in (ranker.noise.shape, pipeline.sample_shape))
+        raise ValueError(f"The ranker needs samples of {wanted}, but this model makes {found}; choose 1 candidate.")
+    tried = [replace(each, seed=(each.seed + i) % seeds) for each in requests for i in range(candidates)]
+    if references is not None:
+        arguments["references"] = references.repeat_interleave(candidates, dim=0)
+    samples = generate(pipeline, tried, **arguments)
+    for start in range(0, len(tried), candidates):
+        group = list(itertools.islice(samples, candidates))
+        best = int(ranker.score(as_tensor(map(to_sprite, group))).argmax()) if candidates > 1 else 0
+        yield tried[start + best], group[best]
