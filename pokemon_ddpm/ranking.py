@@ -34,7 +34,7 @@ class SpriteRanker(ModelMixin, ConfigMixin):
     above, and of the logarithm of its denoising error, each the mean over both mirror images.
 
     Args:
-        unet: Configuration of the `SpriteUNet2DModel`.
+        network: Configuration of its `SpriteUNet2DModel`.
         timestep: Of the noise.
         alpha_bar: Of that timestep in the noise schedule.
     """
@@ -42,12 +42,12 @@ class SpriteRanker(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, unet: dict[str, Any], timestep: int, alpha_bar: float):
+    def __init__(self, network: dict[str, Any], timestep: int, alpha_bar: float):
         super().__init__()
-        self.unet = SpriteUNet2DModel(**unet)
-        size, channels = unet["sample_size"], unet["in_channels"]
+        self.unet = SpriteUNet2DModel(**network)
+        size, channels = network["sample_size"], network["in_channels"]
         self.activations: list[Tensor] = []
-        widths = unet["block_out_channels"]
+        widths = network["block_out_channels"]
         blocks = (self.unet.mid_block, self.unet.up_blocks[1], self.unet.up_blocks[2])
         for block in blocks:
             block.register_forward_hook(lambda _module, _inputs, output: self.activations.append(output))
