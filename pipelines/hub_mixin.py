@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, errors
+from safetensors import SafetensorError
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 # Of a call.
@@ -31,6 +32,8 @@ CODE_FILE = re.compile(
     r"(__[0-9a-f]{8})?\.py"
 )
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
+PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_FILE = re.compile(r"(unet|conditioner)/diffusion_pytorch_model(\.[^/]+)?\.safetensors")
 UNFINISHED = ".saving-"
 BEGIN = (
     "<!-- pokemon-ddpm: this part is written anew by every save and push; your own text stays above or below it -->"
@@ -160,12 +163,56 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         "_class_name": [_save_code(folder, pipeline_class), pipeline_class.__name__],
         "conditioner": [_save_code(folder / "conditioner", conditioner_class), conditioner_class.__name__],
         "unet": [unet_module, unet_class.__name__],
-        WEIGHTS_KEY: {p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest() for p in weights},
+        WEIGHTS_KEY: {path.relative_to(folder).as_posix(): _digest(path) for path in weights},
     }
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def keep_variants(folder: Path, there: Path) -> list[str]:
+    """Adds the weights of other variants `there` to the digests of a complete folder, and returns their paths.
+
+    Those of another model are left out, and so not loaded. Raises ValueError if there are such, and `folder` itself
+    holds a variant: it would not be one of the weights there.
+    """
+    index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+    digests, kept = index[WEIGHTS_KEY], []
+    made = {name.partition("/")[0]: name for name in digests}
+    for file in sorted(there.glob("*/*.safetensors")):
+        name = file.relative_to(there).as_posix()
+        if name in digests or not WEIGHTS_FILE.fullmatch(name):
+            continue
+        own = made[file.parent.name]
+        if _are_same_weights(folder / own, file):
+            digests[name] = _digest(file)
+            kept.append(name)
+        elif WEIGHTS_FILE.fullmatch(own)[2]:
+            raise ValueError(f"{name} is of another model than this variant; save or push the variant elsewhere.")
+    index[WEIGHTS_KEY] = dict(sorted(digests.items()))
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return kept
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def _are_same_weights(first: Path, second: Path) -> bool:
+    """Whether two files have the same tensors, up to rounding to the dtypes that they are saved in."""
+    try:
+        ours, theirs = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
+    except SafetensorError:
+        return False
+    return ours.keys() == theirs.keys() and all(_are_close(values, theirs[name]) for name, values in ours.items())
+
+
+def _are_close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or not (a.is_floating_point() and b.is_floating_point()):
+        return False
+    relative = max(torch.finfo(each.dtype).eps for each in (a, b))
+    return torch.allclose(a.float(), b.float(), rtol=relative, atol=2**-24)  # float16 has no number between that and 0
 
 
 def _save_code(folder: Path, source: type | Path) -> str:
@@ -242,14 +289,19 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
     return {"unet": unet_class, "conditioner": conditioner_class, "scheduler": scheduler_class}
 
 
-def _read_weights(folder: Path, component: str, variant: str | None, digests: dict) -> dict[str, torch.Tensor]:
-    """The tensors of a component. Nothing but safetensors is opened, and the file is read once."""
-    name = f"{component}/diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
-    if not (folder / name).is_file():
-        raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
-    content = (folder / name).read_bytes()
-    digest = sha256(content).hexdigest()
-    if digests.get(name, digest) != digest:
+def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of a component, if they belong to model_index.json; the file is read once."""
+    content, name = file.read_bytes(), file.relative_to(folder).as_posix()
+    if name in digests:
+        belongs = sha256(content).hexdigest() == digests[name]
+    else:  # version 1.0.0 listed only the variant that was saved last
+        listed = [
+            folder / each
+            for each in digests
+            if (known := WEIGHTS_FILE.fullmatch(each)) and known[1] == file.parent.name
+        ]
+        belongs = not digests or any(each.is_file() and _are_same_weights(each, file) for each in listed)
+    if not belongs:
         raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
     return safetensors.torch.load(content)
 
@@ -268,11 +320,15 @@ def _load_component(kind: type, folder: Path, name: str, variant: str | None, dt
         if name == "scheduler":
             _check_trained_scheduler(config)
             return kind.from_config(config)
-        component = kind.from_config(config)
+        file = folder / f"{name}/diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+        if not file.is_file():
+            missing = file.relative_to(folder).as_posix()
+            raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
+        component = kind.from_config(config).eval()
     torch.nn.Module.to(component, dtype)  # diffusers' own warns
     # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
-    component.load_state_dict(_read_weights(folder, name, variant, index.get(WEIGHTS_KEY, {})))
-    for key, values in component.eval().state_dict().items():
+    component.load_state_dict(_read_weights(folder, file, index.get(WEIGHTS_KEY, {})))
+    for key, values in component.state_dict().items():
         if not values.isfinite().all():
             raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
     return component
@@ -360,6 +416,12 @@ def push_folder(
     card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
     repository = Repository(name, private, token)
     repository.check(is_model(repository.files), private, force)
+    with tempfile.TemporaryDirectory() as there:
+        for path in filter(WEIGHTS_FILE.fullmatch, repository.files):
+            if not (folder / path).exists():
+                version = {"revision": repository.info.sha, "local_dir": there}
+                repository.api.hf_hub_download(repository.info.id, path, **version)
+        keep_variants(folder, Path(there))
     card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it
         card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
@@ -402,6 +464,7 @@ class HubMixin:
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
             super().save_pretrained(name, variant=variant)
             complete_folder(Path(name), self)
+            keep_variants(Path(name), folder)
             if not (folder / CARD_FILE).exists():
                 card = read_card(self._card_text) if self._card_text else pipeline_card(self, "model")
                 rename_card(card, folder.resolve().name).save(Path(name) / CARD_FILE)

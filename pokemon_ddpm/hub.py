@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,18 +63,21 @@ def push_model(
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        parts = [f"{part}/*.{suffix}" for part in hub_mixin.COMPONENTS for suffix in ("json", "safetensors")]
+        parts = [f"{part}/{name}" for part in hub_mixin.COMPONENTS for name in ("*.json", hub_mixin.PLAIN_WEIGHTS)]
         sheet = hub_mixin.newest_sheet(folder)
-        for pattern in [hub_mixin.INDEX_FILE, CARD_FILE, *parts, *([sheet] if sheet else [])]:
-            for file in folder.glob(pattern):
-                target = copy / file.relative_to(folder)
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(file, target)
+        _copy(folder, copy, [hub_mixin.INDEX_FILE, CARD_FILE, *parts, *([sheet] if sheet else [])])
         if not (copy / CARD_FILE).exists():
             hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
         hub_mixin.complete_folder(copy, pipeline)
+        _copy(folder, copy, hub_mixin.keep_variants(copy, folder))
         options = {"token": token, "private": private, "force": force, "commit_message": commit_message}
         return hub_mixin.push_folder(copy, name, **options)
+
+
+def _copy(folder: Path, copy: Path, patterns: Iterable[str]) -> None:
+    for file in [file for pattern in patterns for file in folder.glob(pattern)]:
+        (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, copy / file.relative_to(folder))
 
 
 def push_dataset(

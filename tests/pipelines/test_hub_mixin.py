@@ -28,7 +28,7 @@ from pokemon_ddpm.pipelines import (
     sprite_preprocessing,
     sprite_unet,
 )
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, merge_card, pipeline_card, rename_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card, rename_card
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
@@ -155,12 +155,40 @@ class TestSaving:
             pipeline.save_pretrained(tmp_path / "model", **arguments)
         assert not (tmp_path / "model").exists()
 
-    def test_variants_are_saved_beside_each_other(self, folder):
-        other_pipeline().save_pretrained(folder, variant="fp16")
-        assert is_other(load(folder, variant="fp16")) and not is_other(load(folder))
+    @pytest.mark.parametrize("listed", [True, False])  # version 1.0.0 listed the last one
+    def test_variants_of_one_model_are_saved_beside_each_other(self, folder, listed):
+        index = json.loads((folder / INDEX).read_text())
+        load(folder, dtype=torch.float16).save_pretrained(folder, variant="fp16")
+        found = json.loads((folder / INDEX).read_text())
+        assert found[WEIGHTS_KEY].items() > index[WEIGHTS_KEY].items() and len(found[WEIGHTS_KEY]) == 4
+        if not listed:
+            found[WEIGHTS_KEY] = {name: digest for name, digest in found[WEIGHTS_KEY].items() if "fp16" in name}
+            (folder / INDEX).write_text(json.dumps(found))
+        expected = load(folder).unet.conv_in.weight
+        assert torch.equal(load(folder, variant="fp16").unet.conv_in.weight, expected.half().float())
         (folder / UNET).unlink()
         with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.safetensors"):
             load(folder)
+
+    def test_a_variant_of_another_model_is_refused(self, folder):
+        before = read(folder)
+        with pytest.raises(
+            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
+        ):
+            other_pipeline().save_pretrained(folder, variant="fp16")
+        assert read(folder) == before
+        (folder / INDEX).unlink()  # as version 1.0.0 saved it
+        other_pipeline().save_pretrained(folder.parent / "other", variant="fp16")
+        shutil.copytree(folder.parent / "other", folder, dirs_exist_ok=True)
+        assert is_other(load(folder, variant="fp16"))
+        with pytest.raises(ValueError, match="conditioner/.* does not belong|unet/.* does not belong"):
+            load(folder)
+        tiny_pipeline().save_pretrained(
+            folder
+        )  # the plain weights may be replaced, and the stale variant is not loaded
+        assert not is_other(load(folder))
+        with pytest.raises(ValueError, match="does not belong to this model_index.json"):
+            load(folder, variant="fp16")
 
     def test_half_precision_files(self, tmp_path):
         tiny_pipeline().to(dtype=torch.float16).save_pretrained(tmp_path)
@@ -562,6 +590,14 @@ class TestPushing:
             torch.testing.assert_close(
                 loaded.unet.conv_in.weight.float(), pipeline.unet.conv_in.weight, atol=1e-3, rtol=0
             )
+
+    def test_a_variant_of_another_model_is_refused(self, hub, pipeline):
+        pipeline.push_to_hub(NAME)
+        with pytest.raises(
+            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
+        ):
+            other_pipeline().push_to_hub(NAME, variant="fp16")
+        assert len(hub.repository(NAME).titles) == 1 and not is_other(load())
 
     def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline):
         pipeline.push_to_hub(NAME)
