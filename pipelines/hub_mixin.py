@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, errors
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 # Of a call.
@@ -34,6 +34,7 @@ CODE_FILE = re.compile(
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS_FILE = re.compile(r"(unet|conditioner)/diffusion_pytorch_model(\.[^/]+)?\.safetensors")
+MAX_SIDE = 1024  # of a sample, in pixels
 UNFINISHED = ".saving-"
 BEGIN = (
     "<!-- pokemon-ddpm: this part is written anew by every save and push; your own text stays above or below it -->"
@@ -306,25 +307,64 @@ def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str
     return safetensors.torch.load(content)
 
 
-def _check_trained_scheduler(config: dict[str, Any]) -> None:
+def _check_network(kind: type, config: dict[str, Any], file: Path) -> None:
+    """Compares a configuration with the header of the weights, before anything is as large as a stranger wants it."""
+    with safe_open(file, framework="pt") as weights:
+        header = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+        shapes = {name: tuple(values.get_shape()) for name, values in header.items()}
+        dtypes = {values.get_dtype() for values in header.values()}
+    if others := sorted(dtypes - {"F16", "BF16", "F32", "F64"}):
+        raise ValueError(f"its weights are {', '.join(others)}, not floating-point numbers.")
+    blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
+    if blocks * config.get("layers_per_block", 1) > len(shapes):
+        raise ValueError(f"its configuration has more layers than {file.parent.name}/{file.name}.")
+    with torch.device("meta"):  # which needs no memory
+        kind.from_config(config).load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
+
+
+def _check_sample(unet: UNet2DModel) -> None:
+    """Raises ValueError or what diffusers raises unless the network can be evaluated."""
+    size, channels, outputs = (unet.config[name] for name in ("sample_size", "in_channels", "out_channels"))
+    sides = size if isinstance(size, (list, tuple)) else [size, size]
+    factor = 2 ** (len(unet.config.block_out_channels) - 1) * unet.config.get("patch_size", 1)
+    if len(sides) != 2 or not all(side in range(factor, MAX_SIDE + 1, factor) for side in sides):
+        raise ValueError(f"its sample_size is {size!r}, not a multiple of {factor} up to {MAX_SIDE}.")
+    if outputs not in (channels, 2 * channels):
+        raise ValueError(f"its network has {outputs} output channels for {channels}.")
+    embedding, side = torch.zeros(1, unet.time_embedding.linear_2.out_features), min(2 * factor, *sides)
+    with torch.no_grad():  # not everything that can be built can be run
+        unet(torch.zeros(1, channels, side, side), 0, class_labels=embedding)
+
+
+def _check_trained_scheduler(kind: type, config: dict[str, Any]) -> None:
     timesteps, prediction = config.get("num_train_timesteps", 1000), config.get("prediction_type", "epsilon")
     if timesteps not in range(2, 100_001):  # its tables would fill the memory
         raise ValueError(f"its scheduler has {timesteps} timesteps, but from 2 to 100,000 are possible.")
     if prediction not in ("epsilon", "v_prediction", "sample"):
         raise ValueError(f"its scheduler has prediction_type {prediction!r}.")
+    if config.get("solver_order", 2) not in (1, 2, 3):
+        raise ValueError(f"its scheduler has solver_order {config['solver_order']!r}, not 1, 2 or 3.")
+    scheduler = kind.from_config(config)
+    alpha_bar = getattr(scheduler, "alphas_cumprod", torch.zeros(timesteps))
+    scheduler.set_timesteps(min(20, timesteps))
+    if len(alpha_bar) != timesteps or not ((alpha_bar >= 0) & (alpha_bar <= 1)).all() or not len(scheduler.timesteps):
+        raise ValueError("its scheduler has no noise schedule for its timesteps.")
 
 
 def _load_component(kind: type, folder: Path, name: str, variant: str | None, dtype: torch.dtype, index: dict) -> Any:
     with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
         config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a name on the Hub
         if name == "scheduler":
-            _check_trained_scheduler(config)
+            _check_trained_scheduler(kind, config)
             return kind.from_config(config)
         file = folder / f"{name}/diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
         if not file.is_file():
             missing = file.relative_to(folder).as_posix()
             raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
+        _check_network(kind, config, file)
         component = kind.from_config(config).eval()
+        if name == "unet":
+            _check_sample(component)
     torch.nn.Module.to(component, dtype)  # diffusers' own warns
     # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
     component.load_state_dict(_read_weights(folder, file, index.get(WEIGHTS_KEY, {})))
@@ -532,6 +572,8 @@ class HubMixin:
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
             pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
+            if len(missing) == len(COMPONENTS):  # others may need other arguments
+                pipeline.check_defaults()
             if (folder / CARD_FILE).is_file():
                 # Without the sheet, which is not loaded.
                 pipeline._card_text = SHEET_LINE.sub("", (folder / CARD_FILE).read_text(encoding="utf-8"))

@@ -48,6 +48,7 @@ CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the l
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 OTHER_STAGE_SCALE = 1.5  # guided more, the next stage of a generated sprite is often the same drawing
+MAX_SCALE = 1000  # of guidance
 SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
 
 
@@ -447,13 +448,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         self._check_scheduler(num_inference_steps)
-        total, most = self.scheduler.config.num_train_timesteps, 1000
-        if not _is_number(num_inference_steps, 1, total, Integral):
-            raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
-        for name, scales in (("guidance_scale", guidance_scales), ("image_guidance_scale", image_scales)):
-            for given in scales:
-                if not _is_number(given, -most, most):
-                    raise ValueError(f"{name} must be a number from -{most} to {most} or a list, not {given!r}.")
+        self._check_steps(num_inference_steps)
+        _check_scales("guidance_scale", guidance_scales)
+        _check_scales("image_guidance_scale", image_scales)
         low, high = guidance_interval if np.shape(guidance_interval) == (2,) else (None, None)
         if not (_is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
@@ -473,6 +470,25 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
             known = ", ".join(CALLBACK_TENSORS)
             raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
+
+    def check_defaults(self) -> None:
+        """Raises ValueError if the defaults of a call, or the components, do not fit each other."""
+        config, width = self.config, self.unet.time_embedding.linear_2.out_features
+        if not isinstance(config.default_conditions, Mapping):
+            raise ValueError(f"default_conditions must be attributes and values, not {config.default_conditions!r}.")
+        embeddings, _ = self.encode_conditions(None, {})
+        if embeddings.shape[1] != width:
+            raise ValueError(
+                f"the conditioner has embedding_dim {embeddings.shape[1]}, but the network needs {width}."
+            )
+        self._check_steps(config.num_inference_steps)
+        for name in ("guidance_scale", "image_guidance_scale", "reference_guidance_scale"):
+            _check_scales(name, [1 if config[name] is None and name.startswith("reference") else config[name]])
+
+    def _check_steps(self, num_inference_steps: int) -> None:
+        total = self.scheduler.config.num_train_timesteps
+        if not _is_number(num_inference_steps, 1, total, Integral):
+            raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
 
     def _check_scheduler(self, num_inference_steps: int) -> None:
         scheduler, config, trained = self.scheduler, self.scheduler.config, self._trained_scheduler
@@ -747,6 +763,12 @@ def _one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str =
     if len(values) != count:
         raise ValueError(f"{name} must have one entry {entry}, {count}, but has {len(values)}.")
     return values
+
+
+def _check_scales(name: str, scales: list) -> None:
+    for given in scales:
+        if not _is_number(given, -MAX_SCALE, MAX_SCALE):
+            raise ValueError(f"{name} must be a number from -{MAX_SCALE} to {MAX_SCALE} or a list, not {given!r}.")
 
 
 def _check_generators(generator: Any, count: int) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import os
 import pickle
 import re
@@ -298,17 +299,44 @@ class TestLoading:
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D, not a UNet2DModel or SpriteUNet2DModel"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
             (INDEX, {"unet": None}, "a file is damaged"),
+            (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
+            (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
+            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be an integer from 1 to 1000, not 0"),
+            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000 or a list, not 'x'"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
             (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
+            (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
+            (SCHEDULER, {"solver_order": 0}, "its scheduler has solver_order 0, not 1, 2 or 3"),
+            (SCHEDULER, {"trained_betas": [0.1]}, "its scheduler has no noise schedule"),
+            (
+                SCHEDULER,
+                {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan},
+                "no noise schedule",
+            ),
             ("unet/config.json", {"block_out_channels": [8]}, None),
+            ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than unet/diff"),
+            ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
+            *(
+                (
+                    "unet/config.json",
+                    {"sample_size": size},
+                    f"its sample_size is {size}, not a multiple of 2 up to 1024",
+                )
+                for size in (0, -1, 17, 1.5, 10**9)
+            ),
+            ("unet/config.json", {"dropout": math.nan}, "dropout probability has to be between 0 and 1, but got nan"),
+            ("unet/config.json", {"freq_shift": "x"}, r"a file is damaged \(TypeError"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
     )
     def test_damage_is_one_sentence(self, folder, name, change, reason):
         file = folder / name
         if isinstance(change, dict):
+            if scheduler := change.pop("_class", None):
+                index = json.loads((folder / INDEX).read_text()) | {"scheduler": ["diffusers", scheduler]}
+                (folder / INDEX).write_text(json.dumps(index))
             change = json.dumps({**json.loads(file.read_text()), **change}).encode()
         file.unlink() if change is None else file.write_bytes(change)
         with pytest.raises((OSError, ValueError), match=reason) as caught:
@@ -326,6 +354,11 @@ class TestLoading:
         ("change", "reason"),
         [
             (lambda w: w.pop("conv_in.bias"), "Missing key.*conv_in.bias"),
+            (
+                lambda w: w.update({"conv_in.bias": w["conv_in.bias"].to(torch.int8)}),
+                "its weights are I8, not floating",
+            ),
+            (lambda w: w.update({"conv_in.bias": w["conv_in.bias"].cfloat()}), "its weights are C64, not floating"),
             (lambda w: w.update(more=torch.ones(1)), "Unexpected key.*more"),
             (lambda w: w["conv_in.bias"].fill_(torch.nan), "unet.conv_in.bias are NaN or infinite"),
             (lambda w: w["conv_in.weight"][0, 0, 0].fill_(-torch.inf), "unet.conv_in.weight are NaN or infinite"),
