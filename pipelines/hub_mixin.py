@@ -31,7 +31,9 @@ CODE_FILE = re.compile(
     r"(pipeline|pipeline_pokemon_ddpm|hub_mixin|sprite_preprocessing|conditioner/sprite_conditioner|unet/sprite_unet)"
     r"(__[0-9a-f]{8})?\.py"
 )
-WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
+# diffusers passes keys that begin with "_" on, but not to a constructor.
+WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
+DEFAULTS_KEY = "_defaults"  # in the conditioner's configuration: `DEFAULTS` of the saved model
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS_FILE = re.compile(r"(unet|conditioner)/diffusion_pytorch_model(\.[^/]+)?\.safetensors")
 MAX_SIDE = 1024  # of a sample, in pixels
@@ -169,6 +171,8 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
+        if file.parent.name == "conditioner":
+            config = dict(sorted((config | {DEFAULTS_KEY: pipeline.defaults}).items()))
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -480,6 +484,11 @@ class HubMixin:
 
     _card_text: str | None = None  # of the folder or repository that it was loaded from
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of a call, which are saved with the model."""
+        return {name: self.config[name] for name in DEFAULTS}
+
     def save_pretrained(
         self,
         save_directory: str | os.PathLike,
@@ -572,6 +581,8 @@ class HubMixin:
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
             pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
+            if "conditioner" in missing:
+                pipeline.conditioner.register_to_config(**{DEFAULTS_KEY: pipeline.defaults})
             if len(missing) == len(COMPONENTS):  # others may need other arguments
                 pipeline.check_defaults()
             if (folder / CARD_FILE).is_file():

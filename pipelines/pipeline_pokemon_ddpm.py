@@ -28,7 +28,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
-from .hub_mixin import HubMixin
+from .hub_mixin import DEFAULTS, DEFAULTS_KEY, HubMixin
 from .sprite_preprocessing import binary_alpha, fit_square, transparent
 
 PokemonType = str | int | tuple | Mapping | None
@@ -42,6 +42,7 @@ TESTED_SCHEDULERS = (
     DEISMultistepScheduler,
     HeunDiscreteScheduler,
 )
+UNSAVED_DEFAULTS = dict(zip(DEFAULTS, (50, 2.0, {}, 1.0, None), strict=True))
 LEAST_HEUN_STEPS = 100  # its steps are even in the noise level, of which the cosine schedule has few that matter
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
@@ -193,10 +194,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: `UNet2DModel` with `class_embed_type="identity"`.
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
-        num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call; saved with the model.
-        reference_guidance_scale: Default of `guidance_scale` in a call with a reference, None for the same; saved too.
-        default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}; saved with the
-            model.
+        num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call.
+        reference_guidance_scale: Default of `guidance_scale` in a call with a reference.
+        default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
+
+    The defaults are saved with the model. What is None is that of the saved model that the conditioner comes from;
+    otherwise 50 steps, scales of 2 and 1, the same guidance scale with a reference, and no conditions.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -206,22 +209,24 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: UNet2DModel,
         conditioner: torch.nn.Module,
         scheduler: SchedulerMixin,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 2.0,
-        default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
-        image_guidance_scale: float = 1.0,
+        num_inference_steps: int = None,  # a class alone, as diffusers before 0.37 needs it
+        guidance_scale: float = None,
+        default_conditions: dict = None,
+        image_guidance_scale: float = None,
         reference_guidance_scale: float = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
-        self.register_to_config(
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            image_guidance_scale=image_guidance_scale,
-            reference_guidance_scale=reference_guidance_scale,
-            default_conditions=default_conditions or {},
-        )
-        self._interrupt, self._guidance_scale, self._num_timesteps = False, guidance_scale, 0
+        given = {
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "image_guidance_scale": image_guidance_scale,
+            "reference_guidance_scale": reference_guidance_scale,
+            "default_conditions": default_conditions,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        self.register_to_config(**(UNSAVED_DEFAULTS | conditioner.config.get(DEFAULTS_KEY, {}) | given))
+        self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
     @property

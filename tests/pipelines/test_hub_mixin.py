@@ -411,6 +411,19 @@ class TestLoading:
         pipeline = load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
         assert torch.equal(sample(pipeline), sample(load(saved)))
 
+    def test_components_carry_the_defaults_of_their_model(self, tmp_path):
+        tiny_pipeline(vocabulary={"type": ["fire"], "view": ["front"]}).save_pretrained(tmp_path / "1.x")
+        index = json.loads((tmp_path / "1.x" / INDEX).read_text())
+        own = {"num_inference_steps": 3, "guidance_scale": 1.5, "default_conditions": {"view": "front"}}
+        (tmp_path / "1.x" / INDEX).write_text(json.dumps(index | own))
+        load(tmp_path / "1.x").save_pretrained(tmp_path / "again")
+        assert json.loads((tmp_path / "again/conditioner/config.json").read_text())["_defaults"].items() >= own.items()
+        for name in ("1.x", "again"):
+            pipeline = load(tmp_path / name)
+            assert pipeline.config.items() >= own.items()
+            assert type(pipeline)(**pipeline.components).defaults == pipeline.defaults
+        assert type(pipeline)(**pipeline.components, guidance_scale=4.0).config.guidance_scale == 4
+
     @pytest.mark.parametrize("channels", [3, 4])
     def test_another_pipeline_of_the_same_components(self, channels):
         pipeline = tiny_pipeline(channels=channels)
