@@ -36,6 +36,7 @@ WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
 DEFAULTS_KEY = "_defaults"  # in the conditioner's configuration: `DEFAULTS` of the saved model
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS_FILE = re.compile(r"(unet|conditioner)/diffusion_pytorch_model(\.[^/]+)?\.safetensors")
+HALVES = {"fp16": ("F16", torch.float16), "bf16": ("BF16", torch.bfloat16)}  # variant -> its dtype in a file and here
 MAX_SIDE = 1024  # of a sample, in pixels
 UNFINISHED = ".saving-"
 BEGIN = (
@@ -58,7 +59,8 @@ CARD_TEMPLATE = """---
 A class-conditional DDPM for {{ "sprites" if sprites else "images" }} of
 {{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
 `{{ pipeline.unet | attr("__class__") | attr("__name__") }}` with
-{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`.
+{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`
+{%- if dtype != "float32" %}, saved in {{ dtype }}{% endif %}.
 By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance scale of
 {{ "%g" | format(pipeline.config.guidance_scale) }}.
 {% if sheet %}
@@ -105,6 +107,7 @@ def pipeline_card(
         CardData(**METADATA | {"tags": TAGS + SPRITE_TAGS * sprites} | (metadata or {})),
         template_str=CARD_TEMPLATE,
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
+        dtype=str(pipeline.unet.dtype).removeprefix("torch."),
         **{"sprites": sprites, "argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
     )
 
@@ -311,12 +314,29 @@ def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str
     return safetensors.torch.load(content)
 
 
-def _check_network(kind: type, config: dict[str, Any], file: Path) -> None:
-    """Compares a configuration with the header of the weights, before anything is as large as a stranger wants it."""
+def _read_header(file: Path) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+    """The shapes of the tensors in a file, and their dtypes."""
     with safe_open(file, framework="pt") as weights:
         header = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
         shapes = {name: tuple(values.get_shape()) for name, values in header.items()}
-        dtypes = {values.get_dtype() for values in header.values()}
+        return shapes, {values.get_dtype() for values in header.values()}
+
+
+def _find_weights(folder: Path, variant: str | None) -> Path:
+    """The file with a component's weights. Plain ones in half precision are also found as that variant."""
+    plain = folder / PLAIN_WEIGHTS
+    file = plain.with_suffix(f".{variant}.safetensors") if variant else plain
+    if not file.is_file():
+        if variant in HALVES and plain.is_file() and _read_header(plain)[1] == {HALVES[variant][0]}:
+            return plain
+        missing = f"{folder.name}/{file.name}"
+        raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
+    return file
+
+
+def _check_network(kind: type, config: dict[str, Any], file: Path) -> None:
+    """Compares a configuration with the header of the weights, before anything is as large as a stranger wants it."""
+    shapes, dtypes = _read_header(file)
     if others := sorted(dtypes - {"F16", "BF16", "F32", "F64"}):
         raise ValueError(f"its weights are {', '.join(others)}, not floating-point numbers.")
     blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
@@ -361,10 +381,7 @@ def _load_component(kind: type, folder: Path, name: str, variant: str | None, dt
         if name == "scheduler":
             _check_trained_scheduler(kind, config)
             return kind.from_config(config)
-        file = folder / f"{name}/diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
-        if not file.is_file():
-            missing = file.relative_to(folder).as_posix()
-            raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
+        file = _find_weights(folder / name, variant)
         _check_network(kind, config, file)
         component = kind.from_config(config).eval()
         if name == "unet":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
+import torch
 from huggingface_hub import CommitInfo, errors
 
 from pokemon_ddpm.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, is_ours, merge_dataset_card
@@ -50,26 +51,35 @@ def push_model(
     private: bool | None = None,
     commit_message: str = "Upload the model",
     force: bool = False,
+    variant: str | None = None,
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see
-    `hub_mixin.push_folder`.
+    The folder, of a training run or `save_pretrained`, is only read. With the variant "fp16" or "bf16" the weights are
+    pushed in that precision, under the names of the variant. For the other arguments see `hub_mixin.push_folder`.
 
     Raises:
         OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
             before, and the push can be repeated.
     """
-    pipeline = PokemonDDPMPipeline.from_pretrained(folder)
+    if variant not in (None, *hub_mixin.HALVES):
+        raise ValueError(f"Unknown variant {variant!r}. Known: {', '.join(hub_mixin.HALVES)}.")
+    own = variant if any(folder.glob(f"unet/*.{variant}.safetensors")) else None
+    dtype = hub_mixin.HALVES[variant][1] if variant else torch.float32
+    pipeline = PokemonDDPMPipeline.from_pretrained(folder, dtype, variant=own)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        parts = [f"{part}/{name}" for part in hub_mixin.COMPONENTS for name in ("*.json", hub_mixin.PLAIN_WEIGHTS)]
         sheet = hub_mixin.newest_sheet(folder)
-        _copy(folder, copy, [hub_mixin.INDEX_FILE, CARD_FILE, *parts, *([sheet] if sheet else [])])
+        _copy(folder, copy, [CARD_FILE, *([sheet] if sheet else [])])
         if not (copy / CARD_FILE).exists():
             hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
-        hub_mixin.complete_folder(copy, pipeline)
-        _copy(folder, copy, hub_mixin.keep_variants(copy, folder))
+        if variant:
+            pipeline.save_pretrained(copy, variant=variant)
+        else:
+            parts = [f"{part}/{file}" for part in hub_mixin.COMPONENTS for file in ("*.json", hub_mixin.PLAIN_WEIGHTS)]
+            _copy(folder, copy, [hub_mixin.INDEX_FILE, *parts])
+            hub_mixin.complete_folder(copy, pipeline)
+            _copy(folder, copy, hub_mixin.keep_variants(copy, folder))
         options = {"token": token, "private": private, "force": force, "commit_message": commit_message}
         return hub_mixin.push_folder(copy, name, **options)
 

@@ -195,6 +195,10 @@ class TestSaving:
         tiny_pipeline().to(dtype=torch.float16).save_pretrained(tmp_path)
         loaded, expected = load(tmp_path), tiny_pipeline().unet.state_dict()
         assert all(torch.equal(v, expected[k].half().float()) for k, v in loaded.unet.state_dict().items())
+        assert torch.equal(load(tmp_path, variant="fp16").unet.conv_in.weight, loaded.unet.conv_in.weight)
+        with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.bf16.safetensors"):
+            load(tmp_path, variant="bf16")
+        assert "`SpriteConditioner`, saved in float16." in (tmp_path / "README.md").read_text()
         for name in ("dtype", "torch_dtype"):
             assert load(tmp_path, **{name: torch.bfloat16}).conditioner.dtype == torch.bfloat16
 
