@@ -28,7 +28,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
-from .hub_mixin import DEFAULTS, DEFAULTS_KEY, HubMixin
+from .hub_mixin import DEFAULTS_KEY, HubMixin
 from .sprite_preprocessing import binary_alpha, fit_square, transparent
 
 PokemonType = str | int | tuple | Mapping | None
@@ -42,7 +42,6 @@ TESTED_SCHEDULERS = (
     DEISMultistepScheduler,
     HeunDiscreteScheduler,
 )
-UNSAVED_DEFAULTS = dict(zip(DEFAULTS, (50, 2.0, {}, 1.0, None), strict=True))
 LEAST_HEUN_STEPS = 100  # its steps are even in the noise level, of which the cosine schedule has few that matter
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
@@ -153,7 +152,8 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
 def _failure(scheduler: SchedulerMixin) -> str | None:
     """What a scheduler raises at its first step, such as diffusers' PNDM where the network predicts the sample."""
     trial, sample = scheduler.from_config(scheduler.config), torch.zeros(1, 3, 8, 8)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             trial.set_timesteps(min(20, trial.config.num_train_timesteps))
             t = trial.timesteps[0]
@@ -217,15 +217,17 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
-        given = {
-            "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-            "image_guidance_scale": image_guidance_scale,
-            "reference_guidance_scale": reference_guidance_scale,
-            "default_conditions": default_conditions,
+        saved = getattr(conditioner, "config", {}).get(DEFAULTS_KEY, {})
+        defaults = {
+            "num_inference_steps": (num_inference_steps, 50),
+            "guidance_scale": (guidance_scale, 2.0),
+            "image_guidance_scale": (image_guidance_scale, 1.0),
+            "reference_guidance_scale": (reference_guidance_scale, None),
+            "default_conditions": (default_conditions, {}),
         }
-        given = {name: value for name, value in given.items() if value is not None}
-        self.register_to_config(**(UNSAVED_DEFAULTS | conditioner.config.get(DEFAULTS_KEY, {}) | given))
+        self.register_to_config(
+            **{name: saved.get(name, new) if given is None else given for name, (given, new) in defaults.items()}
+        )
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
@@ -338,8 +340,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             pokemon_type = class_labels
         if batch_size is not None:
             _check_count("batch_size", batch_size)
-            one_type = class_embeddings is None and not isinstance(pokemon_type, list) and not np.ndim(pokemon_type)
-            if not one_type or num_images_per_type != 1:
+            is_list = isinstance(pokemon_type, list) or getattr(pokemon_type, "ndim", 0)
+            if is_list or class_embeddings is not None or num_images_per_type != 1:
                 raise ValueError(
                     "batch_size is the number of images of one type; pass num_images_per_type alone instead."
                 )

@@ -487,8 +487,8 @@ def test_a_negative_type_for_each_type_and_the_call_of_ddpm_pipeline(pipeline):
     of_images = [each for each in negative for _ in range(2)]
     assert torch.equal(found, generate(pipeline, ["fire", "ice"], **arguments, negative_pokemon_type=of_images))
     (generator, again) = seeded(7, 7)
-    found = generate(pipeline, "fire", batch_size=2, generator=generator)
-    assert torch.equal(found, generate(pipeline, "fire", num_images_per_type=2, generator=again))
+    found = generate(pipeline, ("fire", "ice"), batch_size=2, generator=generator)
+    assert torch.equal(found, generate(pipeline, "fire/ice", num_images_per_type=2, generator=again))
 
 
 # Variations and repainting
