@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, errors
+from safetensors import SafetensorError, safe_open
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 # Of a call.
@@ -30,7 +31,13 @@ CODE_FILE = re.compile(
     r"(pipeline|pipeline_pokemon_ddpm|hub_mixin|sprite_preprocessing|conditioner/sprite_conditioner|unet/sprite_unet)"
     r"(__[0-9a-f]{8})?\.py"
 )
-WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256. diffusers ignores keys that begin with "_".
+# diffusers passes keys that begin with "_" on, but not to a constructor.
+WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
+DEFAULTS_KEY = "_defaults"  # in the conditioner's configuration: `DEFAULTS` of the saved model
+PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_FILE = re.compile(r"(unet|conditioner)/diffusion_pytorch_model(\.[^/]+)?\.safetensors")
+HALVES = {"fp16": ("F16", torch.float16), "bf16": ("BF16", torch.bfloat16)}  # variant -> its dtype in a file and here
+MAX_SIDE = 1024  # of a sample, in pixels
 UNFINISHED = ".saving-"
 BEGIN = (
     "<!-- pokemon-ddpm: this part is written anew by every save and push; your own text stays above or below it -->"
@@ -52,7 +59,8 @@ CARD_TEMPLATE = """---
 A class-conditional DDPM for {{ "sprites" if sprites else "images" }} of
 {{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
 `{{ pipeline.unet | attr("__class__") | attr("__name__") }}` with
-{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`.
+{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`
+{%- if dtype != "float32" %}, saved in {{ dtype }}{% endif %}.
 By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance scale of
 {{ "%g" | format(pipeline.config.guidance_scale) }}.
 {% if sheet %}
@@ -99,6 +107,7 @@ def pipeline_card(
         CardData(**METADATA | {"tags": TAGS + SPRITE_TAGS * sprites} | (metadata or {})),
         template_str=CARD_TEMPLATE,
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
+        dtype=str(pipeline.unet.dtype).removeprefix("torch."),
         **{"sprites": sprites, "argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
     )
 
@@ -160,12 +169,58 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         "_class_name": [_save_code(folder, pipeline_class), pipeline_class.__name__],
         "conditioner": [_save_code(folder / "conditioner", conditioner_class), conditioner_class.__name__],
         "unet": [unet_module, unet_class.__name__],
-        WEIGHTS_KEY: {p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest() for p in weights},
+        WEIGHTS_KEY: {path.relative_to(folder).as_posix(): _digest(path) for path in weights},
     }
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
+        if file.parent.name == "conditioner":
+            config = dict(sorted((config | {DEFAULTS_KEY: pipeline.defaults}).items()))
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def keep_variants(folder: Path, there: Path) -> list[str]:
+    """Adds the weights of other variants `there` to the digests of a complete folder, and returns their paths.
+
+    Those of another model are left out, and so not loaded. Raises ValueError if there are such, and `folder` itself
+    holds a variant: it would not be one of the weights there.
+    """
+    index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+    digests, kept = index[WEIGHTS_KEY], []
+    made = {name.partition("/")[0]: name for name in digests}
+    for file in sorted(there.glob("*/*.safetensors")):
+        name = file.relative_to(there).as_posix()
+        if name in digests or not WEIGHTS_FILE.fullmatch(name):
+            continue
+        own = made[file.parent.name]
+        if _are_same_weights(folder / own, file):
+            digests[name] = _digest(file)
+            kept.append(name)
+        elif WEIGHTS_FILE.fullmatch(own)[2]:
+            raise ValueError(f"{name} is of another model than this variant; save or push the variant elsewhere.")
+    index[WEIGHTS_KEY] = dict(sorted(digests.items()))
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return kept
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def _are_same_weights(first: Path, second: Path) -> bool:
+    """Whether two files have the same tensors, up to rounding to the dtypes that they are saved in."""
+    try:
+        ours, theirs = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
+    except SafetensorError:
+        return False
+    return ours.keys() == theirs.keys() and all(_are_close(values, theirs[name]) for name, values in ours.items())
+
+
+def _are_close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or not (a.is_floating_point() and b.is_floating_point()):
+        return False
+    relative = max(torch.finfo(each.dtype).eps for each in (a, b))
+    return torch.allclose(a.float(), b.float(), rtol=relative, atol=2**-24)  # float16 has no number between that and 0
 
 
 def _save_code(folder: Path, source: type | Path) -> str:
@@ -242,37 +297,99 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
     return {"unet": unet_class, "conditioner": conditioner_class, "scheduler": scheduler_class}
 
 
-def _read_weights(folder: Path, component: str, variant: str | None, digests: dict) -> dict[str, torch.Tensor]:
-    """The tensors of a component. Nothing but safetensors is opened, and the file is read once."""
-    name = f"{component}/diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
-    if not (folder / name).is_file():
-        raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
-    content = (folder / name).read_bytes()
-    digest = sha256(content).hexdigest()
-    if digests.get(name, digest) != digest:
+def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of a component, if they belong to model_index.json; the file is read once."""
+    content, name = file.read_bytes(), file.relative_to(folder).as_posix()
+    if name in digests:
+        belongs = sha256(content).hexdigest() == digests[name]
+    else:  # version 1.0.0 listed only the variant that was saved last
+        listed = [
+            folder / each
+            for each in digests
+            if (known := WEIGHTS_FILE.fullmatch(each)) and known[1] == file.parent.name
+        ]
+        belongs = not digests or any(each.is_file() and _are_same_weights(each, file) for each in listed)
+    if not belongs:
         raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
     return safetensors.torch.load(content)
 
 
-def _check_trained_scheduler(config: dict[str, Any]) -> None:
+def _read_header(file: Path) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+    """The shapes of the tensors in a file, and their dtypes."""
+    with safe_open(file, framework="pt") as weights:
+        header = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+        shapes = {name: tuple(values.get_shape()) for name, values in header.items()}
+        return shapes, {values.get_dtype() for values in header.values()}
+
+
+def _find_weights(folder: Path, variant: str | None) -> Path:
+    """The file with a component's weights. Plain ones in half precision are also found as that variant."""
+    plain = folder / PLAIN_WEIGHTS
+    file = plain.with_suffix(f".{variant}.safetensors") if variant else plain
+    if not file.is_file():
+        if variant in HALVES and plain.is_file() and _read_header(plain)[1] == {HALVES[variant][0]}:
+            return plain
+        missing = f"{folder.name}/{file.name}"
+        raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
+    return file
+
+
+def _check_network(kind: type, config: dict[str, Any], file: Path) -> None:
+    """Compares a configuration with the header of the weights, before anything is as large as a stranger wants it."""
+    shapes, dtypes = _read_header(file)
+    if others := sorted(dtypes - {"F16", "BF16", "F32", "F64"}):
+        raise ValueError(f"its weights are {', '.join(others)}, not floating-point numbers.")
+    blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
+    if blocks * config.get("layers_per_block", 1) > len(shapes):
+        raise ValueError(f"its configuration has more layers than {file.parent.name}/{file.name}.")
+    with torch.device("meta"):  # which needs no memory
+        kind.from_config(config).load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
+
+
+def _check_sample(unet: UNet2DModel) -> None:
+    """Raises ValueError or what diffusers raises unless the network can be evaluated."""
+    size, channels, outputs = (unet.config[name] for name in ("sample_size", "in_channels", "out_channels"))
+    sides = size if isinstance(size, (list, tuple)) else [size, size]
+    factor = 2 ** (len(unet.config.block_out_channels) - 1) * unet.config.get("patch_size", 1)
+    if len(sides) != 2 or not all(side in range(factor, MAX_SIDE + 1, factor) for side in sides):
+        raise ValueError(f"its sample_size is {size!r}, not a multiple of {factor} up to {MAX_SIDE}.")
+    if outputs not in (channels, 2 * channels):
+        raise ValueError(f"its network has {outputs} output channels for {channels}.")
+    embedding, side = torch.zeros(1, unet.time_embedding.linear_2.out_features), min(2 * factor, *sides)
+    with torch.no_grad():  # not everything that can be built can be run
+        unet(torch.zeros(1, channels, side, side), 0, class_labels=embedding)
+
+
+def _check_trained_scheduler(kind: type, config: dict[str, Any]) -> None:
     timesteps, prediction = config.get("num_train_timesteps", 1000), config.get("prediction_type", "epsilon")
     if timesteps not in range(2, 100_001):  # its tables would fill the memory
         raise ValueError(f"its scheduler has {timesteps} timesteps, but from 2 to 100,000 are possible.")
     if prediction not in ("epsilon", "v_prediction", "sample"):
         raise ValueError(f"its scheduler has prediction_type {prediction!r}.")
+    if config.get("solver_order", 2) not in (1, 2, 3):
+        raise ValueError(f"its scheduler has solver_order {config['solver_order']!r}, not 1, 2 or 3.")
+    scheduler = kind.from_config(config)
+    alpha_bar = getattr(scheduler, "alphas_cumprod", torch.zeros(timesteps))
+    scheduler.set_timesteps(min(20, timesteps))
+    if len(alpha_bar) != timesteps or not ((alpha_bar >= 0) & (alpha_bar <= 1)).all() or not len(scheduler.timesteps):
+        raise ValueError("its scheduler has no noise schedule for its timesteps.")
 
 
 def _load_component(kind: type, folder: Path, name: str, variant: str | None, dtype: torch.dtype, index: dict) -> Any:
     with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
         config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a name on the Hub
         if name == "scheduler":
-            _check_trained_scheduler(config)
+            _check_trained_scheduler(kind, config)
             return kind.from_config(config)
-        component = kind.from_config(config)
+        file = _find_weights(folder / name, variant)
+        _check_network(kind, config, file)
+        component = kind.from_config(config).eval()
+        if name == "unet":
+            _check_sample(component)
     torch.nn.Module.to(component, dtype)  # diffusers' own warns
     # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
-    component.load_state_dict(_read_weights(folder, name, variant, index.get(WEIGHTS_KEY, {})))
-    for key, values in component.eval().state_dict().items():
+    component.load_state_dict(_read_weights(folder, file, index.get(WEIGHTS_KEY, {})))
+    for key, values in component.state_dict().items():
         if not values.isfinite().all():
             raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
     return component
@@ -360,6 +477,12 @@ def push_folder(
     card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
     repository = Repository(name, private, token)
     repository.check(is_model(repository.files), private, force)
+    with tempfile.TemporaryDirectory() as there:
+        for path in filter(WEIGHTS_FILE.fullmatch, repository.files):
+            if not (folder / path).exists():
+                version = {"revision": repository.info.sha, "local_dir": there}
+                repository.api.hf_hub_download(repository.info.id, path, **version)
+        keep_variants(folder, Path(there))
     card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it
         card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
@@ -377,6 +500,11 @@ class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
 
     _card_text: str | None = None  # of the folder or repository that it was loaded from
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of a call, which are saved with the model."""
+        return {name: self.config[name] for name in DEFAULTS}
 
     def save_pretrained(
         self,
@@ -402,6 +530,7 @@ class HubMixin:
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
             super().save_pretrained(name, variant=variant)
             complete_folder(Path(name), self)
+            keep_variants(Path(name), folder)
             if not (folder / CARD_FILE).exists():
                 card = read_card(self._card_text) if self._card_text else pipeline_card(self, "model")
                 rename_card(card, folder.resolve().name).save(Path(name) / CARD_FILE)
@@ -469,6 +598,10 @@ class HubMixin:
             for name, kind in missing.items():
                 parts[name] = _load_component(kind, folder, name, variant, dtype, index)
             pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
+            if "conditioner" in missing:
+                pipeline.conditioner.register_to_config(**{DEFAULTS_KEY: pipeline.defaults})
+            if len(missing) == len(COMPONENTS):  # others may need other arguments
+                pipeline.check_defaults()
             if (folder / CARD_FILE).is_file():
                 # Without the sheet, which is not loaded.
                 pipeline._card_text = SHEET_LINE.sub("", (folder / CARD_FILE).read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
-from .hub_mixin import HubMixin
+from .hub_mixin import DEFAULTS_KEY, HubMixin
 from .sprite_preprocessing import binary_alpha, fit_square, transparent
 
 PokemonType = str | int | tuple | Mapping | None
@@ -48,6 +48,8 @@ CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the l
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 OTHER_STAGE_SCALE = 1.5  # guided more, the next stage of a generated sprite is often the same drawing
+MAX_SCALE = 1000  # of guidance
+MAX_IMAGES = 10_000  # of one type in a call
 SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
 
 
@@ -147,6 +149,20 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
     return scheduler.timesteps
 
 
+def _failure(scheduler: SchedulerMixin) -> str | None:
+    """What a scheduler raises at its first step, such as diffusers' PNDM where the network predicts the sample."""
+    trial, sample = scheduler.from_config(scheduler.config), torch.zeros(1, 3, 8, 8)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            trial.set_timesteps(min(20, trial.config.num_train_timesteps))
+            t = trial.timesteps[0]
+            trial.step(sample, t, trial.scale_model_input(sample, t))
+        except Exception as error:  # diffusers' schedulers raise all kinds
+            return " ".join(str(error).split())[:200]
+    return None
+
+
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
     """One generator an image.
 
@@ -178,10 +194,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: `UNet2DModel` with `class_embed_type="identity"`.
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
-        num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call; saved with the model.
-        reference_guidance_scale: Default of `guidance_scale` in a call with a reference, None for the same; saved too.
-        default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}; saved with the
-            model.
+        num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call.
+        reference_guidance_scale: Default of `guidance_scale` in a call with a reference.
+        default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
+
+    The defaults are saved with the model. What is None is that of the saved model that the conditioner comes from;
+    otherwise 50 steps, scales of 2 and 1, the same guidance scale with a reference, and no conditions.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -191,22 +209,26 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: UNet2DModel,
         conditioner: torch.nn.Module,
         scheduler: SchedulerMixin,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 2.0,
-        default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
-        image_guidance_scale: float = 1.0,
+        num_inference_steps: int = None,  # a class alone, as diffusers before 0.37 needs it
+        guidance_scale: float = None,
+        default_conditions: dict = None,
+        image_guidance_scale: float = None,
         reference_guidance_scale: float = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
+        saved = getattr(conditioner, "config", {}).get(DEFAULTS_KEY, {})
+        defaults = {
+            "num_inference_steps": (num_inference_steps, 50),
+            "guidance_scale": (guidance_scale, 2.0),
+            "image_guidance_scale": (image_guidance_scale, 1.0),
+            "reference_guidance_scale": (reference_guidance_scale, None),
+            "default_conditions": (default_conditions, {}),
+        }
         self.register_to_config(
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            image_guidance_scale=image_guidance_scale,
-            reference_guidance_scale=reference_guidance_scale,
-            default_conditions=default_conditions or {},
+            **{name: saved.get(name, new) if given is None else given for name, (given, new) in defaults.items()}
         )
-        self._interrupt, self._guidance_scale, self._num_timesteps = False, guidance_scale, 0
+        self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
     @property
@@ -253,6 +275,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         callback_on_step_end: Callable[[Any, int, int, dict], dict | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         class_labels: PokemonType | list[PokemonType] = None,
+        batch_size: int | None = None,
         **attributes: AttributeValue | list[AttributeValue],
     ) -> ImagePipelineOutput | tuple:
         r"""Generates sprites.
@@ -270,7 +293,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 1 is no guidance, at half the cost.
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.
-            negative_pokemon_type: Guide away from this type instead of the unconditional prediction.
+            negative_pokemon_type: Guide away from this type instead of the unconditional prediction. A list has one
+                for each entry of `pokemon_type`, or one an image.
             reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
                 stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
                 of one an image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
@@ -299,6 +323,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs: Some of "latents", "pred_original_sample" (the predicted clean one) and
                 "prompt_embeds" (the class embeddings, to read). A `PipelineCallback` says itself what it needs.
             class_labels: The general name of `pokemon_type`, for models of other images: classes or their ids.
+            batch_size: `num_images_per_type` of a single type, as in `DDPMPipeline`.
             **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
                 default; or a list of one for each entry of `pokemon_type`.
 
@@ -313,6 +338,18 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if pokemon_type is not None:
                 raise ValueError("class_labels and pokemon_type are two names of one argument; pass only one.")
             pokemon_type = class_labels
+        if batch_size is not None:
+            _check_count("batch_size", batch_size)
+            is_list = isinstance(pokemon_type, list) or getattr(pokemon_type, "ndim", 0)
+            if is_list or class_embeddings is not None or num_images_per_type != 1:
+                raise ValueError(
+                    "batch_size is the number of images of one type; pass num_images_per_type alone instead."
+                )
+            num_images_per_type = batch_size
+        if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
+            raise ValueError(
+                "image_guidance_scale and reference_view are about a reference; pass reference_image as well."
+            )
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         own = (reference_image is not None and self.config.reference_guidance_scale) or self.config.guidance_scale
         scale = own if guidance_scale is None else guidance_scale
@@ -326,6 +363,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 ids = [self.conditioner.attribute_id("relation", each) for each in values["relation"]]
                 same = self.conditioner.attribute_id("relation", "same")
                 image_guidance_scale = [own if each == same else min(own, OTHER_STAGE_SCALE) for each in ids]
+        if isinstance(negative_pokemon_type, list) and len(negative_pokemon_type) * num_images_per_type == count:
+            negative_pokemon_type = [each for each in negative_pokemon_type for _ in range(num_images_per_type)]
         negative = _one_each("negative_pokemon_type", negative_pokemon_type, count)
         scales = _one_each("guidance_scale", scale, count, (list, tuple))
         image_scales = _one_each("image_guidance_scale", image_guidance_scale, count, (list, tuple))
@@ -375,10 +414,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
                     tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                    latents = (callback_on_step_end(self, i, t, tensors) or {}).get("latents", latents)
+                    latents = _replaced_latents(callback_on_step_end(self, i, t, tensors), latents)
                     if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
                         scale = self._guidance_scale
-                        guidance = replace(guidance, scales=(max(1.0, float(scale)),) * count)
+                        scales = _one_each("_guidance_scale", scale, count, (list, tuple))
+                        _check_scales("_guidance_scale", scales)
+                        guidance = replace(guidance, scales=tuple(max(1.0, float(each)) for each in scales))
                 progress_bar.update()
                 if self._interrupt:
                     break
@@ -411,8 +452,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         Raises:
             ValueError, TypeError: As `__call__`.
         """
-        if not _is_number(steps, 2, math.inf, Integral):
-            raise ValueError(f"steps must be an integer of 2 or more, but is {steps!r}.")
+        _check_count("steps", steps, 2)
         fixed = {"pokemon_type", "class_labels", "class_embeddings", "latents", *self.conditioner.vocabulary}
         if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
             example = "{'pokemon_type': 'fire', 'color': 'red'}"
@@ -447,13 +487,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         self._check_scheduler(num_inference_steps)
-        total, most = self.scheduler.config.num_train_timesteps, 1000
-        if not _is_number(num_inference_steps, 1, total, Integral):
-            raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
-        for name, scales in (("guidance_scale", guidance_scales), ("image_guidance_scale", image_scales)):
-            for given in scales:
-                if not _is_number(given, -most, most):
-                    raise ValueError(f"{name} must be a number from -{most} to {most} or a list, not {given!r}.")
+        self._check_steps(num_inference_steps)
+        _check_scales("guidance_scale", guidance_scales)
+        _check_scales("image_guidance_scale", image_scales)
         low, high = guidance_interval if np.shape(guidance_interval) == (2,) else (None, None)
         if not (_is_number(low, 0, math.inf) and _is_number(high, 0, math.inf) and low < high):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
@@ -474,6 +510,25 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             known = ", ".join(CALLBACK_TENSORS)
             raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
 
+    def check_defaults(self) -> None:
+        """Raises ValueError if the defaults of a call, or the components, do not fit each other."""
+        config, width = self.config, self.unet.time_embedding.linear_2.out_features
+        if not isinstance(config.default_conditions, Mapping):
+            raise ValueError(f"default_conditions must be attributes and values, not {config.default_conditions!r}.")
+        embeddings, _ = self.encode_conditions(None, {})
+        if embeddings.shape[1] != width:
+            raise ValueError(
+                f"the conditioner has embedding_dim {embeddings.shape[1]}, but the network needs {width}."
+            )
+        self._check_steps(config.num_inference_steps)
+        for name in ("guidance_scale", "image_guidance_scale", "reference_guidance_scale"):
+            _check_scales(name, [1 if config[name] is None and name.startswith("reference") else config[name]])
+
+    def _check_steps(self, num_inference_steps: int) -> None:
+        total = self.scheduler.config.num_train_timesteps
+        if not _is_number(num_inference_steps, 1, total, Integral):
+            raise ValueError(f"num_inference_steps must be an integer from 1 to {total}, not {num_inference_steps!r}.")
+
     def _check_scheduler(self, num_inference_steps: int) -> None:
         scheduler, config, trained = self.scheduler, self.scheduler.config, self._trained_scheduler
         name, remedy = type(scheduler).__name__, "create it with from_config(pipeline.scheduler.config)."
@@ -481,6 +536,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             known = ", ".join(each.__name__ for each in TESTED_SCHEDULERS)
             if not hasattr(scheduler, "alphas_cumprod"):
                 raise ValueError(f"{name} is not for models trained on discrete timesteps; use one of {known}.")
+            if reason := _failure(scheduler):
+                raise ValueError(f"{name} does not work with this model ({reason}); use one of {known}.")
             warnings.warn(f"{name} is untested here and may give wrong images; tested are {known}.", stacklevel=5)
         is_cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
         if isinstance(scheduler, HeunDiscreteScheduler) and is_cosine and num_inference_steps < LEAST_HEUN_STEPS:
@@ -527,6 +584,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if not isinstance(mask_image, Tensor):
             if not isinstance(mask_image, Image.Image):
                 raise ValueError(f"mask_image must be an image or a tensor, but is {mask_image!r}.")
+            _check_mode("mask_image", mask_image)
             mask_image = mask_image.convert("L").resize((width, height), Image.Resampling.NEAREST)
             mask_image = torch.from_numpy(np.array(mask_image) / 255)[None, None]
         _check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
@@ -562,8 +620,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         Arguments as of `__call__`. Values that are not given are the default ones, and to a reference "same".
         """
         self._check_names(attributes)
-        if not _is_number(num_images_per_type, 1, math.inf, Integral):
-            raise ValueError(f"num_images_per_type must be an integer of 1 or more, but is {num_images_per_type!r}.")
+        _check_count("num_images_per_type", num_images_per_type)
         given = {name: value for name, value in attributes.items() if value is not None}
         if has_reference and "relation" not in self.conditioner.vocabulary:
             raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
@@ -606,6 +663,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
     def _keeps_drawing(self, values: Mapping[str, list[AttributeValue]], reference_view: str | None) -> bool:
         """Whether all images are wanted as the reference shows the creature; raises ValueError for an unknown view."""
+        if reference_view is not None:
+            self.conditioner.attribute_id("view", reference_view)
         view = reference_view or self.config.default_conditions.get("view")
         if view is None or "view" not in self.conditioner.vocabulary:
             return False
@@ -715,6 +774,7 @@ def _square(image: Any, argument: str, channels: int, side: int) -> np.ndarray:
     """An image to vary, uint8 (side, side, channels): as it is if it has this format, otherwise fitted into it."""
     if not isinstance(image, Image.Image):
         raise ValueError(f"{argument} must be an image, a list of images or a tensor, but is {image!r}.")
+    _check_mode(argument, image)
     if image.size == (side, side) and image.mode == ("RGBA" if channels == 4 else "RGB"):
         return np.array(image)
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -749,6 +809,32 @@ def _one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str =
     return values
 
 
+def _replaced_latents(returned: Any, latents: Tensor) -> Tensor:
+    """The latents (N, C, S, S) that a callback returned, or those until now."""
+    if not isinstance(returned, (Mapping, type(None))):
+        raise ValueError(f"callback_on_step_end must return a mapping of tensors or None, not {returned!r}.")
+    if returned is None or "latents" not in returned:
+        return latents
+    _check_tensor("latents of callback_on_step_end", returned["latents"], [tuple(latents.shape)])
+    return returned["latents"].to(latents)
+
+
+def _check_count(name: str, value: Any, low: int = 1) -> None:
+    if not _is_number(value, low, MAX_IMAGES, Integral):
+        raise ValueError(f"{name} must be an integer from {low} to {MAX_IMAGES:,}, but is {value!r}.")
+
+
+def _check_mode(name: str, image: Image.Image) -> None:
+    if image.mode[0] in "FI":  # conversion would clip their values
+        raise ValueError(f"{name} has mode {image.mode}; convert it to one of 8 bits a channel, such as RGB.")
+
+
+def _check_scales(name: str, scales: list) -> None:
+    for given in scales:
+        if not _is_number(given, -MAX_SCALE, MAX_SCALE):
+            raise ValueError(f"{name} must be a number from -{MAX_SCALE} to {MAX_SCALE} or a list, not {given!r}.")
+
+
 def _check_generators(generator: Any, count: int) -> None:
     generators = _one_each("generator", generator, count)
     if generator is not None and not all(isinstance(each, torch.Generator) for each in generators):
@@ -760,5 +846,7 @@ def _check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: fl
     if not isinstance(tensor, Tensor) or tuple(tensor.shape) not in shapes:
         given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ValueError(f"{name} must be a tensor of shape {shapes[0]}, but is {given}.")
+    if not (tensor.is_floating_point() or (low == 0 and not tensor.is_complex())):  # a mask may be of integers
+        raise ValueError(f"{name} must be a tensor of floating-point numbers, but is {tensor.dtype}.")
     if not torch.isfinite(tensor).all() or (low is not None and not ((tensor >= low) & (tensor <= 1)).all()):
         raise ValueError(f"{name} must have finite values" + ("." if low is None else f" in [{low}, 1]."))

@@ -104,7 +104,7 @@ def generate_stage(
             generator=[torch.Generator().manual_seed(creature.seed)],
             reference_image=None if part.reference is None else [sprites[part.reference]],
             reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
-            image_guidance_scale=creature.image_guidance_scale,
+            image_guidance_scale=None if part.reference is None else creature.image_guidance_scale,
             **creature.conditions(part, pipeline),
             **arguments,
         ).images

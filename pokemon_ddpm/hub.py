@@ -2,11 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
+import torch
 from huggingface_hub import CommitInfo, errors
 
 from pokemon_ddpm.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, is_ours, merge_dataset_card
@@ -50,31 +51,43 @@ def push_model(
     private: bool | None = None,
     commit_message: str = "Upload the model",
     force: bool = False,
+    variant: str | None = None,
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see
-    `hub_mixin.push_folder`.
+    The folder, of a training run or `save_pretrained`, is only read. With the variant "fp16" or "bf16" the weights are
+    pushed in that precision, under the names of the variant. For the other arguments see `hub_mixin.push_folder`.
 
     Raises:
         OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
             before, and the push can be repeated.
     """
-    pipeline = PokemonDDPMPipeline.from_pretrained(folder)
+    if variant not in (None, *hub_mixin.HALVES):
+        raise ValueError(f"Unknown variant {variant!r}. Known: {', '.join(hub_mixin.HALVES)}.")
+    own = variant if any(folder.glob(f"unet/*.{variant}.safetensors")) else None
+    dtype = hub_mixin.HALVES[variant][1] if variant else torch.float32
+    pipeline = PokemonDDPMPipeline.from_pretrained(folder, dtype, variant=own)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        parts = [f"{part}/*.{suffix}" for part in hub_mixin.COMPONENTS for suffix in ("json", "safetensors")]
         sheet = hub_mixin.newest_sheet(folder)
-        for pattern in [hub_mixin.INDEX_FILE, CARD_FILE, *parts, *([sheet] if sheet else [])]:
-            for file in folder.glob(pattern):
-                target = copy / file.relative_to(folder)
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(file, target)
+        _copy(folder, copy, [CARD_FILE, *([sheet] if sheet else [])])
         if not (copy / CARD_FILE).exists():
             hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
-        hub_mixin.complete_folder(copy, pipeline)
+        if variant:
+            pipeline.save_pretrained(copy, variant=variant)
+        else:
+            parts = [f"{part}/{file}" for part in hub_mixin.COMPONENTS for file in ("*.json", hub_mixin.PLAIN_WEIGHTS)]
+            _copy(folder, copy, [hub_mixin.INDEX_FILE, *parts])
+            hub_mixin.complete_folder(copy, pipeline)
+            _copy(folder, copy, hub_mixin.keep_variants(copy, folder))
         options = {"token": token, "private": private, "force": force, "commit_message": commit_message}
         return hub_mixin.push_folder(copy, name, **options)
+
+
+def _copy(folder: Path, copy: Path, patterns: Iterable[str]) -> None:
+    for file in [file for pattern in patterns for file in folder.glob(pattern)]:
+        (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, copy / file.relative_to(folder))
 
 
 def push_dataset(
@@ -145,26 +158,29 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
 
 def _reason(error: Exception) -> str:
     """What happened, in the Hub's own words where it has some, and what to do."""
-    status, wait, message = None, "", ""
+    status, wait, message, later = None, "", "", "Try again later; the repository is as before."
     if isinstance(error, errors.HfHubHTTPError):
         status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
         message = " ".join((error.server_message or "").split())[:200].rstrip(".")
+    when = f"in {wait} second{'s' * (wait != '1')}" if wait.isdecimal() else "later"
     by_status = {
         401: f"the Hub needs a valid token. {LOGIN}, or give --token (in training --hub_token).",
         402: "the account has no more room or credit. See its billing settings, or delete what is not needed.",
         403: "the token may not write there. Use a token with write access, or a name of your own.",
+        404: "there is no such repository or branch. Check the name.",
+        409: "it conflicts with what is there. Look at the repository, then try again.",
         412: "somebody else has changed the repository meanwhile. Try again.",
         413: "it is more than the Hub accepts at once. Push less.",
-        429: f"there were too many requests. Try again {f'in {wait} seconds' if wait.isdecimal() else 'later'}.",
+        429: f"there were too many requests. Try again {when}.",
     }
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"there is no such repository, or the token may not see it. {LOGIN}."
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
-    if status in by_status:
-        advice = by_status[status]
+    if status in by_status or (status or 0) >= 500:
+        advice = by_status.get(status, f"the Hub itself failed, with status {status}. {later}")
         return f'the Hub says "{message}". {advice[0].upper()}{advice[1:]}' if message else advice
     if isinstance(error, ValueError):  # a name, a card or a repository that is refused
         return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
-    return f"{first}. Try again later; the repository is as before."
+    first = str(error).strip().partition("\n")[0].rstrip(".:")
+    return f"{first if ' ' in first else 'the answer of the Hub was not understood'}. {later}"

@@ -20,6 +20,14 @@ def push(
     force: Annotated[
         bool, typer.Option("--force", help="Also into a repository with other content, which stays.")
     ] = False,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="fp16 or bf16: weights in this precision under the names of the variant, for from_pretrained(..., "
+            "variant=...), beside plain ones that are there.",
+            show_default="the plain weights as they are",
+        ),
+    ] = None,
 ) -> None:
     """Pushes a model to the Hub in one commit.
 
@@ -31,7 +39,7 @@ def push(
     folder = Path(locate_model(model))
     if not folder.is_dir():
         fail(f"There is no folder {model}.")
-    url = hub.push_model(folder, repository, token, private or None, message, force)
+    url = hub.push_model(folder, repository, token, private or None, message, force, variant)
     typer.echo(f"{model} is pushed: {url}")
 
 

@@ -135,6 +135,8 @@ def evaluate_references(
         requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
         if relation is not None:
             given |= {"references": data.images[pairs.references].float() / 127.5 - 1, "relation": relation}
+        else:
+            given.pop("image_guidance_scale", None)
         return default_output(as_tensor(tqdm(generate(pipeline, requests, **given), "Generating", count)))
 
     made_backs, made_shinies = made(backs, "same"), made(shinies, "same")

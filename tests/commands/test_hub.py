@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import datasets
 import pytest
+import torch
 from huggingface_hub import DatasetCard
 
-from pokemon_ddpm import load_sprites
+from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, SPLITS
 from pokemon_ddpm.pipelines.hub_mixin import is_model
 from tests.commands import run
@@ -43,6 +44,18 @@ class TestPush:
         hub.create("ash/other").commit({"data.csv": b"1"})
         assert "holds something else (data.csv)" in refusal("push", tmp_path / "model", "ash/other")
         assert run("push", tmp_path / "model", "ash/other", "--force")[0] == 0
+
+    def test_a_variant(self, hub, tmp_path):
+        tiny_pipeline().save_pretrained(tmp_path / "model")
+        for options, count in (((), 2), (("--variant", "fp16"), 4)):
+            assert run("push", tmp_path / "model", "ash/model", *options)[0] == 0
+            files = hub.repository("ash/model").files()
+            assert len([name for name in files if name.endswith(".safetensors")]) == count
+        half = PokemonDDPMPipeline.from_pretrained("ash/model", variant="fp16").unet.conv_in.weight
+        assert torch.equal(half, PokemonDDPMPipeline.from_pretrained("ash/model").unet.conv_in.weight.half().float())
+        assert "Unknown variant 'fp8'. Known: fp16, bf16" in refusal(
+            "push", tmp_path / "model", "a/b", "--variant", "fp8"
+        )
 
     def test_a_released_model_by_its_name(self, hub, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -95,7 +95,7 @@ def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
     pipeline.register_to_config(num_inference_steps=1, guidance_scale=1.0)
     pipeline.save_pretrained(tmp_path / "model")
     options = ("--model", tmp_path / "model", "--data-dir", sprites_dir, "--output-dir", tmp_path / "report")
-    code, output = run("evaluate-references", *options)
+    code, output = run("evaluate-references", *options, "--image-guidance-scale", 2)
     assert code == 0, output
     results = json.loads((tmp_path / "report" / "references.json").read_text())["results"]
     rows = results["right back nearest"]

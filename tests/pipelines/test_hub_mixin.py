@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import os
 import pickle
 import re
@@ -28,7 +29,7 @@ from pokemon_ddpm.pipelines import (
     sprite_preprocessing,
     sprite_unet,
 )
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, merge_card, pipeline_card, rename_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card, rename_card
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
@@ -155,17 +156,49 @@ class TestSaving:
             pipeline.save_pretrained(tmp_path / "model", **arguments)
         assert not (tmp_path / "model").exists()
 
-    def test_variants_are_saved_beside_each_other(self, folder):
-        other_pipeline().save_pretrained(folder, variant="fp16")
-        assert is_other(load(folder, variant="fp16")) and not is_other(load(folder))
+    @pytest.mark.parametrize("listed", [True, False])  # version 1.0.0 listed the last one
+    def test_variants_of_one_model_are_saved_beside_each_other(self, folder, listed):
+        index = json.loads((folder / INDEX).read_text())
+        load(folder, dtype=torch.float16).save_pretrained(folder, variant="fp16")
+        found = json.loads((folder / INDEX).read_text())
+        assert found[WEIGHTS_KEY].items() > index[WEIGHTS_KEY].items() and len(found[WEIGHTS_KEY]) == 4
+        if not listed:
+            found[WEIGHTS_KEY] = {name: digest for name, digest in found[WEIGHTS_KEY].items() if "fp16" in name}
+            (folder / INDEX).write_text(json.dumps(found))
+        expected = load(folder).unet.conv_in.weight
+        assert torch.equal(load(folder, variant="fp16").unet.conv_in.weight, expected.half().float())
         (folder / UNET).unlink()
         with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.safetensors"):
             load(folder)
+
+    def test_a_variant_of_another_model_is_refused(self, folder):
+        before = read(folder)
+        with pytest.raises(
+            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
+        ):
+            other_pipeline().save_pretrained(folder, variant="fp16")
+        assert read(folder) == before
+        (folder / INDEX).unlink()  # as version 1.0.0 saved it
+        other_pipeline().save_pretrained(folder.parent / "other", variant="fp16")
+        shutil.copytree(folder.parent / "other", folder, dirs_exist_ok=True)
+        assert is_other(load(folder, variant="fp16"))
+        with pytest.raises(ValueError, match="conditioner/.* does not belong|unet/.* does not belong"):
+            load(folder)
+        tiny_pipeline().save_pretrained(
+            folder
+        )  # the plain weights may be replaced, and the stale variant is not loaded
+        assert not is_other(load(folder))
+        with pytest.raises(ValueError, match="does not belong to this model_index.json"):
+            load(folder, variant="fp16")
 
     def test_half_precision_files(self, tmp_path):
         tiny_pipeline().to(dtype=torch.float16).save_pretrained(tmp_path)
         loaded, expected = load(tmp_path), tiny_pipeline().unet.state_dict()
         assert all(torch.equal(v, expected[k].half().float()) for k, v in loaded.unet.state_dict().items())
+        assert torch.equal(load(tmp_path, variant="fp16").unet.conv_in.weight, loaded.unet.conv_in.weight)
+        with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.bf16.safetensors"):
+            load(tmp_path, variant="bf16")
+        assert "`SpriteConditioner`, saved in float16." in (tmp_path / "README.md").read_text()
         for name in ("dtype", "torch_dtype"):
             assert load(tmp_path, **{name: torch.bfloat16}).conditioner.dtype == torch.bfloat16
 
@@ -270,17 +303,44 @@ class TestLoading:
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D, not a UNet2DModel or SpriteUNet2DModel"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
             (INDEX, {"unet": None}, "a file is damaged"),
+            (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
+            (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
+            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be an integer from 1 to 1000, not 0"),
+            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000 or a list, not 'x'"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
             (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
+            (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
+            (SCHEDULER, {"solver_order": 0}, "its scheduler has solver_order 0, not 1, 2 or 3"),
+            (SCHEDULER, {"trained_betas": [0.1]}, "its scheduler has no noise schedule"),
+            (
+                SCHEDULER,
+                {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan},
+                "no noise schedule",
+            ),
             ("unet/config.json", {"block_out_channels": [8]}, None),
+            ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than unet/diff"),
+            ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
+            *(
+                (
+                    "unet/config.json",
+                    {"sample_size": size},
+                    f"its sample_size is {size}, not a multiple of 2 up to 1024",
+                )
+                for size in (0, -1, 17, 1.5, 10**9)
+            ),
+            ("unet/config.json", {"dropout": math.nan}, "dropout probability has to be between 0 and 1, but got nan"),
+            ("unet/config.json", {"freq_shift": "x"}, r"a file is damaged \(TypeError"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
     )
     def test_damage_is_one_sentence(self, folder, name, change, reason):
         file = folder / name
         if isinstance(change, dict):
+            if scheduler := change.pop("_class", None):
+                index = json.loads((folder / INDEX).read_text()) | {"scheduler": ["diffusers", scheduler]}
+                (folder / INDEX).write_text(json.dumps(index))
             change = json.dumps({**json.loads(file.read_text()), **change}).encode()
         file.unlink() if change is None else file.write_bytes(change)
         with pytest.raises((OSError, ValueError), match=reason) as caught:
@@ -298,6 +358,11 @@ class TestLoading:
         ("change", "reason"),
         [
             (lambda w: w.pop("conv_in.bias"), "Missing key.*conv_in.bias"),
+            (
+                lambda w: w.update({"conv_in.bias": w["conv_in.bias"].to(torch.int8)}),
+                "its weights are I8, not floating",
+            ),
+            (lambda w: w.update({"conv_in.bias": w["conv_in.bias"].cfloat()}), "its weights are C64, not floating"),
             (lambda w: w.update(more=torch.ones(1)), "Unexpected key.*more"),
             (lambda w: w["conv_in.bias"].fill_(torch.nan), "unet.conv_in.bias are NaN or infinite"),
             (lambda w: w["conv_in.weight"][0, 0, 0].fill_(-torch.inf), "unet.conv_in.weight are NaN or infinite"),
@@ -349,6 +414,19 @@ class TestLoading:
     def test_arguments_of_diffusers(self, saved):
         pipeline = load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
         assert torch.equal(sample(pipeline), sample(load(saved)))
+
+    def test_components_carry_the_defaults_of_their_model(self, tmp_path):
+        tiny_pipeline(vocabulary={"type": ["fire"], "view": ["front"]}).save_pretrained(tmp_path / "1.x")
+        index = json.loads((tmp_path / "1.x" / INDEX).read_text())
+        own = {"num_inference_steps": 3, "guidance_scale": 1.5, "default_conditions": {"view": "front"}}
+        (tmp_path / "1.x" / INDEX).write_text(json.dumps(index | own))
+        load(tmp_path / "1.x").save_pretrained(tmp_path / "again")
+        assert json.loads((tmp_path / "again/conditioner/config.json").read_text())["_defaults"].items() >= own.items()
+        for name in ("1.x", "again"):
+            pipeline = load(tmp_path / name)
+            assert pipeline.config.items() >= own.items()
+            assert type(pipeline)(**pipeline.components).defaults == pipeline.defaults
+        assert type(pipeline)(**pipeline.components, guidance_scale=4.0).config.guidance_scale == 4
 
     @pytest.mark.parametrize("channels", [3, 4])
     def test_another_pipeline_of_the_same_components(self, channels):
@@ -562,6 +640,14 @@ class TestPushing:
             torch.testing.assert_close(
                 loaded.unet.conv_in.weight.float(), pipeline.unet.conv_in.weight, atol=1e-3, rtol=0
             )
+
+    def test_a_variant_of_another_model_is_refused(self, hub, pipeline):
+        pipeline.push_to_hub(NAME)
+        with pytest.raises(
+            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
+        ):
+            other_pipeline().push_to_hub(NAME, variant="fp16")
+        assert len(hub.repository(NAME).titles) == 1 and not is_other(load())
 
     def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline):
         pipeline.push_to_hub(NAME)

@@ -343,7 +343,7 @@ def test_all_sprites_of_an_interpolation_get_the_same_noise_in_the_steps(pipelin
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        *(({"steps": steps}, "steps must be an integer of 2 or more") for steps in (1, 2.5, "3", True, None)),
+        *(({"steps": steps}, "steps must be an integer from 2 to 10,000") for steps in (1, 2.5, "3", True, 10**12)),
         ({"generator": seeded(1, 2, 3)}, "generator must have one entry an image, 2, but has 3"),
         *((each, "takes the conditions of one sprite") for each in ({"latents": 0}, {"color": 0}, {"a": ["ice"]})),
         ({"a": {"size": "tiny"}}, "This model is not conditioned on size, only on color, type"),
@@ -449,6 +449,46 @@ def test_a_callback_can_interrupt_and_replace_the_latents(name):
     assert torch.equal(generate(pipeline, "fire", 4, generator=seeded(0)), whole)  # nothing of that call is left
     found = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace)
     assert torch.equal(found, 2 * states[3]) and torch.equal(inputs[9][0][:1], 2 * states[1])
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (5, "callback_on_step_end must return a mapping of tensors or None, not 5"),
+        ({"latents": 5}, r"latents of callback_on_step_end must be a tensor of shape \(2, 3, 16, 16\), but is int"),
+        ({"latents": torch.zeros(1, *SHAPE)}, "but is .1, 3, 16, 16"),
+    ],
+)
+def test_what_a_callback_returns_is_checked(pipeline, returned, message):
+    with pytest.raises(ValueError, match=message):
+        generate(pipeline, ["fire", "ice"], callback_on_step_end=lambda *_: returned)
+
+
+def test_a_callback_can_set_a_guidance_scale_for_each_image(pipeline):
+    def found(after: object) -> torch.Tensor:
+        def callback(pipeline, step, t, tensors):
+            pipeline._guidance_scale = after
+
+        given = {"generator": seeded(0, 1), "guidance_scale": 3.0, "callback_on_step_end": callback}
+        return generate(pipeline, ["fire", "ice"], 2, **given)
+
+    both = torch.cat([found(5.0)[:1], found(2.0)[1:]])
+    torch.testing.assert_close(found([5.0, 2.0]), both)
+    for after, message in (([3.0], "must have one entry an image, 2, but has 1"), (["x"] * 2, "must be a number")):
+        with pytest.raises(ValueError, match=f"_guidance_scale {message}"):
+            found(after)
+
+
+def test_a_negative_type_for_each_type_and_the_call_of_ddpm_pipeline(pipeline):
+    arguments = {"generator": seeded(0, 1, 2, 3), "num_images_per_type": 2}
+    negative = ["water", None]
+    found = generate(pipeline, ["fire", "ice"], **arguments, negative_pokemon_type=negative)
+    arguments["generator"] = seeded(0, 1, 2, 3)
+    of_images = [each for each in negative for _ in range(2)]
+    assert torch.equal(found, generate(pipeline, ["fire", "ice"], **arguments, negative_pokemon_type=of_images))
+    (generator, again) = seeded(7, 7)
+    found = generate(pipeline, ("fire", "ice"), batch_size=2, generator=generator)
+    assert torch.equal(found, generate(pipeline, "fire/ice", num_images_per_type=2, generator=again))
 
 
 # Variations and repainting
@@ -593,7 +633,12 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("size", ["tiny", ["tiny"]], "not conditioned on size, only on color, type"),
         ("color", [["red"] * 2, []], "color must have one entry a pokemon_type, 1, but has"),
         ("num_inference_step", [3, None], "no argument 'num_inference_step'. Did you mean 'num_inference_steps'"),
-        ("num_images_per_type", [0, True, 1.5, "2"], "num_images_per_type must be an integer of 1 or more"),
+        *((name, [0, True, 1.5, "2", 10**12], f"{name} must be an integer from 1 to 10,000")
+          for name in ("num_images_per_type", "batch_size")),
+        ("types+batch_size", [2], "batch_size is the number of images of one type; pass num_images_per_type alone"),
+        ("num_images_per_type+batch_size", [2], "pass num_images_per_type alone instead"),
+        ("reference_view", ["back"], "are about a reference; pass reference_image as well"),
+        ("image_guidance_scale", [5], "are about a reference; pass reference_image as well"),
         ("num_inference_steps", [0, 1001, 2.5, "2", True], "num_inference_steps must be an integer from 1 to 1000"),
         ("guidance_scale", [NAN, math.inf, "2", [True], 1001, torch.ones(1)], "guidance_scale must be a number"),
         ("guidance_scale", [[1.0, 2.0], []], "guidance_scale must have one entry an image, 1, but has"),
@@ -605,6 +650,8 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("strength", [0.5], "strength and mask_image change an image"),
         ("mask_image", [LEFT], "pass image as well"),
         ("image", ["sprite.png", [None]], "image must be an image, a list of images or a tensor"),
+        ("image", [SPRITE.convert("F"), SPRITE.convert("I")], "image has mode [FI]; convert it to one of 8 bits"),
+        ("image+mask_image", [SPRITE.convert("F")], "mask_image has mode F; convert it"),
         ("image", [SPRITES], "image must have one entry an image, 1, but has 2"),
         ("image", [2 * CLEAN[:1], CLEAN[:1] * NAN], "image must have finite values in .-1, 1."),
         ("image", [CLEAN[0]], "image must be a tensor of shape .1, 3, 16, 16."),
@@ -617,6 +664,7 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("latents", [torch.zeros(2, *SHAPE), torch.zeros(SHAPE), [[0.0]], np.zeros((1, *SHAPE))],
          r"latents must be a tensor of shape \(1, 3, 16, 16\)"),
         ("latents", [torch.full((1, *SHAPE), NAN)], "latents must have finite values"),
+        ("latents", [torch.zeros(1, *SHAPE).to(each) for each in (torch.long, torch.cfloat)], "must be .* floating"),
         ("pokemon_type+class_embeddings", [torch.zeros(1, 32)], "class_embeddings replace pokemon_type"),
         ("class_embeddings", [torch.zeros(2, 31), torch.zeros(32), torch.zeros(0, 32), torch.tensor(1.0), [[0.0]]],
          r"class_embeddings must be a tensor of shape \([12], 32\)"),
@@ -630,7 +678,8 @@ def test_wrong_arguments_are_refused_before_the_network_is_evaluated(name, value
     calls = network_calls(pipeline)
     *others, name = name.split("+")
     for value in values:
-        arguments = {other: {"image": SPRITE, "pokemon_type": "fire"}[other] for other in others}
+        given = {"image": SPRITE, "pokemon_type": "fire", "num_images_per_type": 2, "types": ["fire", "ice"]}
+        arguments = {other.replace("types", "pokemon_type"): given[other] for other in others}
         with pytest.raises((ValueError, TypeError), match=message):
             pipeline(**{"num_inference_steps": 2, **arguments, name: value})
     assert calls == []
@@ -681,6 +730,16 @@ def test_an_untested_scheduler_warns_at_the_call_and_heun_does_not_support_image
         generate(with_sampler("heun"), "fire", 20)
     with pytest.raises(ValueError, match="HeunDiscreteScheduler does not support image"), pytest.warns(UserWarning):
         generate(with_sampler("heun"), "fire", image=SPRITE)
+
+
+@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "PNDMScheduler"])
+def test_a_scheduler_that_fails_with_the_prediction_type_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} does not work with this model .*prediction_type.*; use one of DDPM"):
+        generate(with_scheduler(name, {}, "sample"), "fire")
+    with pytest.warns(UserWarning, match="untested"):
+        torch.manual_seed(0)
+        found = generate(with_scheduler(name, {}), "fire", 20, generator=seeded(3))
+    assert found.isfinite().all()
 
 
 def test_a_distilled_model_has_its_own_steps_and_scheduler(pipeline):
