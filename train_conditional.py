@@ -129,7 +129,7 @@ class Trainer:
         self.metrics: dict[str, float] = {}  # measured at the present step
         network, settings = network_config(denoiser.unet), config.public()
         self.initial_state = checkpoint.TrainingState(
-            0, self.batch_size, settings, network, data_digest, self.metrics, 0, {}, teacher_digest
+            0, self.batch_size, settings, network, data_digest, self.metrics, 0, self.grad_scaler(), teacher_digest
         )
         self.hub_model_id = setup.prepare_output(config) if self.accelerator.is_main_process else None
         self.accelerator.wait_for_everyone()
@@ -299,7 +299,7 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Saves `checkpoint-STEP/` in the output folder; if that fails, the run continues."""
-        config, scaler = self.config, self.accelerator.scaler
+        config = self.config
         skipped, in_a_row = self.guard.check(self.step)
         self.guard.check_tensors(self.step, self.tensors)
         # While updates are skipped, the weights may have diverged; a single one at the end is harmless.
@@ -308,7 +308,7 @@ class Trainer:
             self.print(f"warning: Update {self.step:,} was not finite and is not saved. The run continues.")
         elif self.accelerator.is_main_process:
             now = {"step": self.step, "metrics": self.metrics, "skipped_updates": skipped}
-            state = dataclasses.replace(self.initial_state, **now, grad_scaler=scaler.state_dict() if scaler else {})
+            state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
             limit, metric = config.checkpoints_total_limit, config.metric_for_best_model
             with monitoring.warn_only():
                 checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
@@ -319,6 +319,11 @@ class Trainer:
                     self.push(f"Update {self.step:,}")
         self.accelerator.wait_for_everyone()
 
+    def grad_scaler(self) -> dict[str, float]:
+        """The state of the fp16 loss scaler; empty without one."""
+        scaler = self.accelerator.scaler
+        return scaler.state_dict() if scaler else {}
+
     def resume(self, name: str) -> None:
         """Restores the latest complete checkpoint, or a named one."""
         state = checkpoint.restore(self.output_dir, name, self.initial_state, self.tensors, self.print)
@@ -327,7 +332,7 @@ class Trainer:
         self.step = self.saved_step = state.step
         self.metrics = state.metrics
         self.guard.restore(state.skipped_updates)
-        if state.grad_scaler and self.accelerator.scaler:
+        if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
 
     def pipeline(self) -> PokemonDDPMPipeline:

@@ -329,7 +329,7 @@ class TrainingConfig:
 
 def as_text(value: Any) -> Any:
     """A setting for trackers, cards and messages: a list as its values in a row."""
-    return " ".join(value) if isinstance(value, list) else value
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 # Flags of diffusers' train_unconditional.py that do not exist here: what to do instead.
