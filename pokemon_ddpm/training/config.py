@@ -284,6 +284,9 @@ class TrainingConfig:
             raise ValueError(f"{' and '.join(given)} exclude each other.")
         if self.autoguidance_from and not self.pretrained_model_name_or_path:
             raise ValueError("--autoguidance_from needs --pretrained_model_name_or_path, the better model.")
+        for name in ("autoguidance_scale", "autoguidance_detail_scale", "autoguidance_image_scale"):
+            if not self.autoguidance_from and getattr(self, name) != getattr(TrainingConfig, name):
+                raise ValueError(f"--{name} needs --autoguidance_from.")
         if self.autoguidance_from and self.variance_type == "learned_range":
             raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
@@ -294,6 +297,8 @@ class TrainingConfig:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
         if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
             raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps not in (0, TrainingConfig.lr_warmup_steps):
+            raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
         metric = self.metric_for_best_model
         measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]
         if not measured and (metric == "kid" or self.load_best_model_at_end):
