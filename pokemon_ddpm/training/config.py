@@ -355,14 +355,32 @@ OF_THE_EXAMPLE = {
 }
 
 
+# The first flag of each group of the help.
+GROUPS = {
+    "train_data_dir": "data",
+    "model_config_name_or_path": "network",
+    "prediction_type": "objective",
+    "train_batch_size": "optimization",
+    "validation_steps": "evaluation",
+    "output_dir": "output and checkpoints",
+    "push_to_hub": "Hub",
+}
+
+
 class _Parser(HfArgumentParser):
     """Fields' metadata beside the help are not argparse's; errors are one line instead of a usage of eighty flags."""
+
+    _group: Any = None  # of the argument before
 
     def add_argument(self, *names: str, **options: Any) -> Any:
         options = {name: value for name, value in options.items() if name not in {*LIMITS, "resume", "card"}}
         if names[0].startswith("--no_"):
             options["help"] = f"Turns --{options['dest']} off."
-        return super().add_argument(*names, **options)
+        if options.get("action") in ("help", "version"):
+            return super().add_argument(*names, **options)
+        if title := GROUPS.get(names[0].removeprefix("--")):
+            self._group = self.add_argument_group(title)
+        return self._group.add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")

@@ -304,7 +304,10 @@ def test_fit_features(tmp_path: Path):
         (["--output-dir", tmp_path / "network"], "has other files, such as thesis.txt"),
         (["--output-dir", tmp_path / "a", "--mixed-precision", "fp8"], "must be no or bf16"),
         (["--output-dir", tmp_path / "a", "--preprocessing", "thesis"], "thesis must be pixel or fit"),
-        (["--output-dir", tmp_path / "a", "--learning-rate", "-1"], "Invalid value for '--learning-rate'"),
+        (
+            ["--output-dir", tmp_path / "a", "--learning-rate", "-1"],
+            "--learning-rate must be at least 1e-09, but is",
+        ),
         (["--output-dir", tmp_path / "a", "--data-dir", tmp_path / "nowhere"], "nowhere"),
     ):
         status, output = run("fit-features", *options)
