@@ -306,7 +306,7 @@ def test_fit_features(tmp_path: Path):
         (["--output-dir", tmp_path / "a", "--preprocessing", "thesis"], "thesis must be pixel or fit"),
         (
             ["--output-dir", tmp_path / "a", "--learning-rate", "-1"],
-            "--learning-rate must be at least 1e-09, but is",
+            "--learning-rate must be at least 0.000000001",
         ),
         (["--output-dir", tmp_path / "a", "--data-dir", tmp_path / "nowhere"], "nowhere"),
     ):
