@@ -12,12 +12,18 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if __name__ == "__main__":  # until training starts there is nothing to save; importing the libraries takes seconds
-    signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"Interrupted before the first update.\n") and 130))
+
+    def end_at_once(*_: object) -> None:
+        os.write(2, b"Interrupted before the first update.\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end_at_once)
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -129,7 +135,7 @@ class Trainer:
         self.metrics: dict[str, float] = {}  # measured at the present step
         network, settings = network_config(denoiser.unet), config.public()
         self.initial_state = checkpoint.TrainingState(
-            0, self.batch_size, settings, network, data_digest, self.metrics, 0, {}, teacher_digest
+            0, self.batch_size, settings, network, data_digest, self.metrics, 0, self.grad_scaler(), teacher_digest
         )
         self.hub_model_id = setup.prepare_output(config) if self.accelerator.is_main_process else None
         self.accelerator.wait_for_everyone()
@@ -290,16 +296,23 @@ class Trainer:
         return metrics
 
     def save_samples(self, resumed: bool) -> None:
-        """Saves a sheet of samples of every type into `samples/` in the output folder."""
-        path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
-        if self.accelerator.is_main_process and not (resumed and path.exists()):
-            with contextlib.suppress(Interrupted), monitoring.warn_only():
-                save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET), self.stop.requested)
+        """Saves a sheet of samples of every type into `samples/` in the output folder; after resuming, if missing."""
+        if self.accelerator.is_main_process and not (resumed and self.sheet.exists()):
+            self.save_sheet(self.stop.requested)
         self.accelerator.wait_for_everyone()
+
+    @property
+    def sheet(self) -> Path:
+        """The path of the sheet of this step."""
+        return self.output_dir / "samples" / f"step-{self.step:06d}.png"
+
+    def save_sheet(self, interrupted: Callable[[], bool]) -> None:
+        with contextlib.suppress(Interrupted), monitoring.warn_only():
+            save_sheet(self.pipeline(), self.sheet, derive_seed(self.config.seed, SHEET), interrupted)
 
     def save_checkpoint(self) -> None:
         """Saves `checkpoint-STEP/` in the output folder; if that fails, the run continues."""
-        config, scaler = self.config, self.accelerator.scaler
+        config = self.config
         skipped, in_a_row = self.guard.check(self.step)
         self.guard.check_tensors(self.step, self.tensors)
         # While updates are skipped, the weights may have diverged; a single one at the end is harmless.
@@ -308,7 +321,7 @@ class Trainer:
             self.print(f"warning: Update {self.step:,} was not finite and is not saved. The run continues.")
         elif self.accelerator.is_main_process:
             now = {"step": self.step, "metrics": self.metrics, "skipped_updates": skipped}
-            state = dataclasses.replace(self.initial_state, **now, grad_scaler=scaler.state_dict() if scaler else {})
+            state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
             limit, metric = config.checkpoints_total_limit, config.metric_for_best_model
             with monitoring.warn_only():
                 checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
@@ -319,6 +332,11 @@ class Trainer:
                     self.push(f"Update {self.step:,}")
         self.accelerator.wait_for_everyone()
 
+    def grad_scaler(self) -> dict[str, float]:
+        """The state of the fp16 loss scaler; empty without one."""
+        scaler = self.accelerator.scaler
+        return scaler.state_dict() if scaler else {}
+
     def resume(self, name: str) -> None:
         """Restores the latest complete checkpoint, or a named one."""
         state = checkpoint.restore(self.output_dir, name, self.initial_state, self.tensors, self.print)
@@ -327,7 +345,7 @@ class Trainer:
         self.step = self.saved_step = state.step
         self.metrics = state.metrics
         self.guard.restore(state.skipped_updates)
-        if state.grad_scaler and self.accelerator.scaler:
+        if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
 
     def pipeline(self) -> PokemonDDPMPipeline:
@@ -348,6 +366,8 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         config, finished = self.config, self.step >= self.max_steps
+        if self.stop.reason == monitoring.TIME_LIMIT and config.save_images_steps and not self.sheet.exists():
+            self.save_sheet(lambda: self.stop.reason != monitoring.TIME_LIMIT)
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
         best = checkpoint.best_checkpoint(self.output_dir, config.metric_for_best_model)
         if config.load_best_model_at_end and finished and best:
@@ -364,7 +384,11 @@ class Trainer:
                 command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
                 raise ValueError(f"{error}\nThe model is saved; push it with `{command}`.") from error
         if self.saved_step != self.step:
-            raise ValueError(f"There is no checkpoint of update {self.step:,}; a resumed run starts at the last one.")
+            raise ValueError(
+                f"There is no checkpoint of update {self.step:,}; a resumed run starts at that of {self.saved_step:,}."
+                if self.saved_step
+                else "No checkpoint could be written, so the run cannot be resumed; the model is saved."
+            )
 
     def summary(self) -> str:
         """What is trained, in one or two lines."""

@@ -1,10 +1,12 @@
 """Reads the Kaggle archive, a folder or the .zip, into labelled records, without trusting its content."""
 
 import contextlib
+import csv
 import functools
 import hashlib
 import io
 import itertools
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -13,10 +15,10 @@ from typing import Any
 
 import pandas
 
+from pokemon_ddpm.files import check_file, check_size, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
-MAX_FILE_BYTES = 16 * 2**20
 MAX_LISTED = 20
 
 # Folders whose images were exchanged: each has the labels of the other. The folder named Necrozma Dawn shows Dusk Mane
@@ -77,6 +79,23 @@ def expand(path: str | Path) -> Path:
         raise SpriteDataError(f"{path}: the home folder is unknown. Give the whole path.") from error
 
 
+def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and the rows of a table in UTF-8. (pandas takes 4 KB of memory for each column.)
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+    try:
+        columns, *rows = [row for row in reader if row] or [[]]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise ValueError(f"row {number} has {len(row)} values, but there are {len(columns)} columns")
+    return columns, [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 class SpriteArchive:
     """The files that matter: `pokedex.csv` and `sprites/FOLDER/VIEW/FINISH/*.png`.
 
@@ -135,16 +154,15 @@ class SpriteArchive:
         """The content of one file.
 
         Raises:
-            SpriteDataError: If it cannot be read, is larger than 16 MiB or, in a .zip, fails its checksum.
+            SpriteDataError: If it cannot be read, links out of the archive, is larger than 16 MiB or, in a .zip, fails
+                its checksum.
         """
-        name, file = self._top + name, self.path / self._top / name
+        name = self._top + name
         try:
-            if self._zip is None and not file.is_file():
-                raise ValueError("is no file")
-            size = self._zip.getinfo(name).file_size if self._zip else file.stat().st_size
-            if size > MAX_FILE_BYTES:
-                raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-            return self._zip.read(name) if self._zip else file.read_bytes()
+            if self._zip is None:
+                return read_file(self.path / name, self.path)
+            check_size(self._zip.getinfo(name).file_size)
+            return self._zip.read(name)
         except Exception as error:  # zipfile raises many kinds for what is damaged, encrypted or unknown to it
             raise SpriteDataError(getattr(error, "strerror", None) or str(error)) from error
 
@@ -181,6 +199,7 @@ class SpriteArchive:
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
+        check_file(path, math.inf)
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise SpriteDataError(
@@ -208,12 +227,13 @@ def _facts() -> dict[int, dict[str, Any]]:
 def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
     """Row id, which is the folder index -> labels of that row."""
     try:
-        file = io.BytesIO(archive.read(POKEDEX))
-        rows = pandas.read_csv(file, dtype=str, usecols=_COLUMNS, keep_default_na=False, encoding="utf-8-sig")
+        columns, rows = read_csv(archive.read(POKEDEX))
+        if missing := [name for name in _COLUMNS if name not in columns]:
+            raise ValueError(f"without the columns {', '.join(missing)}")
     except ValueError as error:
         raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({error}). Download it again.") from error
     problems, labels = Problems(), {}
-    for row in rows.to_dict("records"):
+    for row in rows:
         place = f"{POKEDEX} id {row['id']} ({row['name']})"
         if not row["id"].isdecimal() or not row["pokedex_id"].isdecimal():
             problems.add(place, f"the id and the pokedex_id {row['pokedex_id']!r} must be numbers")

@@ -351,7 +351,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 "image_guidance_scale and reference_view are about a reference; pass reference_image as well."
             )
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        own = (reference_image is not None and self.config.reference_guidance_scale) or self.config.guidance_scale
+        own = self.config.guidance_scale
+        if reference_image is not None:
+            own = self.config.reference_guidance_scale or own
         scale = own if guidance_scale is None else guidance_scale
         embeddings, values = self.encode_conditions(
             pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
@@ -709,7 +711,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         samples, arguments = sample.to(self.unet.dtype).repeat(passes, 1, 1, 1), {}
         if reference is not None:
             given = reference.to(samples)
-            arguments["reference"] = torch.cat([*[0 * given] * (passes - 2), *[given] * min(passes, 2)])
+            none = torch.zeros_like(given)
+            arguments["reference"] = torch.cat([*[none] * (passes - 2), *[given] * min(passes, 2)])
         labels = torch.cat(embeddings[-passes:])
         prediction = self.unet(samples, t, class_labels=labels, return_dict=False, **arguments)[0].float()
         if passes == 1:

@@ -28,7 +28,8 @@ def _position(attribute: str, value: str, known: Sequence[str]) -> int:
     *lowered, wanted = (unicodedata.normalize("NFC", name).lower() for name in (*known, value.strip()))
     if wanted in lowered:
         return lowered.index(wanted)
-    close = difflib.get_close_matches(wanted, lowered, n=1, cutoff=0.5)
+    begun = [name for name in lowered if wanted and name.startswith(wanted)]
+    close = begun or difflib.get_close_matches(wanted, lowered, n=1)
     hint = f"Did you mean {known[lowered.index(close[0])]!r}? " if close else ""
     raise ValueError(f"Unknown {attribute} {value!r}. {hint}Known: {', '.join(known)}.")
 

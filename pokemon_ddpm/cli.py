@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -39,6 +39,8 @@ from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 from pokemon_ddpm.commands.train import train
 
+PYDANTIC = "Input should be "  # how its messages begin; typer shows them from 0.24 on
+
 
 class _Commands(TyperGroup):
     """Refuses empty values, which would be the current folder or the default; options may have _ as in training."""
@@ -54,6 +56,17 @@ class _Commands(TyperGroup):
             if flag.startswith("--") and equals and not given:
                 fail(f"{flag} is empty; leave it out.")
         return super().parse_args(context, args)
+
+    def invoke(self, context: typer.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except typer.BadParameter as error:
+            if not error.message.startswith(PYDANTIC):
+                raise
+            limit = error.message.removeprefix(PYDANTIC).split(",")[0]
+            for theirs, ours in {"greater than or equal to": "at least", "less than or equal to": "at most"}.items():
+                limit = limit.replace(theirs, ours)
+            fail(f"{error.param.opts[0]} must be {limit}, but is {error.__cause__.errors()[0]['input']}.")
 
 
 # Help without boxes, which leave a third of 80 columns to the text.

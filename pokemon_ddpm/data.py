@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import logging
 import os
 import unicodedata
@@ -9,17 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
-import pandas
 import torch
 from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, Problems, expand
+from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
+from pokemon_ddpm.files import read_file
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
@@ -319,18 +320,26 @@ def _metadata_labels(root: Path, files: Iterable[Path]) -> tuple[dict[Path, str]
     labels, unlabelled = {}, {}
     for file in (each for each in files if each.name in METADATA_FILES):
         try:
-            if file.suffix == ".csv":
-                table = pandas.read_csv(root / file, dtype=str, keep_default_na=False)  # NA and null are names
-            else:
-                table = pandas.read_json(root / file, dtype=str, lines=True)
-        except ValueError as error:
+            content = read_file(root / file, root)
+            columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{root / file} cannot be read: {error}") from error
-        if set(METADATA_COLUMNS) <= set(table):
-            rows = table[METADATA_COLUMNS].replace("", pandas.NA).dropna().itertuples(index=False)
-            labels |= {_in_one_form(file.parent / name): label for name, label in rows}
+        if set(METADATA_COLUMNS) <= set(columns):
+            for row in rows:
+                name, label = (row.get(column) for column in METADATA_COLUMNS)
+                if name not in (None, "") and label not in (None, ""):
+                    labels[_in_one_form(file.parent / str(name))] = str(label)
         else:
-            unlabelled[file] = list(map(str, table))
+            unlabelled[file] = columns[:MAX_LISTED]
     return labels, unlabelled
+
+
+def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
+    """As `read_csv`, of a file with an object in JSON a line."""
+    rows = [json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("each line must be an object")
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
 class _LabelledFile(NamedTuple):

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all: first under another name beside the old file, then renamed."""
+"""Files that are written completely or not at all, and files of strangers, which are read with care."""
 
 import hashlib
 import io
@@ -8,9 +8,13 @@ from typing import Any
 
 from PIL import Image
 
+MAX_BYTES = 16 * 2**20  # of a file that is read at once
+
 
 def write_file(path: str | Path, content: str | bytes) -> None:
     """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content.
+
+    It is written under another name beside the old file, then renamed.
 
     Raises:
         OSError: If it cannot be written.
@@ -28,6 +32,33 @@ def write_file(path: str | Path, content: str | bytes) -> None:
     finally:
         if partial.is_file():
             partial.unlink()
+
+
+def read_file(path: Path, folder: Path) -> bytes:
+    """The content of a file in a folder that may come from anybody.
+
+    Raises:
+        ValueError: With a short reason, if it is no regular file, which may never end, links out of the folder, or is
+            larger than `MAX_BYTES`.
+        OSError: If it cannot be read.
+    """
+    check_file(path)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError("links out of the folder")
+    return path.read_bytes()
+
+
+def check_file(path: Path, limit: float = MAX_BYTES) -> None:
+    """Raises ValueError unless a path is a regular file (a pipe would block, a device never end) of `limit` bytes."""
+    if not path.is_file():
+        raise ValueError("is no file")
+    check_size(path.stat().st_size, limit)
+
+
+def check_size(size: int, limit: float = MAX_BYTES) -> None:
+    """Raises ValueError if a file is larger than the limit, in bytes."""
+    if size > limit:
+        raise ValueError(f"larger than {limit / 2**20:g} MiB")
 
 
 def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:

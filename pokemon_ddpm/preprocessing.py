@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pokemon_ddpm.files import check_file
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square, transparent
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def open_image(source: bytes | Path) -> Image.Image:
 
     Raises:
         ValueError: With a short reason, if it is not in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS`
-            pixels (checked before it is decoded).
+            pixels or four times as many bytes (checked before it is decoded).
     """
-    if isinstance(source, Path) and not source.is_file():
-        raise ValueError("is no file")  # a pipe would block forever
+    if isinstance(source, Path):
+        check_file(source, 4 * MAX_PIXELS)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -1,7 +1,6 @@
 """The page that generates in the browser: a folder for any web server."""
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from pokemon_ddpm.files import write_file
@@ -25,25 +24,31 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
         pipeline: A distilled model for RGBA sprites with their types, in float32, on the CPU.
         folder: It exists; files of an earlier page are replaced.
         name: Of the model.
-        runtime: The dist folder of onnxruntime-web: a URL, which may be relative to the page, or a folder here, of
-            which the page gets what it needs (41 MB).
+        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets what it needs
+            (41 MB).
 
     Raises:
-        ValueError: If the model is another one.
-        OSError: If the folder lacks a file.
+        ValueError: If the model is another one, or the runtime is neither; nothing is written then.
+        OSError: If a file cannot be written.
     """
+    copied = [] if "://" in runtime else [Path(runtime, file) for file in RUNTIME_FILES]
+    if missing := [path.name for path in copied if not path.is_file()]:
+        raise ValueError(
+            f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
+        )
     if not is_distilled(pipeline.scheduler):
         raise ValueError(
             f"{name} takes many steps with guidance, which browsers are too slow for; use a distilled model."
         )
     if pipeline.sample_shape[0] != 4 or pipeline.conditioner.vocabulary["type"] != list(TYPES):
         raise ValueError(f"{name} is no model for sprites with transparency and the {len(TYPES)} types.")
-    shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
-    if Path(runtime).is_dir():
-        (folder / "runtime").mkdir(exist_ok=True)
-        for file in RUNTIME_FILES:
-            shutil.copy(Path(runtime, file), folder / "runtime")
+    for path in SOURCE.iterdir():
+        write_file(folder / path.name, path.read_bytes())
+    if copied:
         runtime = "runtime"
+        (folder / runtime).mkdir(exist_ok=True)
+        for path in copied:
+            write_file(folder / runtime / path.name, path.read_bytes())
     export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS)
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)

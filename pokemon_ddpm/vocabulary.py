@@ -58,5 +58,7 @@ ATTRIBUTES = tuple(name for name in CONDITIONS if name != "type")
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """The end of an error message about an unknown name: the nearest known name, if one is near, and all names."""
-    close = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.5)
+    wanted = name.strip().lower()
+    begun = [each for each in known if wanted and each.lower().startswith(wanted)]
+    close = begun or difflib.get_close_matches(wanted, known, n=1)
     return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(known)}."

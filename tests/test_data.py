@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -307,6 +308,23 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
     assert "images/new.png: expected " in (message := refused(load, tmp_path)) and "FILE, with a label" in message
     (tmp_path / split / f"metadata.{kind}").write_text('file_name,label\n"' if kind == "csv" else "{")
     assert f"metadata.{kind} cannot be read: " in refused(load, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_metadata_is_a_file_in_the_folder(tmp_path: Path, name: str) -> None:
+    file, outside = folder_of_classes(tmp_path / "art", {"a": 2, "b": 2}) / name, tmp_path / "outside"
+    outside.write_text("file_name,label\na/000.png,x\n")
+    for make, reason in {
+        os.mkfifo: "is no file",
+        lambda file: file.symlink_to("/dev/zero"): "is no file",
+        lambda file: file.symlink_to(outside): "links out of the folder",
+        lambda file: (file.touch(), os.truncate(file, 2**24 + 1)): "larger than 16 MiB",
+        lambda file: file.write_text("1\n1,2"): "",
+        lambda file: file.write_text("[" * 200_000 + '"'): "",
+    }.items():
+        make(file)
+        assert refused(load, file.parent).startswith(f"{file} cannot be read: {reason}")
+        file.unlink()
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

@@ -189,10 +189,12 @@ def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, wh
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_load_their_model(tmp_path, known):
+def test_settings_load_their_model(tmp_path, known, caplog):
     known.save_pretrained(tmp_path)
     loaded = GenerationSettings(str(tmp_path), "unipc", dtype="bfloat16").load()
     assert type(loaded.scheduler) is type(make_sampler("unipc", known.scheduler))
+    assert not caplog.text and GenerationSettings(str(tmp_path), dtype="float16").load()
+    assert "On a CPU, float16 takes about 30 times as long as float32" in caplog.text
     assert loaded.unet.dtype == torch.bfloat16 and loaded.device == generation.best_device() == torch.device("cpu")
     for name, value in (("scheduler", "euler"), ("dtype", "int8")):
         with pytest.raises(ValueError, match=f"Unknown {name} '{value}'. Known: "):

@@ -1,5 +1,6 @@
 """Decoding, cropping and scaling: hostile files, and images made for a test."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,6 +69,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.png", Path("/dev/zero")):
         with pytest.raises(ValueError, match="is no file"):
             open_image(path)
+    (tmp_path / "endless.webp").write_bytes(b"RIFF\0\0\0\0WEBP")
+    os.truncate(tmp_path / "endless.webp", 2**40)  # Pillow would read all of it
+    with pytest.raises(ValueError, match="larger than 128 MiB"):
+        open_image(tmp_path / "endless.webp")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -29,6 +29,7 @@ from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student
+from tests.training.runs import full_disk
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
@@ -405,9 +406,18 @@ def test_a_link_that_names_nothing(page, url, query):
     expect(page.locator("#status")).to_have_text("This link names no sprite.")
 
 
-def test_models_that_the_page_cannot_run_are_refused(tmp_path):
+def test_what_the_page_cannot_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="use a distilled model"):
         write_page(tiny_pipeline(channels=4), tmp_path, "tiny")
     with pytest.raises(ValueError, match="no model for sprites with transparency"):
         write_page(tiny_student(16, {"type": ["cat", "dog"]}), tmp_path, "tiny")
+    for runtime in ("nowhere/dist", str(SOURCE)):
+        with pytest.raises(ValueError, match=f"{runtime} is neither a URL nor the dist folder .* ort.wasm.min.mjs"):
+            write_page(tiny_student(SIDE), tmp_path, "tiny", runtime)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named(pipeline, tmp_path):
+    with full_disk(5000), pytest.raises(OSError) as error:
+        write_page(pipeline, tmp_path, "tiny")
+    assert Path(error.value.filename).parent == tmp_path and error.value.strerror == "File too large"

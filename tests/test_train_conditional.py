@@ -175,7 +175,7 @@ def test_a_few_images_are_seen_often_unless_something_else_is_asked_for(flags, g
         assert trainer.max_steps == updates
 
 
-def test_the_progress_bar_ends_where_the_time_does(flags):
+def test_a_run_that_time_ends_has_a_full_progress_bar_and_samples(flags, run):
     bars = []
 
     class Recorded(tqdm):
@@ -183,8 +183,10 @@ def test_the_progress_bar_ends_where_the_time_does(flags):
             super().__init__(**options)
             bars.append(self)
 
-    train([*flags, *ENDLESS, "--checkpointing_steps=1000000", "--max_train_seconds=4"], tqdm=Recorded)
+    flags = [*flags, *ENDLESS, "--checkpointing_steps=1000000", "--max_train_seconds=4", "--save_images_steps=1000000"]
+    train(flags, tqdm=Recorded)
     assert bars[0].total == bars[0].n < 1_000_000
+    assert f"](samples/step-{bars[0].n:06d}.png)" in (run / "README.md").read_text()
 
 
 # Exact resuming
@@ -293,7 +295,7 @@ def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, unbroken, mon
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(SystemExit, match="^error: There is no checkpoint of update 4; "),
+        pytest.raises(SystemExit, match="^error: There is no checkpoint of update 4; .* starts at that of 3\\.$"),
     ):
         patch.setattr(checkpoint, "save_checkpoint", save_or_fail)
         train(flags)
@@ -303,6 +305,16 @@ def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, unbroken, mon
     train([*flags, LATEST])
     train([*flags, f"--output_dir={unbroken}"])
     assert same(run / "checkpoint-4", unbroken / "checkpoint-4")
+
+
+def test_a_disk_that_no_checkpoint_fits(flags, run):
+    def save(*_: object) -> None:
+        raise checkpoint.CheckpointError("full")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="^error: No checkpoint could be writ"):
+        patch.setattr(checkpoint, "save_checkpoint", save)
+        train(flags)
+    PokemonDDPMPipeline.from_pretrained(run)
 
 
 # Divergence

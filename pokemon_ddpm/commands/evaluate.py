@@ -81,7 +81,7 @@ def evaluate(
     from pokemon_ddpm.evaluation.samples import generate_sets, read_samples
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.model_card import folder_card, write_metrics
-    from pokemon_ddpm.preprocessing import CHANNELS, mode_of
+    from pokemon_ddpm.preprocessing import mode_of
 
     if samples is None:
         folder_card(Path(model))  # to fail before the evaluation if it cannot be read
@@ -89,8 +89,7 @@ def evaluate(
         settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
         pipeline = settings.load()
         channels, resolution, _ = pipeline.sample_shape
-        if CHANNELS.get(preprocessing, channels) != channels:
-            fail(f"The model has {channels} channels; --preprocessing {preprocessing} is not possible.")
+        _check_channels(preprocessing, channels)
     else:
         sample_set = read_samples(samples, resolution, sample_preprocessing)
         _, channels, resolution, _ = sample_set.images.shape
@@ -146,6 +145,14 @@ def _check_source(
         fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
     if sample_preprocessing is not None and resolution is None:
         fail("--sample-preprocessing needs --resolution.")
+
+
+def _check_channels(preprocessing: str | None, channels: int) -> None:
+    """Refuses a preprocessing that does not give the channels of the model."""
+    from pokemon_ddpm.preprocessing import channels_of
+
+    if preprocessing is not None and channels_of(preprocessing) != channels:
+        fail(f"The model has {channels} channels; --preprocessing {preprocessing} is not possible.")
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
@@ -245,6 +252,7 @@ def _likelihood(model: str, data: Data, folder: Path, seed: int) -> dict[str, An
 
 
 def bits_per_dim(
+    context: typer.Context,
     model: Model = RELEASED_MODEL,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
@@ -263,6 +271,8 @@ def bits_per_dim(
     """
     if output is not None:
         check_file(output)
+    if full:
+        check_beside(context, "full", "timesteps")
     _check_data(model, data_dir)
 
     from pokemon_ddpm.data import load_tensors
@@ -272,6 +282,10 @@ def bits_per_dim(
 
     pipeline, found = load(model), {}
     channels, side, _ = pipeline.sample_shape
+    _check_channels(preprocessing, channels)
+    terms = pipeline.scheduler.config.num_train_timesteps - 1
+    if timesteps > terms and context.get_parameter_source("timesteps").name == "COMMANDLINE":
+        fail(f"--timesteps {timesteps:,}: the model has only {terms:,} such terms. For all of them, give --full.")
     mode = preprocessing or mode_of(channels)
     options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
     splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
@@ -332,6 +346,8 @@ def fit_features(
     Its features are for distances between sets of sprites, its classifiers for the condition accuracy of samples. The
     network that comes with the package was made in this way. Values of different networks are not comparable.
     """
+    if preprocessing not in ("pixel", "fit"):
+        fail(f"--preprocessing {preprocessing} must be pixel or fit.")
     if mixed_precision not in ("no", "bf16"):
         fail(f"--mixed-precision {mixed_precision} must be no or bf16.")
     check_packages()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from PIL import Image
@@ -18,6 +18,7 @@ from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.animation import SUFFIXES, save_animation
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
+    OWN,
     Guidance,
     Model,
     Scheduler,
@@ -34,6 +35,7 @@ from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
+from pokemon_ddpm.vocabulary import CONDITIONS
 
 if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
@@ -43,13 +45,10 @@ MAX_SPRITES = 1_000_000
 MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
 
 Values = list[str] | None
-Attribute = Annotated[
-    Values,
-    typer.Option(
-        help="As --type, one of those that `pokemon-ddpm describe` lists; by default the model's own.",
-        show_default=False,
-    ),
-]
+
+
+def _attribute(name: str, meaning: str) -> Any:
+    return typer.Option(help=f"{meaning}: {', '.join(CONDITIONS[name])}.", show_default=OWN)
 
 
 def generate(
@@ -62,14 +61,14 @@ def generate(
             '"all" for a row of each type. Can be given several times; each is a row.'
         ),
     ] = None,
-    color: Attribute = None,
-    shape: Attribute = None,
-    game: Attribute = None,
-    view: Attribute = None,
-    finish: Attribute = None,
-    size: Attribute = None,
-    form: Attribute = None,
-    legendary: Attribute = None,
+    color: Annotated[Values, _attribute("color", "Main color")] = None,
+    shape: Annotated[Values, _attribute("shape", "Body shape")] = None,
+    game: Annotated[Values, _attribute("game", "Game whose style it has")] = None,
+    view: Annotated[Values, _attribute("view", "Visible side")] = None,
+    finish: Annotated[Values, _attribute("finish", "Normal or shiny colors")] = None,
+    size: Annotated[Values, _attribute("size", "Height")] = None,
+    form: Annotated[Values, _attribute("form", "Kind of form")] = None,
+    legendary: Annotated[Values, _attribute("legendary", "Whether it is legendary or mythical")] = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
@@ -109,7 +108,10 @@ def generate(
         Path | None, typer.Option(help="A PNG of --output-dir: generates its sprite again, without other options.")
     ] = None,
 ) -> None:
-    """Generates sprites on a sheet, animated, or as files."""
+    """Generates sprites on a sheet, animated, or as files.
+
+    --color to --legendary are given as --type is; `pokemon-ddpm describe` lists what a model knows.
+    """
     _check_output(context, output, game_sheet, output_dir, like)
 
     if like is not None:

@@ -231,11 +231,12 @@ def read_samples(folder: Path, resolution: int | None = None, mode: str | None =
     for file in files:
         with problems.caught(file.name):
             images.append(open_image(file))
+    if problems.found:
+        raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
+    for file in files:
         provenances.append(None)
         with contextlib.suppress(ValueError):  # it does not say how it was generated
             provenances[-1] = read_png(file)
-    if problems.found:
-        raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
     if missing := provenances.count(None):
         logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
     if mode is not None:

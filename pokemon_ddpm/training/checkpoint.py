@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from pokemon_ddpm.diffusion import LossSecondMoment
-from pokemon_ddpm.files import sha256, write_file
-from pokemon_ddpm.training.config import TrainingConfig, as_text
+from pokemon_ddpm.files import check_file, read_file, sha256, write_file
+from pokemon_ddpm.training.config import MAX_NUMBER, TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER, HISTORY = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
 MANIFEST = "manifest.json"
@@ -37,7 +37,7 @@ def _incomplete(folder: Path) -> Iterator[None]:
     """One message for everything that can be wrong with a checkpoint's files."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a complete checkpoint ({error}).") from error
 
 
@@ -86,8 +86,11 @@ class TrainingTensors:
         Raises:
             CheckpointError: If a file is damaged or of another network; nothing is changed then.
         """
-        saved = _load_tensors(folder, self.files())
-        _check_shapes(folder, saved[MODEL], self.model)
+        own = self.files()
+        saved = _load_tensors(folder, own)
+        own[OPTIMIZER] = self._optimizer_state(saved[OPTIMIZER])
+        for name in own:
+            _check_tensors(folder, saved[name], own[name])
         self.model.load_state_dict(saved[MODEL])
         if self.ema is not None:
             for (name, _), average in zip(self.model.named_parameters(), self.ema.shadow_params, strict=True):
@@ -108,10 +111,21 @@ class TrainingTensors:
             restored["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(restored)
 
+    def _optimizer_state(self, saved: Iterable[str]) -> dict[str, torch.Tensor]:
+        """By name, tensors of the shapes that the optimizer has for the parameters with a state among these names."""
+        numbers, state = {name.split(".")[0] for name in saved}, {}
+        groups = self.optimizer.param_groups
+        parameters = [(parameter, group) for group in groups for parameter in group["params"]]
+        for number, (parameter, group) in enumerate(parameters):
+            if str(number) in numbers:
+                moments = ["momentum"] if group.get("orthogonal") else ["exp_avg", "exp_avg_sq"]
+                state |= {f"{number}.step": torch.zeros(())} | {f"{number}.{name}": parameter for name in moments}
+        return state
 
-def _check_shapes(folder: Path, saved: dict[str, torch.Tensor], model: nn.Module) -> None:
-    shapes, own = ({name: tensor.shape for name, tensor in of.items()} for of in (saved, model.state_dict()))
-    if shapes != own:
+
+def _check_tensors(folder: Path, saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
+    kinds = [{name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in (saved, own)]
+    if kinds[0] != kinds[1]:
         raise CheckpointError(f"{folder} belongs to another network than the one configured.")
 
 
@@ -241,31 +255,50 @@ def _flush(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _load_manifest(folder: Path) -> dict[str, Any]:
-    with _incomplete(folder):
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or manifest.get("sha256") != _checksum(manifest):
-            raise ValueError(f"{MANIFEST} was changed")
-    return manifest
-
-
 def load_state(folder: Path) -> TrainingState:
-    """Reads the state of a checkpoint.
+    """Reads the state of a checkpoint; for the errors see `_load_manifest`."""
+    return _load_manifest(folder)[0]
+
+
+def _load_manifest(folder: Path) -> tuple[TrainingState, dict[str, str]]:
+    """The state, and file name -> checksum.
 
     Raises:
         CheckpointError: If the manifest is missing, damaged, changed or of another version.
     """
+    with _incomplete(folder):
+        manifest = json.loads(read_file(folder / MANIFEST, folder))
+        if not isinstance(manifest, dict) or manifest.get("sha256") != _checksum(manifest):
+            raise ValueError(f"{MANIFEST} was changed")
     try:
-        return TrainingState(**_load_manifest(folder)["state"])
+        state, files = TrainingState(**manifest["state"]), manifest["files"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} was written by another version of this project ({error}).") from error
+    with _incomplete(folder):
+        kinds = {field.name: field.type for field in dataclasses.fields(TrainingState)}
+        wrong = [name for name, kind in kinds.items() if not _fits(getattr(state, name), kind)]
+        wrong += ["files"] * (not _fits(files, dict[str, str]))
+        if wrong:
+            raise ValueError(f"{MANIFEST} has unusable values of {', '.join(wrong)}")
+    return state, files
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value in JSON is of the type of a field; `Any` is a value, or a list of values."""
+    if kind is Any:
+        each = value if isinstance(value, list) else [value]
+        return all(isinstance(part, (str, float, int, type(None))) for part in each)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_fits(part, get_args(kind)[1]) for part in value.values())
+    return type(value) is kind and (kind is not int or 0 <= value <= MAX_NUMBER)
 
 
 def _load_tensors(folder: Path, names: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
     """Tensors by the name of their file. Raises CheckpointError if a file is missing or was changed."""
-    expected = _load_manifest(folder)["files"]
+    _, expected = _load_manifest(folder)
     with _incomplete(folder):
         for name in names:
+            check_file(folder / name, math.inf)
             if sha256(folder / name) != expected.get(name):
                 raise ValueError(f"{name} was changed")
         return {name: load_file(folder / name) for name in names}
@@ -277,8 +310,11 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     Raises:
         CheckpointError: If it is damaged or of another network; nothing is changed then.
     """
-    saved = _load_tensors(folder, {MODEL, EMA} & _load_manifest(folder)["files"].keys())
-    _check_shapes(folder, saved[MODEL], model)
+    _, files = _load_manifest(folder)
+    saved = _load_tensors(folder, [MODEL, *({EMA} & files.keys())])
+    _check_tensors(folder, saved[MODEL], model.state_dict())
+    if EMA in saved:
+        _check_tensors(folder, saved[EMA], dict(model.named_parameters()))
     model.load_state_dict(saved[MODEL] | saved.get(EMA, {}))
 
 
@@ -314,6 +350,8 @@ def restore(
         try:
             state = load_state(folder)
             changed = _compare(folder, state, now)
+            if _kinds(state.grad_scaler) != _kinds(now.grad_scaler):
+                raise CheckpointError(f"{folder} is not a complete checkpoint ({MANIFEST} has another grad_scaler).")
             tensors.load(folder, state.step)
         except CheckpointError as error:
             if folder == found[-1]:
@@ -330,6 +368,10 @@ def restore(
         return state
     report(f"{output_dir} has no checkpoint yet; starting from the beginning.")
     return now
+
+
+def _kinds(values: dict[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in values.items()}
 
 
 def _compare(folder: Path, saved: TrainingState, now: TrainingState) -> list[str]:

@@ -289,6 +289,9 @@ class TrainingConfig:
             raise ValueError(f"{' and '.join(given)} exclude each other.")
         if self.autoguidance_from and not self.pretrained_model_name_or_path:
             raise ValueError("--autoguidance_from needs --pretrained_model_name_or_path, the better model.")
+        for name in ("autoguidance_scale", "autoguidance_detail_scale", "autoguidance_image_scale"):
+            if not self.autoguidance_from and getattr(self, name) != getattr(TrainingConfig, name):
+                raise ValueError(f"--{name} needs --autoguidance_from.")
         if self.autoguidance_from and self.variance_type == "learned_range":
             raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
@@ -299,6 +302,8 @@ class TrainingConfig:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
         if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
             raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps not in (0, TrainingConfig.lr_warmup_steps):
+            raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
         metric = self.metric_for_best_model
         measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]
         if not measured and (metric == "kid" or self.load_best_model_at_end):
@@ -334,7 +339,7 @@ class TrainingConfig:
 
 def as_text(value: Any) -> Any:
     """A setting for trackers, cards and messages: a list as its values in a row."""
-    return " ".join(value) if isinstance(value, list) else value
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 # Flags of diffusers' train_unconditional.py that do not exist here: what to do instead.
@@ -355,14 +360,32 @@ OF_THE_EXAMPLE = {
 }
 
 
+# The first flag of each group of the help.
+GROUPS = {
+    "train_data_dir": "data",
+    "model_config_name_or_path": "network",
+    "prediction_type": "objective",
+    "train_batch_size": "optimization",
+    "validation_steps": "evaluation",
+    "output_dir": "output and checkpoints",
+    "push_to_hub": "Hub",
+}
+
+
 class _Parser(HfArgumentParser):
     """Fields' metadata beside the help are not argparse's; errors are one line instead of a usage of eighty flags."""
+
+    _group: Any = None  # of the argument before
 
     def add_argument(self, *names: str, **options: Any) -> Any:
         options = {name: value for name, value in options.items() if name not in {*LIMITS, "resume", "card"}}
         if names[0].startswith("--no_"):
             options["help"] = f"Turns --{options['dest']} off."
-        return super().add_argument(*names, **options)
+        if options.get("action") in ("help", "version"):
+            return super().add_argument(*names, **options)
+        if title := GROUPS.get(names[0].removeprefix("--")):
+            self._group = self.add_argument_group(title)
+        return self._group.add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")

@@ -19,6 +19,8 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.training.checkpoint import TrainingTensors, last_good_checkpoint
 
+TIME_LIMIT = "--max_train_seconds"  # a reason to stop
+
 
 class Meter:
     """Means over a log interval, summed on the device and read once an interval."""
@@ -197,7 +199,8 @@ class StopRequest:
             writer.close()  # ends the thread
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.reason = self.reason or signal.Signals(number).name
+        if self.reason in (None, TIME_LIMIT):  # also ends what is done after the time
+            self.reason = signal.Signals(number).name
 
     @staticmethod
     def _end_at_second_interrupt(reader: socket.socket) -> None:
@@ -211,7 +214,7 @@ class StopRequest:
     def requested(self) -> bool:
         """Whether this process should stop."""
         if self.reason is None and time.monotonic() > self._deadline:
-            self.reason = "--max_train_seconds"
+            self.reason = TIME_LIMIT
         if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
             self.reason = "the end of its launcher"
         return self.reason is not None
@@ -220,7 +223,7 @@ class StopRequest:
         """Whether to stop now; the same answer in all processes."""
         stop = self.requested()
         if accelerator.num_processes > 1:
-            votes = accelerator.reduce(torch.tensor(float(stop), device=accelerator.device))
-            stop = votes.item() > 0
-            self.reason = self.reason or ("another process" if stop else None)
+            votes = torch.tensor([float(stop), float(self.reason == TIME_LIMIT)], device=accelerator.device)
+            stop, by_time = (accelerator.reduce(votes) > 0).tolist()
+            self.reason = self.reason or (TIME_LIMIT if by_time else "another process" if stop else None)
         return stop

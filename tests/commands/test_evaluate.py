@@ -249,9 +249,17 @@ def test_bits_per_dim(model: Path, tmp_path: Path):
         images = sprite_tensors(load_sprites(split=split), 32, "fit")
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))[:3]
         assert likelihood.bits_per_dim(pipeline(), images.rows(chosen), 2, seed=1) == found
-    assert run(*given, "--split", "test", "--full")[1].startswith("test: ")
+    assert run(*given[:-4], "--split", "test", "--full")[1].startswith("test: ")
     assert "--output /nowhere/bits.json" in run(*given, "--output", "/nowhere/bits.json")[1]
     assert "give it with --data-dir" in run("bits-per-dim")[1]
+    assert "--timesteps has no effect with --full; leave it out." in run(*given, "--full")[1]
+    for flags, message in {
+        ("--timesteps", 99999999): "--timesteps 99,999,999: the model has only 19 such terms. For all of them, give",
+        ("--preprocessing", "pixel"): "The model has 3 channels; --preprocessing pixel is not possible.",
+        ("--preprocessing", "x"): "Unknown preprocessing mode 'x'.",
+    }.items():
+        status, output = run("bits-per-dim", "--model", model, *flags)
+        assert status == 2 and message in output, output
 
 
 def test_own_classes_from_features_to_report(tmp_path: Path):
@@ -295,7 +303,11 @@ def test_fit_features(tmp_path: Path):
     for options, message in (
         (["--output-dir", tmp_path / "network"], "has other files, such as thesis.txt"),
         (["--output-dir", tmp_path / "a", "--mixed-precision", "fp8"], "must be no or bf16"),
-        (["--output-dir", tmp_path / "a", "--learning-rate", "-1"], "Invalid value for '--learning-rate'"),
+        (["--output-dir", tmp_path / "a", "--preprocessing", "thesis"], "thesis must be pixel or fit"),
+        (
+            ["--output-dir", tmp_path / "a", "--learning-rate", "-1"],
+            "--learning-rate must be at least 0.000000001",
+        ),
         (["--output-dir", tmp_path / "a", "--data-dir", tmp_path / "nowhere"], "nowhere"),
     ):
         status, output = run("fit-features", *options)

@@ -47,8 +47,13 @@ def move(old: str, new: str) -> Spoil:
 BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "no pokedex": (lambda folder: (folder / "pokedex.csv").unlink(), ["holds no pokedex.csv", "Kaggle"]),
     "no images": (lambda folder: shutil.rmtree(folder / "sprites"), ["no usable images (sprites/FOLDER/VIEW/FINISH"]),
-    "a missing column": (edit_pokedex("type1,", "kind,"), ["pokedex.csv is unusable", "not found: ['type1']"]),
-    "empty pokedex": (put("pokedex.csv", b""), ["pokedex.csv is unusable (No columns"]),
+    "a missing column": (edit_pokedex("type1,", "kind,"), ["pokedex.csv is unusable (without the columns type1)"]),
+    "empty pokedex": (put("pokedex.csv", b""), ["pokedex.csv is unusable (without the columns id, name"]),
+    "a row with a comma too many": (
+        edit_pokedex("33,Spearow", "33,Spear,ow"),
+        ["pokedex.csv is unusable (row 3 has 14 values, but there are 13 columns)"],
+    ),
+    "a table of a million columns": (put("pokedex.csv", b"," * 2**20), ["unusable (without the columns id"]),
     "pokedex without rows": (put("pokedex.csv", COLUMNS.encode()), ["-1: no row of pokedex.csv has the id 0"]),
     "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["utf-8"]),
     "huge pokedex": (put("pokedex.csv", bytes(16 * 2**20 + 1)), ["pokedex.csv", "16 MiB"]),
@@ -113,6 +118,24 @@ def test_what_is_no_file_is_named(small: Path, cache: Path) -> None:
     (small / SPEAROW).symlink_to(small / "nowhere.png")
     message = refusal(cache, small)
     assert f"{PARAS}: is no file" in message and f"{SPEAROW}: is no file" in message
+
+
+def test_devices_and_pipes_are_no_archives(tmp_path: Path, cache: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.zip").symlink_to("/dev/zero")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path / "link.zip"):
+        assert f"{path} is no folder and no readable .zip (is no file)" in refusal(cache, path)
+
+
+def test_links_out_of_the_archive_are_not_followed(small: Path, tmp_path: Path, cache: Path) -> None:
+    (small / "sprites").rename(small / "own")
+    (small / "sprites").symlink_to("own")
+    (small / FOLDER).rename(tmp_path / "outside")
+    (small / FOLDER).symlink_to(tmp_path / "outside")
+    assert refusal(cache, small).splitlines()[1:] == [f"  {PARAS}: links out of the folder"]
+    (small / "pokedex.csv").rename(tmp_path / "pokedex.csv")
+    (small / "pokedex.csv").symlink_to(tmp_path / "pokedex.csv")
+    assert "pokedex.csv is unusable (links out of the folder)" in refusal(cache, small, skip_bad_images=True)
 
 
 def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, cache: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,10 @@ def test_raw_samples_have_alpha_as_predicted(tmp_path: Path):
 def test_unusable_files_and_folders_are_refused(folder: Path):
     (folder / "1.png").write_text("text")
     (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:50])
-    with pytest.raises(ValueError, match="2 of 6 images cannot be used:\n  1.png: .*\n  3.png: "):
+    os.mkfifo(folder / "6.png")
+    with pytest.raises(
+        ValueError, match="3 of 7 images cannot be used:\n  1.png: .*\n  3.png: .*\n  6.png: is no file"
+    ):
         read_samples(folder)
     for other in ("6.jpg", "5-folder"):
         (folder / other).mkdir()

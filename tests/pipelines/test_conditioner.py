@@ -54,6 +54,7 @@ def test_the_id_of_a_value_is_its_position(conditioner):
         ("fier", "Unknown type 'fier'. Did you mean 'fire'[?] Known: bug, dark, .*, water, none, any.$"),
         (("psychc", "fire"), "Did you mean 'psychic'"),
         ("xyzzy", "^Unknown type 'xyzzy'. Known: bug, dark, "),
+        ("ELECT", "Did you mean 'electric'"),
         ("fire/", "Unknown type ''"),
         *((each, "repeats a type") for each in ("fire/fire", ("fire", FIRE))),
         *((each, "has no type") for each in ("none", "any/none", "none/none")),
@@ -69,9 +70,10 @@ def test_wrong_types_are_refused(conditioner, wrong, message):
 
 
 def test_other_images_have_classes_not_types():
-    conditioner = SpriteConditioner({"type": ["cat", "dog"]}, embedding_dim=8)
-    with pytest.raises(ValueError, match="^Unknown class 'cta'. Did you mean 'cat'"):
-        conditioner.type_ids("cta")
+    conditioner = SpriteConditioner({"type": ["cat", "dog", "Écran & périphériques"]}, embedding_dim=8)
+    for wrong, name in {"cta": "cat", "Écran": "Écran & périphériques"}.items():
+        with pytest.raises(ValueError, match=f"^Unknown class '{wrong}'. Did you mean '{name}'"):
+            conditioner.type_ids(wrong)
     with pytest.raises(TypeError, match="^class_labels takes names, ids"):
         conditioner.type_ids(1.0)
 
@@ -86,6 +88,8 @@ def test_what_is_no_type_is_a_type_error(conditioner, wrong):
 def test_unknown_attributes_and_values_are_refused_with_the_known_ones(conditioner, wrong):
     with pytest.raises(ValueError, match=f"^Unknown color '{wrong}'. .*Known: {', '.join([*COLORS, 'any'])}.$"):
         conditioner.attribute_id("color", wrong)
+    with pytest.raises(ValueError, match="^Unknown color 'crimson'. Known: "):  # and no color that is spelled alike
+        conditioner.attribute_id("color", "crimson")
     with pytest.raises(ValueError, match="not conditioned on view, only on color, legendary, type"):
         conditioner.attribute_id("view", None)
     with pytest.raises(ValueError, match="some of color, legendary, type, but have colour, shape"):

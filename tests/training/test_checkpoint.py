@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pokemon_ddpm.diffusion import LossSecondMoment
@@ -270,6 +271,85 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch, name):
     assert not trace.exists()
     torch.load((folder / name).open("rb"), weights_only=False)
     assert trace.exists()
+
+
+def forged(*changes: tuple[str, object]) -> list:
+    return [pytest.param(name, value, id=f"{name}={str(value)[:20]}") for name, value in changes]
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    forged(
+        *((name, None) for name in ("step", "config", "network", "metrics", "skipped_updates", "grad_scaler")),
+        *(("step", value) for value in ("1", -1, True, 2.0, 10**30)),
+        ("skipped_updates", "0"), ("metrics", {"validation_loss": "0.5"}), ("metrics", {"kid": 10**400}),
+        ("config", {"seed": [[]]}), ("network", {"dropout": {}}), ("data_digest", 1), ("grad_scaler", {"scale": 1.0}),
+        ("unknown", 1),
+    ),
+)  # fmt: skip
+def test_a_forged_state_is_refused(tmp_path, name, value):
+    run = Run().train(1)
+    run.save(tmp_path)
+    expected, other, problems = run.all(), Run(1).train(3), []
+    folder = run.train(1).save(tmp_path)
+    change_manifest(folder, lambda manifest: manifest["state"].update({name: value}))
+    assert other.restore(tmp_path, report=problems.append).step == 1 and equal(other, expected)
+    assert re.fullmatch(f"{folder} (is not a complete|was written by another).*Trying the one before.", problems[0])
+    other.save(tmp_path, limit=1)  # nor do rotation and the best checkpoint fail
+
+
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        ("manifest.json", b"[" * 200_000),
+        ("manifest.json", b"null"),
+        ("manifest.json", None),
+        ("model.safetensors", None),
+    ],
+)
+def test_a_forged_file_is_refused(tmp_path, file, content):
+    folder = Run().train(1).save(tmp_path)
+    (folder / file).unlink()
+    (folder / file).write_bytes(content) if content else os.mkfifo(folder / file)
+    with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
+        Run().restore(tmp_path)
+
+
+@pytest.mark.parametrize("files", [None, [], {}, {"ema.safetensors": ""}])
+def test_a_forged_list_of_files_is_refused(tmp_path, files):
+    folder, run = Run().train(1).save(tmp_path), Run(1).train(1)
+    change_manifest(folder, lambda manifest: manifest.update(files={}))
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"files": files}
+    del manifest["sha256"]
+    manifest["sha256"] = digest(json.dumps(manifest, sort_keys=True).encode())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for load in (run.restore, lambda _: checkpoint.load_weights(folder, run.model)):
+        with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file, name, tensor",
+    [
+        ("optimizer", "999999.exp_avg", torch.zeros(1)), ("optimizer", "x", torch.zeros(1)),
+        ("optimizer", "0.exp_avg", torch.zeros(1)), ("optimizer", "0.step", torch.zeros(7)),
+        ("optimizer", "0.exp_avg", None), ("optimizer", "0.momentum", torch.zeros(5, 3)),
+        ("ema", "0.bias", torch.zeros(1)), ("ema", "0.bias", None), ("ema", "9.bias", torch.zeros(1)),
+        ("timesteps", "losses", torch.zeros(1)), ("timesteps", "recorded", None),
+        ("model", "0.bias", torch.zeros(5, dtype=torch.int8)),
+    ],
+)  # fmt: skip
+def test_forged_tensors_are_refused_before_anything_is_restored(tmp_path, file, name, tensor):
+    folder, run = Run().train(1).save(tmp_path), Run(1).train(1)
+    before, path = run.all(), folder / f"{file}.safetensors"
+    tensors = load_file(path) | {name: tensor}
+    save_file({name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}, path)
+    change_manifest(folder, lambda _: None)
+    loads = [run.restore, *[lambda _: checkpoint.load_weights(folder, run.model)] * (file in ("model", "ema"))]
+    for load in loads:
+        with pytest.raises(CheckpointError, match="checkpoint-1 belongs to another network than the one configured"):
+            load(tmp_path)
+    assert equal(run, before)
 
 
 def test_a_checkpoint_of_another_network_or_version_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pokemon_ddpm.training.config import CONFIG_FILE, MAX_NUMBER, TrainingConfig, parse_config
+from pokemon_ddpm.training.config import CONFIG_FILE, GROUPS, MAX_NUMBER, TrainingConfig, parse_config
 from tests.labelled_images import folder_of_classes
 
 HUGE, BOTH = "9" * 400, ["type", "size"]
@@ -31,10 +31,13 @@ def test_flags(capsys):
     assert (config.dataset_config_name, config.output_dir) == ("front", "outputs/front-32")
     with pytest.raises(SystemExit) as stop:
         parse_config(["--help"])
-    text = " ".join(capsys.readouterr().out.split())
+    out = capsys.readouterr().out
+    text = " ".join(out.split())
     assert stop.value.code == 0 and "Turns --use_ema off." in text
     for field in dataclasses.fields(TrainingConfig):
         assert f"--{field.name}" in text and field.metadata["help"].endswith(".")
+    places = [out.index(f"\n{title}:\n  --{first}") for first, title in GROUPS.items()]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,9 @@ def test_the_version(capsys):
             "--autoguidance_from a --pretrained_model_name_or_path b --variance_type learned_range",
             "--autoguidance_from excludes --variance_type learned_range",
         ),
+        ("--autoguidance_scale 3", "--autoguidance_scale needs --autoguidance_from."),
+        ("--autoguidance_detail_scale 3", "--autoguidance_detail_scale needs --autoguidance_from."),
+        ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
         ("--lr_scheduler polynomial --learning_rate 1e-8", "--lr_scheduler polynomial ends at 1e-7"),
