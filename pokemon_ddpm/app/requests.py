@@ -1,5 +1,6 @@
 """What visitors may request. Every value is checked here, whatever the page offers: it may come from any program."""
 
+import html
 import random
 import secrets
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,10 @@ Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at
 
 
 class Refused(gr.Error):
-    """An invalid request; the visitor sees the message."""
+    """An invalid request; the visitor sees the message, as text although Gradio takes it for HTML."""
 
     def __init__(self, message: str):
-        super().__init__(message, print_exception=False)
+        super().__init__(html.escape(message, quote=False), print_exception=False)
 
 
 @dataclass(frozen=True, eq=False)

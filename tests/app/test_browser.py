@@ -157,6 +157,22 @@ def test_models_and_errors(page: Page, models: tuple[str, str]) -> None:
     generate(page)
 
 
+def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str], tmp_path: Path) -> None:
+    name = "<img src=x onerror=window.ran=1>"
+    shutil.copytree(models[1], tmp_path / name)
+    with running([str(tmp_path / name), models[0]], tmp_path) as app, browser.new_context(**DESKTOP) as context:
+        page = context.new_page()
+        page.goto(app.url)
+        expect(page.locator("#status")).to_contain_text(f"examples by {tmp_path / name}.")
+        button(page, "Generate").click()
+        expect(page.locator("#status")).to_contain_text(f"4 sprites by {tmp_path / name}.")
+        unfold(page, "Settings")
+        choose(page, "Model", models[0])
+        button(page, "Back").click()
+        expect(page.get_by_test_id("toast-body").last).to_contain_text(f"{name} was not trained with reference sprites")
+        assert page.evaluate("window.ran") is None
+
+
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_phone(page: Page) -> None:
     unfold(page, *FOLDED)
