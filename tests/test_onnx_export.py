@@ -127,7 +127,7 @@ def test_a_damaged_cache_is_written_again(pipeline, exported, tmp_path, monkeypa
     assert file.read_bytes() == exported
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), ValueError("Corrupted assets folder")])
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), ValueError("Corrupted folder")])
 def test_a_cache_that_cannot_be_written_is_not_needed(pipeline, exported, monkeypatch, caplog, error):
     def refused(*_: str) -> Path:
         raise error
