@@ -119,8 +119,10 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     name = one_of("The model", settings["model"], tuple(models))
     pipeline = models[name]
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    seed, last = settings["seed"], MAX_SEED + 1 - count
-    seed = secrets.randbelow(last) if settings["new_seed"] else number("The seed", seed, 0, last, whole=True)
+    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count, settings["new_seed"]
+    if not isinstance(is_new, bool):
+        raise Refused("New seed must be true or false.")
+    seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
     types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(pipeline, settings)
     requests = [SpriteRequest(each, _types(pipeline, *types, each), attributes) for each in range(seed, seed + count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
