@@ -136,6 +136,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "sprite": {
             "colors": postprocessing.COLORS,
             "min_fragment": postprocessing.MIN_FRAGMENT,
+            "near_fragment": postprocessing.NEAR_FRAGMENT,
             "cell": color.CELL,
             "distinct": color.DISTINCT,
             "equal_neighbor": color.EQUAL_NEIGHBOR,

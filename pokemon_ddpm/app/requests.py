@@ -13,7 +13,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, NEAR_FRAGMENT
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
@@ -23,7 +23,8 @@ STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
 CHANGES = ("back", "shiny", "set", "evolve")  # the other side, the other colors, all of these, the next stage
-FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT}  # what the visitor gets
+# What the visitor gets.
+FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 
 

@@ -27,7 +27,7 @@ def sprites(known: Models) -> list[Sprite]:
 def test_gallery(tmp_path: Path, sprites: list[Sprite]) -> None:
     (first, caption), (second, _), _ = write_gallery(sprites, tmp_path)
     assert caption == "fire · seed 7" and Path(second).name == "2_fire_front_normal_8.png"
-    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": 16}
+    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "near_fragment": 32, "scale": 16}
     assert Image.open(first).size == (256, 256) and read_png(first).postprocessing == finished
 
 
@@ -42,7 +42,7 @@ def test_png(tmp_path: Path, known: Models, background: str, mode: str, corner: 
     assert image.mode == mode and image.size == (32, 32)
     assert image.getpixel((0, 0)) == (255, 255, 255, *corner)
     assert image.getpixel((16, 16))[:3] == (255, 0, 0)
-    finished = {"palette": 16, "min_fragment": 256, "scale": 2}
+    finished = {"palette": 16, "min_fragment": 256, "near_fragment": 32, "scale": 2}
     assert read_png(path).postprocessing == {"transparent": mode == "RGBA", **finished}
 
 
