@@ -141,7 +141,10 @@ def generate_creature(
     """
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
-    pipeline.conditioner.type_blend(creature.pokemon_type)  # an unknown one is refused before anything is written
+    pipeline.conditioner.type_blend(creature.pokemon_type)
+    parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
+    for name, value in [each for part in parts for each in creature.conditions(part, pipeline).items()]:
+        pipeline.conditioner.attribute_id(name, value)
     images: dict[str, Image.Image] = {}
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
@@ -150,15 +153,14 @@ def generate_creature(
     text, file = json.dumps(description, indent=2) + "\n", folder / DESCRIPTION_FILE
     if file.exists() and file.read_text(encoding="utf-8") != text:
         raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
-    write_file(file, text)
     for stage in range(1, creature.stages + 1):
         sprites = _read_stage(folder, stage)
-        if sprites is None:
-            sprites = generate_stage(pipeline, creature, stage, images, **settings.arguments())
-            for name, image in sprites.items():
-                save_image(image, folder / f"{name}.png")
-        images |= sprites
-        yield from sprites
+        made = generate_stage(pipeline, creature, stage, images, **settings.arguments()) if sprites is None else {}
+        write_file(file, text)  # only now: what the pipeline refuses leaves nothing
+        for name, image in made.items():
+            save_image(image, folder / f"{name}.png")
+        images |= sprites or made
+        yield from sprites or made
     save_image(game_sheet(list(images.values()), columns=4), folder / SHEET_FILE)
 
 

@@ -28,6 +28,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDD
 logger = logging.getLogger(__name__)
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
+DIGEST_FILE = "unet.sha256"  # in the cache
 SMALL = 1024  # smaller weights stay in float32
 BATCH = 3  # of the examples for the exporter: more than 1, which would be taken for a constant
 
@@ -59,8 +60,8 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str, **entrie
     """
     inputs = _unet_inputs(pipeline)
     ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
-    _export(pipeline.unet, inputs, "prediction", folder / UNET_FILE, return_dict=False)
-    _export(_Conditioner(pipeline.conditioner), ids, "class_labels", folder / CONDITIONER_FILE)
+    write_file(folder / UNET_FILE, _export(pipeline.unet, inputs, "prediction", return_dict=False))
+    write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, "class_labels"))
     config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline), **entries}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
@@ -76,9 +77,7 @@ def _unet_inputs(pipeline: PokemonDDPMPipeline) -> dict[str, Tensor]:
     return inputs
 
 
-def _export(
-    module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path, half: bool = True, **constants: Any
-) -> None:
+def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, half: bool = True, **constants: Any) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
         program = torch.onnx.export(
@@ -96,7 +95,7 @@ def _export(
     if half:
         _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
-    write_file(path, model.SerializeToString())
+    return model.SerializeToString()
 
 
 def _store_as_float16(graph: onnx.GraphProto) -> None:
@@ -137,6 +136,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "sprite": {
             "colors": postprocessing.COLORS,
             "min_fragment": postprocessing.MIN_FRAGMENT,
+            "near_fragment": postprocessing.NEAR_FRAGMENT,
             "cell": color.CELL,
             "distinct": color.DISTINCT,
             "equal_neighbor": color.EQUAL_NEIGHBOR,
@@ -149,18 +149,18 @@ class OnnxUNet(nn.Module):
     """An exported network in place of a pipeline's `unet`, on the CPU.
 
     Args:
-        path: The `UNET_FILE` of an export.
+        exported: The content of the `UNET_FILE` of an export.
         unet: The network that was exported; its configuration is kept.
     """
 
-    def __init__(self, path: Path, unet: nn.Module):
+    def __init__(self, exported: bytes, unet: nn.Module):
         super().__init__()
         self.config, self.time_embedding = unet.config, unet.time_embedding
         self.device, self.dtype = torch.device("cpu"), torch.float32
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would slow down other processes
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
     def forward(
         self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None, **_: Any
@@ -183,12 +183,34 @@ def cached_unet(pipeline: PokemonDDPMPipeline) -> OnnxUNet:
     versions = [version(name) for name in ("pokemon-ddpm", "diffusers", "torch", "onnxscript")]
     parts = [network_config(pipeline.unet), weights_digest(pipeline.unet), versions]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    path = cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE
     with PartialState().local_main_process_first():
-        if not path.exists():
+        exported = _read_cache(key)
+        if exported is None:
             logger.warning("Exporting the network for onnxruntime, once; this takes about half a minute.")
-            _export(pipeline.unet, _unet_inputs(pipeline), "prediction", path, half=False, return_dict=False)
-    return OnnxUNet(path, pipeline.unet)
+            inputs = _unet_inputs(pipeline)
+            exported = _export(pipeline.unet, inputs, "prediction", half=False, return_dict=False)
+            try:
+                folder = _cache_folder(key)
+                write_file(folder / UNET_FILE, exported)
+                write_file(folder / DIGEST_FILE, hashlib.sha256(exported).hexdigest())
+            except (OSError, ValueError) as error:
+                logger.warning("The export is not kept for the next time: %s", error)
+    return OnnxUNet(exported, pipeline.unet)
+
+
+def _cache_folder(key: str) -> Path:
+    """Makes it. Raises OSError where that is impossible, ValueError if there is a file in its place."""
+    return cached_assets_path("pokemon-ddpm", "onnx", key)
+
+
+def _read_cache(key: str) -> bytes | None:
+    """The export that is kept; None if there is none, or it is damaged."""
+    try:
+        folder = _cache_folder(key)
+        exported, digest = (folder / UNET_FILE).read_bytes(), (folder / DIGEST_FILE).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return exported if hashlib.sha256(exported).hexdigest() == digest else None
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
@@ -201,7 +223,8 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
         ValueError: If sprites differ by more than one gray level.
     """
     generator = torch.Generator().manual_seed(0)
-    exported, shape = OnnxUNet(folder / UNET_FILE, pipeline.unet), (2, *pipeline.sample_shape)
+    exported = OnnxUNet((folder / UNET_FILE).read_bytes(), pipeline.unet)
+    shape = (2, *pipeline.sample_shape)
     sample, reference = torch.randn(2, *shape, generator=generator)
     names = [name for name in pipeline.conditioner.vocabulary if name != "type"]
     session = onnxruntime.InferenceSession(str(folder / CONDITIONER_FILE), providers=["CPUExecutionProvider"])

@@ -13,20 +13,27 @@ MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
 COLORS = 16
 MIN_FRAGMENT = 256  # pixels: at 64x64 a larger second part is as rare in samples as in real sprites, 1 in 200 and 400
+NEAR_FRAGMENT = 32  # chosen by eye: hands, tails and flames beside the body stay, specks go; see docs/report.md
 
 
-def to_sprite(image: Image.Image, palette: int | None = COLORS, min_fragment: int = MIN_FRAGMENT) -> Image.Image:
+def to_sprite(
+    image: Image.Image,
+    palette: int | None = COLORS,
+    min_fragment: int = MIN_FRAGMENT,
+    near_fragment: int = NEAR_FRAGMENT,
+) -> Image.Image:
     """Finishes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
     Args:
         image: The sample.
         palette: See `reduce_palette`; None keeps all colors.
         min_fragment: See `remove_fragments`; 1 keeps all fragments.
+        near_fragment: See `remove_fragments`.
 
     Raises:
         ValueError: If a number is out of its range.
     """
-    sprite = remove_fragments(remove_background(image), min_fragment)
+    sprite = remove_fragments(remove_background(image), min_fragment, near_fragment)
     return sprite if palette is None else reduce_palette(sprite, palette)
 
 
@@ -40,20 +47,25 @@ def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> I
     return Image.fromarray(transparent(pixels, tolerance) if image.mode == "RGB" else binary_alpha(pixels))
 
 
-def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
-    """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels; the largest part always stays.
+def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT, near: int = NEAR_FRAGMENT) -> Image.Image:
+    """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels and are not near the largest one.
 
-    A part is what is connected horizontally, vertically or diagonally.
+    A part is what is connected horizontally, vertically or diagonally. It is near if it has at least `distance / near`
+    of the largest part's pixels. One transparent pixel between them is a distance of 2, also diagonally; with 0 for
+    `near` no part is near.
 
     Raises:
-        ValueError: If `min_pixels` is not from 1 to 1000.
+        ValueError: If `min_pixels` is not from 1 to 1000, or `near` not from 0 to 1000.
     """
     _check_whole("The size of a fragment", min_pixels, 1000)
+    _check_whole("The factor for near fragments", near, 1000, least=0)
     pixels = np.array(image)
-    parts, _ = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
+    parts, count = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0  # the background
-    stays = sizes >= min(min_pixels, sizes.max())
+    distances = ndimage.distance_transform_cdt(parts != sizes.argmax(), "chessboard")
+    distances = ndimage.minimum(distances, parts, np.arange(count + 1))  # of each part
+    stays = (sizes >= min(min_pixels, sizes.max())) | (sizes * near >= sizes.max() * distances)
     stays[0] = False
     pixels[~stays[parts]] = TRANSPARENT
     return Image.fromarray(pixels)
@@ -88,6 +100,6 @@ def enlarge(image: Image.Image, factor: int) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _check_whole(name: str, value: object, most: int) -> None:
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"{name} must be a whole number from 1 to {most}, but is {value!r}.")
+def _check_whole(name: str, value: object, most: int, least: int = 1) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, but is {value!r}.")

@@ -114,9 +114,10 @@ def test_a_sample_becomes_the_image_of_a_file(channels):
         ({}, sample),
         ({"transparent": False}, on_white(sample)),
         ({"transparent": True}, remove_background(sample)),
-        ({"transparent": True, "palette": 5, "min_fragment": 9}, to_sprite(sample, 5, 9)),
+        ({"transparent": True, "palette": 5, "min_fragment": 9}, to_sprite(sample, 5, 9, 0)),
+        ({"palette": 5, "min_fragment": 99, "near_fragment": 50}, to_sprite(sample, 5, 99, 50)),
         ({"transparent": False, "palette": 16}, on_white(to_sprite(sample, 16, 1))),
-        ({"transparent": False, "min_fragment": 4, "scale": 3}, enlarge(on_white(to_sprite(sample, None, 4)), 3)),
+        ({"transparent": False, "min_fragment": 4, "scale": 3}, enlarge(on_white(to_sprite(sample, None, 4, 0)), 3)),
     ):
         image = GenerationSettings("somewhere", **settings).postprocess(sample)
         assert (image.mode, image.size, image.tobytes()) == (expected.mode, expected.size, expected.tobytes())
@@ -135,12 +136,16 @@ def test_the_models_default_conditions_apply_and_are_written_out(tmp_path, known
     assert read_settings(path) == (SETTINGS, explicit[0])
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, BLEND, replace(SETTINGS, negative_pokemon_type="ice/none")])
+@pytest.mark.parametrize(
+    "settings",
+    [SETTINGS, BLEND, replace(SETTINGS, negative_pokemon_type="ice/none"), replace(SETTINGS, near_fragment=9)],
+)
 def test_a_file_contains_its_settings_and_its_request(tmp_path, known, settings):
     files = generate_files(known, settings, REQUESTS, tmp_path)
     first = next(files)
     assert [first] == list(tmp_path.iterdir())  # each is written when it is finished
     assert [read_settings(path) for path in [first, *files]] == [(settings, request) for request in REQUESTS]
+    assert ("near_fragment" in read_png(first).postprocessing) == (settings.near_fragment is not None)  # not in 1.0
     with Image.open(first) as image:
         assert image.size == (32, 32)
 

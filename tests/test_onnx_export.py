@@ -1,5 +1,6 @@
 """The exported networks are the pipeline's, alone and in sampling, and the JSON has what sampling needs."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pokemon_ddpm.onnx_export import (
     SMALL,
     UNET_FILE,
     OnnxUNet,
+    cached_unet,
     check_export,
     export_onnx,
 )
@@ -46,12 +48,20 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def exported(folder, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What every export of a network gives, without its time."""
+    content = (folder / UNET_FILE).read_bytes()
+    monkeypatch.setattr(onnx_export, "_export", lambda *_, **__: content)
+    return content
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_the_network(pipeline, folder, batch):
     generator = torch.Generator().manual_seed(batch)
     sample, reference = torch.randn(2, batch, 4, 16, 16, generator=generator)
     labels, timesteps = torch.randn(batch, 32, generator=generator), torch.arange(batch) * 190.0
-    exported = OnnxUNet(folder / UNET_FILE, pipeline.unet)
+    exported = OnnxUNet((folder / UNET_FILE).read_bytes(), pipeline.unet)
     for given in (reference, None):
         with torch.inference_mode():
             (expected,) = pipeline.unet(sample, timesteps, labels, return_dict=False, reference=given)
@@ -105,6 +115,26 @@ def test_the_backend_of_generate_is_exported_once(pipeline, tmp_path, monkeypatc
     (file,) = (tmp_path / "pokemon-ddpm").rglob("*.onnx")
     assert caplog.text.count("Exporting") == 1
     assert all(each.data_type != onnx.TensorProto.FLOAT16 for each in onnx.load(file).graph.initializer)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda _: b"", lambda content: b"x" * len(content)])
+def test_a_damaged_cache_is_written_again(pipeline, exported, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(onnx_export, "cached_assets_path", lambda *parts: make_folder(tmp_path.joinpath(*parts)))
+    cached_unet(pipeline)
+    (file,) = tmp_path.rglob(UNET_FILE)
+    file.write_bytes(damage(exported))
+    cached_unet(pipeline)
+    assert file.read_bytes() == exported
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), ValueError("Corrupted folder")])
+def test_a_cache_that_cannot_be_written_is_not_needed(pipeline, exported, monkeypatch, caplog, error):
+    def refused(*_: str) -> Path:
+        raise error
+
+    monkeypatch.setattr(onnx_export, "cached_assets_path", refused)
+    assert isinstance(cached_unet(pipeline), OnnxUNet)
+    assert f"The export is not kept for the next time: {error}" in caplog.text
 
 
 def test_another_network_is_found_out(pipeline, folder, tmp_path):

@@ -83,11 +83,19 @@ def test_soft_transparency_becomes_none_or_all():
 )
 def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
     image = remove_background(image_of("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."))
-    result = remove_fragments(image, min_pixels)
+    result = remove_fragments(image, min_pixels, near=0)
     assert opacity(result) == expected
     pixels, before = np.asarray(result), np.asarray(image)
     removed = (pixels[..., 3] == 0) & (before[..., 3] > 0)
     assert (pixels[removed] == (255, 255, 255, 0)).all() and np.array_equal(pixels[~removed], before[~removed])
+
+
+@pytest.mark.parametrize(("near", "pixels"), [(0, 24), (23, 24), (24, 26), (35, 26), (36, 28)])
+def test_a_fragment_near_the_largest_part_stays_if_it_is_not_too_small(near, pixels):
+    """Two pixels at a distance of 2 and two at 3, beside 24."""
+    rows = [".oo......", ".........", "oooooo...", "oooooo..o", "oooooo..o", "oooooo..."]
+    result = remove_fragments(remove_background(image_of(*rows)), 256, near)
+    assert "".join(opacity(result)).count("#") == pixels
 
 
 def test_nothing_is_left_to_remove_from_an_empty_image():
@@ -162,3 +170,8 @@ def test_a_number_out_of_range_is_refused(number):
         reduce_palette(image_of("..."), number)
     with pytest.raises(ValueError, match="size of a fragment must be a whole number from 1 to 1000, but is"):
         remove_fragments(image_of("...").convert("RGBA"), number)
+    if number != 0:
+        with pytest.raises(
+            ValueError, match="factor for near fragments must be a whole number from 0 to 1000, but is"
+        ):
+            remove_fragments(image_of("...").convert("RGBA"), 1, number)

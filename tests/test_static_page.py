@@ -399,11 +399,52 @@ def test_a_broken_download_is_tried_again(browser, url):
 
 @pytest.mark.parametrize(
     "query",
-    ["type=plastic&seed=1", "type=fire&seed=-1", "type=fire&seed=1&make=explode", "type=fire&seed=1&color=loud"],
+    [
+        "type=plastic&seed=1",
+        "type=fire&seed=-1",
+        "type=fire&seed=1&color=loud",
+        "type=fire&seed=1&constructor=x",
+        *(f"type=fire&seed=1&make={name}" for name in ("explode", "constructor", "__proto__", "back" + 16 * ".back")),
+    ],
 )
 def test_a_link_that_names_nothing(page, url, query):
     page.goto(f"{url}?{query}")
     expect(page.locator("#status")).to_have_text("This link names no sprite.")
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["{", "null", "7", '{"name": "tiny", "entries": {}}', '{"name": "tiny", "entries": [null, {"recipe": RECIPE}]}']
+    + [
+        f'{{"name": "tiny", "entries": [{{"recipe": {each}, "pixels": "AAAA"}}]}}' for each in ("null", "{}", "RECIPE")
+    ],
+)
+def test_damaged_storage_is_passed_over(page, stored):
+    ready(page)
+    recipe = '{"conditions": {"type": "fire"}, "seed": 1, "makes": []}'
+    page.evaluate("text => localStorage.setItem('pokemon-ddpm-sprites', text)", stored.replace("RECIPE", recipe))
+    page.reload()
+    ready(page)
+    expect(page.locator("#made button")).to_have_count(0)
+
+
+def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name(browser, url):
+    with browser.new_context(service_workers="block") as context:
+        config = context.request.get(f"{url}config.json").json()
+        vocabulary = {**config["vocabulary"], "status": ["new"], "generate": ["now"], "second": ["one"]}
+        answers = [{**config, "vocabulary": {**vocabulary, "view": None}}, {**config, "vocabulary": vocabulary}]
+        context.route("**/config.json", lambda route: route.fulfill(json=answers.pop(0)))
+        page = context.new_page()
+        page.goto(url)
+        expect(page.locator("#status")).to_have_text("The page cannot use its model: config.json is damaged.")
+        page.get_by_role("button", name="Try again").click()
+        ready(page)
+        expect(page.locator("#types input")).to_have_count(len(TYPES) + 1)
+        page.get_by_text("Second type and attributes").click()
+        page.get_by_label("status", exact=True).select_option("new")
+        conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
+        assert conditions[0] == "any" and "new" in conditions
+        assert page.evaluate("document.querySelectorAll('#status, #generate, #second').length") == 3
 
 
 def test_what_the_page_cannot_run_is_refused(tmp_path):

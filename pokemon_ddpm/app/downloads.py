@@ -12,9 +12,9 @@ from typing import Any
 from pokemon_ddpm.animation import save_animation
 from pokemon_ddpm.app.requests import Refused, Sprite, number, one_of
 from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.sheets import game_sheet, sprite_sheet
+from pokemon_ddpm.sheets import game_sheet, sheet_description, sprite_sheet
 
-KINDS = {"png": "Sprite (PNG)", "zip": "All (zip)", "gif": "Steps (GIF)", "sheet": "Sheet (PNG)"}
+KINDS = {"png": "Sprite (PNG)", "zip": "All, game sheet (zip)", "gif": "Steps (GIF)", "sheet": "Sheet (PNG)"}
 BACKGROUNDS = ("transparent", "white")
 MAX_SCALE = 16
 COLUMNS = 4
@@ -71,7 +71,7 @@ def _write_png(sprite: Sprite, path: Path, transparent: bool, scale: int) -> Non
 
 
 def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: int) -> None:
-    """Writes all PNGs, and a JSON file with their conditions and seeds."""
+    """Writes all PNGs, a JSON file with their conditions and seeds, and a sheet for games with its description."""
     table = []
     with zipfile.ZipFile(path, "w") as archive:
         for i, sprite in enumerate(sprites, 1):
@@ -84,6 +84,13 @@ def _write_zip(sprites: Sequence[Sprite], path: Path, transparent: bool, scale: 
             row |= {"seed": request.seed, "variation_strength": job.strength, "relation": job.relation}
             table.append({name: value for name, value in row.items() if value is not None})
         archive.writestr("sprites.json", json.dumps(table, indent=2) + "\n")
+        sheet = path.with_name("sheet.png")
+        _write_sheet(sprites, sheet, True, scale)
+        archive.write(sheet, sheet.name)
+        sheet.unlink()
+        size, names = tuple(scale * side for side in sprites[0].image.size), [row.pop("file") for row in table]
+        description = sheet_description(sheet.name, size, min(COLUMNS, len(sprites)), names, table)
+        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")
 
 
 def _write_animation(sprite: Sprite, path: Path, _: bool, scale: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import html
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -159,8 +160,8 @@ class Handlers:
     def finish(self, sprites: Sequence[Sprite]) -> tuple[str, int, str]:
         """After a generation: status, number and steps of the first sprite."""
         first = requests.chosen_sprite(sprites, 1)
-        plural = "s" if len(sprites) > 1 else ""
-        return f"{len(sprites)} sprite{plural} by {first.job.generation.model}.", 1, steps_html(first.steps)
+        plural, model = "s" if len(sprites) > 1 else "", html.escape(first.job.generation.model)
+        return f"{len(sprites)} sprite{plural} by {model}.", 1, steps_html(first.steps)
 
     def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
         """The gallery, after a generation that failed."""
@@ -169,5 +170,5 @@ class Handlers:
     def examples(self) -> tuple[list[Sprite], list[tuple[str, str]], str, str]:
         """What a new visitor sees: sprites, gallery, status and steps."""
         sprites = self._examples.result()
-        text = f"Press Generate. These are examples by {sprites[0].job.generation.model}."
+        text = f"Press Generate. These are examples by {html.escape(sprites[0].job.generation.model)}."
         return sprites, self.show(sprites), text, steps_html(sprites[0].steps)

@@ -27,14 +27,16 @@ STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
   const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
   if (top < 0 || top > innerHeight / 2) results.scrollIntoView({behavior});
-  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(7).fill(update({interactive: false}));
+  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(%d).fill(update({interactive: false}));
   return ['Generating …', ...buttons, update({visible: true})];
 }"""
 ENDED = """(status) => {
-  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(7).fill(update({interactive: true}));
+  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(%d).fill(update({interactive: true}));
   const text = status === 'Cancelled.' ? status : '';
   return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
 }"""
+# There are sprites to edit now; while others are generated, `ENDED` follows.
+LOADED = "() => Array(%d).fill({__type__: 'update', interactive: !document.querySelector('#cancel')})"
 
 
 class Page:
@@ -95,26 +97,27 @@ class Page:
         with gr.Row(visible=False) as self._creature:
             labels = {"back": "Back", "shiny": "Shiny", "set": "Set", "evolve": "Evolve"}
             self._changes = {
-                change: gr.Button(label, min_width=80, elem_id=change) for change, label in labels.items()
+                change: gr.Button(label, min_width=80, interactive=False, elem_id=change)
+                for change, label in labels.items()
             }
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
                 self._strength = gr.Slider(*requests.STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
-                self._vary = gr.Button("Variations", elem_id="vary")
+                self._vary = gr.Button("Variations", interactive=False, elem_id="vary")
             with gr.Row(equal_height=True):
                 self._other_types = [
                     gr.Dropdown(first, value=requests.RANDOM, label="Other type", min_width=120),
                     gr.Dropdown(second, value=ANY, label="Second type", min_width=120),
                 ]
-                self._other = gr.Button("Same seed, other type", elem_id="other")
+                self._other = gr.Button("Same seed, other type", interactive=False, elem_id="other")
 
     def _add_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
         with gr.Accordion("Download", open=False):
             with gr.Row():
                 background = gr.Radio(list(BACKGROUNDS), value=BACKGROUNDS[0], label="Background")
-                scale = gr.Slider(1, MAX_SCALE, value=8, step=1, label="Scale")
+                scale = gr.Slider(1, MAX_SCALE, value=1, step=1, label="Scale")
             inputs, links = [self._sprites, self._sprite, background, scale], []
             with gr.Row():
                 for kind, label in KINDS.items():
@@ -129,9 +132,10 @@ class Page:
     def _connect(self) -> None:
         """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        buttons = [self._generate, self._vary, self._other, *self._changes.values()]
+        edits = [self._vary, self._other, *self._changes.values()]
+        buttons = [self._generate, *edits]
         started = [self._status, *buttons, self._cancel]
-        gr.on([each.click for each in buttons], None, None, started, js=STARTED, **PRIVATE)
+        gr.on([each.click for each in buttons], None, None, started, js=STARTED % len(buttons), **PRIVATE)
         outputs = [self._gallery, settings["seed"], self._sprites]
         options = {"outputs": outputs, "show_progress_on": self._status, **ONE_AT_A_TIME}
         edited, strength = [self._sprites, self._sprite], [settings["num_images"], self._strength]
@@ -146,7 +150,7 @@ class Page:
         ]
         for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
             for ended in (event.then, event.failure):
-                ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
+                ended(None, self._status, [*started, self._gallery], js=ENDED % len(buttons), **PRIVATE)
             event.success(handlers.finish, self._sprites, [self._status, self._sprite, self._steps], **PRIVATE)
             event.failure(handlers.show, self._sprites, self._gallery, **PRIVATE)
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
@@ -156,7 +160,8 @@ class Page:
         changes, offered = [self.blocks.load, settings["model"].change], [*settings.values(), *self._other_types]
         gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
         shown = [self._sprites, self._gallery, self._status, self._steps]
-        self.blocks.load(handlers.examples, None, shown, **PRIVATE)
+        loaded = self.blocks.load(handlers.examples, None, shown, **PRIVATE)
+        loaded.success(None, None, edits, js=LOADED % len(edits), **PRIVATE)
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

@@ -1,5 +1,6 @@
 """What visitors may request. Every value is checked here, whatever the page offers: it may come from any program."""
 
+import html
 import random
 import secrets
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, NEAR_FRAGMENT
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
@@ -22,15 +23,16 @@ STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
 CHANGES = ("back", "shiny", "set", "evolve")  # the other side, the other colors, all of these, the next stage
-FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT}  # what the visitor gets
+# What the visitor gets.
+FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 
 
 class Refused(gr.Error):
-    """An invalid request; the visitor sees the message."""
+    """An invalid request; the visitor sees the message, as text although Gradio takes it for HTML."""
 
     def __init__(self, message: str):
-        super().__init__(message, print_exception=False)
+        super().__init__(html.escape(message, quote=False), print_exception=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +120,10 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     name = one_of("The model", settings["model"], tuple(models))
     pipeline = models[name]
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    seed, last = settings["seed"], MAX_SEED + 1 - count
-    seed = secrets.randbelow(last) if settings["new_seed"] else number("The seed", seed, 0, last, whole=True)
+    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count, settings["new_seed"]
+    if not isinstance(is_new, bool):
+        raise Refused("New seed must be true or false.")
+    seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
     types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(pipeline, settings)
     requests = [SpriteRequest(each, _types(pipeline, *types, each), attributes) for each in range(seed, seed + count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]

@@ -31,7 +31,7 @@ from pokemon_ddpm.commands.common import (
     parse_type,
 )
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, NEAR_FRAGMENT
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
@@ -92,6 +92,14 @@ def generate(
     min_fragment: Annotated[
         int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
     ] = MIN_FRAGMENT,
+    near_fragment: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="But keep those near the largest part, of at least its pixels * distance / this; 0 for none.",
+        ),
+    ] = NEAR_FRAGMENT,
     scale: Annotated[
         int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on sheets for people 4")
     ] = None,
@@ -133,6 +141,7 @@ def generate(
         transparent=transparent,
         palette=palette or None,
         min_fragment=min_fragment or None,
+        near_fragment=near_fragment or None,
         scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()

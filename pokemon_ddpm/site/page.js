@@ -4,7 +4,7 @@ import { encodeGif } from "./gif.js";
 
 const $ = (id) => document.getElementById(id);
 const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, next: { relation: "next" } };
-const AT_ONCE = 4, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2 ** 32;
+const AT_ONCE = 4, MAX_MAKES = 16, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2 ** 32;
 const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
 const ANY = "any", NONE = "none";
 const title = ({ conditions: { type = ANY, ...others }, seed, makes }) => [type, ...Object.values(others), seed, ...makes].join(" ");
@@ -42,10 +42,15 @@ function progress({ loaded, total, name, retry }) {
 
 function ready(found, backend) {
   config = found;
+  try {
+    addConditions();
+  } catch {
+    document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
+    return fail("The page cannot use its model: config.json is damaged.");
+  }
   $("loaded").hidden = true;
   $("generate").disabled = false;
   $("credits").textContent = `Model ${config.name}, ${backend}.`;
-  addConditions();
   if (!made.length) restore();
   $("status").ariaLive = "polite";
   say("Choose a type and press Generate.");
@@ -71,12 +76,13 @@ function addConditions() {
     label.style.setProperty("--type", config.type_colors[type] ?? "#55536b");
     $("types").append(label);
   }
-  addSelect("second", "second type", [...types, NONE]);
-  for (const [name, values] of Object.entries(attributes)) if (!MADE.includes(name)) addSelect(name, name, values);
+  addSelect("second type", [...types, NONE], { id: "second" });
+  for (const [name, values] of Object.entries(attributes)) if (!MADE.includes(name)) addSelect(name, values, { name });
 }
 
-function addSelect(id, text, values) {
-  const select = Object.assign(document.createElement("select"), { id });
+/** An attribute has no id, since it can have any name. */
+function addSelect(text, values, properties) {
+  const select = Object.assign(document.createElement("select"), properties);
   select.append(...[ANY, ...values].map((value) => new Option(value)));
   const label = document.createElement("label");
   label.append(text, select);
@@ -88,8 +94,8 @@ function chosen() {
   const [first, second] = [document.querySelector("input[name=type]:checked").value, $("second").value];
   const pair = first !== ANY && second !== ANY && first !== second;
   const type = pair ? `${first}/${second}` : first !== ANY || second === NONE ? first : second;
-  const selects = [...$("attributes").querySelectorAll("select:not(#second)")];
-  const entries = [["type", type], ...selects.map(({ id, value }) => [id, value])];
+  const selects = [...$("attributes").querySelectorAll("select[name]")];
+  const entries = [["type", type], ...selects.map(({ name, value }) => [name, value])];
   return Object.fromEntries(entries.filter(([, value]) => value !== ANY));
 }
 
@@ -185,14 +191,19 @@ async function generate() {
 async function fromLink(parameters) {
   const { seed, make = "", ...conditions } = Object.fromEntries(parameters);
   if (conditions.type === ANY) delete conditions.type;
-  const makes = make.split(".").filter(Boolean);
-  const known = areKnown(conditions) && /^\d{1,10}$/.test(seed) && Number(seed) < MAX_SEED && makes.every(isMake);
-  if (!known) return say("This link names no sprite.");
-  const recipe = { conditions, seed: Number(seed), makes };
+  const recipe = { conditions, seed: /^\d{1,10}$/.test(seed) ? Number(seed) : NaN, makes: make.split(".").filter(Boolean) };
+  if (!isRecipe(recipe)) return say("This link names no sprite.");
   const first = conditions.type?.split("/")[0] ?? ANY;
   for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === first;
   const sprite = made.find((each) => title(each.recipe) === title(recipe)) ?? (await add(recipe));
   if (sprite.pixels) open(sprite);
+}
+
+const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;
+
+/** Whether the page can make it; links and what a browser stores come from anywhere. */
+function isRecipe({ conditions, seed, makes }) {
+  return areKnown(conditions) && isSeed(seed) && makes.length <= MAX_MAKES && makes.every(isMake);
 }
 
 function areKnown({ type = ANY, ...others }) {
@@ -200,10 +211,11 @@ function areKnown({ type = ANY, ...others }) {
   const types = config.vocabulary.type;
   if (more.length || ![...types, ANY].includes(first)) return false;
   if (second !== ANY && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
-  return Object.entries(others).every(([name, value]) => !MADE.includes(name) && config.vocabulary[name]?.includes(value));
+  return Object.entries(others).every(([name, value]) => !MADE.includes(name) && valuesOf(name).includes(value));
 }
 
-const isMake = (make) => make in CHANGES || (/^vary-\d{1,10}$/.test(make) && Number(make.slice(5)) < MAX_SEED);
+const valuesOf = (name) => (Object.hasOwn(config.vocabulary, name) ? config.vocabulary[name] : []);
+const isMake = (make) => Object.hasOwn(CHANGES, make) || (/^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5))));
 
 function open(sprite) {
   shown = sprite;
@@ -250,6 +262,7 @@ async function makeOf(kind) {
   const before = shown, { makes, ...recipe } = shown.recipe;
   const isWatched = () => $("detail").open && shown === before;
   const tell = (text) => ($("detail-status").textContent = text);
+  if (makes.length >= MAX_MAKES) return tell(`A sprite can be changed ${MAX_MAKES} times.`);
   $("makes").disabled = true;
   tell("Generating");
   const onStep = (frame) => isWatched() && draw($("large"), frame);
@@ -320,16 +333,29 @@ function store() {
 function restore() {
   let name, entries;
   try {
-    ({ name, entries = [] } = JSON.parse(localStorage.getItem(STORED) ?? "{}"));
+    ({ name, entries } = JSON.parse(localStorage.getItem(STORED)));
   } catch {
-    return; // a frame of another origin may have no storage
+    return; // there is none, it is damaged, or a frame of another origin may have none
   }
-  if (name !== config.name) return; // another model's
-  for (const { recipe, pixels } of entries.reverse()) {
-    const sprite = { recipe, frames: [] };
+  if (name !== config.name || !Array.isArray(entries)) return; // another model's
+  for (const entry of entries.reverse()) {
+    const stored = readEntry(entry);
+    if (!stored) continue;
+    const sprite = { recipe: stored.recipe, frames: [] };
     made.unshift(sprite);
     show(sprite);
-    finish(sprite, Uint8ClampedArray.from(atob(pixels), (letter) => letter.charCodeAt()));
+    finish(sprite, stored.pixels);
+  }
+}
+
+/** A sprite as it was stored, or null if that is damaged. */
+function readEntry(entry) {
+  try {
+    const pixels = Uint8ClampedArray.from(atob(entry.pixels), (letter) => letter.charCodeAt());
+    const size = config.sample_shape.reduce((a, b) => a * b);
+    return isRecipe(entry.recipe) && pixels.length === size ? { recipe: entry.recipe, pixels } : null;
+  } catch {
+    return null;
   }
 }
 

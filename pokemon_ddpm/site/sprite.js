@@ -148,8 +148,16 @@ function mergeColors(means, weights, count, settings) {
   return groups.map((i) => colors[i]);
 }
 
-/** Removes parts of fewer than `least` pixels, connected also diagonally; the largest stays. Changes the pixels. */
-function removeFragments(pixels, width, least) {
+/** The places of the up to eight pixels around one. */
+function around(i, width, size) {
+  const [x, y] = [i % width, Math.floor(i / width)];
+  const places = [];
+  for (const dy of [-1, 0, 1]) for (const dx of [-1, 0, 1]) if (x + dx >= 0 && x + dx < width) places.push((y + dy) * width + x + dx);
+  return places.filter((j) => j >= 0 && j < size && j !== i);
+}
+
+/** Removes small parts that are not near the largest one; see remove_fragments in postprocessing.py. Changes the pixels. */
+function removeFragments(pixels, width, least, near) {
   const size = pixels.length / 4;
   const part = new Int32Array(size).fill(-1);
   const sizes = [];
@@ -159,22 +167,32 @@ function removeFragments(pixels, width, least) {
     part[start] = sizes.length;
     let count = 0;
     while (stack.length) {
-      const i = stack.pop();
       count++;
-      for (const dy of [-1, 0, 1]) {
-        for (const dx of [-1, 0, 1]) {
-          const [x, y] = [(i % width) + dx, Math.floor(i / width) + dy];
-          const j = y * width + x;
-          if (x < 0 || x >= width || y < 0 || j >= size || part[j] >= 0 || !pixels[4 * j + 3]) continue;
-          part[j] = sizes.length;
-          stack.push(j);
-        }
+      for (const j of around(stack.pop(), width, size)) {
+        if (part[j] >= 0 || !pixels[4 * j + 3]) continue;
+        part[j] = sizes.length;
+        stack.push(j);
       }
     }
     sizes.push(count);
   }
-  const needed = Math.min(least, Math.max(...sizes));
-  part.forEach((k, i) => k >= 0 && sizes[k] < needed && pixels.set([255, 255, 255, 0], 4 * i));
+  const largest = Math.max(...sizes), main = sizes.indexOf(largest);
+  const distances = Array(sizes.length).fill(0), seen = part.map((k) => k === main);
+  let ring = [...seen.keys()].filter((i) => seen[i]);
+  for (let distance = 1; ring.length; distance++) {
+    const next = [];
+    for (const i of ring) {
+      for (const j of around(i, width, size)) {
+        if (seen[j]) continue;
+        seen[j] = 1;
+        next.push(j);
+        if (part[j] >= 0) distances[part[j]] ||= distance;
+      }
+    }
+    ring = next;
+  }
+  const stays = sizes.map((count, k) => count >= Math.min(least, largest) || count * near >= largest * distances[k]);
+  part.forEach((k, i) => k >= 0 && !stays[k] && pixels.set([255, 255, 255, 0], 4 * i));
 }
 
 /**
@@ -186,7 +204,7 @@ function removeFragments(pixels, width, least) {
 export function toSprite(sample, settings) {
   const pixels = sample.slice();
   const width = Math.sqrt(pixels.length / 4);
-  removeFragments(pixels, width, settings.min_fragment);
+  removeFragments(pixels, width, settings.min_fragment, settings.near_fragment);
   const visible = [...Array(pixels.length / 4).keys()].filter((i) => pixels[4 * i + 3]);
   const colors = visible.map((i) => [...pixels.subarray(4 * i, 4 * i + 3)]);
   if (new Set(colors.map(String)).size <= settings.colors) return pixels;

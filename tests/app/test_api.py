@@ -60,7 +60,7 @@ def test_one_creature_is_collected(client: Client) -> None:
     archive = zipfile.ZipFile(client.predict(1, api_name="/download")[1])
     table = json.loads(archive.read("sprites.json"))
     assert [each.get("relation") for each in table] == [None, "same", "same", "same", "next"]
-    assert len(set(archive.namelist())) == 6
+    assert len(set(archive.namelist())) == 8
 
 
 def test_a_downloaded_png_can_be_repeated_to_the_byte(client: Client, models: tuple[str, str], tmp_path: Path) -> None:
@@ -93,6 +93,7 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
         ({"new_seed": False, "seed": 2**31 - 3}, "The seed must be a whole number from 0 to 2147483644"),
         ({"new_seed": False, "seed": 1.5}, "The seed must be"),
         ({"quality": ["best"]}, "The quality must be one of: fast, balanced, best"),
+        *(({"new_seed": value}, "New seed must be true or false") for value in ("false", 1, None, [])),
         ({"guidance_scale": 11}, "The guidance scale must be a number from 1 to 10"),
         ({"model": "/etc"}, "The model must be one of: .*full, .*fast"),
         ({"color": "plaid"}, "The attribute color must be one of: any, black"),

@@ -99,7 +99,7 @@ def test_generation_and_downloads(page: Page, models: tuple[str, str]) -> None:
     assert pixels(page) == expected_images(models[0], "fire", 7, 8)
     page.get_by_label("number input for Scale").fill("16")
     files = {}
-    for label in ("Sprite (PNG)", "All (zip)", "Steps (GIF)", "Sheet (PNG)"):
+    for label in ("Sprite (PNG)", "All, game sheet (zip)", "Steps (GIF)", "Sheet (PNG)"):
         with page.expect_download() as download:
             button(page, label).click()
         files[download.value.suggested_filename] = Path(download.value.path())
@@ -155,6 +155,37 @@ def test_models_and_errors(page: Page, models: tuple[str, str]) -> None:
     expect(page.get_by_label("View", exact=True)).to_have_value("front")  # the default comes back
     choose(page, "Second type", "any")
     generate(page)
+
+
+def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str], tmp_path: Path) -> None:
+    name, message = "<img src=x onerror=window.ran=1>", "was not trained with reference sprites"
+    shutil.copytree(models[1], tmp_path / name)
+    with running([str(tmp_path / name), models[0]], tmp_path) as app, browser.new_context(**DESKTOP) as context:
+        page = context.new_page()
+        page.goto(app.url)
+        expect(page.locator("#status")).to_contain_text(f"examples by {tmp_path / name}.")
+        button(page, "Generate").click()
+        expect(page.locator("#status")).to_contain_text(f"4 sprites by {tmp_path / name}.")
+        unfold(page, "Settings")
+        choose(page, "Model", models[0])
+        button(page, "Back").click()
+        expect(page.get_by_test_id("toast-body").last).to_contain_text(f"{name} {message}")
+        assert page.evaluate("window.ran") is None
+
+
+def test_there_is_nothing_to_edit_before_the_examples(
+    browser: Browser, models: tuple[str, str], tmp_path: Path, network: Network
+) -> None:
+    network.seconds = 0.5
+    with running(models[:1], tmp_path) as app, browser.new_context(**DESKTOP) as context:
+        page = context.new_page()
+        page.goto(app.url)
+        expect(button(page, "Set")).to_be_disabled()
+        expect(captions(page)).to_have_count(0)
+        network.seconds = 0
+        button(page, "Set").click()
+        expect(page.locator("#status")).to_contain_text("4 sprites by")
+        expect(page.get_by_test_id("toast-body")).to_have_count(0)
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)

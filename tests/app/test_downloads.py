@@ -27,7 +27,7 @@ def sprites(known: Models) -> list[Sprite]:
 def test_gallery(tmp_path: Path, sprites: list[Sprite]) -> None:
     (first, caption), (second, _), _ = write_gallery(sprites, tmp_path)
     assert caption == "fire · seed 7" and Path(second).name == "2_fire_front_normal_8.png"
-    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": 16}
+    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "near_fragment": 32, "scale": 16}
     assert Image.open(first).size == (256, 256) and read_png(first).postprocessing == finished
 
 
@@ -42,17 +42,21 @@ def test_png(tmp_path: Path, known: Models, background: str, mode: str, corner: 
     assert image.mode == mode and image.size == (32, 32)
     assert image.getpixel((0, 0)) == (255, 255, 255, *corner)
     assert image.getpixel((16, 16))[:3] == (255, 0, 0)
-    finished = {"palette": 16, "min_fragment": 256, "scale": 2}
+    finished = {"palette": 16, "min_fragment": 256, "near_fragment": 32, "scale": 2}
     assert read_png(path).postprocessing == {"transparent": mode == "RGBA", **finished}
 
 
 def test_zip(tmp_path: Path, sprites: list[Sprite]) -> None:
-    archive = zipfile.ZipFile(write_download("zip", sprites, sprites[0], "white", 1, tmp_path))
+    archive = zipfile.ZipFile(write_download("zip", sprites, sprites[0], "white", 2, tmp_path))
     table = json.loads(archive.read("sprites.json"))
     condition = {"type": "fire", "view": "front", "finish": "normal"}
     name = "3_fire_front_normal_8.png"
     assert table[2] == {"file": name, "model": "full", "condition": condition, "seed": 8, "variation_strength": 0.5}
-    assert archive.namelist() == [*(each["file"] for each in table), "sprites.json"]
+    files = [each["file"] for each in table]
+    assert archive.namelist() == [*files, "sprites.json", "sheet.png", "sheet.json"]
+    sheet, frames = Image.open(archive.open("sheet.png")), json.loads(archive.read("sheet.json"))["frames"]
+    assert [each["filename"] for each in frames] == files and frames[2]["seed"] == 8 and sheet.mode == "RGBA"
+    assert frames[2]["frame"] == {"x": 64, "y": 0, "w": 32, "h": 32} and sheet.size == (96, 32)
     assert [b"pokemon-ddpm" in archive.read(each["file"]) for each in table] == [True, True, False]  # provenance
 
 

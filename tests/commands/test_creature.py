@@ -11,7 +11,7 @@ from PIL import Image
 from pokemon_ddpm import creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
 from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
 
@@ -154,6 +154,12 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
     assert code == 2 and "was not trained with reference sprites" in output and not contents(tmp_path / "empty")
     code, output = run("creature", "--model", model, "--type", "fir", "--output-dir", tmp_path / "unknown")
     assert code == 2 and "Did you mean 'fire'?" in output and not contents(tmp_path / "unknown")
+    code, output = make(model, tmp_path / "steps", "--num-inference-steps", 5000)
+    assert code == 2 and "num_inference_steps must be" in output and not contents(tmp_path / "steps")
+    vocabulary = {"type": list(TYPES), "size": ["large", "small"], "relation": list(RELATIONS)}
+    tiny_pipeline(channels=4, vocabulary=vocabulary).save_pretrained(tmp_path / "sizes")
+    code, output = make(tmp_path / "sizes", tmp_path / "medium", "--stages", 3)
+    assert code == 2 and "'medium'" in output and not contents(tmp_path / "medium")
     (tmp_path / "file").write_text("")
     assert "cannot be made" in make(model, tmp_path / "file")[1]
     assert make(model, tmp_path / "new", "--stages", 4)[0] == 2
