@@ -39,7 +39,7 @@ from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 from pokemon_ddpm.commands.train import train
 
-PYDANTIC = "Input should be "  # how its messages begin; typer shows them from 0.24 on
+PYDANTIC = "Input should be "  # how its messages begin, which typer shows
 
 
 class _Commands(TyperGroup):
