@@ -97,10 +97,14 @@ def main(arguments: list[str] | None = None) -> None:
     parts = sprites.split(BATCH_SIZE)
     features = torch.cat([(ranker.features(part) + ranker.features(part.flip(3))) / 2 for part in parts]).double()
     targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
+    appearance = looks(sprites)
+    # A regression makes more of size and color than readers do. So the verdicts are fitted without what these explain.
+    design = torch.from_numpy(np.stack([each - each.mean() for each in appearance.values()], axis=1))
+    targets = targets - design @ torch.linalg.lstsq(design, targets - targets.mean(dim=0)).solution
     weights = torch.from_numpy(1 / (1 + 1 / means.readings.to_numpy(float)))  # a verdict is half chance
     # A seed is the same start noise in every setting, so all its sprites are in one fold.
     seeds = np.random.default_rng(0).permutation(means.seed.unique())
-    fold = torch.from_numpy(means.seed.map({seed: i % FOLDS for i, seed in enumerate(seeds)}).to_numpy())
+    fold = torch.tensor(means.seed.map({seed: i % FOLDS for i, seed in enumerate(seeds)}).tolist())
     predicted = torch.zeros_like(targets)
     for number in range(FOLDS):
         others, own = fold != number, fold == number
@@ -112,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"rank correlation with the readers' quality {spearmanr(scores, means.quality).statistic:.2f}")
     for name in (*VERDICTS, "usable"):
         print(f"{name}: all {means[name].mean():.2f}, best eighth {means[name].iloc[best].mean():.2f}")
-    for name, values in looks(sprites).items():
+    for name, values in appearance.items():
         of_readers = spearmanr(means.quality, values).statistic
         print(f"{name}: rank correlation {spearmanr(scores, values).statistic:.2f}, of the readers {of_readers:.2f}")
     solution, bias = ridge(features, targets, weights)

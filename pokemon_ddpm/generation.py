@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -248,6 +248,8 @@ def generate_files(
     requests: Sequence[SpriteRequest],
     folder: Path,
     raw: bool = False,
+    candidates: int = 1,
+    generate_best: Callable[..., Iterator[tuple[SpriteRequest, Image.Image]]] | None = None,
 ) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
@@ -255,29 +257,39 @@ def generate_files(
     pipeline is that of `settings.load`, and no request stands twice. With `raw` the files are the samples as they are,
     in RGBA with alpha as predicted.
 
+    Args:
+        candidates: Samples among which `ranking.generate_best` chooses for each request; files then have the seed of
+            the first in their name, and that of the chosen one in their provenance.
+        generate_best: That function with its ranker and the number of candidates, for more than one.
+
     Raises:
         OSError: If a file cannot be written.
     """
-    missing = []
+    paths = {}
     for request in requests:
         path = folder / request.file_name
-        if _exists(path, settings.provenance(pipeline, request)):
+        path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
+        if _exists(path, settings.provenance(pipeline, request), candidates):
             yield path
         else:
-            missing.append(request)
-    arguments = settings.arguments() | ({"output_type": "np"} if raw else {})
-    for request, image in zip(missing, generate(pipeline, missing, **arguments), strict=True):
-        path = folder / request.file_name
+            paths[path] = request
+    missing, arguments = list(paths.values()), settings.arguments() | ({"output_type": "np"} if raw else {})
+    if generate_best is None:
+        generated = zip(missing, generate(pipeline, missing, **arguments), strict=True)
+    else:
+        generated = generate_best(pipeline, missing, **arguments)
+    for path, (request, image) in zip(paths, generated, strict=True):
         image = VaeImageProcessor.numpy_to_pil(image)[0] if raw else settings.postprocess(image)
         write_png(image, path, settings.provenance(pipeline, request))
         yield path
 
 
-def _exists(path: Path, provenance: Provenance) -> bool:
+def _exists(path: Path, provenance: Provenance, candidates: int) -> bool:
     try:
-        same = read_png(path) == provenance
+        found = read_png(path)
         open_image(path)  # a truncated file can still have its text
-        return same
+        chosen = provenance.seed <= found.seed < provenance.seed + candidates
+        return chosen and found == replace(provenance, seed=found.seed)
     except (OSError, ValueError):
         return False
 

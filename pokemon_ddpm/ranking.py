@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from pokemon_ddpm.postprocessing import to_sprite
 RELEASED_RANKER = RELEASED / "sprite-ranker"
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
 WEIGHTS = (1.0, 0.8, -0.8)  # of the verdicts in a score
-SEEDS = 2**63  # candidates' seeds are below, as those of `generate`
 BATCH_SIZE = 32
 
 
@@ -79,12 +79,16 @@ class SpriteRanker(ModelMixin, ConfigMixin):
         return verdicts.cpu() @ torch.tensor(WEIGHTS)
 
 
+def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASED_RANKER) -> SpriteRanker:
+    """The released ranker, or that of a folder, in float32."""
+    return SpriteRanker.from_pretrained(folder, torch_dtype=torch.float32).requires_grad_(False).to(device)
+
+
 def generate_best(
     pipeline: PokemonDDPMPipeline,
     requests: Sequence[SpriteRequest],
     candidates: int,
     ranker: SpriteRanker,
-    seeds: int = SEEDS,
     references: Tensor | None = None,
     **arguments: Any,
 ) -> Iterator[tuple[SpriteRequest, Image.Image]]:
@@ -93,7 +97,6 @@ def generate_best(
     A request with seed s chooses among s to s + `candidates` - 1; give requests whose seeds are as far apart.
 
     Args:
-        seeds: Seeds are counted modulo this number.
         references, arguments: As of `generate`.
 
     Yields:
@@ -105,7 +108,7 @@ def generate_best(
     if candidates > 1 and pipeline.sample_shape != tuple(ranker.noise.shape):
         wanted, found = ("x".join(map(str, shape)) for shape in (ranker.noise.shape, pipeline.sample_shape))
         raise ValueError(f"The ranker needs samples of {wanted}, but this model makes {found}; choose 1 candidate.")
-    tried = [replace(each, seed=(each.seed + i) % seeds) for each in requests for i in range(candidates)]
+    tried = [replace(each, seed=each.seed + i) for each in requests for i in range(candidates)]
     if references is not None:
         arguments["references"] = references.repeat_interleave(candidates, dim=0)
     samples = generate(pipeline, tried, **arguments)

@@ -69,13 +69,12 @@ class Reddest:
         return images[:, 0].float().mean(dim=(1, 2))
 
 
-@pytest.mark.parametrize("seed", [7, 2**31 - 2])
-def test_the_best_candidate_is_the_sample_of_its_seed(seed):
-    pipeline, limit = tiny_pipeline(channels=4), 2**31
-    requests = [SpriteRequest(seed, "fire"), SpriteRequest((seed + 3) % limit, "ice")]
-    found = list(generate_best(pipeline, requests, 3, Reddest(), limit, num_inference_steps=2))
+def test_the_best_candidate_is_the_sample_of_its_seed():
+    pipeline, seed = tiny_pipeline(channels=4), 7
+    requests = [SpriteRequest(seed, "fire"), SpriteRequest(seed + 3, "ice")]
+    found = list(generate_best(pipeline, requests, 3, Reddest(), num_inference_steps=2))
     for i, (request, image) in enumerate(found):
-        seeds = [(seed + 3 * i + k) % limit for k in range(3)]
+        seeds = [seed + 3 * i + k for k in range(3)]
         alone = [
             next(generate(pipeline, [SpriteRequest(each, request.pokemon_type)], num_inference_steps=2))
             for each in seeds
@@ -83,7 +82,7 @@ def test_the_best_candidate_is_the_sample_of_its_seed(seed):
         reds = [red(image) for image in alone]
         assert len(set(reds)) == 3 and request.seed == seeds[reds.index(max(reds))]
         assert image.tobytes() == alone[reds.index(max(reds))].tobytes()
-    (only, _), *_ = generate_best(pipeline, requests, 1, Reddest(), limit, num_inference_steps=2)
+    (only, _), *_ = generate_best(pipeline, requests, 1, Reddest(), num_inference_steps=2)
     assert only == requests[0]
 
 

@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 
 MAX_SPRITES = 1_000_000
+MAX_CANDIDATES = 1000
 MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
 
 Values = list[str] | None
+Best = Callable[..., Any] | None  # `ranking.generate_best` with a ranker
 
 
 def _attribute(name: str, meaning: str) -> Any:
@@ -71,6 +73,9 @@ def generate(
     legendary: Annotated[Values, _attribute("legendary", "Whether it is legendary or mythical")] = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
+    candidates: Annotated[
+        int, typer.Option(min=1, max=MAX_CANDIDATES, help="Keep the best of so many samples for each sprite.")
+    ] = 1,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
@@ -147,21 +152,23 @@ def generate(
     pipeline = settings.load()
     conditions = {"type": type, "color": color, "shape": shape, "game": game, "view": view, "finish": finish}
     conditions |= {"size": size, "form": form, "legendary": legendary}
-    requests, labels = make_requests(conditions, pipeline.conditioner, num_images, seed, same_seeds)
+    requests, labels = make_requests(conditions, pipeline.conditioner, num_images, seed, same_seeds, candidates)
+    best = _choice(candidates, pipeline)
     if output_dir is not None:
-        _write_files(pipeline, settings, requests, output_dir)
+        _write_files(pipeline, settings, requests, output_dir, candidates, best)
         return
     columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
-        _write_game_sheet(pipeline, settings, requests, columns, output)
+        _write_game_sheet(pipeline, settings, requests, columns, output, best)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     settings = replace(settings, scale=1)  # the sheet is enlarged instead
     if output.suffix.lower() == ".png":
-        save_image(layout(_images(pipeline, settings, requests)), output)
+        save_image(layout(_images(pipeline, settings, requests, best)[1]), output)
     else:
-        _write_animation(pipeline, settings, requests, layout, output)
+        chosen = requests if best is None else [each for each, _ in best(pipeline, requests, **settings.arguments())]
+        _write_animation(pipeline, settings, chosen, layout, output)
     _report(requests, output)
 
 
@@ -191,12 +198,27 @@ def _check_output(
             fail("--transparent is for --output-dir; sheets for people and animations are on white.")
 
 
+def _choice(candidates: int, pipeline: "PokemonDDPMPipeline") -> Best:
+    """`generate_best` with the released ranker, None for one candidate."""
+    if candidates == 1:
+        return None
+    from pokemon_ddpm.ranking import generate_best, load_ranker
+
+    return functools.partial(generate_best, candidates=candidates, ranker=load_ranker(pipeline.device))
+
+
 def make_requests(
-    given: Mapping[str, Values], conditioner: "SpriteConditioner", num_images: int, seed: int, same_seeds: bool
+    given: Mapping[str, Values],
+    conditioner: "SpriteConditioner",
+    num_images: int,
+    seed: int,
+    same_seeds: bool,
+    candidates: int = 1,
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 
-    "all" stands for every value of the model. The seeds continue from row to row, or start again with `same_seeds`.
+    "all" stands for every value of the model. The seeds continue from row to row, or start again with `same_seeds`;
+    they are `candidates` apart.
 
     Raises:
         ValueError, TypeError: If the model does not know a value, or there are more than `MAX_SPRITES` sprites.
@@ -212,8 +234,9 @@ def make_requests(
         attributes = dict(zip(axes, combination, strict=True))
         labels.append(" ".join(value for name, value in attributes.items() if len(axes[name]) > 1))
         pokemon_type = parse_type(attributes.pop("type")) if "type" in attributes else None
-        start = seed if same_seeds else seed + len(requests)
-        requests += [SpriteRequest(start + i, pokemon_type, attributes) for i in range(num_images)]
+        start = 0 if same_seeds else len(requests)
+        seeds = (seed + candidates * (start + i) for i in range(num_images))
+        requests += [SpriteRequest(each, pokemon_type, attributes) for each in seeds]
     return requests, labels if len(labels) > 1 else []
 
 
@@ -236,18 +259,26 @@ def _generate_like(like: Path, output: Path) -> None:
 
     settings, request = read_settings(like)
     pipeline = settings.load()
-    (image,) = _images(pipeline, settings, [request])
+    _, (image,) = _images(pipeline, settings, [request])
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
 
 def _images(
-    pipeline: "PokemonDDPMPipeline", settings: "GenerationSettings", requests: "Sequence[SpriteRequest]"
-) -> list[Image.Image]:
+    pipeline: "PokemonDDPMPipeline",
+    settings: "GenerationSettings",
+    requests: "Sequence[SpriteRequest]",
+    best: Best = None,
+) -> "tuple[list[SpriteRequest], list[Image.Image]]":
+    """The requests, of candidates the chosen ones, and their sprites."""
     from pokemon_ddpm.generation import generate
 
-    images = map(settings.postprocess, generate(pipeline, requests, **settings.arguments()))
-    return list(tqdm(images, "Generating", len(requests)))
+    if best is None:
+        generated = zip(requests, generate(pipeline, requests, **settings.arguments()), strict=True)
+    else:
+        generated = best(pipeline, requests, **settings.arguments())
+    chosen, images = zip(*tqdm(generated, "Generating", len(requests)), strict=True)
+    return list(chosen), [settings.postprocess(image) for image in images]
 
 
 def _write_files(
@@ -255,13 +286,15 @@ def _write_files(
     settings: "GenerationSettings",
     requests: "Sequence[SpriteRequest]",
     output_dir: Path,
+    candidates: int,
+    best: Best,
 ) -> None:
     """A file of each sprite; of several processes each generates its share."""
     from pokemon_ddpm.generation import generate_files, processes
 
     state = processes()
     requests = requests[state.process_index :: state.num_processes]
-    paths = generate_files(pipeline, settings, requests, output_dir)
+    paths = generate_files(pipeline, settings, requests, output_dir, candidates=candidates, generate_best=best)
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)
 
@@ -272,11 +305,12 @@ def _write_game_sheet(
     requests: "Sequence[SpriteRequest]",
     columns: int,
     output: Path,
+    best: Best,
 ) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
     from pokemon_ddpm.generation import full_condition
 
-    images, file = _images(pipeline, settings, requests), output.with_suffix(".json")
+    (requests, images), file = _images(pipeline, settings, requests, best), output.with_suffix(".json")
     names = [each.file_name for each in requests]
     metadata = [{"condition": full_condition(pipeline, each), "seed": each.seed} for each in requests]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
