@@ -90,7 +90,8 @@ def test_what_is_in_it(tmp_path_factory):
         of_clone = ROOT / "pokemon_ddpm" / folder if folder == "templates" else ROOT / folder
         assert found == {path.name for path in of_clone.glob(pattern)} != set()
     models = site / "pokemon_ddpm" / "released"
-    assert {path.name for path in models.iterdir()} == {"pokemon-ddpm-64", "pokemon-ddpm-64-fast", "sprite-features"}
+    released = {"pokemon-ddpm-64", "pokemon-ddpm-64-fast", "sprite-features", "sprite-ranker"}
+    assert {path.name for path in models.iterdir()} == released
     for model in models.iterdir():
         files = [path.relative_to(model) for path in model.rglob("*")]
         in_the_clone = ROOT / "pokemon_ddpm" / "released" / model.name
