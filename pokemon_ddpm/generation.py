@@ -13,7 +13,7 @@ from accelerate import PartialState
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from pokemon_ddpm.models import locate_model, model_name
+from pokemon_ddpm.models import locate_model, model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white, open_image
@@ -147,6 +147,7 @@ class GenerationSettings:
     negative_pokemon_type: PokemonType = None
     dtype: str = "float32"  # of `DTYPES`
     backend: str = "torch"  # of `BACKENDS`: what computes the network; they differ in their last bits
+    weights: str | None = None  # digest that the model's weights must have; None for any
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
     min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed
@@ -157,8 +158,8 @@ class GenerationSettings:
         """Loads the model with the scheduler, by default onto the best device.
 
         Raises:
-            ValueError, OSError: If the model, the scheduler, the dtype or the backend is unknown, or the backend does
-                not work.
+            ValueError, OSError: If the model, the scheduler, the dtype or the backend is unknown, the backend does not
+                work, or the model has other weights.
         """
         for name, known in {"dtype": DTYPES, "backend": BACKENDS}.items():
             if (value := getattr(self, name)) not in known:
@@ -169,6 +170,12 @@ class GenerationSettings:
             check_onnx()
             device = "cpu"
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(self.model), dtype=getattr(torch, self.dtype))
+        pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
+        if self.weights not in (None, pipeline.weights):
+            raise ValueError(
+                f"{self.model} has other weights ({pipeline.weights}) than those of the sprite ({self.weights}), "
+                "and would make another one. Use the version of the model from then."
+            )
         pipeline = pipeline.to(device or best_device())
         if self.dtype == "float16" and pipeline.device.type == "cpu":
             logger.warning("On a CPU, float16 takes about 30 times as long as float32; choose float32 or bfloat16.")
@@ -210,6 +217,7 @@ class GenerationSettings:
             **(own | self.arguments()),
             dtype=self.dtype,
             backend=self.backend,
+            weights=getattr(pipeline, "weights", None),
             chunk_size=CHUNK_SIZE,
             postprocessing=postprocessing,
         )

@@ -29,6 +29,7 @@ class Provenance:
     negative_pokemon_type: str | list | dict | None = None
     dtype: str  # of the weights; it changes the last bits, as `backend` and `chunk_size` do
     backend: str = "torch"  # of `generation.BACKENDS`
+    weights: str | None = None  # digest of network and conditioner in this dtype; None in PNGs of 1.0
     chunk_size: int
     postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
 
@@ -68,6 +69,8 @@ def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
     if isinstance(found, dict) and isinstance(found.get("compiled"), bool):  # by version 1.0.0
         found.setdefault("backend", "compiled" if found.pop("compiled") else "torch")
+    if isinstance(found, dict):
+        found.setdefault("weights", None)
     if not isinstance(found, dict) or found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():

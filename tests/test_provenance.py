@@ -30,12 +30,18 @@ FULL = REQUIRED | {
     "backend": "compiled",
     "postprocessing": {"transparent": True, "palette": 16, "scale": 4},
 }
-DEFAULTS = {"guidance_interval": None, "guidance_rescale": 0.0, "negative_pokemon_type": None, "backend": "torch"}
+DEFAULTS = {
+    "guidance_interval": None,
+    "guidance_rescale": 0.0,
+    "negative_pokemon_type": None,
+    "backend": "torch",
+    "weights": None,
+}
 WRONG = [
     *[("seed", value) for value in (-1, 2**64, 1.0, True, "7", None)],
     *[("guidance_interval", value) for value in ([0.1], [0.1, 0.2, 0.3], [0.1, None], [True, 0.5], "01", 0.5)],
     *[("model", 3), ("condition", "fire"), ("backend", 1), ("guidance_scale", True), ("guidance_scale", "2")],
-    *[("negative_pokemon_type", 3), ("postprocessing", [])],
+    *[("negative_pokemon_type", 3), ("postprocessing", []), ("weights", 3)],
 ]
 INVALID = [  # texts, and what the message names
     *[(text, "") for text in ("", "{'model': 1}", "[]", "null", "[" * 60_000, "[" * 900 + "]" * 900)],

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline, generation
+from pokemon_ddpm import PokemonDDPMPipeline, generation, ranking
 from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white
@@ -234,6 +235,34 @@ def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: st
     output = tmp_path / "again.png"
     assert run("generate", "--like", tmp_path / "files" / name, "--output", output)[0] == 0
     assert output.read_bytes() == (tmp_path / "files" / name).read_bytes()
+
+
+def test_other_weights_make_no_other_sprite(files, tmp_path: Path) -> None:
+    (name,) = files("--num-images", 1)
+    made, other = read_png(tmp_path / "files" / name), tmp_path / "other.png"
+    assert len(made.weights) == 16
+    write_png(Image.open(tmp_path / "files" / name), other, replace(made, weights="0" * 16))
+    code, output = run("generate", "--like", other, "--output", tmp_path / "again.png")
+    assert code == 2 and f"has other weights ({made.weights}) than those of the sprite ({'0' * 16})" in output
+    write_png(Image.open(other), other, replace(made, weights=None))  # of 1.0
+    assert run("generate", "--like", other, "--output", tmp_path / "again.png")[0] == 0
+
+
+def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
+    """The file has the first seed of its candidates in its name and the chosen one inside; a rerun keeps it."""
+    monkeypatch.setattr(ranking, "load_ranker", lambda _: SimpleNamespace(noise=torch.zeros(4, 16, 16), score=last))
+    names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
+    assert names == ["fire_5_best-of-3.png", "fire_8_best-of-3.png"]
+    assert [read_png(tmp_path / "files" / name).seed for name in names] == [7, 10]
+    before = [(tmp_path / "files" / name).stat().st_mtime_ns for name in names]
+    assert sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3)) == names
+    assert [(tmp_path / "files" / name).stat().st_mtime_ns for name in names] == before
+    assert run("generate", "--like", tmp_path / "files" / names[0], "--output", tmp_path / "again.png")[0] == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "files" / names[0]).read_bytes()
+
+
+def last(images: torch.Tensor) -> torch.Tensor:
+    return torch.arange(len(images))
 
 
 # Mistakes
