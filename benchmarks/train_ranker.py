@@ -16,11 +16,9 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import network_config
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.ranking import BATCH_SIZE, VERDICTS, WEIGHTS, SpriteRanker
+from pokemon_ddpm.ranking import BATCH_SIZE, VERDICTS, WEIGHTS, SpriteRanker, looks
 
 FOLDER = Path(__file__).parent / "verdicts"
 IN_A_ROW, SIDE = 50, 64
@@ -28,7 +26,6 @@ TIMESTEP = 300  # the best of 20, 100 and 300
 PENALTY = 3000.0
 FOLDS = 8
 USABLE = 3
-DARK = 0.3  # OKLab lightness
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,16 +73,6 @@ def ridge(features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) 
     gram = (root * scaled) @ (root * scaled).T + PENALTY * torch.eye(len(scaled), dtype=scaled.dtype)
     solution = ((root * scaled).T @ torch.linalg.solve(gram, root * (targets - center))).T / std
     return solution, center - solution @ mean
-
-
-def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
-    """What a ranker should not simply like: size, darkness and colorfulness of sprites, each float (N,)."""
-    pixels = as_arrays(sprites)
-    opaque, lab = pixels[..., 3] > 0, oklab(pixels[..., :3])
-    dark, chroma = lab[..., 0] < DARK, np.hypot(lab[..., 1], lab[..., 2])
-    size = opaque.mean(axis=(1, 2))
-    inside = [(opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for each in (dark, chroma)]
-    return dict(zip(("size", "darkness", "colorfulness"), (size, *inside), strict=True))
 
 
 @torch.no_grad()

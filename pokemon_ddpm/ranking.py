@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -13,9 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED
-from pokemon_ddpm.evaluation.images import as_tensor
+from pokemon_ddpm.evaluation.images import as_arrays, as_tensor
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.postprocessing import to_sprite
 
@@ -23,6 +25,7 @@ RELEASED_RANKER = RELEASED / "sprite-ranker"
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
 WEIGHTS = (1.0, 0.8, -0.8)  # of the verdicts in a score
 BATCH_SIZE = 32
+DARK = 0.3
 
 
 class SpriteRanker(ModelMixin, ConfigMixin):
@@ -77,6 +80,20 @@ class SpriteRanker(ModelMixin, ConfigMixin):
         """One number for each sprite, float32 (N,), higher for better: the verdicts weighted by `WEIGHTS`."""
         verdicts = torch.cat([self(part) for part in images.split(BATCH_SIZE)])
         return verdicts.cpu() @ torch.tensor(WEIGHTS)
+
+
+def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
+    """What a ranker should not simply like: size, darkness and colorfulness, each float64 (N,) in [0, 1].
+
+    They are the share of the image that is opaque, and of these pixels the share with a lightness below `DARK` and the
+    mean chroma, in OKLab. Sprites are uint8 (N, 4, S, S).
+    """
+    pixels = as_arrays(sprites)
+    opaque, lab = pixels[..., 3] > 0, oklab(pixels[..., :3])
+    dark, chroma = lab[..., 0] < DARK, np.hypot(lab[..., 1], lab[..., 2])
+    size = opaque.mean(axis=(1, 2))
+    inside = [(opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for each in (dark, chroma)]
+    return dict(zip(("size", "darkness", "colorfulness"), (size, *inside), strict=True))
 
 
 def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASED_RANKER) -> SpriteRanker:

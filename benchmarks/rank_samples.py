@@ -1,0 +1,113 @@
+"""Samples of a model, ranked: its best and its worst ones as two data sets to fine-tune copies of it on.
+
+    python benchmarks/rank_samples.py --data_dir path/to/pokemon-sprites --output outputs/ranked
+
+The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
+their first type, without what size and colors explain of the score, so that the best are not the small ones. Samples
+are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best and OUTPUT/worst are for
+`train_conditional.py --dataset_name`, see docs/sampling.md.
+"""
+
+import argparse
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm.data import load_tensors
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
+from pokemon_ddpm.evaluation.images import as_tensor
+from pokemon_ddpm.evaluation.samples import sample_requests
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT
+from pokemon_ddpm.preprocessing import on_white
+from pokemon_ddpm.ranking import load_ranker, looks
+from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES
+
+GUIDANCE_SCALES = (1.5, 2.5, 3.5)  # in turn: good and bad samples differ more among several
+SHARE = 0.2  # of the samples that are the best, and the worst
+HEIGHTS = (SIZE_LIMITS[0] - 1, *SIZE_LIMITS)  # of each size: the data set has heights
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
+    parser.add_argument("--data_dir", required=True, help="the sprite archive")
+    parser.add_argument("--num_samples", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=1_000_000, help="of the first sample; the others follow")
+    parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
+    parser.add_argument("--output", type=Path, required=True)
+    return parser.parse_args(arguments)
+
+
+def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Path]]:
+    """The requests and the files of their finished samples, which exist then."""
+    settings = GenerationSettings(
+        options.model, dtype=options.dtype, transparent=True, palette=COLORS, min_fragment=MIN_FRAGMENT
+    )
+    pipeline = settings.load()
+    data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front")
+    requests = sample_requests(data, pipeline.conditioner, options.num_samples, None, options.seed)
+    others = dict.fromkeys(set(pipeline.conditioner.vocabulary) - {"type", "view", "finish", "relation"}, ANY)
+    requests = [
+        replace(each, attributes={**each.attributes, **others}) if i % 2 else each for i, each in enumerate(requests)
+    ]
+    folder, paths = options.output / "samples", {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, scale in enumerate(GUIDANCE_SCALES):
+        of_scale = requests[i :: len(GUIDANCE_SCALES)]
+        files = generate_files(pipeline, replace(settings, guidance_scale=scale), of_scale, folder)
+        for path in tqdm(files, f"Generating at {scale}", len(of_scale)):
+            paths[path.name] = path
+    return requests, [paths[each.file_name] for each in requests]
+
+
+def ranks(scores: np.ndarray, sprites: torch.Tensor, types: list[str]) -> np.ndarray:
+    """The share of the samples of its type that a sample is better than, float (N,); see the module's docstring."""
+    columns = np.stack(list(looks(sprites).values()), axis=1)
+    columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
+    rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
+    result = np.empty(len(scores))
+    for name in set(types):
+        rows = np.flatnonzero([each == name for each in types])
+        result[rows[rest[rows].argsort()]] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return result
+
+
+def as_row(request: SpriteRequest, path: Path) -> dict[str, object]:
+    """A sample as a row of the data set of sprites; what was not asked for is missing."""
+    values = {name: value for name, value in request.attributes.items() if value != ANY and name in CONDITIONS}
+    if "size" in values:
+        values["height"] = HEIGHTS[SIZES.index(values.pop("size"))]
+    if "legendary" in values:
+        values["legendary"] = values["legendary"] == "yes"
+    first, second = request.pokemon_type
+    return {"image": on_white(Image.open(path)), "type1": first, "type2": second, **values}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Generates, ranks and writes both data sets."""
+    options = parse(arguments)
+    requests, paths = generate(options)
+    sprites = as_tensor(Image.open(path) for path in paths)
+    order = ranks(load_ranker().score(sprites).numpy(), sprites, [each.pokemon_type[0] for each in requests])
+    columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
+    features = datasets.Features({name: FEATURES[name] for name in columns})
+    for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():
+        rows = [as_row(*each) for each in itertools.compress(zip(requests, paths, strict=True), chosen)]
+        rows = [{column: row.get(column) for column in columns} for row in rows]
+        folder = options.output / name
+        folder.mkdir(exist_ok=True)
+        datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
+        print(f"{len(rows):,} samples in {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The best and the worst samples: ranked in their type, without what their looks explain, as data for training."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from benchmarks import rank_samples
+from pokemon_ddpm.data import load_named, sprite_tensors
+from pokemon_ddpm.vocabulary import CONDITIONS
+from tests.tiny_models import tiny_pipeline
+
+
+def test_ranks_are_within_types_and_not_by_size():
+    sprites = torch.zeros(60, 4, 16, 16, dtype=torch.uint8)
+    for i in range(60):
+        sprites[i, :, : 2 + i % 10] = 255
+    size, merit = ranking_size(sprites), np.random.default_rng(0).normal(size=60)
+    types = ["fire" if i < 40 else "ice" for i in range(60)]
+    found = rank_samples.ranks(merit - 50 * size, sprites, types)
+    assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
+    for name, count in (("fire", 40), ("ice", 20)):
+        own = np.sort(found[[each == name for each in types]])
+        assert np.allclose(own, (np.arange(count) + 0.5) / count)
+
+
+def ranking_size(sprites: torch.Tensor) -> np.ndarray:
+    return (sprites[:, 3] > 0).float().mean(dim=(1, 2)).numpy()
+
+
+def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):
+    vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "color", "size", "legendary", "view")}
+    pipeline = tiny_pipeline("sample", vocabulary=vocabulary, channels=4, size=16)
+    pipeline.register_to_config(num_inference_steps=1, default_conditions={"view": "front"})
+    pipeline.save_pretrained(tmp_path / "model")
+    reddest = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
+    monkeypatch.setattr(rank_samples, "load_ranker", lambda: reddest)
+    output = tmp_path / "ranked"
+    flags = ["--model", tmp_path / "model", "--data_dir", sprites_dir, "--num_samples", "40", "--output", output]
+    rank_samples.main(list(map(str, flags)))
+    assert len(list((output / "samples").glob("*.png"))) == 40
+    sets = [sprite_tensors(load_named(str(output / name), None, "train"), 16) for name in ("worst", "best")]
+    for data in sets:
+        assert 3 <= len(data) <= 20 and data.images.shape[1:] == (4, 16, 16) and (data.labels["type"] >= 0).all()
+        assert (data.labels["view"] == 0).all() and -1 in data.labels["color"].tolist()
