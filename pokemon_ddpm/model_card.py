@@ -143,15 +143,12 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
         yield "bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of
 
 
-def features_card(
-    network: Any, name: str, report: Numbers, max_shift: int, figure: str, kind: str, source: str
-) -> RepoCard:
+def features_card(network: Any, name: str, report: Numbers, max_shift: int, kind: str, source: str) -> RepoCard:
     """The card of a feature network.
 
     Args:
         report: The content of its report.json.
         max_shift: Of training images, in pixels.
-        figure: File name of the figure of the corruptions.
         kind: Of the images: "sprites" (of the archive), "starter" or "own".
         source: What they are called.
     """
@@ -163,7 +160,7 @@ def features_card(
         template_path=str(TEMPLATES / "features.md"),
         parameters=sum(each.numel() for each in network.parameters()),
         license_section=_render("license.md", kind=kind),
-        **{"name": name, "config": network.config, "max_shift": max_shift, "figure": figure, "source": source},
+        **{"name": name, "config": network.config, "max_shift": max_shift, "source": source},
         kind=kind,
         images_word="images" if kind == "own" else "sprites",
         **report,

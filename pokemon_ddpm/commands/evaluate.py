@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate`, `bits-per-dim`, `check-judge` and `fit-features`: measuring models and samples."""
+"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`: measuring models and samples."""
 
 import json
 from importlib.metadata import version
@@ -102,13 +102,13 @@ def evaluate(
         if sets is None:  # the main process goes on
             return
         sample_set, others, rows, speed = sets
-        fitted, judged = sample_set.images, others.images
+        fitted, tested = sample_set.images, others.images
         further["no_likelihood"] = "--no-likelihood was given."
         if likelihood:
             further = _likelihood(model, data, output_dir, seed)
     else:
-        fitted, judged = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    further = {**evaluate_pixels(fitted, judged, *data[:2], rows, seed, best_device()), **further}
+        fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
+    further = {**evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device()), **further}
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
     compared = (data.train.on_white(), data.held_out.on_white(), all_train)
     evaluation = measure(sample_set, *compared, extractor, classifier, seed)
@@ -301,32 +301,6 @@ def bits_per_dim(
         )
     if output is not None:
         write_file(output, json.dumps(found, indent=2) + "\n")
-
-
-def check_judge(
-    data_dir: DataDir = None,
-    config_name: ConfigName = None,
-    skip_bad_images: SkipBadImages = False,
-    resolution: Resolution = 64,
-    preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis.")] = "pixel",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the judge, and of what it judges.")] = 0,
-) -> None:
-    """Checks the judge of the two-sample test on real sprites, some of them changed as if a model had made them.
-
-    It should recognize 50 % of unchanged sprites, and 90 % of lightly blurred ones and of those with moved pixels.
-    """
-    check_packages()
-
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.report import estimate, percent
-    from pokemon_ddpm.evaluation.two_sample import self_check
-    from pokemon_ddpm.generation import best_device
-
-    options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
-    splits = (load_tensors(data_dir, name, resolution, **options) for name in SPLITS)
-    for name, found in self_check(*splits, seed, best_device()):
-        accuracy, area = (vars(found[key]) for key in ("accuracy", "auc"))
-        typer.echo(f"{name}: accuracy {percent(accuracy)}, AUC {estimate(area)}")
 
 
 def fit_features(

@@ -12,7 +12,6 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.comparison import corruption_curves
 from pokemon_ddpm.evaluation.condition_accuracy import accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
@@ -23,17 +22,16 @@ from pokemon_ddpm.evaluation.features import (
     all_logits,
     extract_features,
 )
-from pokemon_ddpm.evaluation.figures import curves_figure
 from pokemon_ddpm.evaluation.images import flip_and_shift
-from pokemon_ddpm.files import save_figure, write_file
+from pokemon_ddpm.files import write_file
 from pokemon_ddpm.model_card import features_card
 from pokemon_ddpm.models import varying_attributes, weights_digest
 from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
 MAX_SHIFT = 3  # pixels, in training
 MAX_GRAD_NORM = 5.0
-REPORT, FIGURE, CARD = "report.json", "corruptions.png", "README.md"
-FILES = ("config.json", WEIGHTS_FILE, REPORT, FIGURE, CARD)
+REPORT, CARD = "report.json", "README.md"
+FILES = ("config.json", WEIGHTS_FILE, REPORT, CARD)
 VISIBLE_IN_FRONT = ("type, likeliest", "color", "shape")
 
 
@@ -165,7 +163,7 @@ def train_features(
     source: str,
     device: str | torch.device = "cpu",
 ) -> dict[str, dict[str, float]]:
-    """Trains the network, and writes it with a report, a figure and a card into an existing folder.
+    """Trains the network, and writes it with a report and a card into an existing folder.
 
     Args:
         train: The training split, in RGB on white.
@@ -191,12 +189,10 @@ def train_features(
         "images": {"train": len(train), "validation": len(validation)},
         "epochs": epochs,
         "accuracies": found,
-        "corruptions": corruption_curves(network, extract_features(network, train.images), validation.images),
     }
-    card = features_card(network, folder.resolve().name, report, MAX_SHIFT, FIGURE, kind, source)
+    card = features_card(network, folder.resolve().name, report, MAX_SHIFT, kind, source)
     write_file(folder / "config.json", network.config.to_json_string())
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    save_figure(curves_figure(report["corruptions"]), folder / FIGURE, dpi=100)
     write_file(folder / CARD, card.content)
     return found
