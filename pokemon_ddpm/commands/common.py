@@ -35,7 +35,7 @@ SkipBadImages = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc, deis or heun.", show_default=OWN),
+    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc or deis.", show_default=OWN),
 ]
 
 
