@@ -39,10 +39,10 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
     for attribute, title in (("type", "types"), ("color", "color")):
         shares = numbers["condition_accuracy"].get(attribute, {})
         found[f"condition accuracy, {title}"] = percent(shares.get("accuracy")), percent(shares.get("real"))
-    judged = numbers.get("two_sample", {})  # not in reports of earlier versions, as are the statistics of pixels
-    reduced = next((name for name in judged if f" at {COMPARED_SIDE} of " in name), "default output")
+    tests = numbers.get("two_sample", {})  # not in reports of earlier versions, as are the statistics of pixels
+    reduced = next((name for name in tests if f" at {COMPARED_SIDE} of " in name), "default output")
     for title, name in ((", raw", "raw"), ("", "default output"), (f", at {COMPARED_SIDE} px", reduced)):
-        found[f"two-sample test{title}"] = percent(judged.get(name, {}).get("accuracy")), "50 %"
+        found[f"two-sample test{title}"] = percent(tests.get(name, {}).get("accuracy")), "50 %"
     for suffix, of, names in ((", raw", "raw samples", RAW), ("", "default output", FINISHED)):
         groups = [numbers.get("pixel_statistics", {}).get(each, {}) for each in (of, "held-out")]
         for name in names:

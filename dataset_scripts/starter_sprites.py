@@ -16,17 +16,15 @@ GRID, ZOOM = 48, 2
 LINES_PER_TYPE, STAGES = 20, 3
 SPLIT_OF_LINE = ("train",) * 16 + ("validation",) * 2 + ("test",) * 2  # of the lines of each type
 SAME_LABELS = {"game": ANY, "view": VIEWS[0], "finish": FINISHES[0], "form": FORMS[0], "frame": 1, "legendary": False}
-
-# By stage. The young have large heads and short limbs. Sizes are the longer side in grid pixels, plus or minus two.
-SIZES, HEADS, REACHES = (28, 34, 41), (1.15, 1.0, 0.92), (0.75, 1.0, 1.15)
+# By stage: the longer side in grid pixels, of some lines up to four more; the young have large heads.
+SIDES, HEADS = (26, 32, 39), (1.15, 1.0, 0.92)
 
 # Colors by their number in the palette; 0 is the background. At the first three begin four numbers: outline, shadow,
 # base and light of a color. The others are areas of one color.
 BODY, ACCENT, MARK = RAMPS = (1, 5, 9)
 SHADE, LIGHT, SPOT, PATCH, WHITE, DARK = 2, 4, 7, 11, 13, 14
-SECOND_TYPE_COLORS = {BODY: MARK, ACCENT: MARK, SPOT: PATCH, WHITE: WHITE}  # of a feature of the second type
-# The four are mixtures of the color with so many percent of these. Shadows are more violet and lights more yellow, as
-# in sunlight.
+SECOND_TYPE_COLORS = {BODY: MARK, ACCENT: MARK, SPOT: PATCH}  # of a feature of the second type
+# The four are mixtures of the color with so many percent of these. Shadows are more violet and lights more yellow.
 TONES = np.array([(24, 14, 44), (44, 24, 92), (0, 0, 0), (255, 252, 228)])
 TONE_PERCENT = np.array([72, 30, 0, 45])[:, None]
 
@@ -52,217 +50,110 @@ def poly(frame: str, color: int, corners: str) -> Part:
     return Part(frame, color, np.array([corner.split(",") for corner in corners.split()], dtype=float), np.zeros(2))
 
 
-class BodyPlan(NamedTuple):
-    """The body of a type, with its parts from back to front."""
-
-    shape: str
-    head: tuple[float, float, float]  # y, rx and ry of the ellipse to which the parts are relative
-    body: tuple[float, float, float]
-    parts: list[Part]
-
-
-class TypeStyle(NamedTuple):
-    """What tells a type from the others. Creatures with this second type have its first feature."""
-
-    color: str
-    body: tuple[int, int, int]
-    accent: tuple[int, int, int]
-    plan: str
-    features: tuple[str, ...]
-
-
 # The formatter would need three times as many lines.
 # fmt: off
 HEAD, TORSO = oval("head", BODY, 0, 0, 10, 10), oval("body", BODY, 0, 0, 10, 10)
+# Shape, then y, rx and ry of the ellipses of head and body, and the parts from back to front.
 BODY_PLANS = {
-    "lizard": BodyPlan("upright", (-7, 7, 6), (5, 6, 7), [oval("body", BODY, 6, 10, 5, 2.5), TORSO,
+    "lizard": ("upright", (-7, 7, 6), (5, 6, 7), [oval("body", BODY, 6, 10, 5, 2.5), TORSO,
         oval("body", BODY, 10, -1, 2.5, 5), HEAD, oval("head", BODY, 0, 5, 6, 4)]),
-    "cat": BodyPlan("quadruped", (-5, 8, 6.5), (6, 7, 6), [oval("body", BODY, 9, 6, 4, 5), TORSO,
+    "cat": ("quadruped", (-5, 8, 6.5), (6, 7, 6), [oval("body", BODY, 9, 6, 4, 5), TORSO,
         poly("body", BODY, "2,0 7,0 7,12 2,12"), HEAD]),
-    "dress": BodyPlan("humanoid", (-6, 6.5, 6), (7, 6, 8), [poly("body", BODY, "3,-7 15,-1 15,3 4,-1"),
-        poly("body", BODY, "0,-10 4,-9 12,9 6,8 4,10 0,9"), HEAD]),
-    "thinker": BodyPlan("humanoid", (-4, 10, 7.5), (8, 4.5, 6), [oval("body", BODY, 10, -1, 7, 2.5),
+    "thinker": ("humanoid", (-4, 10, 7.5), (8, 4.5, 6), [oval("body", BODY, 10, -1, 7, 2.5),
         oval("body", BODY, 7, 8, 7, 3), TORSO, poly("head", BODY, "0,-9 3,-11 8,-9 11,-3 9,4 5,10 0,11")]),
-    "boxer": BodyPlan("arms", (-9, 4.5, 4.5), (1, 7, 6), [poly("body", BODY, "1,7 8,7 9,17 2,17"),
+    "boxer": ("arms", (-9, 4.5, 4.5), (1, 7, 6), [poly("body", BODY, "1,7 8,7 9,17 2,17"),
         poly("body", BODY, "0,-11 11,-9 7,9 0,10"), oval("body", BODY, 13, -3, 4, 7),
         oval("body", ACCENT, 14, 7, 5, 5.5), HEAD]),
-    "bird": BodyPlan("wings", (-5, 6, 5.5), (4, 7, 8), [poly("body", ACCENT, "1,8 6,8 5,13 2,13"), TORSO, HEAD,
+    "bird": ("wings", (-5, 6, 5.5), (4, 7, 8), [poly("body", ACCENT, "1,8 6,8 5,13 2,13"), TORSO, HEAD,
         poly("head", ACCENT, "0,1 4,4 0,10")]),
-    "sheet": BodyPlan("blob", (-3, 8, 8), (4, 8, 9), [oval("body", BODY, 12, 0, 4, 2.5),
+    "sheet": ("blob", (-3, 8, 8), (4, 8, 9), [oval("body", BODY, 12, 0, 4, 2.5),
         poly("head", BODY, "0,-10 5,-9 9,-5 10,0 12,17 9,14 7,21 4,15 2,19 0,15")]),
-    "sprout": BodyPlan("legs", (0, 8, 7.5), (3, 8, 7), [oval("body", BODY, 6, 11, 4, 3),
-        poly("head", BODY, "0,-11 3,-8 8,-2 10,5 8,11 3,13 0,13")]),
-    "mole": BodyPlan("armor", (-1, 8, 7), (3, 11, 8), [poly("body", BODY, "0,-11 5,-10 9,-6 11,1 11,8 0,9"),
-        poly("body", SHADE, "0,-9 5,-8 9,-2 7,-4 4,-6 0,-7"), oval("head", BODY, 0, 5, 8, 7),
-        oval("body", ACCENT, 8, 7, 3, 3)]),
-    "crystal": BodyPlan("upright", (-2, 7, 8), (4, 7, 8), [poly("head", BODY, "0,-14 5,-10 10,-1 9,8 4,17 0,18"),
-        poly("head", SHADE, "10,-1 9,8 4,17 6,7"), poly("head", WHITE, "0,-12 4,-9 2,-6 0,-7")]),
-    "jellyfish": BodyPlan("tentacles", (-4, 10, 7.5), (3, 9, 8), [poly("body", BODY, "0,0 2,0 3,8 1,15 0,15"),
-        poly("body", BODY, "4,0 7,0 9,8 6,13"), poly("body", BODY, "7,-2 10,-2 14,5 12,11 11,5"),
-        poly("head", BODY, "0,-11 6,-9 10,-3 11,5 8,8 4,6 0,8")]),
-    "boulders": BodyPlan("heads", (-1, 8, 7.5), (4, 8, 7), [poly("head", BODY, "9,-4 14,-6 18,-2 18,5 12,7 9,5"),
-        oval("head", DARK, 13, 0, 0.8, 1.2), oval("head", DARK, 16, 0, 0.8, 1.2),
-        poly("head", BODY, "0,-13 5,-12 10,-5 12,13 0,14"), poly("head", SHADE, "10,-5 12,13 7,5"),
-        poly("head", LIGHT, "0,-12 4,-11 7,-6 0,-4")]),
-    "robot": BodyPlan("armor", (-6, 6.5, 5), (5, 7, 6), [poly("body", BODY, "2,8 8,8 9,16 1,16"),
-        poly("body", BODY, "0,-10 10,-10 10,7 7,10 0,10"), poly("body", ACCENT, "8,-12 15,-12 17,4 11,4"),
-        poly("head", BODY, "0,-10 8,-10 10,-7 10,8 8,10 0,10"), poly("head", DARK, "0,-4 9,-4 9,5 0,5")]),
-    "fish": BodyPlan("fish", (-2, 9, 8), (2, 8, 8), [poly("body", ACCENT, "0,8 3,9 7,13 15,16 14,23 5,21 0,15"),
+    "boulder": ("armor", (-1, 8, 7.5), (4, 8, 7), [oval("body", ACCENT, 12, 2, 4, 5),
+        poly("head", BODY, "0,-12 5,-11 10,-5 12,12 0,13"), poly("head", SHADE, "10,-5 12,12 7,5"),
+        poly("head", LIGHT, "0,-11 4,-10 7,-6 0,-4")]),
+    "fish": ("fish", (-2, 9, 8), (2, 8, 8), [poly("body", ACCENT, "0,8 3,9 7,13 15,16 14,23 5,21 0,15"),
         poly("head", BODY, "0,-10 6,-9 10,-3 10,3 7,10 3,16 0,17")]),
-    "beetle": BodyPlan("bug-wings", (-7, 5, 4.5), (4, 5, 7), [oval("body", ACCENT, 15, -6, 9, 5),
-        oval("body", ACCENT, 13, 3, 6, 4), oval("body", BODY, 0, 8, 6, 6), oval("body", BODY, 0, 3, 8, 6),
-        oval("body", BODY, 0, -3, 10, 6), HEAD]),
-    "spark": BodyPlan("ball", (0, 8, 8), (2, 8, 8), [
-        poly("head", BODY, "0,-10 2,-9 6,-14 7,-8 14,-8 10,-1 15,4 9,5 10,12 4,9 0,15")]),
+    "beetle": ("bug-wings", (-7, 5, 4.5), (4, 5, 7), [oval("body", ACCENT, 15, -6, 9, 5),
+        oval("body", ACCENT, 13, 3, 6, 4), oval("body", BODY, 0, 3, 8, 9), oval("body", BODY, 0, -3, 10, 6), HEAD]),
 }
-BODY_FEATURES = {
+FEATURES = {
     "antennae": [poly("head", ACCENT, "2,-8 8,-20 10,-19 5,-7"), oval("head", ACCENT, 9, -20, 3, 3)],
-    "bat wings": [poly("body", ACCENT, "5,-5 17,-18 27,-14 27,-2 22,-5 19,2 15,-1 8,5"),
-        poly("head", ACCENT, "3,-8 7,-16 14,-21 11,-14 9,-5")],
-    "bolts": [poly("head", BODY, "3,-6 10,-14 4,-14 10,-25 18,-25 13,-18 20,-18 8,-4")],
+    "bat wings": [poly("body", ACCENT, "5,-5 17,-18 27,-14 27,-2 22,-5 19,2 15,-1 8,5")],
+    "bolts": [poly("head", ACCENT, "3,-6 10,-14 4,-14 10,-25 18,-25 13,-18 20,-18 8,-4")],
     "bow": [poly("head", ACCENT, "0,-10 9,-16 11,-6 0,-7"), oval("head", ACCENT, 0, -9, 2.5, 2.5)],
-    "bubbles": [oval("head", ACCENT, 13, -10, 3, 3), oval("head", ACCENT, 17, -3, 2, 2)],
-    "butterfly wings": [oval("body", ACCENT, 14, -8, 8, 7), oval("body", ACCENT, 12, 4, 5, 5)],
     "cheeks": [oval("head", SPOT, 7, 4, 2.2, 1.8)],
-    "claws": [poly("body", ACCENT, "6,8 13,8 12,13 10,10 8,13")],
     "collar": [poly("body", ACCENT, "0,-7 7,-9 9,-6 4,-3 0,-1")],
-    "crest": [poly("head", ACCENT, "0,-19 3,-14 7,-17 6,-6 0,-6")],
     "ears": [oval("head", BODY, 8, -9, 4.5, 5.5), oval("head", SPOT, 8, -9, 2, 3)],
-    "fins": [poly("head", ACCENT, "0,-18 3,-16 6,-8 0,-8"),
-        poly("head", ACCENT, "7,-5 18,-9 15,-3 19,2 14,3 15,8 7,6")],
-    "flame": [poly("head", ACCENT, "0,-33 3,-24 6,-27 7,-19 12,-22 12,-10 7,-4 0,-4"),
-        poly("head", BODY, "0,-21 2,-15 5,-17 6,-8 0,-7")],
-    "flame arms": [poly("body", ACCENT, "7,-2 13,-9 14,-3 19,-5 15,4 9,6")],
-    "gem": [poly("head", ACCENT, "0,-9 3,-6 0,-2")],
+    "fins": [poly("head", ACCENT, "0,-18 3,-16 6,-8 0,-8"), poly("head", ACCENT, "7,-5 18,-9 15,-3 19,2 15,8 7,6")],
+    "flame": [poly("head", ACCENT, "0,-33 3,-24 6,-27 7,-19 12,-22 12,-10 7,-4 0,-4")],
     "headband": [poly("head", ACCENT, "0,-7 10,-5 10,-2 0,-4"), poly("head", ACCENT, "9,-5 16,-2 15,4 9,-2")],
     "horns": [poly("head", ACCENT, "4,-8 7,-15 15,-20 12,-13 9,-5")],
-    "icicles": [poly("head", ACCENT, "0,-22 3,-15 3,-6 0,-6"), poly("head", ACCENT, "3,-8 12,-19 9,-5"),
-        poly("head", ACCENT, "7,-5 18,-9 9,1")],
-    "leaves": [poly("head", ACCENT, "0,-8 5,-19 15,-21 13,-13 5,-7"),
-        poly("head", ACCENT, "3,-6 13,-11 20,-6 14,-3 6,-3")],
+    "icicles": [poly("head", ACCENT, "0,-22 3,-15 3,-6 0,-6"), poly("head", ACCENT, "3,-8 12,-19 9,-5 18,-9 9,1")],
+    "leaves": [poly("head", ACCENT, "0,-8 5,-19 15,-21 13,-13 5,-7"), poly("head", ACCENT, "3,-6 13,-11 20,-6 6,-3")],
     "mound": [poly("body", ACCENT, "0,7 5,9 9,5 13,8 16,13 0,14")],
     "orbs": [oval("head", ACCENT, 15, -9, 3.5, 4)],
-    "petals": [oval("head", MARK, 0, -13, 4, 4), oval("head", MARK, 6, -11, 4, 4)],
     "plates": [poly("head", ACCENT, "0,-17 2,-12 8,-11 10,-5 0,-7"), oval("head", WHITE, 6, -9, 0.8, 0.8)],
     "pointed ears": [poly("head", BODY, "2,-8 10,-22 10,-3"), poly("head", SPOT, "5,-8 9,-17 9,-6")],
     "rocks": [poly("body", ACCENT, "6,-8 10,-14 16,-12 16,-5 9,-2"), poly("head", ACCENT, "0,-14 4,-13 7,-7 0,-5")],
     "slime": [poly("head", ACCENT, "0,-12 6,-10 10,-5 11,3 9,3 8,-5 4,-6 3,-3 2,-6 0,-6")],
-    "spikes": [poly("body", ACCENT, "7,-9 16,-12 10,-4"), poly("body", ACCENT, "8,-3 17,-3 9,3"),
-        poly("body", ACCENT, "8,4 15,7 6,9")],
+    "spikes": [poly("body", ACCENT, "7,-9 16,-12 10,-3 17,-3 9,4 15,7 6,9")],
     "tail": [poly("body", BODY, "5,8 13,8 14,0 18,-4 19,6 15,12 6,12")],
-    "warts": [oval("head", SPOT, 5, -6, 1.6, 1.6), oval("head", SPOT, 0, -8, 1.2, 1.2)],
     "wings": [poly("body", ACCENT, "5,-5 16,-16 28,-17 25,-11 26,-8 22,-5 22,-1 17,0 6,4")],
     "wisps": [poly("head", ACCENT, "18,-20 21,-11 19,-7 16,-7 14,-11")],
 }
-# These are in front of the body, the others behind it.
-IN_FRONT = {"bow", "cheeks", "claws", "collar", "gem", "headband", "mound", "plates", "slime", "warts"}
+IN_FRONT = {"bow", "cheeks", "collar", "headband", "mound", "plates", "slime"}  # others are behind
+# What tells a type from the others: the label of the color, the colors, body plan and features. Creatures with this
+# second type have its first feature.
 TYPE_STYLES = {
-    "bug": TypeStyle("green", (156, 190, 48), (222, 236, 178), "beetle", ("antennae", "spikes", "warts", "collar")),
-    "dark": TypeStyle("black", (76, 70, 88), (214, 52, 66), "cat", ("pointed ears", "tail", "spikes", "collar")),
-    "dragon": TypeStyle("blue", (66, 76, 188), (244, 190, 84), "lizard", ("bat wings", "spikes", "tail", "gem")),
-    "electric": TypeStyle("yellow", (252, 214, 44), (110, 190, 250), "spark", ("bolts", "spikes", "orbs", "claws")),
-    "fairy": TypeStyle("pink", (252, 186, 216), (240, 92, 150), "dress",
-        ("bow", "butterfly wings", "cheeks", "collar")),
-    "fighting": TypeStyle("red", (178, 76, 54), (240, 222, 190), "boxer", ("headband", "collar", "spikes", "crest")),
-    "fire": TypeStyle("red", (240, 106, 44), (255, 206, 64), "lizard", ("flame", "flame arms", "tail", "claws")),
-    "flying": TypeStyle("blue", (132, 190, 246), (238, 240, 244), "bird", ("wings", "cheeks", "crest", "collar")),
-    "ghost": TypeStyle("purple", (104, 82, 164), (176, 226, 220), "sheet", ("wisps", "collar", "horns", "cheeks")),
-    "grass": TypeStyle("green", (104, 196, 92), (40, 134, 62), "sprout", ("leaves", "petals", "cheeks", "claws")),
-    "ground": TypeStyle("brown", (212, 166, 96), (128, 84, 48), "mole", ("mound", "claws", "spikes", "horns")),
-    "ice": TypeStyle("white", (206, 240, 246), (92, 198, 224), "crystal", ("icicles", "orbs", "spikes", "gem")),
-    "normal": TypeStyle("brown", (206, 180, 148), (246, 232, 206), "cat", ("ears", "tail", "collar", "cheeks")),
-    "poison": TypeStyle("purple", (164, 66, 172), (150, 210, 72), "jellyfish",
-        ("slime", "bubbles", "warts", "spikes")),
-    "psychic": TypeStyle("pink", (240, 84, 144), (120, 216, 232), "thinker", ("orbs", "gem", "crest", "collar")),
-    "rock": TypeStyle("brown", (150, 126, 92), (104, 92, 84), "boulders", ("rocks", "warts", "gem", "spikes")),
-    "steel": TypeStyle("gray", (158, 170, 186), (96, 110, 134), "robot", ("plates", "spikes", "horns", "gem")),
-    "water": TypeStyle("blue", (56, 136, 232), (140, 224, 250), "fish", ("fins", "bubbles", "cheeks", "horns")),
+    "bug": ("green", (156, 190, 48), (222, 236, 178), "beetle", ("antennae", "spikes", "collar")),
+    "dark": ("black", (76, 70, 88), (214, 52, 66), "cat", ("pointed ears", "tail", "spikes")),
+    "dragon": ("blue", (66, 76, 188), (244, 190, 84), "lizard", ("bat wings", "tail", "horns")),
+    "electric": ("yellow", (252, 214, 44), (110, 190, 250), "cat", ("bolts", "tail", "cheeks")),
+    "fairy": ("pink", (252, 186, 216), (240, 92, 150), "thinker", ("bow", "cheeks", "collar")),
+    "fighting": ("red", (178, 76, 54), (240, 222, 190), "boxer", ("headband", "collar", "spikes")),
+    "fire": ("red", (240, 106, 44), (255, 206, 64), "lizard", ("flame", "tail", "spikes")),
+    "flying": ("blue", (132, 190, 246), (238, 240, 244), "bird", ("wings", "cheeks", "collar")),
+    "ghost": ("purple", (104, 82, 164), (176, 226, 220), "sheet", ("wisps", "horns", "collar")),
+    "grass": ("green", (104, 196, 92), (40, 134, 62), "lizard", ("leaves", "cheeks", "collar")),
+    "ground": ("brown", (212, 166, 96), (128, 84, 48), "boulder", ("mound", "horns", "spikes")),
+    "ice": ("white", (206, 240, 246), (92, 198, 224), "sheet", ("icicles", "orbs", "horns")),
+    "normal": ("brown", (206, 180, 148), (246, 232, 206), "cat", ("ears", "collar", "cheeks")),
+    "poison": ("purple", (164, 66, 172), (150, 210, 72), "fish", ("slime", "spikes", "horns")),
+    "psychic": ("pink", (240, 84, 144), (120, 216, 232), "thinker", ("orbs", "collar", "horns")),
+    "rock": ("brown", (150, 126, 92), (104, 92, 84), "boulder", ("rocks", "spikes", "horns")),
+    "steel": ("gray", (158, 170, 186), (96, 110, 134), "boxer", ("plates", "spikes", "horns")),
+    "water": ("blue", (56, 136, 232), (140, 224, 250), "fish", ("fins", "cheeks", "horns")),
 }
-PATTERNS = [
-    [oval("body", PATCH, 0, 4, 5.5, 5)],
-    [poly("body", PATCH, "0,1 6,0 5,3 0,4"), poly("body", PATCH, "0,6 5,5 4,8 0,9")],
-    [oval("body", PATCH, 0, 3, 1.5, 1.5), oval("body", PATCH, 5, 5, 2, 2)],
-]
+PATTERNS = [[oval("body", PATCH, 0, 4, 5.5, 5)], [oval("body", PATCH, 0, 3, 2, 2), oval("body", PATCH, 5, 5, 2, 2)]]
 EYES = [
     [oval("head", DARK, 4, 0, 2, 3), oval("head", WHITE, 3.6, -1.2, 0.8, 0.8)],
     [oval("head", WHITE, 4, 0, 2.8, 3), oval("head", DARK, 3.6, 0.4, 1.4, 1.8)],
-    [oval("head", WHITE, 4, 0, 2.8, 2.4), oval("head", DARK, 3.6, 0.4, 1.3, 1.6),
-        poly("head", DARK, "0.8,-1.6 7.5,-4 7.5,-2.6 1,0")],
 ]
-MOUTHS = [oval("head", DARK, 0, 5, 2.5, 0.7), poly("head", DARK, "0,5.5 3,4 4.4,4 3,6.4 0,7.2"),
-    oval("head", DARK, 0, 5.5, 1.6, 1.6)]
+MOUTHS = [oval("head", DARK, 0, 5, 2.5, 0.7), poly("head", DARK, "0,5.5 3,4 4.4,4 3,6.4 0,7.2")]
 # fmt: on
 
 
-def _palette(type1: str, type2: str, tint: np.ndarray) -> np.ndarray:
-    """The colors, uint8 (15, 3)."""
-    style = TYPE_STYLES[type1]
-    mark = style.accent if type2 == NONE else TYPE_STYLES[type2].body
-    colors = np.array([style.body, style.accent, mark])[:, None] + tint
-    ramps = (colors * (100 - TONE_PERCENT) + TONES * TONE_PERCENT) // 100
-    # Only the background is pure white.
-    foreground = np.array([*ramps.reshape(-1, 3), (248, 248, 248), (28, 22, 38)]).clip(0, 248)
-    return np.array([(255, 255, 255), *foreground], dtype=np.uint8)
+def _paint(canvas: np.ndarray, part: Part) -> None:
+    """Writes the part's palette numbers into the right half of the image, uint8 (48, 24), in place.
 
-
-def _features(names: list[str], type2: str, reach: float) -> tuple[list[Part], list[Part]]:
-    """The parts of features behind the body and in front of it, also of that of the second type.
-
-    What is outside the frame's ellipse becomes `reach` times as long.
+    A pixel is inside a part if its center is.
     """
-    features = [(name, reach, {}) for name in names]
-    if type2 != NONE:
-        features.insert(0, (TYPE_STYLES[type2].features[0], 0.8 * reach, SECOND_TYPE_COLORS))
-    behind, in_front = [], []
-    for name, factor, colors in features:
-        for part in BODY_FEATURES[name]:
-            distance = np.sqrt((part.points**2).sum(axis=1, keepdims=True)).clip(10)
-            points = part.points * (1 + (factor - 1) * (1 - 10 / distance))
-            part = part._replace(color=colors.get(part.color, part.color), points=points)
-            (in_front if name in IN_FRONT else behind).append(part)
-    return behind, in_front
-
-
-def _on_grid(parts: list[Part], frames: dict[str, tuple[float, float, float]], size: int) -> list[Part]:
-    """The parts in grid pixels, x from the axis and y from the top; with outlines the longer side is `size`."""
-    parts = [part.placed((rx / 10, ry / 10), y) for part in parts for y, rx, ry in [frames[part.frame]]]
-    ends = np.concatenate([part.points + sign * part.radii for part in parts for sign in (-1, 1)])
-    (_, top), (right, bottom) = ends.min(axis=0), ends.max(axis=0)
-    scale = (size - 2) / max(2 * right, bottom - top)
-    return [part.placed((scale, scale), (GRID - scale * (top + bottom)) / 2) for part in parts]
-
-
-def _mask(part: Part) -> np.ndarray:
-    """The pixels of the right half whose centers are inside the part, bool (48, 24)."""
     x, y = np.arange(GRID // 2) + 0.5, np.arange(GRID)[:, None] + 0.5
     if part.radii.any():
         rx, ry = part.radii.clip(0.75)  # a smaller oval could fall between the pixel centers and vanish
-        return ((x - part.points[0, 0]) / rx) ** 2 + ((y - part.points[0, 1]) / ry) ** 2 <= 1
-    # A center is inside if a ray from it to the right crosses an odd number of edges.
-    x0, y0 = part.points.T[:, :, None, None]
-    x1, y1 = np.roll(part.points, -1, axis=0).T[:, :, None, None]
-    crossing = x0 + (y - y0) * ((x1 - x0) / np.where(y0 == y1, 1, y1 - y0))
-    return np.logical_xor.reduce(((y0 <= y) != (y1 <= y)) & (x < crossing))
-
-
-def _paint(canvas: np.ndarray, part: Part) -> None:
-    """Writes the part's palette numbers into the right half of the image, uint8 (48, 24), in place."""
-    mask = _mask(part)
+        mask = ((x - part.points[0, 0]) / rx) ** 2 + ((y - part.points[0, 1]) / ry) ** 2 <= 1
+    else:  # a center is inside if a ray from it to the right crosses an odd number of edges
+        (x0, y0), (x1, y1) = (points.T[:, :, None, None] for points in (part.points, np.roll(part.points, -1, axis=0)))
+        crossing = x0 + (y - y0) * ((x1 - x0) / np.where(y0 == y1, 1, y1 - y0))
+        mask = np.logical_xor.reduce(((y0 <= y) != (y1 <= y)) & (x < crossing))
     if part.color not in RAMPS:
         canvas[mask & (canvas > 0)] = part.color  # has no outline and stays inside the creature
         return
-    wide = np.pad(mask, 1)
+    wide, depth = np.pad(mask, 1), 2 if mask.any(axis=1).sum() > 8 else 1
     outline = wide[1:-1, :-2] | wide[1:-1, 2:] | wide[:-2, 1:-1] | wide[2:, 1:-1]
-    depth = 2 if mask.any(axis=1).sum() > 8 else 1
     base, light = mask & np.roll(mask, -depth, axis=0), mask & ~np.roll(mask, depth, axis=0)
     for tone, pixels in enumerate((outline, mask, base, light)):
         canvas[pixels] = part.color + tone
-
-
-def _size(type1: str, line: int, stage: int) -> tuple[int, np.random.Generator]:
-    """The longer side of a creature in grid pixels, and the generator of the other traits of its line."""
-    rng = np.random.default_rng([TYPES.index(type1), line])
-    return SIZES[stage] + int(rng.integers(-2, 3)), rng
 
 
 def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
@@ -277,20 +168,31 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
     Returns:
         The image, uint8 (96, 96, 3): up to 15 colors; only the background is pure white.
     """
-    style, (size, rng) = TYPE_STYLES[type1], _size(type1, line, stage)
-    plan = BODY_PLANS[style.plan]
-    head, width, reach = rng.uniform((0.9, 0.85, 0.8), (1.1, 1.15, 1.2)) * (HEADS[stage], 1, REACHES[stage])
-    tint = rng.integers(-14, 15, size=3)
-    face = [*EYES[rng.integers(len(EYES))], MOUTHS[rng.integers(len(MOUTHS))]]
-    pattern = PATTERNS[rng.integers(len(PATTERNS))]
-    behind, in_front = _features([style.features[0], *rng.permutation(style.features[1:])[:stage]], type2, reach)
-    (y, rx, ry), (body_y, body_rx, body_ry) = plan.head, plan.body
+    rng, side = np.random.default_rng([TYPES.index(type1), line]), SIDES[stage] + line % 5
+    _, *colors, plan, (first, *others) = TYPE_STYLES[type1]
+    _, (y, rx, ry), (body_y, body_rx, body_ry), body = BODY_PLANS[plan]
+    head, width = rng.uniform((0.9, 0.85), (1.1, 1.15)) * (HEADS[stage], 1)
+    pattern, eyes, mouth = (table[rng.integers(len(table))] for table in (PATTERNS, EYES, MOUTHS))
+    features = [] if type2 == NONE else [(TYPE_STYLES[type2][4][0], SECOND_TYPE_COLORS)]
+    features += [(name, {}) for name in (first, *rng.permutation(others)[:stage])]
+    behind, in_front = [], []
+    for name, new in features:
+        recolored = [part._replace(color=new.get(part.color, part.color)) for part in FEATURES[name]]
+        (in_front if name in IN_FRONT else behind).extend(recolored)
     frames = {"head": (y, rx * head, ry * head), "body": (body_y, body_rx * width, body_ry)}
+    parts = [*behind, *body, *pattern, *in_front, *eyes, mouth]
+    parts = [part.placed((rx / 10, ry / 10), y) for part in parts for y, rx, ry in [frames[part.frame]]]
+    ends = np.concatenate([part.points + sign * part.radii for part in parts for sign in (-1, 1)])
+    (_, top), (right, bottom) = ends.min(axis=0), ends.max(axis=0)
+    scale = (side - 2) / max(2 * right, bottom - top)  # without the outlines
     half = np.zeros((GRID, GRID // 2), dtype=np.uint8)
-    for part in _on_grid([*behind, *plan.parts, *pattern, *in_front, *face], frames, size):
-        _paint(half, part)
+    for part in parts:
+        _paint(half, part.placed((scale, scale), (GRID - scale * (top + bottom)) / 2))
     whole = np.concatenate([half[:, ::-1], half], axis=1).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
-    return _palette(type1, type2, tint)[whole]
+    ramps = np.array([*colors, colors[1] if type2 == NONE else TYPE_STYLES[type2][1]])[:, None]
+    ramps = ((ramps + rng.integers(-14, 15, size=3)) * (100 - TONE_PERCENT) + TONES * TONE_PERCENT) // 100
+    foreground = np.array([*ramps.reshape(-1, 3), (248, 248, 248), (28, 22, 38)]).clip(0, 248)
+    return np.array([(255, 255, 255), *foreground], dtype=np.uint8)[whole]
 
 
 def starter_sprites() -> Iterator[dict[str, Any]]:
@@ -306,12 +208,12 @@ def starter_sprites() -> Iterator[dict[str, Any]]:
         # Every second line has a second type. The step from type to type varies, which gives many pairs of types.
         step = 1 + (type_id + 3 * (number // 2)) % (len(TYPES) - 1)
         type2 = TYPES[(type_id + step) % len(TYPES)] if number % 2 else NONE
-        style, height = TYPE_STYLES[type1], _size(type1, line, stage)[0] ** 2 // 100
+        (color, *_, plan, _), height = TYPE_STYLES[type1], (SIDES[stage] + line % 5) ** 2 // 100
         name = f"{type1.title()} {number + 1:02d} {'I' * (stage + 1)}"
         yield {
             "image": Image.fromarray(starter_sprite(type1, type2, line, stage)),
-            "split": SPLIT_OF_LINE[number], "type1": type1, "type2": type2, "color": style.color,
-            "shape": BODY_PLANS[style.plan].shape, **SAME_LABELS, "height": height, "weight": 3 * height**2,
+            "split": SPLIT_OF_LINE[number], "type1": type1, "type2": type2, "color": color,
+            "shape": BODY_PLANS[plan][0], **SAME_LABELS, "height": height, "weight": 3 * height**2,
             "name": name, "dex_number": index + 1, "index": index, "line": line,
             "evolves_from": index - 1 if stage else None, "path": f"{name}.png",
         }  # fmt: skip

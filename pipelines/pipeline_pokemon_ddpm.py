@@ -17,7 +17,6 @@ from diffusers import (
     DEISMultistepScheduler,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
-    HeunDiscreteScheduler,
     ImagePipelineOutput,
     SchedulerMixin,
     UNet2DModel,
@@ -40,9 +39,7 @@ TESTED_SCHEDULERS = (
     DPMSolverMultistepScheduler,
     UniPCMultistepScheduler,
     DEISMultistepScheduler,
-    HeunDiscreteScheduler,
 )
-LEAST_HEUN_STEPS = 100  # its steps are even in the noise level, of which the cosine schedule has few that matter
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
@@ -542,9 +539,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 raise ValueError(f"{name} does not work with this model ({reason}); use one of {known}.")
             warnings.warn(f"{name} is untested here and may give wrong images; tested are {known}.", stacklevel=5)
         is_cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
-        if isinstance(scheduler, HeunDiscreteScheduler) and is_cosine and num_inference_steps < LEAST_HEUN_STEPS:
-            needed = f"needs about {LEAST_HEUN_STEPS} steps with this noise schedule"
-            warnings.warn(f"{name} {needed}, and makes noise in {num_inference_steps}; use UniPC.", stacklevel=5)
         given, own = config.get("prediction_type"), trained.config.get("prediction_type")
         if given != own:
             raise ValueError(f"{name} has prediction_type {given!r}, but the model was trained with {own!r}; {remedy}")

@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData, RepoCard
-from PIL import Image
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
 
+from pokemon_ddpm import plots
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import is_faulty
+from pokemon_ddpm.files import save_figure
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, as_list, merge_card, read_card
-from pokemon_ddpm.preprocessing import FORMATS
+from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
+from pokemon_ddpm.preprocessing import FORMATS, open_image
+from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 STARTER = "starter"
+DPI = 150
 CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
 METADATA = {
@@ -62,6 +70,52 @@ def dataset_card(
         num_forms=len({number for part in splits.values() for number in part["index"][:]}),
         lines=", ".join(f"{number:,} in {split}" for split, number in lines.items()),
     )
+
+
+def save_card_figures(sprites: Mapping[str, datasets.DatasetDict], folder: Path) -> None:
+    """Saves the figures that the card shows, of all images, into the card's folder."""
+    largest = max(sprites.values(), key=lambda splits: sum(splits.num_rows.values()))
+    rows = datasets.concatenate_datasets(list(largest.values())).cast_column("image", datasets.Image(decode=False))
+    save_figure(_types_figure(rows), folder / "types.png", DPI)
+    save_figure(_sizes_figure(rows), folder / "sizes.png", DPI)
+
+
+def _types_figure(rows: datasets.Dataset) -> Figure:
+    """Images by first and second type."""
+    names = FEATURES["type1"].names
+    first, second = (np.bincount(rows[key][:], minlength=len(names) + 1)[: len(names)] for key in ("type1", "type2"))
+    order = (first + second).argsort()[::-1]
+    first, second, colors = first[order], second[order], [TYPE_COLORS[names[number]] for number in order]
+    figure, [axes] = plots.new_axes(8, 6.6)
+    axes.barh(range(len(names)), first, color=colors, edgecolor="#555555", linewidth=0.7)
+    bars = axes.barh(range(len(names)), second, left=first, color="white", edgecolor=colors, hatch="////")
+    axes.bar_label(bars, [f"{one:,} + {other:,}" for one, other in zip(first, second, strict=True)], padding=4)
+    plots.label_bars(axes, [names[number].title() for number in order])
+    axes.set_xlim(0, 1.27 * (first + second).max())
+    axes.set_xlabel("images: first type (full) + second type (hatched)")
+    return figure
+
+
+def _sizes_figure(rows: datasets.Dataset) -> Figure:
+    """Boxes around the foreground (all that is not white), its share, and the number of its colors."""
+    boxes, shares, colors = [], [], []
+    for file in datasets.utils.tqdm(rows["image"], desc="Measuring images"):
+        image = open_image(file["bytes"])
+        pixels = np.asarray(image)
+        left, top, right, bottom = ImageOps.invert(image).getbbox() or (0, 0, 0, 0)
+        foreground = (pixels < 255).any(axis=2)
+        boxes.append((right - left, bottom - top))
+        shares.append(100 * foreground.mean())
+        colors.append(len(unique_colors(pixels[foreground])))
+    figure, [of_boxes, of_shares, of_colors] = plots.new_axes(14, 4.6, columns=3)
+    *_, mesh = of_boxes.hist2d(*zip(*boxes, strict=True), 52, cmap="YlGnBu", norm=LogNorm())
+    figure.colorbar(mesh, ax=of_boxes, label="images")
+    of_boxes.set(xlabel="width of the box in px", ylabel="height of the box in px")
+    of_shares.hist(shares, range(101), color=plots.BLUE)
+    of_shares.set(xlabel="foreground in % of the pixels", ylabel="images")
+    of_colors.hist(colors, np.arange(max(colors) + 2) - 0.5, color=plots.BLUE)
+    of_colors.set(xlabel="colors without white", ylabel="images")
+    return figure
 
 
 def merge_dataset_card(new: RepoCard, old_text: str | None) -> RepoCard:

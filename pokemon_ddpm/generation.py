@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
 
 DTYPES = ("float32", "bfloat16", "float16")
-BACKENDS = ("torch", "compiled", "onnx")
+BACKENDS = ("torch", "onnx")
 # Settings for `GenerationSettings.postprocess`.
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "near_fragment", "scale")
 
@@ -181,10 +181,7 @@ class GenerationSettings:
             logger.warning("On a CPU, float16 takes about 30 times as long as float32; choose float32 or bfloat16.")
         if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
-        if self.backend == "compiled":
-            check_compiler(pipeline.device)
-            pipeline.unet.compile()
-        elif self.backend == "onnx":
+        if self.backend == "onnx":
             from pokemon_ddpm.onnx_export import cached_unet  # its packages are an extra
 
             pipeline.unet = cached_unet(pipeline)

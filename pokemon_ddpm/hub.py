@@ -10,7 +10,15 @@ import datasets
 import torch
 from huggingface_hub import CommitInfo, errors
 
-from pokemon_ddpm.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, is_ours, merge_dataset_card
+from pokemon_ddpm.dataset_card import (
+    CONFIGS,
+    FACTS_LICENSE,
+    STARTER,
+    dataset_card,
+    is_ours,
+    merge_dataset_card,
+    save_card_figures,
+)
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import SPLITS, load_sprites
 from pokemon_ddpm.pipelines import hub_mixin
@@ -141,7 +149,7 @@ def _check_dataset(repository: Repository, ours: bool, configs: Sequence[str], p
 
 
 def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, datasets.DatasetDict]) -> None:
-    """Writes the Parquet files, the card and the license of the facts."""
+    """Writes the Parquet files, the card with its figures, and the license of the facts."""
     sizes = {}
     for config, splits in sprites.items():
         (folder / config).mkdir()
@@ -152,6 +160,7 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
             sizes[config] += file.stat().st_size
     card = merge_dataset_card(dataset_card(repository.info.id, sprites, sizes), repository.card)
     card.save(folder / CARD_FILE)
+    save_card_figures(sprites, folder)
     if STARTER not in sprites:
         shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from huggingface_hub import CardData, EvalResult, HfApi, ModelCard, ModelCardData, RepoCard
+from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, RepoCard
 
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
@@ -141,33 +141,6 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
         yield "condition_accuracy", f"condition accuracy, {name}", found["accuracy"]["value"], split
     for name, of in splits.items() if numbers["likelihood"] else ():
         yield "bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of
-
-
-def features_card(
-    network: Any, name: str, report: Numbers, max_shift: int, figure: str, kind: str, source: str
-) -> RepoCard:
-    """The card of a feature network.
-
-    Args:
-        report: The content of its report.json.
-        max_shift: Of training images, in pixels.
-        figure: File name of the figure of the corruptions.
-        kind: Of the images: "sprites" (of the archive), "starter" or "own".
-        source: What they are called.
-    """
-    metadata = {"library_name": "transformers", "pipeline_tag": "image-feature-extraction", **LICENSES.get(kind, {})}
-    if kind != "own":
-        metadata["tags"] = ["pokemon", "pixel-art"]
-    return RepoCard.from_template(
-        CardData(**metadata),
-        template_path=str(TEMPLATES / "features.md"),
-        parameters=sum(each.numel() for each in network.parameters()),
-        license_section=_render("license.md", kind=kind),
-        **{"name": name, "config": network.config, "max_shift": max_shift, "figure": figure, "source": source},
-        kind=kind,
-        images_word="images" if kind == "own" else "sprites",
-        **report,
-    )
 
 
 def _license(config: Any, base: str | None) -> tuple[dict[str, Any], str]:

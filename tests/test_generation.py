@@ -170,7 +170,7 @@ def test_only_files_that_are_missing_damaged_or_different_are_generated(tmp_path
     list(generate_files(known, SETTINGS, REQUESTS, tmp_path))
     assert first.read_bytes() == content and len(calls) == 2
     assert [path.stat().st_mtime_ns for path in rest] == before
-    for change in ({"model": "other"}, {"dtype": "bfloat16"}, {"backend": "compiled"}, {"palette": 5}):
+    for change in ({"model": "other"}, {"dtype": "bfloat16"}, {"backend": "onnx"}, {"palette": 5}):
         files = generate_files(known, replace(SETTINGS, **change), REQUESTS[:2], tmp_path)
         assert {read_settings(path)[0].palette for path in files} == {change.get("palette", 4)}
     assert len(calls) == 2 + 4 * 2
@@ -222,7 +222,7 @@ def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backend": "tvm"}, "Unknown backend 'tvm'. Known: torch, compiled, onnx."),
+        ({"backend": "tvm"}, "Unknown backend 'tvm'. Known: torch, onnx."),
         ({"backend": "onnx", "dtype": "bfloat16"}, "onnxruntime computes in float32, not in bfloat16."),
     ],
 )
@@ -235,11 +235,3 @@ def test_onnx_needs_its_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match="^This needs onnxruntime: pip install onnxruntime$"):
         GenerationSettings("no/model", backend="onnx").load()
-
-
-@pytest.mark.slow
-def test_a_compiled_network_gives_nearly_the_same_images(tmp_path, known):
-    known.save_pretrained(tmp_path)
-    compiled = GenerationSettings(str(tmp_path), backend="compiled").load("cpu")
-    for one, other in zip(generate(known, REQUESTS[:2]), generate(compiled, REQUESTS[:2]), strict=True):
-        assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1

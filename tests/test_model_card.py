@@ -2,15 +2,13 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 import yaml
 from huggingface_hub import ModelCard
 
 from pokemon_ddpm import RELEASED
-from pokemon_ddpm.model_card import features_card, folder_card, run_card, write_card, write_metrics
+from pokemon_ddpm.model_card import folder_card, run_card, write_card, write_metrics
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
 from pokemon_ddpm.training.config import TrainingConfig
 from tests.tiny_models import tiny_pipeline
@@ -228,34 +226,3 @@ class TestEvaluation:
             with pytest.raises(ValueError, match="repair|utf-8"):
                 write_card(tmp_path, ModelCard("New."))
             assert (tmp_path / "README.md").read_bytes() == broken
-
-
-@pytest.mark.parametrize("kind", ["sprites", "starter", "own"])
-def test_the_card_of_a_feature_network(kind):
-    points = [{"strength": 0.0, "kid": 0.1, "fid": 1.0}, {"strength": 0.5, "kid": 0.2, "fid": 0.5}]
-    report = {
-        "attributes": ["color", "type", "view"],
-        "settings": {
-            "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.05, "dropout": 0.3, "seed": 7, "bf16": True,
-        },
-        "images": {"train": 8140, "validation": 1007},
-        "epochs": [{"train_loss": 15.0, "validation_loss": 13.0}, {"train_loss": 12.345, "validation_loss": 12.5}],
-        "accuracies": {"types, micro F1": {"value": 0.19104, "chance": 0.09, "majority": 0.138, "n": 1007}},
-        "corruptions": {"swap_palette": points},
-    }  # fmt: skip
-    network = torch.nn.Linear(999, 10)
-    network.config = SimpleNamespace(resolution=32, dimension=64)
-    source = "the starter sprites of the project" if kind == "starter" else "the images of art"
-    card = features_card(network, "my-features", report, 3, "corruptions.png", kind, source)
-    text = " ".join(card.text.split())
-    for part in (
-        "# my-features", 'load_features("my-features")', "0.01 million", "64 features", "each of color, type and view",
-        "8,140 images of the training split", "up to 3 pixels", "batches of 64", "rate of 0.001", "7, in bfloat16",
-        "12.35 nats in training and 12.50 held out after epoch 2", "(corruptions.png)",
-        "| types, micro F1 | 0.191 | 0.090 | 0.138 | 1,007 |", "| swap palette | 0.1000 | 0.2000 | yes | no |",
-    ):  # fmt: skip
-        assert part in text, part
-    licenses = {"starter": ("apache-2.0", None), "sprites": RESEARCH, "own": (None, None)}
-    assert license_of(card.content) == licenses[kind]
-    assert all((words in text) == (kind != "own") for words in ("sprite", "evolution", "image's types"))
-    assert ("Nintendo" in text) == (kind == "sprites") and f"`pokemon-ddpm fit-features`, on {source}:" in text

@@ -35,7 +35,7 @@ SkipBadImages = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc, deis or heun.", show_default=OWN),
+    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc or deis.", show_default=OWN),
 ]
 
 
@@ -107,6 +107,25 @@ def _held_out(split: str) -> str:
     if split not in ("validation", "test"):
         fail(f"--split {split} must be validation or test.")
     return split
+
+
+SpriteConfig = Annotated[
+    str | None, typer.Option("--config-name", help="front or all.", show_default="both, of which front is the default")
+]
+
+
+def sprite_configs(data_dir: str | None, config_name: str | None) -> tuple[str, ...]:
+    """The configurations of the sprite archive, or of the starter set; refuses other folders before it is slow."""
+    known = ("front", "all") if data_dir else ("starter",)
+    if config_name not in (None, *known):
+        data = "With the archive there are front and all" if data_dir else "Without it there is the starter set"
+        fail(f"--config-name {config_name}: {data}.")
+    if data_dir:
+        from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
+
+        if not SpriteArchive(data_dir).images:
+            fail(f"{data_dir} holds no images (sprites/FOLDER/VIEW/FINISH/*.png).")
+    return (config_name,) if config_name else known
 
 
 Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out: validation; or test, once, at the end.")]

@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import MAX_SEED, ConfigName, DataDir, Model, fail, load, make_folder, parse_type
+from pokemon_ddpm.commands.common import (
+    MAX_SEED,
+    ConfigName,
+    DataDir,
+    Model,
+    SpriteConfig,
+    fail,
+    load,
+    make_folder,
+    parse_type,
+    sprite_configs,
+)
 
 COLUMNS = 9  # of the figures of `explain`
 DPI = 100
@@ -43,29 +54,25 @@ def describe_data(
         Path | None,
         typer.Argument(metavar="[DIR]", help="The sprite archive, a folder or .zip.", show_default="the starter set"),
     ] = None,
-    config_name: Annotated[str | None, typer.Option(help="front or all.", show_default="front")] = None,
-    output_dir: Annotated[Path, typer.Option(help="Folder for the report and its figures.")] = Path("data-report"),
+    config_name: SpriteConfig = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder for the page and its figures.")] = Path("data-page"),
 ) -> None:
-    """Writes a report of the sprites with figures.
+    """Writes README.md, the card of the sprites as a data set, with counts, tables and figures.
 
-    It has counts, types, colors, sizes, duplicates and corrections.
+    It is the page that push-dataset puts on the Hub.
     """
-    if directory is not None:
-        from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
-
-        SpriteArchive(directory)  # refuses other folders before datasets is imported
-        archive, report = directory.resolve(), output_dir.resolve()
-        if report.is_relative_to(archive) and "sprites" in report.relative_to(archive).parts:
-            fail(f"--output-dir {output_dir} is among the sprites. Its figures would be read as sprites.")
+    configs = sprite_configs(directory and str(directory), config_name)
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
-    from pokemon_ddpm.data_report import REPORT, write_report
+    from pokemon_ddpm.dataset_card import dataset_card, save_card_figures
+    from pokemon_ddpm.files import write_file
 
-    source = "The starter set" if directory is None else f"{directory.resolve().name} ({config_name or 'front'})"
-    sprites = load_sprites(directory, config_name)
-    summary = write_report(sprites, output_dir, source, starter=directory is None)
-    typer.echo(f"{summary}: {output_dir / REPORT}")
+    sprites = {config: load_sprites(directory, config) for config in configs}
+    name = "starter-sprites" if directory is None else directory.resolve().name
+    write_file(output_dir / "README.md", dataset_card(f"user/{name}", sprites, dict.fromkeys(configs, 0)).content)
+    save_card_figures(sprites, output_dir)
+    typer.echo(f"The page of the data set: {output_dir / 'README.md'}")
 
 
 def explain(

@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate`, `bits-per-dim`, `check-judge` and `fit-features`: measuring models and samples."""
+"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`: measuring models and samples."""
 
 import json
 from importlib.metadata import version
@@ -21,7 +21,6 @@ from pokemon_ddpm.commands.common import (
     check_beside,
     check_file,
     fail,
-    finite,
     load,
     make_folder,
 )
@@ -36,7 +35,6 @@ SPLITS = ("train", "validation")  # without those that are only for the end
 Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit")
 ]
-Resolution = Annotated[int, typer.Option(help="Side of the images.")]
 
 
 def evaluate(
@@ -102,13 +100,13 @@ def evaluate(
         if sets is None:  # the main process goes on
             return
         sample_set, others, rows, speed = sets
-        fitted, judged = sample_set.images, others.images
+        fitted, tested = sample_set.images, others.images
         further["no_likelihood"] = "--no-likelihood was given."
         if likelihood:
             further = _likelihood(model, data, output_dir, seed)
     else:
-        fitted, judged = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    further = {**evaluate_pixels(fitted, judged, *data[:2], rows, seed, best_device()), **further}
+        fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
+    further = {**evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device()), **further}
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
     compared = (data.train.on_white(), data.held_out.on_white(), all_train)
     evaluation = measure(sample_set, *compared, extractor, classifier, seed)
@@ -303,71 +301,29 @@ def bits_per_dim(
         write_file(output, json.dumps(found, indent=2) + "\n")
 
 
-def check_judge(
-    data_dir: DataDir = None,
-    config_name: ConfigName = None,
-    skip_bad_images: SkipBadImages = False,
-    resolution: Resolution = 64,
-    preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis.")] = "pixel",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the judge, and of what it judges.")] = 0,
-) -> None:
-    """Checks the judge of the two-sample test on real sprites, some of them changed as if a model had made them.
-
-    It should recognize 50 % of unchanged sprites, and 90 % of lightly blurred ones and of those with moved pixels.
-    """
-    check_packages()
-
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.report import estimate, percent
-    from pokemon_ddpm.evaluation.two_sample import self_check
-    from pokemon_ddpm.generation import best_device
-
-    options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
-    splits = (load_tensors(data_dir, name, resolution, **options) for name in SPLITS)
-    for name, found in self_check(*splits, seed, best_device()):
-        accuracy, area = (vars(found[key]) for key in ("accuracy", "auc"))
-        typer.echo(f"{name}: accuracy {percent(accuracy)}, AUC {estimate(area)}")
-
-
 def fit_features(
-    output_dir: Annotated[Path, typer.Option(help="Folder for the network, its report and its card.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
     data_dir: DataDir = None,
     skip_bad_images: SkipBadImages = False,
-    resolution: Resolution = 64,
-    preprocessing: Annotated[str, typer.Option(help="pixel or fit.")] = "pixel",
-    num_epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs.")] = 6,
-    batch_size: Annotated[int, typer.Option(min=2, max=10_000, help="Images per update.")] = 64,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, max=1, callback=finite, help="Maximum.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the training.")] = 0,
-    mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
+    resolution: Annotated[int, typer.Option(help="Side of the images.")] = 64,
+    preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis, as in training.")] = "pixel",
 ) -> None:
     """Trains a small network that recognizes the attributes of sprites, and measures it on held-out images.
 
     Its features are for distances between sets of sprites, its classifiers for the condition accuracy of samples. The
     network that comes with the package was made in this way. Values of different networks are not comparable.
     """
-    if preprocessing not in ("pixel", "fit"):
-        fail(f"--preprocessing {preprocessing} must be pixel or fit.")
-    if mixed_precision not in ("no", "bf16"):
-        fail(f"--mixed-precision {mixed_precision} must be no or bf16.")
     check_packages()
+    make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.data import is_class_folder, load_tensors
-    from pokemon_ddpm.evaluation.feature_training import FILES, FitSettings, train_features
+    from pokemon_ddpm.evaluation import feature_training
     from pokemon_ddpm.generation import best_device
 
-    make_folder("--output-dir", output_dir)
-    others = sorted(path.name for path in output_dir.iterdir() if path.name not in FILES)
-    if others:
-        fail(f"--output-dir {output_dir} has other files, such as {others[0]}; choose another folder.")
-    kind, source, config_name = "sprites", "the Pokémon sprites (all views and finishes)", "all"
-    if data_dir is None:
-        kind, source, config_name = "starter", "the starter sprites of the project", "starter"
-    elif is_class_folder(data_dir):
-        kind, source, config_name = "own", f"the images of {Path(data_dir).resolve().name}", None
+    config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
     options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in SPLITS]
-    settings = FitSettings(num_epochs, batch_size, learning_rate, seed=seed, bf16=mixed_precision == "bf16")
-    for name, each in train_features(*splits, settings, output_dir, kind, source, best_device()).items():
+    report = feature_training.fit_features(*splits, output_dir, best_device())
+    for name, each in report["accuracies"].items():
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))
-    typer.echo(f"Network, report and card: {output_dir}")
+    typer.echo(f"Network and report: {output_dir}")

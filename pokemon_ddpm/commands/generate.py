@@ -86,10 +86,7 @@ def generate(
     negative_type: Annotated[str | None, typer.Option(help="Guide away from this type.")] = None,
     scheduler: Scheduler = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
-    backend: Annotated[
-        str,
-        typer.Option(help="torch, compiled (by torch.compile, for many sprites), or onnx (onnxruntime on the CPU)."),
-    ] = "torch",
+    backend: Annotated[str, typer.Option(help="torch, or onnx (onnxruntime on the CPU).")] = "torch",
     transparent: Annotated[bool, typer.Option(help="Files of --output-dir without background, or on white.")] = True,
     palette: Annotated[
         int, typer.Option(min=0, max=256, help="Reduce each sprite to so many colors; 0 keeps all.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.commands.common import DataDir, fail
+from pokemon_ddpm.commands.common import DataDir, SpriteConfig, fail, sprite_configs
 
 Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
 
@@ -82,9 +82,7 @@ def push_space(
 def push_dataset(
     repository: Annotated[str, typer.Argument(help="user/name of the data set; created if it does not exist.")],
     data_dir: DataDir = None,
-    config_name: Annotated[
-        str | None, typer.Option(help="front or all.", show_default="both, of which front is loaded by default")
-    ] = None,
+    config_name: SpriteConfig = None,
     public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
     token: Token = None,
     force: Annotated[
@@ -96,17 +94,10 @@ def push_dataset(
     They are Parquet files with a card, pushed in one commit. The repository is private unless --public is given: the
     images of the archive belong to others. Those of the starter set, which is pushed without --data-dir, do not.
     """
-    known = ("front", "all") if data_dir else ("starter",)
-    if config_name not in (None, *known):
-        data = "With --data-dir there are front and all" if data_dir else "Without --data-dir there is the starter set"
-        fail(f"--config-name {config_name}: {data}.")
+    configs = sprite_configs(data_dir, config_name)
 
     from pokemon_ddpm import hub
-    from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
 
-    if data_dir and not SpriteArchive(data_dir).images:
-        fail(f"{data_dir} holds no images (sprites/FOLDER/VIEW/FINISH/*.png).")
-    configs = (config_name,) if config_name else known
     before, sprites, commit = hub.push_dataset(repository, data_dir, configs, public, token, force)
     name = before.info.id
     if commit.oid == before.info.sha:

@@ -1,16 +1,52 @@
-"""Comparison of samples with training and held-out images, and for a scale with real and corrupted images."""
+"""Comparison of samples with training and held-out images, and for a scale with real and corrupted images.
+
+A corruption takes images, uint8 (N, 3, S, S) in RGB on white, a strength from 0 (no change) to 1, and a seed. It
+returns images of the same shape. Strengths of different corruptions are not comparable.
+"""
 
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import ndimage
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.evaluation import metrics
-from pokemon_ddpm.evaluation.corruptions import CORRUPTIONS, blur, posterise, shuffle_patches
 from pokemon_ddpm.evaluation.features import FeatureExtractor, extract_features
 from pokemon_ddpm.evaluation.images import random_rows
 
-STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+PATCHES = 4
+
+
+def blur(images: torch.Tensor, strength: float, seed: int = 0) -> torch.Tensor:
+    """Gaussian blur with a standard deviation of `strength` times S / 8; white outside the image."""
+    sigma = strength * images.shape[-1] / 8
+    pixels = images.numpy().astype(np.float32)
+    return _as_uint8(ndimage.gaussian_filter(pixels, (0, 0, sigma, sigma), mode="constant", cval=255.0))
+
+
+def posterise(images: torch.Tensor, strength: float, seed: int = 0) -> torch.Tensor:
+    """Rounds every channel to 2^(8 - 7 strength) evenly spaced levels."""
+    steps = round(2 ** (8 - 7 * strength)) - 1
+    return _as_uint8(np.round(images.numpy() * (steps / 255)) * (255 / steps))
+
+
+def shuffle_patches(images: torch.Tensor, strength: float, seed: int = 0) -> torch.Tensor:
+    """Moves a share of `strength` of the patches in a grid of 4 x 4 to each other's places; S is a multiple of 4."""
+    count, channels, side, _ = images.shape
+    size, total = side // PATCHES, PATCHES**2
+    grid = images.view(count, channels, PATCHES, size, PATCHES, size).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    order = torch.from_numpy(np.random.default_rng(seed).random((count, total)).argsort(axis=1))
+    moved = order[:, : round(strength * total)]
+    source = torch.arange(total).repeat(count, 1)
+    source.scatter_(1, moved, moved.roll(1, dims=1))  # a cycle, in which no patch keeps its place
+    grid = grid[torch.arange(count)[:, None], source].unflatten(1, (PATCHES, PATCHES))
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+def _as_uint8(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels.round().clip(0, 255).astype(np.uint8))
+
 
 # Corruptions of the held-out images that are compared with the training images, and their strengths.
 CORRUPTED_SETS = {
@@ -69,22 +105,3 @@ def comparisons(
     ]
     pairs = tqdm(pairs, "Distances")
     return [{"name": name, "to": to, **compare(one, other, seed)} for name, one, to, other in pairs]
-
-
-def corruption_curves(
-    extractor: FeatureExtractor, train_features: torch.Tensor, held_out: torch.Tensor
-) -> dict[str, list[dict[str, float]]]:
-    """KID, with its interval, and FID of corrupted held-out images, uint8 (M, 3, S, S), to the training images.
-
-    Returns:
-        Name of the corruption -> for each of the `STRENGTHS` "strength", "kid", "kid_low", "kid_high" and "fid".
-    """
-    curves = {}
-    for name, corrupt in tqdm(CORRUPTIONS.items(), "Corruptions"):
-        curves[name] = []
-        for strength in STRENGTHS:
-            features = extract_features(extractor, corrupt(held_out, strength, 0))
-            kid, fid = metrics.kid(features, train_features), metrics.fid_value(features, train_features)
-            point = {"strength": strength, "kid": kid.value, "kid_low": kid.low, "kid_high": kid.high, "fid": fid}
-            curves[name].append(point)
-    return curves

@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.comparison import comparisons, corruption_curves
+from pokemon_ddpm.evaluation.comparison import comparisons
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
@@ -31,7 +31,6 @@ class Evaluation:
     Attributes:
         numbers: As in report.json:
             "distances": See `comparisons`.
-            "corruptions": See `corruption_curves`.
             "memorization": "pixels" and "features" -> see `memorization`.
             "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions or a classifier.
             "types": Type that samples are conditioned on -> KID to the training images that have it: "kid" of these
@@ -91,7 +90,6 @@ def evaluate(
             types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
     numbers = {
         "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, extractor, seed),
-        "corruptions": corruption_curves(extractor, of_train, held_out.images),
         "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, classifier) if classifier else {},
         "types": types,
@@ -121,7 +119,7 @@ def _kid_of_type(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> E
 
 def evaluate_pixels(
     samples: torch.Tensor,
-    judged: torch.Tensor,
+    others: torch.Tensor,
     train: SpriteTensors,
     held_out: SpriteTensors,
     rows: torch.Tensor | None = None,
@@ -131,18 +129,18 @@ def evaluate_pixels(
     """Compares raw samples and the default output, see `default_output`, with real images prepared alike.
 
     Args:
-        samples: uint8 (N, C, S, S), with the conditions of training images; the judge is trained on them.
-        judged: Other samples, uint8 (M, C, S, S), with the conditions of held-out images.
+        samples: uint8 (N, C, S, S), with the conditions of training images; the classifier is trained on them.
+        others: Other samples, uint8 (M, C, S, S), with the conditions of held-out images.
         rows: int64 (M,), the held-out images whose conditions they have; None if this is unknown.
-        seed: Of subsets, of the judge and of bootstraps.
-        device: To train the judge on.
+        seed: Of subsets, of the two-sample classifier and of bootstraps.
+        device: To train the two-sample classifier on.
 
     Returns:
         As in report.json: "two_sample", name of the images -> see `two_sample_test`; and "pixel_statistics", name of
         the images -> see `averages`.
     """
     few = random_rows(len(train), min(len(train), len(samples)), seed)
-    sets = [train.images[few], samples, held_out.images, judged]
+    sets = [train.images[few], samples, held_out.images, others]
     same_channels = samples.shape[1] == train.images.shape[1]
     compared = {"raw": sets if same_channels else [over_white(images) for images in sets]}
     output = compared["default output"] = [default_output(images) for images in sets]
@@ -151,7 +149,7 @@ def evaluate_pixels(
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
     lines = lines_of(held_out)
-    lines = torch.cat([lines, torch.full((len(judged),), -1) if rows is None else lines[rows]])
+    lines = torch.cat([lines, torch.full((len(others),), -1) if rows is None else lines[rows]])
     return as_json(
         {
             "two_sample": {name: two_sample_test(*sets, lines, seed, device) for name, sets in compared.items()},

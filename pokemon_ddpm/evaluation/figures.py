@@ -13,7 +13,7 @@ from pokemon_ddpm.evaluation.condition_accuracy import given_values
 from pokemon_ddpm.evaluation.evaluate import Evaluation
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.samples import SampleSet
-from pokemon_ddpm.plots import BLUE, GRID, ORANGE, SKY, TEXT, VERMILION, label_bars, legend_above, new_axes, plain_axes
+from pokemon_ddpm.plots import BLUE, GRID, ORANGE, TEXT, label_bars, legend_above, new_axes
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import TYPES
 
@@ -37,46 +37,6 @@ def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
     blanks = [Image.new("RGB", images[0].size, "white")] * SHEET_COLUMNS
     cells = [cell for name in names for cell in ([images[i] for i in rows[name]] + blanks)[:SHEET_COLUMNS]]
     return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)
-
-
-def scale_figure(curves: Mapping[str, Sequence[Numbers]], ours: Numbers) -> Figure:
-    """KID to the training images: of held-out images by corruption, see `corruption_curves`, and of the samples."""
-    figure, (axes,) = new_axes(7, 4.2)
-    for (name, points), color in zip(curves.items(), (BLUE, ORANGE, SKY, VERMILION, TEXT), strict=True):
-        strengths, kids = ([point[key] for point in points] for key in ("strength", "kid"))
-        axes.plot(strengths, kids, "o-", color=color, markersize=3.5, linewidth=1.4, label=name.replace("_", " "))
-    axes.axhline(ours["value"], color=MAGENTA, linewidth=2, label="samples")
-    if ours["low"] is not None:
-        axes.axhspan(ours["low"], ours["high"], color=MAGENTA, alpha=0.15, linewidth=0)
-    axes.set_yscale("symlog", linthresh=0.1)
-    axes.grid(axis="y", color=GRID)
-    axes.set_xlabel("strength of the corruption of held-out images", fontsize=10)
-    axes.set_ylabel("KID to training images", fontsize=10)
-    legend_above(figure)
-    return figure
-
-
-def curves_figure(curves: Mapping[str, Sequence[Numbers]]) -> Figure:
-    """KID and FID by strength, with a column for each corruption; see `corruption_curves`."""
-    figure = Figure(figsize=(2.5 * len(curves), 5.2), layout="constrained")
-    panels = figure.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False)
-    for column, (name, points) in enumerate(curves.items()):
-        strengths, kids, lows, highs, fids = (
-            [point[key] for point in points] for key in ("strength", "kid", "kid_low", "kid_high", "fid")
-        )
-        upper, lower = (plain_axes(axes) for axes in panels[:, column])
-        upper.fill_between(strengths, lows, highs, color=BLUE, alpha=0.2)
-        upper.plot(strengths, kids, "o-", color=BLUE, markersize=4)
-        lower.plot(strengths, fids, "s-", color=VERMILION, markersize=4)
-        upper.set_title(name.replace("_", " "), fontsize=11)
-        lower.set_xlabel("strength", fontsize=10)
-        upper.set_yscale("symlog", linthresh=0.1)
-        lower.set_yscale("log")
-        for axes in (upper, lower):
-            axes.grid(axis="y", color=GRID)
-    panels[0, 0].set_ylabel("KID to training images", fontsize=10)
-    panels[1, 0].set_ylabel("FID to training images", fontsize=10)
-    return figure
 
 
 def memorization_figure(evaluation: Evaluation) -> Figure:

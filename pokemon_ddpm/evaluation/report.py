@@ -16,7 +16,6 @@ from pokemon_ddpm.evaluation.figures import (
     closest_pairs_figure,
     memorization_figure,
     sample_sheet,
-    scale_figure,
     types_figure,
 )
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
@@ -69,7 +68,6 @@ def write_report(
     }
     nearest, _ = evaluation.nearest["pixels"]
     figures = {
-        "scale.png": scale_figure(numbers["corruptions"], row(numbers, "all samples", "train")["kid"]),
         "memorization.png": memorization_figure(evaluation),
         "closest.png": closest_pairs_figure(samples.images, nearest, train.images, names),
     }

@@ -25,7 +25,6 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, preprocess
 from pokemon_ddpm.provenance import Provenance, read_png
-from pokemon_ddpm.schedulers import network_evaluations
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 logger = logging.getLogger(__name__)
@@ -202,8 +201,7 @@ def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str)
 
 def evaluations_per_sample(provenance: Provenance) -> int:
     """Evaluations of the network for each sample; guidance needs two instead of one."""
-    steps = network_evaluations(provenance.scheduler, provenance.num_inference_steps)
-    return steps * (1 if provenance.guidance_scale == 1 else 2)
+    return provenance.num_inference_steps * (1 if provenance.guidance_scale == 1 else 2)
 
 
 def read_samples(folder: Path, resolution: int | None = None, mode: str | None = None) -> SampleSet:

@@ -16,7 +16,7 @@ from tests.commands import run
 from tests.training import runs
 
 COMMANDS = (
-    "generate creature describe describe-data explain evaluate evaluate-references bits-per-dim check-judge "
+    "generate creature describe describe-data explain evaluate evaluate-references bits-per-dim "
     "fit-features push push-dataset push-space app"
 )
 

@@ -1,14 +1,14 @@
 """`pokemon-ddpm describe`, `describe-data` and `explain`."""
 
 import functools
-import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import pokemon_ddpm
-from pokemon_ddpm import load_sprites, plots
+from pokemon_ddpm import dataset_card, load_sprites, plots
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.commands import run
@@ -42,14 +42,15 @@ def test_other_folders_are_refused(tmp_path: Path, content: str | None) -> None:
     assert code == 2 and output.startswith(f"error: {tmp_path} ")
 
 
-def test_a_report_of_sprites(own_cache, small: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    code, output = run("describe-data", small, "--config-name", "all", "--output-dir", out)
-    assert code == 0 and output.endswith(f": {out / 'report.md'}"), output
-    page = (out / "report.md").read_text()
-    assert page.startswith("# small (all)\n")
-    assert all(name in page for name in (path.name for path in out.glob("*.png")))
-    assert json.loads((out / "report.json").read_text())["source"] == "small (all)"
+def test_the_page_of_a_data_set(own_cache, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_card, "DPI", 20)
+    code, output = run("describe-data", small, "--output-dir", tmp_path / "out")
+    assert code == 0 and output.endswith(f": {tmp_path / 'out' / 'README.md'}"), output
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "# small\n" in page and "| `front` (default) |" in page and "| `all` |" in page
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "types.png", "sizes.png"}
+    for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page):
+        assert len(Image.open(tmp_path / "out" / name).convert("L").getcolors(256)) > 5, name
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,8 @@ def test_a_report_of_sprites(own_cache, small: Path, tmp_path: Path) -> None:
     [
         (["/nowhere"], "/nowhere does not exist."),
         (["{small}/sprites"], "holds no pokedex.csv."),
-        (["{small}", "--output-dir", "{small}/sprites/report"], "is among the sprites"),
-        (["{small}", "--config-name", "back"], "Unknown data set configuration 'back'. Known: front, all, starter."),
-        (["--config-name", "all"], "The configuration 'all' needs the sprite folder or .zip."),
+        (["{small}", "--config-name", "back"], "--config-name back: With the archive there are front and all."),
+        (["--config-name", "all"], "--config-name all: Without it there is the starter set."),
         (["--output-dir", "{small}/pokedex.csv"], "pokedex.csv cannot be made: File exists."),
         (["--output-dir", "/proc/report"], "--output-dir /proc/report cannot be made: "),
     ],
@@ -70,7 +70,7 @@ def test_mistakes_of_describe_data(
     monkeypatch.chdir(small.parent)
     code, output = run("describe-data", *(argument.format(small=small) for argument in arguments))
     assert code == 2 and output.startswith("error: ") and expected in output
-    assert not (small / "sprites/report").exists() and not list(small.parent.rglob("report.*"))
+    assert not list(small.parent.rglob("README.md"))
 
 
 def test_the_two_processes_are_explained(own_cache, small: Path, tmp_path: Path, monkeypatch) -> None:

@@ -136,14 +136,6 @@ def test_scheduler_and_dtype(files) -> None:
     assert [image] == list(map(to_sprite, generation.generate(pipeline, [FIRE], num_inference_steps=4)))
 
 
-def test_the_network_is_compiled(files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = []
-    monkeypatch.setattr(generation, "check_compiler", lambda device: None)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
-    files("--num-images", 1, "--backend", "compiled")
-    assert compiled == ["SpriteUNet2DModel"] and read_png(tmp_path / "files/any_0.png").backend == "compiled"
-
-
 @pytest.mark.parametrize(
     ("options", "finish"),
     [

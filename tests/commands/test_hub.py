@@ -190,7 +190,7 @@ class TestPushDataset:
         (tmp_path / "empty").mkdir()
         shutil.copytree(small, tmp_path / "bare", ignore=shutil.ignore_patterns("*.png"))
         for arguments, message in (
-            (("--config-name", "front"), "Without --data-dir there is the starter set"),
+            (("--config-name", "front"), "Without it there is the starter set"),
             (("--data-dir", small, "--config-name", "frnt"), "there are front and all"),
             (("--data-dir", "nowhere"), "does not exist"),
             (("--data-dir", tmp_path / "empty"), "holds no pokedex.csv"),

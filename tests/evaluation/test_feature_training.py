@@ -1,7 +1,6 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,21 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation import comparison, feature_training
-from pokemon_ddpm.evaluation.feature_training import (
-    FILES,
-    FitSettings,
-    fit,
-    negative_log_likelihood,
-    standardize,
-    train_features,
-)
-from pokemon_ddpm.evaluation.features import SpriteFeatures, load_features
+from pokemon_ddpm.evaluation import feature_training
+from pokemon_ddpm.evaluation.feature_training import fit_features, negative_log_likelihood
+from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import COLORS, TYPES
 
 BACKBONE = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 8, "layer_type": "y"}
-TINY = FitSettings(num_epochs=2, batch_size=16, learning_rate=1e-2, seed=3)
 FIRE, FLYING, WATER, NO_TYPE = TYPES.index("fire"), TYPES.index("flying"), TYPES.index("water"), len(TYPES)
 RED, BLUE, ANY_COLOR = COLORS.index("red"), COLORS.index("blue"), len(COLORS)
 
@@ -46,14 +37,11 @@ def squares(count: int, seed: int = 0, side: int = 32) -> SpriteTensors:
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
+    values = {"BACKBONE": BACKBONE, "NUM_EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 1e-2}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_training, "BACKBONE", BACKBONE)
+        for name, value in values.items():
+            patch.setattr(feature_training, name, value)
         yield
-
-
-@pytest.fixture(scope="module")
-def network(tiny: None) -> SpriteFeatures:
-    return fit(squares(96), squares(48, seed=1), TINY)[0]
 
 
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_known_labels():
@@ -72,57 +60,50 @@ def test_the_loss_is_the_sum_of_the_cross_entropies_of_known_labels():
     assert negative_log_likelihood(logits, labels).tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_training_is_a_function_of_the_seed(network):
-    state = torch.get_rng_state()
-    again, other = (fit(squares(96), squares(48, seed=1), replace(TINY, seed=seed))[0] for seed in (3, 4))
-    assert weights_digest(again) == weights_digest(network) != weights_digest(other)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert network.vocabulary == {"type": TYPES, "color": COLORS}  # what varies
+def test_the_training_is_a_function_of_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    state, networks = torch.get_rng_state(), []
+    for seed in (3, 3, 4):
+        monkeypatch.setattr(feature_training, "SEED", seed)
+        networks.append(fit_features(squares(96), squares(48, seed=1), tmp_path)["network"])
+    assert networks[0] == networks[1] != networks[2] and torch.equal(torch.get_rng_state(), state)
 
 
-def test_larger_images_are_halved_once_more():
-    large, small = (fit(squares(32, side=side), squares(16, side=side), TINY)[0].config for side in (64, 32))
-    assert (large.resolution, large.backbone["downsample_in_first_stage"]) == (64, True)
-    assert (small.resolution, small.backbone["downsample_in_first_stage"]) == (32, False)
+def test_larger_images_are_halved_once_more(tmp_path: Path):
+    for side in (64, 32):
+        fit_features(squares(32, side=side), squares(16, side=side), tmp_path)
+        config = load_features(tmp_path).config
+        assert (config.resolution, config.backbone["downsample_in_first_stage"]) == (side, side == 64)
 
 
-def test_the_epoch_with_the_lowest_validation_loss_is_kept(monkeypatch):
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     states, losses = [], iter([3.0, 1.0, 2.0])
 
-    def loss(network: SpriteFeatures, data: SpriteTensors) -> float:
+    def logits(network, images):
         states.append(network.projection.weight.clone())
-        return next(losses)
+        return {"color": torch.full((1, 1), next(losses))}
 
-    monkeypatch.setattr(feature_training, "validation_loss", loss)
-    kept, epochs = fit(squares(32), squares(16), replace(TINY, num_epochs=3))
-    assert [epoch["validation_loss"] for epoch in epochs] == [3, 1, 2]
-    assert torch.equal(kept.projection.weight, states[1].half().float())
-    monkeypatch.setattr(feature_training, "validation_loss", lambda *_: math.nan)
+    likelihood = negative_log_likelihood
+    by_loss = lambda found, labels: found["color"][0] if len(found["color"]) == 1 else likelihood(found, labels)  # noqa: E731
+    monkeypatch.setattr(feature_training, "all_logits", logits)
+    monkeypatch.setattr(feature_training, "negative_log_likelihood", by_loss)
+    monkeypatch.setattr(feature_training, "NUM_EPOCHS", 3)
+    report = fit_features(squares(32), squares(16), tmp_path)
+    assert [epoch["validation_loss"] for epoch in report["epochs"]] == [3, 1, 2]
+    assert torch.equal(load_features(tmp_path).projection.weight, states[1].half().float())
+    losses = iter([math.nan] * 3)
     with pytest.raises(ValueError, match="not finite"):
-        fit(squares(16), squares(16), TINY)
+        fit_features(squares(16), squares(16), tmp_path)
 
 
-def test_features_of_training_images_have_mean_0_and_standard_deviation_1(network):
-    features = network.features(squares(96).images)
-    assert torch.allclose(features.mean(dim=0), torch.zeros(64), atol=1e-2)
-    assert torch.allclose(features.std(dim=0, unbiased=False), torch.ones(64), atol=1e-2)
-    constant = SpriteFeatures(network.config)
-    standardize(constant, squares(1).images.repeat(3, 1, 1, 1))
-    assert torch.equal(constant.feature_std, torch.ones(64))
-
-
-def test_the_folder_has_the_network_and_its_accuracy(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(comparison, "STRENGTHS", (0.0, 1.0))
-    held_out = squares(48, seed=1)
-    held_out.labels["view"][:20] = 1
-    found = train_features(squares(96), held_out, replace(TINY, num_epochs=12), tmp_path, "sprites", "squares")
-    assert found["type, likeliest"]["value"] == found["color"]["value"] == 1
-    assert found["color (front, not shiny)"]["n"] == (held_out.labels["color"][20:] < ANY_COLOR).sum()
-    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+def test_the_folder_has_the_network_and_its_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(feature_training, "NUM_EPOCHS", 12)
+    report = fit_features(squares(96), squares(48, seed=1), tmp_path)
+    assert report["accuracies"]["type, likeliest"]["value"] == report["accuracies"]["color"]["value"] == 1
+    assert json.loads((tmp_path / "report.json").read_text()) == report
     assert load_file(tmp_path / "model.safetensors")["projection.weight"].dtype == torch.float16
-    report, loaded = json.loads((tmp_path / "report.json").read_text()), load_features(tmp_path)
+    loaded = load_features(tmp_path)
     assert report["network"] == weights_digest(loaded) and loaded.vocabulary == {"type": TYPES, "color": COLORS}
     assert report["images"] == {"train": 96, "validation": 48} and len(report["epochs"]) == 12
-    assert [point["strength"] for point in report["corruptions"]["blur"]] == [0, 1]
-    card = (tmp_path / "README.md").read_text()
-    assert "| color | 1.000 |" in card and "license: other" in card
+    features = loaded.features(squares(96).images)
+    assert torch.allclose(features.mean(dim=0), torch.zeros(64), atol=1e-2)
+    assert torch.allclose(features.std(dim=0, unbiased=False), torch.ones(64), atol=1e-2)

@@ -5,32 +5,14 @@ import torch
 from pokemon_ddpm.evaluation.evaluate import Evaluation
 from pokemon_ddpm.evaluation.figures import (
     closest_pairs_figure,
-    curves_figure,
     memorization_figure,
-    scale_figure,
     types_figure,
 )
 from pokemon_ddpm.evaluation.memorization import Nearest
 
-CURVES = {
-    name: [
-        {"strength": s, "kid": s + i, "kid_low": s - 1, "kid_high": s + 2, "fid": 3 * s + 1} for s in (0.0, 0.5, 1.0)
-    ]
-    for i, name in enumerate(("blur", "posterise", "shuffle_patches", "add_noise", "swap_palette"))
-}
-
 
 def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
     return {"value": value, "low": low, "high": high, "n": 20}
-
-
-def test_curves():
-    (axes,) = scale_figure(CURVES, estimate(0.3, 0.1, 0.5)).axes
-    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    assert list(lines["shuffle patches"]) == [2, 2.5, 3] and lines["samples"][0] == 0.3
-    assert not scale_figure(CURVES, estimate(0.3)).axes[0].patches  # an area only where there is an interval
-    upper, lower = curves_figure(CURVES).axes[0], curves_figure(CURVES).axes[5]
-    assert list(upper.lines[0].get_ydata()) == [0, 0.5, 1] and list(lower.lines[0].get_ydata()) == [1, 2.5, 4]
 
 
 def test_types_without_a_value_are_left_out():
