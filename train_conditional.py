@@ -43,12 +43,11 @@ from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, monitoring, setup
-from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
+from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import make_distillation
 from pokemon_ddpm.training.optimizer import make_optimizer
-from pokemon_ddpm.training.references import make_pairs
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 from pokemon_ddpm.variational_bound import learned_variance_loss, split_prediction
 

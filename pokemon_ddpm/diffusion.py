@@ -11,10 +11,11 @@ of x_0 (Chen 2023, section 3.2); weights stay functions of alpha_t and sigma_t a
 from dataclasses import dataclass
 
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin
-from torch import Tensor
+from diffusers import DDPMScheduler, SchedulerMixin, UNet2DModel
+from torch import Tensor, nn
 
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
 VARIANCE_TYPES = ("fixed_small", "fixed_large", "learned_range")
 HISTORY = 10  # losses of each timestep that importance sampling keeps (Nichol & Dhariwal 2021, section 3.3)
@@ -166,6 +167,36 @@ def denoising_loss(
     target = training_target(schedule, prediction_type, clean, noise, timesteps)
     error = (prediction.float() - target).square().mean(dim=(1, 2, 3))
     return loss_weight(schedule, prediction_type, timesteps, snr_gamma, snr_floor) * error
+
+
+class ConditionalDenoiser(nn.Module):
+    """A U-Net and its conditioner as one module, which is optimized, averaged and saved."""
+
+    def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner):
+        super().__init__()
+        self.unet = unet
+        self.conditioner = conditioner
+
+    @property
+    def scaling_factor(self) -> float:
+        """What images in [-1, 1] are multiplied by to become samples."""
+        return self.unet.config.get("scaling_factor", 1.0)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        labels: dict[str, Tensor],
+        augmentation: Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
+
+        For labels and augmentation see `SpriteConditioner.forward`; for the reference `SpriteUNet2DModel.forward`.
+        """
+        embedding = self.conditioner(labels, augmentation)
+        arguments = {} if reference is None else {"reference": reference}
+        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False, **arguments)[0]
 
 
 def sample_timesteps(

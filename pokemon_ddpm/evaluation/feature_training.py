@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.data import SpriteTensors, varying_attributes
 from pokemon_ddpm.evaluation.comparison import corruption_curves
 from pokemon_ddpm.evaluation.condition_accuracy import accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
@@ -27,7 +27,7 @@ from pokemon_ddpm.evaluation.figures import curves_figure
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.files import save_figure, write_file
 from pokemon_ddpm.model_card import features_card
-from pokemon_ddpm.models import varying_attributes, weights_digest
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, VIEWS
 
 MAX_SHIFT = 3  # pixels, in training

@@ -8,7 +8,7 @@ from diffusers import SchedulerMixin
 from torch import nn
 from torch.nn import functional
 
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, loss_weight, predicted_clean
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, add_noise, loss_weight, predicted_clean
 from pokemon_ddpm.distillation import (
     StudentSteps,
     check_steps,
@@ -17,7 +17,7 @@ from pokemon_ddpm.distillation import (
     noise_level,
     student_schedule,
 )
-from pokemon_ddpm.models import ConditionalDenoiser, locate_model
+from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
     REFERENCE_CONDITIONS,
     PokemonDDPMPipeline,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pokemon_ddpm.models import ConditionalDenoiser
+from pokemon_ddpm.diffusion import ConditionalDenoiser
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024

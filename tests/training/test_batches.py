@@ -11,9 +11,8 @@ import torch
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.diffusion import LossSecondMoment
 from pokemon_ddpm.training import batches
-from pokemon_ddpm.training.batches import Batch, batch_indices, derive_seed, drop_conditions
+from pokemon_ddpm.training.batches import BACK_PROB, Batch, ReferencePairs, batch_indices, derive_seed, drop_conditions
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.references import BACK_PROB, ReferencePairs
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # ids of types

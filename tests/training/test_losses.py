@@ -8,11 +8,9 @@ import torch
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.augmentation import AUGMENTATION_DIM
-from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
 from pokemon_ddpm.distillation import student_scheduler
-from pokemon_ddpm.models import ConditionalDenoiser
-from pokemon_ddpm.training.batches import Batch
+from pokemon_ddpm.training.batches import AUGMENTATION_DIM, Batch
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.losses import (
     AutoguidanceLoss,
