@@ -9,14 +9,14 @@ import functools
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import LossSecondMoment, sample_timesteps
+from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, sample_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.config import TrainingConfig
@@ -322,6 +322,18 @@ class Batch:
         clean = self.images.float() / 127.5 - 1
         return clean if self.augmentation is None else augment(clean, self.augmentation)
 
+    def noise_and_predict(
+        self, denoiser: nn.Module, schedule: NoiseSchedule, scaling_factor: float, timesteps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x_0 and x_t at timesteps (B,), and the network's prediction there, float32 (B, C, S, S) each."""
+        clean = scaling_factor * self.clean()
+        noisy = add_noise(schedule, clean, self.noise, timesteps)
+        return clean, noisy, self.predict(denoiser, noisy, timesteps)
+
+    def predict(self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """The network's prediction at x_t, (B, C, S, S), under the batch's conditions."""
+        return denoiser(noisy, timesteps, self.labels, self.augmentation, self.reference)
+
     def rows(self, part: slice | Tensor) -> "Batch":
         """A part of the batch: a slice, or bool (B,)."""
         labels = {attribute: ids[part] for attribute, ids in self.labels.items()}
@@ -335,7 +347,7 @@ def sample_batch(
     config: TrainingConfig,
     step: int,
     batch_size: int,
-    history: LossSecondMoment | None = None,
+    resample: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | None = None,
     pairs: ReferencePairs | None = None,
 ) -> Batch:
     """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
@@ -343,7 +355,7 @@ def sample_batch(
     Args:
         data: The training split, on the device.
         batch_size: Over all processes and accumulation.
-        history: For `--timestep_sampling loss_second_moment`.
+        resample: `TimestepResampler.sample`, for `--timestep_sampling loss_second_moment`.
         pairs: Of the training split, on the device, for `--reference_prob`.
     """
     device = data.images.device
@@ -357,8 +369,8 @@ def sample_batch(
     images = data.images[indices]
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
     weights = augmentation = None
-    if history is not None:
-        timesteps, weights = history.sample(batch_size, generator)
+    if resample is not None:
+        timesteps, weights = resample(batch_size, generator)
     else:
         stratified = config.timestep_sampling == "stratified"
         timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
