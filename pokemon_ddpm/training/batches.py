@@ -235,6 +235,11 @@ class ReferencePairs:
         references = torch.tensor([*(each for kind in found for images in kind for each in images), -1])
         return cls(references, count.flatten().cumsum(0).view_as(count) - count, count)
 
+    def candidates(self, kind: int, image: int) -> list[int]:
+        """All references of an image for a kind of pair, such as `FORM`."""
+        first = self.first[kind, image]
+        return self.references[first : first + self.count[kind, image]].tolist()
+
     def to(self, device: torch.device | str) -> "ReferencePairs":
         """The same tables on another device."""
         return ReferencePairs(**{name: table.to(device) for name, table in vars(self).items()})
