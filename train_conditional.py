@@ -8,6 +8,7 @@ YAML or JSON file given first. The output folder becomes a complete diffusers pi
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import signal
@@ -37,20 +38,28 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 
 from pokemon_ddpm import hub
-from pokemon_ddpm.diffusion import LossSecondMoment, NoiseSchedule, add_noise, denoising_loss, make_scheduler
+from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
 from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.generation import Interrupted
+from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, monitoring, setup
-from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
+from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
-from pokemon_ddpm.training.losses import make_distillation
+from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.optimizer import make_optimizer
-from pokemon_ddpm.training.references import make_pairs
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
-from pokemon_ddpm.variational_bound import learned_variance_loss, split_prediction
+
+
+def plain_loss(
+    denoiser: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig, scaling_factor: float
+) -> torch.Tensor:
+    """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction."""
+    clean, _, prediction = batch.noise_and_predict(denoiser, schedule, scaling_factor, batch.timesteps)
+    kind, weights = config.prediction_type, (config.snr_gamma, config.snr_floor)
+    return denoising_loss(schedule, kind, prediction, clean, batch.noise, batch.timesteps, *weights)
 
 
 class Trainer:
@@ -81,14 +90,13 @@ class Trainer:
         self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, splits["training"])
-        self.scaling_factor = denoiser.scaling_factor
         self.scheduler = make_scheduler(
             config.ddpm_num_steps,
             config.ddpm_beta_schedule,
             config.prediction_type,
             config.variance_type,
             config.rescale_betas_zero_snr,
-            self.scaling_factor,
+            denoiser.scaling_factor,
         )
         any_ids = denoiser.conditioner.any_ids
         self.pairs = make_pairs(splits, self.device) if config.reference_prob else {}
@@ -118,19 +126,22 @@ class Trainer:
         self.unwrapped = denoiser  # without what Accelerate wraps around it
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
-        self.schedule = NoiseSchedule.of(self.scheduler, self.device)
         by_loss = config.timestep_sampling == "loss_second_moment"
-        self.history = LossSecondMoment(config.ddpm_num_steps, self.device) if by_loss else None
-        self.distillation = make_distillation(config, self.scheduler, denoiser)
-        teacher_digest = weights_digest(self.distillation.frozen_model) if self.distillation else ""
+        self.resampler = TimestepResampler(config.ddpm_num_steps, self.device) if by_loss else None
+        schedule, scale = NoiseSchedule.of(self.scheduler, self.device), denoiser.scaling_factor
+        other = other_loss(config, self.scheduler, denoiser)
+        # Of a denoiser and a batch.
+        self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config, scaling_factor=scale)
+        teacher = getattr(other, "frozen_model", None)
+        teacher_digest = "" if teacher is None else weights_digest(teacher)
 
         # What is measured and saved
         self.probes = {}
         if config.validation_steps:
             self.probes = loss_probes(self.data, held_out, config.ddpm_num_steps, self.pairs.get("validation"))
         self.evaluation = SampleEvaluation(config, held_out, denoiser.conditioner) if config.eval_steps else None
-        self.guard = monitoring.NonFiniteGuard(self.accelerator, optimizer, config.max_bad_steps, self.output_dir)
-        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.history)
+        self.guard = monitoring.NonFiniteGuard(self.accelerator, config.max_bad_steps, self.output_dir)
+        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
         self.step, self.saved_step, self.diverging = 0, None, False
         self.metrics: dict[str, float] = {}  # measured at the present step
         network, settings = network_config(denoiser.unet), config.public()
@@ -153,25 +164,6 @@ class Trainer:
         """The learning rate of the next update."""
         return self.config.learning_rate * self.lr_factor(self.step)
 
-    def losses(self, denoiser: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction.
-
-        With a learned variance, L_vlb is added (Nichol & Dhariwal 2021); a student has the loss of its distillation.
-        """
-        if self.distillation:
-            return self.distillation(denoiser, batch)
-        schedule, config = self.schedule, self.config
-        clean, noise, timesteps = self.scaling_factor * batch.clean(), batch.noise, batch.timesteps
-        noisy = add_noise(schedule, clean, noise, timesteps)
-        prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference)
-        mean, learned = split_prediction(prediction, config.variance_type)
-        kind = config.prediction_type
-        losses = denoising_loss(schedule, kind, mean, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
-        if learned is not None:
-            scale = self.scaling_factor
-            losses = losses + learned_variance_loss(schedule, kind, prediction, clean, noisy, timesteps, scale)
-        return losses
-
     def train_step(self) -> tuple[torch.Tensor, torch.Tensor]:
         """One update. Returns this process's loss and the gradient norm, scalars on the device."""
         config, accelerator = self.config, self.accelerator
@@ -180,7 +172,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         conditioner, pairs = self.unwrapped.conditioner, self.pairs.get("training")
-        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, self.history, pairs)
+        resample = self.resampler and self.resampler.sample
+        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, pairs)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
             start = micro_step * all_per_pass
@@ -194,17 +187,27 @@ class Trainer:
                 total += loss.detach() / config.gradient_accumulation_steps
                 if accelerator.sync_gradients:
                     grad_norm = accelerator.clip_grad_norm_(self.denoiser.parameters(), config.max_grad_norm)
-                    self.guard.before_update(grad_norm, total)
+                    self.skip_if_not_finite(grad_norm, total)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            if self.history is not None:
+            if self.resampler is not None:
                 timesteps = batch.timesteps[start : start + all_per_pass]
-                self.history.record(timesteps, accelerator.gather(losses.detach()))
+                self.resampler.record(timesteps, accelerator.gather(losses.detach()))
         if self.ema is not None:
             self.ema.step(self.unwrapped.parameters())
         self.step += 1
         self.metrics = {}
         return total, grad_norm
+
+    def skip_if_not_finite(self, grad_norm: torch.Tensor, loss: torch.Tensor) -> None:
+        """Counts an update that is not finite, and has it skipped on the device: both are scalars there."""
+        if self.accelerator.scaler is None:
+            bad = (~grad_norm.isfinite()).float()
+            self.tensors.optimizer.found_inf = bad  # with 1 a fused optimizer does nothing
+        else:  # the loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts
+            bad = (~loss.isfinite()).float()
+        skipped, in_a_row = self.guard.counts
+        self.guard.counts = torch.stack([skipped + bad, (in_a_row + 1) * bad])
 
     def train(self) -> None:
         """Trains until the last step, or until a stop is requested.

@@ -34,9 +34,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from pokemon_ddpm import load_sprites, sprite_tensors
-from pokemon_ddpm.models import ConditionalDenoiser, build_conditioner, build_unet, unet_config, varying_attributes
+from pokemon_ddpm.data import varying_attributes
+from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.monitoring import Meter
+from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
 from pokemon_ddpm.training.setup import cores_per_process
 
 BREAKDOWN_STEPS = 20

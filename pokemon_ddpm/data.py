@@ -22,7 +22,7 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
 from pokemon_ddpm.files import read_file
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, CONDITIONS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
@@ -86,6 +86,12 @@ class SpriteTensors:
         """The same tensors on another device."""
         labels = {name: ids.to(device) for name, ids in self.labels.items()}
         return replace(self, images=self.images.to(device), labels=labels)
+
+
+def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
+    """The type, and the other `CONDITIONS` in which images with these labels differ."""
+    known = {name: ids[ids >= 0] for name, ids in labels.items()}
+    return [name for name in CONDITIONS if name == "type" or (name in known and len(known[name].unique()) > 1)]
 
 
 def load_tensors(

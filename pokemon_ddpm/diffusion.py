@@ -11,14 +11,10 @@ of x_0 (Chen 2023, section 3.2); weights stay functions of alpha_t and sigma_t a
 from dataclasses import dataclass
 
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin
-from torch import Tensor
+from diffusers import DDPMScheduler, SchedulerMixin, UNet2DModel
+from torch import Tensor, nn
 
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
-
-VARIANCE_TYPES = ("fixed_small", "fixed_large", "learned_range")
-HISTORY = 10  # losses of each timestep that importance sampling keeps (Nichol & Dhariwal 2021, section 3.3)
-UNIFORM_SHARE = 0.001  # of importance sampling, so that weights stay bounded and no timestep is left out
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
 
 def make_scheduler(
@@ -127,13 +123,6 @@ def training_target(
     return alpha * noise - sigma * clean
 
 
-def predicted_clean(
-    schedule: NoiseSchedule, prediction_type: str, prediction: Tensor, noisy: Tensor, timesteps: Tensor
-) -> Tensor:
-    """x_0 from the network's prediction at x_t, (B, C, S, S): the inverse of `training_target`."""
-    return predicted_original_sample(prediction_type, prediction, noisy, *schedule.alpha_sigma(timesteps))
-
-
 def loss_weight(
     schedule: NoiseSchedule, prediction_type: str, timesteps: Tensor, snr_gamma: float, snr_floor: float
 ) -> Tensor:
@@ -168,6 +157,36 @@ def denoising_loss(
     return loss_weight(schedule, prediction_type, timesteps, snr_gamma, snr_floor) * error
 
 
+class ConditionalDenoiser(nn.Module):
+    """A U-Net and its conditioner as one module, which is optimized, averaged and saved."""
+
+    def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner):
+        super().__init__()
+        self.unet = unet
+        self.conditioner = conditioner
+
+    @property
+    def scaling_factor(self) -> float:
+        """What images in [-1, 1] are multiplied by to become samples."""
+        return self.unet.config.get("scaling_factor", 1.0)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        labels: dict[str, Tensor],
+        augmentation: Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
+
+        For labels and augmentation see `SpriteConditioner.forward`; for the reference `SpriteUNet2DModel.forward`.
+        """
+        embedding = self.conditioner(labels, augmentation)
+        arguments = {} if reference is None else {"reference": reference}
+        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False, **arguments)[0]
+
+
 def sample_timesteps(
     count: int, num_train_timesteps: int, generator: torch.Generator, stratified: bool = False
 ) -> Tensor:
@@ -183,60 +202,3 @@ def sample_timesteps(
     order = torch.randperm(count, generator=generator, device=device)
     position = (order + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / count
     return (position * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
-
-
-class LossSecondMoment:
-    """Importance sampling of timesteps by the loss's second moment (Nichol & Dhariwal 2021, equation 18).
-
-    p_t is proportional to sqrt(E[L_t^2]) over the last `HISTORY` losses of each timestep, and uniform until every
-    timestep has as many. Nothing here waits for the device.
-
-    Attributes:
-        losses: float32 (T, HISTORY), a ring buffer for each timestep.
-        recorded: int64 (T,), number of losses recorded so far.
-    """
-
-    def __init__(self, num_train_timesteps: int, device: torch.device | str = "cpu"):
-        # The last row takes the losses that are not kept.
-        self._losses = torch.zeros(num_train_timesteps + 1, HISTORY, device=device)
-        self._recorded = torch.zeros(num_train_timesteps + 1, dtype=torch.int64, device=device)
-        self.losses, self.recorded = self._losses[:-1], self._recorded[:-1]
-
-    def probabilities(self) -> Tensor:
-        """p_t, float64 (T,)."""
-        share = self.losses.double().square().mean(dim=1).sqrt()
-        share = share / share.sum()
-        uniform = torch.full_like(share, 1 / len(share))
-        known = (self.recorded >= HISTORY).all() & share.isfinite().all()  # not finite if all losses are 0
-        return torch.where(known, (1 - UNIFORM_SHARE) * share + UNIFORM_SHARE * uniform, uniform)
-
-    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Timesteps, int64 (count,), and weights 1 / (T p_t), float32 (count,), that keep the loss's expectation."""
-        probabilities = self.probabilities()
-        # Sums of integers do not depend on their order, so CUDA's result is repeatable too.
-        edges = (probabilities * 2**40).long().cumsum(0)
-        position = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
-        position = position.to(edges.device) * edges[-1]
-        timesteps = torch.searchsorted(edges, position.long(), right=True).clamp(max=len(edges) - 1)
-        return timesteps, (1 / (len(edges) * probabilities[timesteps])).float()
-
-    def record(self, timesteps: Tensor, losses: Tensor) -> None:
-        """Adds the unweighted losses (B,) of images at timesteps (B,); values that are not finite are left out."""
-        unused = len(self._losses) - 1
-        timesteps = torch.where(losses.isfinite(), timesteps, unused)
-        timesteps, order = timesteps.sort(stable=True)
-        # The k-th image of a timestep goes k places further; of more than HISTORY images the last ones stay.
-        first = torch.searchsorted(timesteps, timesteps)
-        last = torch.searchsorted(timesteps, timesteps, right=True)
-        position = torch.arange(len(timesteps), device=timesteps.device)
-        place = (self._recorded[timesteps] + position - first) % HISTORY
-        row = torch.where(last - position > HISTORY, unused, timesteps)
-        self._losses[row, place] = losses[order].float()
-        self._recorded.scatter_add_(0, timesteps, torch.ones_like(timesteps))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"losses": self.losses.clone(), "recorded": self.recorded.clone()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.losses.copy_(state["losses"])
-        self.recorded.copy_(state["recorded"])

@@ -1,15 +1,14 @@
 """The noise schedule, the training losses and the sampling of timesteps, against closed forms from the papers."""
 
 import math
-import random
-from collections import deque
 
 import numpy as np
 import pytest
 import torch
 
 from pokemon_ddpm import diffusion
-from pokemon_ddpm.diffusion import HISTORY, LossSecondMoment, NoiseSchedule, make_scheduler, sample_timesteps
+from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler, sample_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
 
 T = 1000
 PREDICTION_TYPES = ["epsilon", "v_prediction", "sample"]
@@ -115,7 +114,7 @@ def test_add_noise_is_the_forward_process(beta_schedule, zero_snr):
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_the_target_is_epsilon_v_or_the_clean_image_and_predicted_clean_the_inverse(prediction_type):
+def test_the_target_is_epsilon_v_or_the_clean_image_and_predicted_original_sample_the_inverse(prediction_type):
     schedule, (clean, noise, other) = NoiseSchedule.of(make_scheduler()), batch(TIMESTEPS)
     alpha, sigma = levels(ALPHA_BAR, TIMESTEPS)
     noisy = alpha * clean + sigma * noise
@@ -123,7 +122,7 @@ def test_the_target_is_epsilon_v_or_the_clean_image_and_predicted_clean_the_inve
     torch.testing.assert_close(target, as_prediction(prediction_type, clean, noisy, alpha, sigma), rtol=0, atol=1e-6)
     for x in (clean, other):  # that of epsilon is divided by alpha, 0.016 at 990
         prediction = as_prediction(prediction_type, x, noisy, alpha, sigma)
-        found = diffusion.predicted_clean(schedule, prediction_type, prediction, noisy, TIMESTEPS)
+        found = predicted_original_sample(prediction_type, prediction, noisy, *schedule.alpha_sigma(TIMESTEPS))
         torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
 
 
@@ -173,84 +172,3 @@ def test_stratified_timesteps_have_exactly_one_in_each_part_in_random_order(coun
     # Every row is uniform, also where the parts (3) do not divide the range (10).
     timesteps = torch.stack([sample_timesteps(3, 10, generator, stratified=True) for _ in range(3000)])
     assert max(chi_square(row, 10) for row in timesteps.T) < 27.9  # the 99.9 % quantile for 9 degrees of freedom
-
-
-def filled(steps: int) -> tuple[LossSecondMoment, np.ndarray]:
-    """A sampler with just enough losses, and these, float64 (T, HISTORY)."""
-    sampler = LossSecondMoment(steps)
-    losses = torch.rand(steps, HISTORY, generator=torch.Generator().manual_seed(0))
-    losses *= torch.linspace(3, 0.1, steps).unsqueeze(1)
-    for k in range(HISTORY):
-        sampler.record(torch.arange(steps), losses[:, k])
-    return sampler, losses.double().numpy()
-
-
-def probabilities(losses: np.ndarray) -> np.ndarray:
-    """Nichol & Dhariwal 2021, equation 18, with the uniform share."""
-    root = np.sqrt((losses**2).mean(axis=1))
-    return (1 - diffusion.UNIFORM_SHARE) * root / root.sum() + diffusion.UNIFORM_SHARE / len(losses)
-
-
-@pytest.mark.parametrize("late", [0, 5, 11])
-def test_sampling_is_uniform_until_every_timestep_has_enough_losses(late):
-    sampler, generator = LossSecondMoment(12), torch.Generator().manual_seed(0)
-    others = torch.tensor([t for t in range(12) if t != late])
-    for _ in range(30):
-        sampler.record(others, others + 1.0)
-    for _ in range(HISTORY):
-        torch.testing.assert_close(sampler.probabilities(), torch.full((12,), 1 / 12, dtype=torch.float64))
-        torch.testing.assert_close(sampler.sample(8, generator)[1], torch.ones(8))
-        sampler.record(torch.tensor([late]), torch.tensor([late + 1.0]))
-    expected = probabilities(np.arange(1.0, 13).reshape(-1, 1).repeat(HISTORY, axis=1))
-    np.testing.assert_allclose(sampler.probabilities().numpy(), expected, rtol=1e-12)
-    for _ in range(HISTORY):
-        sampler.record(torch.arange(12), torch.zeros(12))
-    assert sampler.probabilities().tolist() == [1 / 12] * 12  # no loss at all
-
-
-def test_importance_sampling_is_unbiased_with_less_variance():
-    sampler, losses = filled(20)
-    p = probabilities(losses)
-    np.testing.assert_allclose(sampler.probabilities().numpy(), p, rtol=1e-12)
-    timesteps, weights = sampler.sample(100_000, torch.Generator().manual_seed(4))
-    assert timesteps.dtype == torch.int64 and weights.dtype == torch.float32
-    assert chi_square(timesteps, 20, torch.from_numpy(p)) < 43.8  # the 99.9 % quantile for 19 degrees of freedom
-    np.testing.assert_allclose(weights.double().numpy(), 1 / (20 * p[timesteps]), rtol=1e-6)
-    mean_loss = torch.from_numpy(losses).mean(dim=1)
-    estimates = weights.double() * mean_loss[timesteps]
-    error = 4 * estimates.std().item() / 100_000**0.5
-    assert estimates.mean().item() == pytest.approx(mean_loss.mean().item(), abs=error)
-    assert estimates.std() < 0.5 * mean_loss[sample_timesteps(100_000, 20, torch.Generator().manual_seed(5))].std()
-    assert torch.equal(sampler.sample(100_000, torch.Generator().manual_seed(4))[0], timesteps)
-
-
-@pytest.mark.parametrize("steps", [1, 3, 40])
-def test_the_ring_buffers_keep_the_last_finite_losses(steps):
-    """Compared with one deque a timestep, for batches of any size with many images of one timestep."""
-    numbers, sampler = random.Random(steps), LossSecondMoment(steps)
-    rings, total = [deque(maxlen=HISTORY) for _ in range(steps)], [0] * steps
-    for step in range(100):
-        size, highest = numbers.choice([0, 1, 2, 7, 16, 64]), numbers.randint(1, steps)
-        timesteps = [numbers.randrange(highest) for _ in range(size)]
-        losses = [numbers.choice([math.nan, math.inf, -math.inf] + [1000.0 * step + i] * 20) for i in range(size)]
-        for t, loss in zip(timesteps, losses, strict=True):
-            if math.isfinite(loss):
-                rings[t].append(loss)
-                total[t] += 1
-        sampler.record(torch.tensor(timesteps, dtype=torch.int64), torch.tensor(losses, dtype=torch.float64))
-        rows = zip(sampler.losses.tolist(), sampler.recorded.tolist(), strict=True)
-        assert [sorted(row[: min(count, HISTORY)]) for row, count in rows] == [sorted(ring) for ring in rings]
-        assert sampler.recorded.tolist() == total
-
-
-def test_the_state_is_a_copy_that_continues_the_same():
-    sampler, _ = filled(6)
-    sampler.record(torch.tensor([5, 5, 2]), torch.tensor([1.0, 2.0, torch.nan]))
-    state = sampler.state_dict()
-    loaded, copies = LossSecondMoment(6), {name: tensor.clone() for name, tensor in state.items()}
-    assert state["losses"].shape == (6, HISTORY) and state["recorded"].tolist() == [10, 10, 10, 10, 10, 12]
-    loaded.load_state_dict(state)
-    for each in (sampler, loaded):
-        each.record(torch.tensor([5, 0, 2]), torch.tensor([7.0, 8.0, 9.0]))
-    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in sampler.state_dict().items())
-    assert all(torch.equal(tensor, copies[name]) for name, tensor in state.items())

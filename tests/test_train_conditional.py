@@ -22,8 +22,8 @@ from safetensors.torch import load, load_file
 from tqdm import tqdm
 
 from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, load_sprites
-from pokemon_ddpm.models import pack_unet
 from pokemon_ddpm.training import batches, checkpoint, export, validation
+from pokemon_ddpm.training.networks import pack_unet
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.data import SpriteTensors, varying_attributes
 from pokemon_ddpm.evaluation.condition_accuracy import accuracies, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
@@ -24,7 +24,7 @@ from pokemon_ddpm.evaluation.features import (
 )
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.models import varying_attributes, weights_digest
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 NUM_EPOCHS, BATCH_SIZE, SEED = 6, 64, 0

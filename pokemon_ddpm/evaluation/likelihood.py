@@ -9,12 +9,12 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import VARIANCE_TYPES, NoiseSchedule, add_noise
+from pokemon_ddpm.diffusion import NoiseSchedule, add_noise
 from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.files import write_file
+from pokemon_ddpm.improved_ddpm import VARIANCE_TYPES, bound_term, prior_term
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
-from pokemon_ddpm.variational_bound import bound_term, prior_term
 
 NUM_TIMESTEPS = 40
 BATCH_SIZE = 64

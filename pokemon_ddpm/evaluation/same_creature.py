@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas
 import torch
 from tqdm.auto import tqdm
 
@@ -21,6 +20,7 @@ from pokemon_ddpm.generation import generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.preprocessing import over_white
+from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
@@ -42,21 +42,17 @@ def pairs_of(data: SpriteTensors, relation: str, view: int, finish: int, other_g
     Args:
         other_game: Whether a pair must be of two games.
     """
-    names = ("index", "evolves_from", "game", "frame", "view", "finish")
-    sprites = pandas.DataFrame({name: data.labels[name].numpy() for name in names}).rename_axis("row").reset_index()
-    fronts, targets = (
-        sprites[(sprites["view"] == v) & (sprites["finish"] == f)] for v, f in ((FRONT, NORMAL), (view, finish))
-    )
-    source = "index" if relation == "same" else "evolves_from"
-    pairs = fronts.merge(targets, left_on="index", right_on=source, suffixes=("_before", ""))
-    pairs = pairs[pairs["row_before"] != pairs["row"]]
-    changes = {f"other_{name}": pairs[f"{name}_before"] != pairs[name] for name in ("game", "frame")}
-    pairs = pairs.assign(**changes)
-    if other_game:
-        pairs = pairs[pairs["other_game"]]
-    pairs = pairs.sort_values(["index", "other_game", "other_frame", "game", "row_before", "row"])
-    rows = pairs.drop_duplicates("index")[["row_before", "row"]].to_numpy()
-    return Pairs(*torch.tensor(rows, dtype=torch.int64).unbind(dim=1))
+    kind, pairs = FORM if relation == "same" else NEXT, ReferencePairs.of(data.labels)
+    columns = (data.labels[name].tolist() for name in ("index", "game", "frame", "view", "finish"))
+    sprites, first = list(zip(*columns, strict=True)), {}
+    for target, (form, game, frame, *look) in enumerate(sprites):
+        for reference in pairs.candidates(kind, target) if look == [view, finish] else ():
+            _, game_before, frame_before, *look_before = sprites[reference]
+            pair = (game_before != game, frame_before != frame, game, reference, target)
+            if look_before == [FRONT, NORMAL] and (pair[0] or not other_game):
+                first[form] = min(pair, first.get(form, pair))
+    rows = torch.tensor([first[form][3:] for form in sorted(first)], dtype=torch.int64)
+    return Pairs(*rows.view(-1, 2).unbind(dim=1))
 
 
 def nearer(queries: torch.Tensor, gallery: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

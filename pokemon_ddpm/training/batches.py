@@ -1,23 +1,26 @@
-"""The batch of a training step. All its randomness is a function of (seed, step).
+"""The room in which a batch is made: its images and their order, condition dropout, augmentation and references.
 
-It is sampled for the whole global batch and then sliced by position, so that it depends neither on restarts nor on how
-a batch is divided over processes and accumulation. No state of a random generator has to be saved.
+All randomness is a function of (seed, step). It is sampled for the whole global batch and then sliced by position, so
+that it depends neither on restarts nor on how a batch is divided over processes and accumulation. No state of a random
+generator has to be saved.
 """
 
 import functools
 import hashlib
-from collections.abc import Mapping
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
-from pokemon_ddpm.augmentation import KINDS, augment, sample_augmentation
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import LossSecondMoment, sample_timesteps
+from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, sample_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.references import ReferencePairs, prepare_references
+from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 
 # Streams of randomness, so that different purposes have different numbers.
 ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
@@ -25,6 +28,30 @@ ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
 # Shares of the images with any condition; the others keep a random subset. With the default condition dropout of 10 %
 # these are 30 %, 20 % and 40 % of all images.
 TYPES_ONLY, ALL_ATTRIBUTES = 3 / 9, 2 / 9
+
+# Augmentation of whole pixels that does not leak into generated images (Karras et al. 2022, appendix F). Each kind has
+# its own probability. Its parameters are an input of the conditioner: zero where nothing was done, and at sampling.
+# Here kind -> number of parameters. An angle is (cos - 1, sin), which is zero without rotation and has no seam.
+AUGMENTATIONS = {"translate": 2, "hue": 2}
+AUGMENTATION_DIM = sum(AUGMENTATIONS.values())
+
+TRANSLATION_STD = 0.125  # of the image's side (Karras et al. 2022, table 6)
+
+# The axis of hue rotations: gray stays as it is.
+_GRAY = torch.full((3, 1), 3**-0.5)
+_CROSS = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * 3**-0.5
+
+# A reference is another view or finish of the same drawing, any image of the same form, the front of a back, or an
+# image of a neighboring stage.
+DRAWING, FORM, FRONT, NEXT, PREVIOUS = range(5)
+KIND_CHOICES = (DRAWING, DRAWING, FORM, FRONT, NEXT, PREVIOUS)  # each is as likely, of those that an image has
+# Backs are one image in five, and what is least like its reference needs most examples: so many of the images with a
+# reference are replaced by a back with its front.
+BACK_PROB = 0.6
+# Of each kind
+RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "same", "next", "previous")])
+AUGMENTED = 0.25  # share of the references that are shifted, and of those that are noised
+NOISE_STD = 0.2  # at most, for images in [-1, 1]
 
 
 def derive_seed(*key: int) -> int:
@@ -39,11 +66,11 @@ def generator_for(device: torch.device | str, *key: int) -> torch.Generator:
 
 
 @functools.lru_cache(maxsize=2)
-def _permutation(size: int, seed: int, epoch: int) -> torch.Tensor:
+def _permutation(size: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(size, generator=generator_for("cpu", seed, ORDER, epoch))
 
 
-def batch_indices(size: int, seed: int, step: int, batch_size: int) -> torch.Tensor:
+def batch_indices(size: int, seed: int, step: int, batch_size: int) -> Tensor:
     """The images of a step's batch, int64 (batch_size,) in [0, size).
 
     Each epoch is a permutation from (seed, epoch). Batches are cut from the concatenated epochs, so no image is
@@ -57,8 +84,8 @@ def batch_indices(size: int, seed: int, step: int, batch_size: int) -> torch.Ten
 
 
 def drop_conditions(
-    labels: Mapping[str, torch.Tensor], conditioner: SpriteConditioner, probability: float, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
+    labels: Mapping[str, Tensor], conditioner: SpriteConditioner, probability: float, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Condition dropout: replaces attributes by `any`, so that every combination of conditions is trained.
 
     With `probability` an image loses all attributes, which trains the unconditional model of classifier-free guidance
@@ -94,15 +121,183 @@ def drop_conditions(
     return result
 
 
-def _drop_one_type(
-    types: torch.Tensor, uniform: torch.Tensor, allowed: torch.Tensor, conditioner: SpriteConditioner
-) -> torch.Tensor:
+def _drop_one_type(types: Tensor, uniform: Tensor, allowed: Tensor, conditioner: SpriteConditioner) -> Tensor:
     """Half of the time, sets one of the two slots of types (B, 2) to `any`."""
     drops = allowed & (uniform[:, 0] < 0.5)
     slot = torch.where(types[:, 0] == conditioner.none_id, 0, (uniform[:, 1] < 0.5).long())
     slot = torch.where(types[:, 1] == conditioner.none_id, 1, slot)
     dropped = (slot[:, None] == torch.arange(2, device=slot.device)) & drops[:, None]
     return torch.where(dropped, conditioner.any_ids["type"], types)
+
+
+def sample_augmentation(images: Tensor, probabilities: Mapping[str, float], generator: torch.Generator) -> Tensor:
+    """Augmentation parameters, float32 (B, AUGMENTATION_DIM), of images uint8 (B, C, S, S), on the images' device.
+
+    In the order of `AUGMENTATIONS`: translation to the right and down as a share of the side, by whole pixels and so
+    that the sprite stays inside the image; rotation of the hue. The probabilities are those of the kinds; 0 for kinds
+    left out.
+    """
+    count, side, device = len(images), images.shape[-1], generator.device
+    normal = torch.randn(count, 2, generator=generator, device=device)
+    angle = (torch.rand(count, generator=generator, device=device) * 2 - 1) * math.pi
+    uniform = torch.rand(count, len(AUGMENTATIONS), generator=generator, device=device)
+    normal, angle, uniform = (each.to(images.device) for each in (normal, angle, uniform))
+    before, after = _margins(images)
+    pixels = (normal * TRANSLATION_STD * side).round().maximum(-before).minimum(after)
+    sampled = {"translate": pixels / side, "hue": torch.stack([angle.cos() - 1, angle.sin()], dim=1)}
+    parts = [
+        torch.where(uniform[:, number, None] < probabilities.get(kind, 0.0), sampled[kind], 0.0)
+        for number, kind in enumerate(AUGMENTATIONS)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _margins(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Empty columns and rows around each sprite, (B, 2) each: to the left and above, to the right and below."""
+    foreground = images[:, 3] > 0 if images.shape[1] == 4 else (images < 255).any(dim=1)
+    lines = torch.stack([foreground.any(dim=1), foreground.any(dim=2)], dim=1).byte()  # columns, rows
+    return tuple(each.argmax(dim=2) * lines.any(dim=2) for each in (lines, lines.flip(2)))
+
+
+def augment(images: Tensor, parameters: Tensor) -> Tensor:
+    """Augments images, float32 (B, C, S, S) in [-1, 1], by parameters of `sample_augmentation`.
+
+    Colors that a rotated hue moves out of [-1, 1] are clipped. Images with zero parameters stay unchanged.
+    """
+    translation, hue = parameters.split(list(AUGMENTATIONS.values()), dim=1)
+    return _translate(_rotate_hue(images, hue), translation)
+
+
+def _translate(images: Tensor, translation: Tensor) -> Tensor:
+    """Moves each image; what leaves it on one side, which is background, enters on the other."""
+    batch, _, side, _ = images.shape
+    shift = (translation * side).round().long()
+    position = (torch.arange(side, device=images.device) - shift[:, :, None]) % side  # (B, 2, S)
+    rows, columns = position[:, 1, :, None], position[:, 0, None, :]
+    image = torch.arange(batch, device=images.device)[:, None, None]
+    # Contiguous, since convolutions are a third slower on CPUs with the channels last.
+    return images.permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def _rotate_hue(images: Tensor, rotation: Tensor) -> Tensor:
+    """Rotates colors about the gray axis by Rodrigues' formula."""
+    gray, cross = (matrix.to(images.device) for matrix in (_GRAY, _CROSS))
+    along = gray @ gray.T
+    cos, sin = (rotation[:, 0] + 1).view(-1, 1, 1), rotation[:, 1].view(-1, 1, 1)
+    matrix = along + cos * (torch.eye(3, device=images.device) - along) + sin * cross
+    rotated = torch.einsum("bij,bjhw->bihw", matrix, images[:, :3]).clamp(-1, 1)
+    rotated = torch.cat([rotated, images[:, 3:]], dim=1)
+    return torch.where(rotation.any(dim=1).view(-1, 1, 1, 1), rotated, images)
+
+
+@dataclass(frozen=True)
+class ReferencePairs:
+    """Which images can be the reference of an image; see `RELATIONS` for what an image is to its reference.
+
+    Attributes:
+        references: int64 (M,), those of every image for each kind of pair, one after the other, and -1 at the end.
+        first, count: int64 (5, N), where those of each kind and image begin, and how many they are.
+    """
+
+    references: Tensor
+    first: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
+        """The pairs among images with the labels "index", "evolves_from", "game", "frame" and "view", int64 (N,).
+
+        Raises:
+            ValueError: If one of the labels is missing.
+        """
+        missing = {"index", "evolves_from", "game", "frame", "view"} - labels.keys()
+        if missing:
+            raise ValueError(f"--reference_prob needs images with the column {min(missing)}.")
+        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame", "view")], dim=1).tolist()
+        earlier = dict(zip(labels["index"].tolist(), labels["evolves_from"].tolist(), strict=True))
+        forms, drawings, fronts, later = (defaultdict(list) for _ in range(4))
+        for image, (form, *drawing, view) in enumerate(rows):
+            forms[form].append(image)
+            drawings[form, *drawing].append(image)
+            if view == VIEWS.index("front"):
+                fronts[form, *drawing].append(image)
+        for form, before in earlier.items():
+            later[before] += forms[form]
+
+        found = [[], [], [], [], []]  # for each kind and image
+        for image, (form, *drawing, view) in enumerate(rows):
+            found[DRAWING].append([each for each in drawings[form, *drawing] if each != image])
+            found[FORM].append([each for each in forms[form] if each != image])
+            found[FRONT].append([] if view == VIEWS.index("front") else fronts[form, *drawing])
+            found[NEXT].append(forms[earlier[form]])
+            found[PREVIOUS].append(later[form])
+        count = torch.tensor([[len(images) for images in kind] for kind in found])
+        references = torch.tensor([*(each for kind in found for images in kind for each in images), -1])
+        return cls(references, count.flatten().cumsum(0).view_as(count) - count, count)
+
+    def candidates(self, kind: int, image: int) -> list[int]:
+        """All references of an image for a kind of pair, such as `FORM`."""
+        first = self.first[kind, image]
+        return self.references[first : first + self.count[kind, image]].tolist()
+
+    def to(self, device: torch.device | str) -> "ReferencePairs":
+        """The same tables on another device."""
+        return ReferencePairs(**{name: table.to(device) for name, table in vars(self).items()})
+
+    def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A random reference for each image, int64 (B,): the images, the references and the relations' ids.
+
+        The last two are -1 for an image that has none. `BACK_PROB` of the images are others than those given.
+        """
+        choices, relation = (torch.as_tensor(each, device=images.device) for each in (KIND_CHOICES, RELATION))
+        uniform = torch.rand(len(images), len(KIND_CHOICES) + 3, generator=generator, device=generator.device)
+        uniform, replaced, back, within = uniform.to(images.device).tensor_split([-3, -2, -1], dim=1)
+        backs = self.count[FRONT].nonzero().flatten()
+        replaced = (replaced.flatten() < BACK_PROB) & (len(backs) > 0)
+        if len(backs):
+            images = torch.where(replaced, backs[(back.flatten() * len(backs)).long()], images)
+        highest, choice = (uniform * (self.count[choices][:, images].T > 0)).max(dim=1)
+        kind = torch.where(replaced, FRONT, choices[choice])
+        number = self.references[self.first[kind, images] + (within.flatten() * self.count[kind, images]).long()]
+        return images, torch.where(highest > 0, number, -1), torch.where(highest > 0, relation[kind], -1)
+
+
+def make_pairs(splits: Mapping[str, SpriteTensors], device: torch.device) -> dict[str, ReferencePairs]:
+    """The pairs, on a device, of each split that has any.
+
+    Raises:
+        ValueError: If a column is missing, or the split "training" has no pairs.
+    """
+    pairs = {name: ReferencePairs.of(split.labels).to(device) for name, split in splits.items()}
+    pairs = {name: each for name, each in pairs.items() if each.count.any()}
+    if "training" not in pairs:
+        raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
+    return pairs
+
+
+def prepare_references(
+    images: Tensor, given: Tensor, mirrored: Tensor | None, augmentation: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    """Reference sprites as the network gets them, float32 (B, C, S, S): zeros where there is none.
+
+    Some are shifted and some noised, so that sprites that a model made can be references as well.
+
+    Args:
+        images: uint8 (B, C, S, S).
+        given: bool (B,), which of them to use.
+        mirrored: bool (B,), which targets are mirrored: their references are, too.
+        augmentation: Parameters of the targets, float32 (B, AUGMENTATION_DIM): hues are rotated alike.
+    """
+    device, shape = images.device, (len(images), 1, 1, 1)
+    if mirrored is not None:
+        images = torch.where(mirrored.view(shape), images.flip(-1), images)
+    parameters = sample_augmentation(images, {"translate": AUGMENTED}, generator)
+    if augmentation is not None:
+        parameters[:, -AUGMENTATIONS["hue"] :] = augmentation[:, -AUGMENTATIONS["hue"] :]
+    noise = torch.randn(images.shape, generator=generator, device=generator.device)
+    std, uniform = torch.rand(2, *shape, generator=generator, device=generator.device)
+    noise = (NOISE_STD * std * (uniform < AUGMENTED) * noise).to(device)
+    return given.view(shape) * (augment(images.float() / 127.5 - 1, parameters) + noise)
 
 
 @dataclass(frozen=True)
@@ -119,20 +314,32 @@ class Batch:
         reference: float32 (B, C, S, S) in about [-1, 1], zeros where there is no reference; None for none.
     """
 
-    images: torch.Tensor
-    labels: dict[str, torch.Tensor]
-    timesteps: torch.Tensor
-    noise: torch.Tensor
-    weights: torch.Tensor | None = None
-    augmentation: torch.Tensor | None = None
-    reference: torch.Tensor | None = None
+    images: Tensor
+    labels: dict[str, Tensor]
+    timesteps: Tensor
+    noise: Tensor
+    weights: Tensor | None = None
+    augmentation: Tensor | None = None
+    reference: Tensor | None = None
 
-    def clean(self) -> torch.Tensor:
+    def clean(self) -> Tensor:
         """x_0, float32 (B, C, S, S) in [-1, 1], augmented."""
         clean = self.images.float() / 127.5 - 1
         return clean if self.augmentation is None else augment(clean, self.augmentation)
 
-    def rows(self, part: slice | torch.Tensor) -> "Batch":
+    def noise_and_predict(
+        self, denoiser: nn.Module, schedule: NoiseSchedule, scaling_factor: float, timesteps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x_0 and x_t at timesteps (B,), and the network's prediction there, float32 (B, C, S, S) each."""
+        clean = scaling_factor * self.clean()
+        noisy = add_noise(schedule, clean, self.noise, timesteps)
+        return clean, noisy, self.predict(denoiser, noisy, timesteps)
+
+    def predict(self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """The network's prediction at x_t, (B, C, S, S), under the batch's conditions."""
+        return denoiser(noisy, timesteps, self.labels, self.augmentation, self.reference)
+
+    def rows(self, part: slice | Tensor) -> "Batch":
         """A part of the batch: a slice, or bool (B,)."""
         labels = {attribute: ids[part] for attribute, ids in self.labels.items()}
         others = {name: of if of is None else of[part] for name, of in vars(self).items() if name != "labels"}
@@ -145,7 +352,7 @@ def sample_batch(
     config: TrainingConfig,
     step: int,
     batch_size: int,
-    history: LossSecondMoment | None = None,
+    resample: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | None = None,
     pairs: ReferencePairs | None = None,
 ) -> Batch:
     """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
@@ -153,7 +360,7 @@ def sample_batch(
     Args:
         data: The training split, on the device.
         batch_size: Over all processes and accumulation.
-        history: For `--timestep_sampling loss_second_moment`.
+        resample: `TimestepResampler.sample`, for `--timestep_sampling loss_second_moment`.
         pairs: Of the training split, on the device, for `--reference_prob`.
     """
     device = data.images.device
@@ -167,8 +374,8 @@ def sample_batch(
     images = data.images[indices]
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
     weights = augmentation = None
-    if history is not None:
-        timesteps, weights = history.sample(batch_size, generator)
+    if resample is not None:
+        timesteps, weights = resample(batch_size, generator)
     else:
         stratified = config.timestep_sampling == "stratified"
         timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
@@ -178,11 +385,11 @@ def sample_batch(
     if config.random_flip:
         mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < 0.5).to(device)
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-    probabilities = {kind: getattr(config, f"{kind}_prob") for kind in KINDS}
+    probabilities = {kind: getattr(config, f"{kind}_prob") for kind in AUGMENTATIONS}
     if any(probabilities.values()):
         augmentation = sample_augmentation(images, probabilities, generator)
         if "color" in labels:  # a sprite of another hue has another color
-            same = (augmentation[:, -KINDS["hue"] :] == 0).all(dim=1)
+            same = (augmentation[:, -AUGMENTATIONS["hue"] :] == 0).all(dim=1)
             labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
     if pairs is not None:
         reference = prepare_references(data.images[number], given, mirrored, augmentation, generator)

@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from pokemon_ddpm.diffusion import LossSecondMoment
 from pokemon_ddpm.files import check_file, read_file, sha256, write_file
+from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.training.config import MAX_NUMBER, TrainingConfig, as_text
 
-MODEL, EMA, OPTIMIZER, HISTORY = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
+MODEL, EMA, OPTIMIZER, TIMESTEPS = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
 MANIFEST = "manifest.json"
 
 
@@ -63,7 +63,7 @@ class TrainingTensors:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None = None
-    history: LossSecondMoment | None = None
+    resampler: TimestepResampler | None = None
 
     def files(self) -> dict[str, dict[str, torch.Tensor]]:
         """File name -> its tensors by name."""
@@ -76,8 +76,8 @@ class TrainingTensors:
         if self.ema is not None:
             names = [name for name, _ in self.model.named_parameters()]
             files[EMA] = dict(zip(names, self.ema.shadow_params, strict=True))
-        if self.history is not None:
-            files[HISTORY] = self.history.state_dict()
+        if self.resampler is not None:
+            files[TIMESTEPS] = self.resampler.state_dict()
         return files
 
     def load(self, folder: Path, step: int) -> None:
@@ -96,8 +96,8 @@ class TrainingTensors:
             for (name, _), average in zip(self.model.named_parameters(), self.ema.shadow_params, strict=True):
                 average.data.copy_(saved[EMA][name])
             self.ema.optimization_step = step
-        if self.history is not None:
-            self.history.load_state_dict(saved[HISTORY])
+        if self.resampler is not None:
+            self.resampler.load_state_dict(saved[TIMESTEPS])
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         restored = self.optimizer.state_dict()
         for key, value in saved[OPTIMIZER].items():

@@ -27,6 +27,22 @@ LIMITS = {
     "below": ("below", operator.lt),
 }
 
+# Flags that have no effect without another one, and those that another one excludes.
+NEEDED_BY = {
+    "dataset_name": "image_column label_column",
+    "train_data_dir": "exclude_faulty deduplicate skip_bad_images",
+    "distill_from": "distill_teacher_steps distill_guidance_scale distill_image_guidance_scale",
+    "pretrained_model_name_or_path": "autoguidance_from",
+    "autoguidance_from": "autoguidance_scale autoguidance_detail_scale autoguidance_image_scale",
+    "push_to_hub": "hub_model_id hub_private_repo hub_strategy hub_token",
+}
+EXCLUDED_BY = {
+    "dataset_name": "train_data_dir",
+    "distill_from": "model_config_name_or_path pretrained_model_name_or_path conditions snr_gamma snr_floor",
+    "pretrained_model_name_or_path": "model_config_name_or_path",
+    "resume_from_checkpoint": "overwrite_output_dir",
+}
+
 
 def _option(default: Any, help: str, repr: bool = True, **metadata: Any) -> Any:
     """A field with metadata.
@@ -200,6 +216,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_values()
+        self._check_pairs()
         check_resolution(self.resolution)
         self._check_data()
         self._check_conditions()
@@ -221,15 +238,15 @@ class TrainingConfig:
                 if limit is not None and not holds(value, limit):
                     raise ValueError(f"{flag} must be {relation} {limit}, but is {value}.")
 
+    def _check_pairs(self) -> None:
+        for table, required in ((NEEDED_BY, True), (EXCLUDED_BY, False)):
+            for other, name in ((other, name) for other, names in table.items() for name in names.split()):
+                if getattr(self, name) != getattr(TrainingConfig, name) and bool(getattr(self, other)) != required:
+                    raise ValueError(f"--{name} needs --{other}." if required else f"--{other} excludes --{name}.")
+
     def _check_data(self) -> None:
-        """Refuses data flags that exclude each other, and sets the default configuration and output folder."""
+        """Sets the default configuration and output folder."""
         folder, name = self.train_data_dir, self.dataset_name
-        if folder and name:
-            raise ValueError("--train_data_dir and --dataset_name exclude each other.")
-        if (self.label_column or self.image_column != "image") and not name:
-            raise ValueError("--image_column and --label_column need --dataset_name.")
-        if (self.exclude_faulty or self.deduplicate or self.skip_bad_images) and not folder:
-            raise ValueError("--exclude_faulty, --deduplicate and --skip_bad_images need --train_data_dir.")
         if folder and is_class_folder(folder):
             if self.dataset_config_name or self.exclude_faulty:
                 raise ValueError(
@@ -259,9 +276,6 @@ class TrainingConfig:
         """Refuses what a student cannot learn, and sets the number of inference steps to the student's."""
         steps = self.distill_teacher_steps
         if not self.distill_from:
-            for name in ("teacher_steps", "guidance_scale", "image_guidance_scale"):
-                if getattr(self, f"distill_{name}") is not None:
-                    raise ValueError(f"--distill_{name} needs --distill_from.")
             return
         if steps is None or steps < 2 or steps % 2 or steps > self.ddpm_num_steps:
             raise ValueError(
@@ -269,29 +283,13 @@ class TrainingConfig:
             )
         if self.timestep_sampling == "loss_second_moment":
             raise ValueError("--distill_from excludes --timestep_sampling loss_second_moment.")
-        reasons = {
-            "conditions": "a student has those of its teacher",
-            "snr_gamma": "the loss is weighted by max(SNR, 1)",
-            "snr_floor": "the loss is weighted by max(SNR, 1)",
-        }
-        student_steps = steps // 2
-        if self.ddpm_num_inference_steps != student_steps:
-            reasons["ddpm_num_inference_steps"] = f"the student takes {student_steps} steps"
-        for name, reason in reasons.items():
-            if getattr(self, name) != getattr(TrainingConfig, name):
-                raise ValueError(f"--distill_from excludes --{name}: {reason}.")
-        self.ddpm_num_inference_steps = student_steps
+        if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
+            raise ValueError(
+                f"--distill_from excludes --ddpm_num_inference_steps: the student takes {steps // 2} steps."
+            )
+        self.ddpm_num_inference_steps = steps // 2
 
     def _check_combinations(self) -> None:
-        names = ("model_config_name_or_path", "pretrained_model_name_or_path", "distill_from")
-        given = [f"--{name}" for name in names if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other.")
-        if self.autoguidance_from and not self.pretrained_model_name_or_path:
-            raise ValueError("--autoguidance_from needs --pretrained_model_name_or_path, the better model.")
-        for name in ("autoguidance_scale", "autoguidance_detail_scale", "autoguidance_image_scale"):
-            if not self.autoguidance_from and getattr(self, name) != getattr(TrainingConfig, name):
-                raise ValueError(f"--{name} needs --autoguidance_from.")
         if self.autoguidance_from and self.variance_type == "learned_range":
             raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
@@ -311,11 +309,6 @@ class TrainingConfig:
                 f"--metric_for_best_model {metric} is not measured: validation_loss needs --validation_steps, kid "
                 "needs --eval_steps."
             )
-        if self.resume_from_checkpoint and self.overwrite_output_dir:
-            raise ValueError("--resume_from_checkpoint and --overwrite_output_dir exclude each other.")
-        hub = self.hub_model_id or self.hub_private_repo or self.hub_token or self.hub_strategy != "end"
-        if hub and not self.push_to_hub:
-            raise ValueError("--hub_model_id, --hub_private_repo, --hub_strategy and --hub_token need --push_to_hub.")
 
     def public(self) -> dict[str, Any]:
         """All values but the token."""
@@ -340,24 +333,6 @@ class TrainingConfig:
 def as_text(value: Any) -> Any:
     """A setting for trackers, cards and messages: a list as its values in a row."""
     return " ".join(map(str, value)) if isinstance(value, list) else value
-
-
-# Flags of diffusers' train_unconditional.py that do not exist here: what to do instead.
-OF_THE_EXAMPLE = {
-    "dataloader_num_workers": "all images are in memory; leave it out",
-    "center_crop": "images are cropped by --preprocessing",
-    "logger": "use --report_to",
-    "logging_dir": "logs are in --output_dir",
-    "save_images_epochs": "use --save_images_steps",
-    "save_model_epochs": "use --checkpointing_steps",
-    "eval_batch_size": "evaluation needs no batch size; leave it out",
-    "ema_max_decay": "use --ema_decay",
-    "ema_inv_gamma": "use --ema_decay",
-    "ema_power": "use --ema_decay",
-    "local_rank": "accelerate launch sets it; leave it out",
-    "preserve_input_precision": "images have 8 bits a channel; leave it out",
-    "enable_xformers_memory_efficient_attention": "attention is efficient without xformers; leave it out",
-}
 
 
 # The first flag of each group of the help.
@@ -408,18 +383,21 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     parser.add_argument("--version", action="version", version=version, help="Show the version and exit.")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and not arguments[0].startswith("-"):
-        arguments[:1] = _read_file(arguments[0], parser)
+        arguments[:1] = _flags_in(arguments[0], parser)
     values, unknown = parser.parse_known_args(arguments)
     if unknown:
-        _refuse_unknown(unknown[0].split("=")[0].lstrip("-"), unknown[0], parser)
+        flag = unknown[0].split("=")[0]
+        known = [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
+        close = difflib.get_close_matches(flag.replace("-", "_").replace("__", "--", 1), known, n=1)
+        parser.error(f"unknown argument {flag}." + (f" Did you mean {close[0]}?" if close else ""))
     try:
         return TrainingConfig(**vars(values))
     except (ValueError, OSError) as error:
         parser.error(str(error))
 
 
-def _read_file(path: str, parser: _Parser) -> list[str]:
-    """The flags in a file; JSON is YAML too."""
+def _flags_in(path: str, parser: _Parser) -> list[str]:
+    """The flags in a file, so that those after it override them; JSON is YAML too."""
     try:
         # All values as text: other loaders make a bool of `mixed_precision: no`.
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
@@ -429,21 +407,9 @@ def _read_file(path: str, parser: _Parser) -> list[str]:
         parser.error(f"{path} must contain flags and their values, such as `resolution: 32`.")
     flags = []
     for name, value in values.items():
-        _refuse_unknown(name, f"{name} in {path}", parser)
-        if value in ("", "null", "~"):
-            continue
         parts = value if name == "conditions" and isinstance(value, list) else [value]
         if any(isinstance(part, (dict, list)) for part in parts):
             parser.error(f"{name} in {path} must be a single value.")
-        flags += ["--conditions", *" ".join(parts).split()] if name == "conditions" else [f"--{name}={value}"]
+        if value not in ("", "null", "~"):
+            flags += ["--conditions", *" ".join(parts).split()] if name == "conditions" else [f"--{name}={value}"]
     return flags
-
-
-def _refuse_unknown(name: str, shown: str, parser: _Parser) -> None:
-    known = [field.name for field in dataclasses.fields(TrainingConfig)]
-    name = name.replace("-", "_")
-    if name in OF_THE_EXAMPLE:
-        parser.error(f"unknown argument {shown}: {OF_THE_EXAMPLE[name]}.")
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        parser.error(f"unknown argument {shown}." + (f" Did you mean --{close[0]}?" if close else ""))

@@ -1,6 +1,8 @@
-"""The losses by another model; that of ordinary training stands in train_conditional.py."""
+"""The losses beside the plain one, which stands in train_conditional.py: by another model, with a learned variance."""
 
 import copy
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -8,7 +10,7 @@ from diffusers import SchedulerMixin
 from torch import nn
 from torch.nn import functional
 
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, loss_weight, predicted_clean
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight
 from pokemon_ddpm.distillation import (
     StudentSteps,
     check_steps,
@@ -17,28 +19,36 @@ from pokemon_ddpm.distillation import (
     noise_level,
     student_schedule,
 )
-from pokemon_ddpm.models import ConditionalDenoiser, locate_model
+from pokemon_ddpm.improved_ddpm import learned_variance_loss
+from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
     REFERENCE_CONDITIONS,
     PokemonDDPMPipeline,
     guided_prediction,
     is_distilled,
+    predicted_original_sample,
 )
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
 
-def make_distillation(
-    config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser
-) -> "DistillationLoss | AutoguidanceLoss | None":
-    """The loss by another model, None without one.
+def other_loss(
+    config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser
+) -> "Callable[[nn.Module, Batch], torch.Tensor] | None":
+    """The loss that the configuration asks for in place of the plain one, None for the plain one.
 
     Raises:
         ValueError, OSError: If the model of --autoguidance_from cannot be used.
     """
     if config.distill_from:
-        return DistillationLoss(config, scheduler, student)
-    return AutoguidanceLoss(config, scheduler, student) if config.autoguidance_from else None
+        return DistillationLoss(config, scheduler, denoiser)
+    if config.autoguidance_from:
+        return AutoguidanceLoss(config, scheduler, denoiser)
+    if config.variance_type == "learned_range":
+        schedule = NoiseSchedule.of(scheduler, next(denoiser.parameters()).device)
+        known = {"schedule": schedule, "config": config, "scaling_factor": denoiser.scaling_factor}
+        return functools.partial(learned_variance_loss, **known)
+    return None
 
 
 def _teacher(config: TrainingConfig, student: ConditionalDenoiser) -> ConditionalDenoiser:
@@ -101,10 +111,9 @@ class DistillationLoss:
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
         timesteps = self.steps.start[batch.timesteps]
-        noisy = add_noise(self.schedule, self.frozen_model.scaling_factor * batch.clean(), batch.noise, timesteps)
-        target = self.target(noisy, batch)
-        prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
-        clean = predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
+        scale = self.frozen_model.scaling_factor
+        _, noisy, prediction = batch.noise_and_predict(denoiser, self.schedule, scale, timesteps)
+        target, clean = self.target(noisy, batch), self._clean(prediction.float(), noisy, timesteps)
         # max(SNR, 1) (section 4): the SNR alone would be almost 0 at the first step, which starts at nearly noise.
         weight = loss_weight(self.schedule, "sample", timesteps, snr_gamma=0, snr_floor=1)
         return weight * (clean - target).square().mean(dim=(1, 2, 3))
@@ -124,26 +133,27 @@ class DistillationLoss:
 
         Without any condition all predictions are equal, so the student keeps an unconditional model.
         """
-        predictions = [self._prediction(noisy, timesteps, batch)]
+        predictions = [batch.predict(self.frozen_model, noisy, timesteps).float()]
         reference = batch.reference
         if self.guidance_scale != 1 or (reference is not None and self.image_guidance_scale != 1):
             any_ids = self.frozen_model.conditioner.any_ids
             nothing = {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()}
             no_reference = None if reference is None else torch.zeros_like(reference)
             unconditional = replace(batch, labels=nothing, reference=no_reference)
-            predictions.insert(0, self._prediction(noisy, timesteps, unconditional))
+            predictions.insert(0, unconditional.predict(self.frozen_model, noisy, timesteps).float())
             if reference is not None and reference.any():
                 # Where an image has no reference, the prediction from it is the unconditional one.
                 rows = batch.labels["relation"] != any_ids["relation"]
                 known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
                 given = replace(batch, labels=nothing | known).rows(rows)
                 predictions.insert(1, predictions[0].clone())
-                predictions[1][rows] = self._prediction(noisy[rows], timesteps[rows], given)
+                predictions[1][rows] = given.predict(self.frozen_model, noisy[rows], timesteps[rows]).float()
         prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
-        return predicted_clean(self.schedule, self.prediction_type, prediction, noisy, timesteps)
+        return self._clean(prediction, noisy, timesteps)
 
-    def _prediction(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return self.frozen_model(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
+    def _clean(self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        levels = self.schedule.alpha_sigma(timesteps)
+        return predicted_original_sample(self.prediction_type, prediction, noisy, *levels)
 
 
 class AutoguidanceLoss:
@@ -193,8 +203,9 @@ class AutoguidanceLoss:
     def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""
         config, timesteps = self.config, batch.timesteps
-        noisy = add_noise(self.schedule, self.start.scaling_factor * batch.clean(), batch.noise, timesteps)
-        distance = self._clean(denoiser, noisy, batch) - self.target(noisy, batch)
+        scale = self.start.scaling_factor
+        _, noisy, prediction = batch.noise_and_predict(denoiser, self.schedule, scale, timesteps)
+        distance = self._clean(prediction, noisy, timesteps) - self.target(noisy, batch)
         weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
         return weight * distance.square().mean(dim=(1, 2, 3))
 
@@ -202,9 +213,9 @@ class AutoguidanceLoss:
     def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
         timesteps, detail_scale = batch.timesteps, self.config.autoguidance_detail_scale
-        clean = self._clean(self.start, noisy, batch)
-        better = clean if self.better is self.start else self._clean(self.better, noisy, batch)
-        difference = better - self._clean(self.worse, noisy, batch)
+        found = [self._clean(batch.predict(model, noisy, timesteps), noisy, timesteps) for model in self.frozen_model]
+        clean, worse, better = *found[:2], found[-1] if self.config.autoguidance_better else found[0]
+        difference = better - worse
         scale = self._scale(batch).view(-1, 1, 1, 1)
         guidance = (scale - 1) * difference
         if detail_scale is not None:
@@ -224,9 +235,9 @@ class AutoguidanceLoss:
             condition &= ~batch.reference.flatten(1).any(dim=1)
         return torch.where(condition, self.config.autoguidance_scale, self.config.autoguidance_image_scale)
 
-    def _clean(self, model: nn.Module, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
-        prediction = model(noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference).float()
-        return predicted_clean(self.schedule, self.config.prediction_type, prediction, noisy, batch.timesteps)
+    def _clean(self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        levels = self.schedule.alpha_sigma(timesteps)
+        return predicted_original_sample(self.config.prediction_type, prediction.float(), noisy, *levels)
 
 
 def _details(images: torch.Tensor) -> torch.Tensor:

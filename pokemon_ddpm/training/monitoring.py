@@ -102,33 +102,20 @@ class DivergedError(RuntimeError):
 
 
 class NonFiniteGuard:
-    """Skips updates with a gradient that is not finite, on the device, and counts them.
+    """Ends a run with too many updates that were skipped since they were not finite.
 
     Args:
-        optimizer: The optimizer itself, fused, since only fused kernels can skip an update on the device.
         max_skipped: How many updates may be skipped in all.
     """
 
-    def __init__(self, accelerator: Accelerator, optimizer: torch.optim.Optimizer, max_skipped: int, output_dir: Path):
-        self._accelerator, self._optimizer = accelerator, optimizer
-        self._max_skipped, self._output_dir = max_skipped, output_dir
-        self._counts = torch.zeros(2, device=accelerator.device)  # skipped in all, and in a row up to now
+    def __init__(self, accelerator: Accelerator, max_skipped: int, output_dir: Path):
+        self._accelerator, self._max_skipped, self._output_dir = accelerator, max_skipped, output_dir
+        self.counts = torch.zeros(2, device=accelerator.device)  # skipped in all, and in a row up to now
         self._in_a_row = 0  # over all processes, when last checked
-
-    def before_update(self, grad_norm: torch.Tensor, loss: torch.Tensor) -> None:
-        """Checks the gradient norm, which all processes share, and the loss of this one: both scalars."""
-        if self._accelerator.scaler is None:
-            # What loss scalers set: with 1 the kernel does nothing.
-            bad = (~grad_norm.isfinite()).float()
-            self._optimizer.found_inf = bad
-        else:
-            # The loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts.
-            bad = (~loss.isfinite()).float()
-        self._counts = torch.stack([self._counts[0] + bad, (self._counts[1] + 1) * bad])
 
     def restore(self, skipped: int) -> None:
         """Continues counting from a checkpoint's number."""
-        self._counts[0] = skipped
+        self.counts[0] = skipped
 
     def check(self, step: int) -> tuple[int, int]:
         """How many updates were skipped in all, and how many in a row up to now; waits for device and processes.
@@ -136,7 +123,7 @@ class NonFiniteGuard:
         Raises:
             DivergedError: If there are more than allowed.
         """
-        counts = self._accelerator.gather(self._counts[None]).amax(dim=0)
+        counts = self._accelerator.gather(self.counts[None]).amax(dim=0)
         skipped, self._in_a_row = (int(count) for count in counts.tolist())
         if skipped > self._max_skipped:
             self.stop(step, f"{skipped} updates were not finite, more than --max_bad_steps {self._max_skipped}")

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pokemon_ddpm.models import ConditionalDenoiser
+from pokemon_ddpm.diffusion import ConditionalDenoiser
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
@@ -22,15 +22,17 @@ def make_optimizer(
         dtype: Of Muon's iteration, for which bfloat16 is enough (Jordan et al. 2024).
         options: Of AdamW.
     """
+    # Fused, so that an update can be skipped on the device.
+    if name == "adamw":
+        return torch.optim.AdamW(denoiser.parameters(), fused=True, **options)
     unet = denoiser.unet
     inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
-    matrices = {id(p) for p in inside if p.ndim > 1} if name == "muon" else set()
+    matrices = {id(p) for p in inside if p.ndim > 1}
     groups = [
         {"params": [p for p in denoiser.parameters() if (id(p) in matrices) == orthogonal], "orthogonal": orthogonal}
         for orthogonal in (False, True)
     ]
-    # Fused, so that an update can be skipped on the device.
-    return Muon([group for group in groups if group["params"]], dtype, fused=True, **options)
+    return Muon(groups, dtype, fused=True, **options)
 
 
 class Muon(torch.optim.AdamW):

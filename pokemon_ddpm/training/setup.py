@@ -12,19 +12,19 @@ from accelerate.utils import ProjectConfiguration
 from diffusers import UNet2DModel
 from filelock import FileLock, Timeout
 
-from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
+from pokemon_ddpm.data import (
+    SpriteTensors,
+    labelled_tensors,
+    load_named,
+    load_tensors,
+    sprite_tensors,
+    varying_attributes,
+)
+from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import check_compiler
 from pokemon_ddpm.hub import create_repository
-from pokemon_ddpm.models import (
-    ConditionalDenoiser,
-    build_conditioner,
-    build_unet,
-    locate_model,
-    pack_unet,
-    unet_config,
-    varying_attributes,
-)
+from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import code_files
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
@@ -32,6 +32,7 @@ from pokemon_ddpm.preprocessing import CHANNELS, channels_of
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints, recover
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
+from pokemon_ddpm.training.networks import build_conditioner, build_unet, pack_unet, unet_config
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.

@@ -16,9 +16,8 @@ from pokemon_ddpm.generation import generate, stop_if
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, over_white
-from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
+from pokemon_ddpm.training.batches import VALIDATION, Batch, ReferencePairs, generator_for
 from pokemon_ddpm.training.config import MIN_EVAL_IMAGES, TrainingConfig
-from pokemon_ddpm.training.references import ReferencePairs
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64

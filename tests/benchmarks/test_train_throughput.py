@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pokemon_ddpm.models import build_unet
+from pokemon_ddpm.training.networks import build_unet
 from tests.training.runs import NETWORK
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train_throughput.py"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import widen_unet
-from pokemon_ddpm.models import build_unet, unet_config
+from pokemon_ddpm.training.networks import build_unet, unet_config
 
 
 def test_the_function_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.diffusion import LossSecondMoment
+from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.training import batches
-from pokemon_ddpm.training.batches import Batch, batch_indices, derive_seed, drop_conditions
+from pokemon_ddpm.training.batches import BACK_PROB, Batch, ReferencePairs, batch_indices, derive_seed, drop_conditions
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.references import BACK_PROB, ReferencePairs
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # ids of types
@@ -57,8 +56,8 @@ def data() -> SpriteTensors:
     return SpriteTensors(images, {"type": types, "color": torch.arange(60) % 10, "index": torch.arange(60)})
 
 
-def sampled(data: SpriteTensors, step: int = 2, size: int = 24, history: object = None, **settings: object) -> Batch:
-    return batches.sample_batch(data, TYPE_AND_COLOR, TrainingConfig(**settings), step, size, history)
+def sampled(data: SpriteTensors, step: int = 2, size: int = 24, resample: object = None, **settings: object) -> Batch:
+    return batches.sample_batch(data, TYPE_AND_COLOR, TrainingConfig(**settings), step, size, resample)
 
 
 def tensors_of(batch: Batch) -> dict[str, torch.Tensor]:
@@ -87,20 +86,21 @@ def test_what_a_batch_contains(data):
 
 @pytest.mark.parametrize("sampling", ["uniform", "stratified", "loss_second_moment"])
 def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, sampling):
-    settings, history = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}, None
+    settings, resample = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}, None
     if sampling == "loss_second_moment":
-        history = LossSecondMoment(1000)
+        resampler = TimestepResampler(1000)
         for _ in range(10):  # enough losses to be used
-            history.record(torch.arange(1000), torch.arange(1000) / 1000 + 0.1)
+            resampler.record(torch.arange(1000), torch.arange(1000) / 1000 + 0.1)
+        resample = resampler.sample
     before = torch.get_rng_state()
-    found = [tensors_of(sampled(data, step, history=history, seed=5, **settings)) for step in range(3)]
+    found = [tensors_of(sampled(data, step, resample=resample, seed=5, **settings)) for step in range(3)]
     assert torch.equal(torch.get_rng_state(), before)
-    again = sampled(data, 2, history=history, seed=5, **settings)
+    again = sampled(data, 2, resample=resample, seed=5, **settings)
     assert_equal(tensors_of(again), found[2])
     for count in (1, 3, 8, 12):
         parts = [tensors_of(again.rows(slice(start, start + count))) for start in range(0, 24, count)]
         assert_equal({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, found[2])
-    for other in (found[1], tensors_of(sampled(data, 2, history=history, seed=6, **settings))):
+    for other in (found[1], tensors_of(sampled(data, 2, resample=resample, seed=6, **settings))):
         assert not [name for name in other if torch.equal(other[name], found[2][name])]
 
 

@@ -18,7 +18,7 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pokemon_ddpm.diffusion import LossSecondMoment
+from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.training import checkpoint
 from pokemon_ddpm.training.checkpoint import CheckpointError, TrainingState, TrainingTensors, checkpoints, restore
 from pokemon_ddpm.training.config import TrainingConfig
@@ -34,14 +34,14 @@ def state_at(step: int, skipped: int = 0, **metrics: float) -> TrainingState:
 
 
 class Run:
-    """A tiny network with optimizer, EMA and history of losses."""
+    """A tiny network with optimizer, EMA and resampler of losses."""
 
     def __init__(self, seed: int = 0, width: int = 5):
         torch.manual_seed(seed)
         self.model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
         ema = EMAModel(self.model.parameters(), decay=0.9)
-        self.tensors, self.step = TrainingTensors(self.model, optimizer, ema, LossSecondMoment(4)), 0
+        self.tensors, self.step = TrainingTensors(self.model, optimizer, ema, TimestepResampler(4)), 0
 
     def train(self, steps: int) -> "Run":
         tensors = self.tensors
@@ -49,13 +49,13 @@ class Run:
             losses = self.model(torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))).square().mean(1)
             losses.mean().backward()
             tensors.optimizer.step(), tensors.optimizer.zero_grad(), tensors.ema.step(self.model.parameters())
-            tensors.history.record(torch.arange(8) % 4, losses.detach())
+            tensors.resampler.record(torch.arange(8) % 4, losses.detach())
             self.step += 1
         return self
 
     def without_extras(self) -> "Run":
-        """The same without EMA and history."""
-        self.tensors = replace(self.tensors, ema=None, history=None)
+        """The same without EMA and resampler."""
+        self.tensors = replace(self.tensors, ema=None, resampler=None)
         return self
 
     def save(self, folder: Path, limit: int = 0, **state: float) -> Path:

@@ -1,26 +1,22 @@
 """The losses of training and of distillation, against computations by hand in float64."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.augmentation import AUGMENTATION_DIM
-from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
 from pokemon_ddpm.distillation import student_scheduler
-from pokemon_ddpm.models import ConditionalDenoiser
-from pokemon_ddpm.training.batches import Batch
+from pokemon_ddpm.improved_ddpm import bound_term, learned_variance_loss
+from pokemon_ddpm.training.batches import AUGMENTATION_DIM, Batch
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.losses import (
     AutoguidanceLoss,
     DistillationLoss,
     check_teacher,
-    make_distillation,
+    other_loss,
 )
-from pokemon_ddpm.variational_bound import bound_term
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T
 from tests.tiny_models import tiny_pipeline
@@ -49,11 +45,11 @@ def levels(timesteps: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **settings: object) -> torch.Tensor:
-    """`Trainer.losses` of a network with this prediction and scaling factor."""
-    schedule, config = NoiseSchedule.of(make_scheduler()), TrainingConfig(**settings)
-    run = SimpleNamespace(distillation=None, schedule=schedule, config=config, scaling_factor=s)
-    given: list[torch.Tensor] = []
-    losses = load_script().Trainer.losses(run, lambda *arguments: given.extend(arguments) or prediction, batch)
+    """The losses of a network with this prediction and scaling factor."""
+    config, given = TrainingConfig(**settings), []
+    plain_or_other = learned_variance_loss if config.variance_type == "learned_range" else load_script().plain_loss
+    denoiser = lambda *arguments: given.extend(arguments) or prediction  # noqa: E731
+    losses = plain_or_other(denoiser, batch, NoiseSchedule.of(make_scheduler()), config, s)
     alpha, sigma = levels(batch.timesteps.tolist())
     noisy = alpha * s * batch.clean() + sigma * batch.noise
     torch.testing.assert_close(given[0].double(), noisy, rtol=1e-5, atol=1e-6)
@@ -234,7 +230,7 @@ def guided_loss(
     config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(folder), **settings)
     student = ConditionalDenoiser(better.unet, better.conditioner)
     return (
-        make_distillation(config, make_scheduler(), student),
+        other_loss(config, make_scheduler(), student),
         student,
         ConditionalDenoiser(worse.unet, worse.conditioner),
     )
@@ -329,8 +325,8 @@ def test_which_worse_models_are_refused(tmp_path):
         pipeline.save_pretrained(tmp_path / str(number))
         config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path / str(number)))
         with pytest.raises(ValueError, match=f"^--autoguidance_from .* {message}"):
-            make_distillation(config, make_scheduler(), student)
+            other_loss(config, make_scheduler(), student)
     config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
-        make_distillation(config, make_scheduler(), student)
-    assert make_distillation(TrainingConfig(), make_scheduler(), student) is None
+        other_loss(config, make_scheduler(), student)
+    assert other_loss(TrainingConfig(), make_scheduler(), student) is None

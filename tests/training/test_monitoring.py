@@ -51,8 +51,8 @@ def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
             assert loss.isfinite() == grad_norm.isfinite() == (step in (1, 3))
             assert sum(changed) > 0.8 * len(changed) if step in (1, 3) else not any(changed)
         assert run.guard.check(4) == (2, 0)
-        if run.history is not None:
-            assert run.history.recorded.sum() == 4 * 32 - 2 and run.history.losses.isfinite().all()
+        if run.resampler is not None:
+            assert run.resampler.recorded.sum() == 4 * 32 - 2 and run.resampler.losses.isfinite().all()
 
 
 @pytest.mark.parametrize("value", [NAN, -math.inf])
@@ -61,7 +61,7 @@ def test_what_is_not_finite_is_never_saved(tmp_path, file, value):
     with trainer([*tiny_flags(tmp_path), *BY_LOSS]) as run:
         run.train_step(), run.save_checkpoint(), run.train_step()
         tensors = run.tensors.files()[f"{file}.safetensors"].values()
-        tensor = run.history.losses if file == "timesteps" else [each for each in tensors if each.dim()][-1].data
+        tensor = run.resampler.losses if file == "timesteps" else [each for each in tensors if each.dim()][-1].data
         tensor.view(-1)[-1] = value
         message = "^Update 2: weights or moments are no longer finite.*/checkpoint-1. "
         with pytest.raises(monitoring.DivergedError, match=message):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from pokemon_ddpm.models import ConditionalDenoiser
+from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.training.optimizer import make_optimizer, orthogonalize
 from tests.tiny_models import tiny_pipeline
 

@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pokemon_ddpm.augmentation import augment, sample_augmentation
 from pokemon_ddpm.data import SpriteTensors, load_tensors
-from pokemon_ddpm.training.references import BACK_PROB, ReferencePairs, make_pairs, prepare_references
+from pokemon_ddpm.training.batches import (
+    BACK_PROB,
+    ReferencePairs,
+    augment,
+    make_pairs,
+    prepare_references,
+    sample_augmentation,
+)
 from pokemon_ddpm.vocabulary import RELATIONS
 
 SAME, NEXT, PREVIOUS = range(3)

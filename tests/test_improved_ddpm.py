@@ -6,14 +6,17 @@ deviations of both, which are the four pixels of each image here: no random numb
 """
 
 import math
+import random
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm import variational_bound as vlb
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler
-from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, cosine_betas
+from pokemon_ddpm import improved_ddpm as vlb
+from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler, sample_timesteps
+from pokemon_ddpm.improved_ddpm import LOSSES_KEPT, TimestepResampler
+from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, chi_square, cosine_betas
 
 T = 100
 BETA = cosine_betas(T)
@@ -263,17 +266,85 @@ def test_clip_clean_clips_the_predicted_clean_image(prediction_type, scaling_fac
     assert (vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest) > clipped).all()
 
 
-@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_the_learned_variance_loss_trains_the_variance_only(prediction_type):
-    """lambda = 0.001 of T L_{t-1}, which estimates L_vlb (Nichol & Dhariwal 2021, equation 16)."""
-    timesteps = torch.tensor([0, 1, 30, 98])
-    clean, noisy = (each.float() for each in batch(timesteps))
-    prediction = with_variance(normal(clean.shape, 12), 0.3).float().requires_grad_()
-    arguments = (prediction, clean, noisy, timesteps)
-    loss = vlb.learned_variance_loss(COSINE, prediction_type, *arguments, scaling_factor=0.5)
-    terms = vlb.bound_term(COSINE, prediction_type, "learned_range", *arguments, scaling_factor=0.5)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss.double(), 0.001 * T * terms, rtol=1e-6, atol=0)
-    loss.sum().backward()
-    assert prediction.grad.isfinite().all()
-    assert (prediction.grad[:, :1] == 0).all() and (prediction.grad[:, 1:] != 0).all()
+# Resampled timesteps
+
+
+def filled(steps: int) -> tuple[TimestepResampler, np.ndarray]:
+    """A resampler with just enough losses, and these, float64 (T, LOSSES_KEPT)."""
+    resampler = TimestepResampler(steps)
+    losses = torch.rand(steps, LOSSES_KEPT, generator=torch.Generator().manual_seed(0))
+    losses *= torch.linspace(3, 0.1, steps).unsqueeze(1)
+    for k in range(LOSSES_KEPT):
+        resampler.record(torch.arange(steps), losses[:, k])
+    return resampler, losses.double().numpy()
+
+
+def probabilities(losses: np.ndarray) -> np.ndarray:
+    """Nichol & Dhariwal 2021, equation 18, with the uniform share."""
+    root = np.sqrt((losses**2).mean(axis=1))
+    return (1 - vlb.UNIFORM_SHARE) * root / root.sum() + vlb.UNIFORM_SHARE / len(losses)
+
+
+@pytest.mark.parametrize("late", [0, 5, 11])
+def test_sampling_is_uniform_until_every_timestep_has_enough_losses(late):
+    resampler, generator = TimestepResampler(12), torch.Generator().manual_seed(0)
+    others = torch.tensor([t for t in range(12) if t != late])
+    for _ in range(30):
+        resampler.record(others, others + 1.0)
+    for _ in range(LOSSES_KEPT):
+        torch.testing.assert_close(resampler.probabilities(), torch.full((12,), 1 / 12, dtype=torch.float64))
+        torch.testing.assert_close(resampler.sample(8, generator)[1], torch.ones(8))
+        resampler.record(torch.tensor([late]), torch.tensor([late + 1.0]))
+    expected = probabilities(np.arange(1.0, 13).reshape(-1, 1).repeat(LOSSES_KEPT, axis=1))
+    np.testing.assert_allclose(resampler.probabilities().numpy(), expected, rtol=1e-12)
+    for _ in range(LOSSES_KEPT):
+        resampler.record(torch.arange(12), torch.zeros(12))
+    assert resampler.probabilities().tolist() == [1 / 12] * 12  # no loss at all
+
+
+def test_importance_sampling_is_unbiased_with_less_variance():
+    resampler, losses = filled(20)
+    p = probabilities(losses)
+    np.testing.assert_allclose(resampler.probabilities().numpy(), p, rtol=1e-12)
+    timesteps, weights = resampler.sample(100_000, torch.Generator().manual_seed(4))
+    assert timesteps.dtype == torch.int64 and weights.dtype == torch.float32
+    assert chi_square(timesteps, 20, torch.from_numpy(p)) < 43.8  # the 99.9 % quantile for 19 degrees of freedom
+    np.testing.assert_allclose(weights.double().numpy(), 1 / (20 * p[timesteps]), rtol=1e-6)
+    mean_loss = torch.from_numpy(losses).mean(dim=1)
+    estimates = weights.double() * mean_loss[timesteps]
+    error = 4 * estimates.std().item() / 100_000**0.5
+    assert estimates.mean().item() == pytest.approx(mean_loss.mean().item(), abs=error)
+    assert estimates.std() < 0.5 * mean_loss[sample_timesteps(100_000, 20, torch.Generator().manual_seed(5))].std()
+    assert torch.equal(resampler.sample(100_000, torch.Generator().manual_seed(4))[0], timesteps)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 40])
+def test_the_ring_buffers_keep_the_last_finite_losses(steps):
+    """Compared with one deque a timestep, for batches of any size with many images of one timestep."""
+    numbers, resampler = random.Random(steps), TimestepResampler(steps)
+    rings, total = [deque(maxlen=LOSSES_KEPT) for _ in range(steps)], [0] * steps
+    for step in range(100):
+        size, highest = numbers.choice([0, 1, 2, 7, 16, 64]), numbers.randint(1, steps)
+        timesteps = [numbers.randrange(highest) for _ in range(size)]
+        losses = [numbers.choice([math.nan, math.inf, -math.inf] + [1000.0 * step + i] * 20) for i in range(size)]
+        for t, loss in zip(timesteps, losses, strict=True):
+            if math.isfinite(loss):
+                rings[t].append(loss)
+                total[t] += 1
+        resampler.record(torch.tensor(timesteps, dtype=torch.int64), torch.tensor(losses, dtype=torch.float64))
+        rows = zip(resampler.losses.tolist(), resampler.recorded.tolist(), strict=True)
+        assert [sorted(row[: min(count, LOSSES_KEPT)]) for row, count in rows] == [sorted(ring) for ring in rings]
+        assert resampler.recorded.tolist() == total
+
+
+def test_the_state_is_a_copy_that_continues_the_same():
+    resampler, _ = filled(6)
+    resampler.record(torch.tensor([5, 5, 2]), torch.tensor([1.0, 2.0, torch.nan]))
+    state = resampler.state_dict()
+    loaded, copies = TimestepResampler(6), {name: tensor.clone() for name, tensor in state.items()}
+    assert state["losses"].shape == (6, LOSSES_KEPT) and state["recorded"].tolist() == [10, 10, 10, 10, 10, 12]
+    loaded.load_state_dict(state)
+    for each in (resampler, loaded):
+        each.record(torch.tensor([5, 0, 2]), torch.tensor([7.0, 8.0, 9.0]))
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in resampler.state_dict().items())
+    assert all(torch.equal(tensor, copies[name]) for name, tensor in state.items())

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pokemon_ddpm.augmentation import AUGMENTATION_DIM, KINDS, augment, sample_augmentation
+from pokemon_ddpm.training.batches import AUGMENTATION_DIM, AUGMENTATIONS, augment, sample_augmentation
 
 SIZE = 8
 COLUMNS = {"translate": [0, 1], "hue": [2, 3]}
@@ -48,7 +48,7 @@ def assert_equal(one: torch.Tensor, other: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_each_kind_has_its_own_parameters(kind):
-    assert {name: len(columns) for name, columns in COLUMNS.items()} == KINDS
+    assert {name: len(columns) for name, columns in COLUMNS.items()} == AUGMENTATIONS
     found = sample(CENTERED[:500], {kind: 1.0})
     assert found.dtype == torch.float32 and found.shape == (500, AUGMENTATION_DIM) == (500, 4)
     assert found.abs().amax(dim=0).nonzero().flatten().tolist() == COLUMNS[kind]

@@ -1,18 +1,30 @@
-"""The variational bound on the negative log-likelihood, term by term, in nats per dimension and float64.
+"""Improved DDPM (Nichol & Dhariwal 2021): the variational bound, a learned variance, and resampled timesteps.
 
-    L_vlb = L_0 + L_1 + ... + L_{T-1} + L_T      (Nichol & Dhariwal 2021, equations 4 to 7)
+The bound on the negative log-likelihood is computed term by term, in nats per dimension and float64:
+
+    L_vlb = L_0 + L_1 + ... + L_{T-1} + L_T      (equations 4 to 7)
 
 L_T compares the end of the forward process with pure noise, L_{t-1} the reverse step at t with the forward process's
 posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.special import log_ndtr
 
-from pokemon_ddpm.diffusion import NoiseSchedule, at, predicted_clean
+from pokemon_ddpm.diffusion import NoiseSchedule, at, denoising_loss
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
 
-VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
+if TYPE_CHECKING:
+    from pokemon_ddpm.training.batches import Batch
+    from pokemon_ddpm.training.config import TrainingConfig
+
+VARIANCE_TYPES = ("fixed_small", "fixed_large", "learned_range")
+VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (equation 16)
+LOSSES_KEPT = 10  # of each timestep, for resampling (section 3.3)
+UNIFORM_SHARE = 0.001  # of resampling, so that weights stay bounded and no timestep is left out
 
 
 def posterior_mean(schedule: NoiseSchedule, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
@@ -93,9 +105,12 @@ def bound_term(
     The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1] times
     the scaling factor. With `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
     """
-    prediction, learned = split_prediction(prediction, variance_type)
+    learned = None
+    if variance_type == "learned_range":
+        prediction, learned = prediction.chunk(2, dim=1)
     dtype = schedule.beta.dtype
-    predicted = predicted_clean(schedule, prediction_type, prediction.to(dtype), noisy.to(dtype), timesteps)
+    levels = schedule.alpha_sigma(timesteps)
+    predicted = predicted_original_sample(prediction_type, prediction.to(dtype), noisy.to(dtype), *levels)
     predicted = predicted.clamp(-scaling_factor, scaling_factor) if clip_clean else predicted
     mean = posterior_mean(schedule, predicted, noisy, timesteps)
     log_var = log_variance(schedule, variance_type, timesteps, learned)
@@ -108,30 +123,77 @@ def bound_term(
     return torch.where(first, nll, divergence).mean(dim=(1, 2, 3))
 
 
-def split_prediction(prediction: Tensor, variance_type: str) -> tuple[Tensor, Tensor | None]:
-    """The prediction of the mean and, with "learned_range", that of the variance."""
-    if variance_type != "learned_range":
-        return prediction, None
-    mean, learned = prediction.chunk(2, dim=1)
-    return mean, learned
-
-
 def learned_variance_loss(
-    schedule: NoiseSchedule,
-    prediction_type: str,
-    prediction: Tensor,
-    clean: Tensor,
-    noisy: Tensor,
-    timesteps: Tensor,
-    scaling_factor: float = 1.0,
+    denoiser: nn.Module, batch: "Batch", schedule: NoiseSchedule, config: "TrainingConfig", scaling_factor: float
 ) -> Tensor:
-    """lambda L_vlb of the hybrid objective, float32 (B,), from predictions (B, 2C, S, S).
+    """The hybrid objective, the plain loss + lambda L_vlb, of each image, float32 (B,).
 
-    With uniform timesteps, T L_{t-1} is an unbiased estimate of L_vlb. The mean is detached: this part of the
-    objective trains the variance only (Nichol & Dhariwal 2021, section 3.1).
+    With uniform timesteps, T L_{t-1} is an unbiased estimate of L_vlb. For it the mean is detached: this part of the
+    objective trains the variance only (section 3.1).
     """
+    kind, timesteps = config.prediction_type, batch.timesteps
+    clean, noisy, prediction = batch.noise_and_predict(denoiser, schedule, scaling_factor, timesteps)
     mean, learned = prediction.chunk(2, dim=1)
+    noise, weights = batch.noise, (config.snr_gamma, config.snr_floor)
+    losses = denoising_loss(schedule, kind, mean, clean, noise, timesteps, *weights)
     prediction = torch.cat([mean.detach(), learned], dim=1)
     arguments = (prediction, clean, noisy, timesteps)
-    terms = bound_term(schedule, prediction_type, "learned_range", *arguments, scaling_factor=scaling_factor)
-    return (VLB_WEIGHT * len(schedule) * terms).float()
+    terms = bound_term(schedule, kind, "learned_range", *arguments, scaling_factor=scaling_factor)
+    return losses + (VLB_WEIGHT * len(schedule) * terms).float()
+
+
+class TimestepResampler:
+    """Importance sampling of timesteps by the loss's second moment (equation 18).
+
+    p_t is proportional to sqrt(E[L_t^2]) over the last `LOSSES_KEPT` losses of each timestep, and uniform until every
+    timestep has as many. Nothing here waits for the device.
+
+    Attributes:
+        losses: float32 (T, LOSSES_KEPT), a ring buffer for each timestep.
+        recorded: int64 (T,), number of losses recorded so far.
+    """
+
+    def __init__(self, num_train_timesteps: int, device: torch.device | str = "cpu"):
+        # The last row takes the losses that are not kept.
+        self._losses = torch.zeros(num_train_timesteps + 1, LOSSES_KEPT, device=device)
+        self._recorded = torch.zeros(num_train_timesteps + 1, dtype=torch.int64, device=device)
+        self.losses, self.recorded = self._losses[:-1], self._recorded[:-1]
+
+    def probabilities(self) -> Tensor:
+        """p_t, float64 (T,)."""
+        share = self.losses.double().square().mean(dim=1).sqrt()
+        share = share / share.sum()
+        uniform = torch.full_like(share, 1 / len(share))
+        known = (self.recorded >= LOSSES_KEPT).all() & share.isfinite().all()  # not finite if all losses are 0
+        return torch.where(known, (1 - UNIFORM_SHARE) * share + UNIFORM_SHARE * uniform, uniform)
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Timesteps, int64 (count,), and weights 1 / (T p_t), float32 (count,), that keep the loss's expectation."""
+        probabilities = self.probabilities()
+        # Sums of integers do not depend on their order, so CUDA's result is repeatable too.
+        edges = (probabilities * 2**40).long().cumsum(0)
+        position = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        position = position.to(edges.device) * edges[-1]
+        timesteps = torch.searchsorted(edges, position.long(), right=True).clamp(max=len(edges) - 1)
+        return timesteps, (1 / (len(edges) * probabilities[timesteps])).float()
+
+    def record(self, timesteps: Tensor, losses: Tensor) -> None:
+        """Adds the unweighted losses (B,) of images at timesteps (B,); values that are not finite are left out."""
+        unused = len(self._losses) - 1
+        timesteps = torch.where(losses.isfinite(), timesteps, unused)
+        timesteps, order = timesteps.sort(stable=True)
+        # The k-th image of a timestep goes k places further; of more than LOSSES_KEPT images the last ones stay.
+        first = torch.searchsorted(timesteps, timesteps)
+        last = torch.searchsorted(timesteps, timesteps, right=True)
+        position = torch.arange(len(timesteps), device=timesteps.device)
+        place = (self._recorded[timesteps] + position - first) % LOSSES_KEPT
+        row = torch.where(last - position > LOSSES_KEPT, unused, timesteps)
+        self._losses[row, place] = losses[order].float()
+        self._recorded.scatter_add_(0, timesteps, torch.ones_like(timesteps))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"losses": self.losses.clone(), "recorded": self.recorded.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.losses.copy_(state["losses"])
+        self.recorded.copy_(state["recorded"])

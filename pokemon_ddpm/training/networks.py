@@ -1,0 +1,186 @@
+"""Networks to train: presets, a new U-Net with its conditioner, and what it takes over from a trained one."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+
+from pokemon_ddpm.models import network_config
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
+from pokemon_ddpm.training.batches import AUGMENTATION_DIM
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
+
+# The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
+# recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
+# (3x3 convolutions, not pooling and repetition), one more block a level in the decoder, and the condition (added to
+# the time embedding, not multiplied with the features).
+_THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
+_THESIS_ATTENTION = {
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": None,  # a single head
+}
+_SMALL = {
+    "block_out_channels": (32, 64, 128, 192),
+    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "attention_head_dim": 32,
+}
+_SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DModel`
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
+    "small": _SMALL,
+    # 64 px on a laptop's CPU: 32x32 positions of 16 values, for which the 32 channels of `small` are too few.
+    "packed": {**_SMALL, **_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192), "dropout": 0.1},
+    # 64 px on one GPU: attention at 16x16 and 8x8.
+    "base": {
+        **_SPRITE,
+        "patch_size": 1,
+        "block_out_channels": (64, 128, 192, 256),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "layers_per_block": 2,
+        "attention_head_dim": 32,
+        "dropout": 0.1,
+    },
+    # The thesis's first, without EMA (--no_use_ema). One normalization group is its layer normalization; SiLU stays
+    # inside the time embedding.
+    "thesis-vanilla": {
+        **_THESIS,
+        "down_block_types": ("DownBlock2D",) * 4,
+        "up_block_types": ("UpBlock2D",) * 4,
+        "add_attention": False,
+        "act_fn": "relu",
+        "norm_num_groups": 1,
+        "time_embedding_type": "learned",
+    },
+    # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
+    "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
+    # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
+    "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
+}
+
+
+def unet_config(name_or_path: str) -> dict[str, Any]:
+    """`UNet2DModel` arguments of a preset or of a JSON file.
+
+    Raises:
+        ValueError: If it is neither a name of `PRESETS` nor such a file.
+    """
+    if name_or_path in PRESETS:
+        return dict(PRESETS[name_or_path])
+    path = Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(PRESETS)
+        raise ValueError(f"{name_or_path!r} is neither a preset ({known}) nor a UNet2DModel configuration in JSON.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("block_out_channels"), list):
+        raise ValueError(f"{path} is not a UNet2DModel configuration: it has no list of block_out_channels.")
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def build_unet(
+    config: dict[str, Any],
+    resolution: int,
+    channels: int = 4,
+    learned_variance: bool = False,
+    num_train_timesteps: int = 1000,
+) -> UNet2DModel:
+    """Builds an untrained network for images with a side of `resolution` pixels.
+
+    Args:
+        config: Arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`.
+        resolution: S.
+        channels: C, 4 for RGBA and 3 for RGB.
+        learned_variance: Whether it also predicts the variance of the reverse process.
+        num_train_timesteps: T, for a learned time embedding.
+
+    Raises:
+        ValueError: If the configuration is invalid or does not fit the resolution.
+    """
+    patch_size = config.get("patch_size", 1)
+    factor = 2 ** (len(config["block_out_channels"]) - 1) * (patch_size if patch_size in range(1, resolution) else 1)
+    if resolution % factor:
+        raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
+    if config.get("time_embedding_type") == "fourier":
+        raise ValueError("time_embedding_type fourier uses the logarithm of the timestep, and there is timestep 0.")
+    fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
+    fixed["out_channels"] = 2 * channels if learned_variance else channels
+    if config.get("time_embedding_type") == "learned":
+        fixed["num_train_timesteps"] = num_train_timesteps
+    try:
+        unet_class = SpriteUNet2DModel if "patch_size" in config else UNet2DModel
+        unet = unet_class(**{**config, **fixed}).eval()
+        with torch.no_grad():  # not everything that can be built can be run
+            embedding = torch.zeros(1, unet.time_embedding.linear_2.out_features)
+            unet(torch.zeros(1, channels, resolution, resolution), 0, class_labels=embedding)
+    except Exception as error:  # diffusers checks little: ZeroDivisionError and NameError are among them
+        raise ValueError(f"Invalid UNet2DModel configuration: {error}") from error
+    return unet.train()
+
+
+def pack_unet(unet: UNet2DModel) -> SpriteUNet2DModel:
+    """A network for RGBA images of twice the side that begins with what a trained `UNet2DModel` for RGB knows.
+
+    The mean of 2x2 pixels of 0.5 (alpha x_0 + 2 sigma epsilon) is half of a noisy image at the small network's noise
+    level, since the mean of four noises has half their standard deviation. So with a scaling factor of 0.5 the packed
+    network sees half of what the small one was trained on. That one predicts v; the packed one predicts half of -v for
+    each of the four pixels as its x_0, which is alpha x_t - sigma v and nearly -v at the noisy timesteps, where types
+    and colors are decided. Alpha is learned from zero weights.
+    """
+    config = {**network_config(unet), **_SPRITE, "patch_size": 2, "dropout": PRESETS["packed"]["dropout"]}
+    timesteps = unet.config.num_train_timesteps
+    packed = build_unet(config, 2 * unet.config.sample_size, num_train_timesteps=timesteps)
+    weights = packed.state_dict()
+    for name, values in unet.state_dict().items():
+        if name.startswith(("conv_in.weight", "conv_out.")):
+            axis = int(name == "conv_in.weight")
+            # In, means of 2x2 pixels, doubled; out, half for each pixel.
+            values = values.repeat_interleave(4, dim=axis) / (2 if axis else -2)
+            weights[name].zero_().narrow(axis, 0, values.shape[axis]).copy_(values)
+        else:
+            weights[name].copy_(values)
+    return packed
+
+
+def build_conditioner(
+    unet: UNet2DModel,
+    attributes: Iterable[str] = ("type",),
+    trained: SpriteConditioner | None = None,
+    type_names: Sequence[str] = TYPES,
+) -> SpriteConditioner:
+    """Builds the conditioner for a network, with some of `CONDITIONS`, `SpriteTensors.type_names` and "relation".
+
+    A trained conditioner to continue with keeps its attributes; those it lacks are added without a change where they
+    are not given.
+
+    Raises:
+        ValueError: If the trained one has other values than the data and this version have.
+    """
+    known = {**CONDITIONS, "type": type_names, "relation": RELATIONS}
+    vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
+    if trained is not None:
+        other = [name for name, values in trained.vocabulary.items() if list(known.get(name, ())) != values]
+        if other:
+            raise ValueError(f"its conditioner has other values of {', '.join(other)} than the data")
+        vocabulary |= trained.vocabulary
+    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
+    if trained is not None:
+        # New values start at random as in a new conditioner: started at zero they hardly separate (tried: after 8,000
+        # updates they were at a tenth of the types').
+        for table in conditioner.tables.values():
+            torch.nn.init.zeros_(table.weight[-1])  # any
+        weights = conditioner.state_dict()
+        # Earlier versions had more kinds of augmentation.
+        known = {name: values for name, values in trained.state_dict().items() if values.shape == weights[name].shape}
+        conditioner.load_state_dict(known, strict=False)
+    return conditioner
