@@ -22,15 +22,6 @@ DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
 NEEDED = "accelerate diffusers gradio huggingface-hub matplotlib numpy pillow safetensors torch typer".split()
 # Metadata that people change by hand; all others determine how the Space runs.
 APPEARANCE = ("title", "emoji", "colorFrom", "colorTo", "short_description", "pinned", "thumbnail")
-APP = '''"""Starts the app, as a Hugging Face Space does."""
-
-from pokemon_ddpm.app import launch
-
-MODELS = NAMES
-
-if __name__ == "__main__":
-    launch(MODELS)
-'''
 
 
 def push_space(
@@ -140,7 +131,7 @@ def write_space(folder: Path, model: str = RELEASED_MODEL) -> None:
     card = RepoCard.from_template(data, template_path=str(template), begin=BEGIN, end=END)
     merge_card(card, None).save(folder / CARD_FILE)
     names = json.dumps([Path(each).name for each in released] or [model])
-    (folder / "app.py").write_text(APP.replace("NAMES", names), encoding="utf-8")
+    (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join([*_requirements(), ""]), encoding="utf-8")
     (license_file,) = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == "LICENSE"]
     (folder / "LICENSE").write_text(license_file.read_text("utf-8"), "utf-8")

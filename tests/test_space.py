@@ -49,7 +49,8 @@ class TestFolder:
         files = read(folder)
         package = {name for name in files if name.startswith("pokemon_ddpm/")}
         assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
-        assert all(files[name] == (ROOT / name).read_bytes() for name in ("app.py", "LICENSE"))
+        assert files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
+        assert b'launch(["pokemon-ddpm-64", "pokemon-ddpm-64-fast"])' in files["app.py"]
         weights = {Path(name).parts[2] for name in package if name.endswith(".safetensors")}
         assert weights == {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
 
@@ -73,7 +74,7 @@ class TestFolder:
 
     def test_a_model_on_the_hub(self, tmp_path):
         write_space(tmp_path, MODEL)
-        assert f'\nMODELS = ["{MODEL}"]\n' in (tmp_path / "app.py").read_text()
+        assert f'\nlaunch(["{MODEL}"])\n' in (tmp_path / "app.py").read_text()
         data = SpaceCard.load(tmp_path / "README.md").data
         assert data.models == [MODEL] and data.license == "apache-2.0"
         assert not (tmp_path / "pokemon_ddpm" / "released").exists()
