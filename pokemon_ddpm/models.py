@@ -33,7 +33,7 @@ _SMALL = {
     "layers_per_block": 1,
     "attention_head_dim": 32,
 }
-IN_THE_REPOSITORY_ALONE = "pokemon-ddpm-32"  # among released models
+FORMER_MODEL = "pokemon-ddpm-32"  # until 1.0; its weights are in the repository, where a recipe begins with them
 _SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DModel`
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -244,13 +244,14 @@ def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself.
 
     Raises:
-        ValueError: If it is a released model that an installed package lacks.
+        ValueError: If it is `FORMER_MODEL`.
     """
     if Path(model).exists():
         return model
     released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}
-    if model == IN_THE_REPOSITORY_ALONE and model not in released:  # it would be looked for on the Hub
-        raise ValueError(f"{model} is in the project's repository alone; the package has {' and '.join(released)}.")
+    if model == FORMER_MODEL:  # it would be looked for on the Hub
+        here = f"benchmarks/training/{model} in the project's repository"
+        raise ValueError(f"{model} is no released model any more. Use {' or '.join(released)}, or its folder, {here}.")
     return released.get(model, model)
 
 

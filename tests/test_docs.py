@@ -65,7 +65,6 @@ NOT_RUN = {
     "pokemon-ddpm site outputs/page": "the same into another folder is run",
     "pokemon-ddpm evaluate --data-dir path/to/pokemon-sprites --num-samples 512": "made short, it is that of 2048",
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "the same with other models is run",
-    "pokemon-ddpm evaluate --model pokemon-ddpm-32 --data-dir": "the same with --features is run",
     "pokemon-ddpm check-judge": "it takes minutes; tests/commands/test_evaluate.py runs it on the starter sprites",
     "python benchmarks/compare_models.py": "the test of the tables runs it",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
