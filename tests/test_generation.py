@@ -11,7 +11,14 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, generate_files, read_settings
+from pokemon_ddpm.generation import (
+    GenerationSettings,
+    SpriteRequest,
+    evenly_spaced,
+    generate,
+    generate_files,
+    read_settings,
+)
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import read_png, write_png
@@ -243,3 +250,8 @@ def test_a_compiled_network_gives_nearly_the_same_images(tmp_path, known):
     compiled = GenerationSettings(str(tmp_path), backend="compiled").load("cpu")
     for one, other in zip(generate(known, REQUESTS[:2]), generate(compiled, REQUESTS[:2]), strict=True):
         assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1, [0]), (4, [0, 1, 2, 3]), (5, [0, 1, 3, 4])])
+def test_steps_are_evenly_spaced_from_the_first_to_the_last(length, expected):
+    assert list(evenly_spaced(range(length), 4)) == expected

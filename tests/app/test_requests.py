@@ -2,7 +2,7 @@
 
 import pytest
 
-from pokemon_ddpm.app.requests import (
+from pokemon_ddpm.app.handlers import (
     MAX_IMAGES,
     Models,
     Refused,
