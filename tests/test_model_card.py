@@ -68,9 +68,9 @@ class TestLicense:
         assert "Trained on the starter sprites of the project: 3,273 training, " in text
         for data in ({"train_data_dir": fruit}, {"dataset_name": str(tmp_path), "label_column": "kind"}):
             text = card_of_run(**data)
-            assert license_of(text) == (None, None) and "of the trainer, who states here" in text
+            assert license_of(text) == (None, None) and "which the trainer knows and states here" in text
         text = card_of_run(dataset_name="misty/fruit", label_column="kind")
-        assert license_of(text) == (None, None) and "images of misty/fruit. What its license says" in text
+        assert license_of(text) == (None, None) and "Trained on misty/fruit" in text
         assert metadata(text)["datasets"] == ["misty/fruit"]
 
     @pytest.mark.parametrize("base", [str(RELEASED / "pokemon-ddpm-64"), "pokemon-ddpm-64"])

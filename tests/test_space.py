@@ -18,14 +18,14 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.space import NEEDED, push_page, push_space, write_space
+from pokemon_ddpm.space import NEEDED, push_space, write_space
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
 from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
 from tests.tiny_models import tiny_pipeline, tiny_student
 
 NAME, MODEL = "ash/sprites", "ash/tiny"
-UNNEEDED = ("datasets", "transformers")  # dependencies of the project that a Space does not install
+UNNEEDED = ("datasets", "matplotlib", "transformers")  # dependencies of the project that a Space does not install
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
 
 
@@ -124,21 +124,22 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
 
 def test_the_page_is_a_static_space(hub, tmp_path):
     tiny_student(16).save_pretrained(tmp_path / "student")
-    push_page(NAME, str(tmp_path / "student"))
+    push_space(NAME, str(tmp_path / "student"), static=True)
     repository = hub.repository(NAME, "space")
     assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
     card = repository.files()["README.md"].decode()
     repository.commit({"README.md": f"{card.replace('New Pok', 'My Pok')}\nBelow.\n".encode(), "mine.txt": b"1"})
-    push_page(NAME, str(tmp_path / "student"))
+    push_space(NAME, str(tmp_path / "student"), static=True)
     files = repository.files()
-    assert b"Below." in files["README.md"] and b"sdk: static" in files["README.md"] and "mine.txt" in files
+    assert all(part in files["README.md"] for part in (b"Below.", b"sdk: static", b"require-corp"))
+    assert "mine.txt" in files
 
 
 class TestPush:
     def test_in_one_commit(self, hub, folder):
-        url, needs_token = push_space(NAME)
+        url = push_space(NAME)
         repository = hub.repository(NAME, "space")
-        assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/") and not needs_token
+        assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/")
         assert repository.sdk == "gradio" and not repository.private and repository.files() == read(folder)
         push_space(NAME)
         assert repository.titles == ["Upload the app"]
