@@ -46,7 +46,13 @@ GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
-CHANGES = ("back", "shiny", "set", "evolve")  # the other side, the other colors, all of these, the next stage
+# What differs in the images that a button makes of a creature: the other side, the other colors; the next stage.
+CHANGES = {
+    "back": [["view"]],
+    "shiny": [["finish"]],
+    "set": [["finish"], ["view"], ["view", "finish"]],
+    "evolve": [[]],
+}
 # What the visitor gets.
 FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
@@ -171,41 +177,58 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     return Job(pipeline, settings, GenerationSettings(name, *sampler, **FINISHED), requests, **edit)
 
 
-def variations(models: Models, sprite: Sprite, num_images: Any, strength: Any) -> Job:
-    """Variations of a sprite, with new seeds."""
+def generate(models: Models, **settings: Any) -> tuple[Job, list[Sprite]]:
+    """Generates sprites. Returns the images with captions, and the seed of the first one."""
+    return new_sprites(models, settings), []
+
+
+def variations(
+    models: Models, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any
+) -> tuple[Job, list[Sprite]]:
+    """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
+    chosen = chosen_sprite(sprites, sprite)
     count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
-    settings = {**sprite.settings, "num_images": count, "new_seed": True}
-    return new_sprites(models, settings, original=sprite.image, strength=number("The strength", strength, *STRENGTH))
+    settings, strength = (
+        {**chosen.settings, "num_images": count, "new_seed": True},
+        number("The strength", strength, *STRENGTH),
+    )
+    return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
 
 
-def other_type(models: Models, sprite: Sprite, pokemon_type: Any, second_type: Any) -> Job:
-    """The sprite of another type with the same seed; a random type is not one that the sprite has."""
-    present = (sprite.request.pokemon_type or ANY).split("/")
-    if pokemon_type == RANDOM:
-        known = sprite.job.pipeline.conditioner.vocabulary["type"]
+def other_type(
+    models: Models, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
+) -> tuple[Job, list[Sprite]]:
+    """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
+    chosen = chosen_sprite(sprites, sprite)
+    present = (chosen.request.pokemon_type or ANY).split("/")
+    if pokemon_type == RANDOM:  # not one that the sprite has
+        known = chosen.job.pipeline.conditioner.vocabulary["type"]
         pokemon_type = random.choice([name for name in known if name not in (*present, second_type)] or [ANY])
-    job = new_sprites(models, {**sprite.settings, "pokemon_type": pokemon_type, "second_type": second_type})
+    job = new_sprites(models, {**chosen.settings, "pokemon_type": pokemon_type, "second_type": second_type})
     if set((job.requests[0].pokemon_type or ANY).split("/")) == set(present):
         raise Refused("The sprite already has this type. Choose another one.")
-    return job
+    return job, [chosen]
 
 
-def same_creature(models: Models, sprite: Sprite, change: Any) -> Job:
-    """The creature of a sprite again, with its seed: see `CHANGES`."""
-    settings = sprite.settings
-    if "relation" not in sprite.job.pipeline.conditioner.vocabulary:
+def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, list[Sprite]]:
+    """Generates the creature of a sprite again: "back", "shiny", "set" (both and the shiny back) or "evolve".
+
+    Returns its sprites so far and the new ones with captions, and the seed.
+    """
+    chosen = chosen_sprite(sprites, sprite)
+    settings, edit = chosen.settings, {"original": chosen.image, "relation": "same"}
+    if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
         raise Refused(f"{settings['model']} was not trained with reference sprites, which show one creature again.")
-    if one_of("The change", change, CHANGES) == "evolve":
+    other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
+    changed = CHANGES[one_of("The change", change, tuple(CHANGES))]
+    if change == "evolve":
+        edit["relation"] = "next"
         if settings["size"] != ANY:
             settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
-        return new_sprites(models, settings, original=sprite.image, relation="next")
-    other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
-    changed = {"back": [["view"]], "shiny": [["finish"]], "set": [["finish"], ["view"], ["view", "finish"]]}[change]
-    jobs = [
-        new_sprites(models, settings | {name: other[name] for name in names}, original=sprite.image, relation="same")
-        for names in changed
-    ]
-    return replace(jobs[0], requests=[request for job in jobs for request in job.requests])
+    jobs = [new_sprites(models, settings | {name: other[name] for name in names}, **edit) for names in changed]
+    job = replace(jobs[0], requests=[request for each in jobs for request in each.requests])
+    is_creature = any(each.job.relation for each in sprites)  # all sprites are of one creature
+    return job, list(sprites)[: MAX_IMAGES - len(job.requests)] if is_creature else [chosen]
 
 
 def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
@@ -294,7 +317,7 @@ class Generation:
 
 
 def generates(make_job: Callable[..., tuple[Job, list[Sprite]]]) -> Callable[..., AsyncIterator[tuple]]:
-    """Makes a handler of a method that returns a job, and the sprites that are shown before the new ones.
+    """Makes a method of `Handlers` of a function that returns a job, and the sprites that stay before the new ones.
 
     The handler yields gallery, seed and sprites, first with previews. When the visitor cancels or leaves, Gradio
     cancels or closes it, which stops the generation.
@@ -302,7 +325,7 @@ def generates(make_job: Callable[..., tuple[Job, list[Sprite]]]) -> Callable[...
 
     @functools.wraps(make_job)
     async def handler(self: "Handlers", *args: Any, **kwargs: Any) -> AsyncIterator[tuple]:
-        job, before = make_job(self, *args, **kwargs)
+        job, before = make_job(self._models, *args, **kwargs)
         generation, seed = Generation(job), job.requests[0].seed
         run = asyncio.wrap_future(self._thread.submit(generation.run))
         try:
@@ -327,37 +350,7 @@ class Handlers:
         settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
         self._examples = self._thread.submit(Generation(new_sprites(models, settings)).run)
 
-    @generates
-    def generate(self, **settings: Any) -> tuple[Job, list[Sprite]]:
-        """Generates sprites. Returns the images with captions, and the seed of the first one."""
-        return new_sprites(self._models, settings), []
-
-    @generates
-    def variations(
-        self, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any
-    ) -> tuple[Job, list[Sprite]]:
-        """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
-        chosen = chosen_sprite(sprites, sprite)
-        return variations(self._models, chosen, num_images, strength), [chosen]
-
-    @generates
-    def other_type(
-        self, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
-    ) -> tuple[Job, list[Sprite]]:
-        """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
-        chosen = chosen_sprite(sprites, sprite)
-        return other_type(self._models, chosen, pokemon_type, second_type), [chosen]
-
-    @generates
-    def same_creature(self, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, list[Sprite]]:
-        """Generates the creature of a sprite again: "back", "shiny", "set" (both and the shiny back) or "evolve".
-
-        Returns its sprites so far and the new ones with captions, and the seed.
-        """
-        chosen = chosen_sprite(sprites, sprite)
-        job = same_creature(self._models, chosen, change)
-        is_creature = any(each.job.relation for each in sprites)  # all sprites are of one creature
-        return job, list(sprites)[: MAX_IMAGES - len(job.requests)] if is_creature else [chosen]
+    generate, variations, other_type, same_creature = map(generates, (generate, variations, other_type, same_creature))
 
     def download(self, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> list[str]:
         """Returns files: a sprite as PNG, its denoising steps as GIF, all sprites as a sheet for games in a zip."""
