@@ -2,7 +2,5 @@
 
 from pokemon_ddpm.app import launch
 
-MODELS = ["pokemon-ddpm-64", "pokemon-ddpm-64-fast"]
-
 if __name__ == "__main__":
-    launch(MODELS)
+    launch()

@@ -1,6 +1,6 @@
 """Saves a trained pipeline as a released model, in pokemon_ddpm/released: weights in float16, and no code.
 
-python benchmarks/release_model.py outputs/released-32 pokemon_ddpm/released/pokemon-ddpm-32
+python benchmarks/release_model.py outputs/released-64 pokemon_ddpm/released/pokemon-ddpm-64
 
 Of several pipelines it saves the mean of the weights (Wortsman et al. 2022, *Model soups*). A model that is replaced
 keeps everything but its weights, so the new ones must be of the same network, conditions, noise schedule and, where it

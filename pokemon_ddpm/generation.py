@@ -124,6 +124,12 @@ def generate_with_steps(
             steps.clear()
 
 
+def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:
+    """`count` of the steps, from the first to the last; all of them if there are at most `count`."""
+    last = len(steps) - 1
+    return [steps[round(i * last / (count - 1))] for i in range(count)] if last >= count else steps
+
+
 def stop_if(interrupted: Callable[[], bool]) -> Callable[..., None]:
     """A `callback_on_step_end` that raises `Interrupted` after the step in which `interrupted` becomes true."""
 

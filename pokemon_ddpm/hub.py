@@ -167,29 +167,20 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
 
 def _reason(error: Exception) -> str:
     """What happened, in the Hub's own words where it has some, and what to do."""
-    status, wait, message, later = None, "", "", "Try again later; the repository is as before."
-    if isinstance(error, errors.HfHubHTTPError):
-        status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
-        message = " ".join((error.server_message or "").split())[:200].rstrip(".")
-    when = f"in {wait} second{'s' * (wait != '1')}" if wait.isdecimal() else "later"
-    by_status = {
-        401: f"the Hub needs a valid token. {LOGIN}, or give --token (in training --hub_token).",
-        402: "the account has no more room or credit. See its billing settings, or delete what is not needed.",
-        403: "the token may not write there. Use a token with write access, or a name of your own.",
-        404: "there is no such repository or branch. Check the name.",
-        409: "it conflicts with what is there. Look at the repository, then try again.",
-        412: "somebody else has changed the repository meanwhile. Try again.",
-        413: "it is more than the Hub accepts at once. Push less.",
-        429: f"there were too many requests. Try again {when}.",
+    later = "Try again later; the repository is as before."
+    advice = {
+        401: f"The Hub needs a valid token. {LOGIN}, or give --token (in training --hub_token).",
+        403: "The token may not write there. Use a token with write access, or a name of your own.",
+        412: "Somebody else has changed the repository meanwhile. Try again.",
     }
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"there is no such repository, or the token may not see it. {LOGIN}."
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to reach the Hub."
-    if status in by_status or (status or 0) >= 500:
-        advice = by_status.get(status, f"the Hub itself failed, with status {status}. {later}")
-        return f'the Hub says "{message}". {advice[0].upper()}{advice[1:]}' if message else advice
     if isinstance(error, ValueError):  # a name, a card or a repository that is refused
         return f"{' '.join(str(error).split())[:400].rstrip('.:')}."
+    if isinstance(error, errors.HfHubHTTPError):
+        status, said = error.response.status_code, " ".join((error.server_message or "").split())[:200].rstrip(".")
+        return f'the Hub says "{said or f"status {status}"}". {advice.get(status, later)}'
     first = str(error).strip().partition("\n")[0].rstrip(".:")
     return f"{first if ' ' in first else 'the answer of the Hub was not understood'}. {later}"

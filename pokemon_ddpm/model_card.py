@@ -147,13 +147,13 @@ def _license(config: Any, base: str | None) -> tuple[dict[str, Any], str]:
     """The Hub's metadata of the license, and the card's section about it."""
     kind, name = "sprites", config.dataset_name
     if config.label_column or not (name or config.dataset_config_name):  # other images
-        kind = "dataset" if name and not _is_path(name) else "own"
+        kind = "own"
     elif not name and config.dataset_config_name == "starter":
         kind = "starter"
     data = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
         kind, data = None, _license_of(base)
-    return data, _render("license.md", kind=kind, name=name, base=base and _short(base))
+    return data, _render("license.md", kind=kind, base=base and _short(base))
 
 
 def _license_of(model: str) -> dict[str, str]:

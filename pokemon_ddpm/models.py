@@ -10,20 +10,21 @@ from torch import nn
 
 from pokemon_ddpm import RELEASED
 
-IN_THE_REPOSITORY_ALONE = "pokemon-ddpm-32"  # among released models
+FORMER_MODEL = "pokemon-ddpm-32"  # until 1.0; its weights are in the repository, where a recipe begins with them
 
 
 def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself.
 
     Raises:
-        ValueError: If it is a released model that an installed package lacks.
+        ValueError: If it is `FORMER_MODEL`.
     """
     if Path(model).exists():
         return model
     released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}
-    if model == IN_THE_REPOSITORY_ALONE and model not in released:  # it would be looked for on the Hub
-        raise ValueError(f"{model} is in the project's repository alone; the package has {' and '.join(released)}.")
+    if model == FORMER_MODEL:  # it would be looked for on the Hub
+        here = f"benchmarks/training/{model} in the project's repository"
+        raise ValueError(f"{model} is no released model any more. Use {' or '.join(released)}, or its folder, {here}.")
     return released.get(model, model)
 
 

@@ -20,7 +20,7 @@ from accelerate import PartialState
 from huggingface_hub import cached_assets_path
 from torch import Tensor, nn
 
-from pokemon_ddpm import color, postprocessing
+from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
@@ -137,10 +137,10 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
             "colors": postprocessing.COLORS,
             "min_fragment": postprocessing.MIN_FRAGMENT,
             "near_fragment": postprocessing.NEAR_FRAGMENT,
-            "cell": color.CELL,
-            "distinct": color.DISTINCT,
-            "equal_neighbor": color.EQUAL_NEIGHBOR,
-            "common_colors": color.COMMON_COLORS.tolist(),
+            "cell": postprocessing.CELL,
+            "distinct": postprocessing.DISTINCT,
+            "equal_neighbor": postprocessing.EQUAL_NEIGHBOR,
+            "common_colors": postprocessing.COMMON_COLORS.tolist(),
         },
     }
 

@@ -23,12 +23,12 @@ def forward_process_figure(image: np.ndarray, columns: int, seed: int) -> Figure
     figure = Figure(figsize=(1.2 * columns, 6), layout="constrained")
     grid = figure.add_gridspec(3, 2 * columns, height_ratios=(1, 1, 2.2))
     for row, (schedule, title) in enumerate(SCHEDULE_TITLES.items()):
-        images = noised_images(image, schedule, timesteps, seed)
+        images = _noised_images(image, schedule, timesteps, seed)
         for column, (timestep, pixels) in enumerate(zip(timesteps, images, strict=True)):
             axes = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
             _show(axes, pixels, f"t = {timestep}", "" if column else title.split(" (")[0])
-    plot_snr(figure.add_subplot(grid[2, :columns]))
-    plot_information(figure.add_subplot(grid[2, columns:]))
+    _plot_snr(figure.add_subplot(grid[2, :columns]))
+    _plot_information(figure.add_subplot(grid[2, columns:]))
     return figure
 
 
@@ -49,7 +49,7 @@ def _show(axes: Axes, pixels: Any, title: str, label: str) -> None:
     axes.set_ylabel(label, fontsize=9)
 
 
-def noised_images(image: np.ndarray, schedule: str, timesteps: torch.Tensor, seed: int = 0) -> np.ndarray:
+def _noised_images(image: np.ndarray, schedule: str, timesteps: torch.Tensor, seed: int = 0) -> np.ndarray:
     """An image, uint8 (S, S, 3), at timesteps (N,) of the forward process with the same noise: uint8 (N, S, S, 3).
 
     The schedule is a key of `SCHEDULE_TITLES`, with 1,000 timesteps. Values are clipped to the range of colors.
@@ -60,13 +60,7 @@ def noised_images(image: np.ndarray, schedule: str, timesteps: torch.Tensor, see
     return ((noisy / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def plot_alpha_bar(axes: Axes) -> None:
-    """alpha_bar of both schedules."""
-    _plot_schedules(axes, lambda schedule: schedule.alpha_bar, "alpha_bar, the share of the signal")
-    axes.legend()
-
-
-def plot_snr(axes: Axes) -> None:
+def _plot_snr(axes: Axes) -> None:
     """The signal-to-noise ratio of both schedules, with a line where signal and noise are equal."""
     ratio = "signal-to-noise ratio\nalpha_bar / (1 - alpha_bar)"
     _plot_schedules(axes, lambda schedule: schedule.snr.clamp(min=1e-8), ratio)
@@ -75,7 +69,7 @@ def plot_snr(axes: Axes) -> None:
     axes.set(yscale="log", ylim=(1e-6, 1e4))
 
 
-def plot_information(axes: Axes) -> None:
+def _plot_information(axes: Axes) -> None:
     """An upper bound of the bits that x_t contains about a pixel value: 1/2 log2(1 + SNR).
 
     That is the capacity of a Gaussian channel (Shannon 1948, theorem 17) for values with a mean square of at most 1.
@@ -87,12 +81,6 @@ def _plot_schedules(axes: Axes, values: Callable[[NoiseSchedule], torch.Tensor],
     for schedule, title in SCHEDULE_TITLES.items():
         axes.plot(values(NoiseSchedule.of(make_scheduler(beta_schedule=schedule))), label=title)
     axes.set(xlabel="timestep t", ylabel=label)
-
-
-def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:
-    """`count` of the steps, from the first to the last; all of them if there are at most `count`."""
-    last = len(steps) - 1
-    return [steps[round(i * last / (count - 1))] for i in range(count)] if last >= count else steps
 
 
 def new_axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:

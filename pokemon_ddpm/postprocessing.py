@@ -1,19 +1,34 @@
 """From a generated sample to a sprite: transparent background, no fragments, few colors, enlargement into squares."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.color import DISTINCT, color_areas, fit_palette, merge_colors
-from pokemon_ddpm.pipelines.sprite_preprocessing import TRANSPARENT, binary_alpha, oklab, transparent, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import (
+    CONES,
+    LAB,
+    TRANSPARENT,
+    binary_alpha,
+    oklab,
+    transparent,
+    unique_colors,
+)
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
 COLORS = 16
 MIN_FRAGMENT = 256  # pixels: at 64x64 a larger second part is as rare in samples as in real sprites, 1 in 200 and 400
 NEAR_FRAGMENT = 32  # chosen by eye: hands, tails and flames beside the body stay, specks go; see docs/report.md
+# Of palettes, which are fitted in OKLab, in which equal distances look about equally different.
+EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared OKLab distance
+# Colors of a sprite that are nearer in OKLab are one color. In nine of ten real sprites the median color has none
+# within 0.073; nine of ten have this white, or one that looks like it, and eight of ten this outline.
+DISTINCT = 0.065
+CELL = 0.075  # side of the cells in OKLab to which a palette is fitted; grays and white are not on a border
+COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 
 
 def to_sprite(
@@ -103,3 +118,136 @@ def enlarge(image: Image.Image, factor: int) -> Image.Image:
 def _check_whole(name: str, value: object, most: int, least: int = 1) -> None:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}, but is {value!r}.")
+
+
+def from_oklab(lab: np.ndarray) -> np.ndarray:
+    """The inverse of `oklab`: float (..., 3) to uint8 (..., 3), the nearest color that sRGB has in each channel."""
+    linear = (lab @ np.linalg.inv(LAB).T) ** 3 @ np.linalg.inv(CONES).T
+    linear = linear.clip(0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (srgb * 255).round().astype(np.uint8)
+
+
+def fit_palette(lab: np.ndarray, colors: int) -> np.ndarray:
+    """At most `colors` colors, float64 (K, 3), for pixels (N, 3), both in OKLab.
+
+    Those two groups of pixels are merged, again and again, that add least to the squared error in OKLab (Ward 1963,
+    *Hierarchical grouping to optimize an objective function*), beginning with the cells of a cubic grid. It is coarse
+    so that the palette is robust: finer cells merge in another order after a change of a single gray level.
+    """
+    _, cell, weights = np.unique(np.rint(lab / CELL), axis=0, return_inverse=True, return_counts=True)
+    means = np.zeros((len(weights), 3))
+    np.add.at(means, cell.ravel(), lab)
+    means, weights = means / weights[:, None], weights.astype(np.float64)
+
+    def cost(group: int) -> np.ndarray:
+        harmonic = weights * weights[group] / (weights + weights[group])
+        return harmonic * np.square(means - means[group]).sum(axis=1)
+
+    groups = _merge(means, weights, cost, lambda count, _: count <= colors)
+    return means[np.unique(groups)]
+
+
+def _merge(
+    means: np.ndarray,
+    weights: np.ndarray,
+    cost: Callable[[int], np.ndarray],
+    is_done: Callable[[int, float], bool],
+) -> np.ndarray:
+    """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
+
+    Args:
+        means, weights: Of the groups, float64 (N, 3) and (N,); a place of each merged group gets its mean and sum.
+        cost: The costs (N,) of merging a group with each.
+
+    Returns:
+        The place of the group to which each group now belongs, int64 (N,).
+    """
+    groups, alive = np.arange(len(means)), np.ones(len(means), dtype=bool)
+    costs = np.array([cost(group) for group in groups])
+    np.fill_diagonal(costs, np.inf)
+    for count in range(len(means), 1, -1):
+        one, other = np.unravel_index(costs.argmin(), costs.shape)
+        if is_done(count, costs[one, other]):
+            break
+        means[one] = np.average(means[[one, other]], axis=0, weights=weights[[one, other]])
+        weights[one] += weights[other]
+        groups[groups == other], alive[other] = one, False
+        costs[one] = costs[:, one] = np.where(alive, cost(one), np.inf)
+        costs[one, one] = np.inf
+        costs[other] = costs[:, other] = np.inf
+    return groups
+
+
+def color_areas(
+    lab: np.ndarray, visible: np.ndarray, palette: np.ndarray, iterations: int = 12
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides an image into areas of the colors of a palette, which adapts to them.
+
+    This is the adaptive clustering of Pappas 1992, with one mean of each color. Colors and palette lower the energy
+
+        sum of |pixel - its color|^2 in OKLab - `EQUAL_NEIGHBOR` * number of pairs of neighbors of one color
+
+    in turns: every pixel takes the best color given its four neighbors (iterated conditional modes, Besag 1986, on the
+    two halves of a checkerboard), and every color moves to the mean of its pixels. A noisy surface so becomes flat,
+    while an eye, a single pixel of another color, stays.
+
+    Args:
+        lab: Pixels in OKLab, float64 (H, W, 3).
+        visible: bool (H, W). The other pixels have no influence.
+        palette: Colors in OKLab to begin with, float64 (K, 3); those that become unused are dropped.
+        iterations: At most; few are needed.
+
+    Returns:
+        The place in the palette of each visible pixel, int64 (H, W), and the palette, float64 (K, 3).
+    """
+    means = palette
+    half = np.indices(visible.shape).sum(axis=0) % 2
+    chosen, before = np.square(lab[:, :, None] - means).sum(axis=3).argmin(axis=2), None
+    for _ in range(iterations):
+        distance = np.square(lab[:, :, None] - means).sum(axis=3)
+        for part in (0, 1):
+            has = (chosen[..., None] == np.arange(len(means))) & visible[..., None]
+            has = np.pad(has, ((1, 1), (1, 1), (0, 0))).astype(np.float64)
+            equal = has[:-2, 1:-1] + has[2:, 1:-1] + has[1:-1, :-2] + has[1:-1, 2:]
+            chosen = np.where(half == part, (distance - EQUAL_NEIGHBOR * equal).argmin(axis=2), chosen)
+        used, places = np.unique(chosen[visible], return_inverse=True)
+        sums = np.zeros((len(used), 3))
+        np.add.at(sums, places, lab[visible])
+        means = sums / np.bincount(places)[:, None]
+        chosen = np.zeros_like(chosen)
+        chosen[visible] = places
+        if before is not None and np.array_equal(chosen, before):
+            break
+        before = chosen
+    return chosen, means
+
+
+def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: float = DISTINCT) -> np.ndarray:
+    """Merges similar colors until at most `colors` remain and none are similar.
+
+    Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab stretches differences there: one
+    real sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are
+    replaced by their mean again and again.
+
+    Args:
+        means: The colors in OKLab, float64 (K, 3).
+        weights: Their numbers of pixels, (K,).
+        distinct: Distance in OKLab below which two colors are similar.
+
+    Returns:
+        What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were drawn for.
+    """
+    means, weights, commons = means.copy(), weights.astype(np.float64), oklab(COMMON_COLORS)
+    means[:, 0] = means[:, 0].clip(min=commons[0, 0])
+    for common in commons:
+        near = np.linalg.norm(means - common, axis=1) < distinct
+        means[near], weights[near] = common, 1e9  # it stays where it is
+    groups = _merge(
+        means,
+        weights,
+        lambda group: np.linalg.norm(means - means[group], axis=1),
+        lambda count, least: count <= colors and least >= distinct,
+    )
+    five_bits = (from_oklab(means) * (31 / 255)).round().astype(int)
+    return (five_bits * 255 // 31).astype(np.uint8)[groups]

@@ -3,9 +3,17 @@ import pytest
 from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from pokemon_ddpm.color import CELL, DISTINCT, EQUAL_NEIGHBOR, color_areas, fit_palette, from_oklab, merge_colors
 from pokemon_ddpm.pipelines.sprite_preprocessing import color_codes, oklab, unique_colors
-from pokemon_ddpm.postprocessing import reduce_palette
+from pokemon_ddpm.postprocessing import (
+    CELL,
+    DISTINCT,
+    EQUAL_NEIGHBOR,
+    color_areas,
+    fit_palette,
+    from_oklab,
+    merge_colors,
+    reduce_palette,
+)
 
 # CSS Color Module Level 4 gives these values of Ottosson's space.
 PUBLISHED = {

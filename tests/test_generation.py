@@ -11,7 +11,14 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, generate_files, read_settings
+from pokemon_ddpm.generation import (
+    GenerationSettings,
+    SpriteRequest,
+    evenly_spaced,
+    generate,
+    generate_files,
+    read_settings,
+)
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import read_png, write_png
@@ -235,3 +242,8 @@ def test_onnx_needs_its_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match="^This needs onnxruntime: pip install onnxruntime$"):
         GenerationSettings("no/model", backend="onnx").load()
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1, [0]), (4, [0, 1, 2, 3]), (5, [0, 1, 3, 4])])
+def test_steps_are_evenly_spaced_from_the_first_to_the_last(length, expected):
+    assert list(evenly_spaced(range(length), 4)) == expected

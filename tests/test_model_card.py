@@ -66,18 +66,18 @@ class TestLicense:
         assert "Trained on the starter sprites of the project: 3,273 training, " in text
         for data in ({"train_data_dir": fruit}, {"dataset_name": str(tmp_path), "label_column": "kind"}):
             text = card_of_run(**data)
-            assert license_of(text) == (None, None) and "of the trainer, who states here" in text
+            assert license_of(text) == (None, None) and "which the trainer knows and states here" in text
         text = card_of_run(dataset_name="misty/fruit", label_column="kind")
-        assert license_of(text) == (None, None) and "images of misty/fruit. What its license says" in text
+        assert license_of(text) == (None, None) and "Trained on misty/fruit" in text
         assert metadata(text)["datasets"] == ["misty/fruit"]
 
-    @pytest.mark.parametrize("base", [str(RELEASED / "pokemon-ddpm-32"), "pokemon-ddpm-32"])
+    @pytest.mark.parametrize("base", [str(RELEASED / "pokemon-ddpm-64"), "pokemon-ddpm-64"])
     @pytest.mark.parametrize("how", ["pretrained_model_name_or_path", "distill_from"])
     def test_of_the_initial_weights(self, fruit, base, how):
         for data in ({}, {"train_data_dir": fruit}, {"train_data_dir": "/data/archive"}):
             text = card_of_run(**{how: base}, **data, **(DISTILLED if how == "distill_from" else {}))
             assert license_of(text) == RESEARCH
-            assert "started from the weights of pokemon-ddpm-32" in text and "Apache" not in text
+            assert "started from the weights of pokemon-ddpm-64" in text and "Apache" not in text
 
     def test_of_initial_weights_from_the_hub(self, hub, tmp_path):
         hub.create("misty/model").commit({"README.md": b"---\nlicense: mit\n---\n"})

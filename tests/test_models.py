@@ -12,7 +12,6 @@ from tests.training.test_networks import tiny
 RELEASED_MODELS = {
     "pokemon-ddpm-64": (64, 64, 4),
     "pokemon-ddpm-64-fast": (64, 64, 4),
-    "pokemon-ddpm-32": (32, 32, 3),
 }
 
 
@@ -23,12 +22,12 @@ def test_the_digest_is_of_the_weights_in_float32():
     assert models.weights_digest(coarse) == models.weights_digest(coarse.float()) != digest
 
 
-def test_a_released_model_that_an_installed_package_lacks(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "RELEASED", tmp_path)
-    (tmp_path / "pokemon-ddpm-64").mkdir()
-    (tmp_path / "pokemon-ddpm-64" / "model_index.json").touch()
-    with pytest.raises(ValueError, match="in the project's repository alone; the package has pokemon-ddpm-64[.]"):
+def test_a_former_released_model(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="Use pokemon-ddpm-64 or pokemon-ddpm-64-fast, or its folder, benchmarks/"):
         models.locate_model("pokemon-ddpm-32")
+    monkeypatch.chdir(tmp_path)
+    Path("pokemon-ddpm-32").mkdir()
+    assert models.locate_model("pokemon-ddpm-32") == "pokemon-ddpm-32"
 
 
 @pytest.mark.parametrize("name", RELEASED_MODELS)

@@ -6,11 +6,9 @@ from PIL import Image
 
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
 from pokemon_ddpm.plots import (
-    evenly_spaced,
     forward_process_figure,
     label_bars,
     new_axes,
-    plot_alpha_bar,
     reverse_process_figure,
 )
 
@@ -45,14 +43,12 @@ def test_the_images_are_those_of_the_forward_process(figure, row):
 
 @pytest.mark.parametrize("i", [0, 1])
 def test_the_curves_are_those_of_the_schedules(figure, i):
-    share = Figure().add_subplot()
-    plot_alpha_bar(share)
     snr, information = (axes for axes in figure.axes if not axes.images)
     bar = ALPHA_BARS[i]
     # Two Gaussian variables with correlation rho share -1/2 log2(1 - rho^2) bits; x_0 and x_t of unit variance have
     # the correlation sqrt(alpha_bar).
     bits = -np.log2(1 - bar) / 2
-    for axes, expected in ((share, bar), (snr, np.maximum(bar / (1 - bar), 1e-8)), (information, bits)):
+    for axes, expected in ((snr, np.maximum(bar / (1 - bar), 1e-8)), (information, bits)):
         assert axes.lines[i].get_label().startswith(SCHEDULES[i])
         np.testing.assert_allclose(axes.lines[i].get_ydata(), expected, rtol=1e-3, atol=1e-6 * (axes is not snr))
     assert list(snr.lines[2].get_ydata()) == [1, 1]
@@ -63,11 +59,6 @@ def test_samples_are_above_the_predicted_clean_ones():
     shown = panels(reverse_process_figure(list(zip([900, 500, 100], images[:3], images[3:], strict=True))))
     assert [title for title, _ in shown] == ["t = 900", "t = 500", "t = 100", "", "", ""]
     assert [pixels.flat[0] for _, pixels in shown] == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize(("length", "expected"), [(1, [0]), (4, [0, 1, 2, 3]), (5, [0, 1, 3, 4])])
-def test_steps_are_evenly_spaced_from_the_first_to_the_last(length, expected):
-    assert list(evenly_spaced(range(length), 4)) == expected
 
 
 def test_bars_have_their_labels_from_the_top():

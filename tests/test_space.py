@@ -18,14 +18,14 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.space import NEEDED, push_page, push_space, write_space
+from pokemon_ddpm.space import NEEDED, push_space, write_space
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
 from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
 from tests.tiny_models import tiny_pipeline, tiny_student
 
 NAME, MODEL = "ash/sprites", "ash/tiny"
-UNNEEDED = ("datasets", "transformers")  # dependencies of the project that a Space does not install
+UNNEEDED = ("datasets", "matplotlib", "transformers")  # dependencies of the project that a Space does not install
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
 
 
@@ -49,7 +49,8 @@ class TestFolder:
         files = read(folder)
         package = {name for name in files if name.startswith("pokemon_ddpm/")}
         assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
-        assert all(files[name] == (ROOT / name).read_bytes() for name in ("app.py", "LICENSE"))
+        assert files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
+        assert b'launch(["pokemon-ddpm-64", "pokemon-ddpm-64-fast"])' in files["app.py"]
         weights = {Path(name).parts[2] for name in package if name.endswith(".safetensors")}
         assert weights == {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
 
@@ -73,7 +74,7 @@ class TestFolder:
 
     def test_a_model_on_the_hub(self, tmp_path):
         write_space(tmp_path, MODEL)
-        assert f'\nMODELS = ["{MODEL}"]\n' in (tmp_path / "app.py").read_text()
+        assert f'\nlaunch(["{MODEL}"])\n' in (tmp_path / "app.py").read_text()
         data = SpaceCard.load(tmp_path / "README.md").data
         assert data.models == [MODEL] and data.license == "apache-2.0"
         assert not (tmp_path / "pokemon_ddpm" / "released").exists()
@@ -123,21 +124,22 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
 
 def test_the_page_is_a_static_space(hub, tmp_path):
     tiny_student(16).save_pretrained(tmp_path / "student")
-    push_page(NAME, str(tmp_path / "student"))
+    push_space(NAME, str(tmp_path / "student"), static=True)
     repository = hub.repository(NAME, "space")
     assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
     card = repository.files()["README.md"].decode()
     repository.commit({"README.md": f"{card.replace('New Pok', 'My Pok')}\nBelow.\n".encode(), "mine.txt": b"1"})
-    push_page(NAME, str(tmp_path / "student"))
+    push_space(NAME, str(tmp_path / "student"), static=True)
     files = repository.files()
-    assert b"Below." in files["README.md"] and b"sdk: static" in files["README.md"] and "mine.txt" in files
+    assert all(part in files["README.md"] for part in (b"Below.", b"sdk: static", b"require-corp"))
+    assert "mine.txt" in files
 
 
 class TestPush:
     def test_in_one_commit(self, hub, folder):
-        url, needs_token = push_space(NAME)
+        url = push_space(NAME)
         repository = hub.repository(NAME, "space")
-        assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/") and not needs_token
+        assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/")
         assert repository.sdk == "gradio" and not repository.private and repository.files() == read(folder)
         push_space(NAME)
         assert repository.titles == ["Upload the app"]

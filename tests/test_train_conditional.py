@@ -21,11 +21,12 @@ import torch
 from safetensors.torch import load, load_file
 from tqdm import tqdm
 
-from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, load_sprites
+from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.training import batches, checkpoint, export, validation
 from pokemon_ddpm.training.networks import pack_unet
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
+from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
 from tests.training import runs
 from tests.training.runs import (
@@ -150,7 +151,7 @@ def test_a_mistake_is_one_sentence_and_changes_nothing_of_an_older_run(flags, ru
         assert len(str(stop.value).splitlines()) == 1 and contents(run) == before, wrong
 
 
-@pytest.mark.parametrize("source", ["packed", "pokemon-ddpm-32"])
+@pytest.mark.parametrize("source", ["packed", str(ROOT / "benchmarks" / "training" / "pokemon-ddpm-32")])
 def test_training_continues_with_a_pretrained_model(flags, run, tmp_path, source):
     """With a learning rate of nearly 0, the weights are those that it starts from."""
     more = ["--learning_rate=1e-30", "--max_train_steps=1"]
@@ -159,7 +160,7 @@ def test_training_continues_with_a_pretrained_model(flags, run, tmp_path, source
         trained = PokemonDDPMPipeline.from_pretrained(source := tmp_path / "first").unet
     else:
         more += ["--resolution=64", "--train_batch_size=1"]
-        trained = pack_unet(PokemonDDPMPipeline.from_pretrained(RELEASED / "pokemon-ddpm-32").unet)
+        trained = pack_unet(PokemonDDPMPipeline.from_pretrained(source).unet)
     flags = runs.without(flags, "model_config_name_or_path")
     train([*flags, *more, f"--pretrained_model_name_or_path={source}"])
     found = PokemonDDPMPipeline.from_pretrained(run)

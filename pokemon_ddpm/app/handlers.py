@@ -1,29 +1,285 @@
-"""What happens when a visitor clicks something or calls the API."""
+"""What happens when a visitor clicks something or calls the API.
+
+Values are checked here, whatever the page offers: they may come from any program.
+"""
 
 import asyncio
+import base64
 import functools
 import html
+import io
+import json
+import random
+import re
+import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+import zipfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from pokemon_ddpm.app import requests
-from pokemon_ddpm.app.downloads import KINDS, write_download, write_gallery
-from pokemon_ddpm.app.how_it_works import steps_html
-from pokemon_ddpm.app.requests import Job, Models, Refused, Sprite
-from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, Interrupted, generate_with_steps
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.animation import save_animation
+from pokemon_ddpm.generation import (
+    CHUNK_SIZE,
+    DenoisingStep,
+    GenerationSettings,
+    Interrupted,
+    SpriteRequest,
+    evenly_spaced,
+    generate_with_steps,
+)
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.plots import evenly_spaced
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES
+from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, NEAR_FRAGMENT
+from pokemon_ddpm.provenance import write_png
+from pokemon_ddpm.sheets import game_sheet, sheet_description
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
+MAX_IMAGES = 16
+MAX_SEED = 2**31 - 1
+GUIDANCE = (1.0, 10.0)
+STRENGTH = (0.1, 1.0)
+QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
+RANDOM = "random"
+# What differs in the images that a button makes of a creature: the other side, the other colors; the next stage.
+CHANGES = {
+    "back": [["view"]],
+    "shiny": [["finish"]],
+    "set": [["finish"], ["view"], ["view", "finish"]],
+    "evolve": [[]],
+}
+# What the visitor gets.
+FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
+Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 MAX_STEPS = 20  # denoising steps of a sprite that are kept
 EXAMPLES_SEED = 76
+STEPS_SHOWN = 10
+KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
+MAX_SCALE = 16
+COLUMNS = 4  # of a game sheet
+GALLERY_SIZE = 256  # side of an image in pixels, about
+ANIMATION_MS = 1500
+
+
+class Refused(gr.Error):
+    """An invalid request; the visitor sees the message, as text although Gradio takes it for HTML."""
+
+    def __init__(self, message: str):
+        super().__init__(html.escape(message, quote=False), print_exception=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Sprites to generate."""
+
+    pipeline: PokemonDDPMPipeline
+    settings: Mapping[str, Any]  # of the page
+    generation: GenerationSettings
+    requests: Sequence[SpriteRequest]
+    original: Image.Image | None = None  # the sample to vary, or the reference
+    strength: float | None = None  # of variations
+    relation: str | None = None  # to the reference
+
+    def arguments(self) -> dict[str, Any]:
+        """The pipeline's arguments beside condition and seed."""
+        arguments = self.generation.arguments()
+        if self.strength is not None:
+            arguments |= {"image": self.original, "strength": self.strength}
+        if self.relation is not None:
+            arguments |= {"reference_image": self.original, "relation": self.relation}
+        return arguments
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """A generated sprite, with all that is needed for its files and for editing it."""
+
+    job: Job
+    request: SpriteRequest
+    image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
+    steps: Sequence[DenoisingStep]  # some of them
+
+    @property
+    def caption(self) -> str:
+        variation = "" if self.job.strength is None else f" · variation {self.job.strength:g}"
+        relation = {None: "", "same": " · same creature"}.get(self.job.relation, f" · {self.job.relation} stage")
+        return caption(self.request, f"seed {self.request.seed}{variation}{relation}")
+
+    def finished(self, scale: int) -> Image.Image:
+        """What the visitor gets of it."""
+        return replace(self.job.generation, scale=scale).postprocess(self.image)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the page for this sprite alone."""
+        first, _, second = (self.request.pokemon_type or ANY).partition("/")
+        seed = {"num_images": 1, "new_seed": False, "seed": self.request.seed}
+        types = {"pokemon_type": first, "second_type": second or ANY}
+        return {**self.job.settings, **self.request.attributes, **types, **seed}
+
+
+def caption(request: SpriteRequest, note: str) -> str:
+    """Such as "fire/flying · red · seed 7"."""
+    others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
+    return " · ".join([request.pokemon_type or ANY, *others, note])
+
+
+def default_settings(models: Models, name: str) -> dict[str, Any]:
+    """The settings of the page at first, with the model of a name."""
+    config, vocabulary = models[name].config, models[name].conditioner.vocabulary
+    return {
+        "pokemon_type": RANDOM,
+        "second_type": ANY,
+        "num_images": 4,
+        "new_seed": True,
+        "seed": 0,
+        "model": name,
+        "quality": "balanced",
+        "guidance_scale": float(config.guidance_scale),
+        **dict.fromkeys(ATTRIBUTES, ANY),
+        **{each: value for each, value in USUAL.items() if value in vocabulary.get(each, ())},
+        **config.default_conditions,
+    }
+
+
+def type_choices(pipeline: PokemonDDPMPipeline) -> tuple[list[str], list[str]]:
+    """The choices of the type and of the second type."""
+    types = pipeline.conditioner.vocabulary["type"]
+    return [RANDOM, ANY, *types], [ANY, NONE, RANDOM, *types]
+
+
+def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job:
+    """Sprites with such settings as `default_settings`; the first has the seed, the others the next ones.
+
+    Args:
+        edit: What `Job` has of an edit.
+    """
+    name = one_of("The model", settings["model"], tuple(models))
+    pipeline = models[name]
+    count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
+    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count, settings["new_seed"]
+    if not isinstance(is_new, bool):
+        raise Refused("New seed must be true or false.")
+    seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
+    types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(pipeline, settings)
+    requests = [SpriteRequest(each, _types(pipeline, *types, each), attributes) for each in range(seed, seed + count)]
+    steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
+    scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
+    if "relation" in edit:  # the slider is for sprites without a reference
+        scale = pipeline.config.reference_guidance_scale or scale
+    sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
+    return Job(pipeline, settings, GenerationSettings(name, *sampler, **FINISHED), requests, **edit)
+
+
+def generate(models: Models, **settings: Any) -> tuple[Job, list[Sprite]]:
+    """Generates sprites. Returns the images with captions, and the seed of the first one."""
+    return new_sprites(models, settings), []
+
+
+def variations(
+    models: Models, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any
+) -> tuple[Job, list[Sprite]]:
+    """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
+    chosen = chosen_sprite(sprites, sprite)
+    count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
+    settings, strength = (
+        {**chosen.settings, "num_images": count, "new_seed": True},
+        number("The strength", strength, *STRENGTH),
+    )
+    return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
+
+
+def other_type(
+    models: Models, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
+) -> tuple[Job, list[Sprite]]:
+    """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
+    chosen = chosen_sprite(sprites, sprite)
+    present = (chosen.request.pokemon_type or ANY).split("/")
+    if pokemon_type == RANDOM:  # not one that the sprite has
+        known = chosen.job.pipeline.conditioner.vocabulary["type"]
+        pokemon_type = random.choice([name for name in known if name not in (*present, second_type)] or [ANY])
+    job = new_sprites(models, {**chosen.settings, "pokemon_type": pokemon_type, "second_type": second_type})
+    if set((job.requests[0].pokemon_type or ANY).split("/")) == set(present):
+        raise Refused("The sprite already has this type. Choose another one.")
+    return job, [chosen]
+
+
+def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, list[Sprite]]:
+    """Generates the creature of a sprite again: "back", "shiny", "set" (both and the shiny back) or "evolve".
+
+    Returns its sprites so far and the new ones with captions, and the seed.
+    """
+    chosen = chosen_sprite(sprites, sprite)
+    settings, edit = chosen.settings, {"original": chosen.image, "relation": "same"}
+    if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
+        raise Refused(f"{settings['model']} was not trained with reference sprites, which show one creature again.")
+    other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
+    changed = CHANGES[one_of("The change", change, tuple(CHANGES))]
+    if change == "evolve":
+        edit["relation"] = "next"
+        if settings["size"] != ANY:
+            settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
+    jobs = [new_sprites(models, settings | {name: other[name] for name in names}, **edit) for names in changed]
+    job = replace(jobs[0], requests=[request for each in jobs for request in each.requests])
+    is_creature = any(each.job.relation for each in sprites)  # all sprites are of one creature
+    return job, list(sprites)[: MAX_IMAGES - len(job.requests)] if is_creature else [chosen]
+
+
+def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
+    """The sprite of a number, from 1."""
+    if not sprites:
+        raise Refused("There are no sprites in memory. Generate some.")
+    return sprites[number("The number of the sprite", value, 1, len(sprites), whole=True) - 1]
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise Refused(f"{name} must be one of: {', '.join(allowed)}.")
+    return value
+
+
+def number(name: str, value: Any, low: float, high: float, whole: bool = False) -> int | float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (whole and value % 1):
+        raise Refused(f"{name} must be a {'whole ' * whole}number from {low:g} to {high:.10g}.")
+    return int(value) if whole else float(value)
+
+
+def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) -> str | None:
+    """The pipeline's argument. A random type depends on the seed, so the same seed gives the same sprite again."""
+    known = pipeline.conditioner.vocabulary["type"]
+    firsts, seconds = type_choices(pipeline)
+    first, second = one_of("The type", first, firsts), one_of("The second type", second, seconds)
+    if first == ANY and second == NONE:
+        raise Refused("A sprite without a second type needs a type. Choose one.")
+    if first == second and first in known:
+        raise Refused("Choose two different types. For only one type, set the second type to none.")
+    generator = random.Random(seed)
+    if first == RANDOM:
+        first = generator.choice([name for name in known if name != second] or known)
+    if second == RANDOM:
+        second = generator.choice([NONE, *(name for name in known if name != first)])
+        if first == ANY and second == NONE:
+            second = ANY
+    return "/".join(name for name in (first, second) if name != ANY) or None
+
+
+def _attributes(pipeline: PokemonDDPMPipeline, settings: Mapping[str, Any]) -> dict[str, str]:
+    values = {}
+    for name in ATTRIBUTES:
+        value, known = settings.get(name, ANY), pipeline.conditioner.vocabulary.get(name, [])
+        if not known and value != ANY:
+            raise Refused(f"{settings['model']} was not trained with the attribute {name}. Set it to any.")
+        value = one_of(f"The attribute {name}", value, (ANY, *known))
+        if value != ANY or name in pipeline.config.default_conditions:
+            values[name] = value
+    return values
 
 
 class Generation:
@@ -56,12 +312,12 @@ class Generation:
         done, note = len(self._finished), f"step {len(steps)} of {self._job.pipeline.num_timesteps}"
         current = zip(steps[-1], self._job.requests[done : done + self._size], strict=False)
         self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
-            (step.pred_original_sample, requests.caption(request, note)) for step, request in current
+            (step.pred_original_sample, caption(request, note)) for step, request in current
         ]
 
 
 def generates(make_job: Callable[..., tuple[Job, list[Sprite]]]) -> Callable[..., AsyncIterator[tuple]]:
-    """Makes a handler of a method that returns a job, and the sprites that are shown before the new ones.
+    """Makes a method of `Handlers` of a function that returns a job, and the sprites that stay before the new ones.
 
     The handler yields gallery, seed and sprites, first with previews. When the visitor cancels or leaves, Gradio
     cancels or closes it, which stops the generation.
@@ -69,7 +325,7 @@ def generates(make_job: Callable[..., tuple[Job, list[Sprite]]]) -> Callable[...
 
     @functools.wraps(make_job)
     async def handler(self: "Handlers", *args: Any, **kwargs: Any) -> AsyncIterator[tuple]:
-        job, before = make_job(self, *args, **kwargs)
+        job, before = make_job(self._models, *args, **kwargs)
         generation, seed = Generation(job), job.requests[0].seed
         run = asyncio.wrap_future(self._thread.submit(generation.run))
         try:
@@ -80,68 +336,38 @@ def generates(make_job: Callable[..., tuple[Job, list[Sprite]]]) -> Callable[...
         finally:
             generation.stopped.set()
             run.cancel()
-        yield await asyncio.to_thread(write_gallery, sprites, self._cache), seed, sprites
+        yield await asyncio.to_thread(gallery, sprites), seed, sprites
 
     return handler
 
 
 class Handlers:
-    """The handlers of the page and the API. Their arguments come from visitors, and are checked in `requests`."""
+    """The handlers of the page and the API. Their arguments come from visitors."""
 
     def __init__(self, models: Models, cache: Path):
         self._models, self._cache = models, cache
         self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
-        settings = requests.default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
-        self._examples = self._thread.submit(Generation(requests.new_sprites(models, settings)).run)
+        settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
+        self._examples = self._thread.submit(Generation(new_sprites(models, settings)).run)
 
-    @generates
-    def generate(self, **settings: Any) -> tuple[Job, list[Sprite]]:
-        """Generates sprites. Returns the images with captions, and the seed of the first one."""
-        return requests.new_sprites(self._models, settings), []
+    generate, variations, other_type, same_creature = map(generates, (generate, variations, other_type, same_creature))
 
-    @generates
-    def variations(
-        self, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any
-    ) -> tuple[Job, list[Sprite]]:
-        """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
-        chosen = requests.chosen_sprite(sprites, sprite)
-        return requests.variations(self._models, chosen, num_images, strength), [chosen]
+    def download(self, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> list[str]:
+        """Returns files: a sprite as PNG, its denoising steps as GIF, all sprites as a sheet for games in a zip."""
+        return [self.download_file(kind, sprites, sprite, scale) for kind in KINDS]
 
-    @generates
-    def other_type(
-        self, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
-    ) -> tuple[Job, list[Sprite]]:
-        """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
-        chosen = requests.chosen_sprite(sprites, sprite)
-        return requests.other_type(self._models, chosen, pokemon_type, second_type), [chosen]
-
-    @generates
-    def same_creature(self, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, list[Sprite]]:
-        """Generates the creature of a sprite again: "back", "shiny", "set" (both and the shiny back) or "evolve".
-
-        Returns its sprites so far and the new ones with captions, and the seed.
-        """
-        chosen = requests.chosen_sprite(sprites, sprite)
-        job = requests.same_creature(self._models, chosen, change)
-        is_creature = any(each.job.relation for each in sprites)  # all sprites are of one creature
-        return job, list(sprites)[: requests.MAX_IMAGES - len(job.requests)] if is_creature else [chosen]
-
-    def download(self, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> list[str]:
-        """Returns files: a sprite as PNG, all sprites as zip, the denoising steps of the sprite as GIF, a sheet."""
-        return [self.download_file(kind, sprites, sprite, background, scale) for kind in KINDS]
-
-    def download_file(self, kind: str, sprites: Sequence[Sprite], sprite: Any, background: Any, scale: Any) -> str:
+    def download_file(self, kind: str, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> str:
         """One of the files of `download`."""
-        return write_download(kind, sprites, requests.chosen_sprite(sprites, sprite), background, scale, self._cache)
+        return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
         """What becomes of the settings, the other types and the row of the creature for the model that was chosen.
 
         The guidance scale, and attributes without a value, get the model's defaults.
         """
-        usual, pipeline = requests.default_settings(self._models, settings["model"]), self._models[settings["model"]]
+        usual, pipeline = default_settings(self._models, settings["model"]), self._models[settings["model"]]
         vocabulary, guided = pipeline.conditioner.vocabulary, not is_distilled(pipeline.scheduler)
-        first, second = requests.type_choices(pipeline)
+        first, second = type_choices(pipeline)
         updates = dict.fromkeys(settings, gr.skip())
         for name, choices in (("pokemon_type", first), ("second_type", second)):
             updates[name] = gr.update(choices=choices, value=settings[name] if settings[name] in choices else ANY)
@@ -150,25 +376,91 @@ class Handlers:
         for name in ATTRIBUTES:
             value = settings[name] if settings[name] in vocabulary.get(name, ()) else usual[name]
             updates[name] = gr.update(interactive=name in vocabulary, value=value)
-        others = gr.update(choices=first, value=requests.RANDOM), gr.update(choices=second, value=ANY)
+        others = gr.update(choices=first, value=RANDOM), gr.update(choices=second, value=ANY)
         return [*updates.values(), *others, gr.update(visible="relation" in vocabulary)]
 
     def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
         """The number and the steps of the sprite that was clicked."""
-        return event.index + 1, steps_html(requests.chosen_sprite(sprites, event.index + 1).steps)
+        return event.index + 1, steps_html(chosen_sprite(sprites, event.index + 1).steps)
 
     def finish(self, sprites: Sequence[Sprite]) -> tuple[str, int, str]:
         """After a generation: status, number and steps of the first sprite."""
-        first = requests.chosen_sprite(sprites, 1)
+        first = chosen_sprite(sprites, 1)
         plural, model = "s" if len(sprites) > 1 else "", html.escape(first.job.generation.model)
         return f"{len(sprites)} sprite{plural} by {model}.", 1, steps_html(first.steps)
 
-    def show(self, sprites: Sequence[Sprite]) -> list[tuple[str, str]]:
-        """The gallery, after a generation that failed."""
-        return write_gallery(sprites, self._cache)
-
-    def examples(self) -> tuple[list[Sprite], list[tuple[str, str]], str, str]:
+    def examples(self) -> tuple[list[Sprite], list[tuple[Image.Image, str]], str, str]:
         """What a new visitor sees: sprites, gallery, status and steps."""
         sprites = self._examples.result()
         text = f"Press Generate. These are examples by {html.escape(sprites[0].job.generation.model)}."
-        return sprites, self.show(sprites), text, steps_html(sprites[0].steps)
+        return sprites, gallery(sprites), text, steps_html(sprites[0].steps)
+
+
+def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
+    """Enlarged images of sprites, with captions."""
+    scales = [max(1, GALLERY_SIZE // sprite.image.width) for sprite in sprites]
+    return [(each.finished(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
+
+
+def steps_html(steps: Sequence[DenoisingStep]) -> str:
+    """The samples of some steps, above the predicted clean images."""
+    cells = []
+    for timestep, sample, predicted in evenly_spaced(steps, STEPS_SHOWN):
+        images = _image(sample, f"sample at t = {timestep}") + _image(predicted, f"prediction at t = {timestep}")
+        cells.append(f"<figure>{images}<figcaption>t = {timestep}</figcaption></figure>")
+    return f'<div class="steps" role="group" aria-label="Steps of the chosen sprite">{"".join(cells)}</div>'
+
+
+def _image(image: Image.Image, alt: str) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return f'<img class="pixels" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" alt="{alt}">'
+
+
+def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:
+    """Writes the file of a kind: "png" or "gif" of one sprite, "zip" with a game sheet of all. Returns its path."""
+    scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
+    folder = cache / secrets.token_hex(16)  # nobody can guess it
+    folder.mkdir()
+    path = folder / ("sprites.zip" if kind == "zip" else f"{_name(sprite)}.{kind}")
+    write = {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind]
+    try:
+        write(sprites if kind == "zip" else sprite, path, scale)
+    except ValueError as error:  # it would be too large
+        raise Refused(str(error)) from error
+    return str(path)
+
+
+def _name(sprite: Sprite) -> str:
+    """A file name without suffix, of the condition and the seed."""
+    name = re.sub(r"[^\w.+-]", "-", Path(sprite.request.file_name).stem)
+    return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
+
+
+def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
+    if sprite.job.original is not None:  # condition and seed do not repeat it
+        return sprite.finished(scale).save(path)
+    settings = replace(sprite.job.generation, scale=scale)
+    write_png(sprite.finished(scale), path, settings.provenance(sprite.job.pipeline, sprite.request))
+
+
+def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
+    """Writes the predicted image after each step, then the sprite, on white."""
+    samples = [step.pred_original_sample for step in sprite.steps] + [sprite.image]
+    frames = list(map(sprite.job.generation.postprocess, samples))
+    save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
+
+
+def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
+    """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
+    images, columns, metadata = [each.finished(scale) for each in sprites], min(COLUMNS, len(sprites)), []
+    for job, request in ((each.job, each.request) for each in sprites):
+        row = {"model": job.generation.model, "condition": request.condition, "seed": request.seed}
+        row |= {"variation_strength": job.strength, "relation": job.relation}
+        metadata.append({name: value for name, value in row.items() if value is not None})
+    names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
+    description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("sheet.png", "w") as file:
+            game_sheet(images, columns).save(file, "PNG")
+        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")

@@ -1,15 +1,26 @@
 """The page, built with Gradio."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
-from pokemon_ddpm.app import requests
-from pokemon_ddpm.app.downloads import BACKGROUNDS, KEPT_SECONDS, KINDS, MAX_SCALE
-from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.how_it_works import how_it_works_tab
-from pokemon_ddpm.app.requests import Models
+from pokemon_ddpm.app.handlers import (
+    GUIDANCE,
+    KINDS,
+    MAX_IMAGES,
+    MAX_SCALE,
+    QUALITIES,
+    RANDOM,
+    STRENGTH,
+    Handlers,
+    Models,
+    default_settings,
+    gallery,
+    type_choices,
+)
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
 
 TITLE = "Pokémon DDPM"
@@ -18,6 +29,12 @@ NOTICE = """A page like this that needs no server is written by `pokemon-ddpm si
 
 This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
+FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+FIGURES = {  # of templates/how_it_works.md
+    "forward_process.png": "A sprite in the forward process of the linear and the cosine schedule, and their curves",
+    "reverse_process.png": "A sample in the reverse process, above the clean image that the network predicts",
+}
+KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
@@ -44,21 +61,22 @@ class Page:
 
     def __init__(self, models: Models, handlers: Handlers):
         self._handlers, default = handlers, next(iter(models))
-        choices = requests.type_choices(models[default])
+        choices = type_choices(models[default])
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
             gr.Markdown(INTRODUCTION)
             with gr.Tabs():
                 with gr.Tab("Generate"), gr.Row():
                     with gr.Column(scale=1, min_width=300):
-                        self._add_settings(list(models), requests.default_settings(models, default), *choices)
+                        self._add_settings(list(models), default_settings(models, default), *choices)
                     with gr.Column(scale=2, min_width=320, elem_id="results"):
                         self._add_results()
                         self._add_editing(*choices)
                         self._add_downloads()
                         with gr.Accordion("Steps of the chosen sprite", open=False):
                             self._steps = gr.HTML(elem_id="steps")
-                how_it_works_tab(self._steps)
+                with gr.Tab("How it works"):
+                    _add_how_it_works()
             gr.Markdown(NOTICE)
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
@@ -71,10 +89,10 @@ class Page:
             ]
         self._generate = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Accordion("Settings", open=False):
-            count = gr.Slider(1, requests.MAX_IMAGES, step=1, label="Number of sprites")
-            quality = gr.Radio(list(requests.QUALITIES), label="Quality", info="More steps take longer.")
+            count = gr.Slider(1, MAX_IMAGES, step=1, label="Number of sprites")
+            quality = gr.Radio(list(QUALITIES), label="Quality", info="More steps take longer.")
             info = "Higher values follow the type and the attributes more closely."
-            guidance = gr.Slider(*requests.GUIDANCE, step=0.5, label="Guidance scale", info=info)
+            guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", info=info)
             new_seed = gr.Checkbox(label="New seed every time")
             seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
             model = gr.Dropdown(models, label="Model")
@@ -103,11 +121,11 @@ class Page:
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
-                self._strength = gr.Slider(*requests.STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
+                self._strength = gr.Slider(*STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
                 self._vary = gr.Button("Variations", interactive=False, elem_id="vary")
             with gr.Row(equal_height=True):
                 self._other_types = [
-                    gr.Dropdown(first, value=requests.RANDOM, label="Other type", min_width=120),
+                    gr.Dropdown(first, value=RANDOM, label="Other type", min_width=120),
                     gr.Dropdown(second, value=ANY, label="Second type", min_width=120),
                 ]
                 self._other = gr.Button("Same seed, other type", interactive=False, elem_id="other")
@@ -116,9 +134,8 @@ class Page:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
         with gr.Accordion("Download", open=False):
             with gr.Row():
-                background = gr.Radio(list(BACKGROUNDS), value=BACKGROUNDS[0], label="Background")
                 scale = gr.Slider(1, MAX_SCALE, value=1, step=1, label="Scale")
-            inputs, links = [self._sprites, self._sprite, background, scale], []
+            inputs, links = [self._sprites, self._sprite, scale], []
             with gr.Row():
                 for kind, label in KINDS.items():
                     button = gr.Button(label, min_width=120)
@@ -152,7 +169,7 @@ class Page:
             for ended in (event.then, event.failure):
                 ended(None, self._status, [*started, self._gallery], js=ENDED % len(buttons), **PRIVATE)
             event.success(handlers.finish, self._sprites, [self._status, self._sprite, self._steps], **PRIVATE)
-            event.failure(handlers.show, self._sprites, self._gallery, **PRIVATE)
+            event.failure(gallery, self._sprites, self._gallery, **PRIVATE)
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
 
         chosen = [self._sprite, self._steps]
@@ -162,6 +179,16 @@ class Page:
         shown = [self._sprites, self._gallery, self._status, self._steps]
         loaded = self.blocks.load(handlers.examples, None, shown, **PRIVATE)
         loaded.success(None, None, edits, js=LOADED % len(edits), **PRIVATE)
+
+
+def _add_how_it_works() -> None:
+    """Adds the text, each part before one of the figures of `pokemon-ddpm explain`."""
+    home = Path(__file__).parent
+    gr.set_static_paths([home / name for name in FIGURES])
+    text = (home.parent / "templates" / "how_it_works.md").read_text(encoding="utf-8")
+    for part, (name, alt) in zip(text.split("<!-- figure -->"), FIGURES.items(), strict=False):
+        gr.Markdown(part, latex_delimiters=FORMULAS, elem_classes="reading")
+        gr.HTML(f'<img src="gradio_api/file={quote(str(home / name))}" alt="{alt}" loading="lazy">')
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

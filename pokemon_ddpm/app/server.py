@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import gradio as gr
 
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import style
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import TITLE, Page
@@ -42,12 +43,17 @@ class App:
 
 
 def launch(
-    models: Sequence[str], host: str | None = None, port: int | None = None, share: bool = False, wait: bool = True
+    models: Sequence[str] | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    wait: bool = True,
 ) -> App:
     """Starts the app.
 
     Args:
-        models: Folders, names of released models, or Hub names; the first is the default on the page.
+        models: Folders, names of released models, or Hub names; the first is the default on the page. By
+            default the project's two.
         host: Address to listen on; by default $GRADIO_SERVER_NAME, which a Space sets, or else 127.0.0.1.
         port: By default $GRADIO_SERVER_PORT, or else the first free one from 7860.
         share: Whether Gradio makes a public link.
@@ -56,11 +62,12 @@ def launch(
     Raises:
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
+    models = models or [RELEASED_MODEL, RELEASED_FAST_MODEL]
     loaded = {model_name(source): GenerationSettings(source).load() for source in models}
-    if not len(loaded) == len(models) > 0:
-        raise ValueError("The app needs one or more models with different names.")
+    if len(loaded) < len(models):
+        raise ValueError("The app needs models with different names.")
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
-    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
+    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves beside two figures
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     page = Page(loaded, Handlers(loaded, cache)).blocks
     page.launch(

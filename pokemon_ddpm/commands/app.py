@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.commands.common import fail
 
 
@@ -37,4 +36,4 @@ def start_app(
 
     from pokemon_ddpm.app import launch
 
-    launch(model or [RELEASED_MODEL, RELEASED_FAST_MODEL], host, port, share)
+    launch(model, host, port, share)

@@ -8,11 +8,8 @@ import typer
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
-    ConfigName,
-    DataDir,
     Model,
     SpriteConfig,
-    fail,
     load,
     make_folder,
     parse_type,
@@ -77,34 +74,24 @@ def describe_data(
 
 def explain(
     model: Model = RELEASED_MODEL,
-    data_dir: DataDir = None,
-    config_name: ConfigName = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="The Pokémon in the forward process.", show_default="the first of the training split"),
-    ] = None,
     type: Annotated[str, typer.Option(help="Type of the sprite in the reverse process.")] = "fire",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all noise.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for the two figures.")] = Path("."),
 ) -> None:
     """Writes two figures of the diffusion process.
 
-    They show a sprite in the forward process, and a new one in the reverse process.
+    They show a starter sprite in the forward process, and a new one in the reverse process.
     """
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
     from pokemon_ddpm.files import save_figure
-    from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
-    from pokemon_ddpm.plots import evenly_spaced, forward_process_figure, reverse_process_figure
+    from pokemon_ddpm.generation import SpriteRequest, evenly_spaced, generate_with_steps
+    from pokemon_ddpm.plots import forward_process_figure, reverse_process_figure
     from pokemon_ddpm.preprocessing import mode_of, preprocess
 
     pipeline = load(model)
-    rows = load_sprites(data_dir, config_name, split="train")
-    names = rows["name"][:]
-    if name is not None and name not in names:
-        fail(f"--name {name}: there is no such sprite in the training split.")
-    image = rows[0 if name is None else names.index(name)]["image"]
+    image = load_sprites(split="train")[0]["image"]
     ((_, steps),) = generate_with_steps(pipeline, [SpriteRequest(seed, parse_type(type))])
     forward, reverse = output_dir / "forward_process.png", output_dir / "reverse_process.png"
     channels, _, side = pipeline.sample_shape

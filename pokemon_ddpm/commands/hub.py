@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.commands.common import DataDir, SpriteConfig, fail, sprite_configs
 
 Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
@@ -46,15 +45,13 @@ def push(
 def push_space(
     repository: Annotated[str, typer.Argument(help="user/name of the Space; created if it does not exist.")],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Name of a model on the Hub, which the Space loads from there; or of one of the project's own.",
-            show_default="the project's two, which are copied",
+            help="Name of a model on the Hub, which the Space loads from there; with --static a distilled model.",
+            show_default="the project's own, which are copied",
         ),
-    ] = RELEASED_MODEL,
-    static: Annotated[
-        bool, typer.Option("--static", help="The page that generates in the browser, by a distilled model.")
-    ] = False,
+    ] = None,
+    static: Annotated[bool, typer.Option("--static", help="The page that generates in the browser.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
     token: Token = None,
     force: Annotated[
@@ -64,19 +61,8 @@ def push_space(
     """Pushes the app to the Hub as a Space, in one commit."""
     from pokemon_ddpm import space
 
-    if static:
-        from pokemon_ddpm.generation import check_onnx
-
-        check_onnx()
-        url = space.push_page(
-            repository, RELEASED_FAST_MODEL if model == RELEASED_MODEL else model, token, private or None, force
-        )
-        typer.echo(f"The page is pushed to the Space {repository}: {url}")
-        return
-    url, needs_token = space.push_space(repository, model, token, private or None, force)
-    typer.echo(f"The app is pushed to the Space {repository}: {url}")
-    if needs_token:
-        typer.echo(f"{model} is private or gated: give the Space a secret HF_TOKEN that may read it, in its settings.")
+    url = space.push_space(repository, model, static, token, private or None, force)
+    typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
 
 
 def push_dataset(

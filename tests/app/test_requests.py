@@ -2,7 +2,7 @@
 
 import pytest
 
-from pokemon_ddpm.app.requests import (
+from pokemon_ddpm.app.handlers import (
     MAX_IMAGES,
     Models,
     Refused,
@@ -29,7 +29,7 @@ def test_random_types_depend_on_the_seed(known: Models) -> None:
 def test_random_other_type_is_another_one(known: Models, original: str | None) -> None:
     first, _, second = (original or "any").partition("/")
     one = new_sprite(known, pokemon_type=first, second_type=second or "any", seed=76)
-    others = [other_type(known, one, "random", "any").requests[0] for _ in range(300)]
+    others = [other_type(known, [one], 1, "random", "any")[0].requests[0] for _ in range(300)]
     assert {request.seed for request in others} == {76}
     assert {request.pokemon_type for request in others} == set(TYPES) - set((original or "").split("/"))
 
@@ -37,13 +37,13 @@ def test_random_other_type_is_another_one(known: Models, original: str | None) -
 def test_other_type_must_differ(known: Models) -> None:
     one = new_sprite(known, pokemon_type="fire", second_type="water")
     with pytest.raises(Refused, match="The sprite already has this type"):
-        other_type(known, one, "water", "fire")
-    assert other_type(known, one, "fire", "any").requests[0].pokemon_type == "fire"
+        other_type(known, [one], 1, "water", "fire")
+    assert other_type(known, [one], 1, "fire", "any")[0].requests[0].pokemon_type == "fire"
 
 
 def test_variations_are_at_most_as_many_as_fit(known: Models) -> None:
     original = new_sprite(known)
-    job = variations(known, original, MAX_IMAGES, 0.5)
+    job, _ = variations(known, [original], 1, MAX_IMAGES, 0.5)
     assert len(job.requests) == MAX_IMAGES - 1
     assert Sprite(job, job.requests[0], original.image, []).caption.endswith("variation 0.5")
 
@@ -61,22 +61,22 @@ def test_the_same_creature_has_its_conditions_and_seed(
     known: Models, change: str, relation: str, expected: list[tuple[str, str]]
 ) -> None:
     original = new_sprite(known, pokemon_type="fire", color="red", size="small", seed=7)
-    job = same_creature(known, original, change)
+    job, _ = same_creature(known, [original], 1, change)
     assert [(each.attributes["view"], each.attributes["finish"]) for each in job.requests] == expected
     assert {(each.seed, each.pokemon_type, each.attributes["color"]) for each in job.requests} == {(7, "fire", "red")}
     assert {each.attributes["size"] for each in job.requests} == {"medium" if change == "evolve" else "small"}
     assert job.relation == relation
     assert (original.job.generation.guidance_scale, job.generation.guidance_scale) == (3, 2)
     last = Sprite(job, job.requests[-1], original.image, [])
-    back = same_creature(known, last, "back").requests[0]
+    back = same_creature(known, [last], 1, "back")[0].requests[0]
     assert back.attributes == {**last.request.attributes, "view": "front" if expected[-1][0] == "back" else "back"}
 
 
 def test_the_same_creature_needs_a_model_with_references(known: Models) -> None:
     with pytest.raises(Refused, match="fast was not trained with reference sprites"):
-        same_creature(known, new_sprite(known, model="fast", view="any", finish="any"), "back")
+        same_creature(known, [new_sprite(known, model="fast", view="any", finish="any")], 1, "back")
     with pytest.raises(Refused, match="The change must be one of: back, shiny, set, evolve"):
-        same_creature(known, new_sprite(known), "front")
+        same_creature(known, [new_sprite(known)], 1, "front")
 
 
 def test_the_page_begins_with_what_the_model_has_by_default(known: Models) -> None:

@@ -73,17 +73,15 @@ def test_mistakes_of_describe_data(
     assert not list(small.parent.rglob("README.md"))
 
 
-def test_the_two_processes_are_explained(own_cache, small: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_two_processes_are_explained(own_cache, tmp_path: Path, monkeypatch) -> None:
     images = []
     draw = plots.forward_process_figure
     monkeypatch.setattr(plots, "forward_process_figure", lambda *given: images.append(given[0]) or draw(*given))
     tiny_pipeline(size=32).save_pretrained(tmp_path / "model")
-    arguments = ["explain", "--model", tmp_path / "model", "--data-dir", small, "--output-dir", tmp_path]
-    code, output = run(*arguments, "--config-name", "all", "--name", "Venusaur Gmax", "--type", "fire=1,ice=1")
+    arguments = ["explain", "--model", tmp_path / "model", "--output-dir", tmp_path]
+    code, output = run(*arguments, "--type", "fire=1,ice=1")
     forward, reverse = tmp_path / "forward_process.png", tmp_path / "reverse_process.png"
     assert (code, output) == (0, f"{forward} and {reverse}")
-    assert images[0].shape == (32, 32, 3) and (images[0][16, 16] == [3, 100, 200]).all()  # the fourth of the archive
+    assert images[0].shape == (32, 32, 3)
     assert Image.open(forward).size == (1080, 600) and Image.open(reverse).size == (1080, 320)
-    code, output = run(*arguments, "--name", "Missingno")
-    assert code == 2 and output.endswith("error: --name Missingno: there is no such sprite in the training split.")
     assert "error: Unknown type 'fyre'. Did you mean 'fire'?" in run(*arguments, "--type", "fyre")[1]

@@ -192,7 +192,7 @@ def test_an_interrupted_evaluation_is_continued(
         (["--features", "nowhere"], "nowhere is not a folder of a network for sprites"),
         (["--conditions", "taste"], "not trained on taste"),
         (["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
-        (["--model", "pokemon-ddpm-32"], "pokemon-ddpm-32 was trained on the sprite archive; give it with --data-dir"),
+        (["--model", "pokemon-ddpm-64"], "pokemon-ddpm-64 was trained on the sprite archive; give it with --data-dir"),
     ],
 )
 def test_mistakes_are_reported_before_anything_is_generated(

@@ -19,6 +19,7 @@ from pokemon_ddpm.evaluation.same_creature import (
 )
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.commands import run
+from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
 
 
@@ -104,7 +105,7 @@ def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
     assert (tmp_path / "report" / "sets.png").exists()
     for options, message in (
         (("--split", "train"), "--split train must be validation or test"),
-        (("--model", "pokemon-ddpm-32"), "was not trained with reference sprites"),
+        (("--model", ROOT / "benchmarks" / "training" / "pokemon-ddpm-32"), "was not trained with reference sprites"),
     ):
         code, output = run("evaluate-references", "--data-dir", sprites_dir, "--output-dir", tmp_path, *options)
         assert code == 2 and message in output, output
