@@ -347,7 +347,7 @@ class Trainer:
             raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
         self.step = self.saved_step = state.step
         self.metrics = state.metrics
-        self.guard.restore(state.skipped_updates)
+        self.guard.counts[0] = state.skipped_updates
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
 

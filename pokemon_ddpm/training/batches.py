@@ -364,7 +364,7 @@ def sample_batch(
         pairs: Of the training split, on the device, for `--reference_prob`.
     """
     device = data.images.device
-    indices = batch_indices(len(data), config.seed, step, batch_size).to(device)
+    indices = batch_indices(len(data.images), config.seed, step, batch_size).to(device)
     generator = generator_for(device, config.seed, BATCH, step)
     if pairs is not None:
         chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.reference_prob

@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -113,10 +111,6 @@ class NonFiniteGuard:
         self.counts = torch.zeros(2, device=accelerator.device)  # skipped in all, and in a row up to now
         self._in_a_row = 0  # over all processes, when last checked
 
-    def restore(self, skipped: int) -> None:
-        """Continues counting from a checkpoint's number."""
-        self.counts[0] = skipped
-
     def check(self, step: int) -> tuple[int, int]:
         """How many updates were skipped in all, and how many in a row up to now; waits for device and processes.
 
@@ -171,32 +165,17 @@ class StopRequest:
     def at_signals(self) -> Iterator[None]:
         """Handles SIGINT and SIGTERM; a second SIGINT ends the process at once."""
         previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        # Python calls a handler only between its own instructions, and a backward pass is a single one that can take
-        # minutes. So a thread counts interrupts as they arrive.
-        reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._end_at_second_interrupt, args=(reader,), daemon=True).start()
         try:
             yield
         finally:
-            signal.set_wakeup_fd(descriptor)
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            writer.close()  # ends the thread
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.reason in (None, TIME_LIMIT):  # also ends what is done after the time
             self.reason = signal.Signals(number).name
-
-    @staticmethod
-    def _end_at_second_interrupt(reader: socket.socket) -> None:
-        interrupts = 0
-        with reader:
-            while number := reader.recv(1):
-                interrupts += number[0] == signal.SIGINT
-                if interrupts == 2:
-                    os._exit(128 + signal.SIGINT)
+        if number == signal.SIGINT:  # the operating system handles the next one, also inside a long backward pass
+            signal.signal(number, signal.SIG_DFL)
 
     def requested(self) -> bool:
         """Whether this process should stop."""
