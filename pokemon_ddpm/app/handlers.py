@@ -4,10 +4,8 @@ Values are checked here, whatever the page offers: they may come from any progra
 """
 
 import asyncio
-import base64
 import functools
 import html
-import io
 import json
 import random
 import re
@@ -59,7 +57,6 @@ Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 MAX_STEPS = 20  # denoising steps of a sprite that are kept
 EXAMPLES_SEED = 76
-STEPS_SHOWN = 10
 KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
 MAX_SCALE = 16
 COLUMNS = 4  # of a game sheet
@@ -379,42 +376,26 @@ class Handlers:
         others = gr.update(choices=first, value=RANDOM), gr.update(choices=second, value=ANY)
         return [*updates.values(), *others, gr.update(visible="relation" in vocabulary)]
 
-    def select(self, sprites: Sequence[Sprite], event: gr.SelectData) -> tuple[int, str]:
-        """The number and the steps of the sprite that was clicked."""
-        return event.index + 1, steps_html(chosen_sprite(sprites, event.index + 1).steps)
+    def select(self, event: gr.SelectData) -> int:
+        """The number of the sprite that was clicked."""
+        return event.index + 1
 
-    def finish(self, sprites: Sequence[Sprite]) -> tuple[str, int, str]:
-        """After a generation: status, number and steps of the first sprite."""
-        first = chosen_sprite(sprites, 1)
-        plural, model = "s" if len(sprites) > 1 else "", html.escape(first.job.generation.model)
-        return f"{len(sprites)} sprite{plural} by {model}.", 1, steps_html(first.steps)
+    def finish(self, sprites: Sequence[Sprite]) -> tuple[str, int]:
+        """After a generation: status, and number of the first sprite."""
+        plural, model = "s" if len(sprites) > 1 else "", html.escape(sprites[0].job.generation.model)
+        return f"{len(sprites)} sprite{plural} by {model}.", 1
 
-    def examples(self) -> tuple[list[Sprite], list[tuple[Image.Image, str]], str, str]:
-        """What a new visitor sees: sprites, gallery, status and steps."""
+    def examples(self) -> tuple[list[Sprite], list[tuple[Image.Image, str]], str]:
+        """What a new visitor sees: sprites, gallery and status."""
         sprites = self._examples.result()
         text = f"Press Generate. These are examples by {html.escape(sprites[0].job.generation.model)}."
-        return sprites, gallery(sprites), text, steps_html(sprites[0].steps)
+        return sprites, gallery(sprites), text
 
 
 def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
     """Enlarged images of sprites, with captions."""
     scales = [max(1, GALLERY_SIZE // sprite.image.width) for sprite in sprites]
     return [(each.finished(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
-
-
-def steps_html(steps: Sequence[DenoisingStep]) -> str:
-    """The samples of some steps, above the predicted clean images."""
-    cells = []
-    for timestep, sample, predicted in evenly_spaced(steps, STEPS_SHOWN):
-        images = _image(sample, f"sample at t = {timestep}") + _image(predicted, f"prediction at t = {timestep}")
-        cells.append(f"<figure>{images}<figcaption>t = {timestep}</figcaption></figure>")
-    return f'<div class="steps" role="group" aria-label="Steps of the chosen sprite">{"".join(cells)}</div>'
-
-
-def _image(image: Image.Image, alt: str) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return f'<img class="pixels" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" alt="{alt}">'
 
 
 def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:

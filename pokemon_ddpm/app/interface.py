@@ -73,8 +73,6 @@ class Page:
                         self._add_results()
                         self._add_editing(*choices)
                         self._add_downloads()
-                        with gr.Accordion("Steps of the chosen sprite", open=False):
-                            self._steps = gr.HTML(elem_id="steps")
                 with gr.Tab("How it works"):
                     _add_how_it_works()
             gr.Markdown(NOTICE)
@@ -109,7 +107,7 @@ class Page:
             self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
         options = {"show_label": False, "allow_preview": False, "selected_index": 0, "buttons": []}
         self._gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
-        self._sprite = gr.Number(1, precision=0, visible=False, label="Number of the sprite")
+        self._sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
 
     def _add_editing(self, first: list[str], second: list[str]) -> None:
         with gr.Row(visible=False) as self._creature:
@@ -168,16 +166,14 @@ class Page:
         for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
             for ended in (event.then, event.failure):
                 ended(None, self._status, [*started, self._gallery], js=ENDED % len(buttons), **PRIVATE)
-            event.success(handlers.finish, self._sprites, [self._status, self._sprite, self._steps], **PRIVATE)
+            event.success(handlers.finish, self._sprites, [self._status, self._sprite], **PRIVATE)
             event.failure(gallery, self._sprites, self._gallery, **PRIVATE)
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
 
-        chosen = [self._sprite, self._steps]
-        self._gallery.select(handlers.select, self._sprites, chosen, trigger_mode="multiple", **PRIVATE)
+        self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
         changes, offered = [self.blocks.load, settings["model"].change], [*settings.values(), *self._other_types]
         gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
-        shown = [self._sprites, self._gallery, self._status, self._steps]
-        loaded = self.blocks.load(handlers.examples, None, shown, **PRIVATE)
+        loaded = self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
         loaded.success(None, None, edits, js=LOADED % len(edits), **PRIVATE)
 
 

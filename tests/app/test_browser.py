@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (
 TIMEOUT_MS = 60_000
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
-FOLDED = ("Settings", "Attributes", "Edit the chosen", "Download", "Steps of the chosen")
+FOLDED = ("Settings", "Attributes", "Edit the chosen", "Download")
 ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -126,12 +126,11 @@ def test_cancel_ends_quietly(page: Page, network: Network) -> None:
     expect(page.get_by_text("Error", exact=True).filter(visible=True)).to_have_count(0)
 
 
-def test_editing_and_steps_of_the_chosen_sprite(page: Page) -> None:
-    unfold(page, "Settings", "Edit the chosen sprite", "Steps of the chosen sprite")
+def test_editing_of_the_chosen_sprite(page: Page) -> None:
+    unfold(page, "Settings", "Edit the chosen sprite")
     generate(page)
-    first = page.locator("#steps img").last.get_attribute("src")
     page.locator("#sprites button").nth(1).click()
-    expect(page.locator("#steps img").last).not_to_have_attribute("src", first)
+    expect(page.get_by_label("Number of the sprite")).to_have_value("2")
     button(page, "Same seed, other type").click()
     expect(captions(page)).to_have_text(["fire · seed 8", re.compile(r"^(?!fire)[a-z]+ · seed 8$")])
     expect(button(page, "Variations")).to_be_enabled()
