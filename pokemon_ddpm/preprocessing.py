@@ -74,8 +74,16 @@ def channels_of(mode: str) -> int:
     return CHANNELS[mode]
 
 
-def mode_of(channels: int) -> str:
-    """The mode of preprocessing for a model with so many channels: "pixel" for RGBA, "fit" for RGB."""
+def mode_of(channels: int, given: str | None = None) -> str:
+    """The mode of preprocessing for a model with so many channels: "pixel" for RGBA, "fit" for RGB.
+
+    Raises:
+        ValueError: If another one is given that has not the channels of the model.
+    """
+    if given is not None:
+        if channels_of(given) != channels:
+            raise ValueError(f"The model has {channels} channels; --preprocessing {given} is not possible.")
+        return given
     return "pixel" if channels == CHANNELS["pixel"] else "fit"
 
 

@@ -1,9 +1,9 @@
-"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`: measuring models and samples."""
+"""`pokemon-ddpm evaluate`, `evaluate-references`, `bits-per-dim` and `fit-features`: measuring models and samples."""
 
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from pokemon_ddpm.commands.common import (
     ConfigName,
     DataDir,
     Guidance,
+    ImageGuidance,
     Model,
     Scheduler,
     SkipBadImages,
@@ -26,10 +27,6 @@ from pokemon_ddpm.commands.common import (
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
 from pokemon_ddpm.files import write_file
-
-if TYPE_CHECKING:
-    from pokemon_ddpm import SpriteTensors
-    from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures
 
 SPLITS = ("train", "validation")  # without those that are only for the end
 Preprocessing = Annotated[
@@ -68,13 +65,15 @@ def evaluate(
     It writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
     """
-    _check_source(context, model, samples, data_dir, resolution, sample_preprocessing, output_dir)
+    _check_source(context)
     check_packages()
     make_folder("--output-dir", output_dir)
 
+    from pokemon_ddpm.evaluation.data import load_images, load_networks
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
     from pokemon_ddpm.evaluation.images import halves
+    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
     from pokemon_ddpm.evaluation.samples import generate_sets, read_samples
     from pokemon_ddpm.generation import GenerationSettings, best_device
@@ -87,13 +86,13 @@ def evaluate(
         settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
         pipeline = settings.load()
         channels, resolution, _ = pipeline.sample_shape
-        _check_channels(preprocessing, channels)
+        mode = mode_of(channels, preprocessing)
     else:
         sample_set = read_samples(samples, resolution, sample_preprocessing)
         _, channels, resolution, _ = sample_set.images.shape
-    preprocessing = preprocessing or mode_of(channels)
-    data = _load_data(data_dir, config_name, split, resolution, preprocessing, skip_bad_images)
-    extractor, classifier = _networks(features, data)
+        mode = preprocessing or mode_of(channels)
+    data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
+    extractor, classifier = load_networks(features, data)
     further, rows, speed = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None, None
     if samples is None:
         sets = generate_sets(pipeline, settings, *data[:2], num_samples, conditions, seed, output_dir)
@@ -103,14 +102,30 @@ def evaluate(
         fitted, tested = sample_set.images, others.images
         further["no_likelihood"] = "--no-likelihood was given."
         if likelihood:
-            further = _likelihood(model, data, output_dir, seed)
+            try:  # in float32, with the model's own scheduler
+                further = {
+                    "likelihood": kept_likelihood(load(model), *data[:2], output_dir, seed),
+                    "no_likelihood": "",
+                }
+            except ValueError as error:
+                further["no_likelihood"] = str(error)
     else:
         fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
     further = {**evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device()), **further}
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
     compared = (data.train.on_white(), data.held_out.on_white(), all_train)
     evaluation = measure(sample_set, *compared, extractor, classifier, seed)
-    about = _about(data, preprocessing, split, extractor, classifier, speed)
+    about = {
+        "network evaluations per second": speed,
+        "data": data.title,
+        "preprocessing": mode,
+        "training images": len(data.train),
+        "searched for memorization": f"{len(data.all_train)} training images",
+        "held out": f"{split} split, {len(data.held_out)} images",
+        "features": f"{extractor.name}, {extractor.dimension} dimensions",
+        "classifier": classifier and classifier.name,
+        "pokemon-ddpm": version("pokemon-ddpm"),
+    }
     name = Path(model if samples is None else samples).resolve().name
     numbers = write_report(output_dir, name, evaluation, further, sample_set, all_train, data.names, about)
     if samples is None and Path(model).is_dir() and Path(model).parent != RELEASED:
@@ -120,20 +135,14 @@ def evaluate(
     typer.echo(f"Report: {output_dir / REPORT}")
 
 
-def _check_source(
-    context: typer.Context,
-    model: str,
-    samples: Path | None,
-    data_dir: str | None,
-    resolution: int | None,
-    sample_preprocessing: str | None,
-    output_dir: Path,
-) -> None:
+def _check_source(context: typer.Context) -> None:
     """Refuses options of samples for a model, and options of a model for samples."""
+    given = context.params
+    samples, output_dir = given["samples"], given["output_dir"]
     if samples is None:
-        if resolution is not None or sample_preprocessing is not None:
+        if given["resolution"] is not None or given["sample_preprocessing"] is not None:
             fail("--resolution and --sample-preprocessing are only for --samples.")
-        _check_data(model, data_dir)
+        _check_data(given["model"], given["data_dir"])
         return
     generation = ("model", "num_samples", "conditions", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
     check_beside(context, "samples", *generation)
@@ -141,16 +150,8 @@ def _check_source(
         fail(f"--samples {samples} is not a folder.")
     if output_dir.resolve().is_relative_to(samples.resolve()):
         fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
-    if sample_preprocessing is not None and resolution is None:
+    if given["sample_preprocessing"] is not None and given["resolution"] is None:
         fail("--sample-preprocessing needs --resolution.")
-
-
-def _check_channels(preprocessing: str | None, channels: int) -> None:
-    """Refuses a preprocessing that does not give the channels of the model."""
-    from pokemon_ddpm.preprocessing import channels_of
-
-    if preprocessing is not None and channels_of(preprocessing) != channels:
-        fail(f"The model has {channels} channels; --preprocessing {preprocessing} is not possible.")
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
@@ -161,92 +162,45 @@ def _check_data(model: str, data_dir: str | None) -> None:
         fail(f"{model_name(model)} was trained on the sprite archive; give it with --data-dir.")
 
 
-class Data(NamedTuple):
-    """Real images; `all_train` are all views and finishes, which a model of the front sprites may also know."""
+def evaluate_references(
+    data_dir: Annotated[str, typer.Option(help="The sprite archive, as a folder or .zip.")],
+    model: Model = RELEASED_MODEL,
+    split: Split = "validation",
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of a network from fit-features.", show_default="the released one")
+    ] = None,
+    scheduler: Scheduler = None,
+    num_inference_steps: Steps = None,
+    guidance_scale: Guidance = None,
+    image_guidance_scale: ImageGuidance = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first sprite and of bootstraps.")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for results and a sheet.")] = Path("references-report"),
+) -> None:
+    """Generates backs, shinies and next stages of real held-out fronts, and compares them with the real ones."""
+    check_packages()
+    make_folder("--output-dir", output_dir)
 
-    train: "SpriteTensors"
-    held_out: "SpriteTensors"
-    all_train: "SpriteTensors"
-    names: list[str] | None  # of `all_train`
-    title: str
-
-
-def _load_data(
-    data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str, skip_bad_images: bool
-) -> Data:
-    from pokemon_ddpm.data import is_class_folder, load_tensors, sprite_tensors
-    from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-    from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
-
-    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
-    train, held_out = (load_tensors(data_dir, part, resolution, **options) for part in ("train", split))
-    least = NEIGHBORHOOD + 1
-    if min(len(train), len(held_out)) < least:
-        needed = f"At least {least} training and {least} held-out images are needed"
-        fail(f"{needed}, but there are {len(train)} and {len(held_out)}.")
-    if data_dir is not None and is_class_folder(data_dir):
-        return Data(train, held_out, train, None, Path(data_dir).resolve().name)
-    title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"
-    rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train", skip_bad_images=skip_bad_images)
-    columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
-    names = [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
-    return Data(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
-
-
-def _networks(features: str, data: Data) -> "tuple[FeatureExtractor, SpriteFeatures | None]":
-    """The network for distances, and the classifier: with other networks that for sprites, if the images fit it."""
+    from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
-    from pokemon_ddpm.evaluation.samples import check_classes
-    from pokemon_ddpm.generation import best_device
+    from pokemon_ddpm.evaluation.report import estimate, write_references
+    from pokemon_ddpm.evaluation.same_creature import evaluate_references as measure
+    from pokemon_ddpm.generation import GenerationSettings
 
-    device = best_device()
-    is_other = features in ("inception", "dinov2")
-    network = load_features(RELEASED_FEATURES if is_other or features == "sprites" else features, device)
-    try:
-        check_classes(network.name, network.vocabulary["type"], data.train.type_names)
-        network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
-    except ValueError as error:
-        if not is_other:
-            advice = "For these images, make one with pokemon-ddpm fit-features, and give its folder with --features."
-            raise ValueError(f"{error} {advice}") from error
-        network = None
-    if not is_other:
-        return network, network
-    from pokemon_ddpm.evaluation import pretrained_features
-
-    return getattr(pretrained_features, features)(device), network
-
-
-def _about(
-    data: Data,
-    preprocessing: str,
-    split: str,
-    extractor: "FeatureExtractor",
-    classifier: "SpriteFeatures | None",
-    speed: float | None,
-) -> dict[str, Any]:
-    """What was measured and how, for the report."""
-    return {
-        "network evaluations per second": speed,
-        "data": data.title,
-        "preprocessing": preprocessing,
-        "training images": len(data.train),
-        "searched for memorization": f"{len(data.all_train)} training images",
-        "held out": f"{split} split, {len(data.held_out)} images",
-        "features": f"{extractor.name}, {extractor.dimension} dimensions",
-        "classifier": classifier and classifier.name,
-        "pokemon-ddpm": version("pokemon-ddpm"),
-    }
-
-
-def _likelihood(model: str, data: Data, folder: Path, seed: int) -> dict[str, Any]:
-    """Bits per dimension in float32, with the model's own scheduler, as in report.json."""
-    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
-
-    try:
-        return {"likelihood": kept_likelihood(load(model), *data[:2], folder, seed), "no_likelihood": ""}
-    except ValueError as error:
-        return {"likelihood": None, "no_likelihood": str(error)}
+    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
+    pipeline = settings.load()
+    if "relation" not in pipeline.conditioner.vocabulary:
+        fail(f"{model} was not trained with reference sprites.")
+    data = load_tensors(data_dir, split, pipeline.sample_shape[1], config_name="all")
+    network = load_features(features or RELEASED_FEATURES)
+    arguments = {**settings.arguments(), "image_guidance_scale": image_guidance_scale}
+    numbers, sets = measure(pipeline, data, network, seed, **arguments)
+    about = {"split": split, "seed": seed, "features": network.name, **arguments}
+    results = write_references(output_dir, numbers, sets, about, seed)
+    for question, rows in results.items():
+        typer.echo(f"{question}:")
+        for name, found in rows.items():
+            typer.echo(f"  {name}: {estimate(found)} ({found['n']} pairs)")
+    typer.echo(f"Sets (the columns are front, shiny, back, real back): {output_dir / 'sets.png'}")
 
 
 def bits_per_dim(
@@ -280,11 +234,10 @@ def bits_per_dim(
 
     pipeline, found = load(model), {}
     channels, side, _ = pipeline.sample_shape
-    _check_channels(preprocessing, channels)
+    mode = mode_of(channels, preprocessing)
     terms = pipeline.scheduler.config.num_train_timesteps - 1
     if timesteps > terms and context.get_parameter_source("timesteps").name == "COMMANDLINE":
         fail(f"--timesteps {timesteps:,}: the model has only {terms:,} such terms. For all of them, give --full.")
-    mode = preprocessing or mode_of(channels)
     options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
     splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
     count = min(num_images, *map(len, splits.values()))

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import torch
+from PIL import Image
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.evaluate import Evaluation
+from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json
 from pokemon_ddpm.evaluation.figures import (
     Numbers,
     class_word,
@@ -18,10 +20,12 @@ from pokemon_ddpm.evaluation.figures import (
     sample_sheet,
     types_figure,
 )
+from pokemon_ddpm.evaluation.images import as_arrays, random_rows
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
 from pokemon_ddpm.evaluation.samples import SampleSet, evaluations_per_sample
 from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.provenance import Provenance
+from pokemon_ddpm.sheets import sprite_sheet
 
 REPORT, NUMBERS = "report.md", "report.json"
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -82,6 +86,19 @@ def write_report(
     write_file(folder / NUMBERS, text + "\n")
     write_file(folder / REPORT, report_text(numbers, figures))
     return numbers
+
+
+def write_references(
+    folder: Path, numbers: Numbers, sets: Mapping[str, torch.Tensor], about: Numbers, seed: int
+) -> Numbers:
+    """Writes the results of `evaluate_references` and a sheet of random sets; returns the results as in JSON."""
+    report = as_json({"about": about, "results": numbers})
+    write_file(folder / "references.json", json.dumps(report, indent=2) + "\n")
+    chosen = random_rows(len(sets["front"]), min(24, len(sets["front"])), seed)
+    rows = zip(*(as_arrays(sets[name][chosen]) for name in ("front", "shiny", "back", "real back")), strict=True)
+    images = [Image.fromarray(each) for row in rows for each in row]
+    save_image(sprite_sheet(images, 4, panels=4), folder / "sets.png")
+    return report["results"]
 
 
 def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:

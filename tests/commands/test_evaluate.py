@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
-from pokemon_ddpm.commands.evaluate import Data, _networks
 from pokemon_ddpm.evaluation import (
     feature_training,
     likelihood,
@@ -24,6 +23,7 @@ from pokemon_ddpm.evaluation import (
     samples,
     two_sample,
 )
+from pokemon_ddpm.evaluation.data import RealImages, load_networks
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig, load_features
 from pokemon_ddpm.evaluation.samples import sample_requests
 from pokemon_ddpm.provenance import read_png
@@ -231,13 +231,13 @@ def test_other_networks_measure_images_of_any_classes_and_sizes(monkeypatch: pyt
     sprites = blobs(4, 0)
     cats = replace(sprites, type_names=("cat", "dog"))
     small = replace(sprites, images=sprites.images[..., :24, :24])
-    of_sprites, of_cats, of_small = (Data(each, each, each, None, "") for each in (sprites, cats, small))
-    assert _networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
-    assert _networks("inception", of_cats)[1] is _networks("inception", of_small)[1] is None
+    of_sprites, of_cats, of_small = (RealImages(each, each, each, None, "") for each in (sprites, cats, small))
+    assert load_networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
+    assert load_networks("inception", of_cats)[1] is load_networks("inception", of_small)[1] is None
     with pytest.raises(
         ValueError, match=r"trained on 18 classes .*, \.\.\.\), .* 2 classes \(cat, dog\)\. .*fit-features"
     ):
-        _networks("sprites", of_cats)
+        load_networks("sprites", of_cats)
 
 
 def test_bits_per_dim(model: Path, tmp_path: Path):
