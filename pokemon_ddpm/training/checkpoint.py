@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -22,7 +22,7 @@ from torch import nn
 
 from pokemon_ddpm.files import check_file, read_file, sha256, write_file
 from pokemon_ddpm.improved_ddpm import TimestepResampler
-from pokemon_ddpm.training.config import TrainingConfig, as_text
+from pokemon_ddpm.training.config import MAX_NUMBER, TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER, TIMESTEPS = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
 MANIFEST = "manifest.json"
@@ -54,11 +54,6 @@ class TrainingState:
     skipped_updates: int  # so far, because they were not finite
     grad_scaler: dict[str, Any]  # state of the fp16 loss scaler
     teacher_digest: str = ""  # of its weights
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if type(getattr(self, field.name)) is not (get_origin(field.type) or field.type):
-                raise TypeError(f"{field.name} has another type")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +88,7 @@ class TrainingTensors:
         """
         own = self.files()
         saved = _load_tensors(folder, own)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        # An optimizer has no moments before its first step; they are like their parameters, and the rest are scalars.
-        moments = saved[OPTIMIZER].items()
-        own[OPTIMIZER] = {key: parameters[int(key.split(".")[0])] if value.dim() else value for key, value in moments}
+        own[OPTIMIZER] = self._optimizer_state(saved[OPTIMIZER])
         for name in own:
             _check_tensors(folder, saved[name], own[name])
         self.model.load_state_dict(saved[MODEL])
@@ -106,8 +98,9 @@ class TrainingTensors:
             self.ema.optimization_step = step
         if self.resampler is not None:
             self.resampler.load_state_dict(saved[TIMESTEPS])
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         restored = self.optimizer.state_dict()
-        for key, value in moments:
+        for key, value in saved[OPTIMIZER].items():
             number, name = key.split(".", 1)
             parameter = parameters[int(number)]
             if value.shape == parameter.shape:
@@ -117,6 +110,17 @@ class TrainingTensors:
                 value = value.clone()  # loaded tensors are mapped from the file, which may be deleted
             restored["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(restored)
+
+    def _optimizer_state(self, saved: Iterable[str]) -> dict[str, torch.Tensor]:
+        """By name, tensors of the shapes that the optimizer has for the parameters with a state among these names."""
+        numbers, state = {name.split(".")[0] for name in saved}, {}
+        groups = self.optimizer.param_groups
+        parameters = [(parameter, group) for group in groups for parameter in group["params"]]
+        for number, (parameter, group) in enumerate(parameters):
+            if str(number) in numbers:
+                moments = ["momentum"] if group.get("orthogonal") else ["exp_avg", "exp_avg_sq"]
+                state |= {f"{number}.step": torch.zeros(())} | {f"{number}.{name}": parameter for name in moments}
+        return state
 
 
 def _check_tensors(folder: Path, saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
@@ -267,9 +271,26 @@ def _load_manifest(folder: Path) -> tuple[TrainingState, dict[str, str]]:
         if not isinstance(manifest, dict) or manifest.get("sha256") != _checksum(manifest):
             raise ValueError(f"{MANIFEST} was changed")
     try:
-        return TrainingState(**manifest["state"]), dict(manifest["files"])
+        state, files = TrainingState(**manifest["state"]), manifest["files"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} was written by another version of this project ({error}).") from error
+    with _incomplete(folder):
+        kinds = {field.name: field.type for field in dataclasses.fields(TrainingState)}
+        wrong = [name for name, kind in kinds.items() if not _fits(getattr(state, name), kind)]
+        wrong += ["files"] * (not _fits(files, dict[str, str]))
+        if wrong:
+            raise ValueError(f"{MANIFEST} has unusable values of {', '.join(wrong)}")
+    return state, files
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value in JSON is of the type of a field; `Any` is a value, or a list of values."""
+    if kind is Any:
+        each = value if isinstance(value, list) else [value]
+        return all(isinstance(part, (str, float, int, type(None))) for part in each)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_fits(part, get_args(kind)[1]) for part in value.values())
+    return type(value) is kind and (kind is not int or 0 <= value <= MAX_NUMBER)
 
 
 def _load_tensors(folder: Path, names: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
@@ -329,6 +350,8 @@ def restore(
         try:
             state = load_state(folder)
             changed = _compare(folder, state, now)
+            if _kinds(state.grad_scaler) != _kinds(now.grad_scaler):
+                raise CheckpointError(f"{folder} is not a complete checkpoint ({MANIFEST} has another grad_scaler).")
             tensors.load(folder, state.step)
         except CheckpointError as error:
             if folder == found[-1]:
@@ -345,6 +368,10 @@ def restore(
         return state
     report(f"{output_dir} has no checkpoint yet; starting from the beginning.")
     return now
+
+
+def _kinds(values: dict[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in values.items()}
 
 
 def _compare(folder: Path, saved: TrainingState, now: TrainingState) -> list[str]:

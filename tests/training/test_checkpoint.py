@@ -273,13 +273,20 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch, name):
     assert trace.exists()
 
 
-STATE = ("step", "config", "network", "metrics", "skipped_updates", "grad_scaler")
+def forged(*changes: tuple[str, object]) -> list:
+    return [pytest.param(name, value, id=f"{name}={str(value)[:20]}") for name, value in changes]
 
 
 @pytest.mark.parametrize(
     "name, value",
-    [*((name, None) for name in STATE), ("step", "1"), ("step", True), ("data_digest", 1), ("unknown", 1)],
-)
+    forged(
+        *((name, None) for name in ("step", "config", "network", "metrics", "skipped_updates", "grad_scaler")),
+        *(("step", value) for value in ("1", -1, True, 2.0, 10**30)),
+        ("skipped_updates", "0"), ("metrics", {"validation_loss": "0.5"}), ("metrics", {"kid": 10**400}),
+        ("config", {"seed": [[]]}), ("network", {"dropout": {}}), ("data_digest", 1), ("grad_scaler", {"scale": 1.0}),
+        ("unknown", 1),
+    ),
+)  # fmt: skip
 def test_a_forged_state_is_refused(tmp_path, name, value):
     run = Run().train(1)
     run.save(tmp_path)
@@ -287,7 +294,7 @@ def test_a_forged_state_is_refused(tmp_path, name, value):
     folder = run.train(1).save(tmp_path)
     change_manifest(folder, lambda manifest: manifest["state"].update({name: value}))
     assert other.restore(tmp_path, report=problems.append).step == 1 and equal(other, expected)
-    assert re.fullmatch(f"{folder} was written by another version .*Trying the one before.", problems[0])
+    assert re.fullmatch(f"{folder} (is not a complete|was written by another).*Trying the one before.", problems[0])
     other.save(tmp_path, limit=1)  # nor do rotation and the best checkpoint fail
 
 
@@ -308,10 +315,25 @@ def test_a_forged_file_is_refused(tmp_path, file, content):
         Run().restore(tmp_path)
 
 
+@pytest.mark.parametrize("files", [None, [], {}, {"ema.safetensors": ""}])
+def test_a_forged_list_of_files_is_refused(tmp_path, files):
+    folder, run = Run().train(1).save(tmp_path), Run(1).train(1)
+    change_manifest(folder, lambda manifest: manifest.update(files={}))
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"files": files}
+    del manifest["sha256"]
+    manifest["sha256"] = digest(json.dumps(manifest, sort_keys=True).encode())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for load in (run.restore, lambda _: checkpoint.load_weights(folder, run.model)):
+        with pytest.raises(CheckpointError, match="checkpoint-1 is not a complete checkpoint"):
+            load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "file, name, tensor",
     [
+        ("optimizer", "999999.exp_avg", torch.zeros(1)), ("optimizer", "x", torch.zeros(1)),
         ("optimizer", "0.exp_avg", torch.zeros(1)), ("optimizer", "0.step", torch.zeros(7)),
+        ("optimizer", "0.exp_avg", None), ("optimizer", "0.momentum", torch.zeros(5, 3)),
         ("ema", "0.bias", torch.zeros(1)), ("ema", "0.bias", None), ("ema", "9.bias", torch.zeros(1)),
         ("timesteps", "losses", torch.zeros(1)), ("timesteps", "recorded", None),
         ("model", "0.bias", torch.zeros(5, dtype=torch.int8)),
