@@ -1,4 +1,4 @@
-// From a sample to a sprite: no fragments, few colors in areas. What pokemon_ddpm/postprocessing.py and color.py do.
+// From a sample to a sprite: no fragments, few colors in areas. What pokemon_ddpm/postprocessing.py does.
 
 const CONES = [
   [0.4122214708, 0.5363325363, 0.0514459929],
@@ -50,7 +50,7 @@ function group(codes) {
   return [codes.map((value) => places.get(value)), sorted.length];
 }
 
-/** Merges the two groups that cost least until isDone(number of groups, least cost); see _merge in color.py. */
+/** Merges the two groups that cost least until isDone(number of groups, least cost); see _merge in postprocessing.py. */
 function merge(means, weights, cost, isDone) {
   const groups = means.map((_, i) => i);
   let alive = groups.slice();
@@ -80,7 +80,7 @@ function merge(means, weights, cost, isDone) {
   return groups;
 }
 
-/** A palette in OKLab by Ward's clustering; see fit_palette in color.py. */
+/** A palette in OKLab by Ward's clustering; see fit_palette in postprocessing.py. */
 function fitPalette(colors, cell, count) {
   const [cells, size] = group(colors.map((color) => color.reduce((total, value) => 64 * total + Math.round(value / cell) + 32, 0)));
   const means = Array.from({ length: size }, () => [0, 0, 0]);
@@ -95,7 +95,7 @@ function fitPalette(colors, cell, count) {
   return [...new Set(groups)].sort((a, b) => a - b).map((i) => means[i]);
 }
 
-/** Areas of the colors of a palette; see color_areas in color.py. Returns the place of each pixel or -1, and the palette. */
+/** Areas of the colors of a palette; see color_areas in postprocessing.py. Returns the place of each pixel or -1, and the palette. */
 function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
   let means = palette;
   const nearest = (value) => means.reduce((best, mean, k) => (square(value, mean) < square(value, means[best]) ? k : best), 0);
@@ -133,7 +133,7 @@ function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
   return [chosen, means];
 }
 
-/** What similar colors become, at most `count`, of 15 bits; see merge_colors in color.py. */
+/** What similar colors become, at most `count`, of 15 bits; see merge_colors in postprocessing.py. */
 function mergeColors(means, weights, count, settings) {
   const commons = settings.common_colors.map(oklab);
   means = means.map(([l, a, b]) => [Math.max(l, commons[0][0]), a, b]);
