@@ -13,7 +13,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, NEAR_FRAGMENT
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, NEAR_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
@@ -24,7 +24,7 @@ QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own 
 RANDOM = "random"
 CHANGES = ("back", "shiny", "set", "evolve")  # the other side, the other colors, all of these, the next stage
 # What the visitor gets.
-FINISHED = {"transparent": True, "palette": COLORS, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
+FINISHED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 
 
