@@ -12,8 +12,9 @@ import datasets
 from datasets import ClassLabel, Value
 
 from pokemon_ddpm import preprocessing, vocabulary
-from pokemon_ddpm.dataset_scripts.sprite_archive import Problems, SpriteArchive, SpriteDataError, is_faulty
+from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive, is_faulty
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
+from pokemon_ddpm.files import Problems, SpriteDataError
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS
 
 SPLITS = ("train", "validation", "test")

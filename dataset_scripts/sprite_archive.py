@@ -1,6 +1,5 @@
 """Reads the Kaggle archive, a folder or the .zip, into labelled records, without trusting its content."""
 
-import contextlib
 import csv
 import functools
 import hashlib
@@ -9,17 +8,15 @@ import itertools
 import math
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas
 
-from pokemon_ddpm.files import check_file, check_size, read_file
+from pokemon_ddpm.files import Problems, SpriteDataError, check_file, check_size, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
-MAX_LISTED = 20
 
 # Folders whose images were exchanged: each has the labels of the other. The folder named Necrozma Dawn shows Dusk Mane
 # and the reverse (the second types differ); Mimikyu Busted shows the disguised form.
@@ -36,39 +33,6 @@ _FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-fr
 _OUTSIDE = re.compile(r"[/\\]|.:|(.*[/\\])?\.\.([/\\]|$)")  # the beginning of a path that leaves the archive
 _FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
 _COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
-
-
-class SpriteDataError(ValueError):
-    """The data cannot be used; the message names the files and what to do."""
-
-
-class Problems:
-    """Collects what is wrong, to report all of it at once."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def add(self, place: str, complaint: object) -> None:
-        self.found.append(f"{place}: {complaint}")
-
-    @contextlib.contextmanager
-    def caught(self, place: str) -> Iterator[None]:
-        """Adds a ValueError that is raised inside, in place of passing it on."""
-        try:
-            yield
-        except ValueError as error:
-            self.add(place, error)
-
-    def report(self, headline: str) -> str:
-        """The headline and the first 20 problems, one a line."""
-        more = len(self.found) - MAX_LISTED
-        return "\n  ".join([headline, *self.found[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])])
-
-    def check(self, source: Path, skip: bool) -> None:
-        """Raises SpriteDataError if there are problems that may not be skipped."""
-        if self.found and not skip:
-            headline = f"{source}: {len(self.found)} unusable. Repair or remove them, or pass --skip_bad_images "
-            raise SpriteDataError(self.report(f"{headline}(skip_bad_images=True) to continue without them:"))
 
 
 def expand(path: str | Path) -> Path:

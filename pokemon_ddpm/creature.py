@@ -15,13 +15,13 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import COLORS, reduce_palette, to_sprite
+from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, to_sprite
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.schedulers import sampler_name
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 
 # A creature grows from stage to stage, in models that know the size.
-SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
+STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 
 
@@ -67,12 +67,12 @@ class CreatureSettings:
     pokemon_type: PokemonType
     seed: int
     stages: int = 1
-    palette: int | None = COLORS
+    palette: int | None = PALETTE_SIZE
     image_guidance_scale: float | None = None
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
-        size = SIZES[self.stages][part.stage - 1]
+        size = STAGE_SIZES[self.stages][part.stage - 1]
         wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": part.relation}
         known = pipeline.conditioner.vocabulary
         return {name: value for name, value in wanted.items() if value is not None and name in known}

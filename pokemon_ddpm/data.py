@@ -19,8 +19,8 @@ from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
-from pokemon_ddpm.files import read_file
+from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
+from pokemon_ddpm.files import MAX_LISTED, Problems, read_file
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, CONDITIONS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 

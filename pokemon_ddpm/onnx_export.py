@@ -134,7 +134,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "timesteps": timesteps.tolist(),
         "alpha_bar": scheduler.alphas_cumprod.double()[timesteps].tolist(),
         "sprite": {
-            "colors": postprocessing.COLORS,
+            "colors": postprocessing.PALETTE_SIZE,
             "min_fragment": postprocessing.MIN_FRAGMENT,
             "near_fragment": postprocessing.NEAR_FRAGMENT,
             "cell": postprocessing.CELL,

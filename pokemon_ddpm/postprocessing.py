@@ -19,7 +19,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import (
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
-COLORS = 16
+PALETTE_SIZE = 16
 MIN_FRAGMENT = 256  # pixels: at 64x64 a larger second part is as rare in samples as in real sprites, 1 in 200 and 400
 NEAR_FRAGMENT = 32  # chosen by eye: hands, tails and flames beside the body stay, specks go; see docs/report.md
 # Of palettes, which are fitted in OKLab, in which equal distances look about equally different.
@@ -33,7 +33,7 @@ COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 
 def to_sprite(
     image: Image.Image,
-    palette: int | None = COLORS,
+    palette: int | None = PALETTE_SIZE,
     min_fragment: int = MIN_FRAGMENT,
     near_fragment: int = NEAR_FRAGMENT,
 ) -> Image.Image:
@@ -86,7 +86,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT, near: i
     return Image.fromarray(pixels)
 
 
-def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
+def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Image:
     """Reduces an image, RGB or RGBA, to at most `colors` colors: `color_areas` of half as many more, `merge_colors`.
 
     Pixels with alpha 0 do not count and are not changed, neither is an image of few colors.
@@ -100,7 +100,7 @@ def reduce_palette(image: Image.Image, colors: int = COLORS) -> Image.Image:
     if len(unique_colors(pixels[visible, :3])) > colors:
         lab = oklab(pixels[..., :3])
         areas, palette = color_areas(lab, visible, fit_palette(lab[visible], min(256, colors * 3 // 2)))
-        chosen, distinct = areas[visible], DISTINCT * min(1, COLORS / colors)
+        chosen, distinct = areas[visible], DISTINCT * min(1, PALETTE_SIZE / colors)
         pixels[visible, :3] = merge_colors(palette, np.bincount(chosen), colors, distinct)[chosen]
     return Image.fromarray(pixels)
 

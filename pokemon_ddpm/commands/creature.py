@@ -18,7 +18,7 @@ from pokemon_ddpm.commands.common import (
     make_folder,
     parse_type,
 )
-from pokemon_ddpm.postprocessing import COLORS
+from pokemon_ddpm.postprocessing import PALETTE_SIZE
 
 
 def creature(
@@ -36,7 +36,7 @@ def creature(
     scheduler: Scheduler = None,
     palette: Annotated[
         int, typer.Option(min=0, max=256, help="Colors of front and back together; 0 keeps all.")
-    ] = COLORS,
+    ] = PALETTE_SIZE,
 ) -> None:
     """Generates front, back and both shiny of a creature.
 

@@ -16,7 +16,7 @@ from pokemon_ddpm.commands.common import (
     sprite_configs,
 )
 
-COLUMNS = 9  # of the figures of `explain`
+SHOWN_STEPS = 9  # in the figures of `explain`
 DPI = 100
 
 
@@ -96,6 +96,6 @@ def explain(
     forward, reverse = output_dir / "forward_process.png", output_dir / "reverse_process.png"
     channels, _, side = pipeline.sample_shape
     pixels = preprocess(image, side, mode_of(channels))[..., :3]  # white where it is transparent
-    save_figure(forward_process_figure(pixels, COLUMNS, seed), forward, DPI)
-    save_figure(reverse_process_figure(evenly_spaced(steps, COLUMNS)), reverse, DPI)
+    save_figure(forward_process_figure(pixels, SHOWN_STEPS, seed), forward, DPI)
+    save_figure(reverse_process_figure(evenly_spaced(steps, SHOWN_STEPS)), reverse, DPI)
     typer.echo(f"{forward} and {reverse}")

@@ -31,7 +31,7 @@ from pokemon_ddpm.commands.common import (
     parse_type,
 )
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.postprocessing import COLORS, MIN_FRAGMENT, NEAR_FRAGMENT
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, NEAR_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
@@ -90,7 +90,7 @@ def generate(
     transparent: Annotated[bool, typer.Option(help="Files of --output-dir without background, or on white.")] = True,
     palette: Annotated[
         int, typer.Option(min=0, max=256, help="Reduce each sprite to so many colors; 0 keeps all.")
-    ] = COLORS,
+    ] = PALETTE_SIZE,
     min_fragment: Annotated[
         int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
     ] = MIN_FRAGMENT,

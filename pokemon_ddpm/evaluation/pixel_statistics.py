@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.evaluation.metrics import LEVEL
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
-from pokemon_ddpm.postprocessing import COLORS, reduce_palette, remove_background
+from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 SAME_COLOR = 0.05  # distance in OKLab up to which colors count as nearly the same
@@ -26,7 +26,7 @@ STATISTICS = {
     "parts": "images with detached parts",
     "dark_outline": "outline pixels that are dark",
     "dark": "pixels that are dark",
-    "palette_shift": f"OKLab distance to {COLORS} colors",
+    "palette_shift": f"OKLab distance to {PALETTE_SIZE} colors",
 }
 
 
@@ -51,7 +51,7 @@ def _of_image(pixels: np.ndarray) -> dict[str, float]:
     background = background[1:-1, 1:-1]
     _, count = ndimage.label(foreground, structure=ALL_NEIGHBORS)
     lab = oklab(pixels[..., :3])
-    few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), COLORS))[..., :3]
+    few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), PALETTE_SIZE))[..., :3]
     return {
         "colors": len(unique_colors(pixels[foreground, :3])),
         "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
