@@ -25,7 +25,7 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.evaluation.samples import sample_requests
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, NEAR_FRAGMENT, PALETTE_SIZE
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.ranking import load_ranker, looks
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES
@@ -55,7 +55,6 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
         transparent=True,
         palette=PALETTE_SIZE,
         min_fragment=MIN_FRAGMENT,
-        near_fragment=NEAR_FRAGMENT,
     )
     pipeline = settings.load()
     data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front")

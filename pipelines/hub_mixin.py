@@ -175,8 +175,9 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
         if file.parent.name == "conditioner":
-            config = dict(sorted((config | {DEFAULTS_KEY: pipeline.defaults}).items()))
-        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            config[DEFAULTS_KEY] = pipeline.defaults
+        is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes
+        file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
 
 
 def keep_variants(folder: Path, there: Path) -> list[str]:

@@ -21,7 +21,7 @@ MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
 PALETTE_SIZE = 16
 MIN_FRAGMENT = 256  # pixels: at 64x64 a larger second part is as rare in samples as in real sprites, 1 in 200 and 400
-NEAR_FRAGMENT = 32  # chosen by eye: hands, tails and flames beside the body stay, specks go; see docs/report.md
+NEAR_FRAGMENT = 0  # readers prefer sprites without such parts, see docs/report.md
 # Of palettes, which are fitted in OKLab, in which equal distances look about equally different.
 EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared OKLab distance
 # Colors of a sprite that are nearer in OKLab are one color. In nine of ten real sprites the median color has none

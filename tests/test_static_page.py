@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
@@ -25,6 +24,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.space import ISOLATED
 from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
@@ -358,8 +358,7 @@ def test_it_is_accessible(page, url, tmp_path):
 @pytest.mark.parametrize("isolated", [False, True])
 def test_threads(browser, url, isolated, monkeypatch):
     """Threads need cross-origin isolation, with which the runtime of another origin must load as well."""
-    card = (SOURCE.parent / "templates" / "page.md").read_text(encoding="utf-8").split("---")[1]
-    monkeypatch.setattr(Handler, "headers_of_space", yaml.safe_load(card)["custom_headers"] if isolated else {})
+    monkeypatch.setattr(Handler, "headers_of_space", ISOLATED if isolated else {})
     with browser.new_context(service_workers="block") as context:
         other = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
         answer = {**context.request.get(f"{url}config.json").json(), "runtime": other}

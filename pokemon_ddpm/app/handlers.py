@@ -33,7 +33,7 @@ from pokemon_ddpm.generation import (
     generate_with_steps,
 )
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, NEAR_FRAGMENT, PALETTE_SIZE
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
@@ -52,7 +52,7 @@ CHANGES = {
     "evolve": [[]],
 }
 # What the visitor gets.
-FINISHED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT, "near_fragment": NEAR_FRAGMENT}
+FINISHED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 MAX_STEPS = 20  # denoising steps of a sprite that are kept

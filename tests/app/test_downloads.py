@@ -37,7 +37,7 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
     image = Image.open(path)
     assert image.mode == "RGBA" and image.size == (32, 32)
     assert image.getpixel((0, 0)) == (255, 255, 255, 0) and image.getpixel((16, 16)) == (255, 0, 0, 255)
-    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "near_fragment": 32, "scale": 2}
+    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": 2}
     assert read_png(path).postprocessing == finished
 
 

@@ -141,7 +141,7 @@ def test_scheduler_and_dtype(files) -> None:
     [
         ([], to_sprite),
         (["--palette", 4, "--min-fragment", 9, "--scale", 3], lambda sample: enlarge(to_sprite(sample, 4, 9), 3)),
-        (["--near-fragment", 0], lambda sample: to_sprite(sample, near_fragment=0)),
+        (["--near-fragment", 32], lambda sample: to_sprite(sample, near_fragment=32)),
         (["--palette", 0, "--min-fragment", 0], lambda sample: sample),
         (["--no-transparent"], lambda sample: on_white(to_sprite(sample))),
         (["--no-transparent", "--palette", 0, "--min-fragment", 0], on_white),
@@ -218,7 +218,7 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
         "--type fire/flying --color red --negative-type ice=1,rock=1 --guidance-scale 3",
         "--type fire=0.7,bug=0.3 --guidance-interval 0.5 2 --guidance-rescale 0.5 --scheduler deis",
         "--dtype bfloat16 --palette 5 --min-fragment 9 --scale 2 --num-inference-steps 3",
-        "--near-fragment 0",  # as by 1.0, which knew no such field
+        "--near-fragment 32",
         "--no-transparent --palette 0 --view any",
     ],
 )
