@@ -12,12 +12,12 @@ NUMBERS = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
 
 
 ROWS = """
-| all samples | train | 512 | 3,273 | 0.34 (0.23 to 0.45) | 9.05 (6.88 to 9.94) |
-| default output at 32 of 64 px | 404 | 404 | 92 % (90 to 95) | 0.98 (0.97 to 0.99) |
-| images with detached parts | 28 % (24 to 32) | 0.6 % (0 to 1.4) | 2.2 % (1.0 to 3.7) |
-| features | 512 | 404 | 4.5 % (3.0 to 6.7) | 2.5 % to 8.4 % | 2.08 | 2.95 | 2.87 | 0 |
-| type | 512 | 19 % (16 to 23) | 13 % (10.0 to 16) | 404 | 5.6 % | 14 % |
-| fire | 37 | 237 | 1.66 (-3.43 to 6.74) | 8.00 (-13.4 to 29.4) | 31 | 70 % (54 to 83) | 65 % (47 to 79) | 8.8 % |
+| all samples | train | 512 | 3,273 | 0.77 (0.59 to 0.96) | 19.6 (17.0 to 21.1) |
+| default output at 32 of 64 px | 404 | 404 | 95 % (93 to 97) | 0.99 (0.98 to 0.99) |
+| images with detached parts | 20 % (17 to 24) | 4.7 % (2.9 to 6.6) | 2.2 % (1.0 to 3.7) |
+| features | 512 | 404 | 2.7 % (1.6 to 4.5) | 2.5 % to 8.4 % | 2.08 | 3.11 | 2.87 | 0 |
+| type | 512 | 20 % (16 to 23) | 13 % (10.0 to 16) | 404 | 5.7 % | 14 % |
+| fire | 37 | 237 | 3.45 (-2.17 to 9.06) | 8.00 (-13.4 to 29.4) | 31 | 84 % (69 to 92) | 65 % (47 to 79) | 12 % |
 | num_inference_steps | 16 |
 """
 
