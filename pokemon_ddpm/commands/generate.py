@@ -224,8 +224,9 @@ def make_requests(
 
     axes = {name: _known_values(name, values, conditioner) for name, values in given.items() if values}
     count = num_images * math.prod(map(len, axes.values()))
-    if count > MAX_SPRITES:
-        raise ValueError(f"{count:,} sprites are too many; at most {MAX_SPRITES:,} are possible.")
+    if count * candidates > MAX_SPRITES:
+        of_each = f" with {candidates:,} candidates each" * (candidates > 1)
+        raise ValueError(f"{count:,} sprites{of_each} are too many; at most {MAX_SPRITES:,} are possible.")
     requests, labels = [], []
     for combination in itertools.product(*axes.values()):
         attributes = dict(zip(axes, combination, strict=True))

@@ -33,7 +33,8 @@ NEEDED_BY = {
     "train_data_dir": "exclude_faulty deduplicate skip_bad_images",
     "distill_from": "distill_teacher_steps distill_guidance_scale distill_image_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
-    "autoguidance_from": "autoguidance_scale autoguidance_detail_scale autoguidance_image_scale",
+    "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale "
+    "autoguidance_detail_scale autoguidance_image_scale",
     "push_to_hub": "hub_model_id hub_private_repo hub_strategy hub_token",
 }
 EXCLUDED_BY = {
@@ -290,6 +291,8 @@ class TrainingConfig:
         self.ddpm_num_inference_steps = steps // 2
 
     def _check_combinations(self) -> None:
+        if self.autoguidance_low >= self.autoguidance_high:
+            raise ValueError("--autoguidance_low must be below --autoguidance_high.")
         if self.autoguidance_from and self.variance_type == "learned_range":
             raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):

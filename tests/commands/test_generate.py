@@ -282,6 +282,7 @@ MISTAKES = [
     (["--num-images", 0], "--num-images must be at least 1, but is 0."),
     (["--num-images", "x"], "--num-images must be a valid integer, but is x."),
     (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
+    (["--num-images", 10**4, "--candidates", 101], "10,000 sprites with 101 candidates each are too many"),
     (["--seed", 2**63 + 1], f"--seed must be at most {2**63}, but is {2**63 + 1}."),
     (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
 ]

@@ -126,6 +126,12 @@ def test_the_version(capsys):
             "--autoguidance_from excludes --variance_type learned_range",
         ),
         ("--autoguidance_scale 3", "--autoguidance_scale needs --autoguidance_from."),
+        ("--autoguidance_better b", "--autoguidance_better needs --autoguidance_from."),
+        ("--autoguidance_low 0.1", "--autoguidance_low needs --autoguidance_from."),
+        (
+            "--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_low 0.9",
+            "--autoguidance_low must be below --autoguidance_high.",
+        ),
         ("--autoguidance_detail_scale 3", "--autoguidance_detail_scale needs --autoguidance_from."),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
