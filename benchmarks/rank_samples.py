@@ -3,9 +3,10 @@
     python benchmarks/rank_samples.py --data_dir path/to/pokemon-sprites --output outputs/ranked
 
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
-their first type, without what size and colors explain of the score, so that the best are not the small ones. Samples
-are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best and OUTPUT/worst are for
-`train_conditional.py --dataset_name`, see docs/sampling.md.
+their first type, without what size and colors explain of the score, so that the best are not the small ones. A sample
+loses a standard deviation of the scores if it has not the color that it was conditioned on, and half of one for each
+of darkness, of which the model makes too much. Samples are kept in OUTPUT/samples, and the same command continues an
+interrupted run. OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
 """
 
 import argparse
@@ -22,16 +23,18 @@ from tqdm.auto import tqdm
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.data import load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
+from pokemon_ddpm.evaluation.features import all_logits, load_features
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.evaluation.samples import sample_requests
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.preprocessing import on_white
+from pokemon_ddpm.preprocessing import on_white, over_white
 from pokemon_ddpm.ranking import load_ranker, looks
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES
 
 GUIDANCE_SCALES = (1.5, 2.5, 3.5)  # in turn: good and bad samples differ more among several
 SHARE = 0.2  # of the samples that are the best, and the worst
+DARKNESS = 0.5  # standard deviations of the score that one of the darkness costs
 HEIGHTS = (SIZE_LIMITS[0] - 1, *SIZE_LIMITS)  # of each size: the data set has heights
 
 
@@ -73,11 +76,24 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
     return requests, [paths[each.file_name] for each in requests]
 
 
-def ranks(scores: np.ndarray, sprites: torch.Tensor, types: list[str]) -> np.ndarray:
+def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
+    """Whether the color of its request is recognized in a sample, bool (N,); so it is where there is none."""
+    features = load_features()
+    found = all_logits(features, over_white(sprites))["color"].argmax(dim=1).tolist()
+    asked = [each.attributes.get("color", ANY) for each in requests]
+    names = features.vocabulary["color"]
+    return np.array([name in (ANY, names[k]) for name, k in zip(asked, found, strict=True)])
+
+
+def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
     """The share of the samples of its type that a sample is better than, float (N,); see the module's docstring."""
-    columns = np.stack(list(looks(sprites).values()), axis=1)
+    appearance = looks(sprites)
+    columns = np.stack(list(appearance.values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
+    darkness = appearance["darkness"] - appearance["darkness"].mean()
+    rest -= rest.std() * (DARKNESS * darkness / max(darkness.std(), 1e-6) + ~has_color(sprites, requests))
+    types = [each.pokemon_type[0] for each in requests]
     result = np.empty(len(scores))
     for name in set(types):
         rows = np.flatnonzero([each == name for each in types])
@@ -101,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     requests, paths = generate(options)
     sprites = as_tensor(Image.open(path) for path in paths)
-    order = ranks(load_ranker().score(sprites).numpy(), sprites, [each.pokemon_type[0] for each in requests])
+    order = ranks(load_ranker().score(sprites).numpy(), sprites, requests)
     columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
     features = datasets.Features({name: FEATURES[name] for name in columns})
     for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():

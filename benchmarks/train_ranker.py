@@ -2,8 +2,8 @@
 
     python benchmarks/train_ranker.py --output pokemon_ddpm/released/sprite-ranker
 
-benchmarks/verdicts has the sprites, 50 in a row of sprites.png, and verdicts.csv with the number of the sprite, how it
-was made, and what a reader said; blind_reading.py says how. Nothing but the linear layer is fitted: a few thousand
+benchmarks/verdicts has the sprites, 50 in a row of sprites-1.png and those after it, and verdicts.csv with the number
+of the sprite, how it was made, and what a reader said; blind_reading.py says how. Nothing but the linear layer is fitted: a few thousand
 verdicts are too few for a network (fine-tuned for five epochs, it ranked no better).
 """
 
@@ -32,7 +32,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pokemon-ddpm-64", help="whose network sees the sprites")
-    parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites.png and verdicts.csv")
+    parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites-*.png and verdicts.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder of the ranker")
     return parser.parse_args(arguments)
 
@@ -48,8 +48,8 @@ def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
     table["quality"] += of_reading - of_reader
     means = table.groupby("sprite").agg({**dict.fromkeys((*VERDICTS, "usable"), "mean"), "seed": "first"})
     means["readings"] = table.groupby("sprite").size()
-    sheet = torch.from_numpy(np.array(Image.open(folder / "sprites.png").convert("RGBA")))
-    sprites = sheet.unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)
+    sheets = [np.array(Image.open(path).convert("RGBA")) for path in sorted(folder.glob("sprites-*.png"))]
+    sprites = torch.from_numpy(np.concatenate(sheets)).unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)
     return sprites[means.index].contiguous(), means
 
 
@@ -81,8 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     sprites, means = read(options.verdicts)
     ranker = make_ranker(options.model)
-    parts = sprites.split(BATCH_SIZE)
-    features = torch.cat([(ranker.features(part) + ranker.features(part.flip(3))) / 2 for part in parts]).double()
+    features = torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
     targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
     appearance = looks(sprites)
     # A regression makes more of size and color than readers do. So the verdicts are fitted without what these explain.

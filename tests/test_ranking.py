@@ -37,24 +37,20 @@ def sprites(count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_verdicts_are_linear_in_the_activations_of_both_mirror_images(ranker, tmp_path):
-    images, unet, both, seen = sprites(3), ranker.unet, [], []
-    for view in (images, images.flip(3)):
-        clean = 0.5 * (view.float() / 127.5 - 1)
-        noisy = 0.8**0.5 * clean + 0.2**0.5 * ranker.noise
-        seen.clear()
-        blocks = (unet.mid_block, unet.up_blocks[1], unet.up_blocks[2])
-        hooks = [block.register_forward_hook(lambda *given: seen.append(given[2].double())) for block in blocks]
-        predicted = unet(noisy, 300, ranker.class_embedding.expand(3, -1)).sample
-        [hook.remove() for hook in hooks]
-        features = [((predicted - clean) ** 2).mean(dim=(1, 2, 3)).log()[:, None]]
-        for each in seen:
-            features += [each.mean(dim=(2, 3)), each.amax(dim=(2, 3)), each.std(dim=(2, 3))]
-        both.append(torch.cat(features, dim=1))
-    expected = sum(both).float() / 2 @ ranker.head.weight.T + ranker.head.bias
+def test_verdicts_are_linear_in_the_activations(ranker, tmp_path):
+    images, unet, seen = sprites(3), ranker.unet, []
+    clean = 0.5 * (images.float() / 127.5 - 1)
+    noisy = 0.8**0.5 * clean + 0.2**0.5 * ranker.noise
+    blocks = (unet.mid_block, unet.up_blocks[1], unet.up_blocks[2])
+    hooks = [block.register_forward_hook(lambda *given: seen.append(given[2].double())) for block in blocks]
+    predicted = unet(noisy, 300, ranker.class_embedding.expand(3, -1)).sample
+    [hook.remove() for hook in hooks]
+    features = [((predicted - clean) ** 2).mean(dim=(1, 2, 3)).log()[:, None]]
+    for each in seen:
+        features += [each.mean(dim=(2, 3)), each.amax(dim=(2, 3)), each.std(dim=(2, 3))]
+    expected = torch.cat(features, dim=1).float() @ ranker.head.weight.T + ranker.head.bias
     torch.testing.assert_close(ranker(images), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ranker.score(images), expected @ torch.tensor(WEIGHTS), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(ranker.score(images.flip(3)), ranker.score(images), rtol=1e-4, atol=1e-4)
     ranker.save_pretrained(tmp_path)
     again = SpriteRanker.from_pretrained(tmp_path)
     assert torch.equal(again(images), ranker(images)) and expected.shape == (3, len(VERDICTS))

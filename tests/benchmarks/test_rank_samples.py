@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import rank_samples
 from pokemon_ddpm.data import load_named, sprite_tensors
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.tiny_models import tiny_pipeline
 
@@ -17,11 +18,27 @@ def test_ranks_are_within_types_and_not_by_size():
         sprites[i, :, : 2 + i % 10] = 255
     size, merit = ranking_size(sprites), np.random.default_rng(0).normal(size=60)
     types = ["fire" if i < 40 else "ice" for i in range(60)]
-    found = rank_samples.ranks(merit - 50 * size, sprites, types)
+    requests = [SpriteRequest(i, (name, "none")) for i, name in enumerate(types)]
+    found = rank_samples.ranks(merit - 50 * size, sprites, requests)
     assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
         own = np.sort(found[[each == name for each in types]])
         assert np.allclose(own, (np.arange(count) + 0.5) / count)
+
+
+def test_a_sample_without_its_color_and_a_dark_one_lose():
+    sprites = torch.zeros(40, 4, 64, 64, dtype=torch.uint8)
+    sprites[:, 3, 16:48, 16:48], sprites[:20, 0, 16:48, 16:48], sprites[20:, 2, 16:48, 16:48] = 255, 220, 220
+    requests = [SpriteRequest(i, ("fire", "none"), {"color": "red"}) for i in range(40)]
+    has_color = rank_samples.has_color(sprites, requests)
+    assert has_color[:20].all() and not has_color[20:].any()
+    found = rank_samples.ranks(np.random.default_rng(0).normal(size=40), sprites, requests)
+    assert found[:20].mean() > found[20:].mean()
+    shades = torch.linspace(20, 120, 40).to(torch.uint8)
+    sprites[:, :3, 16:48, 16:48] = shades[:, None, None, None]
+    anything = [SpriteRequest(i, ("fire", "none")) for i in range(40)]
+    found = rank_samples.ranks(np.random.default_rng(0).normal(size=40), sprites, anything)
+    assert np.corrcoef(found, shades)[0, 1] > 0.2
 
 
 def ranking_size(sprites: torch.Tensor) -> np.ndarray:

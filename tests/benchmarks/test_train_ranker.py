@@ -24,7 +24,7 @@ def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
     sheet = Image.new("RGBA", (50 * 64, 64))
     for i in range(3):
         sheet.paste((i, 9, 9, 255), (i * 64, 0, i * 64 + 32, 64))
-    sheet.save(tmp_path / "sprites.png")
+    sheet.save(tmp_path / "sprites-1.png")
     rows = ["sprite,reading,setting,weights,condition,seed,reader,face,quality,known"]
     rows += [f"{i},first,s,w,fire,{i},strict,0,{1 + i}," for i in range(3)]
     rows += [f"{i},first,s,w,fire,{i},mild,1,{3 + i},Mew" for i in range(3)]
