@@ -3,10 +3,10 @@
     python benchmarks/rank_samples.py --data_dir path/to/pokemon-sprites --output outputs/ranked
 
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
-their first type, without what size and colors explain of the score, so that the best are not the small ones. A sample
-loses a standard deviation of the scores if it has not the color that it was conditioned on, and half of one for each
-of darkness, of which the model makes too much. Samples are kept in OUTPUT/samples, and the same command continues an
-interrupted run. OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
+their first type, without what size and colors explain of the score, so that the best are not the small ones. Instead,
+how much size and colors are like those of real sprites counts, and whether a sample has the color that it was
+conditioned on. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best and
+OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES
 
 GUIDANCE_SCALES = (1.5, 2.5, 3.5)  # in turn: good and bad samples differ more among several
 SHARE = 0.2  # of the samples that are the best, and the worst
-DARKNESS = 0.5  # standard deviations of the score that one of the darkness costs
+LIKENESS = 0.7  # standard deviations of the score that one of the likeness to real sprites is worth
 HEIGHTS = (SIZE_LIMITS[0] - 1, *SIZE_LIMITS)  # of each size: the data set has heights
 
 
@@ -50,8 +50,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Path]]:
-    """The requests and the files of their finished samples, which exist then."""
+def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Path], torch.Tensor]:
+    """The requests, the files of their finished samples, which exist then, and real sprites, uint8 (M, 4, S, S)."""
     settings = GenerationSettings(
         options.model,
         dtype=options.dtype,
@@ -60,7 +60,7 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
         min_fragment=MIN_FRAGMENT,
     )
     pipeline = settings.load()
-    data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front")
+    data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front", mode="pixel")
     requests = sample_requests(data, pipeline.conditioner, options.num_samples, None, options.seed)
     others = dict.fromkeys(set(pipeline.conditioner.vocabulary) - {"type", "view", "finish", "relation"}, ANY)
     requests = [
@@ -73,7 +73,7 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
         files = generate_files(pipeline, replace(settings, guidance_scale=scale), of_scale, folder)
         for path in tqdm(files, f"Generating at {scale}", len(of_scale)):
             paths[path.name] = path
-    return requests, [paths[each.file_name] for each in requests]
+    return requests, [paths[each.file_name] for each in requests], data.images
 
 
 def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
@@ -85,14 +85,23 @@ def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarra
     return np.array([name in (ANY, names[k]) for name, k in zip(asked, found, strict=True)])
 
 
-def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
+def likeness(sprites: torch.Tensor, real: torch.Tensor) -> np.ndarray:
+    """How much size and colors are those of real sprites, not of samples, float (N,) with a standard deviation of 1.
+
+    It is the linear discriminant of the two sets (Fisher 1936). Both are uint8, (N, 4, S, S) and (M, 4, S, S).
+    """
+    own, others = (np.stack(list(looks(each).values()), axis=1) for each in (sprites, real))
+    within = np.cov(own.T) + np.cov(others.T) + 1e-9 * np.eye(own.shape[1])
+    projected = own @ np.linalg.solve(within, others.mean(axis=0) - own.mean(axis=0))
+    return (projected - projected.mean()) / max(projected.std(), 1e-9)
+
+
+def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteRequest], real: torch.Tensor) -> np.ndarray:
     """The share of the samples of its type that a sample is better than, float (N,); see the module's docstring."""
-    appearance = looks(sprites)
-    columns = np.stack(list(appearance.values()), axis=1)
+    columns = np.stack(list(looks(sprites).values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
-    darkness = appearance["darkness"] - appearance["darkness"].mean()
-    rest -= rest.std() * (DARKNESS * darkness / max(darkness.std(), 1e-6) + ~has_color(sprites, requests))
+    rest += rest.std() * (LIKENESS * likeness(sprites, real) - ~has_color(sprites, requests))
     types = [each.pokemon_type[0] for each in requests]
     result = np.empty(len(scores))
     for name in set(types):
@@ -115,9 +124,9 @@ def as_row(request: SpriteRequest, path: Path) -> dict[str, object]:
 def main(arguments: list[str] | None = None) -> None:
     """Generates, ranks and writes both data sets."""
     options = parse(arguments)
-    requests, paths = generate(options)
+    requests, paths, real = generate(options)
     sprites = as_tensor(Image.open(path) for path in paths)
-    order = ranks(load_ranker().score(sprites).numpy(), sprites, requests)
+    order = ranks(load_ranker().score(sprites).numpy(), sprites, requests, real)
     columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
     features = datasets.Features({name: FEATURES[name] for name in columns})
     for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():

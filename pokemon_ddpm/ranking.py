@@ -82,17 +82,17 @@ class SpriteRanker(ModelMixin, ConfigMixin):
 
 
 def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
-    """What a ranker should not simply like: size, darkness and colorfulness, each float64 (N,) in [0, 1].
+    """What a ranker should not simply like: size, darkness, colorfulness, redness and yellowness, each float64 (N,).
 
-    They are the share of the image that is opaque, and of these pixels the share with a lightness below `DARK` and the
-    mean chroma, in OKLab. Sprites are uint8 (N, 4, S, S).
+    They are the share of the image that is opaque, and of these pixels the share with a lightness below `DARK`, the
+    mean chroma and the means of a and b, in OKLab. Sprites are uint8 (N, 4, S, S).
     """
     pixels = as_arrays(sprites)
-    opaque, lab = pixels[..., 3] > 0, oklab(pixels[..., :3])
-    dark, chroma = lab[..., 0] < DARK, np.hypot(lab[..., 1], lab[..., 2])
+    opaque, (lightness, a, b) = pixels[..., 3] > 0, np.moveaxis(oklab(pixels[..., :3]), -1, 0)
     size = opaque.mean(axis=(1, 2))
-    inside = [(opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for each in (dark, chroma)]
-    return dict(zip(("size", "darkness", "colorfulness"), (size, *inside), strict=True))
+    inside = {"darkness": lightness < DARK, "colorfulness": np.hypot(a, b), "redness": a, "yellowness": b}
+    means = {name: (opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for name, each in inside.items()}
+    return {"size": size, **means}
 
 
 def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASED_RANKER) -> SpriteRanker:

@@ -18,27 +18,33 @@ def test_ranks_are_within_types_and_not_by_size():
         sprites[i, :, : 2 + i % 10] = 255
     size, merit = ranking_size(sprites), np.random.default_rng(0).normal(size=60)
     types = ["fire" if i < 40 else "ice" for i in range(60)]
-    requests = [SpriteRequest(i, (name, "none")) for i, name in enumerate(types)]
-    found = rank_samples.ranks(merit - 50 * size, sprites, requests)
+    requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
+    found = rank_samples.ranks(merit - 50 * size, sprites, requests, sprites)
     assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
         own = np.sort(found[[each == name for each in types]])
         assert np.allclose(own, (np.arange(count) + 0.5) / count)
 
 
-def test_a_sample_without_its_color_and_a_dark_one_lose():
+def test_a_sample_with_another_color_than_asked_loses():
     sprites = torch.zeros(40, 4, 64, 64, dtype=torch.uint8)
     sprites[:, 3, 16:48, 16:48], sprites[:20, 0, 16:48, 16:48], sprites[20:, 2, 16:48, 16:48] = 255, 220, 220
-    requests = [SpriteRequest(i, ("fire", "none"), {"color": "red"}) for i in range(40)]
-    has_color = rank_samples.has_color(sprites, requests)
-    assert has_color[:20].all() and not has_color[20:].any()
-    found = rank_samples.ranks(np.random.default_rng(0).normal(size=40), sprites, requests)
-    assert found[:20].mean() > found[20:].mean()
-    shades = torch.linspace(20, 120, 40).to(torch.uint8)
-    sprites[:, :3, 16:48, 16:48] = shades[:, None, None, None]
-    anything = [SpriteRequest(i, ("fire", "none")) for i in range(40)]
-    found = rank_samples.ranks(np.random.default_rng(0).normal(size=40), sprites, anything)
-    assert np.corrcoef(found, shades)[0, 1] > 0.2
+    requests = [SpriteRequest(i, "fire", {"color": "red"} if i % 2 else {}) for i in range(40)]
+    found = rank_samples.has_color(sprites, requests)
+    assert found.tolist() == [i < 20 or i % 2 == 0 for i in range(40)]
+
+
+def test_samples_are_like_real_sprites_in_the_direction_that_tells_them_apart():
+    def shades(low, high):
+        sprites = torch.full((50, 4, 16, 16), 255, dtype=torch.uint8)
+        sprites[:, :3] = torch.linspace(low, high, 50).to(torch.uint8)[:, None, None, None]
+        sprites[:, :, :8] = sprites[:, :, :8].roll(7, dims=0)  # halves of different shades
+        return sprites
+
+    own, real = shades(0, 100), shades(40, 140)
+    found = rank_samples.likeness(own, real)
+    darkness = rank_samples.looks(own)["darkness"]
+    assert np.corrcoef(found, darkness)[0, 1] < -0.9 and np.isclose(found.std(), 1)
 
 
 def ranking_size(sprites: torch.Tensor) -> np.ndarray:
