@@ -131,10 +131,10 @@ def sprite_configs(data_dir: str | None, config_name: str | None) -> tuple[str, 
 Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out split: validation, or test once at the end.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)]
 Guidance = Annotated[
-    float | None, typer.Option(callback=finite, help="By the conditions; 1 means no guidance.", show_default=OWN)
+    float | None, typer.Option(callback=finite, help="Guidance by the conditions; 1 is none.", show_default=OWN)
 ]
 ImageGuidance = Annotated[
-    float | None, typer.Option(callback=finite, help="By the reference; 1 means no guidance.", show_default=OWN)
+    float | None, typer.Option(callback=finite, help="Guidance by the reference; 1 is none.", show_default=OWN)
 ]
 
 
