@@ -20,7 +20,7 @@ MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the follow
 Model = Annotated[
     str,
     typer.Option(
-        help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_FAST_MODEL).name} needs four steps.",
+        help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_FAST_MODEL).name} takes four steps.",
         show_default=f"{Path(RELEASED_MODEL).name}, which comes with the project",
     ),
 ]
@@ -128,13 +128,13 @@ def sprite_configs(data_dir: str | None, config_name: str | None) -> tuple[str, 
     return (config_name,) if config_name else known
 
 
-Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out: validation; or test, once, at the end.")]
+Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out split: validation, or test once at the end.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)]
 Guidance = Annotated[
-    float | None, typer.Option(callback=finite, help="By the conditions; 1 is no guidance.", show_default=OWN)
+    float | None, typer.Option(callback=finite, help="Guidance by the conditions; 1 is none.", show_default=OWN)
 ]
 ImageGuidance = Annotated[
-    float | None, typer.Option(callback=finite, help="By the reference sprite; 1 is no guidance.", show_default=OWN)
+    float | None, typer.Option(callback=finite, help="Guidance by the reference; 1 is none.", show_default=OWN)
 ]
 
 

@@ -37,7 +37,7 @@ Preprocessing = Annotated[
 def evaluate(
     context: typer.Context,
     model: Model = RELEASED_MODEL,
-    samples: Annotated[Path | None, typer.Option(help="Evaluate the PNGs in this folder, from any source.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="Evaluate the PNGs in this folder instead of a model.")] = None,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
     skip_bad_images: SkipBadImages = False,
@@ -54,15 +54,15 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
-    resolution: Annotated[int | None, typer.Option(help="Reduces --samples to this side.", show_default="own")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side to reduce --samples to.", show_default="own")] = None,
     sample_preprocessing: Annotated[
-        str | None, typer.Option(help="Resizes --samples, by pixel, fit or thesis.")
+        str | None, typer.Option(help="How to resize --samples: pixel, fit or thesis.")
     ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
-    """Measures a model or samples in comparison with real sprites, from distances to memorization.
+    """Compares a model's samples, or a folder of images, with real sprites.
 
-    It writes a report, and the results into the card of a model that is a folder. The same command continues an
+    Writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
     """
     _check_source(context)
@@ -173,7 +173,7 @@ def evaluate_references(
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
     image_guidance_scale: ImageGuidance = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first sprite and of bootstraps.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first sprite and of bootstraps.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for results and a sheet.")] = Path("references-report"),
 ) -> None:
     """Generates backs, shinies and next stages of real held-out fronts, and compares them with the real ones."""
@@ -211,10 +211,10 @@ def bits_per_dim(
     skip_bad_images: SkipBadImages = False,
     preprocessing: Preprocessing = None,
     split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
-    num_images: Annotated[int, typer.Option(min=2, help="Images of each split, equally many of all.")] = 400,
-    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound that are computed for each image.")] = 40,
-    full: Annotated[bool, typer.Option("--full", help="All terms of the bound; slow.")] = False,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of images, timesteps and noise.")] = 0,
+    num_images: Annotated[int, typer.Option(min=2, help="Images of each split.")] = 400,
+    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound to compute for each image.")] = 40,
+    full: Annotated[bool, typer.Option("--full", help="Compute all terms of the bound; slow.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of images, timesteps and noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write the results into this JSON file.")] = None,
 ) -> None:
     """Measures the variational bound on the negative log-likelihood, in bits per dimension.
@@ -237,7 +237,7 @@ def bits_per_dim(
     mode = mode_of(channels, preprocessing)
     terms = pipeline.scheduler.config.num_train_timesteps - 1
     if timesteps > terms and context.get_parameter_source("timesteps").name == "COMMANDLINE":
-        fail(f"--timesteps {timesteps:,}: the model has only {terms:,} such terms. For all of them, give --full.")
+        fail(f"--timesteps {timesteps:,}: the model has only {terms:,} terms; --full computes all.")
     options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
     splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
     count = min(num_images, *map(len, splits.values()))
@@ -263,8 +263,8 @@ def fit_features(
 ) -> None:
     """Trains a small network that recognizes the attributes of sprites, and measures it on held-out images.
 
-    Its features are for distances between sets of sprites, its classifiers for the condition accuracy of samples. The
-    network that comes with the package was made in this way. Values of different networks are not comparable.
+    Its features measure the distance between sets of sprites, its classifiers the condition accuracy of samples.
+    Values of different networks do not compare.
     """
     check_packages()
     make_folder("--output-dir", output_dir)

@@ -12,7 +12,7 @@ from pokemon_ddpm.commands.common import Model, fail, load, make_folder
 def export(
     output_dir: Annotated[Path, typer.Option(help="Folder for the ONNX files and config.json.")],
     model: Model = RELEASED_MODEL,
-    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    format: Annotated[str, typer.Option(help="Format; only onnx.")] = "onnx",
 ) -> None:
     """Exports a model to ONNX and checks the result.
 
@@ -49,9 +49,9 @@ def site(
         ),
     ] = None,
 ) -> None:
-    """Writes a page that generates sprites by itself.
+    """Writes a page that generates sprites in the visitor's browser.
 
-    It does so in the visitor's browser; any web server can serve the folder.
+    Any web server can serve the folder.
     """
     from pokemon_ddpm.generation import check_onnx
     from pokemon_ddpm.models import model_name

@@ -65,7 +65,7 @@ def generate(
     ] = None,
     color: Annotated[Values, _attribute("color", "Main color")] = None,
     shape: Annotated[Values, _attribute("shape", "Body shape")] = None,
-    game: Annotated[Values, _attribute("game", "Game whose style it has")] = None,
+    game: Annotated[Values, _attribute("game", "Game whose style to follow")] = None,
     view: Annotated[Values, _attribute("view", "Visible side")] = None,
     finish: Annotated[Values, _attribute("finish", "Normal or shiny colors")] = None,
     size: Annotated[Values, _attribute("size", "Height")] = None,
@@ -74,22 +74,22 @@ def generate(
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
     candidates: Annotated[
-        int, typer.Option(min=1, max=MAX_CANDIDATES, help="Keep the best of so many samples for each sprite.")
+        int, typer.Option(min=1, max=MAX_CANDIDATES, help="Samples for each sprite, of which the best is kept.")
     ] = 1,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
     guidance_interval: Annotated[
-        tuple[float, float] | None, typer.Option(callback=finite, help="Guide only at noise levels between these.")
+        tuple[float, float] | None, typer.Option(callback=finite, help="Guide only between these noise levels.")
     ] = None,
-    guidance_rescale: Annotated[float, typer.Option(callback=finite, help="From 0 to 1; reduces contrast.")] = 0.0,
+    guidance_rescale: Annotated[float, typer.Option(callback=finite, help="Reduce contrast, from 0 to 1.")] = 0.0,
     negative_type: Annotated[str | None, typer.Option(help="Guide away from this type.")] = None,
     scheduler: Scheduler = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
     backend: Annotated[str, typer.Option(help="torch, or onnx (onnxruntime on the CPU).")] = "torch",
-    transparent: Annotated[bool, typer.Option(help="Files of --output-dir without background, or on white.")] = True,
+    transparent: Annotated[bool, typer.Option(help="Whether files of --output-dir have no background.")] = True,
     palette: Annotated[
-        int, typer.Option(min=0, max=256, help="Reduce each sprite to so many colors; 0 keeps all.")
+        int, typer.Option(min=0, max=256, help="Reduce each sprite to this many colors; 0 keeps all.")
     ] = PALETTE_SIZE,
     min_fragment: Annotated[
         int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
@@ -99,28 +99,28 @@ def generate(
         typer.Option(
             min=0,
             max=1000,
-            help="But keep those near the largest part, of at least its pixels * distance / this; 0 for none.",
+            help="Keep smaller parts near the largest one, of (its pixels * distance / this) pixels or more; 0: none.",
         ),
     ] = NEAR_FRAGMENT,
     scale: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on sheets for people 4")
+        int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on white sheets 4")
     ] = None,
-    panels: Annotated[int, typer.Option(min=1, max=100, help="Divide the rows among panels side by side.")] = 1,
+    panels: Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into panels side by side.")] = 1,
     output: Annotated[
         Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif, .webp); replaces a file.")
     ] = Path("sprites.png"),
     game_sheet: Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")] = False,
     output_dir: Annotated[
         Path | None,
-        typer.Option(help="A PNG of each sprite into this folder instead. The same command continues after a stop."),
+        typer.Option(help="Write a PNG of each sprite here instead. The same command continues after a stop."),
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(help="A PNG of --output-dir: generates its sprite again, without other options.")
+        Path | None, typer.Option(help="Generate the sprite of this PNG again, which --output-dir wrote.")
     ] = None,
 ) -> None:
     """Generates sprites on a sheet, animated, or as files.
 
-    --color to --legendary are given as --type is; `pokemon-ddpm describe` lists what a model knows.
+    --color and the other attributes take values as --type does; `pokemon-ddpm describe` lists those of a model.
     """
     _check_output(context, output, game_sheet, output_dir, like)
 
@@ -192,7 +192,7 @@ def _check_output(
     else:
         check_file(output, ".png", *SUFFIXES)
         if context.get_parameter_source("transparent").name == "COMMANDLINE":
-            fail("--transparent is for --output-dir; sheets for people and animations are on white.")
+            fail("--transparent needs --output-dir; sheets and animations are on white.")
 
 
 def _choice(candidates: int, pipeline: "PokemonDDPMPipeline") -> Best:

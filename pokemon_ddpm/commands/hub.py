@@ -17,13 +17,13 @@ def push(
     token: Token = None,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
     force: Annotated[
-        bool, typer.Option("--force", help="Also into a repository with other content, which stays.")
+        bool, typer.Option("--force", help="Push also into a repository with other content, and keep that.")
     ] = False,
     variant: Annotated[
         str | None,
         typer.Option(
-            help="fp16 or bf16: weights in this precision under the names of the variant, for from_pretrained(..., "
-            "variant=...), beside plain ones that are there.",
+            help="fp16 or bf16: push the weights in this precision, for from_pretrained(..., variant=...), beside the "
+            "plain ones.",
             show_default="the plain weights as they are",
         ),
     ] = None,
@@ -55,7 +55,7 @@ def push_space(
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
     token: Token = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also into a Space with other content; replaces files of the same names.")
+        bool, typer.Option("--force", help="Push also into a Space with other content; same names are replaced.")
     ] = False,
 ) -> None:
     """Pushes the app to the Hub as a Space, in one commit."""
@@ -69,16 +69,16 @@ def push_dataset(
     repository: Annotated[str, typer.Argument(help="user/name of the data set; created if it does not exist.")],
     data_dir: DataDir = None,
     config_name: SpriteConfig = None,
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make it visible to everybody.")] = False,
     token: Token = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also beside other content, and if it deletes other configurations.")
+        bool, typer.Option("--force", help="Push also beside other content, even if it deletes other configurations.")
     ] = False,
 ) -> None:
     """Pushes the sprites to the Hub, for load_dataset.
 
     They are Parquet files with a card, pushed in one commit. The repository is private unless --public is given: the
-    images of the archive belong to others. Those of the starter set, which is pushed without --data-dir, do not.
+    images of the archive belong to others. Without --data-dir the starter set is pushed, which is free.
     """
     configs = sprite_configs(data_dir, config_name)
 

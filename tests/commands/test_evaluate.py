@@ -253,7 +253,7 @@ def test_bits_per_dim(model: Path, tmp_path: Path):
     assert "give it with --data-dir" in run("bits-per-dim")[1]
     assert "--timesteps has no effect with --full; leave it out." in run(*given, "--full")[1]
     for flags, message in {
-        ("--timesteps", 99999999): "--timesteps 99,999,999: the model has only 19 such terms. For all of them, give",
+        ("--timesteps", 99999999): "--timesteps 99,999,999: the model has only 19 terms; --full computes all",
         ("--preprocessing", "pixel"): "The model has 3 channels; --preprocessing pixel is not possible.",
         ("--preprocessing", "x"): "Unknown preprocessing mode 'x'.",
     }.items():

@@ -298,10 +298,7 @@ FILE_MISTAKES = [
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
     (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be made: Not a directory."),
     (["--no-transparent", "--game-sheet"], "--transparent has no effect with --game-sheet; leave it out."),
-    (
-        ["--transparent", "--output", "x.gif"],
-        "--transparent is for --output-dir; sheets for people and animations are",
-    ),
+    (["--transparent", "--output", "x.gif"], "--transparent needs --output-dir; sheets and animations are"),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
     (["--like", "foreign.png", "--seed", 1], "--seed has no effect with --like; leave it out."),
