@@ -272,7 +272,7 @@ MISTAKES = [
     (["--guidance-interval", 1, "inf"], "infinity and NaN are not possible"),
     (["--guidance-interval", 1], "requires 2 arguments"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
-    (["--num-inference-steps", "9" * 400], "num_inference_steps must be an integer from 1 to 1000"),
+    (["--num-inference-steps", "9" * 400], "num_inference_steps must be a whole number from 1 to 1000"),
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--dtype", "int8"], "Unknown dtype 'int8'. Known: float32,"),
     (["--palette", 257], "--palette must be at most 256, but is 257."),

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import math
@@ -22,32 +23,31 @@ from huggingface_hub import RepoCard, constants
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines import (
-    hub_mixin,
-    pipeline_pokemon_ddpm,
-    sprite_conditioner,
-    sprite_preprocessing,
-    sprite_unet,
-)
+from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card, rename_card
+from pokemon_ddpm.pipelines.input_checks import TESTED_SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
 
 NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
 INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
-MODULES = {
-    each.__name__.split(".")[-1]: each for each in (hub_mixin, sprite_preprocessing, sprite_conditioner, sprite_unet)
-}
-CODE = {name: Path(module.__file__).read_text() for name, module in MODULES.items()}
-CARRIED = {name: f"{name}__{sha256(code.encode()).hexdigest()[:8]}" for name, code in CODE.items()}
-PIPELINE_CODE = re.sub(
-    r"(?<=\nfrom \.)\w+", lambda found: CARRIED[found[0]], Path(pipeline_pokemon_ddpm.__file__).read_text()
-)
-PIPELINE = f"pipeline_pokemon_ddpm__{sha256(PIPELINE_CODE.encode()).hexdigest()[:8]}"
+
+
+@functools.cache
+def carried(module: str) -> tuple[str, str]:
+    """The name of a module in a saved folder, with the digest of its code, and this code, which imports such names."""
+    code = (Path(hub_mixin.__file__).parent / f"{module}.py").read_text()
+    code = re.sub(r"(?<=\nfrom \.)\w+", lambda found: carried(found[0])[0], code)
+    return f"{module}__{sha256(code.encode()).hexdigest()[:8]}", code
+
+
+MODULES = [path.stem for path in Path(hub_mixin.__file__).parent.glob("[a-z]*.py")]
+CARRIED, CODE = {each: carried(each)[0] for each in MODULES}, dict(map(carried, MODULES))
+PIPELINE = CARRIED["pipeline_pokemon_ddpm"]
 UNET_CODE, CONDITIONER_CODE = f"unet/{CARRIED['sprite_unet']}.py", f"conditioner/{CARRIED['sprite_conditioner']}.py"
 FILES = {
-    "README.md", INDEX, f"{PIPELINE}.py", *(f"{CARRIED[name]}.py" for name in ("hub_mixin", "sprite_preprocessing")),
+    "README.md", INDEX, *(f"{CARRIED[name]}.py" for name in {*MODULES} - {"sprite_unet", "sprite_conditioner"}),
     "unet/config.json", UNET, "conditioner/config.json", f"conditioner/{WEIGHTS}", CONDITIONER_CODE, SCHEDULER,
 }  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
@@ -120,14 +120,14 @@ class TestSaving:
         assert found.keys() == FILES | {UNET_CODE}
         assert json.loads(found[INDEX])["unet"] == [CARRIED["sprite_unet"], "SpriteUNet2DModel"]
         carried = {Path(name).stem: content.decode() for name, content in found.items() if name.endswith(".py")}
-        assert carried == {PIPELINE: PIPELINE_CODE} | {CARRIED[name]: code for name, code in CODE.items()}
+        assert carried == CODE
         for code in carried.values():  # diffusers takes such lines for imports, also in strings
             assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", code, re.MULTILINE)
         tiny_pipeline().save_pretrained(tmp_path)
         assert read(tmp_path).keys() == FILES
 
     @pytest.mark.parametrize("channels", [3, 4])
-    @pytest.mark.parametrize("scheduler_class", pipeline_pokemon_ddpm.TESTED_SCHEDULERS)
+    @pytest.mark.parametrize("scheduler_class", TESTED_SCHEDULERS)
     def test_samples_are_bit_identical_after_loading(self, channels, scheduler_class, tmp_path):
         parts = tiny_pipeline(channels=channels, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
         pipeline = PokemonDDPMPipeline(*parts.components.values(), default_conditions={"view": "front"})
@@ -305,8 +305,8 @@ class TestLoading:
             (INDEX, {"unet": None}, "a file is damaged"),
             (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
             (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
-            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be an integer from 1 to 1000, not 0"),
-            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000 or a list, not 'x'"),
+            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be a whole number from 1 to 1000, not 0"),
+            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000, not 'x'"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
             (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),

@@ -14,7 +14,8 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.distillation import student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import TESTED_SCHEDULERS, Guidance
+from pokemon_ddpm.pipelines.guidance import Guidance
+from pokemon_ddpm.pipelines.input_checks import TESTED_SCHEDULERS
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, as_prediction, cosine_betas, zero_terminal
@@ -343,7 +344,7 @@ def test_all_sprites_of_an_interpolation_get_the_same_noise_in_the_steps(pipelin
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        *(({"steps": steps}, "steps must be an integer from 2 to 10,000") for steps in (1, 2.5, "3", True, 10**12)),
+        *(({"steps": steps}, "steps must be a whole number from 2 to 10000") for steps in (1, 2.5, "3", True, 10**12)),
         ({"generator": seeded(1, 2, 3)}, "generator must have one entry an image, 2, but has 3"),
         *((each, "takes the conditions of one sprite") for each in ({"latents": 0}, {"color": 0}, {"a": ["ice"]})),
         ({"a": {"size": "tiny"}}, "This model is not conditioned on size, only on color, type"),
@@ -475,7 +476,7 @@ def test_a_callback_can_set_a_guidance_scale_for_each_image(pipeline):
     both = torch.cat([found(5.0)[:1], found(2.0)[1:]])
     torch.testing.assert_close(found([5.0, 2.0]), both)
     for after, message in (([3.0], "must have one entry an image, 2, but has 1"), (["x"] * 2, "must be a number")):
-        with pytest.raises(ValueError, match=f"_guidance_scale {message}"):
+        with pytest.raises(ValueError, match=f"^guidance_scale {message}"):
             found(after)
 
 
@@ -501,7 +502,7 @@ LEFT_IMAGE = Image.fromarray((LEFT[0, 0] * 255).byte().numpy())
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
-@pytest.mark.parametrize(("strength", "taken"), [(1, 10), (torch.tensor(0.3), 3), (0.01, 1), (None, 6)])
+@pytest.mark.parametrize(("strength", "taken"), [(1, 10), (torch.tensor(0.3), 3), (0, 1), (None, 6)])
 def test_a_variation_takes_its_share_of_the_steps_from_the_noised_sprite(name, strength, taken):
     pipeline = with_sampler(name)
     inputs = network_inputs(pipeline)
@@ -632,14 +633,14 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("pokemon_type", [[["fire", "water"]]], "takes names, ids, pairs"),
         ("size", ["tiny", ["tiny"]], "not conditioned on size, only on color, type"),
         ("color", [["red"] * 2, []], "color must have one entry a pokemon_type, 1, but has"),
-        ("num_inference_step", [3, None], "no argument 'num_inference_step'. Did you mean 'num_inference_steps'"),
-        *((name, [0, True, 1.5, "2", 10**12], f"{name} must be an integer from 1 to 10,000")
+        ("num_inference_step", [3], "not conditioned on num_inference_step"),
+        *((name, [0, True, 1.5, "2", 10**12], "num_images_per_type must be a whole number from 1 to 10000")
           for name in ("num_images_per_type", "batch_size")),
         ("types+batch_size", [2], "batch_size is the number of images of one type; pass num_images_per_type alone"),
-        ("num_images_per_type+batch_size", [2], "pass num_images_per_type alone instead"),
+        ("num_images_per_type+batch_size", [2], "pass num_images_per_type alone"),
         ("reference_view", ["back"], "are about a reference; pass reference_image as well"),
         ("image_guidance_scale", [5], "are about a reference; pass reference_image as well"),
-        ("num_inference_steps", [0, 1001, 2.5, "2", True], "num_inference_steps must be an integer from 1 to 1000"),
+        ("num_inference_steps", [0, 1001, 2.5, "2", True], "num_inference_steps must be a whole number from 1 to 1000"),
         ("guidance_scale", [NAN, math.inf, "2", [True], 1001, torch.ones(1)], "guidance_scale must be a number"),
         ("guidance_scale", [[1.0, 2.0], []], "guidance_scale must have one entry an image, 1, but has"),
         ("guidance_interval", [(2.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (NAN, 1.0), (0.0, NAN), (0.0, "1"), (1.0,), None],
@@ -649,14 +650,14 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
         ("negative_pokemon_type", [[], ["ice"] * 2], "negative_pokemon_type must have one entry an image, 1, but has"),
         ("strength", [0.5], "strength and mask_image change an image"),
         ("mask_image", [LEFT], "pass image as well"),
-        ("image", ["sprite.png", [None]], "image must be an image, a list of images or a tensor"),
+        ("image", ["sprite.png", [None]], "image must be an image or a tensor, not"),
         ("image", [SPRITE.convert("F"), SPRITE.convert("I")], "image has mode [FI]; convert it to one of 8 bits"),
         ("image+mask_image", [SPRITE.convert("F")], "mask_image has mode F; convert it"),
         ("image", [SPRITES], "image must have one entry an image, 1, but has 2"),
         ("image", [2 * CLEAN[:1], CLEAN[:1] * NAN], "image must have finite values in .-1, 1."),
         ("image", [CLEAN[0]], "image must be a tensor of shape .1, 3, 16, 16."),
-        ("image+strength", [0, 1.1, NAN, True, "a"], "strength must be above 0 and at most 1"),
-        ("image+mask_image", ["mask.png"], "mask_image must be an image or a tensor"),
+        ("image+strength", [-0.1, 1.1, NAN, True, "a"], "strength must be a number from 0 to 1"),
+        ("image+mask_image", ["mask.png"], "mask_image must be an image or a tensor, not"),
         ("image+mask_image", [LEFT[0]], "mask_image must be a tensor of shape .1, 1, 16, 16."),
         ("image+mask_image", [255 * LEFT, LEFT / 0], "mask_image must have finite values in .0, 1."),
         ("generator", [seeded(0, 1), []], "generator must have one entry an image, 1, but has"),
@@ -728,16 +729,6 @@ def test_an_untested_scheduler_warns_at_the_call_and_heun_does_not_support_image
     assert caught[0].filename == __file__
     with pytest.raises(ValueError, match="HeunDiscreteScheduler does not support image"), pytest.warns(UserWarning):
         generate(with_scheduler("HeunDiscreteScheduler", {}), "fire", image=SPRITE)
-
-
-@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "PNDMScheduler"])
-def test_a_scheduler_that_fails_with_the_prediction_type_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name} does not work with this model .*prediction_type.*; use one of DDPM"):
-        generate(with_scheduler(name, {}, "sample"), "fire")
-    with pytest.warns(UserWarning, match="untested"):
-        torch.manual_seed(0)
-        found = generate(with_scheduler(name, {}), "fire", 20, generator=seeded(3))
-    assert found.isfinite().all()
 
 
 def test_a_distilled_model_has_its_own_steps_and_scheduler(pipeline):
