@@ -4,7 +4,6 @@ A saved model carries a copy of this file.
 """
 
 import math
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,7 +18,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-TESTED_SCHEDULERS = (
+SCHEDULERS = (
     DDPMScheduler,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -69,11 +68,8 @@ def check_scheduler(scheduler: SchedulerMixin, trained: SchedulerMixin, learns_v
     """Raises ValueError if a scheduler gives wrong images with a model that was trained with another one."""
     name, config = type(scheduler).__name__, scheduler.config
     remedy = "create it with from_config(pipeline.scheduler.config)."
-    if not isinstance(scheduler, TESTED_SCHEDULERS):
-        known = ", ".join(each.__name__ for each in TESTED_SCHEDULERS)
-        if not hasattr(scheduler, "alphas_cumprod"):
-            raise ValueError(f"{name} is not for models trained on discrete timesteps; use one of {known}.")
-        warnings.warn(f"{name} is untested here and may give wrong images; tested are {known}.", stacklevel=5)
+    if not isinstance(scheduler, SCHEDULERS):
+        raise ValueError(f"{name} is not supported; use one of {', '.join(each.__name__ for each in SCHEDULERS)}.")
     given, own = config.get("prediction_type"), trained.config.get("prediction_type")
     if given != own:
         raise ValueError(f"{name} has prediction_type {given!r}, but the model was trained with {own!r}; {remedy}")

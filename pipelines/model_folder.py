@@ -65,14 +65,12 @@ def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: A
     dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
-    if kwargs.pop("use_safetensors", True) is False:
-        raise ValueError("Weights are loaded from safetensors only; leave use_safetensors at True.")
     variant, device = kwargs.pop("variant", None), kwargs.pop("device_map", None) or "cpu"
     if not isinstance(device, (str, int, torch.device)) or device in ("auto", "balanced"):
         raise ValueError(f"device_map must be one device, such as 'cuda', not {device!r}.")
-    for without_effect in ("trust_remote_code", "low_cpu_mem_usage"):
-        kwargs.pop(without_effect, None)
     parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
+    for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
+        kwargs.pop(without_effect, None)
     if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
         raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
     # A name that begins with a folder here is a mistyped path, not a name on the Hub.

@@ -74,7 +74,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     Args:
         unet: `UNet2DModel` with `class_embed_type="identity"`.
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
-        scheduler: One of `TESTED_SCHEDULERS` with the noise schedule and prediction type of the training.
+        scheduler: One of `SCHEDULERS` with the noise schedule and prediction type of the training.
         num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call.
         reference_guidance_scale: Default of `guidance_scale` in a call with a reference.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
@@ -229,7 +229,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self.check_inputs(
             steps, image, mask_image, strength, reference_image, image_guidance_scale, reference_view, output_type,
-            callback_on_step_end, callback_on_step_end_tensor_inputs,
+            callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         embeddings, values = self.encode_conditions(
             pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
@@ -238,9 +238,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         scale, image_scale = self._scales(
             guidance_scale, image_guidance_scale, None if reference_image is None else values["relation"]
         )
-        scales = (one_each(f"{name}guidance_scale", given, count, (list, tuple))
-                  for name, given in {"": scale, "image_": image_scale}.items())  # fmt: skip
-        guidance = Guidance(*scales, guidance_interval, guidance_rescale)
+        scales = one_each("guidance_scale", scale, count, (list, tuple))
+        image_scales = one_each("image_guidance_scale", image_scale, count, (list, tuple))
+        guidance = Guidance(scales, image_scales, guidance_interval, guidance_rescale)
         clean, mask = self.prepare_image(image, mask_image, count)
         reference = self.prepare_reference(reference_image, count)
         all_embeddings = self._all_embeddings(
@@ -251,7 +251,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if strength is None:
             strength = 0.6 if mask is None else 1.0
         keeps_drawing = reference is not None and self._keeps_drawing(values, reference_view)
-        if keeps_drawing and clean is None and self.scheduler.order == 1:
+        if keeps_drawing and clean is None:
             clean, strength = reference, SAME_DRAWING
 
         generators = image_generators(generator, count)
@@ -278,7 +278,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
                     tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                    latents = _replaced_latents(callback_on_step_end(self, i, t, tensors), latents)
+                    returned = callback_on_step_end(self, i, t, tensors) or {}
+                    latents = returned.get("latents", latents).to(latents)
                     if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
                         scale = self._guidance_scale
                         guidance = guidance.with_scales(one_each("guidance_scale", scale, count, (list, tuple)), low=1)
@@ -344,7 +345,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
     def check_inputs(
         self, num_inference_steps, image, mask_image, strength, reference_image, image_guidance_scale, reference_view,
-        output_type, callback, tensor_inputs,
+        output_type, tensor_inputs,
     ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         trained, own = self._trained_scheduler, self.config.num_inference_steps
@@ -356,19 +357,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 "keep the scheduler, or use its teacher."
             )
         if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
-            raise ValueError(
-                "image_guidance_scale and reference_view are about a reference; pass reference_image as well."
-            )
+            raise ValueError("image_guidance_scale and reference_view need a reference; pass reference_image as well.")
         if image is None and (strength is not None or mask_image is not None):
             raise ValueError("strength and mask_image change an image; pass image as well.")
         if strength is not None:
             check_number("strength", strength, 0, 1)
-        if image is not None and self.scheduler.order > 1:
-            raise ValueError(f"{type(self.scheduler).__name__} does not support image; use another scheduler.")
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}.")
-        if callback is not None and not callable(callback):
-            raise ValueError(f"callback_on_step_end must be callable, but is {callback!r}.")
         if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
             known = ", ".join(CALLBACK_TENSORS)
             raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
@@ -380,9 +375,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError(f"default_conditions must be attributes and values, not {config.default_conditions!r}.")
         embeddings, _ = self.encode_conditions(None, {})
         if embeddings.shape[1] != width:
-            raise ValueError(
-                f"the conditioner has embedding_dim {embeddings.shape[1]}, but the network needs {width}."
-            )
+            raise ValueError(f"the conditioner has embedding_dim {embeddings.shape[1]}, the network needs {width}.")
         self._check_steps(config.num_inference_steps)
         for scale in (config.guidance_scale, config.reference_guidance_scale or 1):
             Guidance([scale], [config.image_guidance_scale])
@@ -532,8 +525,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     ) -> Tensor:
         """The network's prediction for a sample (N, C, S, S) at timestep t, float32, guided where guidance applies.
 
-        It is that of `Guidance.guided`. With a learned variance it is (N, 2C, S, S), and only the
-        mean is guided.
+        With a learned variance it is (N, 2C, S, S), and only the mean is guided.
 
         Args:
             embeddings: Class embeddings (N, D) of uncond; with a reference of image; of cond; see `guided_prediction`.
@@ -592,13 +584,3 @@ def _split_conditions(conditions: PokemonType | Mapping[str, Any]) -> tuple[Poke
             return attributes.pop(name), attributes
     is_type = all(is_number(value, -math.inf) for value in attributes.values())
     return (conditions, {}) if is_type else (None, attributes)
-
-
-def _replaced_latents(returned: Any, latents: Tensor) -> Tensor:
-    """The latents (N, C, S, S) that a callback returned, or those until now."""
-    if not isinstance(returned, (Mapping, type(None))):
-        raise ValueError(f"callback_on_step_end must return a mapping of tensors or None, not {returned!r}.")
-    if returned is None or "latents" not in returned:
-        return latents
-    check_tensor("latents of callback_on_step_end", returned["latents"], [tuple(latents.shape)])
-    return returned["latents"].to(latents)

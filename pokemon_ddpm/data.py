@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import logging
 import os
 import unicodedata
@@ -10,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -19,8 +18,8 @@ from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
-from pokemon_ddpm.files import MAX_LISTED, Problems, read_file
+from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand
+from pokemon_ddpm.files import Problems
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, CONDITIONS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
@@ -31,8 +30,7 @@ RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
 HELD_OUT = 0.1  # of each class, without split folders
-METADATA_FILES = ("metadata.csv", "metadata.jsonl")
-METADATA_COLUMNS = ["file_name", "label"]
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")  # of other data sets, with labels that are not read
 MAX_DEPTH = 6  # of folders in folders
 ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0 and without --eval_steps."
@@ -118,8 +116,7 @@ def load_tensors(
         if is_class_folder(root):
             return _class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
         if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
-            wanted = "nor a sub-folder of images for each class, nor metadata.csv"
-            raise ValueError(f"{root} holds neither {POKEDEX} and sprites/ {wanted}.")
+            raise ValueError(f"{root} holds neither {POKEDEX} and sprites/ nor a sub-folder of images for each class.")
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
     dataset = load_sprites(data_dir, config_name, split=split, cache_dir=cache_dir, **options)
     return sprite_tensors(dataset, resolution, mode)
@@ -197,6 +194,8 @@ def _class_folder_tensors(
 ) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
     problems, found, logger = Problems(), list(_files(folder)), logging.getLogger(__name__)
+    if metadata := next((file for file in found if file.name in METADATA_FILES), None):
+        raise ValueError(f"{folder / metadata} is not read. Make a folder of the images of each class, and remove it.")
     listed = _list_images(folder, found, problems)
     names = {each.label for each in listed}
     are_numbers = all(name.isdecimal() for name in names)
@@ -204,7 +203,6 @@ def _class_folder_tensors(
     _check_class_names(names)
     if split == "train":  # with which each line is logged once, and the bad files of all splits are named
         others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
-        others = [name for name in others if not name.endswith(METADATA_FILES)]
         if others:
             some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
             logger.warning(f"{folder}: {len(others)} files are no images and are ignored: {some}")
@@ -290,14 +288,14 @@ def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, fu
 def is_class_folder(path: str | Path) -> bool:
     """Whether a path is a folder of labelled images as 🤗 datasets' imagefolder reads them, not the sprite archive.
 
-    The class of an image is the name of its folder, or is in the column "label" of a metadata.csv or metadata.jsonl.
+    The class of an image is the name of its folder.
     Folders train, validation and test around all that are the splits. Without these, a tenth of each class is
     "validation", chosen by the names of the files.
     """
     root = expand(path)
     if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
         return False
-    return any(len(file.parts) > 1 if _is_image(file) else file.name in METADATA_FILES for file in _files(root))
+    return any(len(file.parts) > 1 and _is_image(file) for file in _files(root))
 
 
 def _files(root: Path, folder: Path = Path(), depth: int = MAX_DEPTH) -> Iterator[Path]:
@@ -316,38 +314,6 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _in_one_form(path: Path) -> Path:
-    """A path in one form of Unicode (NFC): on a Mac, names of files may be in another than in the metadata."""
-    return Path(unicodedata.normalize("NFC", str(path)))
-
-
-def _metadata_labels(root: Path, files: Iterable[Path]) -> tuple[dict[Path, str], dict[Path, list[str]]]:
-    """Image, see `_in_one_form`, -> its label in a metadata file; and the columns of metadata files without labels."""
-    labels, unlabelled = {}, {}
-    for file in (each for each in files if each.name in METADATA_FILES):
-        try:
-            content = read_file(root / file, root)
-            columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{root / file} cannot be read: {error}") from error
-        if set(METADATA_COLUMNS) <= set(columns):
-            for row in rows:
-                name, label = (row.get(column) for column in METADATA_COLUMNS)
-                if name not in (None, "") and label not in (None, ""):
-                    labels[_in_one_form(file.parent / str(name))] = str(label)
-        else:
-            unlabelled[file] = columns[:MAX_LISTED]
-    return labels, unlabelled
-
-
-def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
-    """As `read_csv`, of a file with an object in JSON a line."""
-    rows = [json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("each line must be an object")
-    return list(dict.fromkeys(name for row in rows for name in row)), rows
-
-
 class _LabelledFile(NamedTuple):
     label: str  # in one form of Unicode (NFC)
     file: Path
@@ -356,29 +322,19 @@ class _LabelledFile(NamedTuple):
 
 def _list_images(root: Path, found: Iterable[Path], problems: Problems) -> list[_LabelledFile]:
     """The files that must be images, sorted by class and name."""
-    # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    files = {file: _in_one_form(file) for file in found if _is_image(file)}
-    metadata, unlabelled = _metadata_labels(root, found)
-    labels = metadata or {name: name.parts[-2] for name in files.values() if len(name.parts) > 1}
-    if unlabelled and not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values()):
-        file, columns = next(iter(unlabelled.items()))
-        needed = " and ".join(METADATA_COLUMNS)
-        raise ValueError(f"{root / file} needs columns named {needed}, but its columns are {', '.join(columns)}.")
-    levels = 1 if metadata else 2  # of names in the path, below the splits
-    splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
+    # Not with datasets' imagefolder, which takes splits from names like "test-1.png".
+    files = [file for file in found if _is_image(file)]
+    splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > 2}
     has_splits = any(splits.values())
     images, inside = [], root.resolve()
-    for file, name in files.items():
+    for file in files:
         split = splits.get(file) if has_splits else "train"
-        if name not in labels or not split:
-            expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if metadata else "CLASS/FILE")
-            problems.add(file.as_posix(), f"expected {expected}")
+        if len(file.parts) < 2 or not split:
+            problems.add(file.as_posix(), "expected " + "SPLIT/" * has_splits + "CLASS/FILE")
         elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            images.append(_LabelledFile(unicodedata.normalize("NFC", labels[name]), file, split))
-    for name in sorted(metadata.keys() - files.values()):
-        problems.add(name.as_posix(), "there is no such image, but it is in the metadata")
+            images.append(_LabelledFile(unicodedata.normalize("NFC", file.parts[-2]), file, split))
     images.sort()
     return images if has_splits else _hold_out(images)
 

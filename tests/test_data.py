@@ -1,9 +1,7 @@
 """From data sets, archives and class folders to the tensors that training indexes."""
 
 import hashlib
-import json
 import math
-import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -271,8 +269,9 @@ def test_names_decide_nothing_but_splits_and_classes(tmp_path: Path) -> None:
     """datasets' imagefolder would keep only what has test or train in its name."""
     art = folder_of_classes(tmp_path / "art", {"exam": 2, "test": 2, "Übung": 2})
     (art / "exam" / "000.png").rename(art / "exam" / "train-station.jpeg.png")
-    (art / "metadata.csv").write_text("file_name,text\nexam/001.png,x\n")
     assert load(art).type_names == ("exam", "test", "Übung") and len(load(art)) == len(load(art, "validation")) == 3
+    (art / "exam" / "metadata.csv").write_text("file_name,label\n001.png,x\n")
+    assert "exam/metadata.csv is not read. Make a folder of the images of each" in refused(load, art)
 
 
 def test_nested_folders_are_classes_by_their_last_name_as_in_imagefolder(tmp_path: Path) -> None:
@@ -282,76 +281,6 @@ def test_nested_folders_are_classes_by_their_last_name_as_in_imagefolder(tmp_pat
     theirs = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "art"), cache_dir=str(tmp_path / "cache"))
     assert list(data.type_names) == theirs["train"].features["label"].names == ["cat", "dog", "owl"]
     assert len(data) + len(load(tmp_path / "art", "validation")) == len(theirs["train"]) == 7
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-@pytest.mark.parametrize("split", ["", "train"])
-def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
-    folder = tmp_path / split / "images"
-    folder.mkdir(parents=True)
-    rows = [(f"images/{i}.png", ["10", "9"][i % 2]) for i in range(5)]
-    for i, (name, label) in enumerate(rows):
-        box_image(int(label) % 2, i).save(tmp_path / split / name)
-    lines = [json.dumps({"file_name": name, "label": int(label)}) for name, label in rows]
-    if kind == "csv":
-        lines = ["file_name,text,label", *(f"{name},x,{label}" for name, label in rows)]
-    (tmp_path / split / f"metadata.{kind}").write_text("\n".join(lines))
-    assert is_class_folder(tmp_path)
-    data = load(tmp_path)
-    held_out = contents(load(tmp_path, "validation")) if not split else set()
-    assert data.type_names == ("9", "10")
-    expected_contents = {
-        (int(label == "10"), expected(int(label) % 2, i).tobytes()) for i, (_, label) in enumerate(rows)
-    }
-    assert contents(data) | held_out == expected_contents
-    box_image(0, 7).save(folder / "new.png")
-    assert "images/new.png: expected " in (message := refused(load, tmp_path)) and "FILE, with a label" in message
-    (tmp_path / split / f"metadata.{kind}").write_text('file_name,label\n"' if kind == "csv" else "{")
-    assert f"metadata.{kind} cannot be read: " in refused(load, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
-def test_metadata_is_a_file_in_the_folder(tmp_path: Path, name: str) -> None:
-    file, outside = folder_of_classes(tmp_path / "art", {"a": 2, "b": 2}) / name, tmp_path / "outside"
-    outside.write_text("file_name,label\na/000.png,x\n")
-    for make, reason in {
-        os.mkfifo: "is no file",
-        lambda file: file.symlink_to("/dev/zero"): "is no file",
-        lambda file: file.symlink_to(outside): "links out of the folder",
-        lambda file: (file.touch(), os.truncate(file, 2**24 + 1)): "larger than 16 MiB",
-        lambda file: file.write_text("1\n1,2"): "",
-        lambda file: file.write_text("[" * 200_000 + '"'): "",
-    }.items():
-        make(file)
-        assert refused(load, file.parent).startswith(f"{file} cannot be read: {reason}")
-        file.unlink()
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_names_in_metadata_are_taken_literally(tmp_path: Path, kind: str) -> None:
-    """Words for missing values are classes, and a Mac's form of Unicode is the same name as another."""
-    rows = [("1.png", "NA"), ("2.png", "null"), ("e\u0301.png", "nan"), ("\u00e9t\u00e9.png", "NA")]
-    stored = ["1.png", "2.png", "\u00e9.png", "e\u0301te\u0301.png"]
-    for number, name in enumerate(stored):
-        box_image(0, number).save(tmp_path / name)
-
-    def write(rows: list[tuple[str, str]], label: str = "label") -> None:
-        lines = [json.dumps({"file_name": name, label: value}) for name, value in rows]
-        if kind == "csv":
-            lines = [f"file_name,{label}", *map(",".join, rows)]
-        (tmp_path / f"metadata.{kind}").write_text("\n".join(lines), encoding="utf-8")
-
-    write(rows)
-    assert load(tmp_path).type_names == ("NA", "nan", "null")
-    assert len(load(tmp_path)) + len(load(tmp_path, "validation")) == 4
-    write([("1.png", ""), *rows[1:], ("gone.png", "NA")])
-    message = refused(load, tmp_path)
-    assert "2 unusable" in message and "1.png: expected FILE, with a label in its metadata" in message
-    assert "gone.png: there is no such image, but it is in the metadata" in message
-    assert len(load(tmp_path, skip_bad_images=True)) == 3
-    write(rows, label="kind")
-    columns = f"metadata.{kind} needs columns named file_name and label, but its columns are file_name, kind."
-    assert columns in refused(load, tmp_path)
 
 
 def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(tmp_path: Path) -> None:
@@ -418,8 +347,7 @@ def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_p
     for path in (nested / "archive", nested, art / "Cat", art / "Cat" / "000.png", tmp_path / "nowhere"):
         assert not is_class_folder(path), path
     for path, reason in {
-        art
-        / "Cat": "holds neither pokedex.csv and sprites/ nor a sub-folder of images for each class, nor metadata.csv.",
+        art / "Cat": "holds neither pokedex.csv and sprites/ nor a sub-folder of images for each class.",
         tmp_path / "nowhere": "does not exist.",
         Path("~nouser/x"): "~nouser/x: the home folder is unknown. Give the whole path.",
     }.items():

@@ -25,7 +25,7 @@ from huggingface_hub.utils import _http
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card, rename_card
-from pokemon_ddpm.pipelines.input_checks import TESTED_SCHEDULERS
+from pokemon_ddpm.pipelines.input_checks import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
@@ -127,7 +127,7 @@ class TestSaving:
         assert read(tmp_path).keys() == FILES
 
     @pytest.mark.parametrize("channels", [3, 4])
-    @pytest.mark.parametrize("scheduler_class", TESTED_SCHEDULERS)
+    @pytest.mark.parametrize("scheduler_class", SCHEDULERS)
     def test_samples_are_bit_identical_after_loading(self, channels, scheduler_class, tmp_path):
         parts = tiny_pipeline(channels=channels, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
         pipeline = PokemonDDPMPipeline(*parts.components.values(), default_conditions={"view": "front"})
@@ -173,9 +173,7 @@ class TestSaving:
 
     def test_a_variant_of_another_model_is_refused(self, folder):
         before = read(folder)
-        with pytest.raises(
-            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
-        ):
+        with pytest.raises(ValueError, match="model.safetensors is of another model than this variant"):
             other_pipeline().save_pretrained(folder, variant="fp16")
         assert read(folder) == before
         (folder / INDEX).unlink()  # as version 1.0.0 saved it
@@ -184,9 +182,7 @@ class TestSaving:
         assert is_other(load(folder, variant="fp16"))
         with pytest.raises(ValueError, match="conditioner/.* does not belong|unet/.* does not belong"):
             load(folder)
-        tiny_pipeline().save_pretrained(
-            folder
-        )  # the plain weights may be replaced, and the stale variant is not loaded
+        tiny_pipeline().save_pretrained(folder)  # the plain weights are replaced, and the stale variant not loaded
         assert not is_other(load(folder))
         with pytest.raises(ValueError, match="does not belong to this model_index.json"):
             load(folder, variant="fp16")
@@ -275,10 +271,7 @@ class TestLoading:
     @pytest.mark.parametrize("component", ["unet", "conditioner"])
     @pytest.mark.parametrize(
         ("name", "reason"),
-        [
-            ("diffusion_pytorch_model.bin", "there is no .*only: pickles can run code"),
-            (WEIGHTS, "SafetensorError"),
-        ],
+        [("diffusion_pytorch_model.bin", "there is no .*only: pickles can run code"), (WEIGHTS, "SafetensorError")],
     )
     def test_no_pickle_is_opened(self, folder, tmp_path, component, name, reason):
         canary, weights = tmp_path / "canary", folder / component / WEIGHTS
@@ -314,27 +307,17 @@ class TestLoading:
             (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
             (SCHEDULER, {"solver_order": 0}, "its scheduler has solver_order 0, not 1, 2 or 3"),
             (SCHEDULER, {"trained_betas": [0.1]}, "its scheduler has no noise schedule"),
-            (
-                SCHEDULER,
-                {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan},
-                "no noise schedule",
-            ),
+            (SCHEDULER, {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan}, "no noise sched"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
             ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than unet/diff"),
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
-            *(
-                (
-                    "unet/config.json",
-                    {"sample_size": size},
-                    f"its sample_size is {size}, not a multiple of 2 up to 1024",
-                )
-                for size in (0, -1, 17, 1.5, 10**9)
-            ),
+            *(("unet/config.json", {"sample_size": size}, f"its sample_size is {size}, not a multiple of 2 up to 1024")
+              for size in (0, -1, 17, 1.5, 10**9)),
             ("unet/config.json", {"dropout": math.nan}, "dropout probability has to be between 0 and 1, but got nan"),
             ("unet/config.json", {"freq_shift": "x"}, r"a file is damaged \(TypeError"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
-    )
+    )  # fmt: skip
     def test_damage_is_one_sentence(self, folder, name, change, reason):
         file = folder / name
         if isinstance(change, dict):
@@ -355,23 +338,20 @@ class TestLoading:
             load(folder)
 
     @pytest.mark.parametrize(
-        ("change", "reason"),
+        ("name", "change", "reason"),
         [
-            (lambda w: w.pop("conv_in.bias"), "Missing key.*conv_in.bias"),
-            (
-                lambda w: w.update({"conv_in.bias": w["conv_in.bias"].to(torch.int8)}),
-                "its weights are I8, not floating",
-            ),
-            (lambda w: w.update({"conv_in.bias": w["conv_in.bias"].cfloat()}), "its weights are C64, not floating"),
-            (lambda w: w.update(more=torch.ones(1)), "Unexpected key.*more"),
-            (lambda w: w["conv_in.bias"].fill_(torch.nan), "unet.conv_in.bias are NaN or infinite"),
-            (lambda w: w["conv_in.weight"][0, 0, 0].fill_(-torch.inf), "unet.conv_in.weight are NaN or infinite"),
+            ("bias", lambda w: w[:0], "size mismatch for conv_in.bias"),
+            ("bias", lambda w: w.to(torch.int8), "its weights are I8, not floating"),
+            ("bias", lambda w: w.cfloat(), "its weights are C64, not floating"),
+            ("more", lambda _: torch.ones(1), "Unexpected key.*more"),
+            ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN or infinite"),
+            ("weight", lambda w: w - torch.inf, "unet.conv_in.weight are NaN or infinite"),
         ],
     )
-    def test_wrong_weights_are_refused_also_without_digests(self, folder, change, reason):
+    def test_wrong_weights_are_refused_also_without_digests(self, folder, name, change, reason):
         as_former_version(folder)
         weights = safetensors.torch.load_file(folder / UNET)
-        change(weights)
+        weights[f"conv_in.{name}"] = change(weights.get(f"conv_in.{name}"))
         safetensors.torch.save_file(weights, folder / UNET)
         with pytest.raises(ValueError, match=reason):
             load(folder)
@@ -405,15 +385,11 @@ class TestLoading:
         with pytest.raises(OSError, match=f"There is no model folder '{name}'"):
             load(name)
 
-    def test_unknown_arguments_are_refused(self, saved):
-        with pytest.raises(TypeError, match="does not take quantization_config"):
-            load(saved, quantization_config=None)
-        with pytest.raises(ValueError, match="leave use_safetensors at True"):
-            load(saved, use_safetensors=False)
-
     def test_arguments_of_diffusers(self, saved):
         pipeline = load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
         assert torch.equal(sample(pipeline), sample(load(saved)))
+        with pytest.raises(TypeError, match="does not take quantization_config"):
+            load(saved, quantization_config=None)
 
     def test_components_carry_the_defaults_of_their_model(self, tmp_path):
         tiny_pipeline(vocabulary={"type": ["fire"], "view": ["front"]}).save_pretrained(tmp_path / "1.x")
@@ -637,17 +613,8 @@ class TestPushing:
         for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
             loaded = load(variant=variant, dtype=dtype)
             assert loaded.unet.dtype == dtype
-            torch.testing.assert_close(
-                loaded.unet.conv_in.weight.float(), pipeline.unet.conv_in.weight, atol=1e-3, rtol=0
-            )
-
-    def test_a_variant_of_another_model_is_refused(self, hub, pipeline):
-        pipeline.push_to_hub(NAME)
-        with pytest.raises(
-            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
-        ):
-            other_pipeline().push_to_hub(NAME, variant="fp16")
-        assert len(hub.repository(NAME).titles) == 1 and not is_other(load())
+            weight = loaded.unet.conv_in.weight.float()
+            torch.testing.assert_close(weight, pipeline.unet.conv_in.weight, atol=1e-3, rtol=0)
 
     def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline):
         pipeline.push_to_hub(NAME)
