@@ -135,9 +135,7 @@ def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str
         belongs = sha256(content).hexdigest() == digests[name]
     else:  # version 1.0.0 listed only the variant that was saved last
         listed = [
-            folder / each
-            for each in digests
-            if (known := WEIGHTS_FILE.fullmatch(each)) and known[1] == file.parent.name
+            folder / each for each in filter(WEIGHTS_FILE.fullmatch, digests) if each.startswith(file.parent.name)
         ]
         belongs = not digests or any(each.is_file() and are_same_weights(each, file) for each in listed)
     if not belongs:

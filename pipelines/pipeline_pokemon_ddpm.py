@@ -213,7 +213,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
         Raises:
             ValueError: If a value is out of its range, before anything is generated.
-            TypeError: If `pokemon_type` contains something that is no type, or an argument is misspelt.
+            TypeError: If `pokemon_type` contains something that is no type.
         """
         if class_labels is not None:
             if pokemon_type is not None:

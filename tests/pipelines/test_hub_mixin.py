@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 import yaml
 from diffusers import DDIMScheduler, DDPMPipeline
-from huggingface_hub import RepoCard, constants
+from huggingface_hub import RepoCard
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
@@ -432,17 +432,6 @@ assert "pokemon_ddpm" not in sys.modules and "diffusers_modules" in type(pipelin
 """
 
 
-BOTH_VARIANTS = """
-import sys
-import torch
-from diffusers import DiffusionPipeline
-
-for arguments in ({}, {"variant": "fp16", "torch_dtype": torch.float16}):
-    pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True, **arguments)
-    assert pipeline.unet.dtype == arguments.get("torch_dtype", torch.float32)
-"""
-
-
 @pytest.mark.parametrize("is_pushed", [False, True])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, tmp_path, channels, is_pushed):
@@ -534,24 +523,16 @@ class TestPulling:
         assert not is_other(load())
         assert is_other(load())
 
-    @pytest.mark.parametrize("trouble", ["500", "stopped", "offline", "local_files_only"])
-    def test_without_the_hub_the_cache_is_enough(self, hub, files, monkeypatch, trouble):
+    def test_without_the_hub_the_cache_is_enough(self, hub, files):
         hub.create(NAME).commit(files)
         load()
-        hub.requests.clear()
-        if trouble == "stopped":
-            hub.stop()
-        elif trouble == "offline":
-            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        elif trouble == "500":
-            hub.fail("", 500, None)
+        hub.stop()
         _http.close_session()
-        arguments = {"local_files_only": True} if trouble == "local_files_only" else {}
-        load(**arguments)
-        with pytest.raises(OSError, match="ash/elsewhere cannot be loaded from the Hub: "):
-            load("ash/elsewhere", **arguments)
-        _http.close_session()
-        assert trouble == "500" or not hub.requests
+        for arguments in ({}, {"local_files_only": True}):
+            load(**arguments)
+            with pytest.raises(OSError, match="ash/elsewhere cannot be loaded from the Hub: "):
+                load("ash/elsewhere", **arguments)
+            _http.close_session()
 
     def test_given_components_are_used_and_not_downloaded(self, hub, files):
         hub.create(NAME).commit(files)
@@ -603,13 +584,12 @@ class TestPushing:
         pipeline.push_to_hub(NAME)
         assert len(hub.asked("^PUT ")) == 3 and hub.repository(NAME).files().keys() == FILES | kept.keys()
 
-    def test_variants_stay_beside_each_other(self, hub, pipeline, tmp_path):
+    def test_variants_stay_beside_each_other(self, hub, pipeline):
         pipeline.push_to_hub(NAME, commit_description="Of both precisions.")
         pipeline.to(dtype=torch.float16).push_to_hub(NAME, variant="fp16")
         pipeline.to(dtype=torch.float32).push_to_hub(NAME, commit_message="Nothing new but digests")
         halves = {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
         assert hub.repository(NAME).files().keys() == FILES | halves
-        stranger(BOTH_VARIANTS, environment(tmp_path, hub.endpoint), tmp_path, NAME)
         for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
             loaded = load(variant=variant, dtype=dtype)
             assert loaded.unet.dtype == dtype
