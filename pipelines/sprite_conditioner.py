@@ -158,7 +158,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the attribute or the value is unknown.
         """
-        if attribute not in self.config.vocabulary or attribute == "type":
+        if attribute == "type":
+            raise ValueError(f"The {self._word} is the argument {self.argument}.")
+        if attribute not in self.config.vocabulary:
             raise ValueError(f"This model is not conditioned on {attribute}, only on {', '.join(self.vocabulary)}.")
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]

@@ -3,6 +3,8 @@
 This file imports nothing of the project, since a saved model carries a copy of it.
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -125,3 +127,34 @@ def _coverage(size: int, reduced: int) -> np.ndarray:
     edges = np.arange(reduced + 1) * size / reduced
     low, high = edges[:-1, None], edges[1:, None]
     return (np.minimum(high, np.arange(size) + 1) - np.maximum(low, np.arange(size))).clip(0)
+
+
+def check_image(name: str, image: Any) -> None:
+    """Raises ValueError unless an argument is an image of 8 bits a channel."""
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"{name} must be an image or a tensor, not {image!r}.")
+    if image.mode[0] in "FI":  # conversion would clip their values
+        raise ValueError(f"{name} has mode {image.mode}; convert it to one of 8 bits a channel, such as RGB.")
+
+
+def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = False) -> np.ndarray:
+    """An image of any size and mode as the images of the training, uint8 (side, side, channels).
+
+    With 4 channels it is a sprite, whose alpha is kept; RGB is taken for one on white. With 3 channels it is resized
+    on white. With `keep`, an image that has this size and mode already stays in its place.
+
+    Raises:
+        ValueError: If the argument of this name is no such image, or a sprite shows nothing.
+    """
+    check_image(name, image)
+    if keep and image.size == (side, side) and image.mode == ("RGBA" if channels == 4 else "RGB"):
+        return binary_alpha(np.array(image)) if channels == 4 else np.array(image)
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if channels != 4:
+        on_white = Image.new("RGB", image.size, "white")
+        on_white.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+        return np.array(on_white.resize((side, side), Image.Resampling.LANCZOS))  # as `VaeImageProcessor` does
+    pixels = transparent(np.array(image)) if image.mode == "RGB" else binary_alpha(np.array(image))
+    if not pixels[..., 3].any():
+        raise ValueError(f"{name} shows nothing: {image!r} is empty or white.")
+    return fit_square(pixels, side, margin=0 if side >= 64 else 1)

@@ -21,7 +21,7 @@ from pokemon_ddpm.dataset_card import (
 )
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import SPLITS, load_sprites
-from pokemon_ddpm.pipelines import hub_mixin
+from pokemon_ddpm.pipelines import hub_mixin, model_folder
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, Repository
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
@@ -70,10 +70,10 @@ def push_model(
         OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
             before, and the push can be repeated.
     """
-    if variant not in (None, *hub_mixin.HALVES):
-        raise ValueError(f"Unknown variant {variant!r}. Known: {', '.join(hub_mixin.HALVES)}.")
+    if variant not in (None, *model_folder.HALVES):
+        raise ValueError(f"Unknown variant {variant!r}. Known: {', '.join(model_folder.HALVES)}.")
     own = variant if any(folder.glob(f"unet/*.{variant}.safetensors")) else None
-    dtype = hub_mixin.HALVES[variant][1] if variant else torch.float32
+    dtype = model_folder.HALVES[variant][1] if variant else torch.float32
     pipeline = PokemonDDPMPipeline.from_pretrained(folder, dtype, variant=own)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
@@ -84,7 +84,9 @@ def push_model(
         if variant:
             pipeline.save_pretrained(copy, variant=variant)
         else:
-            parts = [f"{part}/{file}" for part in hub_mixin.COMPONENTS for file in ("*.json", hub_mixin.PLAIN_WEIGHTS)]
+            parts = [
+                f"{part}/{file}" for part in model_folder.COMPONENTS for file in ("*.json", model_folder.PLAIN_WEIGHTS)
+            ]
             _copy(folder, copy, [hub_mixin.INDEX_FILE, *parts])
             hub_mixin.complete_folder(copy, pipeline)
             _copy(folder, copy, hub_mixin.keep_variants(copy, folder))

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from pokemon_ddpm.pipelines.input_checks import check_number
 from pokemon_ddpm.pipelines.sprite_preprocessing import (
     CONES,
     LAB,
@@ -72,8 +74,8 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT, near: i
     Raises:
         ValueError: If `min_pixels` is not from 1 to 1000, or `near` not from 0 to 1000.
     """
-    _check_whole("The size of a fragment", min_pixels, 1000)
-    _check_whole("The factor for near fragments", near, 1000, least=0)
+    check_number("The size of a fragment", min_pixels, 1, 1000, Integral)
+    check_number("The factor for near fragments", near, 0, 1000, Integral)
     pixels = np.array(image)
     parts, count = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())
@@ -94,7 +96,7 @@ def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Imag
     Raises:
         ValueError: If `colors` is not from 1 to 256.
     """
-    _check_whole("The number of colors", colors, 256)
+    check_number("The number of colors", colors, 1, 256, Integral)
     pixels = np.array(image)
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
     if len(unique_colors(pixels[visible, :3])) > colors:
@@ -111,13 +113,9 @@ def enlarge(image: Image.Image, factor: int) -> Image.Image:
     Raises:
         ValueError: If the factor is not a whole number from 1, or the result would exceed `MAX_OUTPUT_PIXELS`.
     """
-    _check_whole("The enlargement", factor, math.isqrt(MAX_OUTPUT_PIXELS // (image.width * image.height)))
+    most = math.isqrt(MAX_OUTPUT_PIXELS // (image.width * image.height))
+    check_number("The enlargement", factor, 1, most, Integral)
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-
-
-def _check_whole(name: str, value: object, most: int, least: int = 1) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{name} must be a whole number from {least} to {most}, but is {value!r}.")
 
 
 def from_oklab(lab: np.ndarray) -> np.ndarray:

@@ -164,14 +164,16 @@ def test_enlarging_makes_every_pixel_a_square(mode, factor):
 @pytest.mark.parametrize("number", [0, 1001, 10**12, 16.0, True, "16", None])
 def test_a_number_out_of_range_is_refused(number):
     assert (256 * 32) ** 2 == postprocessing.MAX_OUTPUT_PIXELS
-    with pytest.raises(ValueError, match="enlargement must be a whole number from 1 to 256, but is"):
-        enlarge(Image.new("L", (32, 32)), number)
-    with pytest.raises(ValueError, match="number of colors must be a whole number from 1 to 256, but is"):
-        reduce_palette(image_of("..."), number)
-    with pytest.raises(ValueError, match="size of a fragment must be a whole number from 1 to 1000, but is"):
-        remove_fragments(image_of("...").convert("RGBA"), number)
-    if number != 0:
-        with pytest.raises(
-            ValueError, match="factor for near fragments must be a whole number from 0 to 1000, but is"
-        ):
-            remove_fragments(image_of("...").convert("RGBA"), 1, number)
+    clear = image_of("...").convert("RGBA")
+    for function, arguments, message in (
+        (enlarge, (Image.new("L", (32, 32)), number), "enlargement must be a whole number from 1 to 256, not"),
+        (reduce_palette, (clear, number), "number of colors must be a whole number from 1 to 256, not"),
+        (remove_fragments, (clear, number), "size of a fragment must be a whole number from 1 to 1000, not"),
+        (
+            remove_fragments,
+            (clear, 1, number or -1),
+            "factor for near fragments must be a whole number from 0 to 1000",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function(*arguments)

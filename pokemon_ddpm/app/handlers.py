@@ -32,7 +32,7 @@ from pokemon_ddpm.generation import (
     evenly_spaced,
     generate_with_steps,
 )
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
+from pokemon_ddpm.pipelines.input_checks import is_distilled, is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sheet_description
@@ -242,8 +242,7 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def number(name: str, value: Any, low: float, high: float, whole: bool = False) -> int | float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or (whole and value % 1):
+    if not is_number(value, low, high) or (whole and value % 1):
         raise Refused(f"{name} must be a {'whole ' * whole}number from {low:g} to {high:.10g}.")
     return int(value) if whole else float(value)
 

@@ -5,10 +5,10 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from PIL import Image
@@ -46,7 +46,6 @@ MAX_CANDIDATES = 1000
 MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
 
 Values = list[str] | None
-Best = Callable[..., Any] | None  # `ranking.generate_best` with a ranker
 
 
 def _attribute(name: str, meaning: str) -> Any:
@@ -130,42 +129,31 @@ def generate(
 
     from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
 
+    steps = ("scheduler", "num_inference_steps", "guidance_scale", "guidance_interval", "guidance_rescale")
     settings = GenerationSettings(
-        model=model,
-        scheduler=scheduler,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        guidance_interval=guidance_interval,
-        guidance_rescale=guidance_rescale,
+        **{name: context.params[name] for name in ("model", *steps, "dtype", "backend", "transparent")},
+        **{name: context.params[name] or None for name in ("palette", "min_fragment", "near_fragment")},
         negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
-        dtype=dtype,
-        backend=backend,
-        transparent=transparent,
-        palette=palette or None,
-        min_fragment=min_fragment or None,
-        near_fragment=near_fragment or None,
         scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()
-    conditions = {"type": type, "color": color, "shape": shape, "game": game, "view": view, "finish": finish}
-    conditions |= {"size": size, "form": form, "legendary": legendary}
-    requests, labels = make_requests(conditions, pipeline.conditioner, num_images, seed, same_seeds, candidates)
-    best = _choice(candidates, pipeline)
+    given = {name: context.params[name] for name in CONDITIONS}
+    requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
+    job = _job(pipeline, settings, requests, candidates)
     if output_dir is not None:
-        _write_files(pipeline, settings, requests, output_dir, candidates, best)
+        _write_files(job, output_dir)
         return
     columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
     check_sheet_size(len(requests), columns, max(pipeline.sample_shape), settings.scale, panels)
     if game_sheet:
-        _write_game_sheet(pipeline, settings, requests, columns, output, best)
+        _write_game_sheet(job, columns, output)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
-    settings = replace(settings, scale=1)  # the sheet is enlarged instead
+    job = job._replace(settings=replace(settings, scale=1))  # the sheet is enlarged instead
     if output.suffix.lower() == ".png":
-        save_image(layout(_images(pipeline, settings, requests, best)[1]), output)
+        save_image(layout(_sprites(job)[1]), output)
     else:
-        chosen = requests if best is None else [each for each, _ in best(pipeline, requests, **settings.arguments())]
-        _write_animation(pipeline, settings, chosen, layout, output)
+        _write_animation(job, layout, output)
     _report(requests, output)
 
 
@@ -195,13 +183,30 @@ def _check_output(
             fail("--transparent needs --output-dir; sheets and animations are on white.")
 
 
-def _choice(candidates: int, pipeline: "PokemonDDPMPipeline") -> Best:
-    """`generate_best` with the released ranker, None for one candidate."""
-    if candidates == 1:
-        return None
+class _Job(NamedTuple):
+    pipeline: "PokemonDDPMPipeline"
+    settings: "GenerationSettings"
+    requests: "Sequence[SpriteRequest]"
+    candidates: int
+    generate: Callable[..., Any]  # `ranking.generate_best` with the candidates and the released ranker
+
+    def chosen(self) -> "Iterator[tuple[SpriteRequest, Image.Image]]":
+        """Each request, of candidates the chosen one, and its sample."""
+        generated = self.generate(self.pipeline, self.requests, **self.settings.arguments())
+        return tqdm(generated, "Generating", len(self.requests))
+
+
+def _job(
+    pipeline: "PokemonDDPMPipeline",
+    settings: "GenerationSettings",
+    requests: "list[SpriteRequest]",
+    candidates: int = 1,
+) -> _Job:
     from pokemon_ddpm.ranking import generate_best, load_ranker
 
-    return functools.partial(generate_best, candidates=candidates, ranker=load_ranker(pipeline.device))
+    ranker = load_ranker(pipeline.device) if candidates > 1 else None
+    best = functools.partial(generate_best, candidates=candidates, ranker=ranker)
+    return _Job(pipeline, settings, requests, candidates, best)
 
 
 def make_requests(
@@ -257,83 +262,54 @@ def _generate_like(like: Path, output: Path) -> None:
 
     settings, request = read_settings(like)
     pipeline = settings.load()
-    _, (image,) = _images(pipeline, settings, [request])
+    _, (image,) = _sprites(_job(pipeline, settings, [request]))
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
 
-def _images(
-    pipeline: "PokemonDDPMPipeline",
-    settings: "GenerationSettings",
-    requests: "Sequence[SpriteRequest]",
-    best: Best = None,
-) -> "tuple[list[SpriteRequest], list[Image.Image]]":
-    """The requests, of candidates the chosen ones, and their sprites."""
-    from pokemon_ddpm.generation import generate
-
-    if best is None:
-        generated = zip(requests, generate(pipeline, requests, **settings.arguments()), strict=True)
-    else:
-        generated = best(pipeline, requests, **settings.arguments())
-    chosen, images = zip(*tqdm(generated, "Generating", len(requests)), strict=True)
-    return list(chosen), [settings.postprocess(image) for image in images]
+def _sprites(job: _Job) -> "tuple[tuple[SpriteRequest, ...], list[Image.Image]]":
+    requests, samples = zip(*job.chosen(), strict=True)
+    return requests, [job.settings.postprocess(sample) for sample in samples]
 
 
-def _write_files(
-    pipeline: "PokemonDDPMPipeline",
-    settings: "GenerationSettings",
-    requests: "Sequence[SpriteRequest]",
-    output_dir: Path,
-    candidates: int,
-    best: Best,
-) -> None:
+def _write_files(job: _Job, output_dir: Path) -> None:
     """A file of each sprite; of several processes each generates its share."""
     from pokemon_ddpm.generation import generate_files, processes
 
     state = processes()
-    requests = requests[state.process_index :: state.num_processes]
-    paths = generate_files(pipeline, settings, requests, output_dir, candidates=candidates, generate_best=best)
+    requests = job.requests[state.process_index :: state.num_processes]
+    paths = generate_files(
+        job.pipeline, job.settings, requests, output_dir, candidates=job.candidates, generate_best=job.generate
+    )
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)
 
 
-def _write_game_sheet(
-    pipeline: "PokemonDDPMPipeline",
-    settings: "GenerationSettings",
-    requests: "Sequence[SpriteRequest]",
-    columns: int,
-    output: Path,
-    best: Best,
-) -> None:
+def _write_game_sheet(job: _Job, columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
     from pokemon_ddpm.generation import full_condition
 
-    (requests, images), file = _images(pipeline, settings, requests, best), output.with_suffix(".json")
+    (requests, images), file = _sprites(job), output.with_suffix(".json")
     names = [each.file_name for each in requests]
-    metadata = [{"condition": full_condition(pipeline, each), "seed": each.seed} for each in requests]
+    metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in requests]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")
     _report(requests, output, file)
 
 
-def _write_animation(
-    pipeline: "PokemonDDPMPipeline",
-    settings: "GenerationSettings",
-    requests: "Sequence[SpriteRequest]",
-    layout: Callable[[Sequence[Image.Image]], Image.Image],
-    output: Path,
-) -> None:
+def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.Image], output: Path) -> None:
     """The predicted clean sprites after each step, laid out as on a sheet."""
     from pokemon_ddpm.generation import generate_with_steps
 
-    width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(requests)).size
+    pipeline, settings = job.pipeline, job.settings
+    width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests)).size
     steps = settings.num_inference_steps or pipeline.config.num_inference_steps
     if steps * width * height > MAX_ANIMATION_PIXELS:
         size = f"{steps:,} frames of {width:,}x{height:,} pixels"
         raise ValueError(f"{size} are too many for an animation. Choose fewer sprites or steps, or a smaller scale.")
-    frames = []
-    generated = generate_with_steps(pipeline, requests, **settings.arguments())
+    requests = job.requests if job.candidates == 1 else [request for request, _ in job.chosen()]
+    frames, generated = [], generate_with_steps(pipeline, requests, **settings.arguments())
     for image, denoising in tqdm(generated, "Generating", len(requests)):
         predictions = [step.pred_original_sample for step in denoising]
         frames.append([settings.postprocess(frame) for frame in [*predictions, image]])

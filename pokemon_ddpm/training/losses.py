@@ -21,13 +21,8 @@ from pokemon_ddpm.distillation import (
 )
 from pokemon_ddpm.improved_ddpm import learned_variance_loss
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
-    REFERENCE_CONDITIONS,
-    PokemonDDPMPipeline,
-    guided_prediction,
-    is_distilled,
-    predicted_original_sample,
-)
+from pokemon_ddpm.pipelines.guidance import guided_prediction, predicted_original_sample
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 

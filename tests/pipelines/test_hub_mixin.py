@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import math
@@ -18,36 +19,35 @@ import safetensors.torch
 import torch
 import yaml
 from diffusers import DDIMScheduler, DDPMPipeline
-from huggingface_hub import RepoCard, constants
+from huggingface_hub import RepoCard
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines import (
-    hub_mixin,
-    pipeline_pokemon_ddpm,
-    sprite_conditioner,
-    sprite_preprocessing,
-    sprite_unet,
-)
+from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card, rename_card
+from pokemon_ddpm.pipelines.input_checks import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
 
 NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
 INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
-MODULES = {
-    each.__name__.split(".")[-1]: each for each in (hub_mixin, sprite_preprocessing, sprite_conditioner, sprite_unet)
-}
-CODE = {name: Path(module.__file__).read_text() for name, module in MODULES.items()}
-CARRIED = {name: f"{name}__{sha256(code.encode()).hexdigest()[:8]}" for name, code in CODE.items()}
-PIPELINE_CODE = re.sub(
-    r"(?<=\nfrom \.)\w+", lambda found: CARRIED[found[0]], Path(pipeline_pokemon_ddpm.__file__).read_text()
-)
-PIPELINE = f"pipeline_pokemon_ddpm__{sha256(PIPELINE_CODE.encode()).hexdigest()[:8]}"
+
+
+@functools.cache
+def carried(module: str) -> tuple[str, str]:
+    """The name of a module in a saved folder, with the digest of its code, and this code, which imports such names."""
+    code = (Path(hub_mixin.__file__).parent / f"{module}.py").read_text()
+    code = re.sub(r"(?<=\nfrom \.)\w+", lambda found: carried(found[0])[0], code)
+    return f"{module}__{sha256(code.encode()).hexdigest()[:8]}", code
+
+
+MODULES = [path.stem for path in Path(hub_mixin.__file__).parent.glob("[a-z]*.py")]
+CARRIED, CODE = {each: carried(each)[0] for each in MODULES}, dict(map(carried, MODULES))
+PIPELINE = CARRIED["pipeline_pokemon_ddpm"]
 UNET_CODE, CONDITIONER_CODE = f"unet/{CARRIED['sprite_unet']}.py", f"conditioner/{CARRIED['sprite_conditioner']}.py"
 FILES = {
-    "README.md", INDEX, f"{PIPELINE}.py", *(f"{CARRIED[name]}.py" for name in ("hub_mixin", "sprite_preprocessing")),
+    "README.md", INDEX, *(f"{CARRIED[name]}.py" for name in {*MODULES} - {"sprite_unet", "sprite_conditioner"}),
     "unet/config.json", UNET, "conditioner/config.json", f"conditioner/{WEIGHTS}", CONDITIONER_CODE, SCHEDULER,
 }  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
@@ -120,14 +120,14 @@ class TestSaving:
         assert found.keys() == FILES | {UNET_CODE}
         assert json.loads(found[INDEX])["unet"] == [CARRIED["sprite_unet"], "SpriteUNet2DModel"]
         carried = {Path(name).stem: content.decode() for name, content in found.items() if name.endswith(".py")}
-        assert carried == {PIPELINE: PIPELINE_CODE} | {CARRIED[name]: code for name, code in CODE.items()}
+        assert carried == CODE
         for code in carried.values():  # diffusers takes such lines for imports, also in strings
             assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", code, re.MULTILINE)
         tiny_pipeline().save_pretrained(tmp_path)
         assert read(tmp_path).keys() == FILES
 
     @pytest.mark.parametrize("channels", [3, 4])
-    @pytest.mark.parametrize("scheduler_class", pipeline_pokemon_ddpm.TESTED_SCHEDULERS)
+    @pytest.mark.parametrize("scheduler_class", SCHEDULERS)
     def test_samples_are_bit_identical_after_loading(self, channels, scheduler_class, tmp_path):
         parts = tiny_pipeline(channels=channels, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
         pipeline = PokemonDDPMPipeline(*parts.components.values(), default_conditions={"view": "front"})
@@ -173,9 +173,7 @@ class TestSaving:
 
     def test_a_variant_of_another_model_is_refused(self, folder):
         before = read(folder)
-        with pytest.raises(
-            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
-        ):
+        with pytest.raises(ValueError, match="model.safetensors is of another model than this variant"):
             other_pipeline().save_pretrained(folder, variant="fp16")
         assert read(folder) == before
         (folder / INDEX).unlink()  # as version 1.0.0 saved it
@@ -184,9 +182,7 @@ class TestSaving:
         assert is_other(load(folder, variant="fp16"))
         with pytest.raises(ValueError, match="conditioner/.* does not belong|unet/.* does not belong"):
             load(folder)
-        tiny_pipeline().save_pretrained(
-            folder
-        )  # the plain weights may be replaced, and the stale variant is not loaded
+        tiny_pipeline().save_pretrained(folder)  # the plain weights are replaced, and the stale variant not loaded
         assert not is_other(load(folder))
         with pytest.raises(ValueError, match="does not belong to this model_index.json"):
             load(folder, variant="fp16")
@@ -275,10 +271,7 @@ class TestLoading:
     @pytest.mark.parametrize("component", ["unet", "conditioner"])
     @pytest.mark.parametrize(
         ("name", "reason"),
-        [
-            ("diffusion_pytorch_model.bin", "there is no .*only: pickles can run code"),
-            (WEIGHTS, "SafetensorError"),
-        ],
+        [("diffusion_pytorch_model.bin", "there is no .*only: pickles can run code"), (WEIGHTS, "SafetensorError")],
     )
     def test_no_pickle_is_opened(self, folder, tmp_path, component, name, reason):
         canary, weights = tmp_path / "canary", folder / component / WEIGHTS
@@ -305,8 +298,8 @@ class TestLoading:
             (INDEX, {"unet": None}, "a file is damaged"),
             (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
             (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
-            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be an integer from 1 to 1000, not 0"),
-            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000 or a list, not 'x'"),
+            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be a whole number from 1 to 1000, not 0"),
+            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000, not 'x'"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
             (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),
@@ -314,27 +307,17 @@ class TestLoading:
             (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
             (SCHEDULER, {"solver_order": 0}, "its scheduler has solver_order 0, not 1, 2 or 3"),
             (SCHEDULER, {"trained_betas": [0.1]}, "its scheduler has no noise schedule"),
-            (
-                SCHEDULER,
-                {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan},
-                "no noise schedule",
-            ),
+            (SCHEDULER, {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan}, "no noise sched"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
             ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than unet/diff"),
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
-            *(
-                (
-                    "unet/config.json",
-                    {"sample_size": size},
-                    f"its sample_size is {size}, not a multiple of 2 up to 1024",
-                )
-                for size in (0, -1, 17, 1.5, 10**9)
-            ),
+            *(("unet/config.json", {"sample_size": size}, f"its sample_size is {size}, not a multiple of 2 up to 1024")
+              for size in (0, -1, 17, 1.5, 10**9)),
             ("unet/config.json", {"dropout": math.nan}, "dropout probability has to be between 0 and 1, but got nan"),
             ("unet/config.json", {"freq_shift": "x"}, r"a file is damaged \(TypeError"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
-    )
+    )  # fmt: skip
     def test_damage_is_one_sentence(self, folder, name, change, reason):
         file = folder / name
         if isinstance(change, dict):
@@ -355,23 +338,20 @@ class TestLoading:
             load(folder)
 
     @pytest.mark.parametrize(
-        ("change", "reason"),
+        ("name", "change", "reason"),
         [
-            (lambda w: w.pop("conv_in.bias"), "Missing key.*conv_in.bias"),
-            (
-                lambda w: w.update({"conv_in.bias": w["conv_in.bias"].to(torch.int8)}),
-                "its weights are I8, not floating",
-            ),
-            (lambda w: w.update({"conv_in.bias": w["conv_in.bias"].cfloat()}), "its weights are C64, not floating"),
-            (lambda w: w.update(more=torch.ones(1)), "Unexpected key.*more"),
-            (lambda w: w["conv_in.bias"].fill_(torch.nan), "unet.conv_in.bias are NaN or infinite"),
-            (lambda w: w["conv_in.weight"][0, 0, 0].fill_(-torch.inf), "unet.conv_in.weight are NaN or infinite"),
+            ("bias", lambda w: w[:0], "size mismatch for conv_in.bias"),
+            ("bias", lambda w: w.to(torch.int8), "its weights are I8, not floating"),
+            ("bias", lambda w: w.cfloat(), "its weights are C64, not floating"),
+            ("more", lambda _: torch.ones(1), "Unexpected key.*more"),
+            ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN or infinite"),
+            ("weight", lambda w: w - torch.inf, "unet.conv_in.weight are NaN or infinite"),
         ],
     )
-    def test_wrong_weights_are_refused_also_without_digests(self, folder, change, reason):
+    def test_wrong_weights_are_refused_also_without_digests(self, folder, name, change, reason):
         as_former_version(folder)
         weights = safetensors.torch.load_file(folder / UNET)
-        change(weights)
+        weights[f"conv_in.{name}"] = change(weights.get(f"conv_in.{name}"))
         safetensors.torch.save_file(weights, folder / UNET)
         with pytest.raises(ValueError, match=reason):
             load(folder)
@@ -405,15 +385,11 @@ class TestLoading:
         with pytest.raises(OSError, match=f"There is no model folder '{name}'"):
             load(name)
 
-    def test_unknown_arguments_are_refused(self, saved):
-        with pytest.raises(TypeError, match="does not take quantization_config"):
-            load(saved, quantization_config=None)
-        with pytest.raises(ValueError, match="leave use_safetensors at True"):
-            load(saved, use_safetensors=False)
-
     def test_arguments_of_diffusers(self, saved):
         pipeline = load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
         assert torch.equal(sample(pipeline), sample(load(saved)))
+        with pytest.raises(TypeError, match="does not take quantization_config"):
+            load(saved, quantization_config=None)
 
     def test_components_carry_the_defaults_of_their_model(self, tmp_path):
         tiny_pipeline(vocabulary={"type": ["fire"], "view": ["front"]}).save_pretrained(tmp_path / "1.x")
@@ -453,17 +429,6 @@ torch.save(pipeline(["fire", "water/ice", None], generator=generators, **argumen
 pipeline.save_pretrained(again)
 assert type(pipeline).from_pretrained(again, trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
 assert "pokemon_ddpm" not in sys.modules and "diffusers_modules" in type(pipeline).__module__
-"""
-
-
-BOTH_VARIANTS = """
-import sys
-import torch
-from diffusers import DiffusionPipeline
-
-for arguments in ({}, {"variant": "fp16", "torch_dtype": torch.float16}):
-    pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True, **arguments)
-    assert pipeline.unet.dtype == arguments.get("torch_dtype", torch.float32)
 """
 
 
@@ -558,24 +523,16 @@ class TestPulling:
         assert not is_other(load())
         assert is_other(load())
 
-    @pytest.mark.parametrize("trouble", ["500", "stopped", "offline", "local_files_only"])
-    def test_without_the_hub_the_cache_is_enough(self, hub, files, monkeypatch, trouble):
+    def test_without_the_hub_the_cache_is_enough(self, hub, files):
         hub.create(NAME).commit(files)
         load()
-        hub.requests.clear()
-        if trouble == "stopped":
-            hub.stop()
-        elif trouble == "offline":
-            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        elif trouble == "500":
-            hub.fail("", 500, None)
+        hub.stop()
         _http.close_session()
-        arguments = {"local_files_only": True} if trouble == "local_files_only" else {}
-        load(**arguments)
-        with pytest.raises(OSError, match="ash/elsewhere cannot be loaded from the Hub: "):
-            load("ash/elsewhere", **arguments)
-        _http.close_session()
-        assert trouble == "500" or not hub.requests
+        for arguments in ({}, {"local_files_only": True}):
+            load(**arguments)
+            with pytest.raises(OSError, match="ash/elsewhere cannot be loaded from the Hub: "):
+                load("ash/elsewhere", **arguments)
+            _http.close_session()
 
     def test_given_components_are_used_and_not_downloaded(self, hub, files):
         hub.create(NAME).commit(files)
@@ -627,27 +584,17 @@ class TestPushing:
         pipeline.push_to_hub(NAME)
         assert len(hub.asked("^PUT ")) == 3 and hub.repository(NAME).files().keys() == FILES | kept.keys()
 
-    def test_variants_stay_beside_each_other(self, hub, pipeline, tmp_path):
+    def test_variants_stay_beside_each_other(self, hub, pipeline):
         pipeline.push_to_hub(NAME, commit_description="Of both precisions.")
         pipeline.to(dtype=torch.float16).push_to_hub(NAME, variant="fp16")
         pipeline.to(dtype=torch.float32).push_to_hub(NAME, commit_message="Nothing new but digests")
         halves = {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
         assert hub.repository(NAME).files().keys() == FILES | halves
-        stranger(BOTH_VARIANTS, environment(tmp_path, hub.endpoint), tmp_path, NAME)
         for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
             loaded = load(variant=variant, dtype=dtype)
             assert loaded.unet.dtype == dtype
-            torch.testing.assert_close(
-                loaded.unet.conv_in.weight.float(), pipeline.unet.conv_in.weight, atol=1e-3, rtol=0
-            )
-
-    def test_a_variant_of_another_model_is_refused(self, hub, pipeline):
-        pipeline.push_to_hub(NAME)
-        with pytest.raises(
-            ValueError, match="diffusion_pytorch_model.safetensors is of another model than this variant"
-        ):
-            other_pipeline().push_to_hub(NAME, variant="fp16")
-        assert len(hub.repository(NAME).titles) == 1 and not is_other(load())
+            weight = loaded.unet.conv_in.weight.float()
+            torch.testing.assert_close(weight, pipeline.unet.conv_in.weight, atol=1e-3, rtol=0)
 
     def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline):
         pipeline.push_to_hub(NAME)

@@ -1,0 +1,236 @@
+"""What a saved model's folder holds, and its loading: a stranger's files are checked before anything is built of them.
+
+A saved model carries a copy of this file.
+"""
+
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import safetensors.torch
+import torch
+from diffusers import SchedulerMixin, UNet2DModel
+from huggingface_hub import HfApi, errors
+from safetensors import SafetensorError, safe_open
+
+COMPONENTS = ("unet", "conditioner", "scheduler")
+# Of a call.
+DEFAULTS = (
+    "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
+)  # fmt: skip
+INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
+# diffusers passes keys that begin with "_" on, but not to a constructor.
+WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
+DEFAULTS_KEY = "_defaults"  # in the conditioner's configuration: `DEFAULTS` of the saved model
+PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_FILE = re.compile(r"(unet|conditioner)/diffusion_pytorch_model(\.[^/]+)?\.safetensors")
+HALVES = {"fp16": ("F16", torch.float16), "bf16": ("BF16", torch.bfloat16)}  # variant -> its dtype in a file and here
+MAX_SIDE = 1024  # of a sample, in pixels
+
+
+def as_list(value: Any) -> list:
+    """The values of a key in JSON or YAML that may hold one or a list of them."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def are_same_weights(first: Path, second: Path) -> bool:
+    """Whether two files have the same tensors, up to rounding to the dtypes that they are saved in."""
+    try:
+        ours, theirs = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
+    except SafetensorError:
+        return False
+    return ours.keys() == theirs.keys() and all(_are_close(values, theirs[name]) for name, values in ours.items())
+
+
+def _are_close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or not (a.is_floating_point() and b.is_floating_point()):
+        return False
+    relative = max(torch.finfo(each.dtype).eps for each in (a, b))
+    return torch.allclose(a.float(), b.float(), rtol=relative, atol=2**-24)  # float16 has no number between that and 0
+
+
+def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
+    """A pipeline of a class; for the arguments and what is raised see `HubMixin.from_pretrained`."""
+    is_local = os.path.isdir(source)
+    dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
+    variant, device = kwargs.pop("variant", None), kwargs.pop("device_map", None) or "cpu"
+    if not isinstance(device, (str, int, torch.device)) or device in ("auto", "balanced"):
+        raise ValueError(f"device_map must be one device, such as 'cuda', not {device!r}.")
+    parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
+    for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
+        kwargs.pop(without_effect, None)
+    if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
+        raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
+    # A name that begins with a folder here is a mistyped path, not a name on the Hub.
+    hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
+    if not is_local and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
+        raise OSError(f"There is no model folder {source!r}.")
+    folder = Path(source) if is_local else _pull(source, [INDEX_FILE, CARD_FILE], kwargs)
+    with _damage_of(source):
+        index = {**cls.load_config(folder)}
+        missing = {name: kind for name, kind in _component_classes(index).items() if parts.get(name) is None}
+    if not is_local:  # the large files, now that it is known to be ours, and of the same commit
+        files = [f"{name}/*.{suffix}" for name in missing for suffix in ("json", "safetensors")]
+        folder = _pull(source, files, kwargs | {"revision": folder.name})
+    with _damage_of(source):
+        for name, kind in missing.items():
+            parts[name] = _load_component(kind, folder, name, variant, dtype, index)
+        pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
+        if "conditioner" in missing:
+            pipeline.conditioner.register_to_config(**{DEFAULTS_KEY: pipeline.defaults})
+        if len(missing) == len(COMPONENTS):  # others may need other arguments
+            pipeline.check_defaults()
+        if (folder / CARD_FILE).is_file():
+            pipeline._card_text = (folder / CARD_FILE).read_text(encoding="utf-8")
+    return pipeline.to(device)
+
+
+@contextmanager
+def _damage_of(source: str) -> Iterator[None]:
+    """Turns every failure to read a model into one sentence that names the model."""
+    try:
+        yield
+    except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
+        kind = OSError if isinstance(error, OSError) else ValueError
+        message = " ".join(str(error).split())[:300]
+        if not isinstance(error, (OSError, ValueError)):
+            message = f"a file is damaged ({type(error).__name__}: {message})."
+        raise kind(f"{source} holds no model that can be loaded: {message}") from error
+
+
+def _component_classes(index: dict[str, Any]) -> dict[str, type]:
+    """The classes of the components that model_index.json names, if it is that of our pipeline."""
+    saved = index.get("_class_name")
+    if "PokemonDDPMPipeline" not in as_list(saved):
+        raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
+    scheduler_class = getattr(diffusers, index["scheduler"][1])
+    if not issubclass(scheduler_class, SchedulerMixin):
+        raise ValueError(f"{scheduler_class.__name__} is not a scheduler.")
+    # Import statements would make diffusers look for files beside this one, where a saved folder has none.
+    conditioner_class = importlib.import_module(".sprite_conditioner", __package__).SpriteConditioner
+    sprite_unet_class = importlib.import_module(".sprite_unet", __package__).SpriteUNet2DModel
+    unet_classes = {each.__name__: each for each in (UNet2DModel, sprite_unet_class)}
+    unet_class = unet_classes.get(index["unet"][1])
+    if unet_class is None:
+        raise ValueError(f"its network is a {index['unet'][1]}, not a {' or '.join(unet_classes)}.")
+    return {"unet": unet_class, "conditioner": conditioner_class, "scheduler": scheduler_class}
+
+
+def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of a component, if they belong to model_index.json; the file is read once."""
+    content, name = file.read_bytes(), file.relative_to(folder).as_posix()
+    if name in digests:
+        belongs = sha256(content).hexdigest() == digests[name]
+    else:  # version 1.0.0 listed only the variant that was saved last
+        listed = [
+            folder / each for each in filter(WEIGHTS_FILE.fullmatch, digests) if each.startswith(file.parent.name)
+        ]
+        belongs = not digests or any(each.is_file() and are_same_weights(each, file) for each in listed)
+    if not belongs:
+        raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
+    return safetensors.torch.load(content)
+
+
+def _read_header(file: Path) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+    """The shapes of the tensors in a file, and their dtypes."""
+    with safe_open(file, framework="pt") as weights:
+        header = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+        shapes = {name: tuple(values.get_shape()) for name, values in header.items()}
+        return shapes, {values.get_dtype() for values in header.values()}
+
+
+def _find_weights(folder: Path, variant: str | None) -> Path:
+    """The file with a component's weights. Plain ones in half precision are also found as that variant."""
+    plain = folder / PLAIN_WEIGHTS
+    file = plain.with_suffix(f".{variant}.safetensors") if variant else plain
+    if not file.is_file():
+        if variant in HALVES and plain.is_file() and _read_header(plain)[1] == {HALVES[variant][0]}:
+            return plain
+        missing = f"{folder.name}/{file.name}"
+        raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
+    return file
+
+
+def _check_network(kind: type, config: dict[str, Any], file: Path) -> None:
+    """Compares a configuration with the header of the weights, before anything is as large as a stranger wants it."""
+    shapes, dtypes = _read_header(file)
+    if others := sorted(dtypes - {"F16", "BF16", "F32", "F64"}):
+        raise ValueError(f"its weights are {', '.join(others)}, not floating-point numbers.")
+    blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
+    if blocks * config.get("layers_per_block", 1) > len(shapes):
+        raise ValueError(f"its configuration has more layers than {file.parent.name}/{file.name}.")
+    with torch.device("meta"):  # which needs no memory
+        kind.from_config(config).load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
+
+
+def _check_sample(unet: UNet2DModel) -> None:
+    """Raises ValueError or what diffusers raises unless the network can be evaluated."""
+    size, channels, outputs = (unet.config[name] for name in ("sample_size", "in_channels", "out_channels"))
+    sides = size if isinstance(size, (list, tuple)) else [size, size]
+    factor = 2 ** (len(unet.config.block_out_channels) - 1) * unet.config.get("patch_size", 1)
+    if len(sides) != 2 or not all(side in range(factor, MAX_SIDE + 1, factor) for side in sides):
+        raise ValueError(f"its sample_size is {size!r}, not a multiple of {factor} up to {MAX_SIDE}.")
+    if outputs not in (channels, 2 * channels):
+        raise ValueError(f"its network has {outputs} output channels for {channels}.")
+    embedding, side = torch.zeros(1, unet.time_embedding.linear_2.out_features), min(2 * factor, *sides)
+    with torch.no_grad():  # not everything that can be built can be run
+        unet(torch.zeros(1, channels, side, side), 0, class_labels=embedding)
+
+
+def _check_trained_scheduler(kind: type, config: dict[str, Any]) -> None:
+    timesteps, prediction = config.get("num_train_timesteps", 1000), config.get("prediction_type", "epsilon")
+    if timesteps not in range(2, 100_001):  # its tables would fill the memory
+        raise ValueError(f"its scheduler has {timesteps} timesteps, but from 2 to 100,000 are possible.")
+    if prediction not in ("epsilon", "v_prediction", "sample"):
+        raise ValueError(f"its scheduler has prediction_type {prediction!r}.")
+    if config.get("solver_order", 2) not in (1, 2, 3):
+        raise ValueError(f"its scheduler has solver_order {config['solver_order']!r}, not 1, 2 or 3.")
+    scheduler = kind.from_config(config)
+    alpha_bar = getattr(scheduler, "alphas_cumprod", torch.zeros(timesteps))
+    scheduler.set_timesteps(min(20, timesteps))
+    if len(alpha_bar) != timesteps or not ((alpha_bar >= 0) & (alpha_bar <= 1)).all() or not len(scheduler.timesteps):
+        raise ValueError("its scheduler has no noise schedule for its timesteps.")
+
+
+def _load_component(kind: type, folder: Path, name: str, variant: str | None, dtype: torch.dtype, index: dict) -> Any:
+    with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
+        config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a name on the Hub
+        if name == "scheduler":
+            _check_trained_scheduler(kind, config)
+            return kind.from_config(config)
+        file = _find_weights(folder / name, variant)
+        _check_network(kind, config, file)
+        component = kind.from_config(config).eval()
+        if name == "unet":
+            _check_sample(component)
+    torch.nn.Module.to(component, dtype)  # diffusers' own warns
+    # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
+    component.load_state_dict(_read_weights(folder, file, index.get(WEIGHTS_KEY, {})))
+    for key, values in component.state_dict().items():
+        if not values.isfinite().all():
+            raise ValueError(f"its weights {name}.{key} are NaN or infinite in {dtype}.")
+    return component
+
+
+def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
+    """The folder of a commit in the cache, named by its id, with those files that the model on the Hub has."""
+    try:
+        return Path(HfApi().snapshot_download(name, allow_patterns=files, **arguments))
+    except errors.RepositoryNotFoundError as error:  # also if it is private or gated
+        hint = "`hf auth login` stores a token for private models."
+        raise OSError(f"{name} is neither a folder nor a model on the Hub that you have access to. {hint}") from error
+    except Exception as error:  # the client has exceptions of its own and those of its HTTP library
+        reason = " ".join(str(error).split())[:300]
+        raise OSError(f"There is no folder {name}, and {name} cannot be loaded from the Hub: {reason}") from error
