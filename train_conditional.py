@@ -37,13 +37,13 @@ try:
 except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 
-from pokemon_ddpm import hub
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
 from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.publishing import hub
 from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config

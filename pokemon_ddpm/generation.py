@@ -188,7 +188,7 @@ class GenerationSettings:
         if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
         if self.backend == "onnx":
-            from pokemon_ddpm.onnx_export import cached_unet  # its packages are an extra
+            from pokemon_ddpm.publishing.onnx_export import cached_unet  # its packages are an extra
 
             pipeline.unet = cached_unet(pipeline)
         pipeline.set_progress_bar_config(disable=True)

@@ -62,8 +62,8 @@ def describe_data(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
-    from pokemon_ddpm.dataset_card import dataset_card, save_card_figures
     from pokemon_ddpm.files import write_file
+    from pokemon_ddpm.publishing.dataset_card import dataset_card, save_card_figures
 
     sprites = {config: load_sprites(directory, config) for config in configs}
     name = "starter-sprites" if directory is None else directory.resolve().name

@@ -24,7 +24,7 @@ def export(
     from pokemon_ddpm.models import model_name
 
     check_onnx()
-    from pokemon_ddpm.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
+    from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 
     pipeline = load(model).to("cpu")
     make_folder("--output-dir", output_dir)
@@ -57,8 +57,8 @@ def site(
     from pokemon_ddpm.models import model_name
 
     check_onnx()
-    from pokemon_ddpm.onnx_export import check_export
-    from pokemon_ddpm.static_page import RUNTIME, write_page
+    from pokemon_ddpm.publishing.onnx_export import check_export
+    from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
 
     pipeline = load(model).to("cpu")
     make_folder("OUTPUT_DIR", output_dir)

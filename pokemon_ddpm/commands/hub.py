@@ -32,8 +32,8 @@ def push(
 
     That is the pipeline, its code, the card and the newest sample sheet, nothing else of a run.
     """
-    from pokemon_ddpm import hub
     from pokemon_ddpm.models import locate_model
+    from pokemon_ddpm.publishing import hub
 
     folder = Path(locate_model(model))
     if not folder.is_dir():
@@ -59,7 +59,7 @@ def push_space(
     ] = False,
 ) -> None:
     """Pushes the app to the Hub as a Space, in one commit."""
-    from pokemon_ddpm import space
+    from pokemon_ddpm.publishing import space
 
     url = space.push_space(repository, model, static, token, private or None, force)
     typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
@@ -82,7 +82,7 @@ def push_dataset(
     """
     configs = sprite_configs(data_dir, config_name)
 
-    from pokemon_ddpm import hub
+    from pokemon_ddpm.publishing import hub
 
     before, sprites, commit = hub.push_dataset(repository, data_dir, configs, public, token, force)
     name = before.info.id

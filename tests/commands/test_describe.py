@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import pokemon_ddpm
-from pokemon_ddpm import dataset_card, load_sprites, plots
+from pokemon_ddpm import load_sprites, plots
+from pokemon_ddpm.publishing import dataset_card
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.commands import run

@@ -181,7 +181,7 @@ class TestPushDataset:
         assert pushed(hub, "--data-dir", small).titles == ["Upload the sprites"]
 
     def test_without_the_right_nothing_is_built(self, hub, small, monkeypatch):
-        monkeypatch.setattr("pokemon_ddpm.hub.load_sprites", None)
+        monkeypatch.setattr("pokemon_ddpm.publishing.hub.load_sprites", None)
         assert "may not write" in refusal("push-dataset", NAME, "--data-dir", small, "--token", "hf_misty")
         monkeypatch.delenv("HF_TOKEN")
         assert "needs a valid token" in refusal("push-dataset", NAME, "--data-dir", small)

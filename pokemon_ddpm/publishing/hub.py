@@ -10,7 +10,12 @@ import datasets
 import torch
 from huggingface_hub import CommitInfo, errors
 
-from pokemon_ddpm.dataset_card import (
+from pokemon_ddpm.dataset_scripts import sprite_archive
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import SPLITS, load_sprites
+from pokemon_ddpm.pipelines import hub_mixin
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, Repository
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.publishing.dataset_card import (
     CONFIGS,
     FACTS_LICENSE,
     STARTER,
@@ -19,11 +24,6 @@ from pokemon_ddpm.dataset_card import (
     merge_dataset_card,
     save_card_figures,
 )
-from pokemon_ddpm.dataset_scripts import sprite_archive
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import SPLITS, load_sprites
-from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, Repository
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 LOGIN = "`hf auth login` stores a token"
 

@@ -14,9 +14,9 @@ from huggingface_hub import CardData, HfApi, RepoCard
 
 from pokemon_ddpm import RELEASED, RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
-from pokemon_ddpm.hub import hub_errors
 from pokemon_ddpm.models import locate_model, model_name
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
+from pokemon_ddpm.publishing.hub import hub_errors
 
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
 # The dependencies of the project that the app needs. accelerate is needed by diffusers.
@@ -77,8 +77,8 @@ def write_static_space(folder: Path, model: str | None = None) -> None:
         ValueError: See `static_page.write_page`, or if a package for ONNX is missing.
     """
     check_onnx()
-    from pokemon_ddpm.onnx_export import check_export
-    from pokemon_ddpm.static_page import write_page
+    from pokemon_ddpm.publishing.onnx_export import check_export
+    from pokemon_ddpm.publishing.static_page import write_page
 
     model = model or RELEASED_FAST_MODEL
     pipeline = GenerationSettings(model).load().to("cpu")
@@ -121,7 +121,7 @@ def write_space(folder: Path, model: str | None = None) -> None:
 
 
 def _write_card(folder: Path, **metadata: Any) -> None:
-    template = Path(__file__).parent / "templates" / "space.md"
+    template = Path(__file__).parents[1] / "templates" / "space.md"
     card = RepoCard.from_template(
         CardData(**metadata), template_path=str(template), data=metadata, begin=BEGIN, end=END
     )

@@ -11,11 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pokemon_ddpm import onnx_export
 from pokemon_ddpm.cli import app
 from pokemon_ddpm.distillation import trailing_timesteps
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-from pokemon_ddpm.onnx_export import (
+from pokemon_ddpm.publishing import onnx_export
+from pokemon_ddpm.publishing.onnx_export import (
     CONDITIONER_FILE,
     CONFIG_FILE,
     SMALL,

@@ -8,7 +8,7 @@ from huggingface_hub import RepoCard, constants
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.hub import create_repository, push_model
+from pokemon_ddpm.publishing.hub import create_repository, push_model
 from tests.loopback_hub.api import Answer
 from tests.pipelines.test_hub_mixin import FILES, UNET_CODE, read
 from tests.tiny_models import tiny_pipeline

@@ -8,8 +8,8 @@ import yaml
 from huggingface_hub import ModelCard
 
 from pokemon_ddpm import RELEASED
-from pokemon_ddpm.model_card import folder_card, run_card, write_card, write_metrics
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
+from pokemon_ddpm.publishing.model_card import folder_card, run_card, write_card, write_metrics
 from pokemon_ddpm.training.config import TrainingConfig
 from tests.tiny_models import tiny_pipeline
 

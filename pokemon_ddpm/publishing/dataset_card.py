@@ -63,7 +63,7 @@ def dataset_card(
     _add_structure(data, sprites, download_sizes)
     return RepoCard.from_template(
         data,
-        template_path=str(Path(__file__).parent / "templates" / "dataset.md"),
+        template_path=str(Path(__file__).parents[1] / "templates" / "dataset.md"),
         **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
         **{"configs": configs, "largest": largest, "splits": SPLITS, "columns": COLUMNS, "types": types},
         num_species=len({number for part in splits.values() for number in part["dex_number"][:]}),

@@ -14,7 +14,7 @@ from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 # Kind of the training images -> metadata of their license, where it is known.
 LICENSES = {
     "sprites": {"license": "other", "license_name": "research-and-education-only"},

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.dataset_card import dataset_card, is_ours, merge_dataset_card
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
+from pokemon_ddpm.publishing.dataset_card import dataset_card, is_ours, merge_dataset_card
 
 NAME = "ash/pokemon-sprites"
 

@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.space import NEEDED, push_space, write_space
+from pokemon_ddpm.publishing.space import NEEDED, push_space, write_space
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
 from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
@@ -55,7 +55,8 @@ class TestFolder:
         assert weights == {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
 
     def test_an_installed_wheel_writes_the_same(self, folder, tmp_path, tmp_path_factory):
-        code = f"import pathlib, pokemon_ddpm.space as space; space.write_space(pathlib.Path({str(tmp_path)!r}))"
+        code = f"pathlib.Path({str(tmp_path)!r})"
+        code = f"import pathlib; from pokemon_ddpm.publishing import space; space.write_space({code})"
         run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
         assert read(tmp_path) == read(folder)
 
