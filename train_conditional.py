@@ -356,7 +356,7 @@ class Trainer:
         return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
 
     def push(self, message: str = "Upload the model") -> str:
-        return hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
+        return hub.upload_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
 
     def save_pipeline(self) -> None:
         """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run.

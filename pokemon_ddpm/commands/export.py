@@ -6,20 +6,17 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, fail, load, make_folder
+from pokemon_ddpm.commands.common import Model, load, make_folder
 
 
 def export(
     output_dir: Annotated[Path, typer.Option(help="Folder for the ONNX files and config.json.")],
     model: Model = RELEASED_MODEL,
-    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
 ) -> None:
     """Exports a model to ONNX and checks the result.
 
     Weights are in float16, the computation is in float32; the export is compared with the model.
     """
-    if format != "onnx":
-        fail(f"--format {format}: there is only onnx.")
     from pokemon_ddpm.generation import check_onnx
     from pokemon_ddpm.models import model_name
 
