@@ -47,9 +47,9 @@ from pokemon_ddpm.publishing import hub
 from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
-from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.optimizer import make_optimizer
+from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 
 

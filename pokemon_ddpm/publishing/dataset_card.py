@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from pokemon_ddpm import plots
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.files import save_figure
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, as_list, merge_card, read_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
 from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
 from pokemon_ddpm.preprocessing import FORMATS, open_image
 
@@ -87,24 +87,6 @@ def save_card_figure(sprites: Mapping[str, datasets.DatasetDict], folder: Path) 
     of_colors.hist(colors, np.arange(max(colors) + 2) - 0.5, color=plots.BLUE)
     of_colors.set(xlabel="colors without white", ylabel="images")
     save_figure(figure, folder / "sizes.png", DPI)
-
-
-def merge_dataset_card(new: RepoCard, old_text: str | None) -> RepoCard:
-    """A new card with what people wrote into the old one, and with their further configurations.
-
-    Raises:
-        ValueError: If the metadata of the old card are not YAML.
-    """
-    card = merge_card(new, old_text)
-    for key in ("configs", "dataset_info") if old_text else ():
-        others = [
-            {name: value for name, value in each.items() if name != "default"}  # there can be only one default
-            for each in as_list(read_card(old_text).data.get(key))
-            if isinstance(each, dict) and each.get("config_name", "default") not in {*CONFIGS, "default"}
-        ]
-        if others:
-            card.data[key] = as_list(new.data.get(key)) + others
-    return card
 
 
 def _statistics(config: str, splits: datasets.DatasetDict) -> dict[str, Any]:

@@ -15,14 +15,7 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, Repository
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.dataset_card import (
-    CONFIGS,
-    FACTS_LICENSE,
-    STARTER,
-    dataset_card,
-    merge_dataset_card,
-    save_card_figure,
-)
+from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, save_card_figure
 
 LOGIN = "`hf auth login` stores a token with write access, --token (in training --hub_token) gives one."
 
@@ -121,7 +114,7 @@ def upload_dataset(
     """
     repository = _open(name, not public, token, "dataset")
     repository.check(BEGIN in (repository.card or ""), not public, force=None)
-    for other in CONFIGS.keys() - set(configs):  # its rows would have the card of these
+    for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these
         if any(file.startswith(f"{other}/") for file in repository.files):
             raise ValueError(f"{name} also holds {other}. Push both, delete it on the Hub or choose another name.")
     sprites = {config: load_sprites(data_dir, config) for config in configs}
@@ -138,7 +131,7 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
         (folder / config).mkdir()
         for split, part in splits.items():
             part.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
-    merge_dataset_card(dataset_card(repository.info.id, sprites), repository.card).save(folder / CARD_FILE)
+    hub_mixin.merge_card(dataset_card(repository.info.id, sprites), repository.card).save(folder / CARD_FILE)
     save_card_figure(sprites, folder)
     if STARTER not in sprites:
         shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)

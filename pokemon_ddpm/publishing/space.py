@@ -115,7 +115,7 @@ def write_space(folder: Path, model: str | None = None) -> None:
 
 def _write_card(folder: Path, **metadata: Any) -> None:
     template = str(Path(__file__).parents[1] / "templates" / "space.md")
-    card = RepoCard.from_template(CardData(**metadata), template, data=metadata, begin=BEGIN, end=END)
+    card = RepoCard.from_template(CardData(**metadata), template, models=metadata.get("models"), begin=BEGIN, end=END)
     merge_card(card, None).save(folder / CARD_FILE)
 
 

@@ -1,7 +1,6 @@
 """`pokemon-ddpm push`, `push-dataset` and `push-space`: what they push, refuse and print."""
 
 import inspect
-import io
 import json
 import re
 import shutil
@@ -9,6 +8,7 @@ import shutil
 import datasets
 import pytest
 import torch
+from huggingface_hub import DatasetCard
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, SPLITS
@@ -112,16 +112,16 @@ class TestPushDataset:
         before = repository.at()
         pushed(hub, "--data-dir", small)
         assert repository.at() is before
-        datasets.Dataset.from_dict({"a": [1, 2]}).to_parquet(rows := io.BytesIO())
-        own, old = "configs:\n- config_name: own\n  data_files: own.parquet\n", "front/train-00001-of-00002.parquet"
-        card = card_of(repository).replace("configs:\n", own) + "\nMine.\n"
-        repository.commit({"README.md": card.encode(), "own.parquet": rows.getvalue(), old: b"PAR1"})
+        card = card_of(repository).replace("---\n\n<!--", "thumbnail: a.png\n---\n\nAbove.\n\n<!--") + "\nMine.\n"
+        old = "front/train-00001-of-00002.parquet"
+        repository.commit({"README.md": card.encode(), "own.txt": b"1", old: b"PAR1"})
         write(small, BULBASAUR, sprite(77))
-        pushed(hub, "--data-dir", small)
-        assert card_of(repository).endswith("Mine.\n") and old not in repository.files()
+        files = pushed(hub, "--data-dir", small).files()
+        assert "own.txt" in files and old not in files
+        card = DatasetCard(card_of(repository))
+        assert card.data.thumbnail == "a.png" and card.text.strip().startswith("Above.") and "Mine." in card.text
         loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
         assert content(loaded) == content(load_sprites(small, cache_dir=cache))
-        assert datasets.load_dataset(NAME, "own", cache_dir=str(cache))["train"][:] == {"a": [1, 2]}
 
     def test_what_is_there_stays(self, hub, small):
         repository = pushed(hub, "--data-dir", small)

@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCard
 
 from pokemon_ddpm import load_sprites
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
-from pokemon_ddpm.publishing.dataset_card import dataset_card, merge_dataset_card
+from pokemon_ddpm.publishing.dataset_card import dataset_card
 
 NAME = "ash/pokemon-sprites"
 
@@ -53,20 +53,3 @@ def test_the_real_sprites(sprites_dir, sprites_cache):
         "equal an earlier one of their split to the byte: 267 in `front` and 560 in `all`",
     ):
         assert line in text
-
-
-def test_merging(sprites):
-    new = dataset_card(NAME, sprites)
-    once = merge_dataset_card(new, None).content
-    assert merge_dataset_card(new, once).content == once
-    config = "- config_name: own\n  default: true\n  data_files: own.parquet\n- config_name: default\n"
-    by_hand = once.replace("---\n\n<!--", "thumbnail: a.png\n---\n\nAbove.\n\n<!--").replace(
-        "\n- pokemon\n", "\n- mine\n"
-    )
-    card = merge_dataset_card(new, f"{by_hand}\nBelow.\n".replace("\nconfigs:\n", f"\nconfigs:\n{config}"))
-    assert card.data.thumbnail == "a.png" and {"mine", "pokemon"} <= set(card.data.tags)
-    assert card.text.strip().startswith("Above.") and card.text.strip().endswith("Below.")
-    assert [each["config_name"] for each in card.data.configs] == ["all", "front", "own"]
-    assert "default" not in card.data.configs[2]
-    single = merge_dataset_card(new, "---\nconfigs:\n  config_name: own\n  data_files: a.csv\n---\n").data.configs
-    assert [each["config_name"] for each in single] == ["all", "front", "own"]

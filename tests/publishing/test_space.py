@@ -111,10 +111,12 @@ def test_the_page_is_a_static_space(hub, tmp_path):
     repository = hub.repository(NAME, "space")
     assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
     card = repository.files()["README.md"].decode()
-    repository.commit({"README.md": f"{card.replace('New Pok', 'My Pok')}\nBelow.\n".encode(), "mine.txt": b"1"})
+    repository.commit(
+        {"README.md": f"{card.replace('title: Pok', 'title: My Pok')}\nBelow.\n".encode(), "mine.txt": b"1"}
+    )
     upload_space(NAME, str(tmp_path / "student"), static=True)
     files = repository.files()
-    assert all(part in files["README.md"] for part in (b"Below.", b"sdk: static", b"require-corp"))
+    assert all(part in files["README.md"] for part in (b"title: My Pok", b"Below.", b"sdk: static", b"require-corp"))
     assert "mine.txt" in files
 
 
