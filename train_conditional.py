@@ -37,19 +37,19 @@ try:
 except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 
-from pokemon_ddpm import hub
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
 from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.publishing import hub
 from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
-from pokemon_ddpm.training.export import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.optimizer import make_optimizer
+from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
 
 
@@ -356,7 +356,7 @@ class Trainer:
         return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
 
     def push(self, message: str = "Upload the model") -> str:
-        return hub.push_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
+        return hub.upload_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
 
     def save_pipeline(self) -> None:
         """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run.

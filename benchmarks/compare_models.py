@@ -25,7 +25,7 @@ DISTANCES = {
 }
 # Statistics of pixels that are shown of raw samples, and of the default output, of which all other rows are.
 RAW = ("clear_background", "parts", "palette_shift")
-FINISHED = ("colors", "isolated", "parts", "dark_outline", "dark")
+PROCESSED = ("colors", "isolated", "parts", "dark_outline", "dark")
 
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
@@ -43,7 +43,7 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
     reduced = next((name for name in tests if f" at {COMPARED_SIDE} of " in name), "default output")
     for title, name in ((", raw", "raw"), ("", "default output"), (f", at {COMPARED_SIDE} px", reduced)):
         found[f"two-sample test{title}"] = percent(tests.get(name, {}).get("accuracy")), "50 %"
-    for suffix, of, names in ((", raw", "raw samples", RAW), ("", "default output", FINISHED)):
+    for suffix, of, names in ((", raw", "raw samples", RAW), ("", "default output", PROCESSED)):
         groups = [numbers.get("pixel_statistics", {}).get(each, {}) for each in (of, "held-out")]
         for name in names:
             title = STATISTICS[name] + suffix

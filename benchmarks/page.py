@@ -22,13 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
-from huggingface_hub import RepoCard
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
+from pokemon_ddpm.publishing.space import ISOLATED
+from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
 
 AT_ONCE = 4  # both pages generate four sprites at first
 GENERATE = """
@@ -124,11 +124,10 @@ def screenshot(
 
 def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list[tuple[float, ...]]]:
     """The figures of `visit` for each way, in turns."""
-    isolation = RepoCard.load(SOURCE.parent / "templates" / "page.md").data["custom_headers"]
     app = launch([RELEASED_FAST_MODEL], wait=False)
     with (
         serving(folder, {}) as plain,
-        serving(folder, isolation) as isolated,
+        serving(folder, ISOLATED) as isolated,
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=shutil.which("chromium")) as browser,
     ):

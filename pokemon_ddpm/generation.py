@@ -188,7 +188,7 @@ class GenerationSettings:
         if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
         if self.backend == "onnx":
-            from pokemon_ddpm.onnx_export import cached_unet  # its packages are an extra
+            from pokemon_ddpm.publishing.onnx_export import cached_unet  # its packages are an extra
 
             pipeline.unet = cached_unet(pipeline)
         pipeline.set_progress_bar_config(disable=True)
@@ -201,7 +201,7 @@ class GenerationSettings:
         return {name: value for name, value in given.items() if value is not None}
 
     def postprocess(self, image: Image.Image) -> Image.Image:
-        """Makes the file's image of a sample, as set: finished, on the background and enlarged."""
+        """Makes the file's image of a sample, as set: processed, on the background and enlarged."""
         if self.transparent or self.palette is not None or self.min_fragment is not None:
             image = to_sprite(image, self.palette, self.min_fragment or 1, self.near_fragment or 0)
         return enlarge(on_white(image) if self.transparent is False else image, self.scale)

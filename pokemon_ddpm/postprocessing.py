@@ -39,7 +39,7 @@ def to_sprite(
     min_fragment: int = MIN_FRAGMENT,
     near_fragment: int = NEAR_FRAGMENT,
 ) -> Image.Image:
-    """Finishes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
+    """Processes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
     Args:
         image: The sample.

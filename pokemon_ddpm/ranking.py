@@ -29,7 +29,7 @@ DARK = 0.3
 
 
 class SpriteRanker(ModelMixin, ConfigMixin):
-    """Predicts the mean verdicts of readers from a finished sprite.
+    """Predicts the mean verdicts of readers from a processed sprite.
 
     A denoising network knows what creatures look like (Baranchuk et al. 2022, *Label-Efficient Semantic Segmentation
     with Diffusion Models*). It sees the sprite with a fixed noise at one timestep; the verdicts are a linear function
@@ -71,7 +71,7 @@ class SpriteRanker(ModelMixin, ConfigMixin):
         return torch.cat([error, *(f for each in parts for f in (each.mean(2), each.amax(2), each.std(2)))], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of finished sprites, uint8 (N, 4, S, S)."""
+        """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of processed sprites, uint8 (N, 4, S, S)."""
         return nn.functional.linear(self.features(images), self.head.weight.float(), self.head.bias.float())
 
     @torch.no_grad()

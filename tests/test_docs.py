@@ -61,7 +61,7 @@ NOT_RUN = {
     "pip install": "make does it",
     "kaggle datasets": "it needs an account",
     "curl ": "tests/app asks a running app",
-    "python -m http.server": "it runs until it is stopped; tests/test_static_page.py serves the page",
+    "python -m http.server": "it runs until it is stopped; tests/publishing/test_static_page.py serves the page",
     "pokemon-ddpm site outputs/page": "the same into another folder is run",
     "pokemon-ddpm evaluate --data-dir path/to/pokemon-sprites --num-samples 512": "made short, it is that of 2048",
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "the same with the default model is run",

@@ -68,7 +68,7 @@ def test_every_module_imports_and_finds_its_data(tmp_path_factory):
     modules += ["train_conditional"]
     code = f"import importlib; print(*[importlib.import_module(name).__file__ for name in {modules!r}], sep='\\n');"
     code += (
-        "import pokemon_ddpm as p; from pokemon_ddpm import model_card;"
+        "import pokemon_ddpm as p; from pokemon_ddpm.publishing import model_card;"
         "from pokemon_ddpm.training.config import TrainingConfig;"
         "sprites = p.load_sprites(cache_dir='cache');"
         "pipeline = p.PokemonDDPMPipeline.from_pretrained(p.RELEASED_MODEL);"

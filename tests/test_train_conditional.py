@@ -22,7 +22,7 @@ from safetensors.torch import load, load_file
 from tqdm import tqdm
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
-from pokemon_ddpm.training import batches, checkpoint, export, validation
+from pokemon_ddpm.training import batches, checkpoint, saving, validation
 from pokemon_ddpm.training.networks import pack_unet
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
@@ -433,7 +433,7 @@ def test_what_a_signal_interrupts_is_made_up_for(flags, run, unbroken, monkeypat
     train([*flags, f"--output_dir={unbroken}"])
     with monkeypatch.context() as patch:
         if during == "sheet":
-            train(flags, save_sheet=interrupted_in(step // 2, export.save_sheet))
+            train(flags, save_sheet=interrupted_in(step // 2, saving.save_sheet))
         else:  # in its second part
             measure = interrupted_in(step - 1, validation.LossProbe.measure)
             patch.setattr(validation.LossProbe, "measure", measure)

@@ -52,7 +52,7 @@ CHANGES = {
     "evolve": [[]],
 }
 # What the visitor gets.
-FINISHED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
+PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 MAX_STEPS = 20  # denoising steps of a sprite that are kept
@@ -108,7 +108,7 @@ class Sprite:
         relation = {None: "", "same": " · same creature"}.get(self.job.relation, f" · {self.job.relation} stage")
         return caption(self.request, f"seed {self.request.seed}{variation}{relation}")
 
-    def finished(self, scale: int) -> Image.Image:
+    def processed(self, scale: int) -> Image.Image:
         """What the visitor gets of it."""
         return replace(self.job.generation, scale=scale).postprocess(self.image)
 
@@ -171,7 +171,7 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     if "relation" in edit:  # the slider is for sprites without a reference
         scale = pipeline.config.reference_guidance_scale or scale
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
-    return Job(pipeline, settings, GenerationSettings(name, *sampler, **FINISHED), requests, **edit)
+    return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, **edit)
 
 
 def generate(models: Models, **settings: Any) -> tuple[Job, list[Sprite]]:
@@ -394,7 +394,7 @@ class Handlers:
 def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
     """Enlarged images of sprites, with captions."""
     scales = [max(1, GALLERY_SIZE // sprite.image.width) for sprite in sprites]
-    return [(each.finished(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
+    return [(each.processed(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
 
 
 def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:
@@ -419,9 +419,9 @@ def _name(sprite: Sprite) -> str:
 
 def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
     if sprite.job.original is not None:  # condition and seed do not repeat it
-        return sprite.finished(scale).save(path)
+        return sprite.processed(scale).save(path)
     settings = replace(sprite.job.generation, scale=scale)
-    write_png(sprite.finished(scale), path, settings.provenance(sprite.job.pipeline, sprite.request))
+    write_png(sprite.processed(scale), path, settings.provenance(sprite.job.pipeline, sprite.request))
 
 
 def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
@@ -433,7 +433,7 @@ def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
 
 def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
     """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
-    images, columns, metadata = [each.finished(scale) for each in sprites], min(COLUMNS, len(sprites)), []
+    images, columns, metadata = [each.processed(scale) for each in sprites], min(COLUMNS, len(sprites)), []
     for job, request in ((each.job, each.request) for each in sprites):
         row = {"model": job.generation.model, "condition": request.condition, "seed": request.seed}
         row |= {"variation_strength": job.strength, "relation": job.relation}

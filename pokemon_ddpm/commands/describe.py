@@ -62,13 +62,13 @@ def describe_data(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm import load_sprites
-    from pokemon_ddpm.dataset_card import dataset_card, save_card_figures
     from pokemon_ddpm.files import write_file
+    from pokemon_ddpm.publishing.dataset_card import dataset_card, save_card_figure
 
     sprites = {config: load_sprites(directory, config) for config in configs}
     name = "starter-sprites" if directory is None else directory.resolve().name
-    write_file(output_dir / "README.md", dataset_card(f"user/{name}", sprites, dict.fromkeys(configs, 0)).content)
-    save_card_figures(sprites, output_dir)
+    write_file(output_dir / "README.md", dataset_card(f"user/{name}", sprites).content)
+    save_card_figure(sprites, output_dir)
     typer.echo(f"The page of the data set: {output_dir / 'README.md'}")
 
 

@@ -77,8 +77,8 @@ def evaluate(
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
     from pokemon_ddpm.evaluation.samples import generate_sets, read_samples
     from pokemon_ddpm.generation import GenerationSettings, best_device
-    from pokemon_ddpm.model_card import folder_card, write_metrics
     from pokemon_ddpm.preprocessing import mode_of
+    from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
 
     if samples is None:
         folder_card(Path(model))  # to fail before the evaluation if it cannot be read

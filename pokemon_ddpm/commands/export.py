@@ -6,25 +6,22 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, fail, load, make_folder
+from pokemon_ddpm.commands.common import Model, load, make_folder
 
 
 def export(
     output_dir: Annotated[Path, typer.Option(help="Folder for the ONNX files and config.json.")],
     model: Model = RELEASED_MODEL,
-    format: Annotated[str, typer.Option(help="Format; only onnx.")] = "onnx",
 ) -> None:
     """Exports a model to ONNX and checks the result.
 
     Weights are in float16, the computation is in float32; the export is compared with the model.
     """
-    if format != "onnx":
-        fail(f"--format {format}: there is only onnx.")
     from pokemon_ddpm.generation import check_onnx
     from pokemon_ddpm.models import model_name
 
     check_onnx()
-    from pokemon_ddpm.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
+    from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 
     pipeline = load(model).to("cpu")
     make_folder("--output-dir", output_dir)
@@ -57,8 +54,8 @@ def site(
     from pokemon_ddpm.models import model_name
 
     check_onnx()
-    from pokemon_ddpm.onnx_export import check_export
-    from pokemon_ddpm.static_page import RUNTIME, write_page
+    from pokemon_ddpm.publishing.onnx_export import check_export
+    from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
 
     pipeline = load(model).to("cpu")
     make_folder("OUTPUT_DIR", output_dir)

@@ -32,13 +32,13 @@ def push(
 
     That is the pipeline, its code, the card and the newest sample sheet, nothing else of a run.
     """
-    from pokemon_ddpm import hub
     from pokemon_ddpm.models import locate_model
+    from pokemon_ddpm.publishing import hub
 
     folder = Path(locate_model(model))
     if not folder.is_dir():
         fail(f"There is no folder {model}.")
-    url = hub.push_model(folder, repository, token, private or None, message, force, variant)
+    url = hub.upload_model(folder, repository, token, private or None, message, force, variant)
     typer.echo(f"{model} is pushed: {url}")
 
 
@@ -54,14 +54,11 @@ def push_space(
     static: Annotated[bool, typer.Option("--static", help="The page that generates in the browser.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
     token: Token = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Push also into a Space with other content; same names are replaced.")
-    ] = False,
 ) -> None:
     """Pushes the app to the Hub as a Space, in one commit."""
-    from pokemon_ddpm import space
+    from pokemon_ddpm.publishing import space
 
-    url = space.push_space(repository, model, static, token, private or None, force)
+    url = space.upload_space(repository, model, static, token, private or None)
     typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
 
 
@@ -71,9 +68,6 @@ def push_dataset(
     config_name: SpriteConfig = None,
     public: Annotated[bool, typer.Option("--public", help="Make it visible to everybody.")] = False,
     token: Token = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Push also beside other content, even if it deletes other configurations.")
-    ] = False,
 ) -> None:
     """Pushes the sprites to the Hub, for load_dataset.
 
@@ -82,14 +76,8 @@ def push_dataset(
     """
     configs = sprite_configs(data_dir, config_name)
 
-    from pokemon_ddpm import hub
+    from pokemon_ddpm.publishing import hub
 
-    before, sprites, commit = hub.push_dataset(repository, data_dir, configs, public, token, force)
-    name = before.info.id
-    if commit.oid == before.info.sha:
-        typer.echo(f"{name} holds these images already: {commit.commit_url}")
-        return
-    counts = ", ".join(f"{sum(map(len, splits.values())):,} in {config}" for config, splits in sprites.items())
-    state = "private" if before.info.private else "public"
-    hint = "; its settings can make it public" if public and before.info.private else ""
-    typer.echo(f"{name} ({state}{hint}) holds the sprites, {counts}: {commit.commit_url}")
+    before, commit = hub.upload_dataset(repository, data_dir, configs, public, token)
+    kind = "private" if before.info.private else "public"
+    typer.echo(f"The sprites are pushed to the {kind} data set {before.info.id}: {commit.commit_url}")

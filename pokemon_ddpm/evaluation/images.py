@@ -25,7 +25,7 @@ def as_rgba(images: torch.Tensor) -> torch.Tensor:
 
 def default_output(images: torch.Tensor) -> torch.Tensor:
     """What `generate` makes of samples, uint8 (N, C, S, S), with its defaults: RGBA, see `to_sprite`."""
-    return as_tensor(to_sprite(Image.fromarray(image)) for image in tqdm(as_arrays(images), "Finishing"))
+    return as_tensor(to_sprite(Image.fromarray(image)) for image in tqdm(as_arrays(images), "Processing"))
 
 
 def reduced(images: torch.Tensor, side: int) -> torch.Tensor:

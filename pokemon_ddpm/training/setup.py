@@ -23,12 +23,12 @@ from pokemon_ddpm.data import (
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import check_compiler
-from pokemon_ddpm.hub import create_repository
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import code_files
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
+from pokemon_ddpm.publishing.hub import create_repository
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints, recover
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher

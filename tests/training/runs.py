@@ -117,7 +117,9 @@ def full_disk(room: int = 0) -> Iterator[None]:
 
 # Processes are forked from one that has already imported the libraries, which takes seconds.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pokemon_ddpm.hub", "pokemon_ddpm.training.export", "pokemon_ddpm.training.setup"])
+_FORKS.set_forkserver_preload(
+    ["pokemon_ddpm.publishing.hub", "pokemon_ddpm.training.saving", "pokemon_ddpm.training.setup"]
+)
 
 
 def _train_in_fork(flags: Sequence[str], output: Path, environment: dict[str, str], replaced: dict) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, RepoCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, RepoCard, hf_hub_download
 
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parents[1] / "templates" / "run.md"
 # Kind of the training images -> metadata of their license, where it is known.
 LICENSES = {
     "sprites": {"license": "other", "license_name": "research-and-education-only"},
@@ -43,8 +43,10 @@ def run_card(
         metrics: The losses "validation_loss" and "train_split_loss", and with `--eval_steps` "kid",
             "kid_standard_error" and "condition_accuracy"; may be empty.
     """
-    base, data = config.distill_from or config.pretrained_model_name_or_path, _data_name(config)
-    metadata, license_section = _license(config, base)
+    base, (data, kind) = config.distill_from or config.pretrained_model_name_or_path, _data(config)
+    metadata = dict(LICENSES.get(kind, {}))
+    if base and kind != "sprites":  # weights do not become free by updates on other images
+        kind, metadata = None, _license_of(base)
     if config.dataset_name and not _is_path(config.dataset_name):
         metadata["datasets"] = [config.dataset_name]
     if base and "/" in _short(base):
@@ -56,8 +58,7 @@ def run_card(
             if key != "kid_standard_error"
         ]
         metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
-    details = _render(
-        "run.md",
+    details = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(
         data=data,
         split=", ".join(f"{count:,} {split}" for split, count in counts.items()),
         step=step,
@@ -65,20 +66,22 @@ def run_card(
         teacher=config.distill_from and _short(config.distill_from),
         settings={key: _short(value) for key, value in config.reported().items()},
         metrics={_title(key): f"{value:.4f}" for key, value in metrics.items()},
-        license=license_section,
+        kind=kind,
+        base=base and _short(base),
     )
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 
 
-def _data_name(config: Any) -> str:
-    """What the training images are called, without the path to them."""
+def _data(config: Any) -> tuple[str, str]:
+    """What the training images are called, without the path to them, and their kind: a case of the template."""
+    kind = "own" if config.label_column else "sprites"
     if config.dataset_name:
-        return _short(config.dataset_name)
+        return _short(config.dataset_name), kind
     if config.dataset_config_name == "starter":
-        return "the starter sprites of the project"
+        return "the starter sprites of the project", "starter"
     if config.dataset_config_name:
-        return f"the Pokémon sprites ({config.dataset_config_name})"
-    return Path(config.train_data_dir).resolve().name
+        return f"the Pokémon sprites ({config.dataset_config_name})", kind
+    return Path(config.train_data_dir).resolve().name, "own"
 
 
 def write_card(folder: Path, card: RepoCard) -> None:
@@ -105,25 +108,21 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentenc
     card, about = folder_card(folder), numbers["about"]
     if card is None:
         return
-    known = ModelCard(card.content, ignore_metadata_errors=True).data
+    card = ModelCard(card.content, ignore_metadata_errors=True)
     # Only results of an evaluation have "held_out"; those of a training run stay.
-    results = [each for each in known.eval_results or [] if "held_out" not in (each.metric_args or {})]
+    results = [each for each in card.data.eval_results or [] if "held_out" not in (each.metric_args or {})]
     measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
     for *metric, of in _metrics(numbers, split):
         results.append(_result(*metric, data, dataset_split=of, metric_args=measured))
-    index = ModelCardData(model_name=known.model_name or numbers["name"], eval_results=results)
-    card.data["model-index"] = index.to_dict()["model-index"]
+    card.data.model_name, card.data.eval_results = card.data.model_name or numbers["name"], results
     introduction = (
         f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
         f"`pokemon-ddpm evaluate` with {about['features']}:"
     )
     summary = "\n".join(f"- {sentence}" for sentence in sentences)
     section = "\n\n".join([BEGIN_FIGURES, "## Evaluation", introduction, summary, END_FIGURES, ""])
-    text, count = SECTION.subn(lambda _: section, card.text)
-    if not count:
-        before, end, after = text.partition(END)
-        text = f"{before.rstrip()}\n\n{section}{end}{after}"
-    card.text = f"\n{text.strip()}\n"
+    before, end, after = SECTION.sub("", card.text).partition(END)
+    card.text = f"\n{before.strip()}\n\n{section}{end}{after.rstrip()}\n"
     write_file(folder / CARD_FILE, card.content)
 
 
@@ -143,33 +142,16 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
         yield "bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of
 
 
-def _license(config: Any, base: str | None) -> tuple[dict[str, Any], str]:
-    """The Hub's metadata of the license, and the card's section about it."""
-    kind, name = "sprites", config.dataset_name
-    if config.label_column or not (name or config.dataset_config_name):  # other images
-        kind = "own"
-    elif not name and config.dataset_config_name == "starter":
-        kind = "starter"
-    data = dict(LICENSES.get(kind, {}))
-    if base and kind != "sprites":  # weights do not become free by updates on other images
-        kind, data = None, _license_of(base)
-    return data, _render("license.md", kind=kind, base=base and _short(base))
-
-
 def _license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
-    folder = Path(locate_model(model))
+    file = Path(locate_model(model), CARD_FILE)
     try:
-        if not folder.is_dir():
-            folder = Path(HfApi().hf_hub_download(model, CARD_FILE, local_files_only=True)).parent
-        data = read_card((folder / CARD_FILE).read_text("utf-8")).data.to_dict()
-    except (OSError, ValueError):
+        if not file.parent.is_dir():
+            file = hf_hub_download(model, CARD_FILE, local_files_only=True)
+        data = RepoCard.load(file).data.to_dict()
+    except Exception:  # of the client, of yaml, or there is no card
         return {}
     return {key: data[key] for key in ("license", "license_name", "license_link") if key in data}
-
-
-def _render(template: str, **values: Any) -> str:
-    return jinja2.Template((TEMPLATES / template).read_text(encoding="utf-8")).render(**values).strip()
 
 
 def _result(kind: str, name: str, value: float, data: str, data_id: str | None = None, **more: Any) -> EvalResult:

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.dataset_card import dataset_card, is_ours, merge_dataset_card
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
+from pokemon_ddpm.publishing.dataset_card import dataset_card
 
 NAME = "ash/pokemon-sprites"
 
@@ -20,61 +20,36 @@ def sprites(small: Path, cache: Path) -> dict[str, datasets.DatasetDict]:
 
 
 def test_the_numbers_and_fields_are_those_of_the_data(sprites):
-    card = dataset_card(NAME, sprites, {"front": 1, "all": 2})
+    card = dataset_card(NAME, sprites)
     data = DatasetCard(card.content).data
     assert data.size_categories == ["n<1K"] and data.license_name == "research-and-education-only"
     assert [each["config_name"] for each in data["configs"] if each.get("default")] == ["front"]
     infos = {each["config_name"]: each for each in data["dataset_info"]}
-    assert infos["all"]["download_size"] == 2
     assert datasets.Features._from_yaml_list(infos["all"]["features"]) == FEATURES
     sizes = [len(sprites["all"][split]) for split in SPLITS]
     assert [each["num_examples"] for each in infos["all"]["splits"]] == sizes
     assert f"| `all` | {sum(sizes)} | {' | '.join(map(str, sizes))} | all images: " in card.text
     assert f"{sum(sizes)} pixel-art sprites of Pokémon of 5 species in 5 forms, 96x96 pixels, labelled" in card.text
-    assert "something else than their labels" not in card.text and "0 in `front` and 0 in `all`" in card.text
-    assert '`load_dataset("ash/pokemon-sprites", "all")` is all images' in card.text and "Nintendo" in card.text
+    assert "0 in `front` and 0 in `all`" in card.text
+    assert 'load_dataset("ash/pokemon-sprites")' in card.text and "Nintendo" in card.text
     for name, (_, meaning) in COLUMNS.items():
         assert re.search(rf"^\| `{name}` \| \w+ \| {re.escape(meaning)} \|", card.text, flags=re.MULTILINE), name
 
 
 def test_the_starter_set(cache):
-    card = dataset_card(NAME, {"starter": load_sprites(cache_dir=cache)}, {"starter": 1})
+    card = dataset_card(NAME, {"starter": load_sprites(cache_dir=cache)})
     assert card.data.license == "apache-2.0" and card.data.size_categories == ["1K<n<10K"]
     assert "1,080 pixel-art procedural creatures, 96x96 pixels, labelled" in card.text
-    assert "Nintendo" not in card.text and "is `starter`" not in card.text
+    assert "Nintendo" not in card.text
 
 
 def test_the_real_sprites(sprites_dir, sprites_cache):
     sprites = {name: load_sprites(sprites_dir, name, cache_dir=sprites_cache) for name in ("front", "all")}
-    text = dataset_card(NAME, sprites, {"front": 1, "all": 2}).text
+    text = dataset_card(NAME, sprites).text
     for line in (
         "10,177 pixel-art sprites of Pokémon of 898 species in 1,070 forms, 96x96 pixels",
         "| `front` (default) | 4,086 | 3,273 | 404 | 409 |",
         "| flying | 10 | 2 | 0 | 12 | 507 |",
         "equal an earlier one of their split to the byte: 267 in `front` and 560 in `all`",
-        "something else than their labels say: 3 in `front` and 10 in `all`",
     ):
         assert line in text
-
-
-def test_merging(sprites):
-    new = dataset_card(NAME, sprites, {"front": 1, "all": 2})
-    once = merge_dataset_card(new, None).content
-    assert merge_dataset_card(new, once).content == once
-    config = "- config_name: own\n  default: true\n  data_files: own.parquet\n- config_name: default\n"
-    by_hand = once.replace("---\n\n<!--", "thumbnail: a.png\n---\n\nAbove.\n\n<!--").replace(
-        "\n- pokemon\n", "\n- mine\n"
-    )
-    card = merge_dataset_card(new, f"{by_hand}\nBelow.\n".replace("\nconfigs:\n", f"\nconfigs:\n{config}"))
-    assert card.data.thumbnail == "a.png" and {"mine", "pokemon"} <= set(card.data.tags)
-    assert card.text.strip().startswith("Above.") and card.text.strip().endswith("Below.")
-    assert [each["config_name"] for each in card.data.configs] == ["all", "front", "own"]
-    assert "default" not in card.data.configs[2]
-    single = merge_dataset_card(new, "---\nconfigs:\n  config_name: own\n  data_files: a.csv\n---\n").data.configs
-    assert [each["config_name"] for each in single] == ["all", "front", "own"]
-
-
-def test_our_cards_are_known(sprites):
-    assert is_ours(dataset_card(NAME, sprites, {"front": 1, "all": 2}).content)
-    infos = "---\ndataset_info:\n  features:\n  - {name: a, dtype: string}\n---\n"
-    assert not any(map(is_ours, [None, "", "# Cats\n", "---\na: [\n---\n", infos, "---\ndataset_info: 3\n---\n"]))

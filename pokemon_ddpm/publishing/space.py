@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import re
@@ -14,9 +15,9 @@ from huggingface_hub import CardData, HfApi, RepoCard
 
 from pokemon_ddpm import RELEASED, RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
-from pokemon_ddpm.hub import hub_errors
 from pokemon_ddpm.models import locate_model, model_name
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
+from pokemon_ddpm.publishing.hub import hub_errors
 
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
 # The dependencies of the project that the app needs. accelerate is needed by diffusers.
@@ -30,18 +31,17 @@ ISOLATED = {  # from other origins, so that onnxruntime-web may have several thr
 }
 
 
-def push_space(
+def upload_space(
     name: str,
     model: str | None = None,
     static: bool = False,
     token: str | None = None,
     private: bool | None = None,
-    force: bool = False,
 ) -> str:
     """Pushes the app, or the static page, as a Space in one commit, and returns its URL.
 
     What people wrote into the README of the Space stays. For `model` see `write_space` and `write_static_space`, for
-    the other arguments `hub_mixin.push_folder`. With `force`, other content stays except files of the same names.
+    the other arguments `hub_mixin.push_folder`.
 
     Raises:
         ValueError: If the Space cannot be written, there is no such model, or the push fails. The Space is then as
@@ -53,21 +53,15 @@ def push_space(
         (write_static_space if static else write_space)(folder, model)
         if model and not static:
             with hub_errors(f"Looking for the model {model}"):
-                siblings = HfApi(token=token).model_info(model).siblings
-            if INDEX_FILE not in {sibling.rfilename for sibling in siblings}:
-                raise ValueError(f"{model} holds no diffusers pipeline. Push a model there first: pokemon-ddpm push.")
+                found = HfApi(token=token).file_exists(model, INDEX_FILE)
+            if not found:
+                raise ValueError(f"The token can see no model {model}. Push it there first: pokemon-ddpm push.")
         with hub_errors(f"The push to {name}"):
             space = Repository(name, private, token, repo_type="space", space_sdk=sdk)
-            is_ours = mark in space.files
-            space.check(is_ours, force=force)
-            new = RepoCard.load(folder / CARD_FILE)
-            card = merge_card(new, space.card, keep=APPEARANCE)
-            card.data.models = new.data.get("models")  # also if there is none any more
-            card.save(folder / CARD_FILE)
-            former = (f"{PACKAGE}/",) if is_ours and not static else ()
-            return space.commit(
-                folder, lambda path: path.startswith(former), commit_message="Upload the app"
-            ).commit_url
+            space.check(mark in space.files, force=None)
+            merge_card(RepoCard.load(folder / CARD_FILE), space.card, keep=APPEARANCE).save(folder / CARD_FILE)
+            message = {"commit_message": "Upload the app"}
+            return space.commit(folder, lambda path: path.startswith(f"{PACKAGE}/"), **message).commit_url
 
 
 def write_static_space(folder: Path, model: str | None = None) -> None:
@@ -77,8 +71,8 @@ def write_static_space(folder: Path, model: str | None = None) -> None:
         ValueError: See `static_page.write_page`, or if a package for ONNX is missing.
     """
     check_onnx()
-    from pokemon_ddpm.onnx_export import check_export
-    from pokemon_ddpm.static_page import write_page
+    from pokemon_ddpm.publishing.onnx_export import check_export
+    from pokemon_ddpm.publishing.static_page import write_page
 
     model = model or RELEASED_FAST_MODEL
     pipeline = GenerationSettings(model).load().to("cpu")
@@ -100,12 +94,11 @@ def write_space(folder: Path, model: str | None = None) -> None:
     if model and Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name there.")
     released = [] if model else [Path(RELEASED_MODEL), Path(RELEASED_FAST_MODEL)]
-    try:
-        sdk_version = importlib.metadata.version("gradio")
-    except importlib.metadata.PackageNotFoundError:
-        raise ValueError("The app needs Gradio: pip install gradio") from None
-    versions = {"sdk_version": sdk_version, "python_version": ".".join(platform.python_version_tuple()[:2])}
-    models = {"license": "apache-2.0", "models": [model]} if model else {"license": "other"}
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("The app needs Gradio: pip install gradio")
+    python = ".".join(platform.python_version_tuple()[:2])
+    versions = {"sdk_version": importlib.metadata.version("gradio"), "python_version": python}
+    models = {"license": "apache-2.0" if model else "other", "models": [model] if model else []}
     _write_card(folder, sdk="gradio", app_file="app.py", **versions, **models)
     names = json.dumps([each.name for each in released] or [model])
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
@@ -121,10 +114,8 @@ def write_space(folder: Path, model: str | None = None) -> None:
 
 
 def _write_card(folder: Path, **metadata: Any) -> None:
-    template = Path(__file__).parent / "templates" / "space.md"
-    card = RepoCard.from_template(
-        CardData(**metadata), template_path=str(template), data=metadata, begin=BEGIN, end=END
-    )
+    template = str(Path(__file__).parents[1] / "templates" / "space.md")
+    card = RepoCard.from_template(CardData(**metadata), template, models=metadata.get("models"), begin=BEGIN, end=END)
     merge_card(card, None).save(folder / CARD_FILE)
 
 

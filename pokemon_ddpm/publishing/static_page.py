@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.onnx_export import export_onnx
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.publishing.onnx_export import export_onnx
 from pokemon_ddpm.vocabulary import TYPE_COLORS, TYPES
 
-SOURCE = Path(__file__).parent / "site"
+SOURCE = Path(__file__).parents[1] / "site"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 RUNTIME_FILES = [
     *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),

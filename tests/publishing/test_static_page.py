@@ -24,8 +24,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.space import ISOLATED
-from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
+from pokemon_ddpm.publishing.space import ISOLATED
+from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student

@@ -1,0 +1,168 @@
+"""The app as a Space: a folder that runs by itself, and its push."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import gradio
+import pytest
+from huggingface_hub import SpaceCard
+
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.publishing.space import NEEDED, upload_space, write_space
+from tests.app.running import free_port, wait_until
+from tests.loopback_hub import LoopbackHub, environment
+from tests.pipelines.test_hub_mixin import read
+from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
+from tests.tiny_models import tiny_pipeline, tiny_student
+
+NAME, MODEL = "ash/sprites", "ash/tiny"
+UNNEEDED = ("datasets", "matplotlib", "transformers")  # dependencies of the project that a Space does not install
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Space with the released models, only read."""
+    folder = tmp_path_factory.mktemp("space")
+    write_space(folder)
+    return folder
+
+
+@pytest.fixture
+def model(hub: LoopbackHub) -> str:
+    """The name of a repository that seems to hold a model; a push only looks for it."""
+    hub.create(MODEL).commit({"model_index.json": b"{}"})
+    return MODEL
+
+
+class TestFolder:
+    def test_files(self, folder):
+        files = read(folder)
+        package = {name for name in files if name.startswith("pokemon_ddpm/")}
+        assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
+        assert files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
+        assert b'launch(["pokemon-ddpm-64", "pokemon-ddpm-64-fast"])' in files["app.py"]
+        weights = {Path(name).parts[2] for name in package if name.endswith(".safetensors")}
+        assert weights == {Path(each).name for each in (RELEASED_MODEL, RELEASED_FAST_MODEL)}
+        lines = files["requirements.txt"].decode().splitlines()
+        assert [re.match(r"[\w-]+", line)[0] for line in lines] == NEEDED and not {*NEEDED} & {*UNNEEDED}
+        assert all(">=" in line and ";" not in line for line in lines) and "pillow<13,>=11" in lines
+
+    def test_an_installed_wheel_writes_the_same(self, folder, tmp_path, tmp_path_factory):
+        code = f"pathlib.Path({str(tmp_path)!r})"
+        code = f"import pathlib; from pokemon_ddpm.publishing import space; space.write_space({code})"
+        run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
+        assert read(tmp_path) == read(folder)
+
+    def test_the_card(self, folder):
+        card = SpaceCard.load(folder / "README.md")
+        data = card.data.to_dict()
+        assert (data["sdk"], data["sdk_version"], data["app_file"]) == ("gradio", gradio.__version__, "app.py")
+        assert data["python_version"] == ".".join(map(str, sys.version_info[:2]))
+        assert data["license"] == "other" and not data["models"] and len(data["short_description"]) <= 60
+        assert "unaffiliated research and education project" in card.text and "trademarks of Nintendo" in card.text
+
+    def test_a_model_on_the_hub(self, tmp_path):
+        write_space(tmp_path, MODEL)
+        assert f'\nlaunch(["{MODEL}"])\n' in (tmp_path / "app.py").read_text()
+        data = SpaceCard.load(tmp_path / "README.md").data
+        assert data.models == [MODEL] and data.license == "apache-2.0"
+        assert not (tmp_path / "pokemon_ddpm" / "released").exists()
+
+    def test_without_gradio(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+        with pytest.raises(ValueError, match="The app needs Gradio: pip install gradio"):
+            write_space(tmp_path)
+
+
+def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
+    """Where only its own package and its requirements can be imported."""
+    tiny_pipeline().push_to_hub(MODEL)
+    upload_space(NAME, MODEL)
+    for name, content in hub.repository(NAME, "space").files().items():
+        (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "space" / name).write_bytes(content)
+    hub.requests.clear()
+    port, log = free_port(), tmp_path / "log"
+    code = f"{WITHOUT_CLONE} sys.modules.update(dict.fromkeys({UNNEEDED})); "
+    code += "import runpy; runpy.run_path('app.py', run_name='__main__')"
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GRADIO_SERVER_NAME")}
+    variables |= {"GRADIO_SERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path)}
+    variables |= environment(tmp_path, hub.endpoint)
+    options = {"cwd": tmp_path / "space", "env": variables, "stderr": subprocess.STDOUT}
+    with log.open("w") as output, subprocess.Popen([sys.executable, "-c", code], stdout=output, **options) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or f"127.0.0.1:{port}" in log.read_text(), 120)
+            assert process.poll() is None, log.read_text()
+            assert b"Pok" in urllib.request.urlopen(f"http://127.0.0.1:{port}").read()
+        finally:
+            process.terminate()
+    assert hub.asked(f"GET /{MODEL}/resolve/.*unet/.*safetensors") and not hub.asked(r"\.py$")
+
+
+def test_the_page_is_a_static_space(hub, tmp_path):
+    tiny_student(16).save_pretrained(tmp_path / "student")
+    upload_space(NAME, str(tmp_path / "student"), static=True)
+    repository = hub.repository(NAME, "space")
+    assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
+    card = repository.files()["README.md"].decode()
+    repository.commit(
+        {"README.md": f"{card.replace('title: Pok', 'title: My Pok')}\nBelow.\n".encode(), "mine.txt": b"1"}
+    )
+    upload_space(NAME, str(tmp_path / "student"), static=True)
+    files = repository.files()
+    assert all(part in files["README.md"] for part in (b"title: My Pok", b"Below.", b"sdk: static", b"require-corp"))
+    assert "mine.txt" in files
+
+
+class TestPush:
+    def test_in_one_commit(self, hub, folder):
+        url = upload_space(NAME)
+        repository = hub.repository(NAME, "space")
+        assert url.startswith(f"{hub.endpoint}/spaces/{NAME}/commit/")
+        assert repository.sdk == "gradio" and not repository.private and repository.files() == read(folder)
+        upload_space(NAME)
+        assert repository.titles == ["Upload the app"]
+
+    def test_again(self, hub, model):
+        """What people changed stays, files of an earlier push do not."""
+        repository = hub.create(NAME, "space", sdk="gradio")
+        made = "---\ntitle: Sprites\nemoji: X\nsdk: gradio\nsdk_version: 5.0.0\npinned: true\n---\n\nAbove.\n"
+        repository.commit({"README.md": made.encode()})  # as the Hub's website makes it
+        upload_space(NAME)
+        card = f"{repository.files()['README.md'].decode()}\nBelow.\n".encode()
+        repository.commit({"README.md": card, "pokemon_ddpm/old.py": b"", "examples/mine.png": b"mine"})
+        upload_space(NAME, model)
+        files = repository.files()
+        assert "pokemon_ddpm/old.py" not in files and files["examples/mine.png"] == b"mine"
+        assert not [name for name in files if "/released/" in name]
+        card = SpaceCard(files["README.md"].decode())
+        assert card.text.strip().startswith("Above.") and card.text.strip().endswith("Below.")
+        assert card.text.count("# Pokémon DDPM") == 1 and card.data.sdk_version == gradio.__version__
+        assert (card.data.title, card.data.emoji, card.data.pinned) == ("Sprites", "X", True)
+        assert card.data.models == [MODEL]
+        upload_space(NAME)
+        assert not SpaceCard(repository.files()["README.md"].decode()).data.models
+
+    def test_failures(self, hub, model, tmp_path):
+        hub.create("ash/app", "space", sdk="gradio").commit({"app.py": b"print()"})
+        hub.create("ash/empty")
+        hub.fail("POST .*/spaces/ash/changed/commit/", 412, None)
+        for name, options, reason in (
+            ("ash/app", {"model": model}, r"ash/app holds something else \(app.py\)"),
+            ("ash/changed", {"model": model}, "made to fail"),
+            ("ash/new", {"model": "ash/no"}, "can see no model ash/no"),
+            ("ash/new", {"model": "ash/empty"}, "can see no model ash/empty"),
+            ("ash/new", {"model": "a/b/c"}, "Repo id must be in the form"),
+            ("ash/new", {"model": str(tmp_path)}, "A Space cannot read"),
+            ("ash/new", {"token": "hf_misty"}, "a token with write access"),
+        ):
+            with pytest.raises(ValueError, match=reason):
+                upload_space(name, **options)
+        assert not hub.repository("ash/changed", "space").titles and ("space", "ash/new") not in hub.repositories
+        assert hub.repository("ash/app", "space").titles == ["A commit"]
