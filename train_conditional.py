@@ -332,7 +332,7 @@ class Trainer:
         if self.diverging:
             self.guard.stop(self.step, "the last updates were not finite, so the model is not saved")
         config, finished = self.config, self.step >= self.max_steps
-        if config.max_train_seconds and config.save_images_steps:
+        if config.max_train_seconds and config.save_images_steps and not finished:
             self.save_samples()
         if not self.accelerator.is_main_process:
             return

@@ -178,10 +178,9 @@ def interrupted_save(run: Run, folder: Path, number: int, error: OSError | None)
 
 
 @pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")], ids=["killed", "disk error"])
-@pytest.mark.parametrize("step", [2, 3], ids=["replaced", "new"])
-def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, step, error):
+def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, error):
     """Earlier checkpoints or the new one are there, nothing incomplete has their names, and the next save works."""
-    prepared, new, second = tmp_path / "prepared", Run(1).train(step).without_extras(), Run().train(2).without_extras()
+    prepared, new, second = tmp_path / "prepared", Run(1).train(2).without_extras(), Run().train(2).without_extras()
     for run in (Run().train(1), second):
         run.save(prepared)
     statuses = set()
@@ -199,7 +198,7 @@ def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, 
         assert equal(last, new) or (equal(last, second) and status != 0)
         assert status != REFUSED or (folder / "checkpoint-1").exists()
         new.save(folder, limit=1)
-        assert names(folder) == [f"checkpoint-{step}"]
+        assert names(folder) == ["checkpoint-2"]
         shutil.rmtree(folder)
     assert number > 25 and statuses == ({KILLED} if error is None else {0, REFUSED})
 
