@@ -6,25 +6,18 @@ Without arguments it trains on a small procedural set of sprites. `--help` lists
 YAML or JSON file given first. The output folder becomes a complete diffusers pipeline.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-if __name__ == "__main__":  # until training starts there is nothing to save; importing the libraries takes seconds
-
-    def end_at_once(*_: object) -> None:
-        os.write(2, b"Interrupted before the first update.\n")
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, end_at_once)
+if __name__ == "__main__":  # until training starts there is nothing to save: Ctrl-C ends the process at once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -39,7 +32,6 @@ except ModuleNotFoundError:
 
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
 from pokemon_ddpm.evaluation import check_packages
-from pokemon_ddpm.generation import Interrupted
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -51,6 +43,8 @@ from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
+
+NO_TRACKER = "--report_to failed, and the run continues."
 
 
 def plain_loss(
@@ -140,7 +134,7 @@ class Trainer:
         if config.validation_steps:
             self.probes = loss_probes(self.data, held_out, config.ddpm_num_steps, self.pairs.get("validation"))
         self.evaluation = SampleEvaluation(config, held_out, denoiser.conditioner) if config.eval_steps else None
-        self.guard = monitoring.NonFiniteGuard(self.accelerator, config.max_bad_steps, self.output_dir)
+        self.guard = monitoring.NonFiniteGuard(self.accelerator, config.max_bad_steps)
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
         self.step, self.saved_step, self.diverging = 0, None, False
         self.metrics: dict[str, float] = {}  # measured at the present step
@@ -156,7 +150,7 @@ class Trainer:
             config.save(self.output_dir)
         # TensorBoard takes neither None nor lists.
         settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
-        with monitoring.tracking(self.accelerator):
+        with monitoring.warn_only(NO_TRACKER, Exception):
             self.accelerator.init_trackers("pokemon-ddpm", settings)
 
     @property
@@ -213,105 +207,76 @@ class Trainer:
         """Trains until the last step, or until a stop is requested.
 
         Raises:
-            DivergedError: If too many updates were not finite.
+            ValueError: If too many updates were not finite.
         """
         config, accelerator, meter = self.config, self.accelerator, monitoring.Meter(self.accelerator)
         hidden = not accelerator.is_local_main_process
         with tqdm(total=self.max_steps, initial=self.step, desc="Training", disable=hidden) as bar:
-            if self.step and self.measure(resumed=True):  # what an interruption left out
-                self.save_checkpoint()
             while self.step < self.max_steps:
                 loss, grad_norm = self.train_step()
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
-                last = self.step == self.max_steps
-                if self.step % config.logging_steps == 0 or last:
-                    self.log(meter)
+                if self.is_due(config.logging_steps):
+                    skipped, _ = self.guard.check(self.step)
+                    more = {"skipped_updates": skipped, "images_seen": self.step * self.batch_size}
+                    self.log({**meter.read(), "lr": self.learning_rate, **more})
                 with meter.paused():
                     self.measure()
                     stop = self.stop.agreed(accelerator)
                     rate = bar.format_dict["rate"]
                     if config.max_train_seconds and rate:  # the bar ends where the time will
                         bar.total = min(self.max_steps, self.step + math.ceil(rate * self.stop.seconds_left))
-                    if self.step % config.checkpointing_steps == 0 or last or stop:
+                    if self.is_due(config.checkpointing_steps) or stop:
                         self.save_checkpoint()
                 if stop:
                     break
+
+    def is_due(self, every: int) -> bool:
+        """Whether this step is one of every so many, or the last one; 0 is never."""
+        return every > 0 and (self.step % every == 0 or self.step == self.max_steps)
 
     def print(self, line: str) -> None:
         """Prints a line above the progress bar, in the main process."""
         if self.accelerator.is_main_process:
             tqdm.write(line)
 
-    def log(self, meter: monitoring.Meter) -> None:
-        """Writes a log line, and its values to the tracker."""
-        skipped, _ = self.guard.check(self.step)
-        images_seen = self.step * self.batch_size
-        values = {**meter.read(), "lr": self.learning_rate, "skipped_updates": skipped, "images_seen": images_seen}
-        with monitoring.tracking(self.accelerator):
+    def log(self, values: dict[str, float]) -> None:
+        """Prints values of this step, and writes them to the tracker."""
+        with monitoring.warn_only(NO_TRACKER, Exception):
             self.accelerator.log(values, self.step)
         self.print(monitoring.log_line(self.step, values))
 
-    def measure(self, resumed: bool = False) -> bool:
-        """Makes the measurements and samples that are due at this step; after resuming, those that are missing.
-
-        Returns whether measurements were due.
-        """
-        config, last = self.config, self.step == self.max_steps
-        kinds = {
-            "validation_loss": (config.validation_steps, self.validate),
-            "kid": (config.eval_steps, self.evaluate),
-        }
-        due = [
-            measurement
-            for metric, (every, measurement) in kinds.items()
-            if every and (self.step % every == 0 or last) and metric not in self.metrics
-        ]
-        for measurement in due:
-            metrics = measurement()
-            if metrics:
+    def measure(self) -> None:
+        """Makes the measurements and samples that are due at this step."""
+        config, every = self.config, self.config.save_images_steps
+        for steps, measurement in ((config.validation_steps, self.validate), (config.eval_steps, self.evaluate)):
+            if self.is_due(steps) and (metrics := measurement()):
                 self.metrics = {**self.metrics, **metrics}
-                with monitoring.tracking(self.accelerator):
-                    self.accelerator.log(metrics, self.step)
-                self.print("  ".join([f"step {self.step:,}", *(f"{name} {metrics[name]:.4f}" for name in metrics)]))
-        every = config.save_images_steps
-        early = (every // 8, every // 4, every // 2)
-        if every and (self.step % every == 0 or self.step in early or last):
-            self.save_samples(resumed)
-        return bool(due)
+                self.log(metrics)
+        if self.is_due(every) or (every and self.step in (every // 8, every // 4, every // 2)):
+            self.save_samples()
 
     def validate(self) -> dict[str, float]:
-        """The loss of the averaged weights on held-out and on training images; empty if it was interrupted."""
+        """The loss of the averaged weights on held-out and on training images."""
         denoiser = averaged(self.unwrapped, self.ema)
-        metrics = {
-            name: probe.measure(self.losses, denoiser, self.accelerator, self.stop.requested)
-            for name, probe in self.probes.items()
-        }
-        return metrics if all(map(math.isfinite, metrics.values())) else {}
+        return {name: each.measure(self.losses, denoiser, self.accelerator) for name, each in self.probes.items()}
 
     def evaluate(self) -> dict[str, float]:
         """Metrics of samples of the averaged weights; empty if that failed, and in other processes."""
         metrics = {}
         if self.accelerator.is_main_process:
-            with contextlib.suppress(Interrupted), monitoring.warn_only():
-                metrics = self.evaluation.measure(self.pipeline(), self.stop.requested)
+            with monitoring.warn_only():
+                metrics = self.evaluation.measure(self.pipeline())
         self.accelerator.wait_for_everyone()
         return metrics
 
-    def save_samples(self, resumed: bool) -> None:
-        """Saves a sheet of samples of every type into `samples/` in the output folder; after resuming, if missing."""
-        if self.accelerator.is_main_process and not (resumed and self.sheet.exists()):
-            self.save_sheet(self.stop.requested)
+    def save_samples(self) -> None:
+        """Saves a sheet of samples of every type into `samples/` in the output folder."""
+        if self.accelerator.is_main_process:
+            with monitoring.warn_only():
+                path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
+                save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET))
         self.accelerator.wait_for_everyone()
-
-    @property
-    def sheet(self) -> Path:
-        """The path of the sheet of this step."""
-        return self.output_dir / "samples" / f"step-{self.step:06d}.png"
-
-    def save_sheet(self, interrupted: Callable[[], bool]) -> None:
-        with contextlib.suppress(Interrupted), monitoring.warn_only():
-            save_sheet(self.pipeline(), self.sheet, derive_seed(self.config.seed, SHEET), interrupted)
 
     def save_checkpoint(self) -> None:
         """Saves `checkpoint-STEP/` in the output folder; if that fails, the run continues."""
@@ -366,11 +331,11 @@ class Trainer:
         """
         if self.diverging:
             self.guard.stop(self.step, "the last updates were not finite, so the model is not saved")
+        config, finished = self.config, self.step >= self.max_steps
+        if config.max_train_seconds and config.save_images_steps and not finished:
+            self.save_samples()
         if not self.accelerator.is_main_process:
             return
-        config, finished = self.config, self.step >= self.max_steps
-        if self.stop.reason == monitoring.TIME_LIMIT and config.save_images_steps and not self.sheet.exists():
-            self.save_sheet(lambda: self.stop.reason != monitoring.TIME_LIMIT)
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
         best = checkpoint.best_checkpoint(self.output_dir, config.metric_for_best_model)
         if config.load_best_model_at_end and finished and best:
@@ -387,24 +352,17 @@ class Trainer:
                 command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
                 raise ValueError(f"{error}\nThe model is saved; push it with `{command}`.") from error
         if self.saved_step != self.step:
-            raise ValueError(
-                f"There is no checkpoint of update {self.step:,}; a resumed run starts at that of {self.saved_step:,}."
-                if self.saved_step
-                else "No checkpoint could be written, so the run cannot be resumed; the model is saved."
-            )
+            raise ValueError(f"The model is saved, but no checkpoint of update {self.step:,} could be written.")
 
     def summary(self) -> str:
-        """What is trained, in one or two lines."""
+        """What is trained, in one line."""
         config, precision = self.config, self.accelerator.mixed_precision
-        summary = (
+        return (
             f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, {len(self.data):,} "
             f"images of {config.resolution}x{config.resolution}, conditioned on "
             f"{', '.join(self.unwrapped.conditioner.vocabulary)}, batch size {self.batch_size}, {self.max_steps:,} "
             f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
         )
-        if config.lr_scheduler != "constant" and config.lr_warmup_steps >= self.max_steps:
-            summary += f"\nThe run ends within the warm-up of the learning rate ({config.lr_warmup_steps} updates)."
-        return summary
 
 
 def main() -> None:
@@ -414,19 +372,19 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     trainer.print(trainer.summary())
-    with trainer.stop.at_signals():
-        try:
-            trainer.train()
-            trainer.save_pipeline()
-        except (monitoring.DivergedError, ValueError, OSError) as error:
-            sys.exit(f"error: {error}" if trainer.accelerator.is_main_process else 1)
-        except RuntimeError as error:
-            if should_reduce_batch_size(error):
-                sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
-            raise
-        finally:
-            with monitoring.tracking(trainer.accelerator):
-                trainer.accelerator.end_training()
+    trainer.stop.handle_signals()
+    try:
+        trainer.train()
+        trainer.save_pipeline()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}" if trainer.accelerator.is_main_process else 1)
+    except RuntimeError as error:
+        if should_reduce_batch_size(error):
+            sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
+        raise
+    finally:
+        with monitoring.warn_only(NO_TRACKER, Exception):
+            trainer.accelerator.end_training()
     if trainer.step < trainer.max_steps:
         trainer.print(
             f"Stopped by {trainer.stop.reason} after {trainer.step:,} updates. "

@@ -130,16 +130,6 @@ def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:
     return [steps[round(i * last / (count - 1))] for i in range(count)] if last >= count else steps
 
 
-def stop_if(interrupted: Callable[[], bool]) -> Callable[..., None]:
-    """A `callback_on_step_end` that raises `Interrupted` after the step in which `interrupted` becomes true."""
-
-    def callback(*_: object) -> None:
-        if interrupted():
-            raise Interrupted
-
-    return callback
-
-
 @dataclass(frozen=True)
 class GenerationSettings:
     """Everything that decides about an image beside its condition and its seed. None stands for the model's own."""

@@ -81,9 +81,6 @@ def test_chunks_are_whole_and_yielded_when_they_are_finished(known, scale, rows)
     assert list(generate(known, [])) == list(generation.generate_with_steps(known, [])) == []
     with pytest.raises(ValueError, match="Unknown type 'fyre'"):
         next(generate(known, [SpriteRequest(0, "fyre")]))
-    with pytest.raises(generation.Interrupted):
-        list(generate(known, REQUESTS, callback_on_step_end=generation.stop_if(lambda: len(calls) == 8)))
-    assert len(calls) == 8
 
 
 def test_steps_contain_the_sample_and_the_predicted_clean_image(known):

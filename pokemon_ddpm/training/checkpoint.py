@@ -6,11 +6,9 @@ import hashlib
 import json
 import math
 import os
-import platform
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -74,8 +72,7 @@ class TrainingTensors:
             for name, value in values.items()
         }
         if self.ema is not None:
-            names = [name for name, _ in self.model.named_parameters()]
-            files[EMA] = dict(zip(names, self.ema.shadow_params, strict=True))
+            files[EMA] = dict(zip(dict(self.model.named_parameters()), self.ema.shadow_params, strict=True))
         if self.resampler is not None:
             files[TIMESTEPS] = self.resampler.state_dict()
         return files
@@ -89,25 +86,18 @@ class TrainingTensors:
         own = self.files()
         saved = _load_tensors(folder, own)
         own[OPTIMIZER] = self._optimizer_state(saved[OPTIMIZER])
-        for name in own:
-            _check_tensors(folder, saved[name], own[name])
-        self.model.load_state_dict(saved[MODEL])
+        _check_tensors(folder, saved, own)
+        for name in own.keys() - {OPTIMIZER}:
+            for key, tensor in own[name].items():
+                tensor.data.copy_(saved[name][key])
         if self.ema is not None:
-            for (name, _), average in zip(self.model.named_parameters(), self.ema.shadow_params, strict=True):
-                average.data.copy_(saved[EMA][name])
             self.ema.optimization_step = step
-        if self.resampler is not None:
-            self.resampler.load_state_dict(saved[TIMESTEPS])
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         restored = self.optimizer.state_dict()
         for key, value in saved[OPTIMIZER].items():
             number, name = key.split(".", 1)
-            parameter = parameters[int(number)]
-            if value.shape == parameter.shape:
-                # Fused kernels need parameters and moments in the same memory layout.
-                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-            else:
-                value = value.clone()  # loaded tensors are mapped from the file, which may be deleted
+            # A copy, since loaded tensors are mapped from the file, which may be deleted, and in the memory layout of
+            # the parameter, which fused kernels need.
+            value = torch.empty_like(own[OPTIMIZER][key], dtype=value.dtype).copy_(value)
             restored["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(restored)
 
@@ -123,16 +113,18 @@ class TrainingTensors:
         return state
 
 
-def _check_tensors(folder: Path, saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
-    kinds = [{name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in (saved, own)]
-    if kinds[0] != kinds[1]:
-        raise CheckpointError(f"{folder} belongs to another network than the one configured.")
+def _check_tensors(folder: Path, saved: dict[str, dict], own: dict[str, dict]) -> None:
+    """Raises CheckpointError unless the files have the tensors of the run, by name, shape and dtype."""
+    for name, tensors in own.items():
+        kinds = [{key: (value.shape, value.dtype) for key, value in each.items()} for each in (saved[name], tensors)]
+        if kinds[0] != kinds[1]:
+            raise CheckpointError(f"{folder} belongs to another network than the one configured.")
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first."""
-    found = [path for path in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d{1,18}", path.name)]
-    return sorted((path for path in found if path.is_dir()), key=_step)
+    found = [path for path in output_dir.glob("checkpoint-*") if path.is_dir()]
+    return sorted((path for path in found if re.fullmatch(r"checkpoint-\d{1,18}", path.name)), key=_step)
 
 
 def _step(folder: Path) -> int:
@@ -141,24 +133,11 @@ def _step(folder: Path) -> int:
 
 def best_checkpoint(output_dir: Path, metric: str) -> Path | None:
     """The checkpoint with the lowest value of a metric; None if it was never measured."""
-    measured = {folder: state.metrics.get(metric, math.nan) for folder, state in _states(output_dir).items()}
-    measured = {folder: value for folder, value in measured.items() if math.isfinite(value)}
-    return min(measured, key=measured.get, default=None)
-
-
-def last_good_checkpoint(output_dir: Path, before: float = math.inf) -> Path | None:
-    """The newest of the checkpoints before a step with the fewest skipped updates."""
-    states = {folder: state for folder, state in _states(output_dir).items() if state.step < before}
-    return max(states, key=lambda folder: (-states[folder].skipped_updates, _step(folder)), default=None)
-
-
-def _states(output_dir: Path) -> dict[Path, TrainingState]:
-    """The states of the checkpoints that can be read."""
-    states = {}
+    measured = {}
     for folder in checkpoints(output_dir):
         with contextlib.suppress(CheckpointError):
-            states[folder] = load_state(folder)
-    return states
+            measured[folder] = load_state(folder).metrics.get(metric, math.nan)
+    return min(filter(lambda folder: math.isfinite(measured[folder]), measured), key=measured.get, default=None)
 
 
 def recover(output_dir: Path) -> None:
@@ -180,10 +159,10 @@ def delete(path: Path) -> None:
 
 
 def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> None:
-    """Writes `checkpoint-STEP/`: beside, flushed, then renamed. Then deletes the oldest and abandoned ones.
+    """Writes `checkpoint-STEP/`: beside, flushed, then renamed. Then deletes later and the oldest ones.
 
     Args:
-        limit: Number of newest checkpoints to keep; 0 for all. Also kept are the best one and the last good one.
+        limit: Number of newest checkpoints to keep beside the best one; 0 for all.
         metric: The metric with the lowest value in the best one.
 
     Raises:
@@ -205,42 +184,30 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
     with contextlib.suppress(OSError):  # what cannot be deleted now is deleted before the next checkpoint
         if os.path.lexists(replaced):
             delete(replaced)
-        for path in _abandoned(output_dir, state):
-            _delete_checkpoint(path)
-        # Later ones, where a run went back to an earlier checkpoint, do not count. A limit of 0 keeps all: past[-0:].
-        past = [path for path in checkpoints(output_dir) if _step(path) <= state.step]
-        kept = {*past[-limit:], best_checkpoint(output_dir, metric), last_good_checkpoint(output_dir)}
-        for path in past:
-            if path not in kept:
-                _delete_checkpoint(path)
+        _delete_checkpoints(_later(output_dir, state.step))  # which the run went back from
+        best = best_checkpoint(output_dir, metric)
+        _delete_checkpoints(path for path in checkpoints(output_dir)[:-limit] if path != best)  # none for a limit of 0
 
 
-def _delete_checkpoint(path: Path) -> None:
-    delete(path.rename(path.with_name(f".{path.name}.deleted")))  # an interruption leaves no incomplete checkpoint
+def _later(output_dir: Path, step: int) -> list[Path]:
+    return [path for path in checkpoints(output_dir) if _step(path) > step]
+
+
+def _delete_checkpoints(paths: Iterable[Path]) -> None:
+    for path in paths:  # renamed first, so that an interruption leaves no incomplete one
+        delete(path.rename(path.with_name(f".{path.name}.deleted")))
 
 
 def _write(folder: Path, state: TrainingState, tensors: TrainingTensors) -> None:
-    """The manifest has the state, the versions of the packages, and checksums of the files and of itself."""
+    """The manifest has the state, and checksums of the files and of itself."""
     folder.mkdir(parents=True)
     for name, of_file in tensors.files().items():
         write_file(folder / name, save({key: tensor.contiguous() for key, tensor in of_file.items()}))
-    packages = ("pokemon-ddpm", "torch", "diffusers", "accelerate")
-    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-    manifest = {"state": dataclasses.asdict(state), "versions": versions, "files": files}
+    manifest = {"state": dataclasses.asdict(state), "files": files}
     manifest["sha256"] = _checksum(manifest)
     write_file(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     _flush(folder)
-
-
-def _abandoned(output_dir: Path, state: TrainingState) -> list[Path]:
-    """The later checkpoints with other settings, from before the run went back to an earlier one."""
-    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.metadata.get("resume") == "say"]
-    return [
-        folder
-        for folder, other in _states(output_dir).items()
-        if other.step > state.step and any(other.config.get(name) != state.config.get(name) for name in names)
-    ]
 
 
 def _checksum(manifest: dict[str, Any]) -> str:
@@ -256,7 +223,7 @@ def _flush(folder: Path) -> None:
 
 
 def load_state(folder: Path) -> TrainingState:
-    """Reads the state of a checkpoint; for the errors see `_load_manifest`."""
+    """The state of a checkpoint; for the errors see `_load_manifest`."""
     return _load_manifest(folder)[0]
 
 
@@ -311,10 +278,9 @@ def load_weights(folder: Path, model: nn.Module) -> None:
         CheckpointError: If it is damaged or of another network; nothing is changed then.
     """
     _, files = _load_manifest(folder)
-    saved = _load_tensors(folder, [MODEL, *({EMA} & files.keys())])
-    _check_tensors(folder, saved[MODEL], model.state_dict())
-    if EMA in saved:
-        _check_tensors(folder, saved[EMA], dict(model.named_parameters()))
+    own = {MODEL: model.state_dict()} | ({EMA: dict(model.named_parameters())} if EMA in files else {})
+    saved = _load_tensors(folder, own)
+    _check_tensors(folder, saved, own)
     model.load_state_dict(saved[MODEL] | saved.get(EMA, {}))
 
 
@@ -360,10 +326,8 @@ def restore(
             continue
         if changed:
             report(f"Changed from here on: {'; '.join(changed)}.")
-        abandoned = _abandoned(output_dir, dataclasses.replace(now, step=state.step))
-        if abandoned:
-            names = ", ".join(path.name for path in abandoned)
-            report(f"The next checkpoint replaces {names}, which had other settings.")
+        if later := [path.name for path in _later(output_dir, state.step)]:
+            report(f"The next checkpoint replaces {', '.join(later)}.")
         report(f"Resuming from {folder}.")
         return state
     report(f"{output_dir} has no checkpoint yet; starting from the beginning.")
@@ -374,33 +338,33 @@ def _kinds(values: dict[str, Any]) -> dict[str, type]:
     return {name: type(value) for name, value in values.items()}
 
 
+def _described(state: TrainingState) -> dict[str, Any]:
+    """What is compared between a checkpoint and the run that resumes, by its name in messages."""
+    # A flag that is newer than the checkpoint had its default.
+    flags = {
+        f"--{each.name}": state.config.get(each.name, each.default) for each in dataclasses.fields(TrainingConfig)
+    }
+    network = {f"the network's {name}": value for name, value in state.network.items()}
+    checksums = {"training images and labels": state.data_digest, "teacher's weights": state.teacher_digest}
+    checksums = {f"the checksum of the {name}": digest[:16] for name, digest in checksums.items()}
+    return {**flags, "the batch size": state.total_batch_size, **checksums, **network}
+
+
 def _compare(folder: Path, saved: TrainingState, now: TrainingState) -> list[str]:
     """The allowed changes that are worth a line.
 
     Raises:
         ValueError: If something differs that changes what the run means, with all that does.
     """
-    changed, differing = [], []
-    for field in dataclasses.fields(TrainingConfig):
-        # A flag that is newer than the checkpoint had its default.
-        old, new = saved.config.get(field.name, field.default), now.config.get(field.name, field.default)
-        policy = field.metadata.get("resume", "no")
-        if old != new and policy != "yes":
-            text = f"--{field.name} was {as_text(old)}, now {as_text(new)}"
-            (changed if policy == "say" else differing).append(text)
-    for name in sorted(saved.network.keys() | now.network.keys()):
-        old, new = saved.network.get(name), now.network.get(name)
-        if old != new:
-            differing.append(f"the network's {name} was {old}, now {new}")
-    if saved.total_batch_size != now.total_batch_size:
-        differing.append(f"the batch size was {saved.total_batch_size}, now {now.total_batch_size}")
-    if saved.data_digest != now.data_digest:
-        differing.append("the training images or their labels are others")
-    if saved.teacher_digest != now.teacher_digest:
-        differing.append("the teacher's weights are others")
-    if differing:
-        settings = "; ".join(differing)
+    policy = {f"--{field.name}": field.metadata.get("resume") for field in dataclasses.fields(TrainingConfig)}
+    before, after = _described(saved), _described(now)
+    changed = {
+        name: f"{name} was {as_text(before.get(name))}, now {as_text(after.get(name))}"
+        for name in [*before, *sorted(after.keys() - before.keys())]
+        if before.get(name) != after.get(name) and policy.get(name) != "yes"
+    }
+    if refused := "; ".join(text for name, text in changed.items() if policy.get(name) != "say"):
         raise ValueError(
-            f"{folder} belongs to a run with other settings: {settings}. Keep them, or choose another folder."
+            f"{folder} belongs to a run with other settings: {refused}. Keep them, or choose another folder."
         )
-    return changed
+    return list(changed.values())

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import importlib.metadata
 import json
 import operator
 import sys
@@ -51,7 +50,7 @@ def _option(default: Any, help: str, repr: bool = True, **metadata: Any) -> Any:
     Args:
         **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value, "no" (default),
             "yes", or "say" (yes, with a line that says so). `card`: when the model card has it, if "changed" from the
-            default (default), "always" or "never".
+            default (default), "always" or "never". `group`: the title of the group that the field begins in the help.
     """
     return dataclasses.field(default=default, repr=repr, metadata={"help": help, **metadata})
 
@@ -71,10 +70,10 @@ class TrainingConfig:
 
     # Data
     train_data_dir: str | None = _free(
-        None, "Sprite archive (folder or .zip) or folder with a folder for each class; by default the starter sprites."
+        None, "Sprite archive, or folder with a folder for each class; by default the starter sprites.", group="data"
     )
     dataset_name: str | None = _option(
-        None, "Instead, a data set on the Hub, or a folder of Parquet files; see --label_column.", card="never"
+        None, "Instead, a data set on the Hub or a folder of Parquet files.", card="never"
     )
     dataset_config_name: str | None = _option(
         None, "front (default; front views, normal colors), all, starter, or one of --dataset_name.", card="never"
@@ -88,7 +87,7 @@ class TrainingConfig:
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.", card="always")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option(
         "pixel",
-        "pixel: whole pixels, transparent background; fit: smoothed, on white, for photographs; thesis: as there.",
+        "pixel: whole pixels, transparent background; fit: smoothed, on white; thesis: as there.",
         card="always",
     )
 
@@ -103,15 +102,14 @@ class TrainingConfig:
         "A preset (packed, from 64 px the default; small, below 64 px the default; base, thesis-vanilla, "
         "thesis-attention, thesis-final), or the configuration of a network in JSON.",
         resume="yes",
+        group="network",
     )
-    pretrained_model_name_or_path: str | None = _option(
-        None, "Start from the weights of this pipeline; of an RGB one of half the side, packed.", resume="yes"
-    )
+    pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume="yes")
     conditions: list[str] | None = _option(
         None, "Attributes to condition on, such as `type color`; by default all that vary in the training images."
     )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
-        "sample", "What the network predicts: the noise, v, or the clean image.", card="always"
+        "sample", "What the network predicts: the noise, v, or the clean image.", card="always", group="objective"
     )
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."
@@ -129,9 +127,7 @@ class TrainingConfig:
         "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
-    reference_prob: float = _option(
-        0.0, "Share of images trained with a reference sprite: the same creature, or a stage beside it.", low=0, high=1
-    )
+    reference_prob: float = _option(0.0, "Share of images trained with a reference sprite.", low=0, high=1)
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
@@ -141,9 +137,7 @@ class TrainingConfig:
 
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn the guidance by this worse model of the same conditions.")
-    autoguidance_better: str | None = _option(
-        None, "The better model, such as one of ranked samples; by default the network at the start."
-    )
+    autoguidance_better: str | None = _option(None, "The better model; by default the network at the start.")
     autoguidance_low: float = _option(0.2, "Share of the timesteps from which it applies.", low=0, high=1)
     autoguidance_high: float = _option(0.8, "Share of the timesteps below which it applies.", low=0, high=1)
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
@@ -154,12 +148,10 @@ class TrainingConfig:
 
     # Optimization
     train_batch_size: int = _option(
-        32, "Images per process and forward pass.", above=0, high=100_000, resume="yes", card="always"
+        32, "Images per process and pass.", above=0, high=100_000, resume="yes", card="always", group="optimization"
     )
     gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume="yes")
-    num_epochs: int | None = _option(
-        None, "Passes over the training split; by default 100, and at least 1,000 updates.", above=0, resume="say"
-    )
+    num_epochs: int | None = _option(None, "By default 100, and at least 1,000 updates.", above=0, resume="say")
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
     optimizer: Literal["adamw", "muon"] = _option(
@@ -177,19 +169,15 @@ class TrainingConfig:
     max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.", above=0)
     use_ema: bool = _option(True, "Keep an exponential moving average of the weights, and save it as the model.")
     ema_decay: float = _option(0.999, "Decay of the EMA; it warms up as (1 + n) / (10 + n).", low=0, below=1)
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(
-        None, "Precision; by default what `accelerate launch` or its configuration says, otherwise no."
-    )
-    num_cpu_threads: int | None = _free(
-        None, "CPU threads of a process; by default its share of the cores.", above=0, high=1024
-    )
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(None, "By default as in `accelerate config`.")
+    num_cpu_threads: int | None = _free(None, "Of a process; by default its share of the cores.", above=0, high=1024)
     compile: bool = _free(False, "Compile the network with torch.compile.")
     deterministic: bool = _option(False, "Use deterministic kernels on GPUs; those of CPUs always are.", resume="yes")
     max_bad_steps: int = _option(10, "Stop after more updates with NaN or infinity than this.", low=0, resume="yes")
     seed: int = _option(0, "Seed of all randomness.", low=0, card="always")
 
     # Validation
-    validation_steps: int = _free(500, "Updates between measurements of held-out and training loss; 0: never.", low=0)
+    validation_steps: int = _free(500, "Updates between validation losses; 0: never.", low=0, group="evaluation")
     eval_steps: int = _free(0, "Updates between measurements of KID and condition accuracy; 0: never.", low=0)
     num_eval_images: int = _free(256, "Number of samples for --eval_steps.", low=MIN_EVAL_IMAGES, high=100_000)
     metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
@@ -198,18 +186,16 @@ class TrainingConfig:
     load_best_model_at_end: bool = _option(False, "Save the best checkpoint's weights as the model.", resume="yes")
 
     # Output
-    output_dir: str | None = _free(None, "Folder for everything that is saved; by default outputs/DATA-RESOLUTION.")
+    output_dir: str | None = _free(None, "By default outputs/DATA-RESOLUTION.", group="output and checkpoints")
     overwrite_output_dir: bool = _free(False, "Delete the run in --output_dir.")
     checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
     checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
     resume_from_checkpoint: str | None = _free(None, "latest, or a checkpoint folder.")
-    save_images_steps: int = _free(
-        1000, "Updates between sample sheets, of which three come before the first and one at the end; 0: none.", low=0
-    )
+    save_images_steps: int = _free(1000, "Updates between sample sheets, with three earlier ones; 0: none.", low=0)
     ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume="yes")
     logging_steps: int = _free(20, "Updates between log lines.", above=0)
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _free("none", "Tracker for the log.")
-    push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
+    push_to_hub: bool = _free(False, "Push the model to the Hub at the end.", group="Hub")
     hub_strategy: Literal["end", "every_save"] = _free("end", "Push at the end only, or also with every checkpoint.")
     hub_model_id: str | None = _free(None, "user/name to push to; by default the name of the output folder.")
     hub_private_repo: bool = _free(False, "Create a private repository.")
@@ -250,10 +236,7 @@ class TrainingConfig:
         folder, name = self.train_data_dir, self.dataset_name
         if folder and is_class_folder(folder):
             if self.dataset_config_name or self.exclude_faulty:
-                raise ValueError(
-                    f"--dataset_config_name and --exclude_faulty are for the sprite archive, but {folder} is a folder "
-                    "of labelled images."
-                )
+                raise ValueError(f"--dataset_config_name and --exclude_faulty are not for labelled images, {folder}.")
         elif self.dataset_config_name is None and not name:
             self.dataset_config_name = "front" if folder else "starter"
         if self.output_dir is None:
@@ -264,6 +247,7 @@ class TrainingConfig:
         """Brings --conditions into the order of `CONDITIONS`."""
         if self.conditions is None:
             return
+        self.conditions = " ".join(self.conditions).split()  # a file may have them in one value
         for name in self.conditions:
             if name not in CONDITIONS:
                 raise ValueError(f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}")
@@ -278,16 +262,12 @@ class TrainingConfig:
         steps = self.distill_teacher_steps
         if not self.distill_from:
             return
-        if steps is None or steps < 2 or steps % 2 or steps > self.ddpm_num_steps:
-            raise ValueError(
-                f"--distill_from needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is {steps}."
-            )
+        if steps not in range(2, self.ddpm_num_steps + 1, 2):
+            raise ValueError(f"--distill_from needs even --distill_teacher_steps up to --ddpm_num_steps, not {steps}.")
         if self.timestep_sampling == "loss_second_moment":
             raise ValueError("--distill_from excludes --timestep_sampling loss_second_moment.")
         if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
-            raise ValueError(
-                f"--distill_from excludes --ddpm_num_inference_steps: the student takes {steps // 2} steps."
-            )
+            raise ValueError(f"--distill_from excludes --ddpm_num_inference_steps: it takes {steps // 2} steps.")
         self.ddpm_num_inference_steps = steps // 2
 
     def _check_combinations(self) -> None:
@@ -297,20 +277,17 @@ class TrainingConfig:
             raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
             raise ValueError(
-                "--rescale_betas_zero_snr needs --prediction_type v_prediction or sample, and --snr_gamma 0 or from 1."
+                "--rescale_betas_zero_snr excludes --prediction_type epsilon and a --snr_gamma between 0 and 1."
             )
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
-        if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
-            raise ValueError("--lr_scheduler polynomial ends at 1e-7 and needs a --learning_rate above it.")
         if self.lr_scheduler == "constant" and self.lr_warmup_steps not in (0, TrainingConfig.lr_warmup_steps):
             raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
         metric = self.metric_for_best_model
         measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]
         if not measured and (metric == "kid" or self.load_best_model_at_end):
             raise ValueError(
-                f"--metric_for_best_model {metric} is not measured: validation_loss needs --validation_steps, kid "
-                "needs --eval_steps."
+                f"--metric_for_best_model {metric} is not measured; see --validation_steps, --eval_steps."
             )
 
     def public(self) -> dict[str, Any]:
@@ -338,32 +315,18 @@ def as_text(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
-# The first flag of each group of the help.
-GROUPS = {
-    "train_data_dir": "data",
-    "model_config_name_or_path": "network",
-    "prediction_type": "objective",
-    "train_batch_size": "optimization",
-    "validation_steps": "evaluation",
-    "output_dir": "output and checkpoints",
-    "push_to_hub": "Hub",
-}
-
-
 class _Parser(HfArgumentParser):
     """Fields' metadata beside the help are not argparse's; errors are one line instead of a usage of eighty flags."""
 
     _group: Any = None  # of the argument before
 
     def add_argument(self, *names: str, **options: Any) -> Any:
+        if title := options.pop("group", None):
+            self._group = self.add_argument_group(title)
         options = {name: value for name, value in options.items() if name not in {*LIMITS, "resume", "card"}}
         if names[0].startswith("--no_"):
             options["help"] = f"Turns --{options['dest']} off."
-        if options.get("action") in ("help", "version"):
-            return super().add_argument(*names, **options)
-        if title := GROUPS.get(names[0].removeprefix("--")):
-            self._group = self.add_argument_group(title)
-        return self._group.add_argument(*names, **options)
+        return (self._group.add_argument if self._group else super().add_argument)(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
@@ -382,8 +345,6 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
         allow_abbrev=False,
     )
-    version = f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}"
-    parser.add_argument("--version", action="version", version=version, help="Show the version and exit.")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = _flags_in(arguments[0], parser)
@@ -408,11 +369,6 @@ def _flags_in(path: str, parser: _Parser) -> list[str]:
         parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         parser.error(f"{path} must contain flags and their values, such as `resolution: 32`.")
-    flags = []
-    for name, value in values.items():
-        parts = value if name == "conditions" and isinstance(value, list) else [value]
-        if any(isinstance(part, (dict, list)) for part in parts):
-            parser.error(f"{name} in {path} must be a single value.")
-        if value not in ("", "null", "~"):
-            flags += ["--conditions", *" ".join(parts).split()] if name == "conditions" else [f"--{name}={value}"]
-    return flags
+    given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
+    lists = [[f"--{name}", *map(str, value)] for name, value in given.items() if isinstance(value, list)]
+    return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])

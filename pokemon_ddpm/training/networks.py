@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
-from pokemon_ddpm.models import network_config
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
@@ -126,30 +125,6 @@ def build_unet(
     except Exception as error:  # diffusers checks little: ZeroDivisionError and NameError are among them
         raise ValueError(f"Invalid UNet2DModel configuration: {error}") from error
     return unet.train()
-
-
-def pack_unet(unet: UNet2DModel) -> SpriteUNet2DModel:
-    """A network for RGBA images of twice the side that begins with what a trained `UNet2DModel` for RGB knows.
-
-    The mean of 2x2 pixels of 0.5 (alpha x_0 + 2 sigma epsilon) is half of a noisy image at the small network's noise
-    level, since the mean of four noises has half their standard deviation. So with a scaling factor of 0.5 the packed
-    network sees half of what the small one was trained on. That one predicts v; the packed one predicts half of -v for
-    each of the four pixels as its x_0, which is alpha x_t - sigma v and nearly -v at the noisy timesteps, where types
-    and colors are decided. Alpha is learned from zero weights.
-    """
-    config = {**network_config(unet), **_SPRITE, "patch_size": 2, "dropout": PRESETS["packed"]["dropout"]}
-    timesteps = unet.config.num_train_timesteps
-    packed = build_unet(config, 2 * unet.config.sample_size, num_train_timesteps=timesteps)
-    weights = packed.state_dict()
-    for name, values in unet.state_dict().items():
-        if name.startswith(("conv_in.weight", "conv_out.")):
-            axis = int(name == "conv_in.weight")
-            # In, means of 2x2 pixels, doubled; out, half for each pixel.
-            values = values.repeat_interleave(4, dim=axis) / (2 if axis else -2)
-            weights[name].zero_().narrow(axis, 0, values.shape[axis]).copy_(values)
-        else:
-            weights[name].copy_(values)
-    return packed
 
 
 def build_conditioner(

@@ -1,7 +1,7 @@
 """The pipeline of a run, and sheets of its samples."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import DDPMScheduler
@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.files import save_image
-from pokemon_ddpm.generation import SpriteRequest, generate, stop_if
+from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.model_card import run_card, write_card
 from pokemon_ddpm.schedulers import make_sampler
@@ -67,16 +67,12 @@ def save_model(
         raise ValueError(f"The model could not be written into {folder} ({error}).") from error
 
 
-def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, interrupted: Callable[[], bool]) -> None:
-    """Saves a sheet of samples of each type, with seeds from `seed`.
-
-    Raises:
-        Interrupted: If `interrupted` became true.
-    """
+def save_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int) -> None:
+    """Saves a sheet of samples of each type, with seeds from `seed`."""
     types = pipeline.conditioner.vocabulary["type"]
     rows = [name for name in types for _ in range(SHEET_COLUMNS)]
     requests = [SpriteRequest(seed + i, name) for i, name in enumerate(rows)]
     pipeline.set_progress_bar_config(disable=True)
-    images = list(generate(pipeline, requests, callback_on_step_end=stop_if(interrupted)))
+    images = list(generate(pipeline, requests))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(sprite_sheet(images, SHEET_COLUMNS, types, panels=SHEET_PANELS), path)

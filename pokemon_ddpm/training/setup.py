@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import socket
 from pathlib import Path
 
 import psutil
@@ -21,7 +20,6 @@ from pokemon_ddpm.data import (
     varying_attributes,
 )
 from pokemon_ddpm.diffusion import ConditionalDenoiser
-from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import check_compiler
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import code_files
@@ -32,12 +30,12 @@ from pokemon_ddpm.publishing.hub import create_repository
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints, recover
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.training.networks import build_conditioner, build_unet, pack_unet, unet_config
+from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = ("model_index.json", "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
-LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder"
+LOCK_FILE = ".lock"
 
 
 def cores_per_process() -> int:
@@ -52,7 +50,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Creates the accelerator, and sets threads and deterministic kernels.
 
     Raises:
-        ValueError: If the tracker, the processes or the precision are not available, or weights would be sharded.
+        ValueError: If the tracker or the precision is not available, or weights would be sharded.
     """
     tracker = config.report_to
     if tracker != "none" and importlib.util.find_spec(tracker) is None:  # Accelerate would drop it silently
@@ -61,17 +59,12 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    try:
-        accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            log_with=None if tracker == "none" else tracker,
-            project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
-        )
-    except ImportError as error:  # from the configuration of the launcher
-        raise ValueError(f"`accelerate config` needs a package that is not installed: {error}") from error
-    if int(os.environ.get("WORLD_SIZE", 1)) != accelerator.num_processes:
-        raise ValueError("The processes are not connected; on CPUs, set ACCELERATE_USE_CPU=true.")
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        log_with=None if tracker == "none" else tracker,
+        project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
+    )
     # These shard the weights: a checkpoint would contain a part only.
     if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
         name = accelerator.distributed_type.value
@@ -88,22 +81,20 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 def check_output_dir(config: TrainingConfig) -> None:
     """Raises ValueError if the output folder cannot be used for this run, or has no checkpoint to resume from."""
-    folder = Path(config.output_dir)
-    present = _run_contents(folder)
-    if present and not (config.overwrite_output_dir or config.resume_from_checkpoint):
+    folder, name = Path(config.output_dir), config.resume_from_checkpoint
+    present, found = _run_contents(folder), find_checkpoints(folder, name) if name else []
+    if present and any(each.parent.resolve() != folder.resolve() for each in found):
+        raise ValueError(f"{folder} contains a run, and {found[0]} is of another; choose another --output_dir.")
+    # A run that was killed before its first checkpoint starts again.
+    resumed = found or (name and not (folder / "model_index.json").exists())
+    if present and not (config.overwrite_output_dir or resumed):
+        continued = "Continue it with --resume_from_checkpoint latest"
+        if not checkpoints(folder):
+            continued = f"It has no checkpoint; start from its weights with --pretrained_model_name_or_path {folder}"
         raise ValueError(
-            f"{folder} already contains a run ({present[0].name}). Continue it with --resume_from_checkpoint latest, "
-            "choose another --output_dir, or delete it with --overwrite_output_dir."
+            f"{folder} already contains a run ({present[0].name}). {continued}, choose another --output_dir, or "
+            "delete it with --overwrite_output_dir."
         )
-    if config.resume_from_checkpoint:
-        found = find_checkpoints(folder, config.resume_from_checkpoint)
-        if present and any(each.parent.resolve() != folder.resolve() for each in found):
-            raise ValueError(f"{folder} contains a run, and {found[0]} is of another; choose another --output_dir.")
-        if not found and (folder / "model_index.json").exists():
-            raise ValueError(
-                f"{folder} contains a model but no checkpoint. Start from its weights with another --output_dir and "
-                f"--pretrained_model_name_or_path {folder}, or delete it with --overwrite_output_dir."
-            )
 
 
 def lock_output_dir(folder: Path) -> FileLock:
@@ -112,17 +103,13 @@ def lock_output_dir(folder: Path) -> FileLock:
     Raises:
         ValueError: If another process holds the lock, or the folder cannot be written.
     """
-    lock, holder = FileLock(folder / LOCK_FILE, timeout=0), folder / HOLDER_FILE
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        write_file(holder, f"process {os.getpid()} on {socket.gethostname()}")
         recover(folder)
     except Timeout as error:
-        held = holder.read_text() if holder.exists() else "an unknown process"
-        raise ValueError(
-            f"--output_dir {folder} is in use by another run, {held}. Wait for it, or stop it."
-        ) from error
+        raise ValueError(f"--output_dir {folder} is in use by another run. Wait for it, or stop it.") from error
     except OSError as error:
         raise ValueError(f"--output_dir {folder} cannot be written: {error.strerror}.") from error
     return lock
@@ -204,23 +191,16 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
 
 
 def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, SpriteConditioner]:
-    """The network, packed where it is of half the side, and the conditioner of a model; see `make_unet`."""
+    """The network and the conditioner of a model; see `make_unet`."""
     pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(source))
     if config.distill_from:
         check_teacher(pipeline, config)
     trained, unet = pipeline.scheduler.config, pipeline.unet
-    prediction_type = trained.prediction_type
-    is_rgb = type(unet) is UNet2DModel and unet.config.out_channels == 3
-    is_half = 2 * unet.config.sample_size == config.resolution and channels_of(config.preprocessing) == 4
-    if is_rgb and is_half and not config.distill_from:
-        if prediction_type != "v_prediction":
-            raise ValueError(f"{source} predicts {prediction_type}, but only networks that predict v can be packed.")
-        unet, prediction_type = pack_unet(unet), "sample"
     known_modes = [mode for mode, count in CHANNELS.items() if count == unet.config.in_channels]
     required = {
         "resolution": unet.config.sample_size,
         "preprocessing": config.preprocessing if config.preprocessing in known_modes else known_modes[0],
-        "prediction_type": prediction_type,
+        "prediction_type": trained.prediction_type,
         "ddpm_num_steps": trained.num_train_timesteps,
         "ddpm_beta_schedule": trained.beta_schedule,
         "rescale_betas_zero_snr": trained.get("rescale_betas_zero_snr", False),

@@ -3,7 +3,6 @@
 Images, noise and timesteps are the same at each measurement and in each run, so results can be compared.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
-from pokemon_ddpm.generation import generate, stop_if
+from pokemon_ddpm.generation import generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, over_white
@@ -43,19 +42,12 @@ class LossProbe:
         self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator, stratified=True).to(device)
 
     def measure(
-        self,
-        losses: Callable[[nn.Module, Batch], torch.Tensor],
-        denoiser: nn.Module,
-        accelerator: Accelerator,
-        interrupted: Callable[[], bool],
+        self, losses: Callable[[nn.Module, Batch], torch.Tensor], denoiser: nn.Module, accelerator: Accelerator
     ) -> float:
-        """Mean of the `losses` (B,) of all images, which the processes divide among them; NaN if interrupted."""
+        """Mean of the `losses` (B,) of all images, which the processes divide among them."""
         device = self.timesteps.device
         total = torch.zeros((), device=device)
         for start in range(0, len(self.data), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
-            if interrupted():
-                total += math.nan
-                break
             rows = slice(start, start + CHUNK)
             part = self.data.rows(rows)
             noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
@@ -101,15 +93,12 @@ class SampleEvaluation:
         self._held_out = over_white(held_out.images.cpu())
         self._requests = sample_requests(held_out, conditioner, config.num_eval_images)
 
-    def measure(self, pipeline: PokemonDDPMPipeline, interrupted: Callable[[], bool]) -> dict[str, float]:
+    def measure(self, pipeline: PokemonDDPMPipeline) -> dict[str, float]:
         """Metrics of samples generated with the pipeline's defaults.
 
         Returns:
             "kid" to the held-out images and "kid_standard_error"; for the sprites' types also "condition_accuracy",
             the share of samples in which all given types are recognized.
-
-        Raises:
-            Interrupted: If `interrupted` became true.
         """
         from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values
         from pokemon_ddpm.evaluation.features import extract_features, predict
@@ -117,8 +106,7 @@ class SampleEvaluation:
         from pokemon_ddpm.evaluation.metrics import kid
 
         pipeline.set_progress_bar_config(disable=True)
-        samples = generate(pipeline, self._requests, callback_on_step_end=stop_if(interrupted))
-        images = as_tensor(map(on_white, samples))
+        images = as_tensor(map(on_white, generate(pipeline, self._requests)))
         features = [extract_features(self._network, each) for each in (images, self._held_out)]
         estimate = kid(*features)
         metrics = {"kid": estimate.value, "kid_standard_error": estimate.standard_error}

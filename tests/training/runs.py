@@ -1,13 +1,18 @@
 """Tiny training runs: in this process, or in one of their own that can be killed."""
 
+import atexit
 import contextlib
+import functools
 import importlib.util
 import json
 import multiprocessing
 import os
 import resource
+import shutil
+import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,12 +40,20 @@ BY_LOSS = ["--timestep_sampling=loss_second_moment", "--ddpm_num_steps=4", "--tr
 LATEST = "--resume_from_checkpoint=latest"
 
 
+@functools.cache
+def shared() -> Path:
+    """A folder with a small archive, and with the cache of its data set, for all runs of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="pokemon-ddpm-runs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    write_small_archive(folder / "small")
+    return folder
+
+
 def tiny_flags(folder: Path, **network: Any) -> list[str]:
     """Flags of a run of four updates into `folder`/run, on four images; `network` changes `NETWORK`."""
     (folder / "tiny.json").write_text(json.dumps({**NETWORK, **network}))
-    data = write_small_archive(folder / "small")
     settings = (
-        f"model_config_name_or_path={folder}/tiny.json train_data_dir={data} cache_dir={folder}/cache "
+        f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small cache_dir={shared()}/cache "
         f"output_dir={folder}/run dataset_config_name=all resolution=16 train_batch_size=8 max_train_steps=4 "
         "lr_warmup_steps=2 learning_rate=0.001 logging_steps=1 checkpointing_steps=1 checkpoints_total_limit=0 "
         "validation_steps=0 save_images_steps=0 num_cpu_threads=1 ddpm_num_inference_steps=1"
@@ -66,6 +79,7 @@ def load_script(**replaced: object) -> ModuleType:
 def own_process() -> Iterator[None]:
     """Restores what a run changes in this process, and releases its lock as the end of a process does."""
     threads, lock, locks = torch.get_num_threads(), setup.lock_output_dir, []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setup, "lock_output_dir", lambda folder: locks.append(lock(folder)))
         try:
@@ -73,6 +87,8 @@ def own_process() -> Iterator[None]:
         finally:
             for each in locks:
                 each.release()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(False)
             AcceleratorState._reset_state(reset_partial_state=True)

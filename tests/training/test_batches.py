@@ -16,7 +16,7 @@ from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # ids of types
-COUNT = 100_000
+COUNT = 20_000
 
 
 def conditioner_of(*attributes: str) -> SpriteConditioner:

@@ -1,13 +1,12 @@
 """The settings of a run: flags, files, one line for each mistake, and what becomes of them."""
 
 import dataclasses
-import importlib.metadata
 import json
 from pathlib import Path
 
 import pytest
 
-from pokemon_ddpm.training.config import CONFIG_FILE, GROUPS, MAX_NUMBER, TrainingConfig, parse_config
+from pokemon_ddpm.training.config import CONFIG_FILE, MAX_NUMBER, TrainingConfig, parse_config
 from tests.labelled_images import folder_of_classes
 
 HUGE, BOTH = "9" * 400, ["type", "size"]
@@ -31,13 +30,12 @@ def test_flags(capsys):
     assert (config.dataset_config_name, config.output_dir) == ("front", "outputs/front-32")
     with pytest.raises(SystemExit) as stop:
         parse_config(["--help"])
-    out = capsys.readouterr().out
-    text = " ".join(out.split())
-    assert stop.value.code == 0 and "Turns --use_ema off." in text
+    out, groups = capsys.readouterr().out, []
+    assert stop.value.code == 0 and "Turns --use_ema off." in " ".join(out.split())
     for field in dataclasses.fields(TrainingConfig):
-        assert f"--{field.name}" in text and field.metadata["help"].endswith(".")
-    places = [out.index(f"\n{title}:\n  --{first}") for first, title in GROUPS.items()]
-    assert places == sorted(places)
+        assert f"--{field.name}" in out and field.metadata["help"].endswith(".")
+        groups += [out.index(f"\n{title}:\n  --{field.name}")] if (title := field.metadata.get("group")) else []
+    assert groups == sorted(groups) and len(groups) == 7
 
 
 @pytest.mark.parametrize(
@@ -76,13 +74,6 @@ def assert_refused(capsys: pytest.CaptureFixture, message: str, parse, *argument
 STUDENT = "--distill_from a --distill_teacher_steps 32"
 
 
-def test_the_version(capsys):
-    with pytest.raises(SystemExit) as end:
-        parse_config(["--version"])
-    assert end.value.code == 0
-    assert capsys.readouterr().out == f"pokemon-ddpm {importlib.metadata.version('pokemon-ddpm')}\n"
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -106,12 +97,11 @@ def test_the_version(capsys):
         ("--output_dir=", "--output_dir is empty; leave it out."),
         ("--train_data_dir a --dataset_name b", "--dataset_name excludes --train_data_dir."),
         ("--label_column kind --train_data_dir a", "--label_column needs --dataset_name."),
-        ("--deduplicate --dataset_name a/b", "--deduplicate needs --train_data_dir."),
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
         ("--conditions type size --dataset_name a/b --label_column kind", "--conditions must be type for images with"),
-        ("--distill_from a", "needs an even --distill_teacher_steps up to --ddpm_num_steps, but it is None."),
-        ("--distill_from a --distill_teacher_steps 5", "an even --distill_teacher_steps"),
+        ("--distill_from a", "needs even --distill_teacher_steps up to --ddpm_num_steps, not None."),
+        ("--distill_from a --distill_teacher_steps 5", "needs even --distill_teacher_steps"),
         ("--distill_guidance_scale 2", "--distill_guidance_scale needs --distill_from."),
         (
             f"{STUDENT} --timestep_sampling loss_second_moment",
@@ -119,34 +109,30 @@ def test_the_version(capsys):
         ),
         (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma."),
         (f"{STUDENT} --conditions type", "--distill_from excludes --conditions."),
-        (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: the student takes 16 steps."),
+        (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: it takes 16 steps."),
         ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path."),
         (
             "--autoguidance_from a --pretrained_model_name_or_path b --variance_type learned_range",
             "--autoguidance_from excludes --variance_type learned_range",
         ),
         ("--autoguidance_scale 3", "--autoguidance_scale needs --autoguidance_from."),
-        ("--autoguidance_better b", "--autoguidance_better needs --autoguidance_from."),
-        ("--autoguidance_low 0.1", "--autoguidance_low needs --autoguidance_from."),
         (
             "--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_low 0.9",
             "--autoguidance_low must be below --autoguidance_high.",
         ),
-        ("--autoguidance_detail_scale 3", "--autoguidance_detail_scale needs --autoguidance_from."),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
-        ("--rescale_betas_zero_snr --prediction_type epsilon", "--rescale_betas_zero_snr needs --prediction_type"),
+        (
+            "--rescale_betas_zero_snr --snr_gamma 0.5",
+            "--rescale_betas_zero_snr excludes --prediction_type epsilon and",
+        ),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
-        ("--lr_scheduler polynomial --learning_rate 1e-8", "--lr_scheduler polynomial ends at 1e-7"),
-        ("--load_best_model_at_end --validation_steps 0", "validation_loss is not measured: validation_loss needs"),
+        ("--load_best_model_at_end --validation_steps 0", "--metric_for_best_model validation_loss is not measured"),
         ("--metric_for_best_model kid", "--metric_for_best_model kid is not measured"),
         (
             "--resume_from_checkpoint latest --overwrite_output_dir",
             "--resume_from_checkpoint excludes --overwrite_output_dir.",
         ),
-        (
-            "--hub_token hf_SECRET",
-            "error: --hub_token needs --push_to_hub.",
-        ),
+        ("--hub_token hf_SECRET", "error: --hub_token needs --push_to_hub."),
     ],
 )
 def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
@@ -159,11 +145,12 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
         ("resolutoin: 64\n", "unknown argument --resolutoin. Did you mean --resolution?"),
         ("~: 3\n", "unknown argument --~."),
         ("", "{} must contain flags and their values, such as `resolution: 32`."),
-        ("resolution: [32, 64]\n", "resolution in {} must be a single value."),
-        ("conditions: [type, {a: b}]\n", "conditions in {} must be a single value."),
+        ("resolution: [32, 64]\n", "unknown argument 64."),
+        ("seed: {a: b}\n", "argument --seed: invalid int value: \"{{'a': 'b'}}\""),
+        ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
         ("conditions: []\n", "--conditions: expected at least one argument"),
         ("lr_scheduler: wavy\n", "invalid choice: 'wavy'"),
-        ("seed: !!python/object/apply:os.abort []\n", "seed in {} must be a single value."),
+        ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
         ("resolution: 64\n  seed: [\n", "cannot read {}: "),
         ("[" * 100_000, "cannot read {}: "),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read {}: "),
@@ -178,7 +165,7 @@ def test_class_folders_have_their_own_rules(tmp_path):
     config = TrainingConfig(train_data_dir=folder, conditions=["type"])
     assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-64")
     for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
-        with pytest.raises(ValueError, match="are for the sprite archive, but .*fruit is a folder of labelled images"):
+        with pytest.raises(ValueError, match="are not for labelled images, .*fruit"):
             TrainingConfig(train_data_dir=folder, **settings)
     with pytest.raises(ValueError, match="--conditions must be type for images with classes of their own"):
         TrainingConfig(train_data_dir=folder, conditions=["type", "color"])

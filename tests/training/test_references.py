@@ -1,11 +1,9 @@
 """Reference sprites: pairs by form and evolution against the labels themselves, and what is done to them."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from pokemon_ddpm.data import SpriteTensors, load_tensors
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.training.batches import (
     BACK_PROB,
     ReferencePairs,
@@ -14,7 +12,6 @@ from pokemon_ddpm.training.batches import (
     prepare_references,
     sample_augmentation,
 )
-from pokemon_ddpm.vocabulary import RELATIONS
 
 SAME, NEXT, PREVIOUS = range(3)
 # Forms 30 (one image) -> 10 (three) -> 20 (one) and 40 (two); 50 is alone with one image. The first two images of form
@@ -114,17 +111,3 @@ def test_a_reference_is_mirrored_and_recolored_with_its_target(sprites: torch.Te
     assert 0.45 < same.float().mean() < 0.7  # the others are shifted or noised
     not_mirrored = torch.isclose(found, augment(sprites.float() / 127.5 - 1, hue_only)).flatten(1).all(dim=1)
     assert not not_mirrored[mirrored].any()
-
-
-def test_pairs_of_the_real_sprites(sprites_dir: Path, sprites_cache: Path) -> None:
-    data = load_tensors(sprites_dir, "validation", 64, config_name="all", cache_dir=sprites_cache)
-    index, before = data.labels["index"], data.labels["evolves_from"]
-    images = torch.arange(len(data)).repeat(4)
-    images, number, relation = ReferencePairs.of(data.labels).sample(images, seeded())
-    assert {RELATIONS[i] for i in relation[relation >= 0].tolist()} == set(RELATIONS)
-    for image, other, kind in zip(images.tolist(), number.tolist(), relation.tolist(), strict=True):
-        if kind == SAME:
-            assert image != other and index[image] == index[other]
-        elif kind >= 0:
-            target, source = (image, other) if kind == NEXT else (other, image)
-            assert before[target] == index[source] and data.labels["line"][target] == data.labels["line"][source]
