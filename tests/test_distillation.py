@@ -1,10 +1,11 @@
 """Progressive distillation: the formulas against a Gaussian teacher in closed form, and the scheduler's steps."""
 
+import numpy as np
 import pytest
 import torch
 
 from pokemon_ddpm import distillation
-from pokemon_ddpm.diffusion import make_scheduler
+from pokemon_ddpm.diffusion import loss_weight, make_scheduler
 from pokemon_ddpm.distillation import CLEAN, NoiseLevel, StudentSteps, ddim_step
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
 from tests.test_diffusion import ALPHA_BAR, T, as_prediction
@@ -29,6 +30,13 @@ def steps_of(student_steps: int) -> list[tuple[int, int, int]]:
     """(start, middle, end) of each step of the student, written out."""
     edges = [round(T - i * T / (2 * student_steps)) - 1 for i in range(2 * student_steps)] + [CLEAN]
     return [tuple(edges[i : i + 3]) for i in range(0, 2 * student_steps, 2)]
+
+
+def test_a_ddim_step_keeps_the_clean_image_and_the_noise():
+    clean, noise = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (alpha, sigma), then = level(700), level(300)
+    found = ddim_step(alpha * clean + sigma * noise, clean, level(700), then)
+    torch.testing.assert_close(found, then.alpha * clean + then.sigma * noise)
 
 
 @pytest.mark.parametrize("student_steps", STUDENTS)
@@ -61,6 +69,14 @@ def test_every_timestep_belongs_to_the_step_that_contains_it():
         torch.testing.assert_close(shares, torch.full_like(shares, 1 / student_steps), rtol=0.025, atol=0)
 
 
+def test_the_weight_is_the_truncated_snr():
+    """max(SNR, 1) of Salimans & Ho 2022, section 4."""
+    schedule = distillation.student_schedule(make_scheduler())
+    weight = loss_weight(schedule, "sample", torch.arange(T), snr_gamma=0, snr_floor=1)
+    np.testing.assert_allclose(weight, np.maximum(ALPHA_BAR / (1 - ALPHA_BAR), 1), rtol=1e-4)
+    assert weight[-1] == 1 and weight.dtype == torch.float32
+
+
 @pytest.mark.parametrize("zero_snr", [False, True])
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
 @pytest.mark.parametrize("student_steps", STUDENTS[1:])
@@ -79,3 +95,10 @@ def test_the_scheduler_takes_the_steps_that_are_trained(student_steps, predictio
         torch.testing.assert_close(following, ddim_step(sample, clean, now, then), rtol=0, atol=1e-5)
         sample = following
     torch.testing.assert_close(sample, clean, rtol=0, atol=1e-5)  # no noise is left
+
+
+def test_steps_that_depend_on_rounding_are_refused():
+    for steps in (2, 8, 100, 128, 400):
+        distillation.check_steps(make_scheduler(), steps)
+    with pytest.raises(ValueError, match="--distill_teacher_steps 96: 96 steps of 1000 timesteps depend on rounding"):
+        distillation.check_steps(make_scheduler(), 96)

@@ -180,6 +180,24 @@ def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     torch.testing.assert_close(found.double(), expected[2:], rtol=1e-4, atol=1e-5)
 
 
+def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
+    pipeline = tiny_pipeline(size=8)
+    student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner).train()
+    config = TrainingConfig(distill_from="a", distill_teacher_steps=4, distill_guidance_scale=2.0)
+    loss = DistillationLoss(config, make_scheduler(), student)
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    loss(student, batch_at([999, 10])).sum().backward()
+    optimizer.step()
+    assert (
+        not torch.equal(student.unet.conv_in.weight, before["unet.conv_in.weight"]) and not loss.frozen_model.training
+    )
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in loss.frozen_model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loss.frozen_model.state_dict().items())
+    assert (loss.guidance_scale, loss.prediction_type) == (2.0, "sample")
+    assert loss.steps.start.unique().tolist() == [499, 999]
+
+
 def test_which_teachers_are_refused():
     student = tiny_pipeline()
     student.scheduler = student_scheduler(student.scheduler)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser
-from pokemon_ddpm.training.optimizer import make_optimizer
+from pokemon_ddpm.training.optimizer import make_optimizer, orthogonalize
 from tests.tiny_models import tiny_pipeline
 
 
@@ -24,6 +24,29 @@ def set_gradients(model: torch.nn.Module, seed: int = 0) -> None:
 def nearest_orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     u, _, v = torch.linalg.svd(matrix.double().flatten(start_dim=1), full_matrices=False)
     return u @ v
+
+
+def test_adamw_is_that_of_torch() -> None:
+    model = denoiser()
+    other = copy.deepcopy(model)
+    options = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1, "eps": 1e-6}
+    ours = make_optimizer("adamw", model, **options)
+    theirs = torch.optim.AdamW(other.parameters(), fused=True, **options)
+    for step in range(3):
+        for module, optimizer in ((model, ours), (other, theirs)):
+            set_gradients(module, step)
+            optimizer.step()
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (12, 12)])
+def test_orthogonalized_matrices_keep_their_singular_vectors(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    core = u.T @ orthogonalize(matrix) @ v.T
+    assert (core - core.diag().diag()).abs().max() < 0.01
+    assert 0.6 < core.diag().min() and core.diag().max() < 1.3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
