@@ -14,7 +14,7 @@ from pokemon_ddpm.animation import save_animation, squash
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import fault
+from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
@@ -172,8 +172,12 @@ def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
 
 
 def best(sprites: Sequence[Image.Image], faults: Sequence[str | None], ranker: SpriteRanker | None) -> int:
-    """The place of the sprite that the ranker scores highest, or of the first one, of those without a fault if any."""
-    places = [i for i, each in enumerate(faults) if each is None] or list(range(len(faults)))
+    """The place of the sprite that the ranker scores highest, or of the first one; if possible without a fault.
+
+    Otherwise, if possible, it is no copy.
+    """
+    order = [each is not None and 1 + (each in COPIES) for each in faults]
+    places = [i for i, each in enumerate(order) if each == min(order)]
     return places[0] if ranker is None else places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())]
 
 
@@ -182,12 +186,13 @@ def _finish(
 ) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
     sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if creature.palette is None or not creature.noise:
+    if not creature.noise:
         return sprite
-    sprite = reduce_palette(sprite, creature.palette)
+    if creature.palette is not None:
+        sprite = reduce_palette(sprite, creature.palette)
     if part.finish == "shiny":
         sprite = limit_chroma(sprite)
-    if part.view == "back" and creature.shared_palette:
+    if part.view == "back" and creature.shared_palette and creature.palette is not None:
         sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
     return sprite
 

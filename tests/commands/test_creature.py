@@ -121,6 +121,7 @@ def test_the_best_has_no_fault_and_the_highest_score() -> None:
     assert creature.best(sprites, [None, None, None, "torn"], Ranker()) == 1
     assert creature.best(sprites, ["torn", None, None, None], None) == 1
     assert creature.best(sprites, ["torn"] * 4, Ranker()) == 3
+    assert creature.best(sprites, ["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
 
 
 def test_idle_animations_and_types_of_stages(model: Path, tmp_path: Path) -> None:
