@@ -48,14 +48,10 @@ def palette_distance(references: torch.Tensor, images: torch.Tensor) -> torch.Te
 
     Both are RGBA sprites, uint8 (K, 4, S, S).
     """
-    pairs = zip(lab(references), opaque(references).numpy(), lab(images), opaque(images).numpy(), strict=True)
-    return torch.tensor(
-        [_mean_distance(one[inside], np.unique(other[within], axis=0)) for other, within, one, inside in pairs]
-    )
-
-
-def _mean_distance(colors: np.ndarray, palette: np.ndarray) -> float:
-    return np.linalg.norm(colors[:, None] - palette, axis=2).min(axis=1).mean() if len(palette) else np.nan
+    sets = (torch.from_numpy(lab(references)), opaque(references), torch.from_numpy(lab(images)), opaque(images))
+    exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
+    distances = (torch.cdist(one[shown], other[seen], **exact) for other, seen, one, shown in zip(*sets, strict=True))
+    return torch.stack([each.amin(dim=1).mean() for each in distances])
 
 
 def lab(images: torch.Tensor) -> np.ndarray:
