@@ -148,9 +148,7 @@ def generate_stage(
         made = [_finish(sample, part, creature, sprites) for sample in samples]
         chosen = 0
         if len(seeds) > 1:
-            pairs = zip(samples, made, strict=True)
-            faults = [fault(remove_background(one), other, reference, part.relation) for one, other in pairs]
-            chosen = best(made, faults, ranker)
+            chosen, faults = best(samples, made, reference, part.relation, ranker)
             notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
         sprites[name] = made[chosen]
     if creature.palette is not None and not creature.noise:
@@ -163,20 +161,32 @@ def generate_stage(
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
-    """The released ranker on the pipeline's device, None if it judges sprites of another shape."""
+    """The released ranker on the pipeline's device; None if it judges other shapes, or is not there, as in a Space."""
+    if not RELEASED_RANKER.is_dir():
+        return None
     network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
     shape = (network["in_channels"], network["sample_size"], network["sample_size"])
     return load_ranker(pipeline.device) if shape == pipeline.sample_shape else None
 
 
-def best(sprites: Sequence[Image.Image], faults: Sequence[str | None], ranker: SpriteRanker | None) -> int:
-    """The place of the sprite that the ranker scores highest, or of the first one; if possible without a fault.
+def best(
+    samples: Sequence[Image.Image],
+    sprites: Sequence[Image.Image],
+    reference: Image.Image | None,
+    relation: str | None,
+    ranker: SpriteRanker | None,
+) -> tuple[int, list[str | None]]:
+    """The place of the attempt that the ranker scores highest, or of the first one, and the `fault` of each.
 
-    Otherwise, if possible, it is no copy.
+    If possible it has no fault, or is at least no copy. The sprites are the finished samples.
     """
+    pairs = zip(map(remove_background, samples), sprites, strict=True)
+    faults = [fault(*pair, reference, relation) for pair in pairs]
     order = [each is not None and 1 + (each in COPIES) for each in faults]
     places = [i for i, each in enumerate(order) if each == min(order)]
-    return places[0] if ranker is None else places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())]
+    if ranker is None or len(places) == 1:
+        return places[0], faults
+    return places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())], faults
 
 
 def _finish(
@@ -281,28 +291,17 @@ def identity(
 
 
 def _describe(
-    file: Path,
-    pipeline: PokemonDDPMPipeline,
-    creature: CreatureSettings,
-    about: Mapping[str, Any],
-    notes: Mapping[str, Mapping[str, Any]],
-    idle: bool = False,
+    file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict, idle: bool = False
 ) -> None:
     """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
-    parts = [part for part in creature.parts if part.name in notes]
-    metadata = [
-        {
-            "condition": {"type": creature.type_of(part), **creature.conditions(part, pipeline)},
-            "seed": notes[part.name]["seed"],
-            "reference": part.reference and f"{part.reference}.png",
-            **notes[part.name],
-        }
-        for part in parts
-    ]
-    _, height, width = pipeline.sample_shape
+    parts, metadata = [part for part in creature.parts if part.name in notes], []
+    for part in parts:
+        condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
+        seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
+        metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
     names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
-    metadata *= 1 + idle
-    description = sheet_description(SHEET_FILE, (width, height), COLUMNS, names, metadata, {"creature": about})
+    size, sheet = pipeline.sample_shape[:0:-1], {"creature": about}
+    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata * (1 + idle), sheet)
     write_file(file, json.dumps(description, indent=2) + "\n")
 
 

@@ -33,11 +33,10 @@ from pokemon_ddpm.generation import (
     evenly_spaced,
     generate_with_steps,
 )
-from pokemon_ddpm.likeness import fault
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma, remove_background
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
@@ -92,16 +91,17 @@ class Job:
     settings: Mapping[str, Any]  # of the page
     generation: GenerationSettings
     requests: Sequence[SpriteRequest]
-    original: "Sprite | None" = None  # to vary, or whose creature it is
+    original: Image.Image | None = None  # the sample to vary, or whose creature it is
     strength: float | None = None  # of variations
     relation: str | None = None  # to the reference
+    chosen: "Sprite | None" = None  # that of the original, for a creature
     parts: Sequence[Part] = ()  # of a creature, one a request
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments beside condition and seed."""
         arguments = self.generation.arguments()
         if self.strength is not None:
-            arguments |= {"image": self.original.image, "strength": self.strength}
+            arguments |= {"image": self.original, "strength": self.strength}
         return arguments
 
 
@@ -205,7 +205,7 @@ def variations(
         {**chosen.settings, "num_images": count, "new_seed": True},
         number("The strength", strength, *STRENGTH),
     )
-    return new_sprites(models, settings, original=chosen, strength=strength), [chosen]
+    return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
 
 
 def other_type(
@@ -229,7 +229,8 @@ def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change
     Returns its sprites so far and the new ones with captions, and the seed.
     """
     chosen = chosen_sprite(sprites, sprite)
-    settings, edit = chosen.settings, {"original": chosen, "relation": "next" if change == "evolve" else "same"}
+    settings, edit = chosen.settings, {"original": chosen.image, "relation": "next" if change == "evolve" else "same"}
+    edit["chosen"] = replace(chosen, steps=(), job=replace(chosen.job, chosen=None))  # without its own history
     if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
         raise Refused(f"{settings['model']} was not trained with reference sprites, which show one creature again.")
     other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
@@ -241,7 +242,7 @@ def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change
         job = new_sprites(models, settings | {name: other[name] for name in names}, **edit)
         (request,), seeds = job.requests, [settings["seed"]]  # the noise of what it recolors
         if names != ["finish"]:
-            name = f"{1 + (change == 'evolve')}-{request.attributes.get('view', VIEWS[0])}"
+            name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
             seeds = [part_seed(seeds[0], name, attempt) for attempt in range(ATTEMPTS)]
         requests.append(replace(request, seed=seeds[0]))
         parts.append(Part(seeds, reference, palette))
@@ -328,7 +329,7 @@ class Generation:
 
     def _part(self, request: SpriteRequest, part: Part) -> Sprite:
         """A sprite of a creature: the best of the attempts."""
-        job, sprites = self._job, [self._job.original, *self._finished]
+        job, sprites = self._job, [self._job.chosen, *self._finished]
         reference, view = sprites[part.reference], request.attributes.get("view")
         palette = None if part.palette is None else sprites[part.palette].finished(1)
         same_view = view is not None and reference.request.attributes.get("view") == view
@@ -342,10 +343,8 @@ class Generation:
         ]
         if len(found) == 1:
             return found[0]
-        made, before = [each.finished(1) for each in found], reference.finished(1)
-        pairs = zip(found, made, strict=True)
-        faults = [fault(remove_background(each.image), sprite, before, job.relation) for each, sprite in pairs]
-        return found[best(made, faults, ranker_for(job.pipeline))]
+        samples, made = [each.image for each in found], [each.finished(1) for each in found]
+        return found[best(samples, made, reference.finished(1), job.relation, ranker_for(job.pipeline))[0]]
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():

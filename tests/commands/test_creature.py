@@ -112,16 +112,22 @@ def test_a_back_has_the_colors_of_its_front(model: Path, tmp_path: Path) -> None
     assert not colors(own / "1-back.png") <= colors(own / "1-front.png") and len(colors(own / "1-back.png")) <= 5
 
 
-def test_the_best_has_no_fault_and_the_highest_score() -> None:
+def test_the_best_has_no_fault_and_the_highest_score(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ranker:
         def score(self, images: torch.Tensor) -> torch.Tensor:
             return images.float().mean(dim=(1, 2, 3))
 
     sprites = [Image.new("RGBA", (4, 4), (value, 0, 0, 255)) for value in (10, 30, 20, 40)]
-    assert creature.best(sprites, [None, None, None, "torn"], Ranker()) == 1
-    assert creature.best(sprites, ["torn", None, None, None], None) == 1
-    assert creature.best(sprites, ["torn"] * 4, Ranker()) == 3
-    assert creature.best(sprites, ["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
+
+    def chosen(faults: list[str | None], ranker: object) -> int:
+        monkeypatch.setattr(creature, "fault", lambda *_: next(found))
+        found = iter(faults)
+        return creature.best(sprites, sprites, None, None, ranker)[0]
+
+    assert chosen([None, None, None, "torn"], Ranker()) == 1
+    assert chosen(["torn", None, None, None], None) == 1
+    assert chosen(["torn"] * 4, Ranker()) == 3
+    assert chosen(["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
 
 
 def test_idle_animations_and_types_of_stages(model: Path, tmp_path: Path) -> None:
