@@ -102,23 +102,13 @@ def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
     assert rows["chance"]["value"] == 1 / rows["generated"]["n"]
     assert results["shiny"]["real: silhouette IoU, median"]["value"] > 0.95
     assert (tmp_path / "report" / "sets.png").exists()
-    options = (
-        *options[:4],
-        "--split",
-        "validation",
-        "--per-type",
-        1,
-        "--stages",
-        2,
-        "--output-dir",
-        tmp_path / "more",
-    )
-    code, output = run("evaluate-creatures", *options)
+    more = "--split validation --per-type 1 --stages 2 --output-dir".split()
+    code, output = run("evaluate-creatures", *options[:4], *more, tmp_path / "more")
     assert code == 0, output
     results = json.loads((tmp_path / "more" / "creatures.json").read_text())["results"]
     assert results["back"]["generated: distance to the reference's palette"]["value"] == 0
     assert results["next stage"]["generated: more foreground"]["n"] == 18
-    assert results["next stage"]["real: silhouette IoU of at most 0.62"]["value"] > 0.9
+    assert results["next stage"]["real: more foreground"]["value"] > 0.5
     for options, message in (
         (("--split", "train"), "--split train must be validation or test"),
         (("--model", ROOT / "benchmarks" / "training" / "pokemon-ddpm-32"), "was not trained with reference sprites"),
