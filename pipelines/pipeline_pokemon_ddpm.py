@@ -179,7 +179,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
                 stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
                 of one an image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
-                is to it: "same" (default), "next" or "previous" stage of its evolution.
+                is to it: "same" (default), "next" or "previous" stage of its evolution. Except for other colors, give
+                another `generator` than the reference had: the same noise is often the same drawing.
             image_guidance_scale: How closely to follow the reference: a number, or one an image; by default the
                 model's own, for another stage at most `OTHER_STAGE_SCALE`. With 1 it is not guided, which saves one
                 pass of three.

@@ -1,8 +1,8 @@
 """A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,30 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pokemon_ddpm.animation import save_animation, squash
+from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
+from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, to_sprite
+from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
+from pokemon_ddpm.ranking import RELEASED_RANKER, SpriteRanker, load_ranker
 from pokemon_ddpm.schedulers import sampler_name
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
+NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
+ATTEMPTS = 4  # of each sprite but the shinies
+NEW_SETTINGS = ("stage_types", "shared_palette", "noise")  # which 1.0 did not have
+COLUMNS = 4  # of the sheet
+IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
 @dataclass(frozen=True)
@@ -57,11 +68,15 @@ class CreatureSettings:
     """What decides about a creature, beside the model.
 
     Attributes:
-        pokemon_type: Of all stages.
-        seed: The noise of every sprite; differences come from the conditions alone.
+        pokemon_type: Of the first stage.
+        seed: Of the creature; its parts have their own, see `noise`.
         stages: From 1 to 3.
-        palette: Number of colors of the front and the back together, and of the shiny ones; None for all.
+        palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
+        stage_types: Of the second and of the third stage; by default the type of the stage before.
+        shared_palette: Whether backs have the colors of their fronts.
+        noise: `NOISE`: the seed of a part is that of `part_seed`, of the best of `ATTEMPTS` attempts. None as in 1.0:
+            every part has the creature's seed, and the palette is one of front and back together.
     """
 
     pokemon_type: PokemonType
@@ -69,6 +84,18 @@ class CreatureSettings:
     stages: int = 1
     palette: int | None = PALETTE_SIZE
     image_guidance_scale: float | None = None
+    stage_types: tuple[PokemonType, ...] = ()
+    shared_palette: bool = True
+    noise: str | None = NOISE
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of all stages."""
+        return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage)]
+
+    def type_of(self, part: Part) -> PokemonType:
+        """The type of a sprite."""
+        return [self.pokemon_type, *self.stage_types][: part.stage][-1]
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
@@ -83,40 +110,99 @@ def generate_stage(
     creature: CreatureSettings,
     stage: int,
     given: Mapping[str, Image.Image],
+    ranker: SpriteRanker | None = None,
     **arguments: Any,
-) -> dict[str, Image.Image]:
-    """Name -> sprite, RGBA with alpha 0 or 255, of the four of a stage.
+) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
+    """The four sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
     Args:
         given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
             generated.
+        ranker: Chooses among the attempts without a `fault`; without it the first is taken.
         **arguments: Further ones of the pipeline.
 
     Raises:
         ValueError: If the model was not trained with references, or does not know the type.
     """
-    sprites, parts = dict(given), parts_of_stage(stage)
+    sprites, notes, parts = dict(given), {}, parts_of_stage(stage)
     for part in parts:
-        if part.name in sprites:
+        name, reference = part.name, sprites.get(part.reference)
+        if not creature.noise:
+            seeds = [creature.seed]
+        elif part.finish == "shiny":  # the drawing of what it recolors
+            seeds = [notes[part.reference]["seed"]]
+        else:
+            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS)]
+        notes[name] = {"seed": seeds[0]}
+        if name in sprites:
             continue
-        (sample,) = pipeline(
-            [creature.pokemon_type],
-            generator=[torch.Generator().manual_seed(creature.seed)],
-            reference_image=None if part.reference is None else [sprites[part.reference]],
+        samples = pipeline(
+            [creature.type_of(part)] * len(seeds),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            reference_image=None if reference is None else [reference] * len(seeds),
             reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
-            image_guidance_scale=None if part.reference is None else creature.image_guidance_scale,
+            image_guidance_scale=None if reference is None else creature.image_guidance_scale,
             **creature.conditions(part, pipeline),
             **arguments,
         ).images
-        # In the middle, where a reference is put, so that all sprites of a creature are in one place.
-        sprites[part.name] = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if creature.palette is not None:
+        made = [_finish(sample, part, creature, sprites) for sample in samples]
+        chosen = 0
+        if len(seeds) > 1:
+            chosen, faults = best(samples, made, reference, part.relation, ranker)
+            notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
+        sprites[name] = made[chosen]
+    if creature.palette is not None and not creature.noise:
         for finish in ("normal", "shiny"):  # front and back together
             names = [part.name for part in parts if part.finish == finish]
             both = Image.fromarray(np.concatenate([np.asarray(sprites[name]) for name in names]))
             halves = np.split(np.asarray(reduce_palette(both, creature.palette)), 2)
             sprites |= zip(names, map(Image.fromarray, halves), strict=True)
-    return {part.name: sprites[part.name] for part in parts}
+    return {name: sprites[name] for name in notes}, notes
+
+
+def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
+    """The released ranker on the pipeline's device; None if it judges other shapes, or is not there, as in a Space."""
+    if not RELEASED_RANKER.is_dir():
+        return None
+    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
+    shape = (network["in_channels"], network["sample_size"], network["sample_size"])
+    return load_ranker(pipeline.device) if shape == pipeline.sample_shape else None
+
+
+def best(
+    samples: Sequence[Image.Image],
+    sprites: Sequence[Image.Image],
+    reference: Image.Image | None,
+    relation: str | None,
+    ranker: SpriteRanker | None,
+) -> tuple[int, list[str | None]]:
+    """The place of the attempt that the ranker scores highest, or of the first one, and the `fault` of each.
+
+    If possible it has no fault, or is at least no copy. The sprites are the finished samples.
+    """
+    pairs = zip(map(remove_background, samples), sprites, strict=True)
+    faults = [fault(*pair, reference, relation) for pair in pairs]
+    order = [each is not None and 1 + (each in COPIES) for each in faults]
+    places = [i for i, each in enumerate(order) if each == min(order)]
+    if ranker is None or len(places) == 1:
+        return places[0], faults
+    return places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())], faults
+
+
+def _finish(
+    sample: Image.Image, part: Part, creature: CreatureSettings, sprites: Mapping[str, Image.Image]
+) -> Image.Image:
+    # In the middle, where a reference is put, so that all sprites of a creature are in one place.
+    sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
+    if not creature.noise:
+        return sprite
+    if creature.palette is not None:
+        sprite = reduce_palette(sprite, creature.palette)
+    if part.finish == "shiny":
+        sprite = limit_chroma(sprite)
+    if part.view == "back" and creature.shared_palette and creature.palette is not None:
+        sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
+    return sprite
 
 
 def generate_creature(
@@ -125,15 +211,17 @@ def generate_creature(
     creature: CreatureSettings,
     folder: Path,
     front: Image.Image | None = None,
+    idle: bool = False,
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    Stages whose files exist are kept, so that an interrupted set goes on where it stopped.
+    Stages whose files exist are kept, so that an interrupted set goes on where it stopped, one of 1.0 by its own rule.
 
     Args:
         settings: Those that `pipeline` was loaded with.
         folder: Exists; it is empty or has this creature.
         front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
+        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
         ValueError: If the folder has another creature, or the model cannot make one.
@@ -141,45 +229,55 @@ def generate_creature(
     """
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
-    pipeline.conditioner.type_blend(creature.pokemon_type)
-    parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
-    for name, value in [each for part in parts for each in creature.conditions(part, pipeline).items()]:
-        pipeline.conditioner.attribute_id(name, value)
+    file, found, notes = folder / DESCRIPTION_FILE, None, {}
+    if file.exists():
+        found, notes = _read_description(file)
+        if "noise" not in found:
+            creature = replace(creature, noise=None)
+    for part in creature.parts:
+        pipeline.conditioner.type_blend(creature.type_of(part))
+        for name, value in creature.conditions(part, pipeline).items():
+            pipeline.conditioner.attribute_id(name, value)
     images: dict[str, Image.Image] = {}
+    digest = None
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
-        images["1-front"] = front
-    description = describe(pipeline, settings, creature, None if front is None else pixel_digest(front).hex())
-    text, file = json.dumps(description, indent=2) + "\n", folder / DESCRIPTION_FILE
-    if file.exists() and file.read_text(encoding="utf-8") != text:
+        digest = pixel_digest(front).hex()
+        images["1-front"] = reduce_palette(front, creature.palette) if creature.palette and creature.noise else front
+    about = identity(pipeline, settings, creature, digest)
+    if found is not None and found != about:
+        if found.get("weights") != about["weights"]:
+            raise ValueError(f"{folder} has a creature of other weights than {settings.model}; choose another folder.")
         raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
+    ranker = ranker_for(pipeline) if creature.noise else None
     for stage in range(1, creature.stages + 1):
-        sprites = _read_stage(folder, stage)
-        made = generate_stage(pipeline, creature, stage, images, **settings.arguments()) if sprites is None else {}
-        write_file(file, text)  # only now: what the pipeline refuses leaves nothing
-        for name, image in made.items():
-            save_image(image, folder / f"{name}.png")
-        images |= sprites or made
-        yield from sprites or made
-    save_image(game_sheet(list(images.values()), columns=4), folder / SHEET_FILE)
+        sprites = _read_stage(folder, stage, notes)
+        if sprites is None:
+            sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
+            notes |= made
+            _describe(file, pipeline, creature, about, notes)  # only now: what the pipeline refuses leaves nothing
+            for name, image in sprites.items():
+                save_image(image, folder / f"{name}.png")
+        images |= sprites
+        yield from sprites
+    second = [squash(image) for image in images.values()] if idle else []
+    for (name, image), lower in zip(images.items(), second, strict=False):
+        save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    _describe(file, pipeline, creature, about, notes, idle)
+    save_image(game_sheet([*images.values(), *second], COLUMNS), folder / SHEET_FILE)
 
 
-def describe(
+def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
-    """The content of `DESCRIPTION_FILE`, see `sheet_description`; `front` is the digest of a sprite that is given."""
-    parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
-    metadata = [
-        {
-            "condition": {"type": creature.pokemon_type, **creature.conditions(part, pipeline)},
-            "seed": creature.seed,
-            "reference": part.reference and f"{part.reference}.png",
-        }
-        for part in parts
-    ]
+    """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
     given = {**settings.arguments(), **asdict(creature), "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale
+    if settings.dtype != "float32":
+        given["dtype"] = settings.dtype
+    if not creature.noise:
+        given = {name: value for name, value in given.items() if name not in NEW_SETTINGS}
     made = {
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
@@ -189,14 +287,40 @@ def describe(
         "reference_guidance_scale": pipeline.config.reference_guidance_scale,
         **given,
     }
-    _, height, width = pipeline.sample_shape
-    names = [f"{part.name}.png" for part in parts]
-    return sheet_description(SHEET_FILE, (width, height), 4, names, metadata, {"creature": made})
+    return json.loads(json.dumps(made))
 
 
-def _read_stage(folder: Path, stage: int) -> dict[str, Image.Image] | None:
-    """Name -> sprite of a finished stage."""
+def _describe(
+    file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict, idle: bool = False
+) -> None:
+    """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
+    parts, metadata = [part for part in creature.parts if part.name in notes], []
+    for part in parts:
+        condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
+        seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
+        metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
+    names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
+    size, sheet = pipeline.sample_shape[:0:-1], {"creature": about}
+    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata * (1 + idle), sheet)
+    write_file(file, json.dumps(description, indent=2) + "\n")
+
+
+def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Of an earlier run: what decides about the creature, and the name of each finished part -> its notes."""
     try:
-        return {part.name: open_image(folder / f"{part.name}.png") for part in parts_of_stage(stage)}
+        found = json.loads(file.read_text(encoding="utf-8"))
+        notes = {Path(frame["filename"]).stem: frame for frame in found["frames"]}
+        names = ("seed", "attempt", "faults")
+        notes = {part: {name: frame[name] for name in names if name in frame} for part, frame in notes.items()}
+        return dict(found["meta"]["creature"]), notes
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} describes no creature; choose another folder, or delete this one.") from error
+
+
+def _read_stage(folder: Path, stage: int, notes: Mapping[str, Any]) -> dict[str, Image.Image] | None:
+    """Name -> sprite of a finished stage."""
+    names = [part.name for part in parts_of_stage(stage)]
+    try:
+        return {name: open_image(folder / f"{name}.png") for name in names} if notes.keys() >= set(names) else None
     except ValueError:  # missing or damaged
         return None

@@ -69,6 +69,7 @@ NOT_RUN = {
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
     "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
+    "pokemon-ddpm evaluate-creatures": "it takes minutes; tests/evaluation runs it on a tiny model",
     "pokemon-ddpm fit-features --data-dir emoji": "tests/commands/test_evaluate.py fits features of other classes",
     "pokemon-ddpm evaluate --model outputs/emoji": "and evaluates a model of these",
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",

@@ -10,13 +10,12 @@ import torch
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.same_creature import (
     Pairs,
-    color_change,
     mean_color,
     nearer,
     over_lines,
     pairs_of,
-    silhouette_iou,
 )
+from pokemon_ddpm.likeness import color_change, silhouette_iou
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.commands import run
 from tests.test_package import ROOT
@@ -103,6 +102,13 @@ def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
     assert rows["chance"]["value"] == 1 / rows["generated"]["n"]
     assert results["shiny"]["real: silhouette IoU, median"]["value"] > 0.95
     assert (tmp_path / "report" / "sets.png").exists()
+    more = "--split validation --per-type 1 --stages 2 --output-dir".split()
+    code, output = run("evaluate-creatures", *options[:4], *more, tmp_path / "more")
+    assert code == 0, output
+    results = json.loads((tmp_path / "more" / "creatures.json").read_text())["results"]
+    assert results["back"]["generated: distance to the reference's palette"]["value"] == 0
+    assert results["next stage"]["generated: more foreground"]["n"] == 18
+    assert results["next stage"]["real: silhouette IoU of at most 0.62"]["value"] > 0.5
     for options, message in (
         (("--split", "train"), "--split train must be validation or test"),
         (("--model", ROOT / "benchmarks" / "training" / "pokemon-ddpm-32"), "was not trained with reference sprites"),
