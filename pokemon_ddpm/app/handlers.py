@@ -330,7 +330,7 @@ class Generation:
         """A sprite of a creature: the best of the attempts."""
         job, sprites = self._job, [self._job.chosen, *self._finished]
         reference, view = sprites[part.reference], request.attributes.get("view")
-        palette = None if part.palette is None else sprites[part.palette].finished(1)
+        palette = None if part.palette is None else sprites[part.palette].processed(1)
         same_view = view is not None and reference.request.attributes.get("view") == view
         arguments = job.arguments() | {"reference_image": reference.image, "relation": job.relation}
         arguments["reference_view"] = view if same_view else None
@@ -342,8 +342,8 @@ class Generation:
         ]
         if len(found) == 1:
             return found[0]
-        samples, made = [each.image for each in found], [each.finished(1) for each in found]
-        return found[best(samples, made, reference.finished(1), job.relation, ranker_for(job.pipeline))[0]]
+        samples, made = [each.image for each in found], [each.processed(1) for each in found]
+        return found[best(samples, made, reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
