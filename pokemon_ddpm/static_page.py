@@ -15,6 +15,8 @@ RUNTIME_FILES = [
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 ]
 SERVICE_WORKER = "service-worker.js"
+# Of backs and next stages: the largest silhouette IoU with the reference, above which it is made again.
+COPIES = {"overlap": {"same": 0.8, "next": 0.62}, "attempts": 4}
 
 
 def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: str = RUNTIME) -> None:
@@ -49,7 +51,9 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
         (folder / runtime).mkdir(exist_ok=True)
         for path in copied:
             write_file(folder / runtime / path.name, path.read_bytes())
-    export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS)
+    export_onnx(
+        pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS, creature=COPIES
+    )
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]

@@ -23,9 +23,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.part_seed import part_seed
+from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.space import ISOLATED
-from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
+from pokemon_ddpm.static_page import COPIES, RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student
@@ -196,25 +199,69 @@ def test_sprites_are_finished_as_in_python(page, folder):
         assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
 
 
+def test_parts_of_a_creature_have_the_noise_and_the_colors_of_python(page):
+    """Also on 100 pairs of sprites with up to 16 colors, whose transport is that of scipy."""
+    rng = np.random.default_rng(0)
+    palettes = rng.integers(0, 256, (200, 16, 3))
+    colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
+    sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
+    keys = [(seed, part, attempt) for seed in SEEDS for part in ("1-back", "12-front-shiny") for attempt in range(2)]
+    code = """async ([keys, sprites]) => {
+        const { overlap, partSeed, sharePalette } = await import("./creature.js");
+        const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
+        const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
+        const found = pairs.map((pair) => [[...sharePalette(...pair)], overlap(...pair)]);
+        return [keys.map((key) => partSeed(...key)), found.map(([shared]) => shared), found.map(([, iou]) => iou)];
+    }"""
+    seeds, shared, overlaps = page.evaluate(code, [keys, sprites.reshape(200, -1).tolist()])
+    assert seeds == [part_seed(*key) for key in keys]
+    images = [Image.fromarray(sprite) for sprite in sprites]
+    pairs = list(zip(images, images[100:], strict=False))
+    assert shared == [np.asarray(share_palette(*pair)).ravel().tolist() for pair in pairs]
+    np.testing.assert_allclose(overlaps, [overlap(*pair) for pair in pairs])
+
+
+def overlap(image: Image.Image, other: Image.Image) -> float:
+    """The intersection over union of two silhouettes in the middle, or with one mirrored."""
+    one, two = (fit_square(np.asarray(each), each.width)[..., 3] > 0 for each in (image, other))
+    return max((one & each).sum() / (one | each).sum() for each in (two, two[:, ::-1]))
+
+
+def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
+    """The sample of a part of a creature of seed 5: the first that passes, or else the one least like its front."""
+    found, area = [], (np.asarray(front)[..., 3] > 0).sum()
+    for attempt in range(COPIES["attempts"]):
+        generator = seeded(part_seed(5, name, attempt))
+        image = pipeline("water", generator=generator, reference_image=front, relation=relation, **arguments).images[0]
+        sprite = to_sprite(image)
+        found.append((overlap(sprite, front), image))
+        grows = relation == "same" or (np.asarray(sprite)[..., 3] > 0).sum() > area
+        if found[-1][0] <= COPIES["overlap"][relation] and grows:
+            return image
+    return min(found, key=lambda pair: pair[0])[1]
+
+
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):
     page.goto(f"{url}?type=water&seed=5")
     expect(page.locator("#detail-title")).to_have_text("water 5")
     image = pipeline("water", generator=seeded(5)).images[0]
     assert_made_by_pipeline(page, image)
     sprite = to_sprite(image)
-    for label, arguments in {
-        "Back": {"view": "back"},
-        "Shiny": {"finish": "shiny"},
-        "Evolve": {"relation": "next"},
+    back = part(pipeline, sprite, "1-back", view="back")
+    shiny = pipeline("water", generator=seeded(5), reference_image=sprite, finish="shiny").images[0]
+    made = part(pipeline, sprite, "2-front", relation="next", size="medium")
+    for label, expected in {
+        "Back": share_palette(to_sprite(back), sprite),
+        "Shiny": to_sprite(shiny),
+        "Evolve": to_sprite(made),
     }.items():
         page.goto(f"{url}?type=water&seed=5")
         page.get_by_role("button", name=label, exact=True).click()
-        expect(page.locator("#detail-title")).not_to_have_text("water 5")
-        made = pipeline("water", generator=seeded(5), reference_image=sprite, **arguments).images[0]
-        assert_made_by_pipeline(page, made)
+        expect(page.locator("#detail-title")).to_have_text(f"water 5 {label.lower()}")
+        assert_same(pixels_of(page, "#large"), expected)
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#detail-status")).to_have_text("The link is copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=next"
+    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve"
     with page.expect_download() as download:
         page.get_by_role("button", name="GIF").click()
     with Image.open(download.value.path()) as animation:

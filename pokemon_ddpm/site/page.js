@@ -1,9 +1,11 @@
 // The page: conditions, seed and what was made of a sprite are its recipe, with which it can be made again anywhere.
 
+import { CHANGES, make } from "./creature.js";
 import { encodeGif } from "./gif.js";
 
 const $ = (id) => document.getElementById(id);
-const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, next: { relation: "next" } };
+const SET = [["shiny"], ["back"], ["back", "shiny"]];
+const RULE = 2; // 1 had the same noise in all sprites of a creature
 const AT_ONCE = 4, MAX_MAKES = 16, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2 ** 32;
 const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
 const ANY = "any", NONE = "none";
@@ -107,20 +109,6 @@ function sample(request, onStep) {
   });
 }
 
-/** Makes the sprite of a recipe; onStep gets the prediction of each step. */
-async function make({ conditions, seed, makes }, onStep) {
-  let pixels = await sample({ conditions, seed }, onStep);
-  for (const each of makes) {
-    const [kind, other] = each.split("-");
-    const { relation, ...change } = CHANGES[kind] ?? {};
-    const before = { pixels, conditions };
-    conditions = { ...conditions, ...change };
-    const request = kind === "vary" ? { image: pixels, seed: Number(other) } : { reference: before, seed };
-    pixels = await sample({ conditions: relation ? { ...conditions, relation } : conditions, ...request }, onStep);
-  }
-  return pixels;
-}
-
 function draw(canvas, pixels) {
   const side = Math.sqrt(pixels.length / 4);
   canvas.width = canvas.height = side;
@@ -133,8 +121,7 @@ async function add(recipe, onStep = () => {}, onError = fail) {
   made.unshift(sprite);
   show(sprite);
   try {
-    const pixels = await make(recipe, (frame, step) => {
-      keepStep(sprite, frame, step);
+    const pixels = await sampleRecipe(sprite, (frame) => {
       draw(sprite.canvas, frame);
       onStep(frame);
     });
@@ -147,10 +134,14 @@ async function add(recipe, onStep = () => {}, onError = fail) {
   return sprite;
 }
 
-/** Keeps the steps of the last image that a recipe makes. */
-function keepStep(sprite, frame, step) {
-  if (step === 1) sprite.frames = [];
-  sprite.frames.push(frame);
+/** Makes a sprite and keeps the steps of the last image that its recipe shows. */
+function sampleRecipe(sprite, onStep) {
+  return make(sprite.recipe, config, (request, isShown = true) => sample(request, (frame, step) => {
+    if (!isShown) return;
+    if (step === 1) sprite.frames = [];
+    sprite.frames.push(frame);
+    onStep(frame);
+  }));
 }
 
 function show(sprite) {
@@ -191,7 +182,7 @@ async function generate() {
 async function fromLink(parameters) {
   const { seed, make = "", ...conditions } = Object.fromEntries(parameters);
   if (conditions.type === ANY) delete conditions.type;
-  const recipe = { conditions, seed: /^\d{1,10}$/.test(seed) ? Number(seed) : NaN, makes: make.split(".").filter(Boolean) };
+  const recipe = { conditions, seed: /^\d{1,10}$/.test(seed) ? Number(seed) : NaN, makes: make.replaceAll("next", "evolve").split(".").filter(Boolean) };
   if (!isRecipe(recipe)) return say("This link names no sprite.");
   const first = conditions.type?.split("/")[0] ?? ANY;
   for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === first;
@@ -215,7 +206,8 @@ function areKnown({ type = ANY, ...others }) {
 }
 
 const valuesOf = (name) => (Object.hasOwn(config.vocabulary, name) ? config.vocabulary[name] : []);
-const isMake = (make) => Object.hasOwn(CHANGES, make) || (/^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5))));
+const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
+const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
 
 function open(sprite) {
   shown = sprite;
@@ -225,7 +217,8 @@ function open(sprite) {
   showSteps(sprite);
   if (!sprite.frames.length) replay(sprite);
   for (const button of document.querySelectorAll("[data-make]")) {
-    button.hidden = button.dataset.make in CHANGES && !config.inputs.includes("reference");
+    const { make } = button.dataset, [last] = following(sprite.recipe, make).slice(-1);
+    button.hidden = !isRecipe(last) || (make !== "vary" && !config.inputs.includes("reference"));
   }
   $("morph-row").hidden = !neighbor(sprite) || sprite.recipe.makes.length > 0;
   $("morph").value = 0;
@@ -249,7 +242,7 @@ function showSteps({ frames }) {
 
 /** Makes a sprite again for its steps, which the browser does not keep. */
 async function replay(sprite) {
-  await make(sprite.recipe, (frame, step) => keepStep(sprite, frame, step)).catch(() => {});
+  await sampleRecipe(sprite, () => {}).catch(() => {});
   if (shown === sprite) showSteps(sprite);
 }
 
@@ -258,15 +251,21 @@ function neighbor(sprite) {
   return made.slice(made.indexOf(sprite) + 1).find(({ recipe, pixels }) => pixels && !recipe.makes.length);
 }
 
+/** The recipes of what a button makes of a sprite. */
+function following({ makes, ...recipe }, kind) {
+  const changes = { set: SET, vary: [[`vary-${randomSeed()}`]] }[kind] ?? [[kind]];
+  return changes.map((change) => ({ ...recipe, makes: [...makes, ...change] }));
+}
+
 async function makeOf(kind) {
-  const before = shown, { makes, ...recipe } = shown.recipe;
+  const before = shown;
   const isWatched = () => $("detail").open && shown === before;
   const tell = (text) => ($("detail-status").textContent = text);
-  if (makes.length >= MAX_MAKES) return tell(`A sprite can be changed ${MAX_MAKES} times.`);
   $("makes").disabled = true;
   tell("Generating");
   const onStep = (frame) => isWatched() && draw($("large"), frame);
-  const sprite = await add({ ...recipe, makes: [...makes, kind === "vary" ? `vary-${randomSeed()}` : kind] }, onStep, tell);
+  let sprite;
+  for (const recipe of following(before.recipe, kind)) sprite = await add(recipe, onStep, tell);
   $("makes").disabled = false;
   if (isWatched() && sprite.pixels) open(sprite);
 }
@@ -324,23 +323,23 @@ function store() {
   const finished = made.filter(({ pixels }) => pixels).slice(0, 100);
   const entries = finished.map(({ recipe, pixels }) => ({ recipe, pixels: btoa(String.fromCharCode(...pixels)) }));
   try {
-    localStorage.setItem(STORED, JSON.stringify({ name: config.name, entries }));
+    localStorage.setItem(STORED, JSON.stringify({ name: config.name, rule: RULE, entries }));
   } catch {
     say("This browser keeps no more sprites; save those that you like.");
   }
 }
 
 function restore() {
-  let name, entries;
+  let name, rule, entries;
   try {
-    ({ name, entries } = JSON.parse(localStorage.getItem(STORED)));
+    ({ name, rule, entries } = JSON.parse(localStorage.getItem(STORED)));
   } catch {
     return; // there is none, it is damaged, or a frame of another origin may have none
   }
   if (name !== config.name || !Array.isArray(entries)) return; // another model's
   for (const entry of entries.reverse()) {
     const stored = readEntry(entry);
-    if (!stored) continue;
+    if (!stored || (rule !== RULE && stored.recipe.makes.length)) continue;
     const sprite = { recipe: stored.recipe, frames: [] };
     made.unshift(sprite);
     show(sprite);

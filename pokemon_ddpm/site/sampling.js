@@ -30,7 +30,7 @@ function slerp(a, b, share) {
 const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
 /** RGBA pixels of a square with their box in the middle, as references are prepared. */
-function centered(pixels) {
+export function centered(pixels) {
   const side = Math.sqrt(pixels.length / 4);
   const places = [...Array(side * side).keys()].filter((i) => pixels[4 * i + 3]);
   const shift = (coordinates) => {
