@@ -4,6 +4,7 @@ import functools
 import http.server
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -134,7 +135,15 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
 
 
 def ready(page: Page) -> None:
-    expect(page.locator("#status")).to_contain_text("Choose a type")
+    """Waits for the model, and for the first sprites, which start by themselves if there are none."""
+    expect(page.locator("#credits")).to_contain_text("WebAssembly")
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def expect_sprite(page: Page, name: str) -> None:
+    """Waits for a finished large sprite."""
+    expect(page.locator("#title")).to_have_text(name)
+    expect(page.locator("#gif")).to_be_enabled()
 
 
 def pixels_of(page: Page, selector: str) -> np.ndarray:
@@ -243,7 +252,7 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
 
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):
     page.goto(f"{url}?type=water&seed=5")
-    expect(page.locator("#detail-title")).to_have_text("water 5")
+    expect_sprite(page, "water 5")
     image = pipeline("water", generator=seeded(5)).images[0]
     assert_made_by_pipeline(page, image)
     sprite = to_sprite(image)
@@ -257,10 +266,10 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
     }.items():
         page.goto(f"{url}?type=water&seed=5")
         page.get_by_role("button", name=label, exact=True).click()
-        expect(page.locator("#detail-title")).to_have_text(f"water 5 {label.lower()}")
+        expect_sprite(page, f"water 5 {label.lower()}")
         assert_same(pixels_of(page, "#large"), expected)
     page.get_by_role("button", name="Copy link").click()
-    expect(page.locator("#detail-status")).to_have_text("The link is copied.")
+    expect(page.locator("#status")).to_have_text("The link is copied.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve"
     with page.expect_download() as download:
         page.get_by_role("button", name="GIF").click()
@@ -270,7 +279,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
         assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], to_sprite(made))
     assert_same(saved_png(page), to_sprite(made))
     page.goto(f"{url}?type=water&seed=5&make=vary-9")
-    expect(page.locator("#detail-title")).to_have_text("water 5 vary-9")
+    expect_sprite(page, "water 5 vary-9")
     assert_made_by_pipeline(page, pipeline("water", generator=seeded(9), image=sprite).images[0], exactly=False)
 
 
@@ -285,7 +294,7 @@ def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_pa
         for seed in range(50):
             name = TYPES[seed % len(TYPES)]
             page.goto(f"{url}?type={name}&seed={seed}")
-            expect(page.locator("#detail-title")).to_have_text(f"{name} {seed}")
+            expect_sprite(page, f"{name} {seed}")
             image = pipeline(name, generator=seeded(seed)).images[0]
             sample_of(page, image)
             equal.append(equal_pixels(pixels_of(page, "#large"), to_sprite(image)))
@@ -308,20 +317,20 @@ def test_attributes_and_two_types(page, url, pipeline):
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     page.locator("#made button").first.click()
-    name, seed = page.locator("#detail-title").inner_text().rsplit(" ", 1)
+    name, seed = page.locator("#title").inner_text().rsplit(" ", 1)
     assert name == "fire/flying red large"
     made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
     assert_made_by_pipeline(page, made)
     page.get_by_role("button", name="Copy link").click()
-    expect(page.locator("#detail-status")).to_have_text("The link is copied.")
+    expect(page.locator("#status")).to_have_text("The link is copied.")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}"
     page.evaluate("localStorage.clear()")
     page.goto(link)
-    expect(page.locator("#detail-title")).to_have_text(f"{name} {seed}")
+    expect_sprite(page, f"{name} {seed}")
     assert_same(pixels_of(page, "#large"), to_sprite(made))
     page.reload()  # the sprite is there already
-    expect(page.locator("#detail")).to_be_visible()
+    expect_sprite(page, f"{name} {seed}")
     expect(page.locator("#made button")).to_have_count(1)
     expect(page.locator("#steps canvas")).to_have_count(4)  # they are made again
 
@@ -334,17 +343,16 @@ def test_a_visit(page):
     page.get_by_role("radio", name="ghost").check(force=True)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
-    expect(page.locator("#made button")).to_have_count(4)
+    expect(page.locator("#made button")).to_have_count(8)
     page.locator("#made button").first.click()
     before = pixels_of(page, "#large")
-    page.get_by_role("button", name="Close").click()
     page.context.set_offline(True)
     page.reload()
     ready(page)
-    expect(page.locator("#made button")).to_have_count(4)
+    expect(page.locator("#made button")).to_have_count(8)
     assert np.array_equal(pixels_of(page, "#made canvas"), before)
     page.get_by_role("button", name="Generate").click()
-    expect(page.locator("#made button")).to_have_count(8)
+    expect(page.locator("#made button")).to_have_count(12)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete all").click()
     expect(page.locator("#made button")).to_have_count(0)
@@ -353,7 +361,7 @@ def test_a_visit(page):
 def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
     for type, seed in (("fire", 6), ("water", 5)):
         page.goto(f"{url}?type={type}&seed={seed}")
-        expect(page.locator("#detail-title")).to_have_text(f"{type} {seed}")
+        expect_sprite(page, f"{type} {seed}")
     between = pipeline.interpolate({"pokemon_type": "water"}, {"pokemon_type": "fire"}, 5, seeded(5, 6)).images
     for share, image in zip((0.25, 0.5, 1), (between[1], between[2], between[4]), strict=True):
         page.locator("#morph").fill(str(share))
@@ -376,30 +384,47 @@ def test_without_storage_and_clipboard(browser, url):
             Object.defineProperty(navigator, "serviceWorker", { value: undefined });
         """)
         page.goto(f"{url}?type=any&seed=7")
-        expect(page.locator("#detail-title")).to_have_text("any 7")
+        expect_sprite(page, "any 7")
         page.get_by_role("button", name="Copy link").click()
-        expect(page.locator("#detail-status")).to_have_text(f"{url}?type=any&seed=7")
-        page.get_by_role("button", name="Close").click()
+        expect(page.locator("#status")).to_have_text(f"{url}?type=any&seed=7")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete all").click()
         expect(page.locator("#made button")).to_have_count(0)
 
 
-def test_it_is_accessible(page, url, tmp_path):
-    """axe finds nothing, with and without the dialog of a sprite."""
+def test_it_is_accessible_and_fits(page, url, tmp_path):
+    """axe finds nothing; types and Generate are below a large sprite on the first screen."""
     axe = (npm_package(AXE, tmp_path) / "axe.min.js").read_text(encoding="utf-8")
     page.goto(f"{url}?type=water&seed=5")
-    expect(page.locator("#detail")).to_be_visible()
+    expect_sprite(page, "water 5")
     page.evaluate(axe)
-    for close in (False, True):
-        if close:
-            page.get_by_role("button", name="Close").click()
-        for width, scheme in itertools.product((360, 1280), ("light", "dark")):
-            page.set_viewport_size({"width": width, "height": 740})
-            page.emulate_media(color_scheme=scheme)
-            result = page.evaluate("axe.run()")
-            assert not result["violations"]
-            assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+    for (width, height, side), scheme in itertools.product(((360, 640, 256), (1280, 900, 384)), ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
+        result = page.evaluate("axe.run()")
+        assert not result["violations"]
+        assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+        boxes = [page.locator(name).bounding_box() for name in ("#large", "#types", "#generate")]
+        assert boxes[0]["width"] >= side and all(box["y"] + box["height"] <= height for box in boxes)
+
+
+def test_while_the_model_loads(browser, url):
+    """A sprite comes out of noise and a type can be chosen, of which the first sprites are."""
+    held = []
+    with browser.new_context(service_workers="block", reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.route("**/unet.onnx", held.append)
+        page.goto(url)
+        page.get_by_role("radio", name="ghost").check(force=True)
+        style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
+        assert style["animationName"] == "none" and style["backgroundSize"] == "400% 100%"  # the last of four images
+        assert page.evaluate("fetch('intro.png').then((found) => found.ok)")
+        expect(page.locator("#status")).to_have_text(re.compile(r"Loading the model: \d+\.\d (of \d+\.\d )?MB"))
+        held.pop().continue_()
+        ready(page)
+        assert all(name.startswith("ghost ") for name in page.locator("#made button").all_text_contents())
+        expect(page.locator("#made button")).to_have_count(4)
+        expect(page.locator("#intro")).to_be_hidden()
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -427,7 +452,7 @@ def test_webgpu(browser, url, pipeline):
         if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
             pytest.skip("this Chromium has no SwiftShader")
         page.goto(f"{url}?type=water&seed=5")
-        expect(page.locator("#detail-title")).to_have_text("water 5", timeout=5 * TIMEOUT_MS)  # it compiles shaders
+        expect(page.locator("#gif")).to_be_enabled(timeout=5 * TIMEOUT_MS)  # it compiles shaders
         expect(page.locator("#credits")).to_have_text("Model tiny, WebGPU.")
         assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0], exactly=False)
         assert not failures
@@ -471,7 +496,7 @@ def test_damaged_storage_is_passed_over(page, stored):
     page.evaluate("text => localStorage.setItem('pokemon-ddpm-sprites', text)", stored.replace("RECIPE", recipe))
     page.reload()
     ready(page)
-    expect(page.locator("#made button")).to_have_count(0)
+    expect(page.locator("#made button")).to_have_count(4)  # new ones
 
 
 @pytest.mark.parametrize("damaged", [None, {"type": ["fire"], "color": None}])
@@ -487,7 +512,6 @@ def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name
         page.get_by_role("button", name="Try again").click()
         ready(page)
         expect(page.locator("#types input")).to_have_count(len(TYPES) + 1)
-        page.get_by_text("Second type and attributes").click()
         page.locator("select[name=status]").select_option("new")
         conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
         assert conditions[0] == "any" and "new" in conditions
