@@ -1,16 +1,19 @@
-"""Animated GIF or WebP of a denoising process."""
+"""Animated GIF or WebP of a denoising process, and the second frame of an idle animation."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pokemon_ddpm.files import save_image
+from pokemon_ddpm.pipelines.sprite_preprocessing import TRANSPARENT
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
 
 SUFFIXES = (".gif", ".webp")
 MAX_SIDE = 16_383  # WebP's limit
+SQUASH = 20  # rows of a sprite of which an idle animation leaves one out
 
 
 def save_animation(
@@ -38,3 +41,18 @@ def save_animation(
     options = {"lossless": True, "quality": 80}  # of WebP: the quality is the effort where nothing is lost
     durations = [duration_ms] * len(others) + [hold_ms]
     save_image(first, path, save_all=True, append_images=others, duration=durations, loop=0, **options)
+
+
+def squash(sprite: Image.Image) -> Image.Image:
+    """The second frame of an idle animation: a sprite, RGBA, that is one row of pixels in `SQUASH` lower.
+
+    Its bottom stays where it is. Of each `SQUASH` rows that one goes which is most like the row below it, so that eyes
+    and outlines stay.
+    """
+    pixels = np.asarray(sprite)
+    rows = np.flatnonzero(pixels[..., 3].any(axis=1))[:-1]  # the last one stays
+    changes = (pixels[rows] != pixels[rows + 1]).any(axis=2).sum(axis=1)
+    parts = np.array_split(np.arange(len(rows)), max(1, len(rows) // SQUASH))
+    gone = [rows[part[changes[part].argmin()]] for part in parts if len(part)]
+    above = np.full((len(gone), *pixels.shape[1:]), TRANSPARENT, dtype=np.uint8)
+    return Image.fromarray(np.concatenate([above, np.delete(pixels, gone, axis=0)]))

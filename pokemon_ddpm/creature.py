@@ -1,8 +1,8 @@
 """A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,30 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pokemon_ddpm.animation import save_animation, squash
+from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.likeness import fault
 from pokemon_ddpm.models import model_name, weights_digest
+from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, to_sprite
+from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
+from pokemon_ddpm.ranking import RELEASED_RANKER, SpriteRanker, load_ranker
 from pokemon_ddpm.schedulers import sampler_name
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
+NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
+ATTEMPTS = 4  # of each sprite but the shinies
+NEW_SETTINGS = ("stage_types", "shared_palette", "idle", "noise")  # which 1.0 did not have
+COLUMNS = 4  # of the sheet
+IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
 @dataclass(frozen=True)
@@ -57,11 +68,16 @@ class CreatureSettings:
     """What decides about a creature, beside the model.
 
     Attributes:
-        pokemon_type: Of all stages.
-        seed: The noise of every sprite; differences come from the conditions alone.
+        pokemon_type: Of the first stage.
+        seed: Of the creature; its parts have their own, see `noise`.
         stages: From 1 to 3.
-        palette: Number of colors of the front and the back together, and of the shiny ones; None for all.
+        palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
+        stage_types: Of the second and of the third stage; by default the type of the stage before.
+        shared_palette: Whether backs have the colors of their fronts.
+        idle: Whether the sheet also has the second frames of idle animations.
+        noise: `NOISE`: the seed of a part is that of `part_seed`, of the best of `ATTEMPTS` attempts. None as in 1.0:
+            every part has the creature's seed, and the palette is one of front and back together.
     """
 
     pokemon_type: PokemonType
@@ -69,6 +85,20 @@ class CreatureSettings:
     stages: int = 1
     palette: int | None = PALETTE_SIZE
     image_guidance_scale: float | None = None
+    stage_types: tuple[PokemonType, ...] = ()
+    shared_palette: bool = True
+    idle: bool = False
+    noise: str | None = NOISE
+
+    @property
+    def frames(self) -> list[tuple[Part, bool]]:
+        """The frames of the sheet, in rows of stages, and whether each is the second one of an idle animation."""
+        rows = [(stage, idle) for stage in range(1, self.stages + 1) for idle in (False, True)[: 1 + self.idle]]
+        return [(part, is_idle) for stage, is_idle in rows for part in parts_of_stage(stage)]
+
+    def type_of(self, part: Part) -> PokemonType:
+        """The type of a sprite."""
+        return [self.pokemon_type, *self.stage_types][: part.stage][-1]
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
@@ -83,40 +113,83 @@ def generate_stage(
     creature: CreatureSettings,
     stage: int,
     given: Mapping[str, Image.Image],
+    ranker: SpriteRanker | None = None,
     **arguments: Any,
-) -> dict[str, Image.Image]:
-    """Name -> sprite, RGBA with alpha 0 or 255, of the four of a stage.
+) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
+    """The four sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
     Args:
         given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
             generated.
+        ranker: Chooses among the attempts without a `fault`; without it the first is taken.
         **arguments: Further ones of the pipeline.
 
     Raises:
         ValueError: If the model was not trained with references, or does not know the type.
     """
-    sprites, parts = dict(given), parts_of_stage(stage)
+    sprites, notes, parts = dict(given), {}, parts_of_stage(stage)
     for part in parts:
-        if part.name in sprites:
+        name, reference = part.name, sprites.get(part.reference)
+        notes[name] = {"seed": part_seed(creature.seed, name) if creature.noise else creature.seed}
+        if name in sprites:
             continue
-        (sample,) = pipeline(
-            [creature.pokemon_type],
-            generator=[torch.Generator().manual_seed(creature.seed)],
-            reference_image=None if part.reference is None else [sprites[part.reference]],
+        if part.finish == "shiny":  # the drawing of what it recolors
+            notes[name] = {"seed": notes[part.reference]["seed"]}
+        seeds = [notes[name]["seed"]]
+        if creature.noise and part.finish == "normal":
+            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS)]
+        samples = pipeline(
+            [creature.type_of(part)] * len(seeds),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            reference_image=None if reference is None else [reference] * len(seeds),
             reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
-            image_guidance_scale=None if part.reference is None else creature.image_guidance_scale,
+            image_guidance_scale=None if reference is None else creature.image_guidance_scale,
             **creature.conditions(part, pipeline),
             **arguments,
         ).images
-        # In the middle, where a reference is put, so that all sprites of a creature are in one place.
-        sprites[part.name] = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if creature.palette is not None:
+        made = [_finish(sample, part, creature, sprites) for sample in samples]
+        chosen, faults = 0, []
+        if len(seeds) > 1:
+            pairs = zip(samples, made, strict=True)
+            faults = [fault(remove_background(one), other, reference, part.relation) for one, other in pairs]
+            chosen = best(made, faults, ranker)
+            notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
+        sprites[name] = made[chosen]
+    if creature.palette is not None and not creature.noise:
         for finish in ("normal", "shiny"):  # front and back together
             names = [part.name for part in parts if part.finish == finish]
             both = Image.fromarray(np.concatenate([np.asarray(sprites[name]) for name in names]))
             halves = np.split(np.asarray(reduce_palette(both, creature.palette)), 2)
             sprites |= zip(names, map(Image.fromarray, halves), strict=True)
-    return {part.name: sprites[part.name] for part in parts}
+    return {name: sprites[name] for name in notes}, notes
+
+
+def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
+    """The released ranker on the pipeline's device, None if it judges sprites of another shape."""
+    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
+    shape = (network["in_channels"], network["sample_size"], network["sample_size"])
+    return load_ranker(pipeline.device) if shape == pipeline.sample_shape else None
+
+
+def best(sprites: Sequence[Image.Image], faults: Sequence[str | None], ranker: SpriteRanker | None) -> int:
+    """The place of the sprite that the ranker scores highest, or of the first one, of those without a fault if any."""
+    places = [i for i, each in enumerate(faults) if each is None] or list(range(len(faults)))
+    return places[0] if ranker is None else places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())]
+
+
+def _finish(
+    sample: Image.Image, part: Part, creature: CreatureSettings, sprites: Mapping[str, Image.Image]
+) -> Image.Image:
+    # In the middle, where a reference is put, so that all sprites of a creature are in one place.
+    sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
+    if creature.palette is None or not creature.noise:
+        return sprite
+    sprite = reduce_palette(sprite, creature.palette)
+    if part.finish == "shiny":
+        sprite = limit_chroma(sprite)
+    if part.view == "back" and creature.shared_palette:
+        sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
+    return sprite
 
 
 def generate_creature(
@@ -128,7 +201,7 @@ def generate_creature(
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    Stages whose files exist are kept, so that an interrupted set goes on where it stopped.
+    Stages whose files exist are kept, so that an interrupted set goes on where it stopped, one of 1.0 by its own rule.
 
     Args:
         settings: Those that `pipeline` was loaded with.
@@ -141,45 +214,55 @@ def generate_creature(
     """
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
-    pipeline.conditioner.type_blend(creature.pokemon_type)
-    parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
-    for name, value in [each for part in parts for each in creature.conditions(part, pipeline).items()]:
-        pipeline.conditioner.attribute_id(name, value)
+    file, found, notes = folder / DESCRIPTION_FILE, None, {}
+    if file.exists():
+        found, notes = _read_description(file)
+        if "noise" not in found:
+            creature = replace(creature, noise=None)
+    for part, _ in creature.frames:
+        pipeline.conditioner.type_blend(creature.type_of(part))
+        for name, value in creature.conditions(part, pipeline).items():
+            pipeline.conditioner.attribute_id(name, value)
     images: dict[str, Image.Image] = {}
+    digest = None
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
-        images["1-front"] = front
-    description = describe(pipeline, settings, creature, None if front is None else pixel_digest(front).hex())
-    text, file = json.dumps(description, indent=2) + "\n", folder / DESCRIPTION_FILE
-    if file.exists() and file.read_text(encoding="utf-8") != text:
+        digest = pixel_digest(front).hex()
+        images["1-front"] = front if creature.palette is None else reduce_palette(front, creature.palette)
+    about = identity(pipeline, settings, creature, digest)
+    if found is not None and found != about:
+        if found.get("weights") != about["weights"]:
+            raise ValueError(f"{folder} has a creature of other weights than {settings.model}; choose another folder.")
         raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
+    ranker = ranker_for(pipeline) if creature.noise else None
     for stage in range(1, creature.stages + 1):
-        sprites = _read_stage(folder, stage)
-        made = generate_stage(pipeline, creature, stage, images, **settings.arguments()) if sprites is None else {}
-        write_file(file, text)  # only now: what the pipeline refuses leaves nothing
-        for name, image in made.items():
-            save_image(image, folder / f"{name}.png")
-        images |= sprites or made
-        yield from sprites or made
-    save_image(game_sheet(list(images.values()), columns=4), folder / SHEET_FILE)
+        sprites = _read_stage(folder, stage, notes)
+        if sprites is None:
+            sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
+            notes |= made
+            description = describe(pipeline, creature, about, notes)
+            write_file(file, json.dumps(description, indent=2) + "\n")  # what the pipeline refuses leaves nothing
+            for name, image in sprites.items():
+                save_image(image, folder / f"{name}.png")
+        images |= sprites
+        yield from sprites
+    frames = [squash(images[part.name]) if is_idle else images[part.name] for part, is_idle in creature.frames]
+    save_image(game_sheet(frames, COLUMNS), folder / SHEET_FILE)
+    for name, image in images.items() if creature.idle else ():
+        save_animation([image, squash(image)], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
 
 
-def describe(
+def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
-    """The content of `DESCRIPTION_FILE`, see `sheet_description`; `front` is the digest of a sprite that is given."""
-    parts = [part for stage in range(1, creature.stages + 1) for part in parts_of_stage(stage)]
-    metadata = [
-        {
-            "condition": {"type": creature.pokemon_type, **creature.conditions(part, pipeline)},
-            "seed": creature.seed,
-            "reference": part.reference and f"{part.reference}.png",
-        }
-        for part in parts
-    ]
+    """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
     given = {**settings.arguments(), **asdict(creature), "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale
+    if settings.dtype != "float32":
+        given["dtype"] = settings.dtype
+    if not creature.noise:
+        given = {name: value for name, value in given.items() if name not in NEW_SETTINGS}
     made = {
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
@@ -189,14 +272,47 @@ def describe(
         "reference_guidance_scale": pipeline.config.reference_guidance_scale,
         **given,
     }
+    return json.loads(json.dumps(made))
+
+
+def describe(
+    pipeline: PokemonDDPMPipeline,
+    creature: CreatureSettings,
+    about: Mapping[str, Any],
+    notes: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The content of `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
+    frames = [(part, is_idle) for part, is_idle in creature.frames if part.name in notes]
+    metadata = [
+        {
+            "condition": {"type": creature.type_of(part), **creature.conditions(part, pipeline)},
+            "seed": notes[part.name]["seed"],
+            "reference": part.reference and f"{part.reference}.png",
+            **notes[part.name],
+        }
+        for part, _ in frames
+    ]
     _, height, width = pipeline.sample_shape
-    names = [f"{part.name}.png" for part in parts]
-    return sheet_description(SHEET_FILE, (width, height), 4, names, metadata, {"creature": made})
+    names = [f"{part.name}{'-idle' * is_idle}.png" for part, is_idle in frames]
+    return sheet_description(SHEET_FILE, (width, height), COLUMNS, names, metadata, {"creature": about})
 
 
-def _read_stage(folder: Path, stage: int) -> dict[str, Image.Image] | None:
-    """Name -> sprite of a finished stage."""
+def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Of an earlier run: what decides about the creature, and the name of each finished part -> its notes."""
     try:
-        return {part.name: open_image(folder / f"{part.name}.png") for part in parts_of_stage(stage)}
+        found = json.loads(file.read_text(encoding="utf-8"))
+        notes = {Path(frame["filename"]).stem: frame for frame in found["frames"]}
+        names = ("seed", "attempt", "faults")
+        notes = {part: {name: frame[name] for name in names if name in frame} for part, frame in notes.items()}
+        return dict(found["meta"]["creature"]), notes
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} describes no creature; choose another folder, or delete this one.") from error
+
+
+def _read_stage(folder: Path, stage: int, notes: Mapping[str, Any]) -> dict[str, Image.Image] | None:
+    """Name -> sprite of a finished stage."""
+    names = [part.name for part in parts_of_stage(stage)]
+    try:
+        return {name: open_image(folder / f"{name}.png") for name in names} if notes.keys() >= set(names) else None
     except ValueError:  # missing or damaged
         return None

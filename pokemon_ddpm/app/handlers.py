@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.animation import save_animation
+from pokemon_ddpm.creature import ATTEMPTS, best, ranker_for
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
@@ -32,8 +33,11 @@ from pokemon_ddpm.generation import (
     evenly_spaced,
     generate_with_steps,
 )
+from pokemon_ddpm.likeness import fault
+from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma, remove_background
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
@@ -44,12 +48,13 @@ GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
-# What differs in the images that a button makes of a creature: the other side, the other colors; the next stage.
+# The images that a button makes of a creature: what differs (the side, the colors; the stage), and the places of the
+# reference and of the sprite whose colors it gets, where 0 is the chosen sprite and the others are the new ones.
 CHANGES = {
-    "back": [["view"]],
-    "shiny": [["finish"]],
-    "set": [["finish"], ["view"], ["view", "finish"]],
-    "evolve": [[]],
+    "back": [(["view"], 0, 0)],
+    "shiny": [(["finish"], 0, None)],
+    "set": [(["finish"], 0, None), (["view"], 0, 0), (["view", "finish"], 2, 1)],
+    "evolve": [([], 0, None)],
 }
 # What the visitor gets.
 FINISHED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
@@ -71,6 +76,14 @@ class Refused(gr.Error):
         super().__init__(html.escape(message, quote=False), print_exception=False)
 
 
+class Part(NamedTuple):
+    """How a sprite of a creature is made; for the places see `CHANGES`."""
+
+    seeds: Sequence[int]  # of the attempts
+    reference: int
+    palette: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """Sprites to generate."""
@@ -79,17 +92,16 @@ class Job:
     settings: Mapping[str, Any]  # of the page
     generation: GenerationSettings
     requests: Sequence[SpriteRequest]
-    original: Image.Image | None = None  # the sample to vary, or the reference
+    original: "Sprite | None" = None  # to vary, or whose creature it is
     strength: float | None = None  # of variations
     relation: str | None = None  # to the reference
+    parts: Sequence[Part] = ()  # of a creature, one a request
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments beside condition and seed."""
         arguments = self.generation.arguments()
         if self.strength is not None:
-            arguments |= {"image": self.original, "strength": self.strength}
-        if self.relation is not None:
-            arguments |= {"reference_image": self.original, "relation": self.relation}
+            arguments |= {"image": self.original.image, "strength": self.strength}
         return arguments
 
 
@@ -101,6 +113,7 @@ class Sprite:
     request: SpriteRequest
     image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
     steps: Sequence[DenoisingStep]  # some of them
+    palette: Image.Image | None = None  # a finished sprite whose colors it gets
 
     @property
     def caption(self) -> str:
@@ -110,7 +123,10 @@ class Sprite:
 
     def finished(self, scale: int) -> Image.Image:
         """What the visitor gets of it."""
-        return replace(self.job.generation, scale=scale).postprocess(self.image)
+        image = replace(self.job.generation, scale=1).postprocess(self.image)
+        if self.request.attributes.get("finish") == "shiny" and self.job.relation:
+            image = limit_chroma(image)
+        return enlarge(image if self.palette is None else share_palette(image, self.palette), scale)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -189,7 +205,7 @@ def variations(
         {**chosen.settings, "num_images": count, "new_seed": True},
         number("The strength", strength, *STRENGTH),
     )
-    return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
+    return new_sprites(models, settings, original=chosen, strength=strength), [chosen]
 
 
 def other_type(
@@ -213,17 +229,23 @@ def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change
     Returns its sprites so far and the new ones with captions, and the seed.
     """
     chosen = chosen_sprite(sprites, sprite)
-    settings, edit = chosen.settings, {"original": chosen.image, "relation": "same"}
+    settings, edit = chosen.settings, {"original": chosen, "relation": "next" if change == "evolve" else "same"}
     if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
         raise Refused(f"{settings['model']} was not trained with reference sprites, which show one creature again.")
     other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
-    changed = CHANGES[one_of("The change", change, tuple(CHANGES))]
-    if change == "evolve":
-        edit["relation"] = "next"
-        if settings["size"] != ANY:
-            settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
-    jobs = [new_sprites(models, settings | {name: other[name] for name in names}, **edit) for names in changed]
-    job = replace(jobs[0], requests=[request for each in jobs for request in each.requests])
+    changes = CHANGES[one_of("The change", change, tuple(CHANGES))]
+    if change == "evolve" and settings["size"] != ANY:
+        settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
+    requests, parts = [], []
+    for names, reference, palette in changes:
+        job = new_sprites(models, settings | {name: other[name] for name in names}, **edit)
+        (request,), seeds = job.requests, [settings["seed"]]  # the noise of what it recolors
+        if names != ["finish"]:
+            name = f"{1 + (change == 'evolve')}-{request.attributes.get('view', VIEWS[0])}"
+            seeds = [part_seed(seeds[0], name, attempt) for attempt in range(ATTEMPTS)]
+        requests.append(replace(request, seed=seeds[0]))
+        parts.append(Part(seeds, reference, palette))
+    job = replace(job, requests=requests, parts=parts)
     is_creature = any(each.job.relation for each in sprites)  # all sprites are of one creature
     return job, list(sprites)[: MAX_IMAGES - len(job.requests)] if is_creature else [chosen]
 
@@ -286,22 +308,44 @@ class Generation:
         self._job = job
         self._finished: list[Sprite] = []
         self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
-        # Whether a drawing is kept depends on all images of a call, so images with a reference are generated alone.
-        self._size = CHUNK_SIZE if job.relation is None else 1
+        self._size = 1 if job.parts else CHUNK_SIZE  # the attempts for one sprite of a creature are a chunk
         self.stopped = threading.Event()  # set it to stop the run after its current step
 
     def run(self) -> list[Sprite]:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
         job = self._job
         try:
-            for start in range(0, len(job.requests), self._size):
-                part = job.requests[start : start + self._size]
-                generated = generate_with_steps(job.pipeline, part, self._after_step, **job.arguments())
-                for request, (image, steps) in zip(part, generated, strict=True):
+            for request, part in zip(job.requests, job.parts, strict=False):
+                self._finished.append(self._part(request, part))
+            for start in range(len(self._finished), len(job.requests), self._size):
+                chunk = job.requests[start : start + self._size]
+                generated = generate_with_steps(job.pipeline, chunk, self._after_step, **job.arguments())
+                for request, (image, steps) in zip(chunk, generated, strict=True):
                     self._finished.append(Sprite(job, request, image, evenly_spaced(steps, MAX_STEPS)))
         except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
         return self._finished
+
+    def _part(self, request: SpriteRequest, part: Part) -> Sprite:
+        """A sprite of a creature: the best of the attempts."""
+        job, sprites = self._job, [self._job.original, *self._finished]
+        reference, view = sprites[part.reference], request.attributes.get("view")
+        palette = None if part.palette is None else sprites[part.palette].finished(1)
+        same_view = view is not None and reference.request.attributes.get("view") == view
+        arguments = job.arguments() | {"reference_image": reference.image, "relation": job.relation}
+        arguments["reference_view"] = view if same_view else None
+        requests = [replace(request, seed=seed) for seed in part.seeds]
+        generated = generate_with_steps(job.pipeline, requests, self._after_step, **arguments)
+        found = [
+            Sprite(job, each, image, evenly_spaced(steps, MAX_STEPS), palette)
+            for each, (image, steps) in zip(requests, generated, strict=True)
+        ]
+        if len(found) == 1:
+            return found[0]
+        made, before = [each.finished(1) for each in found], reference.finished(1)
+        pairs = zip(found, made, strict=True)
+        faults = [fault(remove_background(each.image), sprite, before, job.relation) for each, sprite in pairs]
+        return found[best(made, faults, ranker_for(job.pipeline))]
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():

@@ -30,13 +30,19 @@ def creature(
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of its evolution.")] = 1,
+    stage_type: Annotated[
+        list[str] | None, typer.Option(help="Of the next stage; repeatable.", show_default="that of the stage before")
+    ] = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
     image_guidance_scale: ImageGuidance = None,
     scheduler: Scheduler = None,
-    palette: Annotated[
-        int, typer.Option(min=0, max=256, help="Colors of front and back together; 0 keeps all.")
-    ] = PALETTE_SIZE,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
+    palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
+    shared_palette: Annotated[bool, typer.Option(help="Backs have the colors of their fronts.")] = True,
+    idle: Annotated[
+        bool, typer.Option("--idle", help="A second frame of each sprite in the sheet, and an idle animation as .gif.")
+    ] = False,
 ) -> None:
     """Generates front, back and both shiny of a creature.
 
@@ -53,9 +59,13 @@ def creature(
         except ValueError as error:
             fail(f"--front {front} {error}.")
         sprite = sprite.convert("RGBA" if sprite.has_transparency_data else "RGB")
+    pokemon_type, stage_types = None if type is None else parse_type(type), tuple(map(parse_type, stage_type or ()))
+    if len(stage_types) >= stages:
+        fail(f"--stage-type is given {len(stage_types)} times, but --stages {stages} has {stages - 1} next stages.")
     make_folder("--output-dir", output_dir)
-    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
-    pokemon_type = None if type is None else parse_type(type)
-    wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, image_guidance_scale)
+    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
+    wanted = CreatureSettings(
+        pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette, idle
+    )
     names = generate_creature(settings.load(), settings, wanted, output_dir, sprite)
     typer.echo(f"{len(list(tqdm(names, 'Generating', 4 * stages)))} sprites in {output_dir}")

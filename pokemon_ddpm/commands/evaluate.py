@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate`, `evaluate-references`, `bits-per-dim` and `fit-features`: measuring models and samples."""
+"""`pokemon-ddpm evaluate` and others that begin so, `bits-per-dim` and `fit-features`: models and samples."""
 
 import json
 from importlib.metadata import version
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands.common import (
@@ -182,7 +183,7 @@ def evaluate_references(
 
     from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
-    from pokemon_ddpm.evaluation.report import estimate, write_references
+    from pokemon_ddpm.evaluation.report import write_references
     from pokemon_ddpm.evaluation.same_creature import evaluate_references as measure
     from pokemon_ddpm.generation import GenerationSettings
 
@@ -195,12 +196,60 @@ def evaluate_references(
     arguments = {**settings.arguments(), "image_guidance_scale": image_guidance_scale}
     numbers, sets = measure(pipeline, data, network, seed, **arguments)
     about = {"split": split, "seed": seed, "features": network.name, **arguments}
-    results = write_references(output_dir, numbers, sets, about, seed)
+    _echo(write_references(output_dir, "references", numbers, sets, about, seed))
+    typer.echo(f"Sets (the columns are front, shiny, back, real back): {output_dir / 'sets.png'}")
+
+
+def _echo(results: dict[str, dict[str, dict]]) -> None:
+    from pokemon_ddpm.evaluation.report import estimate
+
     for question, rows in results.items():
         typer.echo(f"{question}:")
         for name, found in rows.items():
             typer.echo(f"  {name}: {estimate(found)} ({found['n']} pairs)")
-    typer.echo(f"Sets (the columns are front, shiny, back, real back): {output_dir / 'sets.png'}")
+
+
+def evaluate_creatures(
+    model: Model = RELEASED_MODEL,
+    data_dir: Annotated[
+        str | None, typer.Option(help="The sprite archive, for real pairs.", show_default="none")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the real pairs.")] = "train",
+    per_type: Annotated[int, typer.Option(min=1, max=100, help="Creatures of each type.")] = 2,
+    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of each.")] = 3,
+    num_inference_steps: Steps = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first creature.")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder of the creatures and results.")] = Path("creatures-report"),
+) -> None:
+    """Generates creatures of all types, as `creature` does, and compares their backs and next stages with real ones.
+
+    The same command continues after a stop.
+    """
+    check_packages()
+    make_folder("--output-dir", output_dir)
+
+    from pokemon_ddpm.creature import CreatureSettings, generate_creature
+    from pokemon_ddpm.data import load_tensors
+    from pokemon_ddpm.evaluation.creatures import evaluate_creatures as measure
+    from pokemon_ddpm.evaluation.images import as_tensor
+    from pokemon_ddpm.evaluation.report import write_references
+    from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.preprocessing import open_image
+
+    settings = GenerationSettings(model, num_inference_steps=num_inference_steps, dtype=dtype)
+    pipeline, creatures = settings.load(), []
+    types = pipeline.conditioner.vocabulary["type"] * per_type
+    data = load_tensors(data_dir, split, pipeline.sample_shape[1], config_name="all") if data_dir else None
+    for i, pokemon_type in enumerate(tqdm(types, "Generating")):
+        folder = output_dir / f"{pokemon_type}-{seed + i}"
+        make_folder("--output-dir", folder)
+        names = list(generate_creature(pipeline, settings, CreatureSettings(pokemon_type, seed + i, stages), folder))
+        creatures.append({name: open_image(folder / f"{name}.png") for name in names})
+    sets = [as_tensor(each[name] for each in creatures) for name in names if not name.endswith("shiny")]
+    about = {"model": model, "seed": seed, "per_type": per_type, "stages": stages, **settings.arguments()}
+    _echo(write_references(output_dir, "creatures", measure(creatures, data), sets, about, seed))
+    typer.echo(f"Creatures (the columns are front and back of each stage): {output_dir / 'sets.png'}")
 
 
 def bits_per_dim(

@@ -89,15 +89,15 @@ def write_report(
 
 
 def write_references(
-    folder: Path, numbers: Numbers, sets: Mapping[str, torch.Tensor], about: Numbers, seed: int
+    folder: Path, name: str, numbers: Numbers, sets: Sequence[torch.Tensor], about: Numbers, seed: int
 ) -> Numbers:
-    """Writes the results of `evaluate_references` and a sheet of random sets; returns the results as in JSON."""
+    """Writes results as NAME.json and a sheet of random sets of images, one column each; returns them as in JSON."""
     report = as_json({"about": about, "results": numbers})
-    write_file(folder / "references.json", json.dumps(report, indent=2) + "\n")
-    chosen = random_rows(len(sets["front"]), min(24, len(sets["front"])), seed)
-    rows = zip(*(as_arrays(sets[name][chosen]) for name in ("front", "shiny", "back", "real back")), strict=True)
+    write_file(folder / f"{name}.json", json.dumps(report, indent=2) + "\n")
+    chosen = random_rows(len(sets[0]), min(24, len(sets[0])), seed)
+    rows = zip(*(as_arrays(each[chosen]) for each in sets), strict=True)
     images = [Image.fromarray(each) for row in rows for each in row]
-    save_image(sprite_sheet(images, 4, panels=4), folder / "sets.png")
+    save_image(sprite_sheet(images, len(sets), panels=4), folder / "sets.png")
     return report["results"]
 
 

@@ -12,13 +12,13 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
-from pokemon_ddpm.evaluation.images import as_arrays, as_tensor, default_output
+from pokemon_ddpm.evaluation.images import as_tensor, default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.pixel_statistics import pixel_statistics
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
+from pokemon_ddpm.likeness import color_change, lab, opaque, silhouette_iou
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
@@ -61,31 +61,10 @@ def nearer(queries: torch.Tensor, gallery: torch.Tensor, places: torch.Tensor) -
     return (distances < distances.gather(1, places[:, None])).sum(dim=1)
 
 
-def silhouette_iou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of the opaque pixels, float64 (K,), of two sets of RGBA sprites, uint8 (K, 4, S, S)."""
-    first, second = _opaque(one), _opaque(other)
-    return (first & second).sum(dim=(1, 2)).double() / (first | second).sum(dim=(1, 2))
-
-
-def color_change(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Mean distance in OKLab where both are opaque, float64 (K,), of two sets of RGBA sprites, uint8 (K, 4, S, S)."""
-    both = (_opaque(one) & _opaque(other)).double()
-    distance = torch.from_numpy(np.linalg.norm(_oklab(one) - _oklab(other), axis=3))
-    return (distance * both).sum(dim=(1, 2)) / both.sum(dim=(1, 2))
-
-
 def mean_color(images: torch.Tensor) -> torch.Tensor:
     """Mean OKLab color of the opaque pixels, float64 (K, 3), of RGBA sprites, uint8 (K, 4, S, S)."""
-    opaque = _opaque(images)[..., None].double()
-    return (torch.from_numpy(_oklab(images)) * opaque).sum(dim=(1, 2)) / opaque.sum(dim=(1, 2))
-
-
-def _opaque(images: torch.Tensor) -> torch.Tensor:
-    return images[:, 3] > 127
-
-
-def _oklab(images: torch.Tensor) -> np.ndarray:
-    return oklab(as_arrays(images)[..., :3])
+    weights = opaque(images)[..., None].double()
+    return (torch.from_numpy(lab(images)) * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
 
 
 def over_lines(
@@ -104,7 +83,7 @@ def over_lines(
 
 def evaluate_references(
     pipeline: PokemonDDPMPipeline, data: SpriteTensors, network: SpriteFeatures, seed: int, **arguments: Any
-) -> tuple[dict[str, dict[str, Estimate]], dict[str, torch.Tensor]]:
+) -> tuple[dict[str, dict[str, Estimate]], list[torch.Tensor]]:
     """Generates backs, shinies and next stages of the fronts of a split, and compares them with the real ones.
 
     Args:
@@ -114,7 +93,7 @@ def evaluate_references(
 
     Returns:
         Question -> row -> `Estimate`, in which n is the number of pairs and m that of lines; and the images of the
-        sets, uint8 (K, 4, S, S): "front", "back", "shiny", "real back", of the forms that have all of them.
+        sets, uint8 (K, 4, S, S): fronts, shinies, backs and real backs, of the forms that have all of them.
 
     Raises:
         ValueError: If the split has no such pairs.
@@ -142,8 +121,7 @@ def evaluate_references(
         "next stage": _next(data, stages, made(stages, "next"), network),
     }
     ones, others = ([pairs.references.tolist().index(row) for row in both] for pairs in (backs, shinies))
-    sets = {"front": data.images[both], "back": made_backs[ones], "shiny": made_shinies[others]}
-    return numbers, {**sets, "real back": data.images[backs.targets[ones]]}
+    return numbers, [data.images[both], made_shinies[others], made_backs[ones], data.images[backs.targets[ones]]]
 
 
 def _back(
@@ -188,7 +166,7 @@ def _next(data: SpriteTensors, stages: Pairs, made: torch.Tensor, network: Sprit
     lines, types = data.labels["line"][stages.targets], data.labels["type"][stages.references]
     before, found = _features(network, references), {}
     for name, images in (("generated", made), ("real", real)):
-        grown = _opaque(images).sum(dim=(1, 2)) > _opaque(references).sum(dim=(1, 2))
+        grown = opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))
         distance = torch.cdist(mean_color(images), mean_color(references))
         color = (distance.diagonal()[:, None] <= distance).double().mean(dim=1)
         likeliest = network.logits(over_white(images))["type"].argmax(dim=1, keepdim=True)

@@ -19,7 +19,7 @@ def sprites(known: Models) -> list[Sprite]:
     """Two sprites and a variation."""
     first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
     steps = [DenoisingStep(i, first.image, Image.new("RGBA", first.image.size, (i, 0, 0, 255))) for i in range(3)]
-    variation = replace(second, job=replace(second.job, original=second.image, strength=0.5))
+    variation = replace(second, job=replace(second.job, original=second, strength=0.5))
     return [replace(first, steps=steps), second, variation]
 
 

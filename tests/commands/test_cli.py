@@ -16,8 +16,8 @@ from tests.commands import run
 from tests.training import runs
 
 COMMANDS = (
-    "generate creature describe describe-data explain evaluate evaluate-references bits-per-dim "
-    "fit-features push push-dataset push-space app"
+    "generate creature describe describe-data explain evaluate evaluate-references "
+    "evaluate-creatures bits-per-dim fit-features push push-dataset push-space app"
 )
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from pokemon_ddpm import creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
-from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
@@ -64,6 +65,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert sheet.size == (64, 32) and description["meta"]["size"] == {"w": 64, "h": 32}
     made = description["meta"]["creature"]
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
+    assert made["noise"] == creature.NOISE
     assert [each["filename"] for each in description["frames"]] == [f"{name}.png" for name in NAMES]
     for frame in description["frames"]:
         x, y, width, height = frame["frame"].values()
@@ -78,26 +80,87 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert conditions["1-back-shiny.png"] == (shiny, "1-back.png")
     grown = {**second, "view": "front", "finish": "normal", "relation": "next"}
     assert conditions["2-front.png"] == (grown, "1-front.png")
-    # What is described is what was asked for.
-    for call, (name, (condition, reference)) in zip(calls, conditions.items(), strict=True):
+    # What is described is what was asked for, with noise of its own but for shinies.
+    for call, frame, (name, (condition, reference)) in zip(
+        calls, description["frames"], conditions.items(), strict=True
+    ):
         assert {"type": call["types"][0], **{key: call[key] for key in condition if key != "type"}} == condition
         assert (call["reference_image"] is None) == (reference is None), name
+        seeds = [generator.initial_seed() for generator in call["generator"]]
+        if condition["finish"] == "shiny":
+            assert (
+                seeds
+                == [frame["seed"]]
+                == [each["seed"] for each in description["frames"] if each["filename"] == reference]
+            )
+        else:
+            assert seeds == [part_seed(7, Path(name).stem, attempt) for attempt in range(creature.ATTEMPTS)]
+            assert seeds[frame["attempt"]] == frame["seed"] and len(frame["faults"]) == len(seeds)
 
 
-def test_front_and_back_share_a_palette(model: Path, tmp_path: Path) -> None:
-    assert make(model, tmp_path, "--palette", 5)[0] == 0
+def colors(*files: Path) -> set[tuple[int, ...]]:
+    return {tuple(color) for file in files for color in pixels(file).reshape(-1, 4).tolist() if color[3]}
+
+
+def test_a_back_has_the_colors_of_its_front(model: Path, tmp_path: Path) -> None:
+    assert make(model, tmp_path / "shared", "--palette", 5)[0] == 0
+    assert make(model, tmp_path / "own", "--palette", 5, "--no-shared-palette")[0] == 0
     for finish in ("", "-shiny"):
-        both = np.stack([pixels(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back")])
-        assert 1 < len(unique_colors(both[both[..., 3] > 0][:, :3])) <= 5
+        front, back = (tmp_path / "shared" / f"1-{view}{finish}.png" for view in ("front", "back"))
+        assert colors(back) <= colors(front) and 1 < len(colors(front)) <= 5
+    own = tmp_path / "own"
+    assert not colors(own / "1-back.png") <= colors(own / "1-front.png") and len(colors(own / "1-back.png")) <= 5
+
+
+def test_the_best_has_no_fault_and_the_highest_score() -> None:
+    class Ranker:
+        def score(self, images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean(dim=(1, 2, 3))
+
+    sprites = [Image.new("RGBA", (4, 4), (value, 0, 0, 255)) for value in (10, 30, 20, 40)]
+    assert creature.best(sprites, [None, None, None, "torn"], Ranker()) == 1
+    assert creature.best(sprites, ["torn", None, None, None], None) == 1
+    assert creature.best(sprites, ["torn"] * 4, Ranker()) == 3
+
+
+def test_idle_animations_and_types_of_stages(model: Path, tmp_path: Path) -> None:
+    code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle")
+    assert code == 0, output
+    description, sheet = json.loads((tmp_path / "creature.json").read_text()), Image.open(tmp_path / "creature.png")
+    names = [frame["filename"] for frame in description["frames"]]
+    assert names == [f"{name}{end}.png" for half in (NAMES[:4], NAMES[4:]) for end in ("", "-idle") for name in half]
+    assert sheet.size == (64, 64) and len(colors(tmp_path / "creature.png")) > 1
+    assert [frame["condition"]["type"] for frame in description["frames"][::8]] == ["fire/flying", "fire/dragon"]
+    assert all(Image.open(tmp_path / f"{name}.gif").n_frames == 2 for name in NAMES)
+    code, output = make(model, tmp_path / "more", "--stage-type", "water")
+    assert code == 2 and "--stage-type is given 1 times, but --stages 1 has 0 next stages" in output
+
+
+def test_a_folder_of_1_0_goes_on_by_its_own_rule(model: Path, tmp_path: Path, calls: list[dict]) -> None:
+    old = creature.replace(CreatureSettings("fire/flying", 7), noise=None)
+    settings = GenerationSettings(str(model))
+    pipeline = settings.load("cpu")
+    about = creature.identity(pipeline, settings, old, None)
+    assert not about.keys() & set(creature.NEW_SETTINGS)
+    notes = {part.name: {"seed": 7} for part, _ in old.frames}
+    text = json.dumps(creature.describe(pipeline, old, about, notes), indent=2) + "\n"
+    (tmp_path / "creature.json").write_text(text)
+    assert make(model, tmp_path)[0] == 0 and (tmp_path / "creature.json").read_text() == text
+    assert [[each.initial_seed() for each in call["generator"]] for call in calls] == [[7]] * 4
+    (tmp_path / "creature.json").write_text(text.replace(about["weights"], "0" * 64))
+    code, output = make(model, tmp_path)
+    assert code == 2 and "has a creature of other weights" in output
+    (tmp_path / "creature.json").write_text("[]")
+    assert "describes no creature" in make(model, tmp_path)[1]
 
 
 def test_every_sprite_follows_its_reference(model: Path) -> None:
     pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
     settings = CreatureSettings("fire", 3, 2, palette=None)
-    first = generate_stage(pipeline, settings, 1, {})
-    second, again = (generate_stage(pipeline, settings, 2, first) for _ in range(2))
-    other = generate_stage(pipeline, settings, 2, {"1-front": first["1-back"]})
+    first, _ = generate_stage(pipeline, settings, 1, {})
+    (second, _), (again, _) = (generate_stage(pipeline, settings, 2, first) for _ in range(2))
+    other, _ = generate_stage(pipeline, settings, 2, {"1-front": first["1-back"]})
     for part in parts_of_stage(2):
         assert second[part.name] == again[part.name] != other[part.name]
 

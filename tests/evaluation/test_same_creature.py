@@ -10,13 +10,12 @@ import torch
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.same_creature import (
     Pairs,
-    color_change,
     mean_color,
     nearer,
     over_lines,
     pairs_of,
-    silhouette_iou,
 )
+from pokemon_ddpm.likeness import color_change, silhouette_iou
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.commands import run
 from tests.test_package import ROOT

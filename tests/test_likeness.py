@@ -1,0 +1,50 @@
+"""Copies, and sprites in pieces."""
+
+import pytest
+import torch
+from PIL import Image
+
+from pokemon_ddpm.evaluation.images import as_tensor
+from pokemon_ddpm.likeness import fault, is_torn, likeness
+
+RED, BLUE = (200, 30, 30, 255), (30, 30, 200, 255)
+
+
+def boxes(*corners: tuple[int, int, int, int], color: tuple[int, ...] = RED) -> Image.Image:
+    image = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
+    for each in corners:
+        image.paste(color, each)
+    return image
+
+
+BODY, WIDE, PARTS = boxes((8, 8, 20, 24)), boxes((2, 12, 30, 24)), boxes((8, 8, 20, 24), (24, 8, 28, 16))
+
+
+def test_a_mirror_image_is_alike() -> None:
+    iou, change = likeness(*(as_tensor([each]) for each in (PARTS, PARTS.transpose(Image.Transpose.FLIP_LEFT_RIGHT))))
+    assert iou.item() == 1 and change.item() == 0
+    assert torch.isfinite(likeness(as_tensor([BODY]), as_tensor([WIDE]))[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("sprite", "relation", "expected"),
+    [
+        (boxes((8, 8, 20, 23), color=BLUE), "same", "silhouette"),
+        (WIDE, "same", "colors"),
+        (boxes((2, 12, 30, 24), color=BLUE), "same", None),
+        (boxes((2, 12, 30, 24), color=BLUE), "next", None),
+        (boxes((12, 2, 18, 8), color=BLUE), "next", "smaller"),
+        (boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE), "next", "torn"),
+        (boxes(), "same", "torn"),
+        (BODY, None, None),
+        (BODY, "previous", None),
+    ],
+)
+def test_faults(sprite: Image.Image, relation: str | None, expected: str | None) -> None:
+    assert fault(sprite, sprite, None if relation is None else BODY, relation) == expected
+
+
+def test_a_reference_in_pieces_may_have_sprites_in_pieces() -> None:
+    assert is_torn(PARTS) and not is_torn(BODY) and not is_torn(boxes((8, 8, 20, 24), (24, 8, 27, 11)))
+    blue = boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE)
+    assert fault(blue, blue, PARTS, "same") is None
