@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
+from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.onnx_export import CONFIG_FILE, export_onnx
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
-from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.vocabulary import TYPE_COLORS, TYPES
 
 SOURCE = Path(__file__).parent / "site"
@@ -20,9 +22,8 @@ RUNTIME_FILES = [
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 ]
 SERVICE_WORKER, STYLE = "service-worker.js", "style.css"
+CREATURE = {"overlap": MAX_IOU, "attempts": ATTEMPTS, "chroma": SHINY_CHROMA}
 INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(1, "fire"), 32
-# Of backs and next stages: the largest silhouette IoU with the reference, above which it is made again.
-COPIES = {"overlap": {"same": 0.8, "next": 0.62}, "attempts": 4}
 
 
 def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: str = RUNTIME) -> None:
@@ -62,7 +63,7 @@ def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: 
         for path in copied:
             write_file(folder / runtime / path.name, path.read_bytes())
     export_onnx(
-        pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS, creature=COPIES
+        pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS, creature=CREATURE
     )
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)

@@ -1,7 +1,7 @@
 // What is made of a sprite: noise of its own, one palette, no copies. The rules of pokemon_ddpm/creature.py.
 
 import { centered } from "./sampling.js";
-import { oklab } from "./sprite.js";
+import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: { relation: "next" } };
 const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
@@ -99,6 +99,16 @@ export function sharePalette(pixels, other) {
   return result;
 }
 
+/** Makes the colors whose chroma in OKLab is above `most` less saturated; see limit_chroma in postprocessing.py. */
+function limitChroma(pixels, most) {
+  const result = pixels.slice();
+  for (let i = 0; i < pixels.length; i += 4) {
+    const [l, a, b] = oklab([...pixels.subarray(i, i + 3)]), share = most / Math.hypot(a, b);
+    if (pixels[i + 3] && share < 1) result.set(fromOklab([l, a * share, b * share]), i);
+  }
+  return result;
+}
+
 /** The intersection over union of two silhouettes in the middle of their squares, or with one mirrored, if that is more. */
 export function overlap(pixels, other) {
   const [one, two] = [pixels, other].map((each) => centered(each).filter((_, i) => i % 4 === 3));
@@ -109,12 +119,6 @@ export function overlap(pixels, other) {
     return either ? both / either : 1;
   };
   return Math.max(iou((i) => i), iou((i) => i - (i % side) + side - 1 - (i % side)));
-}
-
-/** The size of a next stage: the next one, or medium and then large where none was chosen. */
-function nextSize(sizes, size, stage) {
-  const place = size ? sizes.indexOf(size) + 1 : sizes.indexOf("medium") + stage - 2;
-  return sizes[Math.min(place, sizes.length - 1)];
 }
 
 /**
@@ -134,18 +138,20 @@ export async function make(recipe, { vocabulary, creature }, sample) {
     const reference = { pixels, conditions, noise };
     if (kind === "evolve") {
       [stage, front] = [stage + 1, null];
-      if (vocabulary.size) change.size = nextSize(vocabulary.size, conditions.size, stage);
+      const sizes = vocabulary.size;
+      if (conditions.size) change.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
     } else if (kind === "back") front = reference;
     conditions = { ...conditions, ...change };
     const request = { reference, conditions: relation ? { ...conditions, relation } : conditions };
+    const limited = (pixels) => (conditions.finish === "shiny" ? limitChroma(pixels, creature.chroma) : pixels);
     if (kind === "vary") {
       seed = noise = Number(other);
       pixels = await sample({ conditions, image: pixels, seed });
     } else if (kind === "shiny") {
-      pixels = await sample({ ...request, seed: noise });
+      pixels = limited(await sample({ ...request, seed: noise }));
       if (!front) continue;
       const shiny = await sample({ reference: front, conditions: { ...front.conditions, ...change }, seed: front.noise }, false);
-      pixels = sharePalette(pixels, shiny);
+      pixels = sharePalette(pixels, limited(shiny));
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
       let least = Infinity, own, passes = false;
@@ -156,6 +162,7 @@ export async function make(recipe, { vocabulary, creature }, sample) {
         if (passes || copied < least) [pixels, noise, least] = [found, own, copied];
       }
       if (noise !== own) await sample({ ...request, seed: noise }); // shows its steps again
+      pixels = limited(pixels);
       if (front) pixels = sharePalette(pixels, front.pixels);
     }
   }

@@ -136,12 +136,12 @@ function drawLarge(pixels) {
   draw($("large"), pixels);
 }
 
-/** Adds a sprite to the page and makes it. */
-async function add(recipe, isLarge = true) {
+/** Adds a sprite to the page and makes it; the first one is shown large. */
+async function add(recipe, place = 0) {
   const sprite = { recipe, frames: [] };
-  made.unshift(sprite);
+  made.splice(place, 0, sprite);
   show(sprite);
-  if (isLarge) open(sprite);
+  if (!place) open(sprite);
   try {
     finish(sprite, await sampleRecipe(sprite, (frame) => {
       if (still.matches) return;
@@ -177,7 +177,7 @@ function show(sprite) {
   button.style.setProperty("--type", config.type_colors[sprite.recipe.conditions.type?.split("/")[0]] ?? "");
   button.disabled = true;
   button.onclick = () => open(sprite);
-  $("made").prepend(item);
+  $("made").insertBefore(item, $("made").children[made.indexOf(sprite)] ?? null);
   $("clear").hidden = false;
 }
 
@@ -197,10 +197,9 @@ async function generate() {
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
   const begin = performance.now();
-  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i === 0)));
+  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
   say(`${AT_ONCE} sprites in ${((performance.now() - begin) / 1000).toFixed(1)} s. Choose one for more.`);
   $("generate").disabled = false;
-  focusAgain($("generate"));
 }
 
 /** Puts the focus back on a button that lost it when it was disabled. */
@@ -392,7 +391,7 @@ function clear() {
   store();
 }
 
-$("generate").onclick = generate;
+$("generate").onclick = () => generate().then(() => focusAgain($("generate")));
 $("retry").onclick = start;
 $("clear").onclick = clear;
 $("link").onclick = copyLink;
