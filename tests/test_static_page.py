@@ -415,11 +415,11 @@ def test_while_the_model_loads(browser, url):
     held = []
     with browser.new_context(service_workers="block", reduced_motion="reduce") as context:
         page = context.new_page()
-        page.route("**/unet.onnx", held.append)
+        page.route("**/unet.onnx", lambda route: held.append(route))
         page.goto(url)
         page.get_by_role("radio", name="ghost").check(force=True)
         style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
-        assert style["animationName"] == "none" and style["backgroundSize"].startswith("400% 100%")  # the last of four images
+        assert style["animationName"] == "none" and style["backgroundSize"].startswith("400% 100%")  # of four images
         assert page.evaluate("fetch('intro.png').then((found) => found.ok)")
         expect(page.locator("#status")).to_have_text(re.compile(r"Loading the model: \d+\.\d (of \d+\.\d )?MB"))
         held.pop().continue_()
