@@ -14,7 +14,7 @@ from pokemon_ddpm.animation import save_animation, squash
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import fault
+from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
@@ -31,7 +31,7 @@ STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large"
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
 ATTEMPTS = 4  # of each sprite but the shinies
-NEW_SETTINGS = ("stage_types", "shared_palette", "idle", "noise")  # which 1.0 did not have
+NEW_SETTINGS = ("stage_types", "shared_palette", "noise")  # which 1.0 did not have
 COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
@@ -75,7 +75,6 @@ class CreatureSettings:
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
         shared_palette: Whether backs have the colors of their fronts.
-        idle: Whether the sheet also has the second frames of idle animations.
         noise: `NOISE`: the seed of a part is that of `part_seed`, of the best of `ATTEMPTS` attempts. None as in 1.0:
             every part has the creature's seed, and the palette is one of front and back together.
     """
@@ -87,14 +86,12 @@ class CreatureSettings:
     image_guidance_scale: float | None = None
     stage_types: tuple[PokemonType, ...] = ()
     shared_palette: bool = True
-    idle: bool = False
     noise: str | None = NOISE
 
     @property
-    def frames(self) -> list[tuple[Part, bool]]:
-        """The frames of the sheet, in rows of stages, and whether each is the second one of an idle animation."""
-        rows = [(stage, idle) for stage in range(1, self.stages + 1) for idle in (False, True)[: 1 + self.idle]]
-        return [(part, is_idle) for stage, is_idle in rows for part in parts_of_stage(stage)]
+    def parts(self) -> list[Part]:
+        """The parts of all stages."""
+        return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage)]
 
     def type_of(self, part: Part) -> PokemonType:
         """The type of a sprite."""
@@ -130,14 +127,15 @@ def generate_stage(
     sprites, notes, parts = dict(given), {}, parts_of_stage(stage)
     for part in parts:
         name, reference = part.name, sprites.get(part.reference)
-        notes[name] = {"seed": part_seed(creature.seed, name) if creature.noise else creature.seed}
+        if not creature.noise:
+            seeds = [creature.seed]
+        elif part.finish == "shiny":  # the drawing of what it recolors
+            seeds = [notes[part.reference]["seed"]]
+        else:
+            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS)]
+        notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
-        if part.finish == "shiny":  # the drawing of what it recolors
-            notes[name] = {"seed": notes[part.reference]["seed"]}
-        seeds = [notes[name]["seed"]]
-        if creature.noise and part.finish == "normal":
-            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS)]
         samples = pipeline(
             [creature.type_of(part)] * len(seeds),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
@@ -148,7 +146,7 @@ def generate_stage(
             **arguments,
         ).images
         made = [_finish(sample, part, creature, sprites) for sample in samples]
-        chosen, faults = 0, []
+        chosen = 0
         if len(seeds) > 1:
             pairs = zip(samples, made, strict=True)
             faults = [fault(remove_background(one), other, reference, part.relation) for one, other in pairs]
@@ -172,8 +170,12 @@ def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
 
 
 def best(sprites: Sequence[Image.Image], faults: Sequence[str | None], ranker: SpriteRanker | None) -> int:
-    """The place of the sprite that the ranker scores highest, or of the first one, of those without a fault if any."""
-    places = [i for i, each in enumerate(faults) if each is None] or list(range(len(faults)))
+    """The place of the sprite that the ranker scores highest, or of the first one; if possible without a fault.
+
+    Otherwise, if possible, it is no copy.
+    """
+    order = [each is not None and 1 + (each in COPIES) for each in faults]
+    places = [i for i, each in enumerate(order) if each == min(order)]
     return places[0] if ranker is None else places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())]
 
 
@@ -182,12 +184,13 @@ def _finish(
 ) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
     sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if creature.palette is None or not creature.noise:
+    if not creature.noise:
         return sprite
-    sprite = reduce_palette(sprite, creature.palette)
+    if creature.palette is not None:
+        sprite = reduce_palette(sprite, creature.palette)
     if part.finish == "shiny":
         sprite = limit_chroma(sprite)
-    if part.view == "back" and creature.shared_palette:
+    if part.view == "back" and creature.shared_palette and creature.palette is not None:
         sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
     return sprite
 
@@ -198,6 +201,7 @@ def generate_creature(
     creature: CreatureSettings,
     folder: Path,
     front: Image.Image | None = None,
+    idle: bool = False,
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
@@ -207,6 +211,7 @@ def generate_creature(
         settings: Those that `pipeline` was loaded with.
         folder: Exists; it is empty or has this creature.
         front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
+        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
         ValueError: If the folder has another creature, or the model cannot make one.
@@ -219,7 +224,7 @@ def generate_creature(
         found, notes = _read_description(file)
         if "noise" not in found:
             creature = replace(creature, noise=None)
-    for part, _ in creature.frames:
+    for part in creature.parts:
         pipeline.conditioner.type_blend(creature.type_of(part))
         for name, value in creature.conditions(part, pipeline).items():
             pipeline.conditioner.attribute_id(name, value)
@@ -228,7 +233,7 @@ def generate_creature(
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
-        images["1-front"] = front if creature.palette is None else reduce_palette(front, creature.palette)
+        images["1-front"] = reduce_palette(front, creature.palette) if creature.palette and creature.noise else front
     about = identity(pipeline, settings, creature, digest)
     if found is not None and found != about:
         if found.get("weights") != about["weights"]:
@@ -240,16 +245,16 @@ def generate_creature(
         if sprites is None:
             sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
             notes |= made
-            description = describe(pipeline, creature, about, notes)
-            write_file(file, json.dumps(description, indent=2) + "\n")  # what the pipeline refuses leaves nothing
+            _describe(file, pipeline, creature, about, notes)  # only now: what the pipeline refuses leaves nothing
             for name, image in sprites.items():
                 save_image(image, folder / f"{name}.png")
         images |= sprites
         yield from sprites
-    frames = [squash(images[part.name]) if is_idle else images[part.name] for part, is_idle in creature.frames]
-    save_image(game_sheet(frames, COLUMNS), folder / SHEET_FILE)
-    for name, image in images.items() if creature.idle else ():
-        save_animation([image, squash(image)], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    second = [squash(image) for image in images.values()] if idle else []
+    for (name, image), lower in zip(images.items(), second, strict=False):
+        save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    _describe(file, pipeline, creature, about, notes, idle)
+    save_image(game_sheet([*images.values(), *second], COLUMNS), folder / SHEET_FILE)
 
 
 def identity(
@@ -275,14 +280,16 @@ def identity(
     return json.loads(json.dumps(made))
 
 
-def describe(
+def _describe(
+    file: Path,
     pipeline: PokemonDDPMPipeline,
     creature: CreatureSettings,
     about: Mapping[str, Any],
     notes: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """The content of `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
-    frames = [(part, is_idle) for part, is_idle in creature.frames if part.name in notes]
+    idle: bool = False,
+) -> None:
+    """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
+    parts = [part for part in creature.parts if part.name in notes]
     metadata = [
         {
             "condition": {"type": creature.type_of(part), **creature.conditions(part, pipeline)},
@@ -290,11 +297,13 @@ def describe(
             "reference": part.reference and f"{part.reference}.png",
             **notes[part.name],
         }
-        for part, _ in frames
+        for part in parts
     ]
     _, height, width = pipeline.sample_shape
-    names = [f"{part.name}{'-idle' * is_idle}.png" for part, is_idle in frames]
-    return sheet_description(SHEET_FILE, (width, height), COLUMNS, names, metadata, {"creature": about})
+    names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
+    metadata *= 1 + idle
+    description = sheet_description(SHEET_FILE, (width, height), COLUMNS, names, metadata, {"creature": about})
+    write_file(file, json.dumps(description, indent=2) + "\n")
 
 
 def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -12,6 +12,8 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 # 65 %; and the least change of color, that of the nearest of 200 real pairs. `evaluate-creatures` measures them.
 MAX_IOU = {"same": 0.8, "next": 0.62}
 MIN_COLOR_CHANGE = {"same": 0.037, "next": 0.115}
+MAX_PALETTE_DISTANCE = 0.095  # 95 % of 200 real next stages have colors that are nearer to those of their references
+COPIES = ("silhouette", "colors")  # what a copy has of its reference
 TORN = 0.1  # share of the largest part above which a second one tears a sprite, unless its reference has one
 
 
@@ -41,6 +43,17 @@ def likeness(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torc
     return torch.maximum(iou, mirrored_iou), torch.fmin(change, mirrored_change)
 
 
+def palette_distance(references: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean distance in OKLab of the opaque pixels of images to the nearest color of their references, float64 (K,).
+
+    Both are RGBA sprites, uint8 (K, 4, S, S).
+    """
+    sets = (torch.from_numpy(lab(references)), opaque(references), torch.from_numpy(lab(images)), opaque(images))
+    exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
+    distances = (torch.cdist(one[shown], other[seen], **exact) for other, seen, one, shown in zip(*sets, strict=True))
+    return torch.stack([each.amin(dim=1).mean() for each in distances])
+
+
 def lab(images: torch.Tensor) -> np.ndarray:
     """OKLab, float64 (K, S, S, 3), of sprites, uint8 (K, C, S, S)."""
     return oklab(as_arrays(images)[..., :3])
@@ -54,7 +67,7 @@ def is_torn(sprite: Image.Image) -> bool:
 
 
 def fault(sample: Image.Image, sprite: Image.Image, reference: Image.Image | None, relation: str | None) -> str | None:
-    """What is wrong with a sprite: "torn", "silhouette" or "colors" of its reference, "smaller"; None if nothing is.
+    """What is wrong with a sprite: one of `COPIES`, "torn", "palette" (of other colors), "smaller"; or None.
 
     Args:
         sample: Before its fragments were removed, RGBA.
@@ -71,4 +84,6 @@ def fault(sample: Image.Image, sprite: Image.Image, reference: Image.Image | Non
         return "silhouette"
     if change < MIN_COLOR_CHANGE[relation]:
         return "colors"
+    if relation == "next" and palette_distance(one, other) > MAX_PALETTE_DISTANCE:
+        return "palette"
     return "smaller" if relation == "next" and opaque(other).sum() <= opaque(one).sum() else None

@@ -7,7 +7,7 @@ from PIL import Image
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.likeness import fault, is_torn, likeness
 
-RED, BLUE = (200, 30, 30, 255), (30, 30, 200, 255)
+RED, PINK, BLUE = (200, 30, 30, 255), (250, 110, 110, 255), (30, 30, 200, 255)
 
 
 def boxes(*corners: tuple[int, int, int, int], color: tuple[int, ...] = RED) -> Image.Image:
@@ -18,6 +18,9 @@ def boxes(*corners: tuple[int, int, int, int], color: tuple[int, ...] = RED) -> 
 
 
 BODY, WIDE, PARTS = boxes((8, 8, 20, 24)), boxes((2, 12, 30, 24)), boxes((8, 8, 20, 24), (24, 8, 28, 16))
+
+FAMILY = WIDE.copy()  # other colors in the middle only
+FAMILY.paste(PINK, (8, 12, 20, 24))
 
 
 def test_a_mirror_image_is_alike() -> None:
@@ -32,8 +35,9 @@ def test_a_mirror_image_is_alike() -> None:
         (boxes((8, 8, 20, 23), color=BLUE), "same", "silhouette"),
         (WIDE, "same", "colors"),
         (boxes((2, 12, 30, 24), color=BLUE), "same", None),
-        (boxes((2, 12, 30, 24), color=BLUE), "next", None),
-        (boxes((12, 2, 18, 8), color=BLUE), "next", "smaller"),
+        (boxes((2, 12, 30, 24), color=BLUE), "next", "palette"),
+        (FAMILY, "next", None),
+        (boxes((12, 2, 18, 6)), "next", "smaller"),
         (boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE), "next", "torn"),
         (boxes(), "same", "torn"),
         (BODY, None, None),

@@ -65,7 +65,7 @@ def creature(
     make_folder("--output-dir", output_dir)
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     wanted = CreatureSettings(
-        pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette, idle
+        pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette
     )
-    names = generate_creature(settings.load(), settings, wanted, output_dir, sprite)
+    names = generate_creature(settings.load(), settings, wanted, output_dir, sprite, idle)
     typer.echo(f"{len(list(tqdm(names, 'Generating', 4 * stages)))} sprites in {output_dir}")

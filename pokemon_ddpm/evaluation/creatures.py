@@ -11,7 +11,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.evaluation.metrics import Estimate
 from pokemon_ddpm.evaluation.same_creature import BACK, FRONT, NORMAL, over_lines, pairs_of
-from pokemon_ddpm.likeness import MAX_IOU, MIN_COLOR_CHANGE, lab, likeness, opaque
+from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE, MIN_COLOR_CHANGE, likeness, opaque, palette_distance
 
 RELATIONS = {"same": "back", "next": "next stage"}
 
@@ -44,6 +44,8 @@ def _measure(
     name: str, relation: str, references: torch.Tensor, images: torch.Tensor, lines: torch.Tensor
 ) -> dict[str, Estimate]:
     iou, change = likeness(references, images)
+    distance = palette_distance(references, images)
+    near = (distance <= MAX_PALETTE_DISTANCE).double()
     most, least = MAX_IOU[relation], MIN_COLOR_CHANGE[relation]
     grown = (opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))).double()
     rows = {
@@ -52,21 +54,7 @@ def _measure(
         "silhouette IoU, 95 % are below": over_lines(iou, lines, lambda values: float(np.quantile(values, 0.95))),
         f"change of color of at least {least}": over_lines((change >= least).double(), lines),
         "more foreground": over_lines(grown, lines),
-        "distance to the colors of the reference": over_lines(palette_distance(references, images), lines),
+        "distance to the reference's palette": over_lines(distance, lines),
+        f"distance to the reference's palette of at most {MAX_PALETTE_DISTANCE}": over_lines(near, lines),
     }
     return {f"{name}: {title}": value for title, value in rows.items()}
-
-
-def palette_distance(references: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Mean distance in OKLab of the opaque pixels of images to the nearest color of their references, float64 (K,).
-
-    Both are RGBA sprites, uint8 (K, 4, S, S).
-    """
-    pairs = zip(lab(references), opaque(references).numpy(), lab(images), opaque(images).numpy(), strict=True)
-    return torch.tensor(
-        [_mean_distance(one[inside], np.unique(other[within], axis=0)) for other, within, one, inside in pairs]
-    )
-
-
-def _mean_distance(colors: np.ndarray, palette: np.ndarray) -> float:
-    return np.linalg.norm(colors[:, None] - palette, axis=2).min(axis=1).mean() if len(palette) else np.nan

@@ -13,6 +13,7 @@ from gradio_client.exceptions import AppError
 
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import generate_files, read_settings
+from pokemon_ddpm.part_seed import part_seed
 from tests.app.running import DOCS, Network, expected_images, gallery_images
 
 
@@ -50,13 +51,18 @@ def test_editing(client: Client, models: tuple[str, str]) -> None:
 def test_one_creature_is_collected(client: Client) -> None:
     first, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
     made, seed = client.predict(2, api_name="/set")
-    notes = ["fire · seed 6", "fire · shiny · seed 6", "fire · back · seed 6", "fire · back · shiny · seed 6"]
+    (back,) = {each.rpartition("seed ")[2].split(" ")[0] for each in captions(made)[2:]}
+    assert int(back) in [part_seed(6, "1-back", attempt) for attempt in range(4)]
+    looks = (("", 6), ("shiny · ", 6), ("back · ", back), ("back · shiny · ", back))
+    notes = [f"fire · {look}seed {each}" for look, each in looks]
     assert seed == 6 and captions(made) == [notes[0], *(f"{each} · same creature" for each in notes[1:])]
     grown, _ = client.predict(1, api_name="/evolve")
-    assert captions(grown) == [*captions(made), "fire · seed 6 · next stage"]
+    *before, last = captions(grown)
+    grown_seeds = [part_seed(6, "2-front", attempt) for attempt in range(4)]
+    assert before == captions(made) and last in [f"fire · seed {each} · next stage" for each in grown_seeds]
     images = gallery_images(grown)
     assert images[:4] == gallery_images(made) and images[0] == gallery_images(first)[1]
-    assert images[4] != images[0]  # the reference, not the noise, is different
+    assert images[4] != images[0]
     archive = zipfile.ZipFile(client.predict(1, api_name="/download")[2])
     frames = json.loads(archive.read("sheet.json"))["frames"]
     assert [each.get("relation") for each in frames] == [None, "same", "same", "same", "next"]

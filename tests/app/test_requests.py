@@ -13,6 +13,7 @@ from pokemon_ddpm.app.handlers import (
     same_creature,
     variations,
 )
+from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.vocabulary import TYPES
 from tests.app.running import new_job, new_sprite
 
@@ -63,7 +64,9 @@ def test_the_same_creature_has_its_conditions_and_seed(
     original = new_sprite(known, pokemon_type="fire", color="red", size="small", seed=7)
     job, _ = same_creature(known, [original], 1, change)
     assert [(each.attributes["view"], each.attributes["finish"]) for each in job.requests] == expected
-    assert {(each.seed, each.pokemon_type, each.attributes["color"]) for each in job.requests} == {(7, "fire", "red")}
+    assert {(each.pokemon_type, each.attributes["color"]) for each in job.requests} == {("fire", "red")}
+    own = part_seed(7, "2-front" if change == "evolve" else "1-back")  # a shiny has the noise of what it recolors
+    assert [each.seed for each in job.requests] == [7 if look == ("front", "shiny") else own for look in expected]
     assert {each.attributes["size"] for each in job.requests} == {"medium" if change == "evolve" else "small"}
     assert job.relation == relation
     assert (original.job.generation.guidance_scale, job.generation.guidance_scale) == (3, 2)

@@ -121,16 +121,17 @@ def test_the_best_has_no_fault_and_the_highest_score() -> None:
     assert creature.best(sprites, [None, None, None, "torn"], Ranker()) == 1
     assert creature.best(sprites, ["torn", None, None, None], None) == 1
     assert creature.best(sprites, ["torn"] * 4, Ranker()) == 3
+    assert creature.best(sprites, ["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
 
 
 def test_idle_animations_and_types_of_stages(model: Path, tmp_path: Path) -> None:
     code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle")
     assert code == 0, output
-    description, sheet = json.loads((tmp_path / "creature.json").read_text()), Image.open(tmp_path / "creature.png")
-    names = [frame["filename"] for frame in description["frames"]]
-    assert names == [f"{name}{end}.png" for half in (NAMES[:4], NAMES[4:]) for end in ("", "-idle") for name in half]
-    assert sheet.size == (64, 64) and len(colors(tmp_path / "creature.png")) > 1
-    assert [frame["condition"]["type"] for frame in description["frames"][::8]] == ["fire/flying", "fire/dragon"]
+    frames = json.loads((tmp_path / "creature.json").read_text())["frames"]
+    assert [frame["filename"] for frame in frames] == [f"{name}{end}.png" for end in ("", "-idle") for name in NAMES]
+    sheet = pixels(tmp_path / "creature.png")
+    assert sheet.shape == (64, 64, 4) and np.array_equal(sheet[:16, :16], pixels(tmp_path / "1-front.png"))
+    assert [frame["condition"]["type"] for frame in frames[:8:4]] == ["fire/flying", "fire/dragon"]
     assert all(Image.open(tmp_path / f"{name}.gif").n_frames == 2 for name in NAMES)
     code, output = make(model, tmp_path / "more", "--stage-type", "water")
     assert code == 2 and "--stage-type is given 1 times, but --stages 1 has 0 next stages" in output
@@ -138,19 +139,17 @@ def test_idle_animations_and_types_of_stages(model: Path, tmp_path: Path) -> Non
 
 def test_a_folder_of_1_0_goes_on_by_its_own_rule(model: Path, tmp_path: Path, calls: list[dict]) -> None:
     old = creature.replace(CreatureSettings("fire/flying", 7), noise=None)
-    settings = GenerationSettings(str(model))
-    pipeline = settings.load("cpu")
-    about = creature.identity(pipeline, settings, old, None)
+    settings, file = GenerationSettings(str(model)), tmp_path / "creature.json"
+    about = creature.identity(pipeline := settings.load("cpu"), settings, old, None)
     assert not about.keys() & set(creature.NEW_SETTINGS)
-    notes = {part.name: {"seed": 7} for part, _ in old.frames}
-    text = json.dumps(creature.describe(pipeline, old, about, notes), indent=2) + "\n"
-    (tmp_path / "creature.json").write_text(text)
-    assert make(model, tmp_path)[0] == 0 and (tmp_path / "creature.json").read_text() == text
+    creature._describe(file, pipeline, old, about, {part.name: {"seed": 7} for part in old.parts})
+    text = file.read_text()
+    assert make(model, tmp_path)[0] == 0 and file.read_text() == text
     assert [[each.initial_seed() for each in call["generator"]] for call in calls] == [[7]] * 4
-    (tmp_path / "creature.json").write_text(text.replace(about["weights"], "0" * 64))
+    file.write_text(text.replace(about["weights"], "0" * 64))
     code, output = make(model, tmp_path)
     assert code == 2 and "has a creature of other weights" in output
-    (tmp_path / "creature.json").write_text("[]")
+    file.write_text("[]")
     assert "describes no creature" in make(model, tmp_path)[1]
 
 
