@@ -9,7 +9,7 @@ from PIL import Image
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
-from pokemon_ddpm.likeness import MAX_IOU
+from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE
 from pokemon_ddpm.onnx_export import CONFIG_FILE, export_onnx
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
@@ -22,7 +22,7 @@ RUNTIME_FILES = [
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 ]
 SERVICE_WORKER, STYLE = "service-worker.js", "style.css"
-CREATURE = {"overlap": MAX_IOU, "attempts": ATTEMPTS, "chroma": SHINY_CHROMA}
+CREATURE = {"overlap": MAX_IOU, "attempts": ATTEMPTS, "chroma": SHINY_CHROMA, "palette_distance": MAX_PALETTE_DISTANCE}
 INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(1, "fire"), 32
 
 

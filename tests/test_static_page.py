@@ -24,12 +24,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
+from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import MAX_IOU
+from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE, likeness, opaque, palette_distance
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import limit_chroma, to_sprite
+from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
 from pokemon_ddpm.space import ISOLATED
 from pokemon_ddpm.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
@@ -210,46 +211,50 @@ def test_sprites_are_finished_as_in_python(page, folder):
         assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
 
 
-def test_parts_of_a_creature_have_the_noise_and_the_colors_of_python(page):
-    """Also on 100 pairs of sprites with up to 16 colors, whose transport is that of scipy."""
+def test_parts_of_a_creature_are_those_of_python(page):
+    """Noise, colors and likeness, of 100 pairs of sprites with up to 16 colors; the transport is that of scipy."""
     rng = np.random.default_rng(0)
     palettes = rng.integers(0, 256, (200, 16, 3))
     colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
     sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
     keys = [(seed, part, attempt) for seed in SEEDS for part in ("1-back", "12-front-shiny") for attempt in range(2)]
-    code = """async ([keys, sprites]) => {
-        const { overlap, partSeed, sharePalette } = await import("./creature.js");
+    code = """async ([keys, sprites, chroma]) => {
+        const { limitChroma, overlap, paletteDistance, partSeed, sharePalette } = await import("./creature.js");
         const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
         const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
-        const found = pairs.map((pair) => [[...sharePalette(...pair)], overlap(...pair)]);
-        return [keys.map((key) => partSeed(...key)), found.map(([shared]) => shared), found.map(([, iou]) => iou)];
+        const colors = pairs.map((pair) => [[...sharePalette(...pair)], [...limitChroma(pair[0], chroma)]]);
+        const numbers = pairs.map((pair) => [overlap(...pair), paletteDistance(...pair)]);
+        return [keys.map((key) => partSeed(...key)), colors, numbers];
     }"""
-    seeds, shared, overlaps = page.evaluate(code, [keys, sprites.reshape(200, -1).tolist()])
+    seeds, colors, numbers = page.evaluate(code, [keys, sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
     assert seeds == [part_seed(*key) for key in keys]
     images = [Image.fromarray(sprite) for sprite in sprites]
     pairs = list(zip(images, images[100:], strict=False))
-    assert shared == [np.asarray(share_palette(*pair)).ravel().tolist() for pair in pairs]
-    np.testing.assert_allclose(overlaps, [overlap(*pair) for pair in pairs])
-
-
-def overlap(image: Image.Image, other: Image.Image) -> float:
-    """The intersection over union of two silhouettes in the middle, or with one mirrored."""
-    one, two = (fit_square(np.asarray(each), each.width)[..., 3] > 0 for each in (image, other))
-    return max((one & each).sum() / (one | each).sum() for each in (two, two[:, ::-1]))
+    expected = [(share_palette(*pair), limit_chroma(pair[0])) for pair in pairs]
+    assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
+    one, other = as_tensor(images[:100]), as_tensor(images[100:])
+    centered = (
+        as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
+    )
+    expected = np.stack([likeness(*centered)[0], palette_distance(other, one)], axis=1)
+    np.testing.assert_allclose(numbers, expected, atol=1e-6)
 
 
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
-    """The sample of a part of a creature of seed 5: the first that passes, or else the one least like its front."""
-    found, area = [], (np.asarray(front)[..., 3] > 0).sum()
+    """The sample of a part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
+    samples, faults = [], []
     for attempt in range(ATTEMPTS):
         generator = seeded(part_seed(5, name, attempt))
-        image = pipeline("water", generator=generator, reference_image=front, relation=relation, **arguments).images[0]
-        sprite = to_sprite(image)
-        found.append((overlap(sprite, front), image))
-        grows = relation == "same" or (np.asarray(sprite)[..., 3] > 0).sum() > area
-        if found[-1][0] <= MAX_IOU[relation] and grows:
-            return image
-    return min(found, key=lambda pair: pair[0])[1]
+        arguments |= {"generator": generator, "reference_image": front, "relation": relation}
+        samples.append(pipeline("water", **arguments).images[0])
+        one, other = (
+            as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))])
+            for each in (front, to_sprite(samples[-1]))
+        )
+        is_next = opaque(other).sum() > opaque(one).sum() and palette_distance(one, other) <= MAX_PALETTE_DISTANCE
+        is_copy = likeness(one, other)[0] > MAX_IOU[relation]
+        faults.append(2 if is_copy else relation == "next" and not is_next)
+    return samples[np.argmin(faults)]
 
 
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):

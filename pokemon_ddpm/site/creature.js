@@ -44,7 +44,7 @@ export function partSeed(seed, part, attempt) {
  * @param {number[]} supplies Whole numbers, all of which are sent.
  * @param {number[]} room Whole numbers of the places, in total at least as much.
  */
-export function transport(costs, supplies, room) {
+function transport(costs, supplies, room) {
   const sent = costs.map((row) => row.map(() => 0));
   [supplies, room] = [supplies.slice(), room.slice()];
   while (supplies.some(Boolean)) {
@@ -93,20 +93,29 @@ export function sharePalette(pixels, other) {
   const costs = from.map((a) => to.map((b) => COST.reduce((sum, weight, c) => sum + weight * (a[c] - b[c]) ** 2, 0)));
   const supplies = mine.map(([, count]) => 10 * count * total(palette));
   const sent = transport(costs, supplies, palette.map(([, count]) => SLACK * count * total(mine)));
-  const becomes = new Map(mine.map(([value], i) => [value, color(palette[sent[i].indexOf(Math.max(...sent[i]))][0])]));
+  return recolored(pixels, new Map(mine.map(([value], i) => [value, color(palette[sent[i].indexOf(Math.max(...sent[i]))][0])])));
+}
+
+function recolored(pixels, becomes) {
   const result = pixels.slice();
   for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3]) result.set(becomes.get(code(pixels, i)), i);
   return result;
 }
 
-/** Makes the colors whose chroma in OKLab is above `most` less saturated; see limit_chroma in postprocessing.py. */
-function limitChroma(pixels, most) {
-  const result = pixels.slice();
-  for (let i = 0; i < pixels.length; i += 4) {
-    const [l, a, b] = oklab([...pixels.subarray(i, i + 3)]), share = most / Math.hypot(a, b);
-    if (pixels[i + 3] && share < 1) result.set(fromOklab([l, a * share, b * share]), i);
-  }
-  return result;
+/** Makes a sprite less saturated, its mean chroma in OKLab at most `most`; see limit_chroma in postprocessing.py. */
+export function limitChroma(pixels, most) {
+  const counts = colorCounts(pixels), lab = counts.map(([value]) => oklab(color(value)));
+  const chroma = counts.reduce((sum, [, count], i) => sum + count * Math.hypot(lab[i][1], lab[i][2]), 0) / total(counts);
+  if (!(chroma > most)) return pixels;
+  const share = most / chroma;
+  return recolored(pixels, new Map(counts.map(([value], i) => [value, fromOklab(lab[i].map((part, c) => (c ? share * part : part)))])));
+}
+
+/** The mean distance in OKLab of a sprite's pixels to the nearest color of another one; see palette_distance in likeness.py. */
+export function paletteDistance(pixels, other) {
+  const counts = colorCounts(pixels), known = colorCounts(other).map(([value]) => oklab(color(value)));
+  const nearest = (lab) => Math.min(...known.map((each) => Math.hypot(...each.map((part, c) => part - lab[c]))));
+  return counts.reduce((sum, [value, count]) => sum + count * nearest(oklab(color(value))), 0) / total(counts);
 }
 
 /** The intersection over union of two silhouettes in the middle of their squares, or with one mirrored, if that is more. */
@@ -125,7 +134,7 @@ export function overlap(pixels, other) {
  * Makes the sprite of a recipe.
  *
  * A shiny has the noise of what it recolors, every other part its own: the first of some attempts that is no copy of its
- * reference and, as a next stage, larger; or else the one that is least like it. A back has the colors of its front.
+ * reference and, as a next stage, is larger and has its colors; or else is no copy. A back has the colors of its front.
  *
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
  */
@@ -154,12 +163,14 @@ export async function make(recipe, { vocabulary, creature }, sample) {
       pixels = sharePalette(pixels, limited(shiny));
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
-      let least = Infinity, own, passes = false;
-      for (let attempt = 0; attempt < creature.attempts && !passes; attempt++) {
+      const isCopy = (found) => overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
+      const isNext = (found) =>
+        area(found) > area(reference.pixels) && paletteDistance(found, reference.pixels) <= creature.palette_distance;
+      let least = Infinity, own;
+      for (let attempt = 0; attempt < creature.attempts && least; attempt++) {
         own = partSeed(seed, part, attempt);
-        const found = await sample({ ...request, seed: own }), copied = overlap(found, reference.pixels);
-        passes = copied <= creature.overlap[relation ?? "same"] && (!relation || area(found) > area(reference.pixels));
-        if (passes || copied < least) [pixels, noise, least] = [found, own, copied];
+        const found = await sample({ ...request, seed: own }), fault = isCopy(found) ? 2 : relation && !isNext(found) ? 1 : 0;
+        if (fault < least) [pixels, noise, least] = [found, own, fault];
       }
       if (noise !== own) await sample({ ...request, seed: noise }); // shows its steps again
       pixels = limited(pixels);
