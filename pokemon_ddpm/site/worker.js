@@ -50,11 +50,9 @@ async function network(ort, file, providers) {
 async function load(config) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   const runtime = new URL(config.runtime, self.location);
-  const [module, binary] = [
-    adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs",
-    `ort-wasm-simd-threaded${adapter ? ".asyncify" : ""}.wasm`,
-  ].map((file) => new URL(file, runtime));
-  const files = ["unet.onnx", "conditioner.onnx", binary].map(download);
+  const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
+  const binaries = adapter ? [] : [new URL("ort-wasm-simd-threaded.wasm", runtime)]; // that of WebGPU is left to the runtime
+  const files = ["unet.onnx", "conditioner.onnx", ...binaries].map(download);
   for (const file of files) file.catch(() => {}); // it fails where it is awaited
   const ort = await import(module).catch(() => {
     throw new Error(`The runtime cannot be loaded from ${module.host}. Check the connection and try again.`);
