@@ -1,9 +1,11 @@
 // The page: conditions, seed and what was made of a sprite are its recipe, with which it can be made again anywhere.
 
+import { CHANGES, make } from "./creature.js";
 import { encodeGif } from "./gif.js";
 
 const $ = (id) => document.getElementById(id);
-const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, next: { relation: "next" } };
+const SET = [["shiny"], ["back"], ["back", "shiny"]];
+const RULE = 2; // 1 had the same noise in all sprites of a creature
 const AT_ONCE = 4, MAX_MAKES = 16, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2 ** 32;
 const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
 const ANY = "any", NONE = "none";
@@ -11,20 +13,37 @@ const title = ({ conditions: { type = ANY, ...others }, seed, makes }) => [type,
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 
 let worker, config, waiting = new Map(), requests = 0;
+let downloads = {}; // {loaded, total, retry} of each file, in bytes
 let made = []; // {recipe, pixels, frames}, the newest first
-let shown = null; // the sprite of the dialog
-let large = null; // {pixels, name} of its large image
+let shown = null; // the large sprite
+let large = null; // {pixels, name} of its image
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-function start() {
+/** Shows the types at once, then loads the model. */
+async function start() {
+  [$("retry").hidden, downloads] = [true, {}];
+  say("Loading the model");
+  let reason = "config.json cannot be downloaded. Check the connection.";
+  try {
+    const response = await fetch("config.json");
+    if (response.ok) reason = "The page cannot use its model: config.json is damaged.";
+    config = await response.json();
+    addConditions();
+  } catch {
+    document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
+    return fail(reason);
+  }
+  const soon = new Promise((resolve) => setTimeout(resolve, 3000)); // a forced reload has no service worker, nor has plain http
+  await Promise.race([soon, keep().catch(() => {})]);
   worker?.terminate();
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = ({ data }) => receive(data);
   worker.onerror = () => fail("The page cannot run here: a part of it could not be loaded.");
-  $("retry").hidden = true;
+  worker.postMessage({ config });
 }
 
 function receive(message) {
-  if (message.ready) return ready(message.ready, message.backend);
+  if (message.backend) return ready(message.backend);
   if (message.name) return progress(message);
   const request = waiting.get(message.id);
   if (!request) return fail(message.error);
@@ -34,28 +53,26 @@ function receive(message) {
   else request.onStep(message.pixels, message.step);
 }
 
-function progress({ loaded, total, name, retry }) {
-  if (retry) return say(`The download of ${name} broke off. Trying again.`);
-  $("loaded").value = total ? loaded / total : 0;
-  say(`Loading ${name}${loaded ? `: ${(loaded / 1e6).toFixed(1)} MB` : ""}`);
+function progress({ name, loaded = 0, total = 0, retry }) {
+  downloads[name] = { loaded, total, retry };
+  const broken = Object.keys(downloads).find((each) => downloads[each].retry);
+  if (broken) return say(`The download of ${broken} broke off. Trying again.`);
+  const [done, all] = ["loaded", "total"].map((key) => Object.values(downloads).reduce((sum, file) => sum + file[key], 0) / 1e6);
+  $("loaded").value = all ? done / all : 0;
+  say(`Loading the model: ${done.toFixed(1)} ${all > done ? `of ${all.toFixed(1)} ` : ""}MB`);
 }
 
-function ready(found, backend) {
-  config = found;
-  try {
-    addConditions();
-  } catch {
-    document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
-    return fail("The page cannot use its model: config.json is damaged.");
-  }
+function ready(backend) {
   $("loaded").hidden = true;
   $("generate").disabled = false;
   $("credits").textContent = `Model ${config.name}, ${backend}.`;
-  if (!made.length) restore();
   $("status").ariaLive = "polite";
   say("Choose a type and press Generate.");
+  if (!made.length) restore();
   const parameters = new URLSearchParams(location.search);
   if (parameters.has("type")) fromLink(parameters);
+  else if (!made.length) generate();
+  if (!shown && made.length) open(made[0]);
 }
 
 const say = (text) => ($("status").textContent = text);
@@ -76,6 +93,7 @@ function addConditions() {
     label.style.setProperty("--type", config.type_colors[type] ?? "#55536b");
     $("types").append(label);
   }
+  $("more").open = matchMedia("(min-width: 56rem)").matches;
   addSelect("second type", [...types, NONE], { id: "second" });
   for (const [name, values] of Object.entries(attributes)) if (!MADE.includes(name)) addSelect(name, values, { name });
 }
@@ -107,50 +125,47 @@ function sample(request, onStep) {
   });
 }
 
-/** Makes the sprite of a recipe; onStep gets the prediction of each step. */
-async function make({ conditions, seed, makes }, onStep) {
-  let pixels = await sample({ conditions, seed }, onStep);
-  for (const each of makes) {
-    const [kind, other] = each.split("-");
-    const { relation, ...change } = CHANGES[kind] ?? {};
-    const before = { pixels, conditions };
-    conditions = { ...conditions, ...change };
-    const request = kind === "vary" ? { image: pixels, seed: Number(other) } : { reference: before, seed };
-    pixels = await sample({ conditions: relation ? { ...conditions, relation } : conditions, ...request }, onStep);
-  }
-  return pixels;
-}
-
 function draw(canvas, pixels) {
   const side = Math.sqrt(pixels.length / 4);
   canvas.width = canvas.height = side;
   canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
 }
 
-/** Adds a sprite to the page and makes it; onStep gets the prediction of each step, onError the reason of a failure. */
-async function add(recipe, onStep = () => {}, onError = fail) {
+function drawLarge(pixels) {
+  [$("intro").hidden, $("large").hidden] = [true, false];
+  draw($("large"), pixels);
+}
+
+/** Adds a sprite to the page and makes it; the first one is shown large. */
+async function add(recipe, place = 0) {
   const sprite = { recipe, frames: [] };
-  made.unshift(sprite);
+  made.splice(place, 0, sprite);
   show(sprite);
+  if (!place) open(sprite);
   try {
-    const pixels = await make(recipe, (frame, step) => {
-      keepStep(sprite, frame, step);
+    finish(sprite, await sampleRecipe(sprite, (frame) => {
+      if (still.matches) return;
       draw(sprite.canvas, frame);
-      onStep(frame);
-    });
-    finish(sprite, pixels);
+      if (shown === sprite) drawLarge(frame);
+    }));
+    if (shown === sprite) open(sprite);
     store();
   } catch (error) {
     remove(sprite);
-    onError(error.message);
+    if (shown === sprite && made.length) open(made[0]);
+    fail(error.message);
   }
   return sprite;
 }
 
-/** Keeps the steps of the last image that a recipe makes. */
-function keepStep(sprite, frame, step) {
-  if (step === 1) sprite.frames = [];
-  sprite.frames.push(frame);
+/** Makes a sprite and keeps the steps of the last image that its recipe shows; onStep gets its noise and the steps. */
+function sampleRecipe(sprite, onStep) {
+  return make(sprite.recipe, config, (request, isShown = true) => sample(request, (frame, step) => {
+    if (!isShown) return;
+    if (step) sprite.frames.push(frame);
+    else sprite.frames = [];
+    onStep(frame);
+  }));
 }
 
 function show(sprite) {
@@ -162,7 +177,7 @@ function show(sprite) {
   button.style.setProperty("--type", config.type_colors[sprite.recipe.conditions.type?.split("/")[0]] ?? "");
   button.disabled = true;
   button.onclick = () => open(sprite);
-  $("made").prepend(item);
+  $("made").insertBefore(item, $("made").children[made.indexOf(sprite)] ?? null);
   $("clear").hidden = false;
 }
 
@@ -182,21 +197,26 @@ async function generate() {
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
   const begin = performance.now();
-  await Promise.all(Array.from({ length: AT_ONCE }, () => add({ conditions, seed: randomSeed(), makes: [] })));
+  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
   say(`${AT_ONCE} sprites in ${((performance.now() - begin) / 1000).toFixed(1)} s. Choose one for more.`);
   $("generate").disabled = false;
-  if (document.activeElement === document.body) $("generate").focus(); // it lost the focus when it was disabled
 }
 
-async function fromLink(parameters) {
+/** Puts the focus back on a button that lost it when it was disabled. */
+function focusAgain(button) {
+  if (document.activeElement === document.body) button.focus({ preventScroll: true });
+}
+
+function fromLink(parameters) {
   const { seed, make = "", ...conditions } = Object.fromEntries(parameters);
   if (conditions.type === ANY) delete conditions.type;
-  const recipe = { conditions, seed: /^\d{1,10}$/.test(seed) ? Number(seed) : NaN, makes: make.split(".").filter(Boolean) };
+  const recipe = { conditions, seed: /^\d{1,10}$/.test(seed) ? Number(seed) : NaN, makes: make.replaceAll("next", "evolve").split(".").filter(Boolean) };
   if (!isRecipe(recipe)) return say("This link names no sprite.");
   const first = conditions.type?.split("/")[0] ?? ANY;
   for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === first;
-  const sprite = made.find((each) => title(each.recipe) === title(recipe)) ?? (await add(recipe));
-  if (sprite.pixels) open(sprite);
+  const sprite = made.find((each) => title(each.recipe) === title(recipe));
+  if (sprite) open(sprite);
+  else add(recipe);
 }
 
 const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;
@@ -215,26 +235,30 @@ function areKnown({ type = ANY, ...others }) {
 }
 
 const valuesOf = (name) => (Object.hasOwn(config.vocabulary, name) ? config.vocabulary[name] : []);
-const isMake = (make) => Object.hasOwn(CHANGES, make) || (/^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5))));
+const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
+const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
 
+/** Shows a sprite large; what can be made of it, once it is finished. */
 function open(sprite) {
   shown = sprite;
-  $("detail-title").textContent = title(sprite.recipe);
+  $("title").textContent = title(sprite.recipe);
+  $("actions").disabled = !sprite.pixels;
+  for (const each of made) each.item.children[0].ariaCurrent = each === sprite;
+  if (!sprite.pixels) return;
   enlarge(sprite.pixels, title(sprite.recipe), `The sprite ${title(sprite.recipe)}`);
-  $("detail-status").textContent = "";
   showSteps(sprite);
   if (!sprite.frames.length) replay(sprite);
   for (const button of document.querySelectorAll("[data-make]")) {
-    button.hidden = button.dataset.make in CHANGES && !config.inputs.includes("reference");
+    const { make } = button.dataset, [last] = following(sprite.recipe, make).slice(-1);
+    button.hidden = !isRecipe(last) || (make !== "vary" && !config.inputs.includes("reference"));
   }
   $("morph-row").hidden = !neighbor(sprite) || sprite.recipe.makes.length > 0;
   $("morph").value = 0;
-  if (!$("detail").open) $("detail").showModal();
 }
 
 function enlarge(pixels, name, description) {
   large = { pixels, name };
-  draw($("large"), pixels);
+  drawLarge(pixels);
   $("large").setAttribute("aria-label", description);
   for (const button of [$("link"), $("gif")]) button.disabled = pixels !== shown.pixels; // a morph has neither
 }
@@ -249,7 +273,7 @@ function showSteps({ frames }) {
 
 /** Makes a sprite again for its steps, which the browser does not keep. */
 async function replay(sprite) {
-  await make(sprite.recipe, (frame, step) => keepStep(sprite, frame, step)).catch(() => {});
+  await sampleRecipe(sprite, () => {}).catch(() => {});
   if (shown === sprite) showSteps(sprite);
 }
 
@@ -258,17 +282,18 @@ function neighbor(sprite) {
   return made.slice(made.indexOf(sprite) + 1).find(({ recipe, pixels }) => pixels && !recipe.makes.length);
 }
 
-async function makeOf(kind) {
-  const before = shown, { makes, ...recipe } = shown.recipe;
-  const isWatched = () => $("detail").open && shown === before;
-  const tell = (text) => ($("detail-status").textContent = text);
-  if (makes.length >= MAX_MAKES) return tell(`A sprite can be changed ${MAX_MAKES} times.`);
-  $("makes").disabled = true;
-  tell("Generating");
-  const onStep = (frame) => isWatched() && draw($("large"), frame);
-  const sprite = await add({ ...recipe, makes: [...makes, kind === "vary" ? `vary-${randomSeed()}` : kind] }, onStep, tell);
-  $("makes").disabled = false;
-  if (isWatched() && sprite.pixels) open(sprite);
+/** The recipes of what a button makes of a sprite. */
+function following({ makes, ...recipe }, kind) {
+  const changes = { set: SET, vary: [[`vary-${randomSeed()}`]] }[kind] ?? [[kind]];
+  return changes.map((change) => ({ ...recipe, makes: [...makes, ...change] }));
+}
+
+async function makeOf(button) {
+  const recipes = following(shown.recipe, button.dataset.make);
+  say("Generating");
+  for (const recipe of recipes) if (!(await add(recipe)).pixels) return;
+  say("");
+  focusAgain(button);
 }
 
 let morphing = false;
@@ -286,7 +311,7 @@ async function morph() {
       enlarge(pixels, share ? `${names.join(" to ")} ${percent}` : names[0], `${percent} % of the way from ${names.join(" to ")}`);
     }
   } catch (error) {
-    $("detail-status").textContent = error.message;
+    say(error.message);
   } finally {
     morphing = false;
   }
@@ -317,30 +342,30 @@ async function copyLink() {
   const copied = "The link is copied.";
   // There is no clipboard without https, nor in a frame that may not use it.
   const done = navigator.clipboard?.writeText(link.href).then(() => copied, () => link.href) ?? link.href;
-  $("detail-status").textContent = await done;
+  say(await done);
 }
 
 function store() {
   const finished = made.filter(({ pixels }) => pixels).slice(0, 100);
   const entries = finished.map(({ recipe, pixels }) => ({ recipe, pixels: btoa(String.fromCharCode(...pixels)) }));
   try {
-    localStorage.setItem(STORED, JSON.stringify({ name: config.name, entries }));
+    localStorage.setItem(STORED, JSON.stringify({ name: config.name, rule: RULE, entries }));
   } catch {
     say("This browser keeps no more sprites; save those that you like.");
   }
 }
 
 function restore() {
-  let name, entries;
+  let name, rule, entries;
   try {
-    ({ name, entries } = JSON.parse(localStorage.getItem(STORED)));
+    ({ name, rule, entries } = JSON.parse(localStorage.getItem(STORED)));
   } catch {
     return; // there is none, it is damaged, or a frame of another origin may have none
   }
   if (name !== config.name || !Array.isArray(entries)) return; // another model's
   for (const entry of entries.reverse()) {
     const stored = readEntry(entry);
-    if (!stored) continue;
+    if (!stored || (rule !== RULE && stored.recipe.makes.length)) continue;
     const sprite = { recipe: stored.recipe, frames: [] };
     made.unshift(sprite);
     show(sprite);
@@ -366,12 +391,12 @@ function clear() {
   store();
 }
 
-$("generate").onclick = generate;
-$("retry").onclick = () => (say("Loading the model"), start());
+$("generate").onclick = () => generate().then(() => focusAgain($("generate")));
+$("retry").onclick = start;
 $("clear").onclick = clear;
 $("link").onclick = copyLink;
 $("morph").oninput = morph;
-for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button.dataset.make);
+for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button);
 for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => save(button.dataset.save);
 
 /** Registers the service worker, which then keeps what the page loads. */
@@ -380,6 +405,4 @@ async function keep() {
   if (navigator.serviceWorker.controller) return;
   await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
 }
-const soon = new Promise((resolve) => setTimeout(resolve, 3000)); // a forced reload has no service worker, nor has plain http
-await Promise.race([soon, keep().catch(() => {})]);
 start();

@@ -30,7 +30,7 @@ function slerp(a, b, share) {
 const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
 /** RGBA pixels of a square with their box in the middle, as references are prepared. */
-function centered(pixels) {
+export function centered(pixels) {
   const side = Math.sqrt(pixels.length / 4);
   const places = [...Array(side * side).keys()].filter((i) => pixels[4 * i + 3]);
   const shift = (coordinates) => {
@@ -76,7 +76,7 @@ export class Sampler {
   }
 
   /**
-   * Yields the clean image as predicted in each step, RGBA pixels; the last one is the sample.
+   * Yields the noise, then the clean image as predicted in each step, RGBA pixels; the last one is the sample.
    *
    * @param request conditions and seed; if wanted, reference, {pixels, conditions} of a sprite of the same creature, or of
    *   its line with conditions.relation; image, pixels to vary; towards, {conditions, seed}, with share of the way, 0 to 1.
@@ -98,6 +98,7 @@ export class Sampler {
     const [alpha, sigma] = [config.alpha_bar.map(Math.sqrt), config.alpha_bar.map((value) => Math.sqrt(1 - value))];
     let sample = noise;
     if (from) sample = noise.map((value, i) => alpha[start] * config.scaling_factor * from[i] + sigma[start] * value);
+    yield toPixels(sample);
     for (let step = start; step < count; step++) {
       const inputs = {
         sample: [sample, [1, ...config.sample_shape]],

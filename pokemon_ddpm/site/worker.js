@@ -1,4 +1,5 @@
-// Runs the networks, so that the page never freezes: {id, request} in; {id, pixels, step}, {id, pixels, done} or {id, error} out.
+// Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
+// step 0, {id, pixels, done} or {id, error} out.
 
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
@@ -6,10 +7,11 @@ import { toSprite } from "./sprite.js";
 const ATTEMPTS = 3;
 
 /** The bytes of a file, with the progress of its download; a broken one is tried again. */
-async function download(name) {
+async function download(file) {
+  const name = String(file).split("/").at(-1);
   for (let attempt = 1; ; attempt++) {
     try {
-      const response = await fetch(name);
+      const response = await fetch(file);
       if (!response.ok) throw new Error(`status ${response.status}`);
       const total = Number(response.headers.get("content-length"));
       const parts = [];
@@ -33,9 +35,7 @@ async function download(name) {
 /** A function from named arrays to the network's output. */
 async function network(ort, file, providers) {
   const options = { executionProviders: providers, logSeverityLevel: 3 }; // not that shapes are computed on the CPU
-  const model = await download(file);
-  postMessage({ loaded: 0, name: "the runtime" });
-  const session = await ort.InferenceSession.create(model, options);
+  const session = await ort.InferenceSession.create(await file, options);
   const kinds = { Int32Array: "int32", Float32Array: "float32" };
   return async (inputs) => {
     const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [
@@ -47,35 +47,39 @@ async function network(ort, file, providers) {
   };
 }
 
-async function load() {
-  const config = JSON.parse(new TextDecoder().decode(await download("config.json")));
+async function load(config) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   const runtime = new URL(config.runtime, self.location);
   const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
+  const binaries = adapter ? [] : [new URL("ort-wasm-simd-threaded.wasm", runtime)]; // that of WebGPU is left to the runtime
+  const files = ["unet.onnx", "conditioner.onnx", ...binaries].map(download);
+  for (const file of files) file.catch(() => {}); // it fails where it is awaited
   const ort = await import(module).catch(() => {
     throw new Error(`The runtime cannot be loaded from ${module.host}. Check the connection and try again.`);
   });
   ort.env.wasm.wasmPaths = runtime.href;
+  ort.env.wasm.wasmBinary = await files[2];
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
-  const unet = await network(ort, "unet.onnx", adapter ? ["webgpu", "wasm"] : ["wasm"]);
-  const conditioner = await network(ort, "conditioner.onnx", ["wasm"]);
+  const unet = await network(ort, files[0], adapter ? ["webgpu", "wasm"] : ["wasm"]);
+  const conditioner = await network(ort, files[1], ["wasm"]);
   const threads = ort.env.wasm.numThreads; // the runtime sets it to 1 where it cannot start more
-  postMessage({ ready: config, backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });
+  postMessage({ backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });
   return new Sampler(config, unet, conditioner);
 }
 
-let sampler = load();
-sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
+let sampler, queue = Promise.resolve();
 
-let queue = Promise.resolve();
-
-addEventListener("message", ({ data: { id, request } }) => (queue = queue.then(() => run(id, request))));
+addEventListener("message", ({ data: { config, id, request } }) => {
+  if (!config) return (queue = queue.then(() => run(id, request)));
+  sampler = load(config);
+  sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
+});
 
 async function run(id, request) {
   try {
     const loaded = await sampler;
     let pixels, step = 0;
-    for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: ++step });
+    for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: step++ });
     postMessage({ id, pixels: toSprite(pixels, loaded.config.sprite), done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });

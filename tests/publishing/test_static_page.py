@@ -4,6 +4,7 @@ import functools
 import http.server
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -22,8 +23,14 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.creature import ATTEMPTS
+from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE, likeness, opaque, palette_distance
+from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.part_seed import part_seed
+from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
+from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
 from pokemon_ddpm.publishing.space import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
@@ -131,7 +138,15 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
 
 
 def ready(page: Page) -> None:
-    expect(page.locator("#status")).to_contain_text("Choose a type")
+    """Waits for the model, and for the first sprites, which start by themselves if there are none."""
+    expect(page.locator("#credits")).to_contain_text("WebAssembly")
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def expect_sprite(page: Page, name: str) -> None:
+    """Waits for a finished large sprite."""
+    expect(page.locator("#title")).to_have_text(name)
+    expect(page.locator("#gif")).to_be_enabled()
 
 
 def pixels_of(page: Page, selector: str) -> np.ndarray:
@@ -196,25 +211,73 @@ def test_sprites_are_finished_as_in_python(page, folder):
         assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
 
 
+def test_parts_of_a_creature_are_those_of_python(page):
+    """Noise, colors and likeness, of 100 pairs of sprites with up to 16 colors; the transport is that of scipy."""
+    rng = np.random.default_rng(0)
+    palettes = rng.integers(0, 256, (200, 16, 3))
+    colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
+    sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
+    keys = [(seed, part, attempt) for seed in SEEDS for part in ("1-back", "12-front-shiny") for attempt in range(2)]
+    code = """async ([keys, sprites, chroma]) => {
+        const { limitChroma, overlap, paletteDistance, partSeed, sharePalette } = await import("./creature.js");
+        const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
+        const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
+        const colors = pairs.map((pair) => [[...sharePalette(...pair)], [...limitChroma(pair[0], chroma)]]);
+        const numbers = pairs.map((pair) => [overlap(...pair), paletteDistance(...pair)]);
+        return [keys.map((key) => partSeed(...key)), colors, numbers];
+    }"""
+    seeds, colors, numbers = page.evaluate(code, [keys, sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
+    assert seeds == [part_seed(*key) for key in keys]
+    images = [Image.fromarray(sprite) for sprite in sprites]
+    pairs = list(zip(images, images[100:], strict=False))
+    expected = [(share_palette(*pair), limit_chroma(pair[0])) for pair in pairs]
+    assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
+    one, other = as_tensor(images[:100]), as_tensor(images[100:])
+    centered = (
+        as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
+    )
+    expected = np.stack([likeness(*centered)[0], palette_distance(other, one)], axis=1)
+    np.testing.assert_allclose(numbers, expected, atol=1e-6)
+
+
+def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
+    """The sample of a part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
+    samples, faults = [], []
+    for attempt in range(ATTEMPTS):
+        generator = seeded(part_seed(5, name, attempt))
+        arguments |= {"generator": generator, "reference_image": front, "relation": relation}
+        samples.append(pipeline("water", **arguments).images[0])
+        one, other = (
+            as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))])
+            for each in (front, to_sprite(samples[-1]))
+        )
+        is_next = opaque(other).sum() > opaque(one).sum() and palette_distance(one, other) <= MAX_PALETTE_DISTANCE
+        is_copy = likeness(one, other)[0] > MAX_IOU[relation]
+        faults.append(2 if is_copy else relation == "next" and not is_next)
+    return samples[np.argmin(faults)]
+
+
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):
     page.goto(f"{url}?type=water&seed=5")
-    expect(page.locator("#detail-title")).to_have_text("water 5")
+    expect_sprite(page, "water 5")
     image = pipeline("water", generator=seeded(5)).images[0]
     assert_made_by_pipeline(page, image)
     sprite = to_sprite(image)
-    for label, arguments in {
-        "Back": {"view": "back"},
-        "Shiny": {"finish": "shiny"},
-        "Evolve": {"relation": "next"},
+    back = part(pipeline, sprite, "1-back", view="back")
+    shiny = pipeline("water", generator=seeded(5), reference_image=sprite, finish="shiny").images[0]
+    made = part(pipeline, sprite, "2-front", relation="next")
+    for label, expected in {
+        "Back": share_palette(to_sprite(back), sprite),
+        "Shiny": limit_chroma(to_sprite(shiny)),
+        "Evolve": to_sprite(made),
     }.items():
         page.goto(f"{url}?type=water&seed=5")
         page.get_by_role("button", name=label, exact=True).click()
-        expect(page.locator("#detail-title")).not_to_have_text("water 5")
-        made = pipeline("water", generator=seeded(5), reference_image=sprite, **arguments).images[0]
-        assert_made_by_pipeline(page, made)
+        expect_sprite(page, f"water 5 {label.lower()}")
+        assert_same(pixels_of(page, "#large"), expected)
     page.get_by_role("button", name="Copy link").click()
-    expect(page.locator("#detail-status")).to_have_text("The link is copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=next"
+    expect(page.locator("#status")).to_have_text("The link is copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve"
     with page.expect_download() as download:
         page.get_by_role("button", name="GIF").click()
     with Image.open(download.value.path()) as animation:
@@ -223,7 +286,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
         assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], to_sprite(made))
     assert_same(saved_png(page), to_sprite(made))
     page.goto(f"{url}?type=water&seed=5&make=vary-9")
-    expect(page.locator("#detail-title")).to_have_text("water 5 vary-9")
+    expect_sprite(page, "water 5 vary-9")
     assert_made_by_pipeline(page, pipeline("water", generator=seeded(9), image=sprite).images[0], exactly=False)
 
 
@@ -238,7 +301,7 @@ def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_pa
         for seed in range(50):
             name = TYPES[seed % len(TYPES)]
             page.goto(f"{url}?type={name}&seed={seed}")
-            expect(page.locator("#detail-title")).to_have_text(f"{name} {seed}")
+            expect_sprite(page, f"{name} {seed}")
             image = pipeline(name, generator=seeded(seed)).images[0]
             sample_of(page, image)
             equal.append(equal_pixels(pixels_of(page, "#large"), to_sprite(image)))
@@ -261,20 +324,20 @@ def test_attributes_and_two_types(page, url, pipeline):
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     page.locator("#made button").first.click()
-    name, seed = page.locator("#detail-title").inner_text().rsplit(" ", 1)
+    name, seed = page.locator("#title").inner_text().rsplit(" ", 1)
     assert name == "fire/flying red large"
     made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
     assert_made_by_pipeline(page, made)
     page.get_by_role("button", name="Copy link").click()
-    expect(page.locator("#detail-status")).to_have_text("The link is copied.")
+    expect(page.locator("#status")).to_have_text("The link is copied.")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}"
     page.evaluate("localStorage.clear()")
     page.goto(link)
-    expect(page.locator("#detail-title")).to_have_text(f"{name} {seed}")
+    expect_sprite(page, f"{name} {seed}")
     assert_same(pixels_of(page, "#large"), to_sprite(made))
     page.reload()  # the sprite is there already
-    expect(page.locator("#detail")).to_be_visible()
+    expect_sprite(page, f"{name} {seed}")
     expect(page.locator("#made button")).to_have_count(1)
     expect(page.locator("#steps canvas")).to_have_count(4)  # they are made again
 
@@ -287,17 +350,16 @@ def test_a_visit(page):
     page.get_by_role("radio", name="ghost").check(force=True)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
-    expect(page.locator("#made button")).to_have_count(4)
+    expect(page.locator("#made button")).to_have_count(8)
     page.locator("#made button").first.click()
     before = pixels_of(page, "#large")
-    page.get_by_role("button", name="Close").click()
     page.context.set_offline(True)
     page.reload()
     ready(page)
-    expect(page.locator("#made button")).to_have_count(4)
+    expect(page.locator("#made button")).to_have_count(8)
     assert np.array_equal(pixels_of(page, "#made canvas"), before)
     page.get_by_role("button", name="Generate").click()
-    expect(page.locator("#made button")).to_have_count(8)
+    expect(page.locator("#made button")).to_have_count(12)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete all").click()
     expect(page.locator("#made button")).to_have_count(0)
@@ -306,7 +368,7 @@ def test_a_visit(page):
 def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
     for type, seed in (("fire", 6), ("water", 5)):
         page.goto(f"{url}?type={type}&seed={seed}")
-        expect(page.locator("#detail-title")).to_have_text(f"{type} {seed}")
+        expect_sprite(page, f"{type} {seed}")
     between = pipeline.interpolate({"pokemon_type": "water"}, {"pokemon_type": "fire"}, 5, seeded(5, 6)).images
     for share, image in zip((0.25, 0.5, 1), (between[1], between[2], between[4]), strict=True):
         page.locator("#morph").fill(str(share))
@@ -329,30 +391,47 @@ def test_without_storage_and_clipboard(browser, url):
             Object.defineProperty(navigator, "serviceWorker", { value: undefined });
         """)
         page.goto(f"{url}?type=any&seed=7")
-        expect(page.locator("#detail-title")).to_have_text("any 7")
+        expect_sprite(page, "any 7")
         page.get_by_role("button", name="Copy link").click()
-        expect(page.locator("#detail-status")).to_have_text(f"{url}?type=any&seed=7")
-        page.get_by_role("button", name="Close").click()
+        expect(page.locator("#status")).to_have_text(f"{url}?type=any&seed=7")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete all").click()
         expect(page.locator("#made button")).to_have_count(0)
 
 
-def test_it_is_accessible(page, url, tmp_path):
-    """axe finds nothing, with and without the dialog of a sprite."""
+def test_it_is_accessible_and_fits(page, url, tmp_path):
+    """axe finds nothing; types and Generate are below a large sprite on the first screen."""
     axe = (npm_package(AXE, tmp_path) / "axe.min.js").read_text(encoding="utf-8")
     page.goto(f"{url}?type=water&seed=5")
-    expect(page.locator("#detail")).to_be_visible()
+    expect_sprite(page, "water 5")
     page.evaluate(axe)
-    for close in (False, True):
-        if close:
-            page.get_by_role("button", name="Close").click()
-        for width, scheme in itertools.product((360, 1280), ("light", "dark")):
-            page.set_viewport_size({"width": width, "height": 740})
-            page.emulate_media(color_scheme=scheme)
-            result = page.evaluate("axe.run()")
-            assert not result["violations"]
-            assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+    for (width, height, side), scheme in itertools.product(((360, 640, 256), (1280, 900, 384)), ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
+        result = page.evaluate("axe.run()")
+        assert not result["violations"]
+        assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+        boxes = [page.locator(name).bounding_box() for name in ("#large", "#types", "#generate")]
+        assert boxes[0]["width"] >= side and all(box["y"] + box["height"] <= height for box in boxes)
+
+
+def test_while_the_model_loads(browser, url):
+    """A sprite comes out of noise and a type can be chosen, of which the first sprites are."""
+    held = []
+    with browser.new_context(service_workers="block", reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.route("**/unet.onnx", lambda route: held.append(route))
+        page.goto(url)
+        page.get_by_role("radio", name="ghost").check(force=True)
+        style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
+        assert style["animationName"] == "none" and style["backgroundSize"].startswith("400% 100%")  # of four images
+        assert page.evaluate("fetch('intro.png').then((found) => found.ok)")
+        expect(page.locator("#status")).to_have_text(re.compile(r"Loading the model: \d+\.\d (of \d+\.\d )?MB"))
+        held.pop().continue_()
+        ready(page)
+        assert all(name.startswith("ghost ") for name in page.locator("#made button").all_text_contents())
+        expect(page.locator("#made button")).to_have_count(4)
+        expect(page.locator("#intro")).to_be_hidden()
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -380,7 +459,7 @@ def test_webgpu(browser, url, pipeline):
         if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
             pytest.skip("this Chromium has no SwiftShader")
         page.goto(f"{url}?type=water&seed=5")
-        expect(page.locator("#detail-title")).to_have_text("water 5", timeout=5 * TIMEOUT_MS)  # it compiles shaders
+        expect(page.locator("#gif")).to_be_enabled(timeout=5 * TIMEOUT_MS)  # it compiles shaders
         expect(page.locator("#credits")).to_have_text("Model tiny, WebGPU.")
         assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0], exactly=False)
         assert not failures
@@ -424,7 +503,7 @@ def test_damaged_storage_is_passed_over(page, stored):
     page.evaluate("text => localStorage.setItem('pokemon-ddpm-sprites', text)", stored.replace("RECIPE", recipe))
     page.reload()
     ready(page)
-    expect(page.locator("#made button")).to_have_count(0)
+    expect(page.locator("#made button")).to_have_count(4)  # new ones
 
 
 @pytest.mark.parametrize("damaged", [None, {"type": ["fire"], "color": None}])
@@ -440,7 +519,6 @@ def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name
         page.get_by_role("button", name="Try again").click()
         ready(page)
         expect(page.locator("#types input")).to_have_count(len(TYPES) + 1)
-        page.get_by_text("Second type and attributes").click()
         page.locator("select[name=status]").select_option("new")
         conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
         assert conditions[0] == "any" and "new" in conditions

@@ -1,0 +1,181 @@
+// What is made of a sprite: noise of its own, one palette, no copies. The rules of pokemon_ddpm/creature.py.
+
+import { centered } from "./sampling.js";
+import { fromOklab, oklab } from "./sprite.js";
+
+export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: { relation: "next" } };
+const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
+const SLACK = 13; // tenths: how much of a color of the palette may be used, times its share
+
+/**
+ * The seed of a part of a creature: the first 31 bits of the SHA-256 (FIPS 180-4) of "seed/part/attempt".
+ *
+ * crypto.subtle would do it, but a page has it with https only.
+ */
+export function partSeed(seed, part, attempt) {
+  const bytes = [...new TextEncoder().encode(`${seed}/${part}/${attempt}`), 0x80];
+  const words = new Int32Array(16 * Math.ceil((bytes.length + 8) / 64));
+  bytes.forEach((byte, i) => (words[i >> 2] |= byte << (24 - 8 * (i % 4))));
+  words[words.length - 1] = 8 * (bytes.length - 1);
+  const primes = [];
+  for (let n = 2; primes.length < 64; n++) if (primes.every((prime) => n % prime)) primes.push(n);
+  const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
+  const turn = (x, n) => (x >>> n) | (x << (32 - n));
+  let hash = primes.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
+  for (let start = 0; start < words.length; start += 16) {
+    const w = [...words.subarray(start, start + 16)];
+    let [a, b, c, d, e, f, g, h] = hash;
+    primes.forEach((prime, i) => {
+      const [x, y] = [w[i - 15], w[i - 2]];
+      w[i] ??= (w[i - 16] + (turn(x, 7) ^ turn(x, 18) ^ (x >>> 3)) + w[i - 7] + (turn(y, 17) ^ turn(y, 19) ^ (y >>> 10))) | 0;
+      const one = h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g)) + fraction(Math.cbrt(prime)) + w[i];
+      const two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      [a, b, c, d, e, f, g, h] = [(one + two) | 0, a, b, c, (d + one) | 0, e, f, g];
+    });
+    hash = [a, b, c, d, e, f, g, h].map((value, i) => (value + hash[i]) | 0);
+  }
+  return hash[0] >>> 1;
+}
+
+/**
+ * How much is sent from each supply to each place at the least cost: successive shortest paths (Bellman & Ford).
+ *
+ * @param {number[][]} costs Of each supply, to each place.
+ * @param {number[]} supplies Whole numbers, all of which are sent.
+ * @param {number[]} room Whole numbers of the places, in total at least as much.
+ */
+function transport(costs, supplies, room) {
+  const sent = costs.map((row) => row.map(() => 0));
+  [supplies, room] = [supplies.slice(), room.slice()];
+  while (supplies.some(Boolean)) {
+    const rows = supplies.map((left) => (left ? 0 : Infinity)), columns = room.map(() => Infinity);
+    const rowOf = [], columnOf = []; // before a column, and before a row, on the shortest path
+    for (let changed = true; changed; ) {
+      changed = false;
+      costs.forEach((row, i) => row.forEach((cost, j) => {
+        const [there, back] = [rows[i] + cost, columns[j] - cost];
+        if (there < columns[j] - 1e-12) [columns[j], rowOf[j], changed] = [there, i, true];
+        else if (sent[i][j] && back < rows[i] - 1e-12) [rows[i], columnOf[i], changed] = [back, j, true];
+      }));
+    }
+    const end = columns.reduce((best, length, j) => (room[j] && !(length >= columns[best]) ? j : best), -1);
+    const path = [[rowOf[end], end]];
+    for (let [i] = path[0]; columnOf[i] !== undefined; [i] = path.at(-1)) path.push([rowOf[columnOf[i]], columnOf[i], i]);
+    const first = path.at(-1)[0];
+    const amount = Math.min(room[end], supplies[first], ...path.slice(1).map(([, j, i]) => sent[i][j]));
+    for (const [from, j, to] of path) {
+      sent[from][j] += amount;
+      if (to !== undefined) sent[to][j] -= amount;
+    }
+    room[end] -= amount;
+    supplies[first] -= amount;
+  }
+  return sent;
+}
+
+/** [code, number of pixels] of each color, in the order of the codes. */
+function colorCounts(pixels) {
+  const counts = new Map();
+  for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3]) counts.set(code(pixels, i), (counts.get(code(pixels, i)) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => a - b);
+}
+
+const code = (pixels, i) => (pixels[i] << 16) | (pixels[i + 1] << 8) | pixels[i + 2];
+const color = (code) => [code >> 16, (code >> 8) & 255, code & 255];
+const area = (pixels) => total(colorCounts(pixels));
+const total = (counts) => counts.reduce((sum, [, count]) => sum + count, 0);
+
+/** Gives a sprite the colors of another one; see share_palette in palette_transport.py. */
+export function sharePalette(pixels, other) {
+  const [mine, palette] = [colorCounts(pixels), colorCounts(other)];
+  if (!mine.length || !palette.length) return pixels;
+  const [from, to] = [mine, palette].map((counts) => counts.map(([value]) => oklab(color(value))));
+  const costs = from.map((a) => to.map((b) => COST.reduce((sum, weight, c) => sum + weight * (a[c] - b[c]) ** 2, 0)));
+  const supplies = mine.map(([, count]) => 10 * count * total(palette));
+  const sent = transport(costs, supplies, palette.map(([, count]) => SLACK * count * total(mine)));
+  return recolored(pixels, new Map(mine.map(([value], i) => [value, color(palette[sent[i].indexOf(Math.max(...sent[i]))][0])])));
+}
+
+function recolored(pixels, becomes) {
+  const result = pixels.slice();
+  for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3]) result.set(becomes.get(code(pixels, i)), i);
+  return result;
+}
+
+/** Makes a sprite less saturated, its mean chroma in OKLab at most `most`; see limit_chroma in postprocessing.py. */
+export function limitChroma(pixels, most) {
+  const counts = colorCounts(pixels), lab = counts.map(([value]) => oklab(color(value)));
+  const chroma = counts.reduce((sum, [, count], i) => sum + count * Math.hypot(lab[i][1], lab[i][2]), 0) / total(counts);
+  if (!(chroma > most)) return pixels;
+  const share = most / chroma;
+  return recolored(pixels, new Map(counts.map(([value], i) => [value, fromOklab(lab[i].map((part, c) => (c ? share * part : part)))])));
+}
+
+/** The mean distance in OKLab of a sprite's pixels to the nearest color of another one; see palette_distance in likeness.py. */
+export function paletteDistance(pixels, other) {
+  const counts = colorCounts(pixels), known = colorCounts(other).map(([value]) => oklab(color(value)));
+  const nearest = (lab) => Math.min(...known.map((each) => Math.hypot(...each.map((part, c) => part - lab[c]))));
+  return counts.reduce((sum, [value, count]) => sum + count * nearest(oklab(color(value))), 0) / total(counts);
+}
+
+/** The intersection over union of two silhouettes in the middle of their squares, or with one mirrored, if that is more. */
+export function overlap(pixels, other) {
+  const [one, two] = [pixels, other].map((each) => centered(each).filter((_, i) => i % 4 === 3));
+  const side = Math.sqrt(one.length);
+  const iou = (place) => {
+    let both = 0, either = 0;
+    one.forEach((alpha, i) => ((both += alpha && two[place(i)] ? 1 : 0), (either += alpha || two[place(i)] ? 1 : 0)));
+    return either ? both / either : 1;
+  };
+  return Math.max(iou((i) => i), iou((i) => i - (i % side) + side - 1 - (i % side)));
+}
+
+/**
+ * Makes the sprite of a recipe.
+ *
+ * A shiny has the noise of what it recolors, every other part its own: the first of some attempts that is no copy of its
+ * reference and, as a next stage, is larger and has its colors; or else is no copy. A back has the colors of its front.
+ *
+ * @param sample A function from a request to pixels; its second argument is false for what is not shown.
+ */
+export async function make(recipe, { vocabulary, creature }, sample) {
+  let { conditions, seed } = recipe;
+  let pixels = await sample({ conditions, seed }), noise = seed, stage = 1, front = null;
+  for (const each of recipe.makes) {
+    const [kind, other] = each.split("-");
+    const { relation, ...change } = CHANGES[kind] ?? {};
+    const reference = { pixels, conditions, noise };
+    if (kind === "evolve") {
+      [stage, front] = [stage + 1, null];
+      const sizes = vocabulary.size;
+      if (conditions.size) change.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
+    } else if (kind === "back") front = reference;
+    conditions = { ...conditions, ...change };
+    const request = { reference, conditions: relation ? { ...conditions, relation } : conditions };
+    const limited = (pixels) => (conditions.finish === "shiny" ? limitChroma(pixels, creature.chroma) : pixels);
+    if (kind === "vary") {
+      seed = noise = Number(other);
+      pixels = await sample({ conditions, image: pixels, seed });
+    } else if (kind === "shiny") {
+      pixels = limited(await sample({ ...request, seed: noise }));
+      if (!front) continue;
+      const shiny = await sample({ reference: front, conditions: { ...front.conditions, ...change }, seed: front.noise }, false);
+      pixels = sharePalette(pixels, limited(shiny));
+    } else {
+      const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
+      const isCopy = (found) => overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
+      const isNext = (found) =>
+        area(found) > area(reference.pixels) && paletteDistance(found, reference.pixels) <= creature.palette_distance;
+      let least = Infinity, own;
+      for (let attempt = 0; attempt < creature.attempts && least; attempt++) {
+        own = partSeed(seed, part, attempt);
+        const found = await sample({ ...request, seed: own }), fault = isCopy(found) ? 2 : relation && !isNext(found) ? 1 : 0;
+        if (fault < least) [pixels, noise, least] = [found, own, fault];
+      }
+      if (noise !== own) await sample({ ...request, seed: noise }); // shows its steps again
+      pixels = limited(pixels);
+      if (front) pixels = sharePalette(pixels, front.pixels);
+    }
+  }
+  return pixels;
+}
