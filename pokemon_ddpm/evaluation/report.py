@@ -16,7 +16,6 @@ from pokemon_ddpm.evaluation.figures import (
     Numbers,
     class_word,
     closest_pairs_figure,
-    memorization_figure,
     sample_sheet,
     types_figure,
 )
@@ -70,13 +69,9 @@ def write_report(
         **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
     }
-    nearest, _ = evaluation.nearest["pixels"]
-    figures = {
-        "memorization.png": memorization_figure(evaluation),
-        "closest.png": closest_pairs_figure(samples.images, nearest, train.images, names),
-    }
+    figures = {"closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names)}
     if names:
-        figures["closest-names.png"] = closest_pairs_figure(samples.images, nearest, None, names)
+        figures["closest-names.png"] = closest_pairs_figure(samples.images, evaluation.nearest, None, names)
     if numbers["types"]:
         figures["types.png"] = types_figure(numbers)
     for file, figure in figures.items():

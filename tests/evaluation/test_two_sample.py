@@ -123,7 +123,7 @@ def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch:
 
     def lightly_blurred(images: torch.Tensor) -> torch.Tensor:
         """The alpha stays, since it would give the blur away."""
-        blurred = blur(images[:, :3], 0.5 * 8 / images.shape[-1])
+        blurred = blur(images[:, :3], 0.5)
         return torch.cat([torch.where(images[:, 3:] > 0, blurred, 255), images[:, 3:]], dim=1)
 
     def accuracy(train_other: torch.Tensor, tested_other: torch.Tensor) -> Estimate:
