@@ -39,7 +39,7 @@ def blobs(count: int, seed: int, kinds: int = 3) -> "SpriteTensors":
 
 
 class RedNetwork:
-    """Features are the image in 2x2 cells, and the mean red of its foreground; recognizes the type of `blob_images`."""
+    """Its features are the image in 2x2 cells and the foreground's mean red, in which it sees `blob_images`' type."""
 
     name, dimension, vocabulary = "reds", 13, {"type": TYPES}
 

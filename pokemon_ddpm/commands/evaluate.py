@@ -89,12 +89,12 @@ def evaluate(
         mode = preprocessing or mode_of(channels)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     network = load_network(features, data)
-    further, rows, speed = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None, None
+    further, rows = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None
     if samples is None:
         sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
         if sets is None:  # the main process goes on
             return
-        sample_set, others, rows, speed = sets
+        sample_set, others, rows = sets
         fitted, tested = sample_set.images, others.images
         further["no_likelihood"] = "--no-likelihood was given."
         if likelihood:
@@ -111,7 +111,6 @@ def evaluate(
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
     evaluation = measure(sample_set, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
-        "network evaluations per second": speed,
         "data": data.title,
         "preprocessing": mode,
         "training images": len(data.train),

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from pokemon_ddpm.vocabulary import ANY, NONE
 
 logger = logging.getLogger(__name__)
 
-NOTES = "generated.json"  # beside the folder of samples: the digest of the weights, and the speed
+NOTES = "generated.json"  # beside the folder of samples: the digest of the weights
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def generate_sets(
     count: int,
     seed: int,
     folder: Path,
-) -> tuple[SampleSet, SampleSet, torch.Tensor, float | None] | None:
+) -> tuple[SampleSet, SampleSet, torch.Tensor] | None:
     """Generates samples with conditions of training images, and others with those of all held-out images.
 
     Args:
@@ -120,13 +119,12 @@ def generate_sets(
         folder: For the folders "samples" and "held-out/samples".
 
     Returns:
-        In the main process both, the held-out images whose conditions the others have, int64 (M,), and the speed;
-        see `generate_samples`.
+        In the main process both, and the held-out images whose conditions the others have, int64 (M,).
     """
     folders = folder / "samples", folder / "held-out" / "samples"
     other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
     requests = sample_requests(train, pipeline.conditioner, count, seed)
-    speed = generate_samples(pipeline, settings, requests, folders[0])
+    generate_samples(pipeline, settings, requests, folders[0])
     rows = random_rows(len(held_out), other_count, next_seed)
     others = row_requests(held_out, pipeline.conditioner, rows, range(next_seed, next_seed + other_count))
     generate_samples(pipeline, settings, others, folders[1])
@@ -134,58 +132,43 @@ def generate_sets(
         return None
     samples, others = map(read_samples, folders)
     rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
-    return samples, others, rows, speed
+    return samples, others, rows
 
 
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
-) -> float | None:
+) -> None:
     """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
 
     The files are raw samples, RGBA with alpha as predicted.
 
     Each of several processes generates its share, and returns when all samples exist.
 
-    Returns:
-        In the main process, network evaluations per second of all processes, over all starts; None if unknown.
-
     Raises:
         ValueError: If the folder has other files, or samples of other weights.
         OSError: If a file cannot be written.
     """
-    state, file, notes = processes(), folder.parent / NOTES, {}
+    state = processes()
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        notes = _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
-        write_file(file, json.dumps(notes, indent=2) + "\n")
+        _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
-    start, generated = time.time(), 0
-    try:
-        paths = generate_files(pipeline, settings, share, folder, raw=True)
-        for path in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
-            generated += path.stat().st_mtime > start
-    finally:
-        if state.is_main_process and generated:
-            each = evaluations_per_sample(settings.provenance(pipeline, requests[0]))
-            notes["evaluations"] += generated * state.num_processes * each
-            notes["seconds"] += time.time() - start
-            write_file(file, json.dumps(notes, indent=2) + "\n")
+    paths = generate_files(pipeline, settings, share, folder, raw=True)
+    for _ in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
+        pass
     state.wait_for_everyone()
-    return notes["evaluations"] / notes["seconds"] if notes.get("seconds") else None
 
 
-def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> dict[str, Any]:
-    """The notes of the samples; refuses files that are not of these requests or weights."""
+def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> None:
+    """Refuses files that are not of these requests or weights, and notes the weights."""
     present = {path.name for path in folder.iterdir() if path.name[0] != "."}
     if others := sorted(present - {request.file_name for request in requests}):
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    file, notes = folder.parent / NOTES, {"weights": weights, "evaluations": 0, "seconds": 0.0}
-    if present and file.exists():
-        notes |= json.loads(file.read_text(encoding="utf-8"))
-    if notes["weights"] != weights:
+    notes = folder.parent / NOTES
+    if present and notes.exists() and json.loads(notes.read_text(encoding="utf-8"))["weights"] != weights:
         raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
-    return notes
+    write_file(notes, json.dumps({"weights": weights}) + "\n")
 
 
 def evaluations_per_sample(provenance: Provenance) -> int:
