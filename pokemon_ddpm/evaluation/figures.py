@@ -76,16 +76,11 @@ def class_word(numbers: Numbers) -> str:
 def types_figure(numbers: Numbers) -> Figure:
     """KID and condition accuracy by type, with those of held-out images."""
     types, word = numbers["types"], class_word(numbers)
-    by_value = numbers["condition_accuracy"].get("type", {}).get("by_value")
-    shown = {
-        f"KID to the training images of the {word}": [
-            [each[key] for each in types.values()] for key in ("kid", "floor")
-        ]
-    }
-    if by_value:
-        title = f"share in which the {word} is recognized"
-        shown[title] = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
-    figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=len(shown))
+    by_value = numbers["condition_accuracy"]["type"]["by_value"]
+    kids = [[each[key] for each in types.values()] for key in ("kid", "floor")]
+    shares = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
+    shown = {f"KID to the training images of the {word}": kids, f"share in which the {word} is recognized": shares}
+    figure, panels = new_axes(9, 1.2 + 0.3 * len(types), columns=2)
     for axes, (title, sets) in zip(panels, shown.items(), strict=True):
         styles = ("samples", BLUE, -0.13), ("held-out", ORANGE, 0.13)
         for estimates, (label, color, shift) in zip(sets, styles, strict=True):
@@ -104,7 +99,6 @@ def types_figure(numbers: Numbers) -> Figure:
     # The intervals of rare types are wider than the panel.
     largest = max((each["value"] for found in types.values() for each in found.values() if each["value"]), default=1.0)
     panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
-    if by_value:
-        panels[1].set_xlim(-0.02, 1.02)
+    panels[1].set_xlim(-0.02, 1.02)
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9.5, columnspacing=1.4)
     return figure

@@ -21,7 +21,7 @@ from pokemon_ddpm.evaluation.figures import (
 )
 from pokemon_ddpm.evaluation.images import as_arrays, random_rows
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
-from pokemon_ddpm.evaluation.samples import SampleSet, evaluations_per_sample
+from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.sheets import sprite_sheet
@@ -111,7 +111,6 @@ def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
     return {
         "samples with provenance": len(known),
         **{name: one_or_all(getattr(each, name) for each in known) for name in GENERATION},
-        "network evaluations per sample": one_or_all(map(evaluations_per_sample, known)),
         "seeds": f"{min(seeds)} to {max(seeds)}",
         "conditions": ", ".join(conditions),
     }

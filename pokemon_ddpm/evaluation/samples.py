@@ -171,11 +171,6 @@ def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str)
     write_file(notes, json.dumps({"weights": weights}) + "\n")
 
 
-def evaluations_per_sample(provenance: Provenance) -> int:
-    """Evaluations of the network for each sample; guidance needs two instead of one."""
-    return provenance.num_inference_steps * (1 if provenance.guidance_scale == 1 else 2)
-
-
 def read_samples(folder: Path) -> SampleSet:
     """Reads the PNGs of a folder, with transparency if one of them has it, otherwise on white.
 

@@ -20,7 +20,6 @@ from pokemon_ddpm.evaluation.two_sample import (
     lines_of,
     two_sample_test,
 )
-from tests.sprite_sets import blobs
 
 GENERATOR = np.random.default_rng(0)
 LOGITS = GENERATOR.integers(-3, 4, 30).astype(np.float64)  # with ties, and 0, which is "real"
@@ -104,13 +103,6 @@ def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.allclose(classifier_logits(classifiers[0], generated.flip(3)), first, atol=1e-5)
-
-
-def test_lines_of_real_images():
-    data = blobs(6, 0)
-    assert lines_of(data).tolist() == [-1] * 6
-    data.labels["line"] = torch.arange(6)
-    assert lines_of(data) is data.labels["line"]
 
 
 def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch: pytest.MonkeyPatch):
