@@ -198,7 +198,7 @@ def bits_per_dim(
     preprocessing: Preprocessing = None,
     split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
     num_images: Annotated[int, typer.Option(min=2, help="Images of each split.")] = 400,
-    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound to compute for each image, or all.")] = 40,
+    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound for each image, at most all.")] = 40,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of images, timesteps and noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write the results into this JSON file.")] = None,
 ) -> None:
