@@ -52,10 +52,7 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
         bits = (numbers["likelihood"] or {}).get(split)
         text = f"{bits['mean']:.2f} ± {bits['standard_error']:.2f}" if bits else "-"
         found[f"bits per dimension, {title}"] = text, "-"
-    about = numbers["about"]
-    speed = about.get("network evaluations per second")  # None if they were generated elsewhere
-    seconds = f"{about['network evaluations per sample'] / speed:.2g} ({about['dtype']})" if speed else "-"
-    return {**found, "seconds per sprite": (seconds, "-")}
+    return found
 
 
 def main() -> None:

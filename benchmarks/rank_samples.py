@@ -61,7 +61,7 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
     )
     pipeline = settings.load()
     data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front", mode="pixel")
-    requests = sample_requests(data, pipeline.conditioner, options.num_samples, None, options.seed)
+    requests = sample_requests(data, pipeline.conditioner, options.num_samples, options.seed)
     others = dict.fromkeys(set(pipeline.conditioner.vocabulary) - {"type", "view", "finish", "relation"}, ANY)
     requests = [
         replace(each, attributes={**each.attributes, **others}) if i % 2 else each for i, each in enumerate(requests)

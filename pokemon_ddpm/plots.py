@@ -11,9 +11,7 @@ from PIL import Image
 
 from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler
 
-# The colors of Okabe and Ito, which people with any color vision can distinguish.
-BLUE, ORANGE, VERMILION, SKY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9"
-TEXT, GRID = "#222222", "#DDDDDD"
+BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito, which people with any color vision can distinguish
 SCHEDULE_TITLES = {"linear": "linear (Ho et al. 2020)", "squaredcos_cap_v2": "cosine (Nichol & Dhariwal 2021)"}
 
 
@@ -84,26 +82,11 @@ def _plot_schedules(axes: Axes, values: Callable[[NoiseSchedule], torch.Tensor],
 
 
 def new_axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure with panels side by side; sizes in inches."""
+    """A figure with panels side by side, without upper and right lines; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, [plain_axes(axes) for axes in figure.subplots(1, columns, squeeze=False)[0]]
-
-
-def plain_axes(axes: Axes) -> Axes:
-    """Removes the upper and the right line, and puts the grid behind the data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=10)
-    axes.set_axisbelow(True)
-    return axes
-
-
-def label_bars(axes: Axes, labels: Sequence[str]) -> None:
-    """Labels horizontal bars, the first at the top."""
-    axes.set_yticks(range(len(labels)), labels, fontsize=10)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-
-
-def legend_above(figure: Figure) -> None:
-    """A legend above the panels."""
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9.5, columnspacing=1.4)
+    panels = list(figure.subplots(1, columns, squeeze=False)[0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=10)
+        axes.set_axisbelow(True)  # the grid
+    return figure, panels

@@ -38,20 +38,14 @@ def blobs(count: int, seed: int, kinds: int = 3) -> "SpriteTensors":
     return SpriteTensors(images, {"type": torch.stack([types, torch.full_like(types, len(TYPES))], dim=1)})
 
 
-class MeanExtractor:
-    """Features: the image in 2x2 cells, and the mean red of its foreground."""
+class RedNetwork:
+    """Its features are the image in 2x2 cells and the foreground's mean red, in which it sees `blob_images`' type."""
 
-    name, dimension = "means", 13
+    name, dimension, vocabulary = "reds", 13, {"type": TYPES}
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         cells = torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1)
         return torch.cat([cells, _mean_red(images)[:, None] / 255], dim=1)
-
-
-class RedClassifier:
-    """Recognizes the type of `blob_images`."""
-
-    name, vocabulary = "reds", {"type": TYPES}
 
     def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         kinds = ((_mean_red(images) - 40) / 40).round().long().clamp(0, len(TYPES) - 1)

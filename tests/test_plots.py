@@ -5,12 +5,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
-from pokemon_ddpm.plots import (
-    forward_process_figure,
-    label_bars,
-    new_axes,
-    reverse_process_figure,
-)
+from pokemon_ddpm.plots import forward_process_figure, reverse_process_figure
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 COLUMNS, SEED = 5, 3
@@ -59,11 +54,3 @@ def test_samples_are_above_the_predicted_clean_ones():
     shown = panels(reverse_process_figure(list(zip([900, 500, 100], images[:3], images[3:], strict=True))))
     assert [title for title, _ in shown] == ["t = 900", "t = 500", "t = 100", "", "", ""]
     assert [pixels.flat[0] for _, pixels in shown] == [0, 1, 2, 3, 4, 5]
-
-
-def test_bars_have_their_labels_from_the_top():
-    figure, axes = new_axes(8, 4, columns=2)
-    assert figure.axes == axes and len(axes) == 2
-    label_bars(axes[0], ["few", "many"])
-    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["few", "many"]
-    assert axes[0].get_ylim()[0] > axes[0].get_ylim()[1]

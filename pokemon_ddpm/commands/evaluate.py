@@ -33,6 +33,9 @@ SPLITS = ("train", "validation")  # without those that are only for the end
 Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit")
 ]
+Features = Annotated[
+    Path | None, typer.Option(help="Folder of a network from fit-features.", show_default="the released one")
+]
 
 
 def evaluate(
@@ -43,11 +46,8 @@ def evaluate(
     config_name: ConfigName = None,
     skip_bad_images: SkipBadImages = False,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Samples to generate.")] = 2048,
-    conditions: Annotated[list[str] | None, typer.Option(help="Such as type; repeatable.", show_default="all")] = None,
     split: Split = "validation",
-    features: Annotated[
-        str, typer.Option(help="sprites, inception, dinov2 or a folder from fit-features.")
-    ] = "sprites",
+    features: Features = None,
     likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension of the model.")] = True,
     scheduler: Scheduler = None,
     num_inference_steps: Steps = None,
@@ -55,10 +55,6 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
-    resolution: Annotated[int | None, typer.Option(help="Side to reduce --samples to.", show_default="own")] = None,
-    sample_preprocessing: Annotated[
-        str | None, typer.Option(help="How to resize --samples: pixel, fit or thesis.")
-    ] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
     """Compares a model's samples, or a folder of images, with real sprites.
@@ -70,13 +66,13 @@ def evaluate(
     check_packages()
     make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.evaluation.data import load_images, load_networks
+    from pokemon_ddpm.evaluation.data import load_images, load_network
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
     from pokemon_ddpm.evaluation.images import halves
     from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_sets, read_samples
+    from pokemon_ddpm.evaluation.samples import generate_sets, read_samples, reduce_enlarged
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
@@ -89,17 +85,17 @@ def evaluate(
         channels, resolution, _ = pipeline.sample_shape
         mode = mode_of(channels, preprocessing)
     else:
-        sample_set = read_samples(samples, resolution, sample_preprocessing)
+        sample_set = reduce_enlarged(read_samples(samples))
         _, channels, resolution, _ = sample_set.images.shape
         mode = preprocessing or mode_of(channels)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
-    extractor, classifier = load_networks(features, data)
-    further, rows, speed = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None, None
+    network = load_network(features, data)
+    further, rows = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None
     if samples is None:
-        sets = generate_sets(pipeline, settings, *data[:2], num_samples, conditions, seed, output_dir)
+        sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
         if sets is None:  # the main process goes on
             return
-        sample_set, others, rows, speed = sets
+        sample_set, others, rows = sets
         fitted, tested = sample_set.images, others.images
         further["no_likelihood"] = "--no-likelihood was given."
         if likelihood:
@@ -114,17 +110,14 @@ def evaluate(
         fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
     further = {**evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device()), **further}
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
-    compared = (data.train.on_white(), data.held_out.on_white(), all_train)
-    evaluation = measure(sample_set, *compared, extractor, classifier, seed)
+    evaluation = measure(sample_set, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
-        "network evaluations per second": speed,
         "data": data.title,
         "preprocessing": mode,
         "training images": len(data.train),
         "searched for memorization": f"{len(data.all_train)} training images",
         "held out": f"{split} split, {len(data.held_out)} images",
-        "features": f"{extractor.name}, {extractor.dimension} dimensions",
-        "classifier": classifier and classifier.name,
+        "features": f"{network.name}, {network.dimension} dimensions",
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
     name = Path(model if samples is None else samples).resolve().name
@@ -141,18 +134,14 @@ def _check_source(context: typer.Context) -> None:
     given = context.params
     samples, output_dir = given["samples"], given["output_dir"]
     if samples is None:
-        if given["resolution"] is not None or given["sample_preprocessing"] is not None:
-            fail("--resolution and --sample-preprocessing are only for --samples.")
         _check_data(given["model"], given["data_dir"])
         return
-    generation = ("model", "num_samples", "conditions", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
+    generation = ("model", "num_samples", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
     check_beside(context, "samples", *generation)
     if not samples.is_dir():
         fail(f"--samples {samples} is not a folder.")
     if output_dir.resolve().is_relative_to(samples.resolve()):
         fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
-    if given["sample_preprocessing"] is not None and given["resolution"] is None:
-        fail("--sample-preprocessing needs --resolution.")
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
@@ -167,9 +156,7 @@ def evaluate_references(
     data_dir: Annotated[str, typer.Option(help="The sprite archive, as a folder or .zip.")],
     model: Model = RELEASED_MODEL,
     split: Split = "validation",
-    features: Annotated[
-        Path | None, typer.Option(help="Folder of a network from fit-features.", show_default="the released one")
-    ] = None,
+    features: Features = None,
     scheduler: Scheduler = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
@@ -253,7 +240,6 @@ def evaluate_creatures(
 
 
 def bits_per_dim(
-    context: typer.Context,
     model: Model = RELEASED_MODEL,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
@@ -261,8 +247,7 @@ def bits_per_dim(
     preprocessing: Preprocessing = None,
     split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
     num_images: Annotated[int, typer.Option(min=2, help="Images of each split.")] = 400,
-    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound to compute for each image.")] = 40,
-    full: Annotated[bool, typer.Option("--full", help="Compute all terms of the bound; slow.")] = False,
+    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound for each image, at most all.")] = 40,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of images, timesteps and noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write the results into this JSON file.")] = None,
 ) -> None:
@@ -272,8 +257,6 @@ def bits_per_dim(
     """
     if output is not None:
         check_file(output)
-    if full:
-        check_beside(context, "full", "timesteps")
     _check_data(model, data_dir)
 
     from pokemon_ddpm.data import load_tensors
@@ -284,9 +267,6 @@ def bits_per_dim(
     pipeline, found = load(model), {}
     channels, side, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
-    terms = pipeline.scheduler.config.num_train_timesteps - 1
-    if timesteps > terms and context.get_parameter_source("timesteps").name == "COMMANDLINE":
-        fail(f"--timesteps {timesteps:,}: the model has only {terms:,} terms; --full computes all.")
     options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
     splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
     count = min(num_images, *map(len, splits.values()))
@@ -294,7 +274,7 @@ def bits_per_dim(
         fail("Every split needs at least two images.")
     for name, images in splits.items():
         data = images.rows(random_rows(len(images), count, seed))
-        result = found[name] = measure(pipeline, data, None if full else timesteps, seed, name)
+        result = found[name] = measure(pipeline, data, timesteps, seed, name)
         typer.echo(
             f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
             f"{result['decoder']:.3f}, prior {result['prior']:.1e}; {result['count']} images)"

@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import one_hot
 
-from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.features import SpriteFeatures, all_logits
 from pokemon_ddpm.evaluation.metrics import Share, share
 from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 
@@ -102,31 +99,3 @@ def condition_accuracy(
 
 def _share(hits: torch.Tensor) -> Share:
     return share(int(hits.sum()), len(hits))
-
-
-def accuracies(
-    classifier: SpriteFeatures, train_labels: Mapping[str, torch.Tensor], data: SpriteTensors
-) -> dict[str, dict[str, float]]:
-    """How well the attributes of held-out images are recognized; attributes without any label are left out.
-
-    Returns:
-        Attribute, or "type, likeliest" -> "value", the share in which the likeliest value is that of the image, or
-        one of its types; "chance", its expectation for the same predictions in random order; "majority", the same if
-        the most frequent value of the training images is always predicted; and "n", the number of images that have a
-        label.
-    """
-    found = {}
-    for name, logits in all_logits(classifier, data.images).items():
-        count = logits.shape[1]
-        labels, of_train = (label_values(each[name].cpu(), count) for each in (data.labels, train_labels))
-        known = labels.any(dim=1)
-        if not known.any():
-            continue
-        labels, predicted = labels[known].double(), one_hot(logits[known].argmax(dim=1), count).double()
-        found["type, likeliest" if name == "type" else name] = {
-            "value": (predicted * labels).sum(dim=1).mean().item(),
-            "chance": (predicted.mean(dim=0) * labels.mean(dim=0)).sum().item(),
-            "majority": labels[:, of_train.sum(dim=0).argmax()].mean().item(),
-            "n": len(labels),
-        }
-    return found

@@ -1,12 +1,11 @@
-"""What samples are compared with: real images, and the networks that see them."""
+"""What samples are compared with: real images, and the network that sees them."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from pokemon_ddpm.data import SpriteTensors, is_class_folder, load_tensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.evaluation import pretrained_features
-from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, FeatureExtractor, SpriteFeatures, load_features
+from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, SpriteFeatures, load_features
 from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
 from pokemon_ddpm.evaluation.samples import check_classes
 from pokemon_ddpm.generation import best_device
@@ -41,16 +40,13 @@ def load_images(
     return RealImages(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
 
 
-def load_networks(features: str, data: RealImages) -> tuple[FeatureExtractor, SpriteFeatures | None]:
-    """The network for distances, and the classifier: with other networks that for sprites, if the images fit it."""
-    is_other = features in ("inception", "dinov2")
-    network = load_features(RELEASED_FEATURES if is_other or features == "sprites" else features, best_device())
+def load_network(folder: Path | None, data: RealImages) -> SpriteFeatures:
+    """Loads the released network or another one; raises ValueError if it does not fit the images."""
+    network = load_features(folder or RELEASED_FEATURES, best_device())
     try:
         check_classes(network.name, network.vocabulary["type"], data.train.type_names)
         network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     except ValueError as error:
-        if not is_other:
-            advice = "For these images, make one with pokemon-ddpm fit-features, and give its folder with --features."
-            raise ValueError(f"{error} {advice}") from error
-        network = None
-    return (getattr(pretrained_features, features)(best_device()) if is_other else network), network
+        advice = "For these images, make one with pokemon-ddpm fit-features, and give its folder with --features."
+        raise ValueError(f"{error} {advice}") from error
+    return network

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.comparison import comparisons
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
-from pokemon_ddpm.evaluation.features import FeatureExtractor, SpriteFeatures, extract_features, predict
+from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import Estimate, kid
@@ -32,14 +32,14 @@ class Evaluation:
         numbers: As in report.json:
             "distances": See `comparisons`.
             "memorization": "pixels" and "features" -> see `memorization`.
-            "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions or a classifier.
+            "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions.
             "types": Type that samples are conditioned on -> KID to the training images that have it: "kid" of these
                 samples and "floor" of the held-out images that have it.
-        nearest: "pixels" and "features" -> the nearest training images, of the samples and of the held-out images.
+        nearest: The training images that are nearest to the samples by pixels.
     """
 
     numbers: dict[str, Any]
-    nearest: dict[str, list[Nearest]]
+    nearest: Nearest
 
 
 def as_json(value: Any) -> Any:
@@ -52,8 +52,7 @@ def evaluate(
     train: SpriteTensors,
     held_out: SpriteTensors,
     all_train: SpriteTensors,
-    extractor: FeatureExtractor,
-    classifier: SpriteFeatures | None,
+    network: SpriteFeatures,
     seed: int = 0,
 ) -> Evaluation:
     """Compares samples with training and held-out images of the same resolution and classes, at least four of each.
@@ -62,22 +61,20 @@ def evaluate(
 
     Args:
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
-        extractor: For distances.
-        classifier: For the condition accuracy, with the classes of the images; None to leave it out.
+        network: For distances and the condition accuracy, with the classes of the images.
         seed: Of subsets, projections and bootstraps.
 
     Raises:
         ValueError: If a sample has an unknown condition.
     """
-    vocabulary = {"type": train.type_names, **(classifier.vocabulary if classifier else {})}
-    given = given_values(samples.conditions, vocabulary)
+    given = given_values(samples.conditions, network.vocabulary)
     sets = tqdm((samples, train, held_out, all_train), "Features")
-    of_samples, of_train, of_held_out, searched = (extract_features(extractor, each.images) for each in sets)
+    of_samples, of_train, of_held_out, searched = (extract_features(network, each.images) for each in sets)
     compared = (samples.images, of_samples), (held_out.images, of_held_out)
     nearest = {
         "pixels": [nearest_by_pixels(images, all_train.images) for images, _ in compared],
         "features": [
-            nearest_by_features(features, extract_features(extractor, images.flip(-1)), searched)
+            nearest_by_features(features, extract_features(network, images.flip(-1)), searched)
             for images, features in compared
         ],
     }
@@ -89,21 +86,21 @@ def evaluate(
         if len(ours):
             types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
     numbers = {
-        "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, extractor, seed),
+        "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, network, seed),
         "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
-        "condition_accuracy": _condition_accuracies(samples, given, held_out, classifier) if classifier else {},
+        "condition_accuracy": _condition_accuracies(samples, given, held_out, network),
         "types": types,
     }
-    return Evaluation(as_json(numbers), nearest)
+    return Evaluation(as_json(numbers), nearest["pixels"][0])
 
 
 def _condition_accuracies(
-    samples: SampleSet, given: dict[str, torch.Tensor], held_out: SpriteTensors, classifier: SpriteFeatures
+    samples: SampleSet, given: dict[str, torch.Tensor], held_out: SpriteTensors, network: SpriteFeatures
 ) -> dict[str, dict[str, Any]]:
     """Of each attribute that samples are conditioned on."""
     found = {}
-    predicted, real = (predict(classifier, data.images) for data in (samples, held_out))
-    for name, values in classifier.vocabulary.items():
+    predicted, real = (predict(network, data.images) for data in (samples, held_out))
+    for name, values in network.vocabulary.items():
         if given[name].any():
             ids = held_out.labels.get(name)
             of_real = None if ids is None else (real[name], label_values(ids, len(values)))

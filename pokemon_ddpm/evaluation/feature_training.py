@@ -12,7 +12,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors, varying_attributes
-from pokemon_ddpm.evaluation.condition_accuracy import accuracies, label_values
+from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
     RESOLUTION,
@@ -21,6 +21,7 @@ from pokemon_ddpm.evaluation.features import (
     SpriteFeaturesConfig,
     all_logits,
     extract_features,
+    predict,
 )
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.files import write_file
@@ -101,12 +102,24 @@ def fit_features(
         "network": weights_digest(network),
         "images": {"train": len(images), "validation": len(validation)},
         "epochs": epochs,
-        "accuracies": accuracies(network, train.to("cpu").labels, validation),
+        "accuracies": accuracies(network, validation),
     }
     write_file(folder / "config.json", network.config.to_json_string())
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")
     return report
+
+
+def accuracies(network: SpriteFeatures, data: SpriteTensors) -> dict[str, dict[str, float]]:
+    """Attributes of images that have labels -> "value", "chance" and "majority", see `condition_accuracy`; and "n"."""
+    found, predicted = {}, predict(network, data.images)
+    for name, values in network.vocabulary.items():
+        labels = label_values(data.labels[name].cpu(), len(values))
+        if labels.any():
+            each = condition_accuracy(values, predicted[name], labels)
+            share = {"value": each["accuracy"].value, "n": each["accuracy"].n}
+            found[name] = {**share, "chance": each["chance"], "majority": each["majority"]}
+    return found
 
 
 def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Networks that compute features of sprites, for distances between sets, and recognize their attributes.
+"""The network that computes features of sprites, for distances between sets, and recognizes their attributes.
 
 `SpriteFeatures` is a RegNet (Radosavovic et al. 2020) of transformers. Its stem halves the resolution only once; that
 of a ResNet would leave 8x8 of 32x32. Above 32 px its first stage does so once more. One network comes with the
@@ -7,7 +7,7 @@ package; `pokemon-ddpm fit-features` trains others.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -29,16 +29,6 @@ BACKBONE = {
     "downsample_in_first_stage": False,
 }
 BATCH_SIZE = 64
-
-
-class FeatureExtractor(Protocol):
-    """A network that computes features for distances: `SpriteFeatures`, or one of `pretrained_features`."""
-
-    name: str
-    dimension: int
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Images, uint8 (N, 3, S, S) -> float32 (N, `dimension`)."""
 
 
 class SpriteFeaturesConfig(PreTrainedConfig):
@@ -93,7 +83,7 @@ class SpriteFeatures(PreTrainedModel):
         return (self.raw(pixel_values) - self.feature_mean) / self.feature_std
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """See `FeatureExtractor` and `to_pixels`."""
+        """Images, uint8 (N, 3, S, S) -> float32 (N, D); see `to_pixels`."""
         return self(self.to_pixels(images))
 
     def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -140,9 +130,9 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     return network.eval().requires_grad_(False).to(device)
 
 
-def extract_features(extractor: FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
+def extract_features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
     """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
-    return torch.cat([part.float().cpu() for part in _in_batches(extractor.features, images)])[: len(images)]
+    return torch.cat([part.float().cpu() for part in _in_batches(network.features, images)])[: len(images)]
 
 
 def all_logits(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:

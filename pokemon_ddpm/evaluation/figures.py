@@ -1,4 +1,4 @@
-"""Figures of the reports of evaluations and of feature networks; see `Evaluation.numbers` for `numbers`."""
+"""Figures of the reports of evaluations; see `Evaluation.numbers` for `numbers`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pokemon_ddpm.evaluation.condition_accuracy import given_values
-from pokemon_ddpm.evaluation.evaluate import Evaluation
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.samples import SampleSet
-from pokemon_ddpm.plots import BLUE, GRID, ORANGE, TEXT, label_bars, legend_above, new_axes
+from pokemon_ddpm.plots import BLUE, ORANGE, new_axes
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import TYPES
 
 Numbers = Mapping[str, Any]
 
-MAGENTA = "#B00058"
 SHEET_COLUMNS, SHEET_PANELS = 6, 2
 NUM_PAIRS, PAIRS_IN_ROW = 20, 10
 
@@ -37,25 +35,6 @@ def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
     blanks = [Image.new("RGB", images[0].size, "white")] * SHEET_COLUMNS
     cells = [cell for name in names for cell in ([images[i] for i in rows[name]] + blanks)[:SHEET_COLUMNS]]
     return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)
-
-
-def memorization_figure(evaluation: Evaluation) -> Figure:
-    """Distances to the nearest training image, of samples and of held-out images."""
-    figure, panels = new_axes(9, 3.2, columns=2)
-    for axes, (by, nearest) in zip(panels, evaluation.nearest.items(), strict=True):
-        threshold = evaluation.numbers["memorization"][by]["threshold"]
-        largest = max(each.distance.max().item() for each in nearest)
-        for each, label, color in zip(nearest, ("samples", "held-out"), (BLUE, ORANGE), strict=True):
-            style = {"density": True, "histtype": "step", "linewidth": 1.6, "color": color}
-            label = label if by == "pixels" else None
-            axes.hist(each.distance.numpy(), bins=40, range=(0, largest), label=label, **style)
-        axes.axvline(threshold, color=TEXT, linewidth=1, linestyle=":")
-        text = {"fontsize": 8.5, "va": "top", "ha": "right", "rotation": 90}
-        axes.text(threshold, axes.get_ylim()[1], " 5 % of held-out are nearer", **text)
-        axes.set_xlabel(f"distance to the nearest training image, {by}", fontsize=10)
-        axes.set_yticks([])
-    legend_above(figure)
-    return figure
 
 
 def closest_pairs_figure(
@@ -97,16 +76,11 @@ def class_word(numbers: Numbers) -> str:
 def types_figure(numbers: Numbers) -> Figure:
     """KID and condition accuracy by type, with those of held-out images."""
     types, word = numbers["types"], class_word(numbers)
-    by_value = numbers["condition_accuracy"].get("type", {}).get("by_value")
-    shown = {
-        f"KID to the training images of the {word}": [
-            [each[key] for each in types.values()] for key in ("kid", "floor")
-        ]
-    }
-    if by_value:
-        title = f"share in which the {word} is recognized"
-        shown[title] = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
-    figure, panels = new_axes(9 if by_value else 5.5, 1.2 + 0.3 * len(types), columns=len(shown))
+    by_value = numbers["condition_accuracy"]["type"]["by_value"]
+    kids = [[each[key] for each in types.values()] for key in ("kid", "floor")]
+    shares = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
+    shown = {f"KID to the training images of the {word}": kids, f"share in which the {word} is recognized": shares}
+    figure, panels = new_axes(9, 1.2 + 0.3 * len(types), columns=2)
     for axes, (title, sets) in zip(panels, shown.items(), strict=True):
         styles = ("samples", BLUE, -0.13), ("held-out", ORANGE, 0.13)
         for estimates, (label, color, shift) in zip(sets, styles, strict=True):
@@ -117,13 +91,14 @@ def types_figure(numbers: Numbers) -> Figure:
             axes.plot(values, heights, "o", color=color, markersize=4, label=label if axes is panels[0] else None)
             axes.hlines(heights, low, high, color=color, linewidth=1)
         axes.set_xlabel(title, fontsize=10)
-        label_bars(axes, [""] * len(types))
-        axes.grid(axis="x", color=GRID)
-    label_bars(panels[0], [f"{name} ({found['kid']['n']})" for name, found in types.items()])
+        axes.set_yticks(range(len(types)), [""] * len(types), fontsize=10)
+        axes.set_ylim(len(types) - 0.4, -0.6)  # the first at the top
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="#DDDDDD")
+    panels[0].set_yticklabels([f"{name} ({found['kid']['n']})" for name, found in types.items()])
     # The intervals of rare types are wider than the panel.
     largest = max((each["value"] for found in types.values() for each in found.values() if each["value"]), default=1.0)
     panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
-    if by_value:
-        panels[1].set_xlim(-0.02, 1.02)
-    legend_above(figure)
+    panels[1].set_xlim(-0.02, 1.02)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9.5, columnspacing=1.4)
     return figure

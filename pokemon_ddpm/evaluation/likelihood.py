@@ -41,7 +41,7 @@ def sampled_terms(
 def bits_per_dim(
     pipeline: PokemonDDPMPipeline,
     data: SpriteTensors,
-    num_timesteps: int | None = NUM_TIMESTEPS,
+    num_timesteps: int = NUM_TIMESTEPS,
     seed: int = 0,
     title: str = "Bits per dimension",
 ) -> dict[str, float]:
@@ -52,7 +52,7 @@ def bits_per_dim(
 
     Args:
         pipeline: The model, with the noise schedule and the `variance_type` that it was trained with.
-        num_timesteps: Number of terms between L_0 and L_T that are computed for each image; None for all.
+        num_timesteps: Number of terms between L_0 and L_T that are computed for each image; all if there are fewer.
         seed: Of timesteps and noise.
         title: Of the progress bar.
 
@@ -74,7 +74,7 @@ def bits_per_dim(
     schedule, types = NoiseSchedule.of(pipeline.scheduler, device), (config.prediction_type, config.variance_type)
     data, scale = data.conditioned_on(pipeline.conditioner.any_ids).to(device), pipeline.scaling_factor
     generator = torch.Generator().manual_seed(seed)
-    timesteps, factor = sampled_terms(len(data), len(schedule), num_timesteps or len(schedule), generator)
+    timesteps, factor = sampled_terms(len(data), len(schedule), num_timesteps, generator)
     timesteps = torch.cat([torch.zeros(len(data), 1, dtype=torch.int64), timesteps], dim=1)
     rows = torch.arange(len(data)).repeat_interleave(timesteps.shape[1])
     terms = torch.empty(len(rows), dtype=torch.float64)

@@ -16,13 +16,12 @@ from pokemon_ddpm.evaluation.figures import (
     Numbers,
     class_word,
     closest_pairs_figure,
-    memorization_figure,
     sample_sheet,
     types_figure,
 )
 from pokemon_ddpm.evaluation.images import as_arrays, random_rows
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
-from pokemon_ddpm.evaluation.samples import SampleSet, evaluations_per_sample
+from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.sheets import sprite_sheet
@@ -70,13 +69,9 @@ def write_report(
         **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
     }
-    nearest, _ = evaluation.nearest["pixels"]
-    figures = {
-        "memorization.png": memorization_figure(evaluation),
-        "closest.png": closest_pairs_figure(samples.images, nearest, train.images, names),
-    }
+    figures = {"closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names)}
     if names:
-        figures["closest-names.png"] = closest_pairs_figure(samples.images, nearest, None, names)
+        figures["closest-names.png"] = closest_pairs_figure(samples.images, evaluation.nearest, None, names)
     if numbers["types"]:
         figures["types.png"] = types_figure(numbers)
     for file, figure in figures.items():
@@ -116,7 +111,6 @@ def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
     return {
         "samples with provenance": len(known),
         **{name: one_or_all(getattr(each, name) for each in known) for name in GENERATION},
-        "network evaluations per sample": one_or_all(map(evaluations_per_sample, known)),
         "seeds": f"{min(seeds)} to {max(seeds)}",
         "conditions": ", ".join(conditions),
     }

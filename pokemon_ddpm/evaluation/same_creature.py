@@ -14,7 +14,6 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
 from pokemon_ddpm.evaluation.images import as_tensor, default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
-from pokemon_ddpm.evaluation.pixel_statistics import pixel_statistics
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
 from pokemon_ddpm.likeness import color_change, lab, opaque, silhouette_iou
@@ -88,7 +87,7 @@ def evaluate_references(
 
     Args:
         data: In RGBA, with the columns of the sprites.
-        network: For features, and the types that are recognized.
+        network: For features.
         **arguments: Of the pipeline.
 
     Returns:
@@ -130,18 +129,14 @@ def _back(
     """How often the real back of the right form is the nearest of all forms, or among the five nearest."""
     lines, forms = (data.labels[name][backs.targets] for name in ("line", "index"))
     gallery, all_forms = _features(network, data.images[backs.targets]), torch.arange(len(forms))
+    fronts = pairs_of(data, "same", FRONT, NORMAL, other_game=True).targets
+    rows, places = (data.labels["index"][fronts][:, None] == forms).nonzero(as_tuple=True)
     queries = {
         "generated": (made, all_forms),
         "generated without a reference": (without, all_forms),
         "the reference": (data.images[backs.references], all_forms),
+        "real front of another game": (data.images[fronts[rows]], places),
     }
-    for name, pairs in (
-        ("real shiny back, in gray", pairs_of(data, "same", BACK, SHINY)),
-        ("real front of another game", pairs_of(data, "same", FRONT, NORMAL, other_game=True)),
-    ):
-        rows, places = (data.labels["index"][pairs.targets][:, None] == forms).nonzero(as_tuple=True)
-        images = data.images[pairs.targets[rows]]
-        queries[name] = (_gray(images) if name.endswith("in gray") else images, places)
     found: dict[str, dict[str, Estimate]] = {"right back nearest": {}, "right back among the five nearest": {}}
     for name, (images, places) in queries.items():
         others = nearer(_features(network, images), gallery, places)
@@ -157,24 +152,20 @@ def _shiny(data: SpriteTensors, shinies: Pairs, made: torch.Tensor) -> dict[str,
     for name, images in (("generated", made), ("real", real)):
         found[f"{name}: silhouette IoU, median"] = over_lines(silhouette_iou(references, images), lines, np.median)
         found[f"{name}: change of color"] = over_lines(color_change(references, images), lines)
-        found[f"{name}: dark outline"] = over_lines(torch.from_numpy(pixel_statistics(images)["dark_outline"]), lines)
     return found
 
 
 def _next(data: SpriteTensors, stages: Pairs, made: torch.Tensor, network: SpriteFeatures) -> dict[str, Estimate]:
     references, real = (data.images[rows] for rows in stages)
-    lines, types = data.labels["line"][stages.targets], data.labels["type"][stages.references]
-    before, found = _features(network, references), {}
+    lines, before, found = data.labels["line"][stages.targets], _features(network, references), {}
     for name, images in (("generated", made), ("real", real)):
         grown = opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))
         distance = torch.cdist(mean_color(images), mean_color(references))
         color = (distance.diagonal()[:, None] <= distance).double().mean(dim=1)
-        likeliest = network.logits(over_white(images))["type"].argmax(dim=1, keepdim=True)
         rank = nearer(_features(network, images), before, torch.arange(len(real))) / max(1, len(real) - 1)
         for title, values in (
             ("more foreground", grown),
             ("color nearer than that of other lines", color),
-            ("likeliest type is one of the reference's", (likeliest == types).any(dim=1)),
             ("nearer to its own line than to others", 1 - rank),
         ):
             found[f"{name}: {title}"] = over_lines(values, lines)
@@ -183,10 +174,3 @@ def _next(data: SpriteTensors, stages: Pairs, made: torch.Tensor, network: Sprit
 
 def _features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
     return extract_features(network, over_white(images))
-
-
-def _gray(images: torch.Tensor) -> torch.Tensor:
-    """RGBA in shades of gray."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
-    gray = (images[:, :3] * weights).sum(dim=1, keepdim=True).round().to(torch.uint8)
-    return torch.cat([gray.expand(-1, 3, -1, -1), images[:, 3:]], dim=1)

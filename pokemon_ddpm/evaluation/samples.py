@@ -3,14 +3,12 @@
 import contextlib
 import json
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -22,13 +20,13 @@ from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.preprocessing import on_white, open_image, over_white, preprocess
+from pokemon_ddpm.preprocessing import on_white, open_image, over_white
 from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 logger = logging.getLogger(__name__)
 
-NOTES = "generated.json"  # beside the folder of samples: the digest of the weights, and the speed
+NOTES = "generated.json"  # beside the folder of samples: the digest of the weights
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,6 @@ def sample_requests(
     data: SpriteTensors,
     conditioner: SpriteConditioner,
     count: int,
-    attributes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[SpriteRequest]:
     """Requests with the conditions of the images of `random_rows`; see `row_requests`.
@@ -61,8 +58,7 @@ def sample_requests(
     Args:
         seed: Of the order, and of the first request; the seeds of the others follow.
     """
-    rows = random_rows(len(data), count, seed)
-    return row_requests(data, conditioner, rows, range(seed, seed + count), attributes)
+    return row_requests(data, conditioner, random_rows(len(data), count, seed), range(seed, seed + count))
 
 
 def row_requests(
@@ -70,7 +66,6 @@ def row_requests(
     conditioner: SpriteConditioner,
     rows: torch.Tensor,
     seeds: Sequence[int],
-    attributes: Sequence[str] | None = None,
 ) -> list[SpriteRequest]:
     """A request with the conditions of each of some images; types are given completely: "fire/none" for one.
 
@@ -78,21 +73,17 @@ def row_requests(
         conditioner: Of the model; attributes that it does not know are not given, and unknown labels are "any".
         rows: int64 (N,), the images.
         seeds: N, of the requests.
-        attributes: The given attributes, the others are "any"; None for all that the conditioner knows.
 
     Raises:
-        ValueError: If the model was trained on other classes, or does not know one of the attributes.
+        ValueError: If the model was trained on other classes.
     """
     vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
     check_classes("The model", vocabulary["type"], data.type_names)
-    given = set(vocabulary if attributes is None else attributes)
-    if unknown := given - vocabulary.keys():
-        raise ValueError(f"The model was not trained on {min(unknown)}. It knows {', '.join(vocabulary)}.")
     known = {name: dict(enumerate(values)) for name, values in vocabulary.items()}  # id -> value
     requests = []
     for seed, row in zip(seeds, rows.tolist(), strict=True):
         values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
-        for name in given & data.labels.keys():
+        for name in vocabulary.keys() & data.labels.keys():
             ids = data.labels[name][row].view(-1).tolist()
             values[name] = [known[name][k] for k in ids if k in known[name]] or [ANY]
         types = values.pop("type")
@@ -117,102 +108,74 @@ def generate_sets(
     train: SpriteTensors,
     held_out: SpriteTensors,
     count: int,
-    attributes: Sequence[str] | None,
     seed: int,
     folder: Path,
-) -> tuple[SampleSet, SampleSet, torch.Tensor, float | None] | None:
+) -> tuple[SampleSet, SampleSet, torch.Tensor] | None:
     """Generates samples with conditions of training images, and others with those of all held-out images.
 
     Args:
         count: Of the first; of the others there are as many as held-out images, or `MIN_SAMPLES`.
-        attributes, seed: See `sample_requests`; the seeds of the others follow.
+        seed: See `sample_requests`; the seeds of the others follow.
         folder: For the folders "samples" and "held-out/samples".
 
     Returns:
-        In the main process both, the held-out images whose conditions the others have, int64 (M,), and the speed;
-        see `generate_samples`.
+        In the main process both, and the held-out images whose conditions the others have, int64 (M,).
     """
     folders = folder / "samples", folder / "held-out" / "samples"
     other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
-    requests = sample_requests(train, pipeline.conditioner, count, attributes, seed)
-    speed = generate_samples(pipeline, settings, requests, folders[0])
+    requests = sample_requests(train, pipeline.conditioner, count, seed)
+    generate_samples(pipeline, settings, requests, folders[0])
     rows = random_rows(len(held_out), other_count, next_seed)
-    seeds = range(next_seed, next_seed + other_count)
-    others = row_requests(held_out, pipeline.conditioner, rows, seeds, attributes)
+    others = row_requests(held_out, pipeline.conditioner, rows, range(next_seed, next_seed + other_count))
     generate_samples(pipeline, settings, others, folders[1])
     if not processes().is_main_process:
         return None
-    samples, others = (read_samples(each, pipeline.sample_shape[1]) for each in folders)
+    samples, others = map(read_samples, folders)
     rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
-    return samples, others, rows, speed
+    return samples, others, rows
 
 
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
-) -> float | None:
+) -> None:
     """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
 
     The files are raw samples, RGBA with alpha as predicted.
 
     Each of several processes generates its share, and returns when all samples exist.
 
-    Returns:
-        In the main process, network evaluations per second of all processes, over all starts; None if unknown.
-
     Raises:
         ValueError: If the folder has other files, or samples of other weights.
         OSError: If a file cannot be written.
     """
-    state, file, notes = processes(), folder.parent / NOTES, {}
+    state = processes()
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        notes = _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
-        write_file(file, json.dumps(notes, indent=2) + "\n")
+        _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
-    start, generated = time.time(), 0
-    try:
-        paths = generate_files(pipeline, settings, share, folder, raw=True)
-        for path in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
-            generated += path.stat().st_mtime > start
-    finally:
-        if state.is_main_process and generated:
-            each = evaluations_per_sample(settings.provenance(pipeline, requests[0]))
-            notes["evaluations"] += generated * state.num_processes * each
-            notes["seconds"] += time.time() - start
-            write_file(file, json.dumps(notes, indent=2) + "\n")
+    paths = generate_files(pipeline, settings, share, folder, raw=True)
+    for _ in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
+        pass
     state.wait_for_everyone()
-    return notes["evaluations"] / notes["seconds"] if notes.get("seconds") else None
 
 
-def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> dict[str, Any]:
-    """The notes of the samples; refuses files that are not of these requests or weights."""
+def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> None:
+    """Refuses files that are not of these requests or weights, and notes the weights."""
     present = {path.name for path in folder.iterdir() if path.name[0] != "."}
     if others := sorted(present - {request.file_name for request in requests}):
         raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    file, notes = folder.parent / NOTES, {"weights": weights, "evaluations": 0, "seconds": 0.0}
-    if present and file.exists():
-        notes |= json.loads(file.read_text(encoding="utf-8"))
-    if notes["weights"] != weights:
+    notes = folder.parent / NOTES
+    if present and notes.exists() and json.loads(notes.read_text(encoding="utf-8"))["weights"] != weights:
         raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
-    return notes
+    write_file(notes, json.dumps({"weights": weights}) + "\n")
 
 
-def evaluations_per_sample(provenance: Provenance) -> int:
-    """Evaluations of the network for each sample; guidance needs two instead of one."""
-    return provenance.num_inference_steps * (1 if provenance.guidance_scale == 1 else 2)
-
-
-def read_samples(folder: Path, resolution: int | None = None, mode: str | None = None) -> SampleSet:
+def read_samples(folder: Path) -> SampleSet:
     """Reads the PNGs of a folder, with transparency if one of them has it, otherwise on white.
 
-    They must be square and of one size. If they are larger than the resolution and every pixel was enlarged to a
-    square, they are reduced again; other sizes need a mode of preprocessing.
-
     Args:
-        folder: With PNGs; hidden files, and files that are not images, are ignored.
-        resolution: S; None for the size of the files.
-        mode: Of preprocessing; None for none.
+        folder: With square PNGs of one size; hidden files, and files that are not images, are ignored.
 
     Raises:
         ValueError: If the folder has too few PNGs, other images or sub-folders, or images cannot be used.
@@ -230,32 +193,27 @@ def read_samples(folder: Path, resolution: int | None = None, mode: str | None =
             images.append(open_image(file))
     if problems.found:
         raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
+    sizes = Counter(image.size for image in images)
+    (width, height), *others = sizes
+    if others or width != height:
+        listed = ", ".join(f"{count} of {size[0]}x{size[1]} px" for size, count in sizes.most_common(5))
+        raise ValueError(f"{folder} has {listed}, but samples must be square and of one size.")
     for file in files:
         provenances.append(None)
         with contextlib.suppress(ValueError):  # it does not say how it was generated
             provenances[-1] = read_png(file)
     if missing := provenances.count(None):
         logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
-    if mode is not None:
-        arrays = [preprocess(on_white(image), resolution, mode) for image in images]
-    else:
-        is_rgba = any(image.has_transparency_data for image in images)
-        arrays = [np.asarray(image.convert("RGBA") if is_rgba else on_white(image)) for image in images]
-        arrays = _reduced(folder, arrays, resolution)
-    return SampleSet(as_tensor(arrays), tuple(provenances))
+    is_rgba = any(image.has_transparency_data for image in images)
+    pixels = as_tensor(image.convert("RGBA") if is_rgba else on_white(image) for image in images)
+    return SampleSet(pixels, tuple(provenances))
 
 
-def _reduced(folder: Path, arrays: Sequence[np.ndarray], resolution: int | None) -> list[np.ndarray]:
-    """The pixels (S, S, C) of images of one square size, reduced if they were enlarged."""
-    width = arrays[0].shape[1]
-    side = resolution or width
-    factor = max(1, width // side)
-    reduced = [array[::factor, ::factor] for array in arrays]
-    enlarged = [array.repeat(factor, axis=0).repeat(factor, axis=1) for array in reduced]
-    if any(array.shape[:2] != (side, side) for array in reduced) or not all(map(np.array_equal, enlarged, arrays)):
-        sizes = Counter(f"{array.shape[1]}x{array.shape[0]} px" for array in arrays)
-        listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(5))
-        needed = f"of {resolution}x{resolution} px" if resolution else "square and of one size"
-        hint = "possibly enlarged without smoothing; see --sample-preprocessing."
-        raise ValueError(f"{folder} has {listed}, but samples must be {needed}, {hint}")
-    return reduced
+def reduce_enlarged(samples: SampleSet) -> SampleSet:
+    """Samples as they were before `generate --scale`, if all of their pixels are squares of one size."""
+    side = samples.images.shape[-1]
+    for factor in range(side, 1, -1):
+        blocks = samples.images.unfold(2, factor, factor).unfold(3, factor, factor)
+        if side % factor == 0 and (blocks == blocks[..., :1, :1]).all():
+            return replace(samples, images=blocks[..., 0, 0].contiguous())
+    return samples

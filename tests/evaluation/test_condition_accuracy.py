@@ -2,12 +2,10 @@ from itertools import product
 
 import pytest
 import torch
-from torch.nn.functional import one_hot
 
-from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.condition_accuracy import accuracies, condition_accuracy, given_values, label_values
+from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.metrics import share
-from pokemon_ddpm.vocabulary import COLORS, TYPES
+from pokemon_ddpm.vocabulary import TYPES
 
 VALUES = ("fire", "water", "grass")
 
@@ -76,30 +74,3 @@ def test_label_values():
     types = torch.tensor([[0, 3], [2, 1], [-1, -1], [1, 4]])  # 3 is `none`, 4 is `any`
     assert torch.equal(label_values(types, 3), table("fire", "water grass", "", "water"))
     assert torch.equal(label_values(torch.tensor([2, -1, 3]), 3), table("grass", "", ""))
-
-
-class FirstPixel:
-    """Recognizes the type with the number in the red of the first pixel, and the color in its green."""
-
-    vocabulary = {"type": TYPES, "color": COLORS}
-
-    def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        red, green = (one_hot(images[:, k, 0, 0].long(), 18).float() for k in (0, 1))
-        return {"type": 2 * red - 1, "color": green[:, : len(COLORS)]}
-
-
-def test_accuracies():
-    images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    images[:, 0] = torch.tensor([0, 1, 1, 5]).view(4, 1, 1)
-    images[:, 1] = torch.tensor([7, 7, 1, 1]).view(4, 1, 1)
-    types, colors = torch.tensor([[0, 18], [2, 1], [3, 18], [0, 18]]), torch.tensor([7, 1, 1, len(COLORS)])
-    train = {"type": torch.tensor([[0, 4], [0, 18], [3, 18]]), "color": torch.tensor([7, 7, 1])}
-    found = accuracies(FirstPixel(), train, SpriteTensors(images, {"type": types, "color": colors}))
-    expected = {
-        # Of 16 pairs of a prediction (0, 1, 1, 5) and an image: 0 is correct in two, each 1 in one, 5 in none.
-        "type, likeliest": (2 / 4, 4 / 16, 2 / 4, 4),
-        # Two of three known colors are correct; 7 is the most frequent in training.
-        "color": (2 / 3, 4 / 9, 1 / 3, 3),
-    }
-    for name, values in expected.items():
-        assert tuple(found[name].values()) == pytest.approx(values)

@@ -8,7 +8,7 @@ from pokemon_ddpm.evaluation.images import as_rgba, default_output
 from pokemon_ddpm.evaluation.metrics import kid, share
 from pokemon_ddpm.evaluation.report import row
 from pokemon_ddpm.vocabulary import TYPES
-from tests.sprite_sets import MeanExtractor, RedClassifier, as_samples, blobs, type_names
+from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
 
 TRAIN, HELD_OUT = blobs(240, 0), blobs(120, 1)
 
@@ -22,11 +22,11 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measured(images: torch.Tensor, types: list[str] | None = None) -> Evaluation:
-    return evaluate(as_samples(images, types), TRAIN, HELD_OUT, TRAIN, MeanExtractor(), RedClassifier())
+    return evaluate(as_samples(images, types), TRAIN, HELD_OUT, TRAIN, RedNetwork())
 
 
 def test_a_model_as_good_as_new_images_passes():
-    new, extractor = blobs(150, 2), MeanExtractor()
+    new, network = blobs(150, 2), RedNetwork()
     found = measured(new.images, type_names(new)).numbers
     ours, floor = (row(found, name, "train") for name in ("all samples", "held-out"))
     assert ours["kid"]["low"] < 0 < ours["kid"]["high"] and ours["fid"]["value"] < 2 * floor["fid"]["value"]
@@ -36,7 +36,7 @@ def test_a_model_as_good_as_new_images_passes():
     assert accuracy["real"]["value"] == 1 and list(found["types"]) == list(TYPES[:3])
     for k, name in enumerate(TYPES[:3]):
         real, *others = (
-            extractor.features(data.images[data.labels["type"][:, 0] == k]) for data in (TRAIN, new, HELD_OUT)
+            network.features(data.images[data.labels["type"][:, 0] == k]) for data in (TRAIN, new, HELD_OUT)
         )
         for key, features in zip(("kid", "floor"), others, strict=True):
             assert found["types"][name][key]["value"] == pytest.approx(kid(features, real).value, abs=1e-9)
@@ -50,12 +50,12 @@ def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
     same = measured(TRAIN.images[:150])
     distance = row(same.numbers, "all samples", "train")["kid"]["value"]
     assert distance < row(same.numbers, "blurred", "train")["kid"]["value"]
-    assert torch.equal(same.nearest["pixels"][0].index, torch.arange(150))
+    assert torch.equal(same.nearest.index, torch.arange(150))
 
 
 def test_samples_without_conditions_and_more_training_images():
     more = blobs(60, 8)
-    found = evaluate(as_samples(more.images), TRAIN, HELD_OUT, more, MeanExtractor(), RedClassifier()).numbers
+    found = evaluate(as_samples(more.images), TRAIN, HELD_OUT, more, RedNetwork()).numbers
     assert found["condition_accuracy"] == found["types"] == {}
     assert all(each["identical"] == 60 for each in found["memorization"].values())
     assert row(found, "all samples", "train")["kid"]["m"] == 240

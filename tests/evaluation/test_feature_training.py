@@ -68,13 +68,6 @@ def test_the_training_is_a_function_of_the_seed(tmp_path: Path, monkeypatch: pyt
     assert networks[0] == networks[1] != networks[2] and torch.equal(torch.get_rng_state(), state)
 
 
-def test_larger_images_are_halved_once_more(tmp_path: Path):
-    for side in (64, 32):
-        fit_features(squares(32, side=side), squares(16, side=side), tmp_path)
-        config = load_features(tmp_path).config
-        assert (config.resolution, config.backbone["downsample_in_first_stage"]) == (side, side == 64)
-
-
 def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     states, losses = [], iter([3.0, 1.0, 2.0])
 
@@ -98,7 +91,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path, monke
 def test_the_folder_has_the_network_and_its_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(feature_training, "NUM_EPOCHS", 12)
     report = fit_features(squares(96), squares(48, seed=1), tmp_path)
-    assert report["accuracies"]["type, likeliest"]["value"] == report["accuracies"]["color"]["value"] == 1
+    assert report["accuracies"]["type"]["value"] == report["accuracies"]["color"]["value"] == 1
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert load_file(tmp_path / "model.safetensors")["projection.weight"].dtype == torch.float16
     loaded = load_features(tmp_path)

@@ -2,17 +2,12 @@ import json
 import math
 import shutil
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
 from safetensors.torch import load_file, save
-from torch_fidelity import feature_extractor_inceptionv3 as library
-from transformers import Dinov2Config, Dinov2Model
 
-from pokemon_ddpm.evaluation import pretrained_features
 from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, extract_features, load_features, predict, recognized
-from pokemon_ddpm.evaluation.pretrained_features import dinov2, inception
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.vocabulary import TYPES
 
@@ -81,45 +76,3 @@ def test_a_damaged_network_is_refused(file: str, content: bytes | None, message:
     with pytest.raises(ValueError, match=message) as refusal:
         load_features(folder)
     assert "\n" not in str(refusal.value)
-
-
-def test_networks_of_others_are_unavailable_offline(monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object, **__: object) -> None:
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="Inception cannot be loaded: .*no network.*weights-inception"):
-        inception()
-    with pytest.raises(ValueError, match="DINOv2 cannot be loaded: .*facebook/dinov2-small"):
-        dinov2()
-
-
-def test_inception_by_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    file = tmp_path / "checkpoints" / library.URL_INCEPTION_V3.rsplit("/", 1)[1]
-    file.parent.mkdir()
-    torch.save({"a": Path("x")}, file)  # a pickle that would run code
-    with pytest.raises(ValueError, match="Weights only load failed"):
-        inception()
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: {})
-    monkeypatch.setattr(library, "load_state_dict_from_url", lambda *_, **__: {})
-    monkeypatch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-    features = inception().features(IMAGES[:2])
-    assert features.shape == (2, 2048) and features.dtype == torch.float32
-
-
-def test_dinov2_by_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    torch.manual_seed(0)
-    config = Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14)
-    model = Dinov2Model(config).eval()
-    model.save_pretrained(tmp_path / "tiny-dinov2")
-    monkeypatch.setattr(pretrained_features, "DINOV2", str(tmp_path / "tiny-dinov2"))
-    extractor = dinov2()
-    features = extract_features(extractor, IMAGES[:3])
-    assert (extractor.name, extractor.dimension, features.shape) == ("tiny-dinov2", 16, (3, 16))
-    white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    with torch.no_grad():
-        expected = model(white.view(1, 3, 1, 1).expand(1, 3, 224, 224)).last_hidden_state[:, 0]
-        found = extractor.features(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8))
-    assert torch.allclose(found, expected, atol=1e-4)

@@ -2,12 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm.evaluation.evaluate import Evaluation
-from pokemon_ddpm.evaluation.figures import (
-    closest_pairs_figure,
-    memorization_figure,
-    types_figure,
-)
+from pokemon_ddpm.evaluation.figures import closest_pairs_figure, types_figure
 from pokemon_ddpm.evaluation.memorization import Nearest
 
 
@@ -26,14 +21,6 @@ def test_types_without_a_value_are_left_out():
     assert [label.get_text() for label in kids.get_yticklabels()] == ["bug (20)", "dark (20)"]
     ours, real = (line.get_xdata() for line in accuracies.lines)
     assert ours.tolist() == [1.0, 1.0] and np.isnan(real).all()
-    assert len(types_figure({"types": types, "condition_accuracy": {}}).axes) == 1
-
-
-def test_memorization():
-    nearest = dict.fromkeys(("pixels", "features"), (Nearest(torch.rand(50).double(), torch.zeros(50)),) * 2)
-    numbers = {"memorization": {"pixels": {"threshold": 0.2}, "features": {"threshold": 0.3}}}
-    panels = memorization_figure(Evaluation(numbers, nearest)).axes
-    assert [axes.lines[0].get_xdata()[0] for axes in panels] == [0.2, 0.3]
 
 
 @pytest.mark.parametrize("sets", [2, 1])

@@ -47,7 +47,7 @@ def test_all_terms_of_white_images(prediction: float, s: float):
     """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
     white = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
     data = SpriteTensors(white, {"type": torch.tensor([[0, 18]] * 4)})
-    found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data, None)
+    found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data, T)
     mean = min(prediction, 1.0)
     bar = [(1 - BETA) ** (t + 1) for t in range(T)]
     variance = [(1 - bar[t - 1]) / (1 - bar[t]) * BETA for t in range(1, T)]  # of the posterior
@@ -64,7 +64,7 @@ def test_all_terms_of_white_images(prediction: float, s: float):
 
 def test_some_terms_are_an_unbiased_estimate():
     pipeline, data = model(torch.zeros_like), noise_images(300)
-    everything = bits_per_dim(pipeline, data, None)["mean"]
+    everything = bits_per_dim(pipeline, data, T)["mean"]
     found = bits_per_dim(pipeline, data, 3, seed=1)
     assert found["mean"] == pytest.approx(everything, abs=4 * found["standard_error"])
     assert 0 < found["standard_error"] < 0.1 * everything

@@ -20,7 +20,6 @@ from pokemon_ddpm.evaluation.two_sample import (
     lines_of,
     two_sample_test,
 )
-from tests.sprite_sets import blobs
 
 GENERATOR = np.random.default_rng(0)
 LOGITS = GENERATOR.integers(-3, 4, 30).astype(np.float64)  # with ties, and 0, which is "real"
@@ -106,13 +105,6 @@ def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike
     assert torch.allclose(classifier_logits(classifiers[0], generated.flip(3)), first, atol=1e-5)
 
 
-def test_lines_of_real_images():
-    data = blobs(6, 0)
-    assert lines_of(data).tolist() == [-1] * 6
-    data.labels["line"] = torch.arange(6)
-    assert lines_of(data) is data.labels["line"]
-
-
 def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch: pytest.MonkeyPatch):
     """A half of the starter sprites is treated as if a model had made it."""
     monkeypatch.setattr(two_sample, "STEPS", 15)  # 60 at 32 px
@@ -123,7 +115,7 @@ def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch:
 
     def lightly_blurred(images: torch.Tensor) -> torch.Tensor:
         """The alpha stays, since it would give the blur away."""
-        blurred = blur(images[:, :3], 0.5 * 8 / images.shape[-1])
+        blurred = blur(images[:, :3], 0.5)
         return torch.cat([torch.where(images[:, 3:] > 0, blurred, 255), images[:, 3:]], dim=1)
 
     def accuracy(train_other: torch.Tensor, tested_other: torch.Tensor) -> Estimate:
