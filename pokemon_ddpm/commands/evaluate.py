@@ -92,7 +92,7 @@ def evaluate(
         _, channels, resolution, _ = sample_set.images.shape
         mode = preprocessing or mode_of(channels)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
-    extractor, classifier = load_networks(features, data)
+    extractor, classifier = load_networks(features, data, data_dir)
     further, rows, speed = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None, None
     if samples is None:
         sets = generate_sets(pipeline, settings, *data[:2], num_samples, conditions, seed, output_dir)

@@ -41,7 +41,9 @@ def load_images(
     return RealImages(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
 
 
-def load_networks(features: str, data: RealImages) -> tuple[FeatureExtractor, SpriteFeatures | None]:
+def load_networks(
+    features: str, data: RealImages, data_dir: str | None = None
+) -> tuple[FeatureExtractor, SpriteFeatures | None]:
     """The network for distances, and the classifier: with other networks that for sprites, if the images fit it."""
     is_other = features in ("inception", "dinov2")
     network = load_features(RELEASED_FEATURES if is_other or features == "sprites" else features, best_device())
@@ -50,7 +52,10 @@ def load_networks(features: str, data: RealImages) -> tuple[FeatureExtractor, Sp
         network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     except ValueError as error:
         if not is_other:
-            advice = "For these images, make one with pokemon-ddpm fit-features, and give its folder with --features."
-            raise ValueError(f"{error} {advice}") from error
+            side, mode = data.train.images.shape[-1], "pixel" if data.train.images.shape[1] == 4 else "fit"
+            raise ValueError(
+                f"{error} For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
+                f"--resolution {side} --preprocessing {mode} --output-dir features, and give --features features."
+            ) from error
         network = None
     return (getattr(pretrained_features, features)(best_device()) if is_other else network), network
