@@ -316,13 +316,12 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
 def test_further_columns_of_metadata_are_attributes(tmp_path: Path, kind: str, caplog) -> None:
     """Beside class folders, with creatures of four images, which are held out together."""
     art, rows = folder_of_classes(tmp_path / "art", {"a": 20, "b": 20}), []
+    columns = ("file_name", "view", "mood", "creature", "text", "style", "seed")
     for name in ("a", "b"):
         for i in range(20):
             file, view = f"{name}/{i:03d}.png", ("front", "back")[i % 2]
             row = (file, view, str(9 + i % 3) if i else "", f"{name}{i // 4}", f"sprite {name}{i}", "some", "7")
-            rows.append(
-                dict(zip(("file_name", "view", "mood", "creature", "text", "style", "seed"), row, strict=True))
-            )
+            rows.append(dict(zip(columns, row, strict=True)))
     lines = [json.dumps(row) for row in rows]
     if kind == "csv":
         lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]

@@ -235,9 +235,11 @@ def test_other_networks_measure_images_of_any_classes_and_sizes(monkeypatch: pyt
     assert load_networks("inception", of_sprites)[1].vocabulary["type"] == sprites.type_names
     assert load_networks("inception", of_cats)[1] is load_networks("inception", of_small)[1] is None
     with pytest.raises(
-        ValueError, match=r"trained on 18 classes .*, \.\.\.\), .* 2 classes \(cat, dog\)\. .*fit-features"
+        ValueError,
+        match=r"trained on 18 classes .*, \.\.\.\), .* 2 classes \(cat, dog\)\. .*fit-features "
+        "--data-dir art --resolution 32 --preprocessing fit --output-dir features, and give --features features",
     ):
-        load_networks("sprites", of_cats)
+        load_networks("sprites", of_cats, "art")
 
 
 def test_bits_per_dim(model: Path, tmp_path: Path):
