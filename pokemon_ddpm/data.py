@@ -397,8 +397,7 @@ def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, s
 
 def _text(value: Any) -> str:
     """A value of metadata, in one form of Unicode (NFC); empty where it is missing."""
-    value = {None: "", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else value
-    return unicodedata.normalize("NFC", str(value))
+    return "" if value is None else unicodedata.normalize("NFC", str(value))
 
 
 def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
@@ -444,9 +443,9 @@ def _list_images(
         elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            label, creature = unicodedata.normalize("NFC", labels[name]), rows.get(name, {}).get(CREATURE)
-            images.append(_LabelledFile(label, file, split, creature or file.as_posix()))
-    for name in sorted(rows.keys() - files.values() if metadata else ()):
+            creature = rows.get(name, {}).get(CREATURE) or file.as_posix()
+            images.append(_LabelledFile(labels[name], file, split, creature))
+    for name in sorted(metadata.keys() - files.values()):
         problems.add(name.as_posix(), "there is no such image, but it is in the metadata")
     images.sort()
     return images if has_splits else _hold_out(images)

@@ -137,8 +137,8 @@ def build_conditioner(
 
     A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
     without a change where they are not given. With other classes or values the attributes are the given ones: rows of
-    the same name are taken over, others begin near the mean of the old ones, and what a lost attribute adds where it
-    is not given goes into the types.
+    the same name are taken over, others begin around the mean of the old ones, and the usual or unknown value of an
+    attribute that is lost is added to the types.
     """
     known = {**values, "relation": RELATIONS}
     vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
@@ -177,7 +177,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
             if value in known:
                 table[row] = old[known.index(value)]
         table[len(values) :] = old[len(known) :]  # none and any
-    for name in trained.vocabulary.keys() - conditioner.vocabulary.keys():
+    for name in [name for name in old_tables if name not in tables]:
         known = trained.vocabulary[name]
         usual = known.index(USUAL[name]) if USUAL.get(name) in known else -1
         tables["type"] += old_tables[name][usual] / 2  # there are two slots
