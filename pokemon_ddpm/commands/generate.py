@@ -125,6 +125,7 @@ def generate(
     --color and the other attributes take values as --type does; `pokemon-ddpm describe` lists those of a model.
     """
     _check_output(context, output, game_sheet, output_dir, like)
+    given = {name: context.params[name] for name in CONDITIONS} | _other_attributes(attribute or ())
 
     if like is not None:
         _generate_like(like, output)
@@ -140,7 +141,6 @@ def generate(
         scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()
-    given = {name: context.params[name] for name in CONDITIONS} | _other_attributes(attribute or ())
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     job = _job(pipeline, settings, requests, candidates)
     if output_dir is not None:
