@@ -300,7 +300,7 @@ def _check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESE
         raise ValueError(
             f"Unusable {what}: {', '.join(wrong[:20])}. A name must be printable, without space at an end or any "
             f"of {' '.join(RESERVED_CHARACTERS)}; not {', '.join(reserved)}; and different from the others not "
-            "only by case. Rename the sub-folders, or use cast_column(COLUMN, ClassLabel(names=[...]))."
+            "only by case. Rename the sub-folders or values, or use cast_column(COLUMN, ClassLabel(names=[...]))."
         )
 
 
