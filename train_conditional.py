@@ -40,9 +40,10 @@ from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.losses import other_loss
+from pokemon_ddpm.training.networks import describe_start
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
-from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes
+from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes, overfitting
 
 NO_TRACKER = "--report_to failed, and the run continues."
 
@@ -84,6 +85,9 @@ class Trainer:
         self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, splits["training"])
+        if config.fine_tunes:
+            source = config.pretrained_model_name_or_path
+            self.print(describe_start(denoiser.conditioner, trained_conditioner, source))
         self.scheduler = make_scheduler(
             config.ddpm_num_steps,
             config.ddpm_beta_schedule,
@@ -95,7 +99,7 @@ class Trainer:
         any_ids = denoiser.conditioner.any_ids
         self.pairs = make_pairs(splits, self.device) if config.reference_prob else {}
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
-        self.data, held_out = splits["training"], splits.get("validation")
+        self.data, self.held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":
             denoiser = denoiser.to(memory_format=torch.channels_last)  # for tensor cores; CPUs gain nothing
         if config.compile:
@@ -103,8 +107,7 @@ class Trainer:
 
         # The optimization
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
-        steps = math.ceil((config.num_epochs or 100) * len(self.data) / self.batch_size)
-        self.max_steps = config.max_train_steps or (steps if config.num_epochs else max(steps, 1000))
+        self.max_steps = setup.number_of_updates(config, len(self.data), self.batch_size)
         optimizer = make_optimizer(
             config.optimizer,
             denoiser,
@@ -132,8 +135,8 @@ class Trainer:
         # What is measured and saved
         self.probes = {}
         if config.validation_steps:
-            self.probes = loss_probes(self.data, held_out, config.ddpm_num_steps, self.pairs.get("validation"))
-        self.evaluation = SampleEvaluation(config, held_out, denoiser.conditioner) if config.eval_steps else None
+            self.probes = loss_probes(self.data, self.held_out, config.ddpm_num_steps, self.pairs.get("validation"))
+        self.evaluation = SampleEvaluation(config, self.held_out, denoiser.conditioner) if config.eval_steps else None
         self.guard = monitoring.NonFiniteGuard(self.accelerator, config.max_bad_steps)
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
         self.step, self.saved_step, self.diverging = 0, None, False
@@ -334,6 +337,8 @@ class Trainer:
         config, finished = self.config, self.step >= self.max_steps
         if config.max_train_seconds and config.save_images_steps and not finished:
             self.save_samples()
+        if config.fine_tunes and not self.metrics:  # time has ended the run
+            self.metrics = self.validate()
         if not self.accelerator.is_main_process:
             return
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
@@ -343,8 +348,12 @@ class Trainer:
                 checkpoint.load_weights(best, denoiser)
                 metrics = checkpoint.load_state(best).metrics
                 self.print(f"The model has the weights of {best}.")
-        save_model(make_pipeline(denoiser, self.scheduler, config), config, self.step, self.counts, metrics)
+        pipeline = make_pipeline(denoiser, self.scheduler, config)
+        save_model(pipeline, config, self.step, self.counts, metrics)
         self.print(f"The model is in {self.output_dir}.")
+        if config.fine_tunes and self.held_out is not None:
+            with monitoring.warn_only():
+                self.print(overfitting(pipeline, self.data, self.held_out, metrics))
         if self.hub_model_id and finished:
             try:
                 self.print(f"Pushed to {self.push()}")

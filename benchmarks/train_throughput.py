@@ -34,7 +34,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from pokemon_ddpm import load_sprites, sprite_tensors
-from pokemon_ddpm.data import varying_attributes
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.monitoring import Meter
@@ -163,8 +162,8 @@ def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoade
     scaling = [transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
     prepare = transforms.Compose([*resizing, transforms.RandomHorizontalFlip(), *scaling])
     dataset = load_sprites(options.train_data_dir, split="train", cache_dir=options.cache_dir)
-    labels = sprite_tensors(dataset, options.resolution, "fit").labels
-    attributes = varying_attributes(labels)
+    sprites = sprite_tensors(dataset, options.resolution, "fit")
+    labels, attributes = sprites.labels, sprites.varying_attributes()
 
     class Images(torch.utils.data.Dataset):
         def __len__(self) -> int:

@@ -1,14 +1,15 @@
 """All images of a split in one uint8 tensor and all labels in int64 tensors: from data sets, archives and folders."""
 
 import hashlib
+import inspect
 import itertools
 import json
 import logging
 import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_
 HELD_OUT = 0.1  # of each class, without split folders
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 METADATA_COLUMNS = ["file_name", "label"]
+CREATURE = "creature"  # column whose images of one value can be references of each other
+MAX_VALUES = 100  # of an attribute; a column with more, or with one image for most of them, is text
 MAX_DEPTH = 6  # of folders in folders
 ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0 and without --eval_steps."
@@ -47,22 +50,38 @@ class SpriteTensors:
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other column of the
             sprites that is a class, a whole number or a bool, -1 where unknown; and "size" where there are heights.
         type_names: The names of the types, or of the classes that replace them.
+        own_values: Attribute -> its values, of images that have other attributes than the sprites.
     """
 
     images: torch.Tensor
     labels: dict[str, torch.Tensor]
     type_names: tuple[str, ...] = TYPES
+    own_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def vocabulary(self) -> dict[str, tuple[str, ...]]:
+        """Attribute -> the names of its ids, of all that these images can be conditioned on."""
+        return {**CONDITIONS, **self.own_values, "type": self.type_names}
+
+    def varying_attributes(self) -> list[str]:
+        """The type, and the other attributes in which the images differ."""
+        known = {name: ids[ids >= 0] for name, ids in self.labels.items()}
+        return [
+            name for name in self.vocabulary if name == "type" or (name in known and len(known[name].unique()) > 1)
+        ]
+
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of images, labels and, where they are not `TYPES`, class names."""
+        """SHA-256, in hexadecimal, of images, labels and, where they are not the sprites', the names of values."""
         total = hashlib.sha256(self.images.cpu().numpy())
         for name, ids in sorted(self.labels.items()):
             total.update(name.encode() + ids.cpu().numpy().tobytes())
         if self.type_names != TYPES:
             total.update("\0".join(self.type_names).encode())
+        for name, values in sorted(self.own_values.items()):
+            total.update("\0".join([name, *values]).encode())
         return total.hexdigest()
 
     def conditioned_on(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
@@ -86,12 +105,6 @@ class SpriteTensors:
         """The same tensors on another device."""
         labels = {name: ids.to(device) for name, ids in self.labels.items()}
         return replace(self, images=self.images.to(device), labels=labels)
-
-
-def varying_attributes(labels: Mapping[str, torch.Tensor]) -> list[str]:
-    """The type, and the other `CONDITIONS` in which images with these labels differ."""
-    known = {name: ids[ids >= 0] for name, ids in labels.items()}
-    return [name for name in CONDITIONS if name == "type" or (name in known and len(known[name].unique()) > 1)]
 
 
 def load_tensors(
@@ -186,7 +199,7 @@ def labelled_tensors(
     """
     _check_kind(dataset, "--label_column", label_column, ClassLabel)
     names, labels = dataset.features[label_column].names, _ids(dataset, label_column)
-    _check_class_names(names)
+    _check_names("class names", names)
     if not 0 <= (largest := max(labels.tolist(), default=-1)) < len(names):
         raise ValueError(f"The labels in the column {label_column} go up to {largest}, of {len(names)} classes.")
     return _with_classes(_column_images(dataset, image_column, resolution, mode), labels, names)
@@ -195,22 +208,25 @@ def labelled_tensors(
 def _class_folder_tensors(
     folder: Path, split: str, resolution: int, mode: str, skip_bad_images: bool, deduplicate: bool
 ) -> SpriteTensors:
-    """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors`."""
+    """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors` and `_own_values`."""
     problems, found, logger = Problems(), list(_files(folder)), logging.getLogger(__name__)
-    listed = _list_images(folder, found, problems)
-    names = {each.label for each in listed}
-    are_numbers = all(name.isdecimal() for name in names)
-    names = sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))
-    _check_class_names(names)
+    rows, unlabelled = _metadata(folder, found)
+    listed = _list_images(folder, found, problems, rows, unlabelled)
+    names = _sorted_names({each.label for each in listed})
+    _check_names("class names", names)
+    described = {each.file: rows.get(_in_one_form(each.file), {}) for each in listed}
+    own_values, unused = _own_values(described.values())
     if split == "train":  # with which each line is logged once, and the bad files of all splits are named
         others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
         others = [name for name in others if not name.endswith(METADATA_FILES)]
         if others:
             some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
             logger.warning(f"{folder}: {len(others)} files are no images and are ignored: {some}")
+        if unused:
+            logger.warning(f"{folder}: these columns of the metadata are no attributes: {', '.join(unused)}")
     else:
         listed = [each for each in listed if each.split == split]
-    images, labels, seen = [], [], set()
+    images, labels, usable, seen = [], [], [], set()
     for each in datasets.utils.tqdm(listed, desc="Reading images"):
         with problems.caught(each.file.as_posix()):
             image = on_white(open_image(folder / each.file))
@@ -219,6 +235,7 @@ def _class_folder_tensors(
                 seen.add(key)
                 images.append(preprocess(image, resolution, mode, full_frame=True))
                 labels.append(names.index(each.label))
+                usable.append(each)
     problems.check(folder, skip_bad_images)
     if not images:
         raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
@@ -229,22 +246,61 @@ def _class_folder_tensors(
         some = ", ".join(names[label] for label in sorted(unseen)[:20])
         raise ValueError(f"{folder}: no image of {some} is usable; add one, or remove the class.")
     pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
-    return _with_classes(pixels, torch.tensor(labels), names)
+    data = _with_classes(pixels, torch.tensor(labels), names)
+    for name, values in own_values.items():
+        texts = [described[each.file].get(name) for each in usable]
+        data.labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])
+    if any(row.get(CREATURE) for row in described.values()):
+        ids = {name: number for number, name in enumerate(sorted({each.creature for each in listed}))}
+        data.labels["index"] = torch.tensor([ids[each.creature] for each in usable])
+    return replace(data, own_values=own_values)
 
 
-def _check_class_names(names: Sequence[str]) -> None:
+def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The columns of metadata that are attributes, with their values, and those that are not.
+
+    An attribute has from 2 to `MAX_VALUES` values, with two images each on average, and a name that can be an argument
+    of the pipeline. If all its values are those of an attribute of the sprites, it has these values in their order.
+    """
+    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline  # it imports diffusers
+
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, value in itertools.chain.from_iterable(row.items() for row in rows):
+        counts[name].update([value] * (value != ""))
+    reserved = {"type", "relation", "index", *inspect.signature(PokemonDDPMPipeline.__call__).parameters}
+    own_values, unused = {}, []
+    for name, values in counts.items():
+        if name in (*METADATA_COLUMNS, CREATURE):
+            continue
+        is_attribute = name.isidentifier() and name not in reserved and 1 < len(values) <= MAX_VALUES
+        if is_attribute and 2 * len(values) <= values.total():
+            known = CONDITIONS.get(name, ())
+            own_values[name] = known if values.keys() <= set(known) else tuple(_sorted_names(values))
+            _check_names(f"values of {name} in the metadata", own_values[name], (ANY, "all"))
+        else:
+            unused.append(name)
+    return own_values, unused
+
+
+def _sorted_names(names: Iterable[str]) -> list[str]:
+    """In alphabetical order, or as numbers if all are."""
+    are_numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))
+
+
+def _check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESERVED_NAMES) -> None:
     """Raises ValueError if the conditioner or the command line cannot take some of the names."""
     count = Counter(name.lower() for name in names)  # the conditioner ignores case
     wrong = []
     for name in names:
         usable = name.isprintable() and name == name.strip() and not set(name) & set(RESERVED_CHARACTERS)
-        if not usable or name.lower() in ("", *RESERVED_NAMES) or count[name.lower()] > 1:
+        if not usable or name.lower() in ("", *reserved) or count[name.lower()] > 1:
             wrong.append(repr(name))
     if wrong:
         raise ValueError(
-            f"Unusable class names: {', '.join(wrong[:20])}. A name must be printable, without space at an end or any "
-            f"of {' '.join(RESERVED_CHARACTERS)}; not {', '.join(RESERVED_NAMES)}; and different from the others not "
-            "only by case. Rename the sub-folders, or use cast_column(COLUMN, ClassLabel(names=[...]))."
+            f"Unusable {what}: {', '.join(wrong[:20])}. A name must be printable, without space at an end or any "
+            f"of {' '.join(RESERVED_CHARACTERS)}; not {', '.join(reserved)}; and different from the others not "
+            "only by case. Rename the sub-folders or values, or use cast_column(COLUMN, ClassLabel(names=[...]))."
         )
 
 
@@ -321,23 +377,27 @@ def _in_one_form(path: Path) -> Path:
     return Path(unicodedata.normalize("NFC", str(path)))
 
 
-def _metadata_labels(root: Path, files: Iterable[Path]) -> tuple[dict[Path, str], dict[Path, list[str]]]:
-    """Image, see `_in_one_form`, -> its label in a metadata file; and the columns of metadata files without labels."""
-    labels, unlabelled = {}, {}
+def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, str]], dict[Path, list[str]]]:
+    """Image, see `_in_one_form`, -> its row in a metadata file; and the columns of metadata files without labels."""
+    found, unlabelled = {}, {}
     for file in (each for each in files if each.name in METADATA_FILES):
         try:
             content = read_file(root / file, root)
             columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{root / file} cannot be read: {error}") from error
-        if set(METADATA_COLUMNS) <= set(columns):
-            for row in rows:
-                name, label = (row.get(column) for column in METADATA_COLUMNS)
-                if name not in (None, "") and label not in (None, ""):
-                    labels[_in_one_form(file.parent / str(name))] = str(label)
-        else:
+        for row in rows:
+            texts = {name: _text(value) for name, value in row.items()}
+            if texts.get("file_name"):
+                found[_in_one_form(file.parent / str(row["file_name"]))] = texts
+        if not set(METADATA_COLUMNS) <= set(columns):
             unlabelled[file] = columns[:MAX_LISTED]
-    return labels, unlabelled
+    return found, unlabelled
+
+
+def _text(value: Any) -> str:
+    """A value of metadata, in one form of Unicode (NFC); empty where it is missing."""
+    return "" if value is None else unicodedata.normalize("NFC", str(value))
 
 
 def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
@@ -352,13 +412,20 @@ class _LabelledFile(NamedTuple):
     label: str  # in one form of Unicode (NFC)
     file: Path
     split: str
+    creature: str  # where none is named, the path of the file
 
 
-def _list_images(root: Path, found: Iterable[Path], problems: Problems) -> list[_LabelledFile]:
-    """The files that must be images, sorted by class and name."""
+def _list_images(
+    root: Path,
+    found: Iterable[Path],
+    problems: Problems,
+    rows: Mapping[Path, Mapping[str, str]],
+    unlabelled: Mapping[Path, Sequence[str]],
+) -> list[_LabelledFile]:
+    """The files that must be images, sorted by class and name; for the last two arguments see `_metadata`."""
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
     files = {file: _in_one_form(file) for file in found if _is_image(file)}
-    metadata, unlabelled = _metadata_labels(root, found)
+    metadata = {name: row["label"] for name, row in rows.items() if row.get("label")}
     labels = metadata or {name: name.parts[-2] for name in files.values() if len(name.parts) > 1}
     if unlabelled and not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values()):
         file, columns = next(iter(unlabelled.items()))
@@ -376,7 +443,8 @@ def _list_images(root: Path, found: Iterable[Path], problems: Problems) -> list[
         elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            images.append(_LabelledFile(unicodedata.normalize("NFC", labels[name]), file, split))
+            creature = rows.get(name, {}).get(CREATURE) or file.as_posix()
+            images.append(_LabelledFile(labels[name], file, split, creature))
     for name in sorted(metadata.keys() - files.values()):
         problems.add(name.as_posix(), "there is no such image, but it is in the metadata")
     images.sort()
@@ -384,10 +452,10 @@ def _list_images(root: Path, found: Iterable[Path], problems: Problems) -> list[
 
 
 def _hold_out(images: Sequence[_LabelledFile]) -> list[_LabelledFile]:
-    """The same files, sorted by class, with a tenth of each class as the split "validation"."""
+    """The same files, sorted by class, with a tenth of each class, in whole creatures, as the split "validation"."""
     held_out = set()
     for _, group in itertools.groupby(images, key=lambda each: each.label):
         # By a digest of the name: a new file does not move the others between the splits.
-        ranked = sorted(group, key=lambda each: hashlib.sha256(os.fsencode(each.file.as_posix())).digest())
-        held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked))) if len(ranked) > 1 else 0])
-    return [each._replace(split="validation") if each in held_out else each for each in images]
+        ranked = sorted((each.creature for each in group), key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked)))] if len(set(ranked)) > 1 else ())
+    return [each._replace(split="validation") if each.creature in held_out else each for each in images]

@@ -19,7 +19,6 @@ from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white, open_image
 from pokemon_ddpm.provenance import Provenance, read_png, write_png
 from pokemon_ddpm.schedulers import make_sampler, sampler_name
-from pokemon_ddpm.vocabulary import CONDITIONS
 
 logger = logging.getLogger(__name__)
 CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
@@ -230,8 +229,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     made = read_png(path)
     attributes = dict(made.condition)
     pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
-    known = attributes.keys() <= CONDITIONS.keys() and postprocessing.keys() | {"near_fragment"} == set(POSTPROCESSING)
-    if not known or made.chunk_size != CHUNK_SIZE:
+    if postprocessing.keys() | {"near_fragment"} != set(POSTPROCESSING) or made.chunk_size != CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
     names = {each.name for each in fields(GenerationSettings)} - set(POSTPROCESSING)
     values = {name: _without_lists(getattr(made, name)) for name in names}

@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -20,6 +21,7 @@ from pokemon_ddpm.data import SpriteTensors, is_class_folder, labelled_tensors, 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import preprocess
+from pokemon_ddpm.training.batches import FORM, FRONT, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import COLORS
 from tests.labelled_images import CLASSES, SIZE, box_image, expected, folder_of_classes, labelled, parquet
 from tests.small_archives import png, write
@@ -308,6 +310,37 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
     assert "images/new.png: expected " in (message := refused(load, tmp_path)) and "FILE, with a label" in message
     (tmp_path / split / f"metadata.{kind}").write_text('file_name,label\n"' if kind == "csv" else "{")
     assert f"metadata.{kind} cannot be read: " in refused(load, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_further_columns_of_metadata_are_attributes(tmp_path: Path, kind: str, caplog) -> None:
+    """Beside class folders, with creatures of four images, which are held out together."""
+    art, rows = folder_of_classes(tmp_path / "art", {"a": 20, "b": 20}), []
+    columns = ("file_name", "view", "mood", "creature", "text", "style", "seed")
+    for name in ("a", "b"):
+        for i in range(20):
+            file, view = f"{name}/{i:03d}.png", ("front", "back")[i % 2]
+            row = (file, view, str(9 + i % 3) if i else "", f"{name}{i // 4}", f"sprite {name}{i}", "some", "7")
+            rows.append(dict(zip(columns, row, strict=True)))
+    lines = [json.dumps(row) for row in rows]
+    if kind == "csv":
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    (art / f"metadata.{kind}").write_text("\n".join(lines))
+    train, held_out = load(art), load(art, "validation")
+    assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
+    assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
+    assert "these columns of the metadata are no attributes: text, style, seed" in caplog.text
+    labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
+    assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
+    assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]
+    pairs = ReferencePairs.of(train.labels)
+    assert (pairs.count[FORM] == 3).all() and pairs.count[FRONT].tolist() == (2 * train.labels["view"]).tolist()
+    assert not pairs.count[NEXT].any() and pairs.candidates(FORM, 0) == [1, 2, 3]
+    assert train.digest() != replace(train, own_values={**train.own_values, "mood": ("x", "y", "z")}).digest()
+    rows = [{**row, "mood": "any" if row["mood"] == "9" else row["mood"]} for row in rows]
+    (art / f"metadata.{kind}").unlink()
+    (art / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert "Unusable values of mood in the metadata: 'any'. A name must" in refused(load, art)
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])

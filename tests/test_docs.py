@@ -79,6 +79,7 @@ NOT_RUN = {
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
     "sudo apt-get": ".ci/run does it",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
+    "pokemon-ddpm generate --model outputs/my-art-64": "it needs a model of these; tests/commands runs the flags",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
 }
 

@@ -166,6 +166,24 @@ def test_training_continues_with_a_pretrained_model(flags, run, finished):
     assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
 
 
+def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path, capsys):
+    art = folder_of_classes(tmp_path / "fruit", {"apple": 12, "pear": 12})
+    files = [f"{name}/{i:03d}.png" for name in ("apple", "pear") for i in range(12)]
+    rows = [f"{file},{('front', 'back')[i % 2]}" for i, file in enumerate(files)]
+    (art / "metadata.csv").write_text("\n".join(["file_name,view", *rows]))
+    replaced = ("model_config_name_or_path", "train_data_dir", "dataset_config_name", "validation_steps")
+    flags = [*runs.without(flags, *replaced), f"--train_data_dir={art}", f"--pretrained_model_name_or_path={finished}"]
+    train([*flags, "--learning_rate=1e-30"])
+    output = capsys.readouterr().out
+    assert f"with the U-Net of {finished}. Conditions new: type (2 values); taken over: view; left out: " in output
+    assert re.search(r"Validation loss [\d.]+, of training images [\d.]+. Of 32 samples \d+ are near a tr", output)
+    found, trained = (PokemonDDPMPipeline.from_pretrained(folder) for folder in (run, finished))
+    assert found.conditioner.vocabulary == {"type": ["apple", "pear"], "view": ["front", "back"]}
+    assert found.config.default_conditions == {"view": "front"}
+    pairs = zip(found.unet.parameters(), trained.unet.parameters(), strict=True)
+    assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
+
+
 @pytest.mark.parametrize(("given", "updates"), [([], 1000), (["--num_epochs=3"], 2)])
 def test_a_few_images_are_seen_often_unless_something_else_is_asked_for(flags, given, updates):
     with runs.trainer([*runs.without(flags, "max_train_steps"), *given]) as trainer:

@@ -89,7 +89,7 @@ def evaluate(
         _, channels, resolution, _ = sample_set.images.shape
         mode = preprocessing or mode_of(channels)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
-    network = load_network(features, data)
+    network = load_network(features, data, data_dir)
     further, rows = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None
     if samples is None:
         sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)

@@ -70,6 +70,9 @@ def generate(
     size: Annotated[Values, _attribute("size", "Height")] = None,
     form: Annotated[Values, _attribute("form", "Kind of form")] = None,
     legendary: Annotated[Values, _attribute("legendary", "Whether it is legendary or mythical")] = None,
+    attribute: Annotated[
+        Values, typer.Option(help="NAME=VALUE of another attribute, which the model has from metadata.")
+    ] = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
     candidates: Annotated[
@@ -122,6 +125,7 @@ def generate(
     --color and the other attributes take values as --type does; `pokemon-ddpm describe` lists those of a model.
     """
     _check_output(context, output, game_sheet, output_dir, like)
+    given = {name: context.params[name] for name in CONDITIONS} | _other_attributes(attribute or ())
 
     if like is not None:
         _generate_like(like, output)
@@ -137,7 +141,6 @@ def generate(
         scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()
-    given = {name: context.params[name] for name in CONDITIONS}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     job = _job(pipeline, settings, requests, candidates)
     if output_dir is not None:
@@ -241,6 +244,17 @@ def make_requests(
         seeds = (seed + candidates * (start + i) for i in range(num_images))
         requests += [SpriteRequest(each, pokemon_type, attributes) for each in seeds]
     return requests, labels if len(labels) > 1 else []
+
+
+def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """Name -> its values, from NAME=VALUE."""
+    given: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not (name and equals and value) or name in CONDITIONS:
+            fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
+        given.setdefault(name, []).append(value)
+    return given
 
 
 def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditioner") -> list[str]:

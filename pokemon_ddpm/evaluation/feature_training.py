@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.data import SpriteTensors, varying_attributes
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
@@ -26,7 +26,6 @@ from pokemon_ddpm.evaluation.features import (
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.vocabulary import CONDITIONS
 
 NUM_EPOCHS, BATCH_SIZE, SEED = 6, 64, 0
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.05  # of AdamW; the rate is the maximum, after the warm-up
@@ -50,10 +49,10 @@ def fit_features(
         ValueError: If the validation loss was never finite.
     """
     device, epochs, best = torch.device(device), [], None
-    values, images, resolution = {**CONDITIONS, "type": train.type_names}, train.images, train.images.shape[-1]
+    images, resolution = train.images, train.images.shape[-1]
     config = SpriteFeaturesConfig(
         backbone={**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION},
-        vocabulary={name: list(values[name]) for name in varying_attributes(train.labels)},
+        vocabulary={name: list(train.vocabulary[name]) for name in train.varying_attributes()},
         resolution=resolution,
     )
     train = train.to(device)

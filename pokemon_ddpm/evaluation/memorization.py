@@ -9,8 +9,6 @@ import torch
 from scipy import stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.metrics import LEVEL, share
-
 MAX_SHIFT = 2
 QUANTILE = 0.05
 BATCH_SIZE = 32
@@ -96,6 +94,9 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
         "warnings": What a reader must know, one sentence each.
         "memorizes": Whether more samples are near the training images than chance explains.
     """
+    # Here, since training imports this module without the packages of the extra, which these need.
+    from pokemon_ddpm.evaluation.metrics import LEVEL, share
+
     n, m = len(samples), len(held_out)
     k = math.ceil(QUANTILE * m)
     threshold = held_out.kthvalue(k).values.item()

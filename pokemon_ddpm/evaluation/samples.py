@@ -79,13 +79,13 @@ def row_requests(
     """
     vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
     check_classes("The model", vocabulary["type"], data.type_names)
-    known = {name: dict(enumerate(values)) for name, values in vocabulary.items()}  # id -> value
     requests = []
     for seed, row in zip(seeds, rows.tolist(), strict=True):
         values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
         for name in vocabulary.keys() & data.labels.keys():
             ids = data.labels[name][row].view(-1).tolist()
-            values[name] = [known[name][k] for k in ids if k in known[name]] or [ANY]
+            names = [dict(enumerate(data.vocabulary[name])).get(k) for k in ids]
+            values[name] = [each for each in names if each in vocabulary[name]] or [ANY]
         types = values.pop("type")
         pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
         requests.append(SpriteRequest(seed, pokemon_type, {name: value for name, (value,) in values.items()}))

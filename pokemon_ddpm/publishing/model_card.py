@@ -67,6 +67,7 @@ def run_card(
         settings={key: _short(value) for key, value in config.reported().items()},
         metrics={_title(key): f"{value:.4f}" for key, value in metrics.items()},
         kind=kind,
+        restricted=metadata.get("license_name") == LICENSES["sprites"]["license_name"],
         base=base and _short(base),
     )
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)

@@ -205,16 +205,17 @@ class ReferencePairs:
 
     @classmethod
     def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
-        """The pairs among images with the labels "index", "evolves_from", "game", "frame" and "view", int64 (N,).
+        """The pairs among images with the label "index", and perhaps "evolves_from", "game", "frame", "view": (N,).
 
         Raises:
-            ValueError: If one of the labels is missing.
+            ValueError: If there is no "index".
         """
-        missing = {"index", "evolves_from", "game", "frame", "view"} - labels.keys()
-        if missing:
-            raise ValueError(f"--reference_prob needs images with the column {min(missing)}.")
-        rows = torch.stack([labels[name].cpu() for name in ("index", "game", "frame", "view")], dim=1).tolist()
-        earlier = dict(zip(labels["index"].tolist(), labels["evolves_from"].tolist(), strict=True))
+        if "index" not in labels:
+            raise ValueError("--reference_prob needs images with the column index, own ones with creature.")
+        unknown = torch.zeros_like(labels["index"])
+        rows = torch.stack([labels.get(name, unknown).cpu() for name in ("index", "game", "frame", "view")], dim=1)
+        rows = rows.tolist()
+        earlier = dict(zip(labels["index"].tolist(), labels.get("evolves_from", unknown - 1).tolist(), strict=True))
         forms, drawings, fronts, later = (defaultdict(list) for _ in range(4))
         for image, (form, *drawing, view) in enumerate(rows):
             forms[form].append(image)

@@ -151,17 +151,27 @@ class TrainingConfig:
         32, "Images per process and pass.", above=0, high=100_000, resume="yes", card="always", group="optimization"
     )
     gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume="yes")
-    num_epochs: int | None = _option(None, "By default 100, and at least 1,000 updates.", above=0, resume="say")
+    num_epochs: int | None = _option(
+        None,
+        "By default 100, and at least 1,000 updates; for fine-tuning on other classes so many that 5,000 to 25,000 "
+        "images are seen.",
+        above=0,
+        resume="say",
+    )
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
     optimizer: Literal["adamw", "muon"] = _option(
         "adamw", "muon: orthogonal updates for the matrices inside the network (Jordan et al. 2024), AdamW for others."
     )
-    learning_rate: float = _option(6e-4, "Peak learning rate.", above=0, resume="say", card="always")
+    learning_rate: float | None = _option(
+        None, "Peak learning rate; by default 6e-4, for such fine-tuning 4e-4.", above=0, resume="say", card="always"
+    )
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule; only constant has no warm-up."
     )
-    lr_warmup_steps: int = _option(100, "Updates of linear warm-up.", low=0, resume="say")
+    lr_warmup_steps: int | None = _option(
+        None, "Updates of linear warm-up; by default 100, for such fine-tuning 20.", low=0, resume="say", card="always"
+    )
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
     adam_weight_decay: float = _option(1e-4, "Weight decay.", low=0)
@@ -209,6 +219,20 @@ class TrainingConfig:
         self._check_conditions()
         self._check_distillation()
         self._check_combinations()
+        if self.learning_rate is None:
+            self.learning_rate = 4e-4 if self.fine_tunes else 6e-4
+        if self.lr_warmup_steps is None:
+            self.lr_warmup_steps = 20 if self.fine_tunes else 100
+
+    @property
+    def own_classes(self) -> bool:
+        """Whether the images have classes of their own instead of types."""
+        return bool(self.label_column) or not (self.dataset_name or self.dataset_config_name)
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether trained weights are continued on images with classes of their own."""
+        return bool(self.pretrained_model_name_or_path) and self.own_classes
 
     def _check_values(self) -> None:
         """Checks each value by its field's metadata."""
@@ -248,14 +272,15 @@ class TrainingConfig:
         if self.conditions is None:
             return
         self.conditions = " ".join(self.conditions).split()  # a file may have them in one value
+        if "type" not in self.conditions:
+            raise ValueError(f"--conditions must include type, but is {' '.join(self.conditions)}.")
+        if self.own_classes:  # they may have any attributes
+            self.conditions = list(dict.fromkeys(self.conditions))
+            return
         for name in self.conditions:
             if name not in CONDITIONS:
                 raise ValueError(f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}")
-        given, self.conditions = self.conditions, [name for name in CONDITIONS if name in self.conditions]
-        own_classes = self.label_column or not (self.dataset_name or self.dataset_config_name)
-        if "type" not in given or (own_classes and self.conditions != ["type"]):
-            only = "be type for images with classes of their own" if own_classes else "include type"
-            raise ValueError(f"--conditions must {only}, but is {' '.join(given)}.")
+        self.conditions = [name for name in CONDITIONS if name in self.conditions]
 
     def _check_distillation(self) -> None:
         """Refuses what a student cannot learn, and sets the number of inference steps to the student's."""
@@ -281,7 +306,7 @@ class TrainingConfig:
             )
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
-        if self.lr_scheduler == "constant" and self.lr_warmup_steps not in (0, TrainingConfig.lr_warmup_steps):
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps not in (None, 0, 20, 100):
             raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
         metric = self.metric_for_best_model
         measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]

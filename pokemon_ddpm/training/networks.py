@@ -1,7 +1,7 @@
 """Networks to train: presets, a new U-Net with its conditioner, and what it takes over from a trained one."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -131,31 +131,68 @@ def build_conditioner(
     unet: UNet2DModel,
     attributes: Iterable[str] = ("type",),
     trained: SpriteConditioner | None = None,
-    type_names: Sequence[str] = TYPES,
+    values: Mapping[str, Sequence[str]] = CONDITIONS,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network, with some of `CONDITIONS`, `SpriteTensors.type_names` and "relation".
+    """Builds the conditioner for a network, with some of the attributes of `values`, and "relation".
 
-    A trained conditioner to continue with keeps its attributes; those it lacks are added without a change where they
-    are not given.
-
-    Raises:
-        ValueError: If the trained one has other values than the data and this version have.
+    A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
+    without a change where they are not given. With other classes or values the attributes are the given ones: rows of
+    the same name are taken over, others begin around the mean of the old ones, and the usual or unknown value of an
+    attribute that is lost is added to the types.
     """
-    known = {**CONDITIONS, "type": type_names, "relation": RELATIONS}
+    known = {**values, "relation": RELATIONS}
     vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
-    if trained is not None:
-        other = [name for name, values in trained.vocabulary.items() if list(known.get(name, ())) != values]
-        if other:
-            raise ValueError(f"its conditioner has other values of {', '.join(other)} than the data")
+    if trained is not None and not other_values(trained, values):
         vocabulary |= trained.vocabulary
     conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
     if trained is not None:
-        # New values start at random as in a new conditioner: started at zero they hardly separate (tried: after 8,000
-        # updates they were at a tenth of the types').
-        for table in conditioner.tables.values():
-            torch.nn.init.zeros_(table.weight[-1])  # any
-        weights = conditioner.state_dict()
-        # Earlier versions had more kinds of augmentation.
-        known = {name: values for name, values in trained.state_dict().items() if values.shape == weights[name].shape}
-        conditioner.load_state_dict(known, strict=False)
+        _take_over(conditioner, trained)
     return conditioner
+
+
+def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:
+    """The attributes of a trained conditioner that have other values in `values`, or are not there."""
+    known = {**values, "relation": RELATIONS}
+    return [name for name, names in trained.vocabulary.items() if list(known.get(name, ())) != names]
+
+
+@torch.no_grad()
+def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> None:
+    """Copies what two conditioners have in common; see `build_conditioner`.
+
+    New values start at random, around the old ones: started at one point they hardly separate (tried: after 8,000
+    updates they were at a tenth of the types').
+    """
+    tables, old_tables = (
+        {name: each.tables[f"{name}_embedding"].weight for name in each.vocabulary} for each in (conditioner, trained)
+    )
+    for name, values in conditioner.vocabulary.items():
+        table, old, known = tables[name], old_tables.get(name), trained.vocabulary.get(name, [])
+        if old is None:
+            table[-1] = 0  # any
+            continue
+        old_values = old[: len(known)]
+        table.copy_(old_values.mean(dim=0) + old_values.std(dim=0, correction=0) * torch.randn_like(table))
+        for row, value in enumerate(values):
+            if value in known:
+                table[row] = old[known.index(value)]
+        table[len(values) :] = old[len(known) :]  # none and any
+    for name in [name for name in old_tables if name not in tables]:
+        known = trained.vocabulary[name]
+        usual = known.index(USUAL[name]) if USUAL.get(name) in known else -1
+        tables["type"] += old_tables[name][usual] / 2  # there are two slots
+    augmentation, old = conditioner.augmentation_embedding, trained.augmentation_embedding
+    if old is not None and old.weight.shape == augmentation.weight.shape:  # earlier versions had more kinds
+        augmentation.load_state_dict(old.state_dict())
+
+
+def describe_start(conditioner: SpriteConditioner, trained: SpriteConditioner, source: str) -> str:
+    """What fine-tuning on other classes begins with, in one line."""
+    now, before = conditioner.vocabulary, trained.vocabulary
+    parts = {
+        "new": [f"{name} ({len(values)} values)" for name, values in now.items() if before.get(name) != values],
+        "taken over": [name for name, values in now.items() if before.get(name) == values],
+        "left out": [name for name in before if name not in now],
+    }
+    listed = (f"{title}: {', '.join(names)}" for title, names in parts.items() if names)
+    return f"Fine-tuning with the U-Net of {source}. Conditions {'; '.join(listed)}."

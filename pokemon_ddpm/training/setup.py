@@ -1,6 +1,7 @@
 """What a run needs before its first step. What is cheap to check comes first, so that a mistake is refused at once."""
 
 import importlib.util
+import math
 import os
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from pokemon_ddpm.data import (
     load_named,
     load_tensors,
     sprite_tensors,
-    varying_attributes,
 )
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.generation import check_compiler
@@ -30,7 +30,7 @@ from pokemon_ddpm.publishing.hub import create_repository
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints, recover
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
+from pokemon_ddpm.training.networks import build_conditioner, build_unet, other_values, unet_config
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
@@ -209,7 +209,7 @@ def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, Spr
     learned = config.variance_type == "learned_range"
     if (unet.config.out_channels > unet.config.in_channels) != learned:
         required["variance_type"] = "fixed_small" if learned else "learned_range"
-    if config.conditions:  # those that the model has are kept
+    if config.conditions and not config.own_classes:  # those that the model has are kept
         known = {*config.conditions, *pipeline.conditioner.vocabulary}
         required["conditions"] = [name for name in CONDITIONS if name in known]
     for name, value in required.items():
@@ -223,22 +223,34 @@ def make_denoiser(
 ) -> ConditionalDenoiser:
     """The network with a conditioner for --conditions, by default for all attributes that vary in the data.
 
-    A student has those of its teacher.
+    A student has those of its teacher. For a trained conditioner see `build_conditioner`.
 
     Raises:
-        ValueError: If a trained conditioner has other values, or --conditions has an attribute that does not vary.
+        ValueError: If a teacher has other values, or --conditions has an attribute that does not vary.
     """
-    varying = varying_attributes(data.labels)
+    varying = data.varying_attributes()
     attributes = [] if config.distill_from else config.conditions or varying
-    known = trained.vocabulary if trained else {}
+    other = other_values(trained, data.vocabulary) if trained else []
+    known = {} if other or not trained else trained.vocabulary
     constant = [name for name in attributes if name not in varying and name not in known]
     if constant:
         raise ValueError(
             f"--conditions: the training images do not differ in {', '.join(constant)}, only in {', '.join(varying)}."
         )
-    try:
-        attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
-        return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.type_names))
-    except ValueError as error:
-        source = config.distill_from or config.pretrained_model_name_or_path
-        raise ValueError(f"{source} cannot be used: {error}.") from error
+    if config.distill_from and other:
+        raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
+    attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
+    return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.vocabulary))
+
+
+def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> int:
+    """The number of updates for so many training images, if it is not given by other settings.
+
+    Fine-tuning sees 5,000 to 25,000 images, so that few images are not seen too often.
+    """
+    if config.max_train_steps:
+        return config.max_train_steps
+    if config.fine_tunes and not config.num_epochs:
+        return math.ceil(min(max(5_000, 800 * math.sqrt(images)), 25_000) / batch_size)
+    steps = math.ceil((config.num_epochs or 100) * images / batch_size)
+    return steps if config.num_epochs else max(steps, 1000)

@@ -3,15 +3,17 @@
 Images, noise and timesteps are the same at each measurement and in each run, so results can be compared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
-from pokemon_ddpm.generation import generate
+from pokemon_ddpm.evaluation.memorization import nearest_by_pixels
+from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, over_white
@@ -20,6 +22,7 @@ from pokemon_ddpm.training.config import MIN_EVAL_IMAGES, TrainingConfig
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
+NUM_COPY_SAMPLES, NEAR = 32, 0.5
 
 
 class LossProbe:
@@ -71,6 +74,24 @@ def loss_probes(
     if pairs is not None:
         probes["validation_reference_loss"] = LossProbe(held_out, len(held_out), num_train_timesteps, pairs)
     return probes
+
+
+def overfitting(
+    pipeline: PokemonDDPMPipeline, train: SpriteTensors, held_out: SpriteTensors, metrics: Mapping[str, float]
+) -> str:
+    """The losses of `metrics`, and how many of `NUM_COPY_SAMPLES` samples are near a training image, in one line."""
+    types = pipeline.conditioner.vocabulary["type"]
+    requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
+    pipeline.set_progress_bar_config(disable=True)
+    samples = torch.from_numpy(np.stack(list(map(on_white, generate(pipeline, requests))))).permute(0, 3, 1, 2)
+    images, held_out = over_white(train.images), over_white(held_out.images.cpu())
+    usual = nearest_by_pixels(held_out, images).distance.median().item()
+    near = int((nearest_by_pixels(samples, images).distance <= NEAR * usual).sum())
+    return (
+        f"Validation loss {metrics['validation_loss']:.4f}, of training images {metrics['train_split_loss']:.4f}. Of "
+        f"{len(samples)} samples {near} are near a training image: at most half as far from it as held-out images "
+        "usually are."
+    )
 
 
 class SampleEvaluation:

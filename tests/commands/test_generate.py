@@ -31,8 +31,9 @@ FIRE = SpriteRequest(0, "fire")
 
 
 def full_pipeline() -> PokemonDDPMPipeline:
-    """Transparency, every attribute, fronts by default, and two inference steps."""
-    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()}, channels=4)
+    """Transparency, every attribute and one of its own, fronts by default, and two inference steps."""
+    vocabulary = {name: list(values) for name, values in CONDITIONS.items()} | {"mood": ["glad", "sad"]}
+    pipeline = tiny_pipeline(vocabulary=vocabulary, channels=4)
     pipeline.register_to_config(num_inference_steps=2, default_conditions={"view": "front"})
     return pipeline
 
@@ -97,6 +98,7 @@ def test_all_is_every_value_in_order(files, attribute: str, prefix: str, values:
 def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
     attributes = {name: CONDITIONS[name][1] for name in ATTRIBUTES}
     options = [option for name, value in attributes.items() for option in (f"--{name}", value)]
+    attributes["mood"], options = "sad", [*options, "--attribute", "mood=sad"]
     ((name, image),) = files("--type", "fire", *options, "--num-images", 1).items()
     assert image == images(SpriteRequest(0, "fire", attributes))[0] != images(FIRE)[0]
     assert read_png(tmp_path / "files" / name).condition == {"type": "fire", **attributes}
@@ -287,6 +289,8 @@ FILE_MISTAKES = [
     (["--game-sheet", "--output", "sheet.gif"], "must end in .png."),
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
     (["--game-sheet", "--panels", 2], "--panels has no effect with --game-sheet; leave it out."),
+    (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
+    (["--attribute", "color=red"], "--attribute takes NAME=VALUE with a name"),
     (["--game-sheet", "--output-dir", "new"], "--game-sheet and --output-dir exclude each other; give one."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
     (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be made: Not a directory."),

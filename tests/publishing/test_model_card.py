@@ -53,6 +53,11 @@ class TestLicense:
             ({"dataset_name": "fruit", "label_column": "kind"}, (None, None), "which the trainer knows and states"),
             ({"dataset_name": "misty/fruit", "label_column": "kind"}, (None, None), "Trained on misty/fruit"),
             (BASE, RESEARCH, "started from the weights of pokemon-ddpm-64"),
+            (
+                {**BASE, "train_data_dir": "fruit"},
+                RESEARCH,
+                "started from the weights of pokemon-ddpm-64. Its license",
+            ),
             ({**STUDENT, "train_data_dir": "fruit"}, RESEARCH, "started from the weights of pokemon-ddpm-64"),
             ({**BASE, "train_data_dir": "/data/archive"}, RESEARCH, "Nintendo"),
         ],
@@ -65,6 +70,7 @@ class TestLicense:
         text = card_of_run(**settings)
         assert license_of(text) == license and sentence in text
         assert ("Nintendo" in text) == (license == RESEARCH and sentence[:7] != "started")
+        assert ("images that it generates" in text) == (sentence[:7] == "started")
         assert ("Apache" in text) == (license[0] == "apache-2.0")
         assert ("datasets" in metadata(text)) == ("misty" in str(settings))
 

@@ -99,7 +99,6 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--label_column kind --train_data_dir a", "--label_column needs --dataset_name."),
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
-        ("--conditions type size --dataset_name a/b --label_column kind", "--conditions must be type for images with"),
         ("--distill_from a", "needs even --distill_teacher_steps up to --ddpm_num_steps, not None."),
         ("--distill_from a --distill_teacher_steps 5", "needs even --distill_teacher_steps"),
         ("--distill_guidance_scale 2", "--distill_guidance_scale needs --distill_from."),
@@ -167,8 +166,11 @@ def test_class_folders_have_their_own_rules(tmp_path):
     for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
         with pytest.raises(ValueError, match="are not for labelled images, .*fruit"):
             TrainingConfig(train_data_dir=folder, **settings)
-    with pytest.raises(ValueError, match="--conditions must be type for images with classes of their own"):
-        TrainingConfig(train_data_dir=folder, conditions=["type", "color"])
+    assert TrainingConfig(train_data_dir=folder, conditions=["type", "mood", "type"]).conditions == ["type", "mood"]
+    for settings, expected in (({}, (4e-4, 20)), ({"learning_rate": 6e-4, "lr_warmup_steps": 100}, (6e-4, 100))):
+        for data, plan in (({"train_data_dir": folder}, expected), ({}, (6e-4, 100))):
+            config = TrainingConfig(pretrained_model_name_or_path="pokemon-ddpm-64", **data, **settings)
+            assert (config.learning_rate, config.lr_warmup_steps) == plan
 
 
 @pytest.mark.parametrize(
@@ -191,6 +193,7 @@ def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
 def test_the_model_card_reports_what_matters_or_was_changed():
     always = {"resolution": 64, "preprocessing": "pixel", "prediction_type": "sample", "seed": 0}
     always |= {"ddpm_beta_schedule": "squaredcos_cap_v2", "train_batch_size": 32, "learning_rate": 6e-4}
+    always |= {"lr_warmup_steps": 100}
     assert TrainingConfig().reported() == always
     config = TrainingConfig(train_data_dir="/home/me", logging_steps=1, random_flip=True, conditions=["type", "size"])
     assert config.reported() == {**always, "random_flip": True, "conditions": "type size"}

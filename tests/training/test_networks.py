@@ -7,12 +7,12 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.data import varying_attributes
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.models import network_config
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
-from pokemon_ddpm.vocabulary import FINISHES, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, TYPES, VIEWS
 from tests.tiny_models import tiny_pipeline
 
 TINY = network_config(tiny_pipeline().unet)
@@ -121,12 +121,13 @@ def test_the_embedding_of_the_conditioner_is_the_class_embedding_of_the_network(
 
 
 def test_the_values_of_a_conditioner():
-    conditioner = build_conditioner(tiny(), ["finish", "type", "view"], type_names=("cat", "dog"))
+    conditioner = build_conditioner(tiny(), ["finish", "type", "view"], values={**CONDITIONS, "type": ("cat", "dog")})
     assert conditioner.vocabulary == {"finish": list(FINISHES), "type": ["cat", "dog"], "view": list(VIEWS)}
     assert conditioner.config.embedding_dim == 32  # four times the width of the first level
     assert build_conditioner(tiny()).vocabulary == {"type": list(TYPES)}
     labels = {"view": torch.tensor([0, 1, -1]), "finish": torch.tensor([1, 1, -1]), "type": torch.zeros(3, 2).long()}
-    assert varying_attributes(labels) == ["type", "view"] and varying_attributes({}) == ["type"]
+    assert SpriteTensors(torch.zeros(3), labels).varying_attributes() == ["type", "view"]
+    assert SpriteTensors(torch.zeros(3), {}).varying_attributes() == ["type"]
 
 
 @pytest.mark.parametrize("augmentation_dim", [0, AUGMENTATION_DIM, 8])  # 8 in earlier versions
@@ -143,3 +144,21 @@ def test_an_extended_conditioner_is_the_trained_one_where_new_attributes_are_any
         rows = extended.tables[f"{name}_embedding"].weight[:-1]
         assert (torch.cdist(rows, rows) + torch.eye(len(rows)) > 0.1).all()
     assert build_conditioner(tiny(), [], extended).vocabulary == extended.vocabulary
+
+
+def test_with_other_classes_a_conditioner_begins_where_the_trained_one_knows_nothing():
+    vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view", "finish", "color")}
+    trained = SpriteConditioner(vocabulary, 32, AUGMENTATION_DIM)
+    for parameter in trained.parameters():
+        nn.init.normal_(parameter)
+    values = {**CONDITIONS, "type": ("cat", "dog", "fire"), "view": ("back", "front", "side"), "mood": ("glad", "sad")}
+    found = build_conditioner(tiny(), ["type", "view", "mood"], trained, values)
+    assert found.vocabulary == {name: list(values[name]) for name in ("mood", "type", "view")}
+    augmentation, fire = torch.randn(3, AUGMENTATION_DIM), TYPES.index("fire")
+    given = {"type": torch.tensor([[2, 3], [2, 4], [4, 4]]), "view": torch.tensor([0, 1, 3])}
+    same = {"type": torch.tensor([[fire, 18], [fire, 19], [19, 19]]), "view": torch.tensor([1, 0, 2])}
+    same |= {"finish": torch.zeros(3).long(), "color": torch.full((3,), 10)}  # normal, any
+    torch.testing.assert_close(found(given, augmentation), trained(same, augmentation))
+    (cat, dog), old = found.tables["type_embedding"].weight[:2], trained.tables["type_embedding"].weight[:18]
+    lost = (trained.tables["finish_embedding"].weight[0] + trained.tables["color_embedding"].weight[10]) / 2
+    assert 0.5 < (cat - lost - old.mean(dim=0)).std() / old.std(dim=0).mean() < 2 and (cat - dog).norm() > 1

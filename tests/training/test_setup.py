@@ -12,6 +12,7 @@ from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.training import setup
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
+from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline
 from tests.training.runs import shared, tiny_flags, train
 
@@ -137,7 +138,17 @@ def test_the_conditions_of_a_network(conditioned, tmp_path):
             conditioned("type view", conditions)
     student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4}
     assert conditioned("type view", **student) == "type view"
-    with pytest.raises(ValueError, match="model cannot be used: .* other values of type than the data"):
+    with pytest.raises(ValueError, match="model has other values of type than the data"):
         config, other = TrainingConfig(**student), SpriteConditioner({"type": ["apple"]}, embedding_dim=32)
         data = SpriteTensors(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), {"type": torch.zeros(1, 2).long()})
         setup.make_denoiser(config, tiny_pipeline().unet, other, data)
+
+
+@pytest.mark.parametrize(
+    ("given", "images", "updates"),
+    [({}, 40, 159), ({}, 400, 500), ({}, 4000, 782), ({"num_epochs": 2}, 40, 3), ({"max_train_steps": 7}, 40, 7)],
+)
+def test_fine_tuning_plans_itself(tmp_path, given, images, updates):
+    folder = str(folder_of_classes(tmp_path, {"apple": 1, "pear": 1}))
+    config = TrainingConfig(train_data_dir=folder, pretrained_model_name_or_path="pokemon-ddpm-64", **given)
+    assert setup.number_of_updates(config, images, 32) == updates

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from pokemon_ddpm import SpriteTensors, load_sprites
 from pokemon_ddpm.training import validation
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.setup import load_splits
 from tests.labelled_images import folder_of_classes, parquet
+from tests.tiny_models import tiny_pipeline
 from tests.training.runs import AUGMENTED, shared, state, tiny_flags, train, trainer, without
 
 COUNT, T = 70, 1000
@@ -111,3 +113,19 @@ def test_other_classes_have_kid_alone_and_too_few_images_nothing(flags, tmp_path
     ):
         with pytest.raises(SystemExit, match=message):
             train([*flags, "--overwrite_output_dir", wrong])
+
+
+def test_samples_near_training_images_are_counted(monkeypatch):
+    """They are the training images, every second one inverted."""
+    train, held_out = torch.randint(256, (2, 8, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
+    train, held_out = (SpriteTensors(images, {}, ("cat", "dog")) for images in (train, held_out))
+    arrays = [image.permute(1, 2, 0).numpy() for image in train.images]
+
+    def generate(_: object, requests: list) -> list[Image.Image]:
+        assert [each.pokemon_type for each in requests] == ["cat", "dog"] * 16
+        return [Image.fromarray(arrays[i % 8] if i % 2 else 255 - arrays[i % 8]) for i in range(len(requests))]
+
+    monkeypatch.setattr(validation, "generate", generate)
+    pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
+    text = validation.overfitting(pipeline, train, held_out, {"validation_loss": 0.1, "train_split_loss": 0})
+    assert text.startswith("Validation loss 0.1000, of training images 0.0000. Of 32 samples 16 are near a training")
