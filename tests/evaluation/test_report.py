@@ -12,12 +12,12 @@ NUMBERS = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
 
 
 ROWS = """
-| all samples | train | 512 | 3,273 | 0.77 (0.59 to 0.96) | 19.6 (17.0 to 21.1) |
-| default output at 32 of 64 px | 404 | 404 | 95 % (93 to 97) | 0.99 (0.98 to 0.99) |
-| images with detached parts | 20 % (17 to 24) | 4.7 % (2.9 to 6.6) | 2.2 % (1.0 to 3.7) |
-| features | 512 | 404 | 2.7 % (1.6 to 4.5) | 2.5 % to 8.4 % | 2.08 | 3.11 | 2.87 | 0 |
-| type | 512 | 20 % (16 to 23) | 13 % (10.0 to 16) | 404 | 5.7 % | 14 % |
-| fire | 37 | 237 | 3.45 (-2.17 to 9.06) | 8.00 (-13.4 to 29.4) | 31 | 84 % (69 to 92) | 65 % (47 to 79) | 12 % |
+| all samples | train | 512 | 3,273 | 0.97 (0.74 to 1.19) | 23.3 (20.6 to 24.9) |
+| default output at 32 of 64 px | 404 | 404 | 95 % (92 to 97) | 0.99 (0.98 to 0.99) |
+| images with detached parts | 22 % (18 to 26) | 0.8 % (0.2 to 1.6) | 2.2 % (1.0 to 3.7) |
+| features | 512 | 404 | 4.1 % (2.7 to 6.2) | 2.5 % to 8.4 % | 2.08 | 3.09 | 2.87 | 0 |
+| type | 512 | 22 % (19 to 26) | 13 % (10.0 to 16) | 404 | 6.0 % | 14 % |
+| fire | 37 | 237 | 3.37 (-0.88 to 7.61) | 8.00 (-13.4 to 29.4) | 31 | 78 % (63 to 89) | 65 % (47 to 79) | 12 % |
 | num_inference_steps | 16 |
 """
 
