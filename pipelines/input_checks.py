@@ -3,8 +3,6 @@
 A saved model carries a copy of this file.
 """
 
-import math
-from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -25,19 +23,6 @@ SCHEDULERS = (
     UniPCMultistepScheduler,
     DEISMultistepScheduler,
 )
-
-
-def is_number(value: Any, low: float, high: float = math.inf, kind: type = Real) -> bool:
-    """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
-    value = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
-    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
-
-
-def check_number(name: str, value: Any, low: float, high: float, kind: type = Real) -> None:
-    """Raises ValueError unless `is_number`."""
-    if not is_number(value, low, high, kind):
-        word = "whole number" if kind is Integral else "number"
-        raise ValueError(f"{name} must be a {word} from {low} to {high}, not {value!r}.")
 
 
 def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "an image") -> list:

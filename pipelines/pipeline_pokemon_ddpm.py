@@ -18,16 +18,14 @@ from torch import Tensor
 from .guidance import Guidance, predicted_original_sample
 from .hub_mixin import HubMixin
 from .input_checks import (
-    check_number,
     check_scheduler,
     check_tensor,
     is_distilled,
-    is_number,
     one_each,
     set_timesteps,
 )
 from .model_folder import DEFAULTS_KEY
-from .sprite_preprocessing import check_image, model_pixels
+from .sprite_preprocessing import check_image, check_number, is_number, model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None

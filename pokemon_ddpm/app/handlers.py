@@ -35,7 +35,8 @@ from pokemon_ddpm.generation import (
 )
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
-from pokemon_ddpm.pipelines.input_checks import is_distilled, is_number
+from pokemon_ddpm.pipelines.input_checks import is_distilled
+from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import game_sheet, sheet_description

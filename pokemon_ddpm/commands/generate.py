@@ -276,6 +276,8 @@ def _generate_like(like: Path, output: Path) -> None:
 
     settings, request = read_settings(like)
     pipeline = settings.load()
+    if request.attributes.keys() - pipeline.conditioner.vocabulary.keys():  # it could name arguments of the pipeline
+        fail(f"{like} was made by another version of this project, or with another model.")
     _, (image,) = _sprites(_job(pipeline, settings, [request]))
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)

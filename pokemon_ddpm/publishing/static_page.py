@@ -23,7 +23,7 @@ RUNTIME_FILES = [
 ]
 SERVICE_WORKER, STYLE = "service-worker.js", "style.css"
 CREATURE = {"overlap": MAX_IOU, "attempts": ATTEMPTS, "chroma": SHINY_CHROMA, "palette_distance": MAX_PALETTE_DISTANCE}
-INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(1, "fire"), 32
+INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(4, "fire"), 32
 
 
 def write_page(pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: str = RUNTIME) -> None:

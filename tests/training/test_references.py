@@ -73,8 +73,8 @@ def test_images_without_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="images of the same form, or of two stages"):
         make_pairs({"training": none, "validation": some}, torch.device("cpu"))
     assert ReferencePairs.of(alone).sample(torch.arange(8), seeded())[1].eq(-1).all()
-    with pytest.raises(ValueError, match="needs images with the column evolves_from"):
-        ReferencePairs.of({name: ids for name, ids in LABELS.items() if name != "evolves_from"})
+    with pytest.raises(ValueError, match="needs images with the column index"):
+        ReferencePairs.of({name: ids for name, ids in LABELS.items() if name != "index"})
 
 
 @pytest.fixture
