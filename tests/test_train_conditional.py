@@ -507,9 +507,9 @@ def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run
     with pytest.raises(SystemExit, match=f"The model is saved; push it with `pokemon-ddpm push {run} ash/mod"):
         train(pushing)
     output = capsys.readouterr().out
-    assert "warning: The push to ash/model failed: " in output and "The token may not write there." in output
+    assert "warning: The push to ash/model failed: " in output and "`hf auth login` stores" in output
     assert names(run) == ["checkpoint-2", "checkpoint-4"] and (run / "model_index.json").is_file()
     before = contents(run)
-    with pytest.raises(SystemExit, match="^error: Creating misty/model failed: .*The token may not write there"):
+    with pytest.raises(SystemExit, match="^error: Creating misty/model failed: .*hf auth login"):
         train([*pushing, "--hub_model_id=misty/model", OVERWRITE])
     assert contents(run) == before
