@@ -85,7 +85,7 @@ def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarra
     return np.array([name in (ANY, names[k]) for name, k in zip(asked, found, strict=True)])
 
 
-def likeness(sprites: torch.Tensor, real: torch.Tensor) -> np.ndarray:
+def likeness_to_real(sprites: torch.Tensor, real: torch.Tensor) -> np.ndarray:
     """How much size and colors are those of real sprites, not of samples, float (N,) with a standard deviation of 1.
 
     It is the linear discriminant of the two sets (Fisher 1936). Both are uint8, (N, 4, S, S) and (M, 4, S, S).
@@ -101,7 +101,7 @@ def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteReques
     columns = np.stack(list(looks(sprites).values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
-    rest += rest.std() * (LIKENESS * likeness(sprites, real) - ~has_color(sprites, requests))
+    rest += rest.std() * (LIKENESS * likeness_to_real(sprites, real) - ~has_color(sprites, requests))
     types = [each.pokemon_type[0] for each in requests]
     result = np.empty(len(scores))
     for name in set(types):

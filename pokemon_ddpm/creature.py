@@ -145,7 +145,7 @@ def generate_stage(
             **creature.conditions(part, pipeline),
             **arguments,
         ).images
-        made = [_finish(sample, part, creature, sprites) for sample in samples]
+        made = [_processed(sample, part, creature, sprites) for sample in samples]
         chosen = 0
         if len(seeds) > 1:
             chosen, faults = best(samples, made, reference, part.relation, ranker)
@@ -178,18 +178,18 @@ def best(
 ) -> tuple[int, list[str | None]]:
     """The place of the attempt that the ranker scores highest, or of the first one, and the `fault` of each.
 
-    If possible it has no fault, or is at least no copy. The sprites are the finished samples.
+    If possible it has no fault, or is at least no copy. The sprites are the processed samples.
     """
     pairs = zip(map(remove_background, samples), sprites, strict=True)
     faults = [fault(*pair, reference, relation) for pair in pairs]
-    order = [each is not None and 1 + (each in COPIES) for each in faults]
-    places = [i for i, each in enumerate(order) if each == min(order)]
+    severity = [0 if each is None else 2 if each in COPIES else 1 for each in faults]
+    places = [i for i, each in enumerate(severity) if each == min(severity)]
     if ranker is None or len(places) == 1:
         return places[0], faults
     return places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())], faults
 
 
-def _finish(
+def _processed(
     sample: Image.Image, part: Part, creature: CreatureSettings, sprites: Mapping[str, Image.Image]
 ) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.

@@ -71,7 +71,7 @@ def fault(sample: Image.Image, sprite: Image.Image, reference: Image.Image | Non
 
     Args:
         sample: Before its fragments were removed, RGBA.
-        sprite: Finished, as is its reference, if it has one.
+        sprite: Processed, as is its reference, if it has one.
         relation: What it is to that: "same" from another side, or "next".
     """
     if is_torn(sample) and not (reference and is_torn(reference)):

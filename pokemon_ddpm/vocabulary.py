@@ -41,7 +41,7 @@ LEGENDARY = ("no", "yes")
 # What an image is to its reference sprite: another image of the same creature, or its next or previous stage.
 RELATIONS = ("same", "next", "previous")
 
-# What a sprite is unless something else is asked for, by models that have these attributes.
+# What a sprite is without another condition, of models that have these attributes.
 USUAL = {"view": "front", "finish": "normal"}
 
 NONE = "none"

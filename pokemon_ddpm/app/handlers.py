@@ -114,7 +114,7 @@ class Sprite:
     request: SpriteRequest
     image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
     steps: Sequence[DenoisingStep]  # some of them
-    palette: Image.Image | None = None  # a finished sprite whose colors it gets
+    palette: Image.Image | None = None  # a processed sprite whose colors it gets
 
     @property
     def caption(self) -> str:

@@ -306,7 +306,7 @@ class TrainingConfig:
             )
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
-        if self.lr_scheduler == "constant" and self.lr_warmup_steps not in (None, 0, 20, 100):
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps:
             raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
         metric = self.metric_for_best_model
         measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]

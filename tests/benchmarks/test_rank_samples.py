@@ -42,7 +42,7 @@ def test_samples_are_like_real_sprites_in_the_direction_that_tells_them_apart():
         return sprites
 
     own, real = shades(0, 100), shades(40, 140)
-    found = rank_samples.likeness(own, real)
+    found = rank_samples.likeness_to_real(own, real)
     darkness = rank_samples.looks(own)["darkness"]
     assert np.corrcoef(found, darkness)[0, 1] < -0.9 and np.isclose(found.std(), 1)
 
