@@ -4,9 +4,9 @@
 
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
 their first type, without what size and colors explain of the score, so that the best are not the small ones. Instead,
-how much size and colors are like those of real sprites counts, and whether a sample has the color that it was
-conditioned on. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best and
-OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
+how much size and colors are like those of real sprites of this type counts, and whether a sample has the color that it
+was conditioned on. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best
+and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.data import load_tensors
+from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.evaluation.features import all_logits, load_features
 from pokemon_ddpm.evaluation.images import as_tensor
@@ -30,7 +30,7 @@ from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import on_white, over_white
 from pokemon_ddpm.ranking import load_ranker, looks
-from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES
+from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES
 
 GUIDANCE_SCALES = (1.5, 2.5, 3.5)  # in turn: good and bad samples differ more among several
 SHARE = 0.2  # of the samples that are the best, and the worst
@@ -50,8 +50,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Path], torch.Tensor]:
-    """The requests, the files of their finished samples, which exist then, and real sprites, uint8 (M, 4, S, S)."""
+def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Path], SpriteTensors]:
+    """The requests, the files of their processed samples, which exist then, and the real sprites."""
     settings = GenerationSettings(
         options.model,
         dtype=options.dtype,
@@ -73,7 +73,7 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
         files = generate_files(pipeline, replace(settings, guidance_scale=scale), of_scale, folder)
         for path in tqdm(files, f"Generating at {scale}", len(of_scale)):
             paths[path.name] = path
-    return requests, [paths[each.file_name] for each in requests], data.images
+    return requests, [paths[each.file_name] for each in requests], data
 
 
 def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
@@ -85,27 +85,36 @@ def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarra
     return np.array([name in (ANY, names[k]) for name, k in zip(asked, found, strict=True)])
 
 
-def likeness_to_real(sprites: torch.Tensor, real: torch.Tensor) -> np.ndarray:
-    """How much size and colors are those of real sprites, not of samples, float (N,) with a standard deviation of 1.
+def likeness_to_real(
+    sprites: torch.Tensor, types: np.ndarray, real: torch.Tensor, real_types: np.ndarray
+) -> np.ndarray:
+    """How much size and colors are those of real sprites of the type, float (N,) with a standard deviation of 1.
 
-    It is the linear discriminant of the two sets (Fisher 1936). Both are uint8, (N, 4, S, S) and (M, 4, S, S).
+    For each type it is the linear discriminant (Fisher 1936) of its samples and its real sprites, whose covariance is
+    that of all types. Sprites are uint8, (N, 4, S, S) and (M, 4, S, S), types int (N,) and (M,); those in `types` are
+    among `real_types`.
     """
     own, others = (np.stack(list(looks(each).values()), axis=1) for each in (sprites, real))
     within = np.cov(own.T) + np.cov(others.T) + 1e-9 * np.eye(own.shape[1])
-    projected = own @ np.linalg.solve(within, others.mean(axis=0) - own.mean(axis=0))
-    return (projected - projected.mean()) / max(projected.std(), 1e-9)
+    projected = np.empty(len(own))
+    for number in set(types.tolist()):
+        rows = types == number
+        direction = np.linalg.solve(within, others[real_types == number].mean(axis=0) - own[rows].mean(axis=0))
+        projected[rows] = (own[rows] - own[rows].mean(axis=0)) @ direction
+    return projected / max(projected.std(), 1e-9)
 
 
-def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteRequest], real: torch.Tensor) -> np.ndarray:
+def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteRequest], real: SpriteTensors) -> np.ndarray:
     """The share of the samples of its type that a sample is better than, float (N,); see the module's docstring."""
     columns = np.stack(list(looks(sprites).values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
-    rest += rest.std() * (LIKENESS * likeness_to_real(sprites, real) - ~has_color(sprites, requests))
-    types = [each.pokemon_type[0] for each in requests]
+    types = np.array([TYPES.index(each.pokemon_type[0]) for each in requests])
+    likeness = likeness_to_real(sprites, types, real.images, real.labels["type"][:, 0].numpy())
+    rest += rest.std() * (LIKENESS * likeness - ~has_color(sprites, requests))
     result = np.empty(len(scores))
-    for name in set(types):
-        rows = np.flatnonzero([each == name for each in types])
+    for number in set(types.tolist()):
+        rows = np.flatnonzero(types == number)
         result[rows[rest[rows].argsort()]] = (np.arange(len(rows)) + 0.5) / len(rows)
     return result
 

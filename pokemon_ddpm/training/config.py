@@ -33,7 +33,7 @@ NEEDED_BY = {
     "distill_from": "distill_teacher_steps distill_guidance_scale distill_image_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale "
-    "autoguidance_detail_scale autoguidance_image_scale",
+    "autoguidance_detail_scale",
     "push_to_hub": "hub_model_id hub_private_repo hub_strategy hub_token",
 }
 EXCLUDED_BY = {
@@ -142,9 +142,6 @@ class TrainingConfig:
     autoguidance_high: float = _option(0.8, "Share of the timesteps below which it applies.", low=0, high=1)
     autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
     autoguidance_detail_scale: float | None = _option(None, "That of details; by default the same.", low=1)
-    autoguidance_image_scale: float = _option(
-        2.0, "--autoguidance_scale of images with a reference, and of those without any condition.", low=1
-    )
 
     # Optimization
     train_batch_size: int = _option(

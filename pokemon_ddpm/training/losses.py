@@ -154,16 +154,16 @@ class DistillationLoss:
 class AutoguidanceLoss:
     """Distance of x to that of autoguidance, so that sampling needs no guide.
 
-    The target is x + (w - 1) (x_better - x_worse) at the configured timesteps, elsewhere x, the prediction of a frozen
-    copy of the network: equation 3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model
-    with the same conditions. The better one can be another model, too: the difference between copies of the network
-    that were fine-tuned on its best and on its worst samples leads to what readers like. Guided at all timesteps,
-    colors become too strong (docs/sampling.md).
+    The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
+    3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions. The
+    better one can be another model, too: the difference between copies of the network that were fine-tuned on its best
+    and on its worst samples leads to what readers like. Details, what `_details` leaves of the difference, may have
+    another w: guided more strongly they become clear, while colors stay (Sadat et al. 2025, *Guidance in the Frequency
+    Domain Enables High-Fidelity Sampling at Low CFG Scales*).
 
-    Details, what `_details` leaves of the difference, may have another w: guided more strongly they become clear,
-    while colors stay (Sadat et al. 2025, *Guidance in the Frequency Domain Enables High-Fidelity Sampling at Low CFG
-    Scales*). In the rest, images with a reference have a w of their own. So have those without any condition, since
-    guidance by a reference starts at their prediction.
+    The target is x_0, that of the plain loss, at other timesteps than those configured, since guided at all of them
+    colors become too strong (docs/sampling.md); and for images with a reference, which the other models need not know,
+    and those without any condition, at whose prediction classifier-free guidance starts.
 
     Args:
         scheduler: With the noise schedule.
@@ -199,36 +199,32 @@ class AutoguidanceLoss:
         """The loss of each image, float32 (B,), weighted as in training."""
         config, timesteps = self.config, batch.timesteps
         scale = self.start.scaling_factor
-        _, noisy, prediction = batch.noise_and_predict(denoiser, self.schedule, scale, timesteps)
-        distance = self._clean(prediction, noisy, timesteps) - self.target(noisy, batch)
+        target, noisy, prediction = batch.noise_and_predict(denoiser, self.schedule, scale, timesteps)
+        guided = self.is_guided(batch)
+        if guided.any():
+            target[guided] = self.target(noisy[guided], batch.rows(guided))
         weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
-        return weight * distance.square().mean(dim=(1, 2, 3))
+        return weight * (self._clean(prediction, noisy, timesteps) - target).square().mean(dim=(1, 2, 3))
+
+    def is_guided(self, batch: Batch) -> torch.Tensor:
+        """Which images have the target of autoguidance, bool (B,)."""
+        shares = (self.config.autoguidance_low, self.config.autoguidance_high)
+        low, high = (share * len(self.schedule) for share in shares)
+        any_ids = self.start.conditioner.any_ids
+        given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
+        guided = torch.stack(given).any(dim=0) & (low <= batch.timesteps) & (batch.timesteps < high)
+        return guided if batch.reference is None else guided & ~batch.reference.flatten(1).any(dim=1)
 
     @torch.no_grad()
     def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
-        timesteps, detail_scale = batch.timesteps, self.config.autoguidance_detail_scale
+        timesteps, config = batch.timesteps, self.config
         found = [self._clean(batch.predict(model, noisy, timesteps), noisy, timesteps) for model in self.frozen_model]
-        clean, worse, better = *found[:2], found[-1] if self.config.autoguidance_better else found[0]
-        difference = better - worse
-        scale = self._scale(batch).view(-1, 1, 1, 1)
-        guidance = (scale - 1) * difference
-        if detail_scale is not None:
-            guidance += (detail_scale - scale) * _details(difference)
-        low, high = (
-            share * len(self.schedule) for share in (self.config.autoguidance_low, self.config.autoguidance_high)
-        )
-        guided = (low <= timesteps) & (timesteps < high)
-        return clean + torch.where(guided.view(-1, 1, 1, 1), guidance, 0.0)
-
-    def _scale(self, batch: Batch) -> torch.Tensor:
-        """w of each image without its details, float32 (B,)."""
-        any_ids = self.start.conditioner.any_ids
-        given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
-        condition = torch.stack(given).any(dim=0)
-        if batch.reference is not None:
-            condition &= ~batch.reference.flatten(1).any(dim=1)
-        return torch.where(condition, self.config.autoguidance_scale, self.config.autoguidance_image_scale)
+        clean, worse, better = *found[:2], found[-1] if config.autoguidance_better else found[0]
+        guidance = (config.autoguidance_scale - 1) * (better - worse)
+        if config.autoguidance_detail_scale is not None:
+            guidance += (config.autoguidance_detail_scale - config.autoguidance_scale) * _details(better - worse)
+        return clean + guidance
 
     def _clean(self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         levels = self.schedule.alpha_sigma(timesteps)

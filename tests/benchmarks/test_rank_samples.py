@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from benchmarks import rank_samples
-from pokemon_ddpm.data import load_named, sprite_tensors
+from pokemon_ddpm.data import SpriteTensors, load_named, sprite_tensors
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.vocabulary import CONDITIONS
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.tiny_models import tiny_pipeline
 
 
@@ -19,7 +19,8 @@ def test_ranks_are_within_types_and_not_by_size():
     size, merit = ranking_size(sprites), np.random.default_rng(0).normal(size=60)
     types = ["fire" if i < 40 else "ice" for i in range(60)]
     requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
-    found = rank_samples.ranks(merit - 50 * size, sprites, requests, sprites)
+    labels = torch.tensor([[TYPES.index(name), 0] for name in types])
+    found = rank_samples.ranks(merit - 50 * size, sprites, requests, SpriteTensors(sprites, {"type": labels}))
     assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
         own = np.sort(found[[each == name for each in types]])
@@ -34,17 +35,20 @@ def test_a_sample_with_another_color_than_asked_loses():
     assert found.tolist() == [i < 20 or i % 2 == 0 for i in range(40)]
 
 
-def test_samples_are_like_real_sprites_in_the_direction_that_tells_them_apart():
+def test_samples_are_like_real_sprites_of_their_type():
     def shades(low, high):
         sprites = torch.full((50, 4, 16, 16), 255, dtype=torch.uint8)
         sprites[:, :3] = torch.linspace(low, high, 50).to(torch.uint8)[:, None, None, None]
         sprites[:, :, :8] = sprites[:, :, :8].roll(7, dims=0)  # halves of different shades
         return sprites
 
-    own, real = shades(0, 100), shades(40, 140)
-    found = rank_samples.likeness_to_real(own, real)
-    darkness = rank_samples.looks(own)["darkness"]
-    assert np.corrcoef(found, darkness)[0, 1] < -0.9 and np.isclose(found.std(), 1)
+    dark, light = shades(0, 100), shades(40, 140)
+    types = np.repeat([3, 5], 50)  # the real ones of one type are lighter than its samples, of the other darker
+    found = rank_samples.likeness_to_real(torch.cat([dark, light]), types, torch.cat([light, dark]), types)
+    for part, sprites, sign in ((found[:50], dark, -1), (found[50:], light, 1)):
+        darkness = rank_samples.looks(sprites)["darkness"]
+        assert sign * np.corrcoef(part, darkness)[0, 1] > 0.9
+    assert np.isclose(found.std(), 1)
 
 
 def ranking_size(sprites: torch.Tensor) -> np.ndarray:

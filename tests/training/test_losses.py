@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, make_scheduler
 from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.improved_ddpm import bound_term, learned_variance_loss
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, Batch
@@ -252,6 +252,8 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     batch = batch_at(timesteps)
     scales = torch.tensor([1, 1, scale, scale, scale, 1, 1])
     _, target, _ = guided(loss, batch, denoiser, worse, scales)
+    plain = torch.tensor([0, 1, 5, 6])  # outside of these timesteps it is x_0
+    target[plain] = loss.start.scaling_factor * batch.clean()[plain].double()
     prediction = torch.full((7, 3, 8, 8), 0.3, requires_grad=True)
     losses = loss(lambda *_: prediction, batch)
     losses.sum().backward()
@@ -278,18 +280,19 @@ def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
     band = {"autoguidance_low": 0.1, "autoguidance_high": 0.95, "autoguidance_better": str(tmp_path / "better")}
     loss, denoiser, worse = guided_loss(tmp_path / "worse", autoguidance_scale=3.0, **band)
     batch = batch_at([99, 100, 500, 949, 950])
+    assert loss.is_guided(batch).tolist() == [False, True, True, True, False]
     noisy, target, difference = guided(loss, batch, denoiser, worse, torch.ones(5))
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
     other = ConditionalDenoiser(better.unet, better.conditioner)(*given).detach() - (target - difference)
-    target += torch.tensor([0, 2, 2, 2, 0]).view(-1, 1, 1, 1) * other
+    target += 2 * other
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
 def test_details_have_a_scale_of_their_own(tmp_path):
     """Details are what is left without the means of blocks of 2 of 16 pixels, interpolated between their centers."""
     loss, denoiser, worse = guided_loss(tmp_path, size=16, autoguidance_scale=1.5, autoguidance_detail_scale=4.0)
-    batch = batch_at([500, 900], 16)
-    noisy, target, difference = guided(loss, batch, denoiser, worse, torch.tensor([1.5, 1.0]))
+    batch = batch_at([500], 16)
+    noisy, target, difference = guided(loss, batch, denoiser, worse, torch.tensor([1.5]))
     means = difference[0].reshape(3, 8, 2, 8, 2).mean(dim=(2, 4)).numpy()
     places = (np.arange(16) + 0.5) / 2 - 0.5  # of the pixels, in blocks
     columns = np.apply_along_axis(lambda row: np.interp(places, np.arange(8), row), 2, means)
@@ -298,10 +301,9 @@ def test_details_have_a_scale_of_their_own(tmp_path):
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
-def test_images_with_a_reference_or_without_any_condition_have_a_scale_of_their_own(tmp_path):
+def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(tmp_path):
     vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
-    settings = {"autoguidance_scale": 3.5, "autoguidance_image_scale": 1.5}
-    loss, denoiser, worse = guided_loss(tmp_path, vocabulary, channels=4, **settings)
+    loss, denoiser, worse = guided_loss(tmp_path, vocabulary, channels=4, autoguidance_scale=3.5)
     images, noise, reference = torch.randn(3, 5, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     reference[:3] = 0
     types = torch.tensor([[FIRE, WATER], [ANY, FIRE], [ANY, ANY], [FIRE, WATER], [ANY, ANY]])
@@ -309,8 +311,12 @@ def test_images_with_a_reference_or_without_any_condition_have_a_scale_of_their_
     pixels, timesteps = (images * 40 + 128).clamp(0, 255).byte(), torch.full((5,), 500)
     batch = Batch(pixels, labels, timesteps, noise, reference=reference)
     assert loss.start.conditioner.any_ids == {"type": ANY, "relation": 3}
-    noisy, target, _ = guided(loss, batch, denoiser, worse, torch.tensor([3.5, 3.5, 1.5, 1.5, 1.5]))
-    torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
+    noisy, target, _ = guided(loss, batch, denoiser, worse, torch.full((5,), 3.5))
+    target[2:] = loss.start.scaling_factor * batch.clean()[2:].double()
+    losses = loss(lambda *_: torch.zeros_like(noisy), batch)
+    weight = loss_weight(loss.schedule, "sample", timesteps, loss.config.snr_gamma, loss.config.snr_floor)
+    expected = weight * target.square().mean(dim=(1, 2, 3)).float()
+    torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_which_worse_models_are_refused(tmp_path):
