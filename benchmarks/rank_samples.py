@@ -4,8 +4,8 @@
 
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
 their first type, without what size and colors explain of the score, so that the best are not the small ones. Instead,
-how much size and colors are like those of real sprites of this type counts, and whether a sample has the color that it
-was conditioned on. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best
+how much size and colors are like those of real sprites of this type counts, and whether the type and the color that a
+sample was conditioned on are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best
 and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
 """
 
@@ -34,7 +34,8 @@ from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES
 
 GUIDANCE_SCALES = (1.5, 2.5, 3.5)  # in turn: good and bad samples differ more among several
 SHARE = 0.2  # of the samples that are the best, and the worst
-LIKENESS = 0.7  # standard deviations of the score that one of the likeness to real sprites is worth
+# In standard deviations of the score: one of the likeness to real sprites, and a condition that is not recognized
+LIKENESS, MISSED = 0.7, 1.5
 HEIGHTS = (SIZE_LIMITS[0] - 1, *SIZE_LIMITS)  # of each size: the data set has heights
 
 
@@ -76,13 +77,17 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
     return requests, [paths[each.file_name] for each in requests], data
 
 
-def has_color(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
-    """Whether the color of its request is recognized in a sample, bool (N,); so it is where there is none."""
+def missed(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
+    """How many of its color, if it was asked for, and its first type are not recognized in a sample, int (N,)."""
     features = load_features()
-    found = all_logits(features, over_white(sprites))["color"].argmax(dim=1).tolist()
-    asked = [each.attributes.get("color", ANY) for each in requests]
-    names = features.vocabulary["color"]
-    return np.array([name in (ANY, names[k]) for name, k in zip(asked, found, strict=True)])
+    logits = all_logits(features, over_white(sprites))
+    colors, types = features.vocabulary["color"], list(features.vocabulary["type"])
+    color = [each.attributes.get("color", ANY) for each in requests]
+    wrong = [
+        name not in (ANY, colors[k]) for name, k in zip(color, logits["color"].argmax(dim=1).tolist(), strict=True)
+    ]
+    first = torch.tensor([types.index(each.pokemon_type[0]) for each in requests])
+    return np.array(wrong, dtype=int) + (logits["type"].gather(1, first[:, None])[:, 0] <= 0).numpy()
 
 
 def likeness_to_real(
@@ -111,7 +116,7 @@ def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteReques
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
     types = np.array([TYPES.index(each.pokemon_type[0]) for each in requests])
     likeness = likeness_to_real(sprites, types, real.images, real.labels["type"][:, 0].numpy())
-    rest += rest.std() * (LIKENESS * likeness - ~has_color(sprites, requests))
+    rest += rest.std() * (LIKENESS * likeness - MISSED * missed(sprites, requests))
     result = np.empty(len(scores))
     for number in set(types.tolist()):
         rows = np.flatnonzero(types == number)
