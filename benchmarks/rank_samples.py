@@ -5,8 +5,8 @@
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
 their first type, without what size and colors explain of the score, so that the best are not the small ones. Instead,
 how much size and colors are like those of real sprites of this type counts, and whether the type and the color that a
-sample was conditioned on are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run. OUTPUT/best
-and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
+sample was conditioned on are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an
+interrupted run. OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
 """
 
 import argparse
