@@ -47,7 +47,6 @@ def upload_space(
         ValueError: If the Space cannot be written, there is no such model, or the push fails. The Space is then as
             before.
     """
-    sdk, mark = ("static", "unet.onnx") if static else ("gradio", f"{PACKAGE}/app/__init__.py")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (write_static_space if static else write_space)(folder, model)
@@ -57,11 +56,9 @@ def upload_space(
             if not found:
                 raise ValueError(f"The token can see no model {model}. Push it there first: pokemon-ddpm push.")
         with hub_errors(f"The push to {name}"):
-            space = Repository(name, private, token, repo_type="space", space_sdk=sdk)
-            space.check(mark in space.files, force=None)
+            space = Repository(name, private, token, repo_type="space", space_sdk="static" if static else "gradio")
             merge_card(RepoCard.load(folder / CARD_FILE), space.card, keep=APPEARANCE).save(folder / CARD_FILE)
-            message = {"commit_message": "Upload the app"}
-            return space.commit(folder, lambda path: path.startswith(f"{PACKAGE}/"), **message).commit_url
+            return space.commit(folder, [f"{PACKAGE}/*"], commit_message="Upload the app").commit_url
 
 
 def write_static_space(folder: Path, model: str | None = None) -> None:

@@ -57,7 +57,7 @@ class LoopbackHub(Api):
         self._server.server_close()
 
     def fail(
-        self, which: str, status: int, times: int | None = 1, headers: dict | None = None, body: dict | None = None
+        self, which: str, status: int, times: int | None = None, headers: dict | None = None, body: dict | None = None
     ) -> None:
         """Answers requests with an error; they have no effect."""
         self._rules.append(_Rule(which, times, Answer(status, body or {"error": "made to fail"}, headers or {})))
