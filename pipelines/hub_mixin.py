@@ -26,7 +26,6 @@ from .model_folder import (
     INDEX_FILE,
     WEIGHTS_KEY,
     as_list,
-    digest,
     load_pipeline,
 )
 
@@ -120,7 +119,7 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
     """A new card of a model, data set or Space, with what people wrote into the old one.
 
     Args:
-        new: Its generated part replaces that of the old card; without a generated part it replaces all text.
+        new: Its generated part replaces that of the old card.
         old_text: The card until now. Text around its generated part, tags and metadata that are not in `new` stay.
         keep: Metadata that stay as they are in the old card.
     """
@@ -128,10 +127,10 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
     before, now = old.data.to_dict(), new.data.to_dict()
     metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
     metadata["tags"] = list(dict.fromkeys(as_list(now.get("tags")) + as_list(before.get("tags")))) or None
-    text, generated, own_text = new.text, GENERATED.search(new.text), GENERATED.sub("", old.text).strip()
-    if generated and own_text:
+    text, own_text = new.text, GENERATED.sub("", old.text).strip()
+    if own_text:
         text = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"
-        text = GENERATED.sub(lambda _: generated[0], text, count=1)
+        text = GENERATED.sub(lambda _: new.text.strip(), text, count=1)
     return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
 
 
@@ -147,7 +146,7 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         "_class_name": [_save_code(folder, pipeline_class), pipeline_class.__name__],
         "conditioner": [_save_code(folder / "conditioner", conditioner_class), conditioner_class.__name__],
         "unet": [unet_module, unet_class.__name__],
-        WEIGHTS_KEY: {path.relative_to(folder).as_posix(): digest(path) for path in weights},
+        WEIGHTS_KEY: {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in weights},
     }
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
@@ -265,22 +264,15 @@ class HubMixin:
         return {name: self.config[name] for name in DEFAULTS}
 
     def save_pretrained(
-        self,
-        save_directory: str | os.PathLike,
-        safe_serialization: bool = True,
-        variant: str | None = None,
-        push_to_hub: bool = False,
-        **kwargs: Any,
+        self, save_directory: str | os.PathLike, safe_serialization: bool = True, variant: str | None = None
     ) -> None:
         """Saves weights as safetensors, configurations, code and, if there is none in the folder, a model card.
 
         `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` then works without this package. If saving
-        is interrupted, the folder loads as before or is refused. `kwargs` are arguments of `push_to_hub`.
+        is interrupted, the folder loads as before or is refused.
         """
         if not safe_serialization:
             raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
-        if kwargs and not push_to_hub:
-            raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f"{UNFINISHED}*/"):
@@ -293,12 +285,8 @@ class HubMixin:
                 card = read_card(text) if text else pipeline_card(self, folder.resolve().name)
                 card.save(Path(name) / CARD_FILE)
             _install(Path(name), folder)
-        if push_to_hub:
-            self.push_to_hub(**{"repo_id": folder.resolve().name, "variant": variant, **kwargs})
 
-    def push_to_hub(
-        self, repo_id: str, *, variant: str | None = None, safe_serialization: bool = True, **options: Any
-    ) -> str:
+    def push_to_hub(self, repo_id: str, variant: str | None = None, **options: Any) -> str:
         """Pushes what `save_pretrained` saves in one commit, and returns its URL.
 
         `options` are `commit_message`, `commit_description`, `private`, `token` and `create_pr`, see `push_folder`.
@@ -306,7 +294,7 @@ class HubMixin:
         """
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / repo_id.split("/")[-1]  # a new card has its name
-            self.save_pretrained(folder, safe_serialization, variant)
+            self.save_pretrained(folder, variant=variant)
             return push_folder(folder, repo_id, **options)
 
     @classmethod

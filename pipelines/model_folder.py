@@ -37,10 +37,6 @@ def as_list(value: Any) -> list:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def digest(file: Path) -> str:
-    return sha256(file.read_bytes()).hexdigest()
-
-
 def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
     """A pipeline of a class; for the arguments and what is raised see `HubMixin.from_pretrained`."""
     is_local = os.path.isdir(source)

@@ -15,7 +15,7 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, Repository
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, save_card_figure
+from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card
 
 LOGIN = "`hf auth login` stores a token with write access, --token (in training --hub_token) gives one."
 
@@ -33,16 +33,20 @@ def hub_errors(action: str) -> Iterator[None]:
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error
 
 
-def create_repository(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> Repository:
-    """Creates a repository if it does not exist, to find problems before anything slow starts.
-
-    Raises:
-        ValueError: If it cannot be written to or holds something else.
-    """
+def _open(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> Repository:
     with hub_errors(f"Creating {name}"):
         repository = Repository(name, private, token, repo_type)
         repository.api.auth_check(repository.info.id, repo_type=repo_type, write=True)
         return repository
+
+
+def create_repository(name: str, private: bool | None, token: str | None) -> str:
+    """Creates a model repository if it does not exist, before anything slow starts, and returns "user/name".
+
+    Raises:
+        ValueError: If it cannot be written to or holds something else.
+    """
+    return _open(name, private, token).info.id
 
 
 def upload_model(
@@ -90,7 +94,7 @@ def upload_dataset(
         ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
             The repository is then as before.
     """
-    repository = create_repository(name, not public, token, "dataset")
+    repository = _open(name, not public, token, "dataset")
     if not public and repository.info.private is False:
         raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
     for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these
@@ -105,12 +109,11 @@ def upload_dataset(
 
 
 def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, datasets.DatasetDict]) -> None:
-    """Writes the Parquet files, the card with its figures, and the license of the facts."""
+    """Writes the Parquet files, the card, and the license of the facts."""
     for config, splits in sprites.items():
         (folder / config).mkdir()
         for split, part in splits.items():
             part.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
     hub_mixin.merge_card(dataset_card(repository.info.id, sprites), repository.card).save(folder / CARD_FILE)
-    save_card_figure(sprites, folder)
     if STARTER not in sprites:
         shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)

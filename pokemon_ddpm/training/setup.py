@@ -131,7 +131,7 @@ def prepare_output(config: TrainingConfig) -> str | None:
     repository, folder = None, Path(config.output_dir)
     if config.push_to_hub:
         name = config.hub_model_id or folder.resolve().name
-        repository = create_repository(name, config.hub_private_repo or None, config.hub_token).info.id
+        repository = create_repository(name, config.hub_private_repo or None, config.hub_token)
     for path in _run_contents(folder) if config.overwrite_output_dir else ():
         delete(path)
     return repository
