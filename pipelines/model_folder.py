@@ -16,7 +16,7 @@ import diffusers
 import safetensors.torch
 import torch
 from diffusers import SchedulerMixin, UNet2DModel
-from huggingface_hub import HfApi, errors
+from huggingface_hub import HfApi
 from safetensors import safe_open
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
@@ -114,7 +114,8 @@ def _read_weights(folder: Path, file: Path, digests: dict[str, str]) -> dict[str
 
 
 def _find_weights(folder: Path, variant: str | None) -> Path:
-    file = folder / ".".join(filter(None, ("diffusion_pytorch_model", variant, "safetensors")))
+    plain = folder / PLAIN_WEIGHTS
+    file = plain.with_suffix(f".{variant}.safetensors") if variant else plain
     if not file.is_file():
         missing = f"{folder.name}/{file.name}"
         raise OSError(f"there is no {missing}. Weights are loaded from safetensors only: pickles can run code.")
@@ -177,9 +178,7 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
     """The folder of a commit in the cache, named by its id, with those files that the model on the Hub has."""
     try:
         return Path(HfApi().snapshot_download(name, allow_patterns=files, **arguments))
-    except errors.RepositoryNotFoundError as error:  # also if it is private or gated
-        hint = "`hf auth login` stores a token for private models."
-        raise OSError(f"{name} is neither a folder nor a model on the Hub that you have access to. {hint}") from error
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         reason = " ".join(str(error).split())[:300]
-        raise OSError(f"There is no folder {name}, and {name} cannot be loaded from the Hub: {reason}") from error
+        hint = "`hf auth login` stores a token for private models"
+        raise OSError(f"{name} is neither a folder nor a model that the Hub gives you ({hint}): {reason}") from error
