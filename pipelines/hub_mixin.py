@@ -125,6 +125,8 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
     """
     old = read_card(old_text or "---\n{}\n---\n")
     before, now = old.data.to_dict(), new.data.to_dict()
+    if "license" in now:  # the keys about the license belong together
+        before = {key: value for key, value in before.items() if key not in ("license_name", "license_link")}
     metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
     metadata["tags"] = list(dict.fromkeys(as_list(now.get("tags")) + as_list(before.get("tags")))) or None
     text, own_text = new.text, GENERATED.sub("", old.text).strip()

@@ -395,22 +395,14 @@ def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
 
 def environment(folder: Path, endpoint: str, token: str = "") -> dict[str, str]:
     """The environment variables of a process that uses a `LoopbackHub` and has its caches below a folder."""
-    home = folder / "hf_home"
     return {
         "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(home),
-        # These would take precedence over HF_HOME if they are set on this machine:
-        "HF_HUB_CACHE": str(home / "hub"),
-        "HF_DATASETS_CACHE": str(home / "datasets"),
-        "HF_MODULES_CACHE": str(home / "modules"),
-        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_HOME": str(folder / "hf_home"),
         "HF_TOKEN": token,
-        "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",  # large files would go to another server
-        "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
     }
 
 

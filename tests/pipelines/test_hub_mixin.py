@@ -536,7 +536,7 @@ class TestCards:
             ({"pipeline_tag": "b"}, {"pipeline_tag": "a"}, {"tags": ["ddpm"], "pipeline_tag": "b"}),
             ({}, {"tags": "garden"}, {"tags": ["ddpm", "garden"]}),
             ({"title": "b"}, {"title": "a"}, {"tags": ["ddpm"], "title": "a"}),
-            ({}, {"model-index": "odd"}, {"tags": ["ddpm"], "model-index": "odd"}),
+            ({"license": "mit"}, {"license": "other", "license_name": "x"}, {"tags": ["ddpm"], "license": "mit"}),
         ],
     )
     def test_metadata(self, new, old, merged):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import RepoCard
-from huggingface_hub.utils import _http
 
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.publishing.hub import create_repository, upload_model
@@ -99,12 +98,6 @@ def test_a_change_by_somebody_else_is_not_undone(hub, folder):
     assert hub.repository(NAME).files() == {"README.md": b"theirs"}
     upload_model(folder, NAME)
     assert hub.repository(NAME).files()["README.md"].count(b"theirs") == 1
-
-
-def test_no_hub(hub, folder):
-    hub.stop()
-    _http.close_session()
-    assert "Connection refused" in refusal(folder, NAME)
 
 
 @pytest.mark.parametrize(
