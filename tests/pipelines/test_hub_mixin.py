@@ -485,9 +485,7 @@ class TestPushing:
 
     def test_other_content_is_not_touched(self, hub, pipeline):
         hub.create(NAME).commit({"README.md": b"# Data\n", "data.csv": b"1,2\n"})
-        with pytest.raises(
-            ValueError, match=r"ash/model holds something else, such as data.csv: .* Choose another name"
-        ):
+        with pytest.raises(ValueError, match="ash/model holds something else, such as data.csv"):
             pipeline.push_to_hub(NAME)
         hub.create("ash/card").commit({"README.md": b"# Soon\n", "LICENSE": b"MIT"})
         pipeline.push_to_hub("ash/card")
