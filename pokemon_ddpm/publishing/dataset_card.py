@@ -1,9 +1,7 @@
-"""The card of the sprites as a data set on the Hub. Its numbers are counted in the data that is pushed."""
+"""The card of the sprites as a data set on the Hub."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import datasets
 from datasets.info import DatasetInfosDict
@@ -41,26 +39,8 @@ def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> Repo
         data,
         template_path=str(Path(__file__).parents[1] / "templates" / "dataset.md"),
         **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
-        **{"splits": SPLITS, "columns": COLUMNS, "types": types},
-        configs=[_counts(config, splits) for config, splits in sprites.items()],
+        **{"sprites": sprites, "descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},
     )
-
-
-def _counts(config: str, splits: datasets.DatasetDict) -> dict[str, Any]:
-    """What the card says about one configuration."""
-    first = [Counter(part["type1"][:]) for part in splits.values()]
-    second = Counter(number for part in splits.values() for number in part["type2"][:])
-    types = {}
-    for number, name in enumerate(FEATURES["type1"].names):
-        counts = [split[number] for split in first]
-        types[name] = [*counts, sum(counts), sum(counts) + second[number]]
-    return {
-        "name": config,
-        "description": CONFIGS[config],
-        "images": sum(splits.num_rows.values()),
-        "sizes": splits.num_rows,
-        "types": types,
-    }
 
 
 def _add_structure(data: DatasetCardData, sprites: Mapping[str, datasets.DatasetDict]) -> None:
