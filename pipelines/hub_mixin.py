@@ -233,13 +233,8 @@ class Repository:
 def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
     """Pushes a folder that holds nothing but a pipeline, and returns the URL of the commit.
 
-    Args:
-        folder: Its card, with the name of the repository, is merged with the card there and becomes the one that is
-            pushed.
-        name: "user/name", or a name in the token owner's namespace.
-        token: None for the stored one.
-        private: Whether a new repository is private; None for the default of the account.
-        **commit: `commit_message`, `commit_description` and `create_pr`.
+    The folder's card gets the name of the repository, and is merged with the card there. `name`, `token` and `private`
+    are as of `HfApi.create_repo`; `commit` are `commit_message`, `commit_description` and `create_pr`.
 
     Raises:
         ValueError: If a card is not valid, or the repository holds something else.

@@ -58,8 +58,8 @@ def upload_model(
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    The folder, of a training run or `save_pretrained`, is only read. For the other arguments see
-    `hub_mixin.push_folder`.
+    The folder, of a training run or `save_pretrained`, is only read. The other arguments are as of
+    `HfApi.create_repo` and `create_commit`.
 
     Raises:
         OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
@@ -84,8 +84,8 @@ def upload_dataset(
 ) -> tuple[Repository, CommitInfo]:
     """Pushes the sprites as Parquet files with a card in one commit; `datasets` itself would make several.
 
-    For `name` and `token` see `hub_mixin.push_folder`, for `data_dir` see `load_sprites`. The first of `configs` is
-    the default.
+    `name` and `token` are as of `HfApi.create_repo`, `data_dir` is as of `load_sprites`. The first of `configs` is the
+    default.
 
     Returns:
         The repository before the push, and the commit.

@@ -37,8 +37,8 @@ def upload_space(
 ) -> str:
     """Pushes the app, or the static page, as a Space in one commit, and returns its URL.
 
-    What people wrote into the README of the Space stays. For `model` see `write_space` and `write_static_space`, for
-    the other arguments `hub_mixin.push_folder`.
+    What people wrote into the README of the Space stays. For `model` see `write_space` and `write_static_space`; the
+    other arguments are as of `HfApi.create_repo`.
 
     Raises:
         ValueError: If the Space cannot be written, there is no such model, or the push fails. The Space is then as
