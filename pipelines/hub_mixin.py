@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,25 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub.utils import filter_repo_objects
 
 from .model_folder import (
     CARD_FILE,
     DEFAULTS,
     DEFAULTS_KEY,
     INDEX_FILE,
-    WEIGHTS_FILE,
     WEIGHTS_KEY,
-    are_same_weights,
     as_list,
-    digest,
     load_pipeline,
 )
 
+DIGEST = "__" + "[0-9a-f]" * 8
 # A model's code in its folder; that of the first versions has no digest in its name.
-CODE_FILE = re.compile(
-    r"((conditioner/|unet/)?\w+__[0-9a-f]{8}|pipeline|conditioner/sprite_conditioner|unet/sprite_unet)\.py"
-)
+CODE_FILES = (
+    f"*{DIGEST}.py", f"unet/*{DIGEST}.py", f"conditioner/*{DIGEST}.py", "pipeline.py", "unet/sprite_unet.py",
+    "conditioner/sprite_conditioner.py",
+)  # fmt: skip
+WEIGHTS_FILES = ("unet/diffusion_pytorch_model*", "conditioner/diffusion_pytorch_model*")  # of every variant
 UNFINISHED = ".saving-"
 BEGIN = (
     "<!-- pokemon-ddpm: this part is written anew by every save and push; your own text stays above or below it -->"
@@ -43,8 +44,11 @@ END = "<!-- pokemon-ddpm: end -->"
 GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 SHEETS = "samples/step-"  # how the paths of a training run's sheets begin
 SHEET_LINE = re.compile(rf"^!\[[^\]\n]*\]\({SHEETS}\d+\.png\)\n+", re.MULTILINE)
-METADATA = {"library_name": "diffusers", "pipeline_tag": "unconditional-image-generation"}
-TAGS, SPRITE_TAGS = ["ddpm", "class-conditional"], ["pixel-art", "sprites"]
+METADATA = {
+    "library_name": "diffusers",
+    "pipeline_tag": "unconditional-image-generation",
+    "tags": ["ddpm", "class-conditional"],
+}
 CARD_TEMPLATE = """---
 {{ card_data }}
 ---
@@ -53,15 +57,13 @@ CARD_TEMPLATE = """---
 
 # {{ name.split("/")[-1] }}
 
-A class-conditional DDPM for {{ "sprites" if sprites else "images" }} of
-{{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
+A class-conditional DDPM for images of {{ pipeline.sample_shape[2] }}x{{ pipeline.sample_shape[1] }} pixels: a
 `{{ pipeline.unet | attr("__class__") | attr("__name__") }}` with
-{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`
-{%- if dtype != "float32" %}, saved in {{ dtype }}{% endif %}.
+{{ "%.1f" | format(pipeline.unet.num_parameters() / 1e6) }} million parameters and a `SpriteConditioner`.
 By default it takes {{ pipeline.config.num_inference_steps }} inference steps with a guidance scale of
 {{ "%g" | format(pipeline.config.guidance_scale) }}.
 {% if sheet %}
-![Samples of each {{ "type" if sprites else "class" }}]({{ sheet }})
+![Samples]({{ sheet }})
 {% endif %}
 ## Use
 
@@ -76,9 +78,7 @@ image = pipeline({{ argument }}={{ conditions[argument][0] | tojson }}).images[0
 
 The `pokemon-ddpm` package does not run that code: `pokemon_ddpm.PokemonDDPMPipeline.from_pretrained("{{ name }}")`.
 
-{% if sprites %}`pokemon_type` takes a type, a pair, a blend, or `None` for any type
-{%- else %}`class_labels` takes a class or its id, a blend, or `None` for any class
-{%- endif %}; see the docstring of the pipeline.
+`{{ argument }}` takes one of its values, a blend, or `None` for any; see the docstring of the pipeline.
 
 ## Conditions
 
@@ -97,15 +97,12 @@ def pipeline_card(
     pipeline: Any, name: str, metadata: dict[str, Any] | None = None, sheet: str | None = None, details: str = ""
 ) -> RepoCard:
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
-    vocabulary = pipeline.conditioner.vocabulary
-    argument = pipeline.conditioner.argument
-    sprites = argument == "pokemon_type"
+    vocabulary, argument = pipeline.conditioner.vocabulary, pipeline.conditioner.argument
     return RepoCard.from_template(
-        CardData(**METADATA | {"tags": TAGS + SPRITE_TAGS * sprites} | (metadata or {})),
+        CardData(**METADATA | (metadata or {})),
         template_str=CARD_TEMPLATE,
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
-        dtype=str(pipeline.unet.dtype).removeprefix("torch."),
-        **{"sprites": sprites, "argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
+        **{"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
     )
 
 
@@ -122,7 +119,7 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
     """A new card of a model, data set or Space, with what people wrote into the old one.
 
     Args:
-        new: Its generated part replaces that of the old card; without a generated part it replaces all text.
+        new: Its generated part replaces that of the old card.
         old_text: The card until now. Text around its generated part, tags and metadata that are not in `new` stay.
         keep: Metadata that stay as they are in the old card.
     """
@@ -132,21 +129,11 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
         before = {key: value for key, value in before.items() if key not in ("license_name", "license_link")}
     metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
     metadata["tags"] = list(dict.fromkeys(as_list(now.get("tags")) + as_list(before.get("tags")))) or None
-    text, generated, own_text = new.text, GENERATED.search(new.text), GENERATED.sub("", old.text).strip()
-    if generated and own_text:
+    text, own_text = new.text, GENERATED.sub("", old.text).strip()
+    if own_text:
         text = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"
-        text = GENERATED.sub(lambda _: generated[0], text, count=1)
+        text = GENERATED.sub(lambda _: new.text.strip(), text, count=1)
     return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
-
-
-def rename_card(card: RepoCard, name: str) -> RepoCard:
-    """The card of the same model under another name: in the title and the code of its generated part."""
-
-    def rename(found: re.Match[str]) -> str:
-        text = re.sub(r"^# .*$", lambda _: f"# {name.split('/')[-1]}", found[0], count=1, flags=re.MULTILINE)
-        return re.sub(r'from_pretrained\("[^"]*"', lambda _: f'from_pretrained("{name}"', text)
-
-    return RepoCard(f"{GENERATED.sub(rename, card.content).rstrip()}\n")
 
 
 def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
@@ -161,7 +148,7 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         "_class_name": [_save_code(folder, pipeline_class), pipeline_class.__name__],
         "conditioner": [_save_code(folder / "conditioner", conditioner_class), conditioner_class.__name__],
         "unet": [unet_module, unet_class.__name__],
-        WEIGHTS_KEY: {path.relative_to(folder).as_posix(): digest(path) for path in weights},
+        WEIGHTS_KEY: {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in weights},
     }
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
@@ -170,30 +157,6 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
             config[DEFAULTS_KEY] = pipeline.defaults
         is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes
         file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
-
-
-def keep_variants(folder: Path, there: Path) -> list[str]:
-    """Adds the weights of other variants `there` to the digests of a complete folder, and returns their paths.
-
-    Those of another model are left out, and so not loaded. Raises ValueError if there are such, and `folder` itself
-    holds a variant: it would not be one of the weights there.
-    """
-    index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-    digests, kept = index[WEIGHTS_KEY], []
-    made = {name.partition("/")[0]: name for name in digests}
-    for file in sorted(there.glob("*/*.safetensors")):
-        name = file.relative_to(there).as_posix()
-        if name in digests or not WEIGHTS_FILE.fullmatch(name):
-            continue
-        own = made[file.parent.name]
-        if are_same_weights(folder / own, file):
-            digests[name] = digest(file)
-            kept.append(name)
-        elif WEIGHTS_FILE.fullmatch(own)[2]:
-            raise ValueError(f"{name} is of another model than this variant; save or push the variant elsewhere.")
-    index[WEIGHTS_KEY] = dict(sorted(digests.items()))
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    return kept
 
 
 def _save_code(folder: Path, source: type | Path) -> str:
@@ -213,19 +176,13 @@ def _save_code(folder: Path, source: type | Path) -> str:
 
 def code_files(folder: Path) -> list[Path]:
     """A model's code in its folder, also of earlier versions."""
-    files = [*folder.glob("*.py"), *folder.glob("*/*.py")]
-    return [path for path in files if CODE_FILE.fullmatch(path.relative_to(folder).as_posix())]
-
-
-def is_model(files: Collection[str]) -> bool:
-    """Whether a repository with these paths holds one of these models."""
-    return any(re.fullmatch(r"conditioner/sprite_conditioner\w*\.py", path) for path in files)
+    return [path for pattern in CODE_FILES for path in folder.glob(pattern)]
 
 
 def _install(made: Path, folder: Path) -> None:
     """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
     (folder / INDEX_FILE).unlink(missing_ok=True)
-    for path in code_files(folder):
+    for path in [*code_files(folder), *(path for pattern in WEIGHTS_FILES for path in folder.glob(pattern))]:
         path.unlink()
     files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
     for name in [*sorted(files - {INDEX_FILE}), INDEX_FILE]:
@@ -243,88 +200,54 @@ class Repository:
     """A repository on the Hub as it is before a push: the paths of its `files`, and the text of its `card`, if any."""
 
     def __init__(self, name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any):
-        """Creates it if it does not exist; arguments as of `HfApi.create_repo`."""
-        self.api, self.type, self.card = HfApi(token=token), repo_type, None
+        """Creates it if it does not exist; arguments as of `HfApi.create_repo`.
+
+        Raises ValueError if it holds something that this project has not pushed, by the generated part of its card.
+        """
+        self.api, self.type, self.card = HfApi(token=token), repo_type, ""
         url = self.api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options)
         self.info = self.api.repo_info(url.repo_id, repo_type=repo_type)
         self.files = {sibling.rfilename for sibling in self.info.siblings}
         if CARD_FILE in self.files:
-            # Not into the cache, where a commit with this file alone would pass for the whole model.
-            with tempfile.TemporaryDirectory() as folder:
-                version = {"repo_type": repo_type, "revision": self.info.sha}
-                path = self.api.hf_hub_download(self.info.id, CARD_FILE, local_dir=folder, **version)
-                self.card = Path(path).read_text(encoding="utf-8")
-
-    def check(self, is_ours: bool, private: bool | None = None, force: bool | None = False) -> None:
-        """Raises ValueError if it holds something else than what is pushed, or is public though `private`.
-
-        With `force` other content is accepted; None is where nobody could give it.
-        """
-        if private and self.info.private is False:
-            raise ValueError(f"{self.info.id} is public already. Make it private in its settings, then push.")
+            version = {"repo_type": repo_type, "revision": self.info.sha}
+            self.card = Path(self.api.hf_hub_download(self.info.id, CARD_FILE, **version)).read_text(encoding="utf-8")
         others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
-        if others and not (is_ours or force):
-            some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-            or_force = "" if force is None else ", or push beside it with --force (in Python force=True)"
-            raise ValueError(f"{self.info.id} holds something else ({some}). Choose another name{or_force}.")
+        if others and BEGIN not in self.card:
+            why = f"such as {others[0]}: its {CARD_FILE} has no part written by pokemon-ddpm"
+            raise ValueError(f"{self.info.id} holds something else, {why}. Choose another name.")
 
-    def commit(self, folder: Path, replaced: Callable[[str], bool], **options: Any) -> CommitInfo:
+    def commit(self, folder: Path, replaced: Sequence[str], **options: Any) -> CommitInfo:
         """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.
 
-        Files whose paths are `replaced` are deleted unless the folder has them. The options are `commit_message`,
-        `commit_description` and `create_pr`.
+        Files that match a pattern in `replaced` are deleted unless the folder has them. The options are
+        `commit_message`, `commit_description` and `create_pr`.
         """
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        old = sorted(name for name in self.files - files.keys() if replaced(name))
+        old = filter_repo_objects(sorted(self.files - files.keys()), allow_patterns=list(replaced))
         operations = [CommitOperationAdd(name, path) for name, path in files.items()]
         operations += [CommitOperationDelete(name) for name in old]
         where = {"repo_id": self.info.id, "repo_type": self.type, "parent_commit": self.info.sha}
         return self.api.create_commit(operations=operations, **where, **options)  # upload_folder may make several
 
 
-def push_folder(
-    folder: Path,
-    name: str,
-    keep_card: bool = False,
-    token: str | None = None,
-    private: bool | None = None,
-    force: bool = False,
-    **commit: Any,
-) -> str:
+def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
     """Pushes a folder that holds nothing but a pipeline, and returns the URL of the commit.
 
-    Args:
-        folder: Its card becomes the one that is pushed.
-        name: "user/name", or a name in the token owner's namespace.
-        keep_card: Whether a card in the repository stays as it is; otherwise that of the folder is merged with it.
-        token: None for the stored one.
-        private: Whether a new repository is private; None for the default of the account.
-        force: Whether to push into a repository with other content, which stays beside the model.
-        **commit: `commit_message`, `commit_description` and `create_pr`.
+    The folder's card gets the name of the repository, and is merged with the card there. `name`, `token` and `private`
+    are as of `HfApi.create_repo`; `commit` are `commit_message`, `commit_description` and `create_pr`.
 
     Raises:
-        ValueError: If a card is not valid, or see `Repository.check`.
+        ValueError: If a card is not valid, or the repository holds something else.
         HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as before.
     """
     card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
     repository = Repository(name, private, token)
-    repository.check(is_model(repository.files), private, force)
-    with tempfile.TemporaryDirectory() as there:
-        for path in filter(WEIGHTS_FILE.fullmatch, repository.files):
-            if not (folder / path).exists():
-                version = {"revision": repository.info.sha, "local_dir": there}
-                repository.api.hf_hub_download(repository.info.id, path, **version)
-        keep_variants(folder, Path(there))
-    card = rename_card(card, repository.info.id)
     if not GENERATED.search(card.text):  # written by hand; the next push replaces it
         card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
-    old_card = repository.card
-    card = read_card(old_card) if old_card and keep_card else merge_card(card, old_card)
-    card.save(folder / CARD_FILE)
-
-    def replaced(path: str) -> bool:  # weights of another variant and other files stay
-        return bool(CODE_FILE.fullmatch(path)) or (path.startswith(SHEETS) and (folder / "samples").exists())
-
+    use = f'from_pretrained("{repository.info.id}"'
+    card.text = GENERATED.sub(lambda found: re.sub(r'from_pretrained\("[^"]*"', use, found[0]), card.text)
+    merge_card(card, repository.card).save(folder / CARD_FILE)
+    replaced = (*CODE_FILES, *WEIGHTS_FILES, f"{SHEETS}*.png")
     return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
 
 
@@ -339,22 +262,15 @@ class HubMixin:
         return {name: self.config[name] for name in DEFAULTS}
 
     def save_pretrained(
-        self,
-        save_directory: str | os.PathLike,
-        safe_serialization: bool = True,
-        variant: str | None = None,
-        push_to_hub: bool = False,
-        **kwargs: Any,
+        self, save_directory: str | os.PathLike, safe_serialization: bool = True, variant: str | None = None
     ) -> None:
         """Saves weights as safetensors, configurations, code and, if there is none in the folder, a model card.
 
         `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` then works without this package. If saving
-        is interrupted, the folder loads as before or is refused. `kwargs` are arguments of `push_to_hub`.
+        is interrupted, the folder loads as before or is refused.
         """
         if not safe_serialization:
             raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
-        if kwargs and not push_to_hub:
-            raise TypeError(f"save_pretrained does not take {', '.join(kwargs)} without push_to_hub=True.")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f"{UNFINISHED}*/"):
@@ -362,26 +278,22 @@ class HubMixin:
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
             super().save_pretrained(name, variant=variant)
             complete_folder(Path(name), self)
-            keep_variants(Path(name), folder)
             if not (folder / CARD_FILE).exists():
                 text = SHEET_LINE.sub("", self._card_text or "")  # the sheet is not loaded
-                card = read_card(text) if text else pipeline_card(self, "model")
-                rename_card(card, folder.resolve().name).save(Path(name) / CARD_FILE)
+                card = read_card(text) if text else pipeline_card(self, folder.resolve().name)
+                card.save(Path(name) / CARD_FILE)
             _install(Path(name), folder)
-        if push_to_hub:
-            self.push_to_hub(**{"repo_id": folder.resolve().name, "variant": variant, **kwargs})
 
-    def push_to_hub(
-        self, repo_id: str, *, variant: str | None = None, safe_serialization: bool = True, **options: Any
-    ) -> str:
+    def push_to_hub(self, repo_id: str, variant: str | None = None, **options: Any) -> str:
         """Pushes what `save_pretrained` saves in one commit, and returns its URL.
 
-        `options` are `commit_message`, `commit_description`, `private`, `token`, `create_pr` and `force`, see
-        `push_folder`. What people wrote into the card in the repository stays, as do weights of another variant.
+        `options` are `commit_message`, `commit_description`, `private`, `token` and `create_pr`, see `push_folder`.
+        What people wrote into the card in the repository stays; code and weights there are replaced.
         """
-        with tempfile.TemporaryDirectory() as name:
-            self.save_pretrained(name, safe_serialization, variant)
-            return push_folder(Path(name), repo_id, keep_card=self._card_text is None, **options)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / repo_id.split("/")[-1]  # a new card has its name
+            self.save_pretrained(folder, variant=variant)
+            return push_folder(folder, repo_id, **options)
 
     @classmethod
     def from_pretrained(
@@ -403,16 +315,3 @@ class HubMixin:
         if __name__.startswith("diffusers_modules"):  # a copy of this file that diffusers was trusted to run
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
         return load_pipeline(cls, os.fspath(pretrained_model_name_or_path), dtype, **kwargs)
-
-    @classmethod
-    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
-        """Another pipeline with the same components, which are shared, and defaults of a call.
-
-        Args:
-            pipeline: One with a U-Net, a conditioner and a scheduler.
-            **kwargs: Components and defaults to use instead of its own; `torch_dtype` to convert the components to.
-        """
-        dtype = kwargs.pop("torch_dtype", None)
-        known = pipeline.components | {name: pipeline.config[name] for name in DEFAULTS if name in pipeline.config}
-        made = cls(**known | kwargs)
-        return made if dtype is None else made.to(dtype=dtype)

@@ -503,7 +503,7 @@ def test_the_model_is_pushed_with_every_checkpoint_and_at_the_end(hub, pushing, 
 
 
 def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run, capsys):
-    hub.fail("/preupload/", 403, None)
+    hub.fail("/preupload/", 403)
     with pytest.raises(SystemExit, match=f"The model is saved; push it with `pokemon-ddpm push {run} ash/mod"):
         train(pushing)
     output = capsys.readouterr().out

@@ -52,9 +52,9 @@ def describe_data(
         typer.Argument(metavar="[DIR]", help="The sprite archive, a folder or .zip.", show_default="the starter set"),
     ] = None,
     config_name: SpriteConfig = None,
-    output_dir: Annotated[Path, typer.Option(help="Folder for the page and its figures.")] = Path("data-page"),
+    output_dir: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("data-page"),
 ) -> None:
-    """Writes README.md, the card of the sprites as a data set, with counts, tables and figures.
+    """Writes README.md, the card of the sprites as a data set, with counts and tables.
 
     It is the page that push-dataset puts on the Hub.
     """
@@ -63,12 +63,11 @@ def describe_data(
 
     from pokemon_ddpm import load_sprites
     from pokemon_ddpm.files import write_file
-    from pokemon_ddpm.publishing.dataset_card import dataset_card, save_card_figure
+    from pokemon_ddpm.publishing.dataset_card import dataset_card
 
     sprites = {config: load_sprites(directory, config) for config in configs}
     name = "starter-sprites" if directory is None else directory.resolve().name
     write_file(output_dir / "README.md", dataset_card(f"user/{name}", sprites).content)
-    save_card_figure(sprites, output_dir)
     typer.echo(f"The page of the data set: {output_dir / 'README.md'}")
 
 

@@ -16,17 +16,6 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     token: Token = None,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
-    force: Annotated[
-        bool, typer.Option("--force", help="Push also into a repository with other content, and keep that.")
-    ] = False,
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            help="fp16 or bf16: push the weights in this precision, for from_pretrained(..., variant=...), beside the "
-            "plain ones.",
-            show_default="the plain weights as they are",
-        ),
-    ] = None,
 ) -> None:
     """Pushes a model to the Hub in one commit.
 
@@ -38,7 +27,7 @@ def push(
     folder = Path(locate_model(model))
     if not folder.is_dir():
         fail(f"There is no folder {model}.")
-    url = hub.upload_model(folder, repository, token, private or None, message, force, variant)
+    url = hub.upload_model(folder, repository, token, private or None, message)
     typer.echo(f"{model} is pushed: {url}")
 
 

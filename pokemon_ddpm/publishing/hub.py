@@ -2,20 +2,20 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
-import torch
 from huggingface_hub import CommitInfo
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.pipelines import hub_mixin, model_folder
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, Repository
+from pokemon_ddpm.pipelines import hub_mixin
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, Repository
+from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card, save_card_figure
+from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card
 
 LOGIN = "`hf auth login` stores a token with write access, --token (in training --hub_token) gives one."
 
@@ -41,16 +41,12 @@ def _open(name: str, private: bool | None, token: str | None, repo_type: str = "
 
 
 def create_repository(name: str, private: bool | None, token: str | None) -> str:
-    """Creates a model repository if it does not exist, to find problems before anything slow starts.
-
-    Arguments as of `upload_model`. Returns "user/name".
+    """Creates a model repository if it does not exist, before anything slow starts, and returns "user/name".
 
     Raises:
         ValueError: If it cannot be written to or holds something else.
     """
-    repository = _open(name, private, token)
-    repository.check(hub_mixin.is_model(repository.files), private, force=None)
-    return repository.info.id
+    return _open(name, private, token).info.id
 
 
 def upload_model(
@@ -59,44 +55,28 @@ def upload_model(
     token: str | None = None,
     private: bool | None = None,
     commit_message: str = "Upload the model",
-    force: bool = False,
-    variant: str | None = None,
 ) -> str:
     """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
 
-    The folder, of a training run or `save_pretrained`, is only read. With the variant "fp16" or "bf16" the weights are
-    pushed in that precision, under the names of the variant. For the other arguments see `hub_mixin.push_folder`.
+    The folder, of a training run or `save_pretrained`, is only read. The other arguments are as of
+    `HfApi.create_repo` and `create_commit`.
 
     Raises:
         OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
             before, and the push can be repeated.
     """
-    if variant not in (None, *model_folder.HALVES):
-        raise ValueError(f"Unknown variant {variant!r}. Known: {', '.join(model_folder.HALVES)}.")
-    own = variant if any(folder.glob(f"unet/*.{variant}.safetensors")) else None
-    dtype = model_folder.HALVES[variant][1] if variant else torch.float32
-    pipeline = PokemonDDPMPipeline.from_pretrained(folder, dtype, variant=own)
+    pipeline = PokemonDDPMPipeline.from_pretrained(folder)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        _copy(folder, copy, [CARD_FILE, hub_mixin.newest_sheet(folder) or CARD_FILE])
-        if variant or not (copy / CARD_FILE).exists():  # a card is made as well
-            pipeline.save_pretrained(copy, variant=variant)
-        if not variant:  # the weights as they are
-            parts = [
-                f"{part}/{file}" for part in model_folder.COMPONENTS for file in ("*.json", model_folder.PLAIN_WEIGHTS)
-            ]
-            _copy(folder, copy, [hub_mixin.INDEX_FILE, *parts])
-            hub_mixin.complete_folder(copy, pipeline)
-            _copy(folder, copy, hub_mixin.keep_variants(copy, folder))
-        return hub_mixin.push_folder(
-            copy, name, token=token, private=private, force=force, commit_message=commit_message
-        )
-
-
-def _copy(folder: Path, copy: Path, patterns: Iterable[str]) -> None:
-    for file in [file for pattern in patterns for file in folder.glob(pattern)]:
-        (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, copy / file.relative_to(folder))
+        parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
+        for pattern in [INDEX_FILE, CARD_FILE, hub_mixin.newest_sheet(folder) or CARD_FILE, *parts]:
+            for file in folder.glob(pattern):
+                (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, copy / file.relative_to(folder))
+        hub_mixin.complete_folder(copy, pipeline)
+        if not (copy / CARD_FILE).exists():
+            hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
+        return hub_mixin.push_folder(copy, name, token, private, commit_message=commit_message)
 
 
 def upload_dataset(
@@ -104,8 +84,8 @@ def upload_dataset(
 ) -> tuple[Repository, CommitInfo]:
     """Pushes the sprites as Parquet files with a card in one commit; `datasets` itself would make several.
 
-    For `name` and `token` see `hub_mixin.push_folder`, for `data_dir` see `load_sprites`. The first of `configs` is
-    the default.
+    `name` and `token` are as of `HfApi.create_repo`, `data_dir` is as of `load_sprites`. The first of `configs` is the
+    default.
 
     Returns:
         The repository before the push, and the commit.
@@ -115,7 +95,8 @@ def upload_dataset(
             The repository is then as before.
     """
     repository = _open(name, not public, token, "dataset")
-    repository.check(BEGIN in (repository.card or ""), not public, force=None)
+    if not public and repository.info.private is False:
+        raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
     for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these
         if any(file.startswith(f"{other}/") for file in repository.files):
             raise ValueError(f"{name} also holds {other}. Push both, delete it on the Hub or choose another name.")
@@ -123,17 +104,16 @@ def upload_dataset(
     with tempfile.TemporaryDirectory() as folder:
         _write_dataset(Path(folder), repository, sprites)
         with hub_errors(f"The push to {repository.info.id}"):
-            former, message = tuple(f"{config}/" for config in configs), {"commit_message": "Upload the sprites"}
-            return repository, repository.commit(Path(folder), lambda path: path.startswith(former), **message)
+            former, message = [f"{config}/*" for config in configs], "Upload the sprites"
+            return repository, repository.commit(Path(folder), former, commit_message=message)
 
 
 def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, datasets.DatasetDict]) -> None:
-    """Writes the Parquet files, the card with its figures, and the license of the facts."""
+    """Writes the Parquet files, the card, and the license of the facts."""
     for config, splits in sprites.items():
         (folder / config).mkdir()
         for split, part in splits.items():
             part.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
     hub_mixin.merge_card(dataset_card(repository.info.id, sprites), repository.card).save(folder / CARD_FILE)
-    save_card_figure(sprites, folder)
     if STARTER not in sprites:
         shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)

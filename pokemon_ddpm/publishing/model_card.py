@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, RepoCard, hf_hub_download
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, RepoCard
 
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
@@ -95,10 +95,7 @@ def write_card(folder: Path, card: RepoCard) -> None:
 def folder_card(folder: Path) -> RepoCard | None:
     """The card in a model's folder, if there is one. Raises ValueError or OSError if it cannot be read."""
     file = folder / CARD_FILE
-    try:
-        return read_card(file.read_text(encoding="utf-8")) if file.exists() else None
-    except ValueError as error:
-        raise ValueError(f"{file} cannot be read; repair or remove it: {' '.join(str(error).split())}") from error
+    return read_card(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
@@ -147,9 +144,7 @@ def _license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
     file = Path(locate_model(model), CARD_FILE)
     try:
-        if not file.parent.is_dir():
-            file = hf_hub_download(model, CARD_FILE, local_files_only=True)
-        data = RepoCard.load(file).data.to_dict()
+        data = RepoCard.load(file if file.parent.is_dir() else model).data.to_dict()
     except Exception:  # of the client, of yaml, or there is no card
         return {}
     return {key: data[key] for key in ("license", "license_name", "license_link") if key in data}

@@ -212,7 +212,7 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
     one, other = (
         each(num_images_per_type=4, output_type="np", generator=torch.Generator().manual_seed(0)).images
-        for each in (pipeline, PokemonDDPMPipeline.from_pipe(pipeline, unet=exported))
+        for each in (pipeline, PokemonDDPMPipeline(**pipeline.components | {"unet": exported} | pipeline.defaults))
     )
     levels = np.abs(np.rint(255 * one) - np.rint(255 * other)).max()
     report(f"4 sprites: they differ by at most {levels:g} of 255 gray levels.")

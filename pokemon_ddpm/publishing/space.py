@@ -5,7 +5,6 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Any
 
 from huggingface_hub import CardData, HfApi, RepoCard
 
-from pokemon_ddpm import RELEASED, RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
 from pokemon_ddpm.models import locate_model, model_name
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 from pokemon_ddpm.publishing.hub import hub_errors
 
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
-# The dependencies of the project that the app needs. accelerate is needed by diffusers.
-NEEDED = "accelerate diffusers gradio huggingface-hub numpy pillow safetensors torch typer".split()
 # Metadata that people change by hand; all others determine how the Space runs.
 APPEARANCE = ("title", "emoji", "colorFrom", "colorTo", "short_description", "pinned", "thumbnail")
 ISOLATED = {  # from other origins, so that onnxruntime-web may have several threads
@@ -40,28 +37,22 @@ def upload_space(
 ) -> str:
     """Pushes the app, or the static page, as a Space in one commit, and returns its URL.
 
-    What people wrote into the README of the Space stays. For `model` see `write_space` and `write_static_space`, for
-    the other arguments `hub_mixin.push_folder`.
+    What people wrote into the README of the Space stays. For `model` see `write_space` and `write_static_space`; the
+    other arguments are as of `HfApi.create_repo`.
 
     Raises:
         ValueError: If the Space cannot be written, there is no such model, or the push fails. The Space is then as
             before.
     """
-    sdk, mark = ("static", "unet.onnx") if static else ("gradio", f"{PACKAGE}/app/__init__.py")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (write_static_space if static else write_space)(folder, model)
-        if model and not static:
-            with hub_errors(f"Looking for the model {model}"):
-                found = HfApi(token=token).file_exists(model, INDEX_FILE)
-            if not found:
-                raise ValueError(f"The token can see no model {model}. Push it there first: pokemon-ddpm push.")
         with hub_errors(f"The push to {name}"):
-            space = Repository(name, private, token, repo_type="space", space_sdk=sdk)
-            space.check(mark in space.files, force=None)
+            if model and not static and not HfApi(token=token).file_exists(model, INDEX_FILE):
+                raise ValueError(f"The token can see no model {model}. Push it there first: pokemon-ddpm push.")
+            space = Repository(name, private, token, repo_type="space", space_sdk="static" if static else "gradio")
             merge_card(RepoCard.load(folder / CARD_FILE), space.card, keep=APPEARANCE).save(folder / CARD_FILE)
-            message = {"commit_message": "Upload the app"}
-            return space.commit(folder, lambda path: path.startswith(f"{PACKAGE}/"), **message).commit_url
+            return space.commit(folder, [f"{PACKAGE}/*"], commit_message="Upload the app").commit_url
 
 
 def write_static_space(folder: Path, model: str | None = None) -> None:
@@ -86,40 +77,31 @@ def write_space(folder: Path, model: str | None = None) -> None:
 
     Args:
         folder: An empty folder.
-        model: Name on the Hub, from which the Space loads it; by default the project's two, which are copied.
+        model: Name on the Hub, from which the Space loads it; by default the project's two in the package.
 
     Raises:
         ValueError: If the model is a folder, or Gradio is not installed.
     """
     if model and Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name there.")
-    released = [] if model else [Path(RELEASED_MODEL), Path(RELEASED_FAST_MODEL)]
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The app needs Gradio: pip install gradio")
-    python = ".".join(platform.python_version_tuple()[:2])
-    versions = {"sdk_version": importlib.metadata.version("gradio"), "python_version": python}
+    python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
     models = {"license": "apache-2.0" if model else "other", "models": [model] if model else []}
-    _write_card(folder, sdk="gradio", app_file="app.py", **versions, **models)
-    names = json.dumps([each.name for each in released] or [model])
+    _write_card(folder, sdk="gradio", app_file="app.py", sdk_version=gradio, python_version=python, **models)
+    names = json.dumps([model] if model else [model_name(RELEASED_MODEL), model_name(RELEASED_FAST_MODEL)])
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
-    (folder / "requirements.txt").write_text("\n".join([*_requirements(), ""]), encoding="utf-8")
+    required = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
+    lines = [f"{line}\n" for line in required if ";" not in line]
+    (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")
     (license_file,) = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == "LICENSE"]
     (folder / "LICENSE").write_text(license_file.read_text("utf-8"), "utf-8")
-    ignored = shutil.ignore_patterns("__pycache__", ".*", RELEASED.name)
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
     for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]
         shutil.copytree(home, folder / PACKAGE / part, ignore=ignored, dirs_exist_ok=True)
-    for each in released:
-        shutil.copytree(each, folder / PACKAGE / RELEASED.name / each.name)
 
 
 def _write_card(folder: Path, **metadata: Any) -> None:
     template = str(Path(__file__).parents[1] / "templates" / "space.md")
-    card = RepoCard.from_template(CardData(**metadata), template, models=metadata.get("models"), begin=BEGIN, end=END)
-    merge_card(card, None).save(folder / CARD_FILE)
-
-
-def _requirements() -> list[str]:
-    """What the app needs of the project's dependencies, with the same limits."""
-    lines = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
-    return sorted(line for line in lines if ";" not in line and re.match(r"[\w-]+", line)[0] in NEEDED)
+    RepoCard.from_template(CardData(**metadata), template, begin=BEGIN, end=END).save(folder / CARD_FILE)

@@ -193,7 +193,7 @@ def test_unusable_models_and_samples_are_reported_before_the_evaluation(model: P
     (broken / "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     for folder, message in (
         (tmp_path / "small", "these have 24 px. For these images, make one with pokemon-ddpm fit-features"),
-        (broken, "README.md cannot be read; repair or remove it"),
+        (broken, "README.md are not YAML; repair"),
     ):
         status, output = run("evaluate", "--model", folder, "--output-dir", tmp_path / "out")
         assert status == 2 and message in output, output

@@ -7,10 +7,9 @@ import shutil
 
 import datasets
 import pytest
-import torch
 from huggingface_hub import DatasetCard
 
-from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
+from pokemon_ddpm import load_sprites
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, SPLITS
 from tests.commands import run
 from tests.loopback_hub import LoopbackHub, Repository, environment, stranger
@@ -38,26 +37,10 @@ class TestPush:
         repository = hub.repository("misty/model")
         assert status == 0 and f"is pushed: {hub.endpoint}/misty/model/commit/{repository.at().id}" in message
         assert repository.private and repository.titles == ["By hand"] and "hf_misty" not in message
-        hub.create("ash/other").commit({"data.csv": b"1"})
-        assert "holds something else (data.csv)" in refusal("push", tmp_path / "model", "ash/other")
-        assert run("push", tmp_path / "model", "ash/other", "--force")[0] == 0
-
-    def test_a_variant(self, hub, tmp_path):
-        tiny_pipeline().save_pretrained(tmp_path / "model")
-        for options, count in (((), 2), (("--variant", "fp16"), 4)):
-            assert run("push", tmp_path / "model", "ash/model", *options)[0] == 0
-            files = hub.repository("ash/model").files()
-            assert len([name for name in files if name.endswith(".safetensors")]) == count
-        half = PokemonDDPMPipeline.from_pretrained("ash/model", variant="fp16").unet.conv_in.weight
-        assert torch.equal(half, PokemonDDPMPipeline.from_pretrained("ash/model").unet.conv_in.weight.half().float())
 
     def test_mistakes(self, hub, tmp_path):
-        for model, options, message in (
-            ("nowhere", (), "There is no folder nowhere."),
-            (tmp_path, (), "holds no model that can be loaded"),
-            (tmp_path, ("--variant", "fp8"), "Unknown variant 'fp8'. Known: fp16, bf16"),
-        ):
-            assert message in refusal("push", model, "ash/model", *options)
+        assert "There is no folder nowhere." in refusal("push", "nowhere", "ash/model")
+        assert "holds no model that can be loaded" in refusal("push", tmp_path, "ash/model")
         assert not hub.requests
 
 
@@ -130,7 +113,7 @@ class TestPushDataset:
             assert f"{NAME} also holds " in refusal("push-dataset", NAME, *options)
         assert repository.at() is before
         hub.create("ash/cats", "dataset", private=True).commit({"README.md": b"# Cats\n", "a.csv": b"a\n1\n"})
-        assert "holds something else (a.csv)" in refusal("push-dataset", "ash/cats", "--data-dir", small)
+        assert "holds something else, such as a.csv" in refusal("push-dataset", "ash/cats", "--data-dir", small)
 
     def test_who_can_see_it(self, hub, small):
         repository = hub.create(NAME, "dataset")
@@ -140,8 +123,8 @@ class TestPushDataset:
         assert "to the private data set" in run("push-dataset", NAME, "--data-dir", small, "--public")[1]
         assert repository.private
 
-    def test_a_broken_connection(self, hub, small):
-        hub.cut("^PUT /lfs/", 3000, None)
+    def test_a_failure(self, hub, small):
+        hub.fail("^PUT /lfs/", 500)
         assert "Try again later" in refusal("push-dataset", NAME, "--data-dir", small)
         assert not hub.repository(NAME, "dataset").titles
         hub.heal()

@@ -1,11 +1,8 @@
 """Saving, loading and pushing pipelines: exact, self-contained, safe, and complete or not at all."""
 
 import contextlib
-import errno
-import functools
 import itertools
 import json
-import math
 import os
 import pickle
 import re
@@ -24,7 +21,7 @@ from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card, rename_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card
 from pokemon_ddpm.pipelines.input_checks import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
@@ -34,21 +31,15 @@ NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
 INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
 
 
-@functools.cache
-def carried(module: str) -> tuple[str, str]:
-    """The name of a module in a saved folder, with the digest of its code, and this code, which imports such names."""
-    code = (Path(hub_mixin.__file__).parent / f"{module}.py").read_text()
-    code = re.sub(r"(?<=\nfrom \.)\w+", lambda found: carried(found[0])[0], code)
-    return f"{module}__{sha256(code.encode()).hexdigest()[:8]}", code
+def plain(name: str) -> str:
+    """The path of a file of code without the digest."""
+    return re.sub("__[0-9a-f]{8}", "", name)
 
 
-MODULES = [path.stem for path in Path(hub_mixin.__file__).parent.glob("[a-z]*.py")]
-CARRIED, CODE = {each: carried(each)[0] for each in MODULES}, dict(map(carried, MODULES))
-PIPELINE = CARRIED["pipeline_pokemon_ddpm"]
-UNET_CODE, CONDITIONER_CODE = f"unet/{CARRIED['sprite_unet']}.py", f"conditioner/{CARRIED['sprite_conditioner']}.py"
+CODE = {path.name for path in Path(hub_mixin.__file__).parent.glob("[a-z]*.py")}
 FILES = {
-    "README.md", INDEX, *(f"{CARRIED[name]}.py" for name in {*MODULES} - {"sprite_unet", "sprite_conditioner"}),
-    "unet/config.json", UNET, "conditioner/config.json", f"conditioner/{WEIGHTS}", CONDITIONER_CODE, SCHEDULER,
+    "README.md", INDEX, *CODE - {"sprite_unet.py", "sprite_conditioner.py"}, "conditioner/sprite_conditioner.py",
+    "conditioner/config.json", f"conditioner/{WEIGHTS}", "unet/config.json", UNET, SCHEDULER,
 }  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
 
@@ -98,45 +89,44 @@ def read(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def as_former_version(folder: Path) -> None:
-    """Makes a folder what the version before hub_mixin.py saved."""
+def names(files: dict[str, bytes]) -> set[str]:
+    return {plain(name) for name in files}
+
+
+def change_index(folder: Path, **changes: object) -> None:
     index = json.loads((folder / INDEX).read_text())
-    del index[hub_mixin.WEIGHTS_KEY]
-    (folder / INDEX).write_text(json.dumps(index))
-    (folder / f"{CARRIED['hub_mixin']}.py").unlink()
+    (folder / INDEX).write_text(json.dumps({**index, **changes}))
 
 
 class TestSaving:
     def test_the_folder_is_complete(self, saved: Path, tmp_path: Path):
-        assert read(saved).keys() == FILES
+        assert names(read(saved)) == FILES
         index = json.loads((saved / INDEX).read_text())
-        assert index["_class_name"] == [PIPELINE, "PokemonDDPMPipeline"]
-        assert index["conditioner"] == [CARRIED["sprite_conditioner"], "SpriteConditioner"]
-        assert index["unet"] == ["diffusers", "UNet2DModel"]
+        assert plain(index["_class_name"][0]) == "pipeline_pokemon_ddpm"
+        assert plain(index["conditioner"][0]) == "sprite_conditioner" and index["unet"] == ["diffusers", "UNet2DModel"]
         pipeline = tiny_pipeline(channels=4)
         pipeline.unet = torch.compile(pipeline.unet)  # which is compiled at the first call
         pipeline.save_pretrained(tmp_path)
         found = read(tmp_path)
-        assert found.keys() == FILES | {UNET_CODE}
-        assert json.loads(found[INDEX])["unet"] == [CARRIED["sprite_unet"], "SpriteUNet2DModel"]
-        carried = {Path(name).stem: content.decode() for name, content in found.items() if name.endswith(".py")}
-        assert carried == CODE
-        for code in carried.values():  # diffusers takes such lines for imports, also in strings
-            assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", code, re.MULTILINE)
+        assert names(found) == FILES | {"unet/sprite_unet.py"}
+        assert plain(json.loads(found[INDEX])["unet"][0]) == "sprite_unet"
+        for name, content in found.items():
+            if name.endswith(".py"):
+                assert sha256(content).hexdigest()[:8] == Path(name).stem[-8:]
+                # diffusers takes such lines for imports, also in strings
+                assert not re.search(r"^\s*(from|import)\s+pokemon_ddpm", content.decode(), re.MULTILINE)
         tiny_pipeline().save_pretrained(tmp_path)
-        assert read(tmp_path).keys() == FILES
+        assert names(read(tmp_path)) == FILES
 
-    @pytest.mark.parametrize("channels", [3, 4])
     @pytest.mark.parametrize("scheduler_class", SCHEDULERS)
-    def test_samples_are_bit_identical_after_loading(self, channels, scheduler_class, tmp_path):
-        parts = tiny_pipeline(channels=channels, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
+    def test_samples_are_bit_identical_after_loading(self, scheduler_class, tmp_path):
+        parts = tiny_pipeline(channels=4, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
         pipeline = PokemonDDPMPipeline(*parts.components.values(), default_conditions={"view": "front"})
         pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
         pipeline.save_pretrained(tmp_path)
         loaded = load(tmp_path)
-        assert type(loaded.unet) is type(pipeline.unet) and loaded.scaling_factor == pipeline.scaling_factor
-        assert loaded.config.default_conditions == {"view": "front"}
         assert type(loaded) is PokemonDDPMPipeline and type(loaded.scheduler) is scheduler_class
+        assert loaded.config.default_conditions == {"view": "front"}
         assert not loaded.unet.training and not loaded.conditioner.training
         assert torch.equal(sample(loaded), sample(pipeline))
 
@@ -148,60 +138,24 @@ class TestSaving:
             kind.from_pretrained(saved).save_pretrained(tmp_path / kind.__name__ / "model")
             assert read(tmp_path / kind.__name__ / "model") == read(saved)
 
-    @pytest.mark.parametrize(
-        ("arguments", "error"), [({"safe_serialization": False}, ValueError), ({"max_shard_size": "1MB"}, TypeError)]
-    )
-    def test_wrong_arguments_write_nothing(self, pipeline, tmp_path, arguments, error):
-        with pytest.raises(error, match=r"safetensors only|does not take max_shard_size"):
-            pipeline.save_pretrained(tmp_path / "model", **arguments)
+    def test_pickles_are_not_saved(self, pipeline, tmp_path):
+        with pytest.raises(ValueError, match="safetensors only"):
+            pipeline.save_pretrained(tmp_path / "model", safe_serialization=False)
         assert not (tmp_path / "model").exists()
 
-    @pytest.mark.parametrize("listed", [True, False])  # version 1.0.0 listed the last one
-    def test_variants_of_one_model_are_saved_beside_each_other(self, folder, listed):
-        index = json.loads((folder / INDEX).read_text())
-        load(folder, dtype=torch.float16).save_pretrained(folder, variant="fp16")
-        found = json.loads((folder / INDEX).read_text())
-        assert found[WEIGHTS_KEY].items() > index[WEIGHTS_KEY].items() and len(found[WEIGHTS_KEY]) == 4
-        if not listed:
-            found[WEIGHTS_KEY] = {name: digest for name, digest in found[WEIGHTS_KEY].items() if "fp16" in name}
-            (folder / INDEX).write_text(json.dumps(found))
-        expected = load(folder).unet.conv_in.weight
-        assert torch.equal(load(folder, variant="fp16").unet.conv_in.weight, expected.half().float())
-        (folder / UNET).unlink()
+    def test_what_is_saved_replaces_the_model_in_the_folder(self, folder):
+        (folder / "notes.txt").write_text("mine")
+        other_pipeline().to(dtype=torch.float16).save_pretrained(folder, variant="fp16")
+        halves = {name.replace(".safetensors", ".fp16.safetensors") for name in FILES}
+        assert names(read(folder)) == halves | {"notes.txt"} and is_other(load(folder, variant="fp16"))
         with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.safetensors"):
             load(folder)
-
-    def test_a_variant_of_another_model_is_refused(self, folder):
-        before = read(folder)
-        with pytest.raises(ValueError, match="model.safetensors is of another model than this variant"):
-            other_pipeline().save_pretrained(folder, variant="fp16")
-        assert read(folder) == before
-        (folder / INDEX).unlink()  # as version 1.0.0 saved it
-        other_pipeline().save_pretrained(folder.parent / "other", variant="fp16")
-        shutil.copytree(folder.parent / "other", folder, dirs_exist_ok=True)
-        assert is_other(load(folder, variant="fp16"))
-        with pytest.raises(ValueError, match="conditioner/.* does not belong|unet/.* does not belong"):
-            load(folder)
-        tiny_pipeline().save_pretrained(folder)  # the plain weights are replaced, and the stale variant not loaded
-        assert not is_other(load(folder))
-        with pytest.raises(ValueError, match="does not belong to this model_index.json"):
-            load(folder, variant="fp16")
-
-    def test_half_precision_files(self, tmp_path):
-        tiny_pipeline().to(dtype=torch.float16).save_pretrained(tmp_path)
-        loaded, expected = load(tmp_path), tiny_pipeline().unet.state_dict()
+        tiny_pipeline().to(dtype=torch.float16).save_pretrained(folder)
+        assert names(read(folder)) == FILES | {"notes.txt"}
+        loaded, expected = load(folder), tiny_pipeline().unet.state_dict()
         assert all(torch.equal(v, expected[k].half().float()) for k, v in loaded.unet.state_dict().items())
-        assert torch.equal(load(tmp_path, variant="fp16").unet.conv_in.weight, loaded.unet.conv_in.weight)
-        with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.bf16.safetensors"):
-            load(tmp_path, variant="bf16")
-        assert "`SpriteConditioner`, saved in float16." in (tmp_path / "README.md").read_text()
         for name in ("dtype", "torch_dtype"):
-            assert load(tmp_path, **{name: torch.bfloat16}).conditioner.dtype == torch.bfloat16
-
-    def test_other_files_stay(self, folder):
-        (folder / "notes.txt").write_text("mine")
-        other_pipeline().save_pretrained(folder)
-        assert is_other(load(folder)) and read(folder).keys() == FILES | {"notes.txt"}
+            assert load(folder, **{name: torch.bfloat16}).conditioner.dtype == torch.bfloat16
 
 
 class TestInterruption:
@@ -212,7 +166,7 @@ class TestInterruption:
         while outcomes[-1:] != ["new"]:
             moment = len(outcomes)
             folder, calls = Path(shutil.copytree(saved, tmp_path / str(moment))), itertools.count()
-            as_former_version(folder)  # without digests, by which a mixture of weights would be refused
+            change_index(folder, **{WEIGHTS_KEY: {}})  # a mixture of weights would be refused by them
 
             def interrupted(source: Path, target: Path, moment: int = moment, calls: Iterator[int] = calls) -> None:
                 if next(calls) == moment:
@@ -227,24 +181,17 @@ class TestInterruption:
             except (OSError, ValueError):
                 outcomes.append("refused")
             other_pipeline().save_pretrained(folder)
-            assert is_other(load(folder)) and FILES <= read(folder).keys()
+            assert is_other(load(folder)) and names(read(folder)) == FILES
         assert outcomes == ["refused"] * (len(FILES) - 1) + ["new"]  # the card in the folder stays
 
-    def test_a_full_disk_changes_nothing(self, folder, saved, monkeypatch):
-        def full(*_: object) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(hub_mixin, "_save_code", full)
-        with pytest.raises(OSError, match="No space left"):
+    def test_a_failed_save_changes_nothing_and_the_next_one_cleans_up(self, folder, saved, monkeypatch):
+        with monkeypatch.context() as patch, pytest.raises(TypeError):
+            patch.setattr(hub_mixin, "_save_code", None)
             other_pipeline().save_pretrained(folder)
-        assert read(folder) == read(saved) and not list(folder.glob(".saving*"))
-
-    def test_what_a_killed_save_left_is_removed(self, folder):
-        leftover = folder / ".saving-abc" / UNET
-        leftover.parent.mkdir(parents=True)
-        leftover.write_bytes(b"half")
+        assert read(folder) == read(saved)
+        (folder / ".saving-abc").mkdir()
         other_pipeline().save_pretrained(folder)
-        assert read(folder).keys() == FILES and not leftover.parents[1].exists()
+        assert names(read(folder)) == FILES and not list(folder.glob(".saving*"))
 
 
 class Bomb:
@@ -275,7 +222,7 @@ class TestLoading:
     )
     def test_no_pickle_is_opened(self, folder, tmp_path, component, name, reason):
         canary, weights = tmp_path / "canary", folder / component / WEIGHTS
-        as_former_version(folder)
+        change_index(folder, **{WEIGHTS_KEY: {}})
         weights.unlink()
         (folder / component / name).write_bytes(pickle.dumps({"a": Bomb(canary)}))
         with pytest.raises((OSError, ValueError), match=f"holds no model that can be loaded: .*{reason}"):
@@ -295,44 +242,31 @@ class TestLoading:
             (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "UNet2DModel is not a scheduler"),
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D, not a UNet2DModel or SpriteUNet2DModel"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
-            (INDEX, {"unet": None}, "a file is damaged"),
             (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
             (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
-            (INDEX, {"num_inference_steps": 0}, "num_inference_steps must be a whole number from 1 to 1000, not 0"),
-            (INDEX, {"guidance_scale": "x"}, "guidance_scale must be a number from -1000 to 1000, not 'x'"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
-            (SCHEDULER, {"prediction_type": "flow_prediction"}, "its scheduler has prediction_type 'flow_prediction'"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
             (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
-            (SCHEDULER, {"solver_order": 0}, "its scheduler has solver_order 0, not 1, 2 or 3"),
-            (SCHEDULER, {"trained_betas": [0.1]}, "its scheduler has no noise schedule"),
-            (SCHEDULER, {"_class": "DPMSolverMultistepScheduler", "lambda_min_clipped": math.nan}, "no noise sched"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
             ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than unet/diff"),
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
             *(("unet/config.json", {"sample_size": size}, f"its sample_size is {size}, not a multiple of 2 up to 1024")
-              for size in (0, -1, 17, 1.5, 10**9)),
-            ("unet/config.json", {"dropout": math.nan}, "dropout probability has to be between 0 and 1, but got nan"),
-            ("unet/config.json", {"freq_shift": "x"}, r"a file is damaged \(TypeError"),
+              for size in (-1, 17, 10**9)),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
     )  # fmt: skip
     def test_damage_is_one_sentence(self, folder, name, change, reason):
         file = folder / name
         if isinstance(change, dict):
-            if scheduler := change.pop("_class", None):
-                index = json.loads((folder / INDEX).read_text()) | {"scheduler": ["diffusers", scheduler]}
-                (folder / INDEX).write_text(json.dumps(index))
             change = json.dumps({**json.loads(file.read_text()), **change}).encode()
         file.unlink() if change is None else file.write_bytes(change)
         with pytest.raises((OSError, ValueError), match=reason) as caught:
             load(folder)
         message = str(caught.value)
         assert message.startswith(f"{folder} holds no model that can be loaded: ") and "\n" not in message
-        assert len(message) < 420
 
-    def test_the_weights_of_another_model_are_refused(self, folder):
+    def test_the_weights_of_another_model(self, folder):
         other_pipeline().unet.save_pretrained(folder / "unet")
         with pytest.raises(ValueError, match="unet/.* does not belong to this model_index.json. Save or download the"):
             load(folder)
@@ -342,54 +276,40 @@ class TestLoading:
         [
             ("bias", lambda w: w[:0], "size mismatch for conv_in.bias"),
             ("bias", lambda w: w.to(torch.int8), "its weights are I8, not floating"),
-            ("bias", lambda w: w.cfloat(), "its weights are C64, not floating"),
             ("more", lambda _: torch.ones(1), "Unexpected key.*more"),
             ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN or infinite"),
-            ("weight", lambda w: w - torch.inf, "unet.conv_in.weight are NaN or infinite"),
         ],
     )
     def test_wrong_weights_are_refused_also_without_digests(self, folder, name, change, reason):
-        as_former_version(folder)
+        change_index(folder, **{WEIGHTS_KEY: {}})
         weights = safetensors.torch.load_file(folder / UNET)
         weights[f"conv_in.{name}"] = change(weights.get(f"conv_in.{name}"))
         safetensors.torch.save_file(weights, folder / UNET)
         with pytest.raises(ValueError, match=reason):
             load(folder)
 
-    def test_folders_of_the_former_version(self, folder):
-        expected = sample(load(folder))
-        as_former_version(folder)
-        assert torch.equal(sample(load(folder)), expected)
-
-    def test_a_scheduler_may_rely_on_the_defaults_of_diffusers(self, folder):
+    def test_a_folder_of_an_earlier_version(self, folder):
+        """Without digests, or with those of another variant, and with a configuration that names no defaults."""
+        expected, other = sample(load(folder)), {UNET.replace(".safe", ".fp16.safe"): "00"}
+        for digests in ({}, other):
+            change_index(folder, **{WEIGHTS_KEY: digests})
+            assert torch.equal(sample(load(folder)), expected)
         config = json.loads((folder / SCHEDULER).read_text())
         (folder / SCHEDULER).write_text(json.dumps({"_class_name": config["_class_name"]}))
         assert load(folder).scheduler.config.num_train_timesteps == 1000
 
-    @pytest.mark.parametrize("dtype", ["float16", torch.int8])
-    def test_dtypes_are_those_of_floats(self, saved, dtype):
-        with pytest.raises(ValueError, match="dtype must be a floating point type such as torch.float16, not "):
-            load(saved, torch_dtype=dtype)
-
-    def test_the_random_state_is_not_changed(self, saved):
-        torch.manual_seed(0)
-        expected = torch.rand(2)
-        torch.manual_seed(0)
-        load(saved)
-        assert torch.equal(torch.rand(2), expected)
-
-    @pytest.mark.parametrize("name", ["no/such/folder", "./no-such-folder", "/no/such", "outputs/front-33", "a name"])
-    def test_a_wrong_path_is_not_looked_for_on_the_hub(self, tmp_path, monkeypatch, name):
-        (tmp_path / "outputs").mkdir()
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(OSError, match=f"There is no model folder '{name}'"):
-            load(name)
-
-    def test_arguments_of_diffusers(self, saved):
-        pipeline = load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
-        assert torch.equal(sample(pipeline), sample(load(saved)))
+    def test_arguments(self, saved, tmp_path, monkeypatch):
+        load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
         with pytest.raises(TypeError, match="does not take quantization_config"):
             load(saved, quantization_config=None)
+        for dtype in ("float16", torch.int8):
+            with pytest.raises(ValueError, match="dtype must be a floating point type such as torch.float16, not "):
+                load(saved, torch_dtype=dtype)
+        (tmp_path / "outputs").mkdir()
+        monkeypatch.chdir(tmp_path)
+        for name in ("no/such/folder", "./no-such-folder", "/no/such", "outputs/front-33", "a name"):
+            with pytest.raises(OSError, match=f"There is no model folder '{name}'"):  # not looked for on the Hub
+                load(name)
 
     def test_components_carry_the_defaults_of_their_model(self, tmp_path):
         tiny_pipeline(vocabulary={"type": ["fire"], "view": ["front"]}).save_pretrained(tmp_path / "1.x")
@@ -403,15 +323,6 @@ class TestLoading:
             assert pipeline.config.items() >= own.items()
             assert type(pipeline)(**pipeline.components).defaults == pipeline.defaults
         assert type(pipeline)(**pipeline.components, guidance_scale=4.0).config.guidance_scale == 4
-
-    @pytest.mark.parametrize("channels", [3, 4])
-    def test_another_pipeline_of_the_same_components(self, channels):
-        pipeline = tiny_pipeline(channels=channels)
-        pipeline.register_to_config(guidance_scale=1.5, default_conditions={"type": "fire"})
-        other = PokemonDDPMPipeline.from_pipe(pipeline, num_inference_steps=7)
-        assert other.components == pipeline.components and other.config.num_inference_steps == 7
-        assert other.config.guidance_scale == 1.5 and other.config.default_conditions == {"type": "fire"}
-        assert PokemonDDPMPipeline.from_pipe(pipeline, torch_dtype=torch.float16).unet.dtype == torch.float16
 
 
 # Samples with a model where pokemon_ddpm cannot be imported, and saves it again.
@@ -428,12 +339,11 @@ arguments = {"num_inference_steps": 3, "output_type": "latent"}
 torch.save(pipeline(["fire", "water/ice", None], generator=generators, **arguments).images, "images.pt")
 pipeline.save_pretrained(again)
 assert type(pipeline).from_pretrained(again, trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
-assert "pokemon_ddpm" not in sys.modules and "diffusers_modules" in type(pipeline).__module__
+assert "diffusers_modules" in type(pipeline).__module__
 """
 
 
-@pytest.mark.parametrize("is_pushed", [False, True])
-@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(("channels", "is_pushed"), [(3, False), (4, True)])
 def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, tmp_path, channels, is_pushed):
     vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view")}
     parts = tiny_pipeline(channels=channels, vocabulary=vocabulary).components
@@ -451,32 +361,18 @@ VERSIONS = """
 import sys
 from diffusers import DiffusionPipeline
 
-
-def check(pipeline, version):
+loaded = [DiffusionPipeline.from_pretrained(folder, trust_remote_code=True) for folder in sys.argv[1:]]
+for pipeline, version in zip(loaded, "12"):
     classes = [*type(pipeline).__mro__, type(pipeline.conditioner), type(pipeline.unet)]
     ours = [each for each in classes if each.__module__.startswith("diffusers_modules")]
     found = {each.__module__: sys.modules[each.__module__].VERSION for each in ours}
     assert len(found) == 4 and {*found.values()} == {version}, found
     assert len(pipeline("fire", num_inference_steps=1).images) == 1
-
-
-def load(folder):
-    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-pipelines = {folder: load(folder) for folder in sys.argv[1:]}
-for folder, pipeline in pipelines.items():
-    check(pipeline, folder[-1])
-    pipeline.save_pretrained(f"{folder}-again")
-    check(load(f"{folder}-again"), folder[-1])
 """
 
 
-@pytest.mark.parametrize("order", ["12", "21"])
-def test_two_versions_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Path, order: str):
-    for version in order:
+def test_two_versions_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Path):
+    for version in "12":
         tiny_pipeline(channels=4).save_pretrained(folder := tmp_path / version)
         for path in folder.rglob("*.py"):
             for file in [*folder.glob("*.py"), folder / INDEX]:
@@ -485,7 +381,7 @@ def test_two_versions_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Pat
             path.write_text(f"{path.read_text()}VERSION = {version!r}\n")
             path.rename(path.with_stem(f"{path.stem[:-8]}{version * 8}"))
     # It raises if the code, which has the assertions, fails.
-    stranger(VERSIONS, environment(tmp_path, hub.endpoint), tmp_path, *(tmp_path / version for version in order))
+    stranger(VERSIONS, environment(tmp_path, hub.endpoint), tmp_path, tmp_path / "1", tmp_path / "2")
 
 
 class TestPulling:
@@ -498,28 +394,23 @@ class TestPulling:
         other_pipeline().save_pretrained(tmp_path / "other")
         return read(tmp_path / "other")
 
-    def test_bit_identical_and_without_code_or_pickles(self, hub, files, pipeline, tmp_path):
+    def test_bit_identical_and_without_code_or_pickles(self, hub, files, pipeline):
         hub.create(NAME).commit({**files, "unet/diffusion_pytorch_model.bin": b"pickle", "weights.pkl": b"pickle"})
         pulled = load()
         assert torch.equal(sample(pulled), sample(pipeline))
         assert not hub.asked(r"\.py|\.bin|\.pkl") and hub.asked(UNET)
-        pulled.save_pretrained(tmp_path / "again")
-        assert read(tmp_path / "again").keys() == FILES
-        assert not [name for name, content in read(tmp_path / "again").items() if str(tmp_path).encode() in content]
 
     def test_revisions(self, hub, files, other):
         repository = hub.create(NAME)
         repository.names["v1"] = repository.commit(files).id
         repository.commit(other)
-        assert is_other(load()) and is_other(load(revision="main"))
-        assert not is_other(load(revision="v1")) and not is_other(load(revision=repository.names["v1"]))
-        with pytest.raises(OSError, match="ash/model cannot be loaded from the Hub: .*Invalid rev id: v2"):
+        assert is_other(load()) and not is_other(load(revision="v1"))
+        with pytest.raises(OSError, match="ash/model is neither .*Invalid rev id: v2"):
             load(revision="v2")
 
-    @pytest.mark.parametrize("moment", [INDEX, "unet/config.json", "/tree/"])
-    def test_all_files_are_of_one_commit(self, hub, files, other, moment):
+    def test_all_files_are_of_one_commit(self, hub, files, other):
         hub.create(NAME).commit(files)
-        hub.meanwhile(moment, lambda: hub.repository(NAME).commit(other))
+        hub.meanwhile(INDEX, lambda: hub.repository(NAME).commit(other))
         assert not is_other(load())
         assert is_other(load())
 
@@ -528,11 +419,9 @@ class TestPulling:
         load()
         hub.stop()
         _http.close_session()
-        for arguments in ({}, {"local_files_only": True}):
-            load(**arguments)
-            with pytest.raises(OSError, match="ash/elsewhere cannot be loaded from the Hub: "):
-                load("ash/elsewhere", **arguments)
-            _http.close_session()
+        load()
+        with pytest.raises(OSError, match="ash/elsewhere is neither a folder nor a model that the Hub gives you"):
+            load("ash/elsewhere")
 
     def test_given_components_are_used_and_not_downloaded(self, hub, files):
         hub.create(NAME).commit(files)
@@ -543,20 +432,16 @@ class TestPulling:
 
     def test_access(self, hub, files, tmp_path, monkeypatch):
         hub.create("ash/private", private=True).commit(files)
-        hub.create("ash/gated", gated=True).commit(files)
         DDPMPipeline(tiny_pipeline().unet, tiny_pipeline().scheduler).save_pretrained(tmp_path)
         hub.create("ash/ddpm").commit(read(tmp_path))
         monkeypatch.setenv("HF_TOKEN", "")
-        for name in ("ash/nothing", "ash/private", "ash/gated"):
-            with pytest.raises(OSError, match=f"{name} is neither a folder nor a model .* access to. `hf auth login`"):
+        for name in ("ash/nothing", "ash/private"):
+            with pytest.raises(OSError, match=f"{name} is neither a folder nor a model .*`hf auth login`"):
                 load(name)
-        with pytest.raises(OSError, match="ash/gated cannot be loaded from the Hub: .*401"):
-            load("ash/gated", token="hf_wrong")
         with pytest.raises(ValueError, match="ash/ddpm holds no .* DDPMPipeline, not a PokemonDDPMPipeline"):
             load("ash/ddpm")
         assert not hub.asked("safetensors")
         load("ash/private", token="hf_ash")
-        load("ash/gated", token="hf_ash")
 
 
 class TestPushing:
@@ -565,59 +450,46 @@ class TestPushing:
         repository = hub.repository(NAME)
         assert repository.titles == ["By hand"] and repository.private
         assert url == f"{hub.endpoint}/{NAME}/commit/{repository.at().id}"
-        pipeline.save_pretrained(tmp_path / "model", push_to_hub=True, repo_id="ash/second")
-        pushed, second = repository.files(), hub.repository("ash/second").files()
-        card = second.pop("README.md")
-        assert pushed.pop("README.md") and pushed == second
-        assert b'from_pretrained("ash/second"' in card and b"# second\n" in card
+        pipeline.save_pretrained(tmp_path)
+        pushed, saved = repository.files(), read(tmp_path)
+        assert pushed.pop("README.md").count(b'from_pretrained("ash/model"') == 2 and saved.pop("README.md")
+        assert pushed == saved
 
-    def test_again_sends_only_what_changed_and_deletes_what_is_gone(self, hub, pipeline):
+    def test_again_sends_only_what_changed_and_replaces_code_and_weights(self, hub, pipeline):
         pipeline.push_to_hub(NAME)
         pipeline.push_to_hub(NAME)
         assert len(hub.repository(NAME).titles) == 1 and len(hub.asked("^PUT ")) == 2
-        gone = {"unet/sprite_unet.py": b"", "conditioner/sprite_conditioner.py": b""}
-        gone |= {"pipeline.py": b"", "hub_mixin__01234567.py": b""}
-        kept = {"samples/step-000001.png": b"1", "notes.md": b"1", "unet/mine.json": b"{}"}
-        kept |= {"unet/diffusion_pytorch_model.bf16.safetensors": b"1"}
-        hub.repository(NAME).commit({**gone, **kept})
+        code = ("unet/sprite_unet.py", "conditioner/sprite_conditioner.py", "pipeline.py", "hub_mixin__01234567.py")
+        gone = (*code, "samples/step-000001.png", "unet/diffusion_pytorch_model.fp16.safetensors")
+        kept = ("notes.md", "unet/mine.json", "my__function.py")
+        hub.repository(NAME).commit(dict.fromkeys([*gone, *kept], b"1"))
         torch.nn.init.ones_(pipeline.unet.conv_in.weight)
         pipeline.push_to_hub(NAME)
-        assert len(hub.asked("^PUT ")) == 3 and hub.repository(NAME).files().keys() == FILES | kept.keys()
-
-    def test_variants_stay_beside_each_other(self, hub, pipeline):
-        pipeline.push_to_hub(NAME, commit_description="Of both precisions.")
+        assert len(hub.asked("^PUT ")) == 3 and names(hub.repository(NAME).files()) == FILES | {*kept}
         pipeline.to(dtype=torch.float16).push_to_hub(NAME, variant="fp16")
-        pipeline.to(dtype=torch.float32).push_to_hub(NAME, commit_message="Nothing new but digests")
-        halves = {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
-        assert hub.repository(NAME).files().keys() == FILES | halves
-        for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
-            loaded = load(variant=variant, dtype=dtype)
-            assert loaded.unet.dtype == dtype
-            weight = loaded.unet.conv_in.weight.float()
-            torch.testing.assert_close(weight, pipeline.unet.conv_in.weight, atol=1e-3, rtol=0)
+        weights = {name for name in hub.repository(NAME).files() if name.endswith("safetensors")}
+        assert weights == {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
+        assert load(variant="fp16", dtype=torch.float16).unet.dtype == torch.float16
 
-    def test_the_card_there_stays_unless_the_pipeline_has_one(self, hub, pipeline):
+    def test_what_people_wrote_stays_and_goes_with_a_copy(self, hub, pipeline):
         pipeline.push_to_hub(NAME)
         card = RepoCard(hub.repository(NAME).files()["README.md"].decode())
-        card.text = f"\nMine: \\1.\n{card.text.replace('## Use', '## Trained')}\nBelow.\n"
-        card.data.license = "mit"
+        mine = 'Mine: \\1, `from_pretrained("ash/older")`.'
+        card.text, card.data.license = f"\n{mine}\n{card.text}\nBelow.\n", "mit"
         hub.repository(NAME).commit({"README.md": card.content.encode()})
-        pipeline.push_to_hub(NAME, commit_message="Again")
+        pipeline.push_to_hub(NAME)
         assert hub.repository(NAME).files()["README.md"].decode().split() == card.content.split()
         load().push_to_hub("ash/copy")
         copied = hub.repository("ash/copy").files()["README.md"].decode()
-        assert "## Trained" in copied and "license: mit" in copied and 'from_pretrained("ash/copy"' in copied
+        assert mine in copied and "license: mit" in copied and 'from_pretrained("ash/copy"' in copied
 
-    def test_other_content_is_kept(self, hub, pipeline):
-        hub.create(NAME).commit({"data.csv": b"1,2\n", INDEX: b"{"})
-        with pytest.raises(ValueError, match=r"ash/model holds something else \(data.csv, model_index.json\). Choose"):
+    def test_other_content_is_not_touched(self, hub, pipeline):
+        hub.create(NAME).commit({"README.md": b"# Data\n", "data.csv": b"1,2\n"})
+        with pytest.raises(ValueError, match="ash/model holds something else, such as data.csv"):
             pipeline.push_to_hub(NAME)
-        with pytest.raises(ValueError, match="ash/model is public already. Make it private"):
-            pipeline.push_to_hub(NAME, private=True)
-        pipeline.push_to_hub(NAME, force=True)
-        assert hub.repository(NAME).files().keys() == FILES | {"data.csv"}
         hub.create("ash/card").commit({"README.md": b"# Soon\n", "LICENSE": b"MIT"})
         pipeline.push_to_hub("ash/card")
+        assert b"# Soon" in hub.repository("ash/card").files()["README.md"]
 
 
 def metadata(card: RepoCard) -> dict:
@@ -635,70 +507,38 @@ class TestCards:
         pipeline = tiny_pipeline(vocabulary=vocabulary)
         card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.")
         assert metadata(card)["library_name"] == "diffusers" and metadata(card)["license"] == "mit"
-        text = " ".join(card.text.split())
-        assert "# model\n" in card.text and "of 16x16 pixels: a `UNet2DModel` with" in text
-        assert "a guidance scale of 2." in text
-        assert "a `SpriteUNet2DModel` with" in " ".join(pipeline_card(tiny_pipeline(channels=4), NAME).text.split())
+        assert "# model\n" in card.text and "images of 16x16 pixels" in card.text
         assert "](samples/step-1.png)\n\n## Use\n" in card.text and f"## More\n\nText.\n\n{END}" in card.text
         for name, values in CONDITIONS.items():
             assert f"| `{'pokemon_type' if name == 'type' else name}` | {', '.join(values)} |\n" in card.text
         assert 'DiffusionPipeline.from_pretrained("ash/model", trust_remote_code=True)' in card.text
 
-    @pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "\\1", "naïve", "{{ name }}"])
+    @pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "{{ name }}"])
     def test_strange_values(self, value):
         text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
         assert eval(re.search(r"class_labels=(.*)\)\.images", text)[1]) == value
         (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
         assert len(re.findall(r"(?<!\\)\|", row)) == 3
 
-    def test_a_model_of_other_images_does_not_speak_of_sprites(self):
-        card = pipeline_card(tiny_pipeline(vocabulary={"type": ["cat", "dog"]}), NAME, sheet="samples/step-1.png")
-        assert metadata(card)["tags"] == ["ddpm", "class-conditional"]
-        assert metadata(pipeline_card(tiny_pipeline(), NAME))["tags"][2:] == ["pixel-art", "sprites"]
-        words = card.text.replace("SpriteConditioner", "").replace("PokemonDDPMPipeline", "").lower()
-        assert "sprite" not in words and "pokemon_type" not in words and "each class](" in words
-
-    def test_only_the_generated_part_is_renamed(self):
-        mine = '# Mine\n\n`from_pretrained("run")`\n'
-        card = RepoCard(f"{mine}\n{pipeline_card(tiny_pipeline(), 'run').text}\n{mine}")
-        text = rename_card(card, "ash/sprites").text
-        assert text.count(mine.strip()) == text.count('from_pretrained("ash/sprites"') == 2 and "# sprites\n" in text
-
-    @pytest.mark.parametrize(("above", "below"), [("", ""), ("# Mine \\1\n", ""), ("", "Below.\n"), ("A.\n", "B.\n")])
-    def test_text_around_the_generated_part_stays(self, above, below):
-        old = card_of("Old.").content.replace(BEGIN, f"{above}{BEGIN}").replace(END, f"{END}\n{below}")
+    def test_text_around_the_generated_part_stays(self):
+        old = card_of("Old.").content.replace(BEGIN, f"# Mine \\1\n{BEGIN}") + "\nBelow.\n"
         merged = merge_card(card_of(), old)
         assert "Old." not in merged.text and merged.text.count("New.") == 1
-        before, after = merged.text.split(BEGIN)[0], merged.text.split(END)[1]
-        assert before.strip() == above.strip() and after.strip() == below.strip()
+        assert merged.text.split(BEGIN)[0].strip() == "# Mine \\1" and merged.text.split(END)[1].strip() == "Below."
         assert merge_card(card_of(), merged.content).content == merged.content
-
-    def test_text_of_a_card_without_a_generated_part_stays_above(self):
-        text = merge_card(card_of(), "# Mine\n\nText.\n").text
-        assert text.index("# Mine\n\nText.") < text.index(BEGIN) < text.index("New.")
-        by_hand = RepoCard("---\nlicense: mit\n---\nAll new.\n")
-        assert merge_card(by_hand, card_of("Old.").content).text.strip() == "All new."
 
     @pytest.mark.parametrize(
         ("new", "old", "merged"),
         [
             ({}, {"language": "en", "own": 1}, {"tags": ["ddpm"], "language": "en", "own": 1}),
             ({"pipeline_tag": "b"}, {"pipeline_tag": "a"}, {"tags": ["ddpm"], "pipeline_tag": "b"}),
-            ({}, {"tags": ["garden", "ddpm"]}, {"tags": ["ddpm", "garden"]}),
             ({}, {"tags": "garden"}, {"tags": ["ddpm", "garden"]}),
             ({"title": "b"}, {"title": "a"}, {"tags": ["ddpm"], "title": "a"}),
             ({"license": "mit"}, {"license": "other", "license_name": "x"}, {"tags": ["ddpm"], "license": "mit"}),
-            ({}, {"license": "other", "license_name": 1}, {"tags": ["ddpm"], "license": "other", "license_name": 1}),
-            ({}, {"model-index": "odd"}, {"tags": ["ddpm"], "model-index": "odd"}),
         ],
     )
     def test_metadata(self, new, old, merged):
         assert metadata(merge_card(card_of(**new), f"---\n{yaml.safe_dump(old)}---\n", keep=["title"])) == merged
-
-    @pytest.mark.parametrize("old", ["---\na: [\n---\nText\n", "---\n- a\n---\n"])
-    def test_metadata_that_are_no_mapping_are_refused(self, old):
-        with pytest.raises(ValueError, match="README.md are not YAML; repair"):
-            merge_card(card_of(), old)
 
     def test_the_card_in_a_folder_stays(self, folder, tmp_path):
         file = folder / "README.md"

@@ -22,15 +22,13 @@ def sprites(small: Path, cache: Path) -> dict[str, datasets.DatasetDict]:
 def test_the_numbers_and_fields_are_those_of_the_data(sprites):
     card = dataset_card(NAME, sprites)
     data = DatasetCard(card.content).data
-    assert data.size_categories == ["n<1K"] and data.license_name == "research-and-education-only"
+    assert data.license_name == "research-and-education-only"
     assert [each["config_name"] for each in data["configs"] if each.get("default")] == ["front"]
     infos = {each["config_name"]: each for each in data["dataset_info"]}
     assert datasets.Features._from_yaml_list(infos["all"]["features"]) == FEATURES
     sizes = [len(sprites["all"][split]) for split in SPLITS]
     assert [each["num_examples"] for each in infos["all"]["splits"]] == sizes
     assert f"| `all` | {sum(sizes)} | {' | '.join(map(str, sizes))} | all images: " in card.text
-    assert f"{sum(sizes)} pixel-art sprites of Pokémon of 5 species in 5 forms, 96x96 pixels, labelled" in card.text
-    assert "0 in `front` and 0 in `all`" in card.text
     assert 'load_dataset("ash/pokemon-sprites")' in card.text and "Nintendo" in card.text
     for name, (_, meaning) in COLUMNS.items():
         assert re.search(rf"^\| `{name}` \| \w+ \| {re.escape(meaning)} \|", card.text, flags=re.MULTILINE), name
@@ -38,18 +36,5 @@ def test_the_numbers_and_fields_are_those_of_the_data(sprites):
 
 def test_the_starter_set(cache):
     card = dataset_card(NAME, {"starter": load_sprites(cache_dir=cache)})
-    assert card.data.license == "apache-2.0" and card.data.size_categories == ["1K<n<10K"]
-    assert "1,080 pixel-art procedural creatures, 96x96 pixels, labelled" in card.text
-    assert "Nintendo" not in card.text
-
-
-def test_the_real_sprites(sprites_dir, sprites_cache):
-    sprites = {name: load_sprites(sprites_dir, name, cache_dir=sprites_cache) for name in ("front", "all")}
-    text = dataset_card(NAME, sprites).text
-    for line in (
-        "10,177 pixel-art sprites of Pokémon of 898 species in 1,070 forms, 96x96 pixels",
-        "| `front` (default) | 4,086 | 3,273 | 404 | 409 |",
-        "| flying | 10 | 2 | 0 | 12 | 507 |",
-        "equal an earlier one of their split to the byte: 267 in `front` and 560 in `all`",
-    ):
-        assert line in text
+    assert card.data.license == "apache-2.0"
+    assert "Pixel-art procedural creatures, labelled" in card.text and "Nintendo" not in card.text

@@ -45,19 +45,12 @@ class TestLicense:
     @pytest.mark.parametrize(
         ("settings", "license", "sentence"),
         [
-            ({"train_data_dir": "/data/archive"}, RESEARCH, "PokéAPI"),
-            ({"train_data_dir": "/data/archive.zip", "dataset_config_name": "all"}, RESEARCH, "Jiang"),
+            ({"train_data_dir": "/data/archive"}, RESEARCH, "Jiang"),
             ({"dataset_name": "misty/sprites"}, RESEARCH, "Smogon"),
             ({}, ("apache-2.0", None), "Trained on the starter sprites of the project: 3,273 training, "),
             ({"train_data_dir": "fruit"}, (None, None), "which the trainer knows and states here"),
-            ({"dataset_name": "fruit", "label_column": "kind"}, (None, None), "which the trainer knows and states"),
             ({"dataset_name": "misty/fruit", "label_column": "kind"}, (None, None), "Trained on misty/fruit"),
-            (BASE, RESEARCH, "started from the weights of pokemon-ddpm-64"),
-            (
-                {**BASE, "train_data_dir": "fruit"},
-                RESEARCH,
-                "started from the weights of pokemon-ddpm-64. Its license",
-            ),
+            (BASE, RESEARCH, "started from the weights of pokemon-ddpm-64. Its license"),
             ({**STUDENT, "train_data_dir": "fruit"}, RESEARCH, "started from the weights of pokemon-ddpm-64"),
             ({**BASE, "train_data_dir": "/data/archive"}, RESEARCH, "Nintendo"),
         ],
@@ -76,10 +69,7 @@ class TestLicense:
 
     def test_of_initial_weights_from_the_hub(self, hub, tmp_path):
         hub.create("misty/model").commit({"README.md": b"---\nlicense: mit\n---\n"})
-        settings = {"pretrained_model_name_or_path": "misty/model"}
-        assert license_of(card_of_run(**settings)) == (None, None)  # only what the run has downloaded is read
-        ModelCard.load("misty/model")
-        text = card_of_run(**settings)
+        text = card_of_run(pretrained_model_name_or_path="misty/model")
         assert license_of(text) == ("mit", None) and metadata(text)["base_model"] == "misty/model"
         (tmp_path / "README.md").write_text("---\na: [\n---\n")
         text = card_of_run(pretrained_model_name_or_path=str(tmp_path))
@@ -151,21 +141,6 @@ def numbers(kid: float = 0.08, likelihood: bool = True) -> dict:
     }
 
 
-# A result that the version before this one wrote, and one of somebody's own.
-FORMER = """---
-language: en
-model-index:
-- name: mine
-  results:
-  - task: {type: unconditional-image-generation}
-    dataset: {name: x, type: pictures, split: validation}
-    metrics:
-    - {type: obedience, value: 0.3, name: 'obedience, type', args: {samples: 1, held_out: 404 pictures}}
-    - {type: loss, value: 0.04, name: validation loss}
----
-"""
-
-
 def evaluated(folder: Path, text: str, sentences: list[str], split: str = "validation", **measured: object) -> str:
     """A model's card with the results of an evaluation."""
     (folder / "README.md").write_text(text)
@@ -203,11 +178,9 @@ class TestEvaluation:
         names = [name for _, name, _, _ in results(again)]
         assert len(names) == len(set(names)) == 10
 
-    def test_results_of_the_former_version_are_replaced(self, tmp_path):
-        text = evaluated(tmp_path, FORMER, ["One."])
-        names = [name for _, name, _, _ in results(text)]
-        assert "obedience, type" not in names and "validation loss" in names and "condition accuracy, type" in names
-        assert metadata(text)["model-index"][0]["name"] == "mine" and metadata(text)["language"] == "en"
+    def test_what_a_person_wrote_stays(self, tmp_path):
+        text = evaluated(tmp_path, card_of_run(metrics=METRICS).replace("---\n", "---\nlanguage: en\n", 1), ["One."])
+        assert metadata(text)["language"] == "en" and "validation loss" in [name for _, name, _, _ in results(text)]
 
     def test_other_cards(self, tmp_path):
         write_metrics(tmp_path, numbers(), DATA, "validation", [])
@@ -216,7 +189,7 @@ class TestEvaluation:
         assert "# Pokémon" in text and "- One." in text and metadata(text)["model-index"][0]["name"] == "pokemon-ddpm"
         for broken in (b"---\na: [\n---\n", b"\xff\xfe"):
             (tmp_path / "README.md").write_bytes(broken)
-            with pytest.raises(ValueError, match=r"README.md cannot be read; repair or remove it"):
+            with pytest.raises(ValueError, match="README.md are not YAML; repair|utf-8"):
                 folder_card(tmp_path)
             with pytest.raises(ValueError, match="repair|utf-8"):
                 write_card(tmp_path, ModelCard("New."))
