@@ -31,7 +31,6 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
-from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -43,7 +42,7 @@ from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import describe_start
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
-from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes, overfitting
+from pokemon_ddpm.training.validation import loss_probes, overfitting
 
 NO_TRACKER = "--report_to failed, and the run continues."
 
@@ -67,8 +66,6 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig):
         self.stop = monitoring.StopRequest(config.max_train_seconds)
-        if config.eval_steps:
-            check_packages()
         self.config, self.output_dir = config, Path(config.output_dir)
         self.accelerator = setup.make_accelerator(config)
         self.device = self.accelerator.device
@@ -136,7 +133,6 @@ class Trainer:
         self.probes = {}
         if config.validation_steps:
             self.probes = loss_probes(self.data, self.held_out, config.ddpm_num_steps, self.pairs.get("validation"))
-        self.evaluation = SampleEvaluation(config, self.held_out, denoiser.conditioner) if config.eval_steps else None
         self.guard = monitoring.NonFiniteGuard(self.accelerator, config.max_bad_steps)
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
         self.step, self.saved_step, self.diverging = 0, None, False
@@ -252,10 +248,9 @@ class Trainer:
     def measure(self) -> None:
         """Makes the measurements and samples that are due at this step."""
         config, every = self.config, self.config.save_images_steps
-        for steps, measurement in ((config.validation_steps, self.validate), (config.eval_steps, self.evaluate)):
-            if self.is_due(steps) and (metrics := measurement()):
-                self.metrics = {**self.metrics, **metrics}
-                self.log(metrics)
+        if self.is_due(config.validation_steps):
+            self.metrics = self.validate()
+            self.log(self.metrics)
         if self.is_due(every) or (every and self.step in (every // 8, every // 4, every // 2)):
             self.save_samples()
 
@@ -263,15 +258,6 @@ class Trainer:
         """The loss of the averaged weights on held-out and on training images."""
         denoiser = averaged(self.unwrapped, self.ema)
         return {name: each.measure(self.losses, denoiser, self.accelerator) for name, each in self.probes.items()}
-
-    def evaluate(self) -> dict[str, float]:
-        """Metrics of samples of the averaged weights; empty if that failed, and in other processes."""
-        metrics = {}
-        if self.accelerator.is_main_process:
-            with monitoring.warn_only():
-                metrics = self.evaluation.measure(self.pipeline())
-        self.accelerator.wait_for_everyone()
-        return metrics
 
     def save_samples(self) -> None:
         """Saves a sheet of samples of every type into `samples/` in the output folder."""
@@ -293,9 +279,8 @@ class Trainer:
         elif self.accelerator.is_main_process:
             now = {"step": self.step, "metrics": self.metrics, "skipped_updates": skipped}
             state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
-            limit, metric = config.checkpoints_total_limit, config.metric_for_best_model
             with monitoring.warn_only():
-                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
+                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, config.checkpoints_total_limit)
                 self.saved_step = self.step
             if config.hub_strategy == "every_save" and self.step < self.max_steps:
                 with monitoring.warn_only():
@@ -342,7 +327,7 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
-        best = checkpoint.best_checkpoint(self.output_dir, config.metric_for_best_model)
+        best = checkpoint.best_checkpoint(self.output_dir)
         if config.load_best_model_at_end and finished and best:
             with monitoring.warn_only("The model has the last weights."):
                 checkpoint.load_weights(best, denoiser)

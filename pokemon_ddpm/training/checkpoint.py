@@ -131,12 +131,12 @@ def _step(folder: Path) -> int:
     return int(folder.name.split("-")[1])
 
 
-def best_checkpoint(output_dir: Path, metric: str) -> Path | None:
-    """The checkpoint with the lowest value of a metric; None if it was never measured."""
+def best_checkpoint(output_dir: Path) -> Path | None:
+    """The checkpoint with the lowest validation loss; None if it was never measured."""
     measured = {}
     for folder in checkpoints(output_dir):
         with contextlib.suppress(CheckpointError):
-            measured[folder] = load_state(folder).metrics.get(metric, math.nan)
+            measured[folder] = load_state(folder).metrics.get("validation_loss", math.nan)
     return min(filter(lambda folder: math.isfinite(measured[folder]), measured), key=measured.get, default=None)
 
 
@@ -158,12 +158,11 @@ def delete(path: Path) -> None:
         path.unlink()
 
 
-def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int, metric: str) -> None:
+def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int) -> None:
     """Writes `checkpoint-STEP/`: beside, flushed, then renamed. Then deletes later and the oldest ones.
 
     Args:
         limit: Number of newest checkpoints to keep beside the best one; 0 for all.
-        metric: The metric with the lowest value in the best one.
 
     Raises:
         CheckpointError: If it cannot be written, for example on a full disk; all earlier ones are unchanged then.
@@ -185,7 +184,7 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
         if os.path.lexists(replaced):
             delete(replaced)
         _delete_checkpoints(_later(output_dir, state.step))  # which the run went back from
-        best = best_checkpoint(output_dir, metric)
+        best = best_checkpoint(output_dir)
         _delete_checkpoints(path for path in checkpoints(output_dir)[:-limit] if path != best)  # none for a limit of 0
 
 

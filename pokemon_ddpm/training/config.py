@@ -17,7 +17,6 @@ from pokemon_ddpm.preprocessing import check_resolution
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
-MIN_EVAL_IMAGES = 20  # KID has no standard error with fewer
 MAX_NUMBER = 2**63 - 1
 LIMITS = {
     "low": ("at least", operator.ge),
@@ -34,6 +33,7 @@ NEEDED_BY = {
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale "
     "autoguidance_detail_scale autoguidance_image_scale",
+    "validation_steps": "load_best_model_at_end",
     "push_to_hub": "hub_model_id hub_private_repo hub_strategy hub_token",
 }
 EXCLUDED_BY = {
@@ -188,12 +188,9 @@ class TrainingConfig:
 
     # Validation
     validation_steps: int = _free(500, "Updates between validation losses; 0: never.", low=0, group="evaluation")
-    eval_steps: int = _free(0, "Updates between measurements of KID and condition accuracy; 0: never.", low=0)
-    num_eval_images: int = _free(256, "Number of samples for --eval_steps.", low=MIN_EVAL_IMAGES, high=100_000)
-    metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
-        "validation_loss", "Metric of the best checkpoint, which is kept; none: no checkpoint is.", resume="yes"
+    load_best_model_at_end: bool = _option(
+        False, "Save the weights of the checkpoint with the lowest validation loss as the model.", resume="yes"
     )
-    load_best_model_at_end: bool = _option(False, "Save the best checkpoint's weights as the model.", resume="yes")
 
     # Output
     output_dir: str | None = _free(None, "By default outputs/DATA-RESOLUTION.", group="output and checkpoints")
@@ -308,12 +305,6 @@ class TrainingConfig:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
         if self.lr_scheduler == "constant" and self.lr_warmup_steps:
             raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
-        metric = self.metric_for_best_model
-        measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]
-        if not measured and (metric == "kid" or self.load_best_model_at_end):
-            raise ValueError(
-                f"--metric_for_best_model {metric} is not measured; see --validation_steps, --eval_steps."
-            )
 
     def public(self) -> dict[str, Any]:
         """All values but the token."""

@@ -140,7 +140,7 @@ def prepare_output(config: TrainingConfig) -> str | None:
 def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
     """The "training" split of the configured data, and the "validation" split where it is needed."""
     splits = {"training": _load_split(config, "train")}
-    if config.validation_steps or config.eval_steps:
+    if config.validation_steps:
         splits["validation"] = _load_split(config, "validation")
     return splits
 

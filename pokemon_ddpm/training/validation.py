@@ -1,4 +1,4 @@
-"""What a run measures of its averaged weights: the denoising loss, and KID and condition accuracy of samples.
+"""What a run measures of its averaged weights: the denoising loss, and how many samples are near training images.
 
 Images, noise and timesteps are the same at each measurement and in each run, so results can be compared.
 """
@@ -15,10 +15,8 @@ from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.evaluation.memorization import nearest_by_pixels
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, over_white
 from pokemon_ddpm.training.batches import VALIDATION, Batch, ReferencePairs, generator_for
-from pokemon_ddpm.training.config import MIN_EVAL_IMAGES, TrainingConfig
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
@@ -92,47 +90,3 @@ def overfitting(
         f"{len(samples)} samples {near} are near a training image: at most half as far from it as held-out images "
         "usually are."
     )
-
-
-class SampleEvaluation:
-    """KID and condition accuracy of samples with the conditions of held-out images.
-
-    Raises:
-        ValueError: If the images are too few or too small.
-    """
-
-    def __init__(self, config: TrainingConfig, held_out: SpriteTensors, conditioner: SpriteConditioner):
-        # The packages of the evaluation are imported only where they are needed.
-        from pokemon_ddpm.evaluation.features import RESOLUTION, load_features
-        from pokemon_ddpm.evaluation.samples import sample_requests
-
-        if config.resolution < RESOLUTION:
-            raise ValueError(f"--eval_steps needs --resolution {RESOLUTION} or more, but it is {config.resolution}.")
-        if len(held_out) < MIN_EVAL_IMAGES:
-            raise ValueError(f"--eval_steps needs {MIN_EVAL_IMAGES} held-out images, but there are {len(held_out)}.")
-        self._network, self._types = load_features(), held_out.type_names
-        self._held_out = over_white(held_out.images.cpu())
-        self._requests = sample_requests(held_out, conditioner, config.num_eval_images)
-
-    def measure(self, pipeline: PokemonDDPMPipeline) -> dict[str, float]:
-        """Metrics of samples generated with the pipeline's defaults.
-
-        Returns:
-            "kid" to the held-out images and "kid_standard_error"; for the sprites' types also "condition_accuracy",
-            the share of samples in which all given types are recognized.
-        """
-        from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values
-        from pokemon_ddpm.evaluation.features import extract_features, predict
-        from pokemon_ddpm.evaluation.images import as_tensor
-        from pokemon_ddpm.evaluation.metrics import kid
-
-        pipeline.set_progress_bar_config(disable=True)
-        images = as_tensor(map(on_white, generate(pipeline, self._requests)))
-        features = [extract_features(self._network, each) for each in (images, self._held_out)]
-        estimate = kid(*features)
-        metrics = {"kid": estimate.value, "kid_standard_error": estimate.standard_error}
-        if self._types == self._network.vocabulary["type"]:
-            given = given_values([request.condition for request in self._requests], {"type": self._types})["type"]
-            accuracy = condition_accuracy(self._types, predict(self._network, images)["type"], given)["accuracy"]
-            metrics["condition_accuracy"] = accuracy.value
-        return metrics

@@ -59,7 +59,7 @@ class Run:
         return self
 
     def save(self, folder: Path, limit: int = 0, **state: float) -> Path:
-        checkpoint.save_checkpoint(folder, state_at(self.step, **state), self.tensors, limit, "validation_loss")
+        checkpoint.save_checkpoint(folder, state_at(self.step, **state), self.tensors, limit)
         return folder / f"checkpoint-{self.step}"
 
     def restore(self, folder: Path, name: str = "latest", report: Callable = print) -> TrainingState:
@@ -134,8 +134,7 @@ def test_the_limit_keeps_the_newest_and_the_best(tmp_path):
         run.train(1).save(tmp_path, limit=2, validation_loss=loss)
     # In order of the number, not of the name.
     assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (2, 10, 11)]
-    assert checkpoint.best_checkpoint(tmp_path, "validation_loss") == tmp_path / "checkpoint-2"
-    assert checkpoint.best_checkpoint(tmp_path, "kid") is None
+    assert checkpoint.best_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     run.restore(tmp_path, "checkpoint-2", lines.append)
     assert lines[0] == "The next checkpoint replaces checkpoint-10, checkpoint-11."
     run.train(1).save(tmp_path, limit=1, validation_loss=0.9)

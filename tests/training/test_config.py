@@ -125,8 +125,7 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
             "--rescale_betas_zero_snr excludes --prediction_type epsilon and",
         ),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
-        ("--load_best_model_at_end --validation_steps 0", "--metric_for_best_model validation_loss is not measured"),
-        ("--metric_for_best_model kid", "--metric_for_best_model kid is not measured"),
+        ("--load_best_model_at_end --validation_steps 0", "--load_best_model_at_end needs --validation_steps."),
         (
             "--resume_from_checkpoint latest --overwrite_output_dir",
             "--resume_from_checkpoint excludes --overwrite_output_dir.",
