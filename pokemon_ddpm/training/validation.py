@@ -16,7 +16,7 @@ from pokemon_ddpm.evaluation.memorization import nearest_by_pixels
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import on_white, over_white
-from pokemon_ddpm.training.batches import VALIDATION, Batch, ReferencePairs, generator_for
+from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
@@ -24,22 +24,13 @@ NUM_COPY_SAMPLES, NEAR = 32, 0.5
 
 
 class LossProbe:
-    """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout.
+    """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout."""
 
-    With `pairs`, the images have fixed reference sprites, and those are left out for which there is none.
-    """
-
-    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int, pairs: ReferencePairs | None = None):
+    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
         device = data.images.device
         generator = generator_for("cpu", VALIDATION)
         chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
-        self.data, self.reference = data.rows(chosen), None
-        if pairs is not None:
-            chosen, number, relation = pairs.sample(chosen, generator)
-            found = number >= 0
-            self.data = data.rows(chosen[found])
-            self.data.labels["relation"] = relation[found]
-            self.reference = data.images[number[found]].float() / 127.5 - 1
+        self.data = data.rows(chosen)
         self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator, stratified=True).to(device)
 
     def measure(
@@ -52,26 +43,19 @@ class LossProbe:
             rows = slice(start, start + CHUNK)
             part = self.data.rows(rows)
             noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
-            reference = None if self.reference is None else self.reference[rows]
-            batch = Batch(part.images, part.labels, self.timesteps[rows], noise, reference=reference)
+            batch = Batch(part.images, part.labels, self.timesteps[rows], noise)
             with torch.no_grad(), accelerator.autocast():
                 total += losses(denoiser, batch).sum()
         return accelerator.reduce(total, "sum").item() / len(self.data)
 
 
-def loss_probes(
-    train: SpriteTensors, held_out: SpriteTensors, num_train_timesteps: int, pairs: ReferencePairs | None = None
-) -> dict[str, LossProbe]:
+def loss_probes(train: SpriteTensors, held_out: SpriteTensors, num_train_timesteps: int) -> dict[str, LossProbe]:
     """Probes of all held-out images and of as many training images, by the name of the metric.
 
-    Where the training loss falls and the validation loss does not, the network memorizes its training images. With
-    `pairs` of the held-out images there is one with references, too.
+    Where the training loss falls and the validation loss does not, the network memorizes its training images.
     """
     splits = {"validation_loss": held_out, "train_split_loss": train}
-    probes = {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
-    if pairs is not None:
-        probes["validation_reference_loss"] = LossProbe(held_out, len(held_out), num_train_timesteps, pairs)
-    return probes
+    return {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
 
 
 def overfitting(
