@@ -174,8 +174,7 @@ EVERYTHING = [*AUGMENTED, "--reference_prob=0.5", "--optimizer=muon", "--train_b
 EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
-    "bf16 without EMA": ["--mixed_precision=bf16", "--no_use_ema"],
-    "importance sampling": [*BY_LOSS, "--variance_type=learned_range"],
+    "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
     "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_detail_scale=3"],
 }
 
