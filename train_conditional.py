@@ -8,7 +8,6 @@ YAML or JSON file given first. The output folder becomes a complete diffusers pi
 
 import dataclasses
 import functools
-import math
 import os
 import signal
 import sys
@@ -31,7 +30,6 @@ except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
-from pokemon_ddpm.evaluation import check_packages
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -43,9 +41,9 @@ from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import describe_start
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
-from pokemon_ddpm.training.validation import SampleEvaluation, loss_probes, overfitting
+from pokemon_ddpm.training.validation import loss_probes, overfitting
 
-NO_TRACKER = "--report_to failed, and the run continues."
+MAX_SKIPPED_UPDATES = 10
 
 
 def plain_loss(
@@ -67,15 +65,10 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig):
         self.stop = monitoring.StopRequest(config.max_train_seconds)
-        if config.eval_steps:
-            check_packages()
         self.config, self.output_dir = config, Path(config.output_dir)
         self.accelerator = setup.make_accelerator(config)
         self.device = self.accelerator.device
-        if self.accelerator.is_main_process:
-            self.lock = setup.lock_output_dir(self.output_dir)
-        self.accelerator.wait_for_everyone()
-        setup.check_output_dir(config)  # once it is locked, no other run changes it
+        setup.check_output_dir(config)
 
         # The data and the network
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
@@ -97,7 +90,7 @@ class Trainer:
             denoiser.scaling_factor,
         )
         any_ids = denoiser.conditioner.any_ids
-        self.pairs = make_pairs(splits, self.device) if config.reference_prob else {}
+        self.pairs = make_pairs(splits["training"]).to(self.device) if config.reference_prob else None
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
         self.data, self.held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":
@@ -133,15 +126,12 @@ class Trainer:
         teacher_digest = "" if teacher is None else weights_digest(teacher)
 
         # What is measured and saved
-        self.probes = {}
-        if config.validation_steps:
-            self.probes = loss_probes(self.data, self.held_out, config.ddpm_num_steps, self.pairs.get("validation"))
-        self.evaluation = SampleEvaluation(config, self.held_out, denoiser.conditioner) if config.eval_steps else None
-        self.guard = monitoring.NonFiniteGuard(self.accelerator, config.max_bad_steps)
+        self.probes = loss_probes(self.data, self.held_out, config.ddpm_num_steps) if self.held_out else {}
+        self.skipped = torch.zeros((), device=self.device)  # updates that were not finite
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
-        self.step, self.saved_step, self.diverging = 0, None, False
+        self.step = 0
         self.metrics: dict[str, float] = {}  # measured at the present step
-        network, settings = network_config(denoiser.unet), config.public()
+        network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
         self.initial_state = checkpoint.TrainingState(
             0, self.batch_size, settings, network, data_digest, self.metrics, 0, self.grad_scaler(), teacher_digest
         )
@@ -153,8 +143,7 @@ class Trainer:
             config.save(self.output_dir)
         # TensorBoard takes neither None nor lists.
         settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
-        with monitoring.warn_only(NO_TRACKER, Exception):
-            self.accelerator.init_trackers("pokemon-ddpm", settings)
+        self.accelerator.init_trackers("pokemon-ddpm", settings)
 
     @property
     def learning_rate(self) -> float:
@@ -168,9 +157,9 @@ class Trainer:
         all_per_pass = per_pass * accelerator.num_processes
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        conditioner, pairs = self.unwrapped.conditioner, self.pairs.get("training")
+        conditioner = self.unwrapped.conditioner
         resample = self.resampler and self.resampler.sample
-        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, pairs)
+        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, self.pairs)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
             start = micro_step * all_per_pass
@@ -203,8 +192,22 @@ class Trainer:
             self.tensors.optimizer.found_inf = bad  # with 1 a fused optimizer does nothing
         else:  # the loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts
             bad = (~loss.isfinite()).float()
-        skipped, in_a_row = self.guard.counts
-        self.guard.counts = torch.stack([skipped + bad, (in_a_row + 1) * bad])
+        self.skipped += bad
+
+    def skipped_updates(self) -> int:
+        """How many updates were skipped so far; waits for the device and all processes.
+
+        Raises:
+            ValueError: If there are more than `MAX_SKIPPED_UPDATES`.
+        """
+        skipped = int(self.accelerator.gather(self.skipped[None]).max())
+        if skipped > MAX_SKIPPED_UPDATES:
+            raise ValueError(
+                f"Update {self.step:,}: {skipped} updates were not finite. Go back to an earlier checkpoint with "
+                "--resume_from_checkpoint, with a lower --learning_rate or a longer --lr_warmup_steps; "
+                "--mixed_precision no may help too."
+            )
+        return skipped
 
     def train(self) -> None:
         """Trains until the last step, or until a stop is requested.
@@ -220,17 +223,12 @@ class Trainer:
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
                 if self.is_due(config.logging_steps):
-                    skipped, _ = self.guard.check(self.step)
-                    more = {"skipped_updates": skipped, "images_seen": self.step * self.batch_size}
-                    self.log({**meter.read(), "lr": self.learning_rate, **more})
-                with meter.paused():
-                    self.measure()
-                    stop = self.stop.agreed(accelerator)
-                    rate = bar.format_dict["rate"]
-                    if config.max_train_seconds and rate:  # the bar ends where the time will
-                        bar.total = min(self.max_steps, self.step + math.ceil(rate * self.stop.seconds_left))
-                    if self.is_due(config.checkpointing_steps) or stop:
-                        self.save_checkpoint()
+                    counts = {"skipped_updates": self.skipped_updates(), "images_seen": self.step * self.batch_size}
+                    self.log({**meter.read(), "lr": self.learning_rate, **counts})
+                self.measure()
+                stop = self.stop.agreed(accelerator)
+                if self.is_due(config.checkpointing_steps) or stop:
+                    self.save_checkpoint()
                 if stop:
                     break
 
@@ -245,18 +243,15 @@ class Trainer:
 
     def log(self, values: dict[str, float]) -> None:
         """Prints values of this step, and writes them to the tracker."""
-        with monitoring.warn_only(NO_TRACKER, Exception):
-            self.accelerator.log(values, self.step)
+        self.accelerator.log(values, self.step)
         self.print(monitoring.log_line(self.step, values))
 
     def measure(self) -> None:
         """Makes the measurements and samples that are due at this step."""
-        config, every = self.config, self.config.save_images_steps
-        for steps, measurement in ((config.validation_steps, self.validate), (config.eval_steps, self.evaluate)):
-            if self.is_due(steps) and (metrics := measurement()):
-                self.metrics = {**self.metrics, **metrics}
-                self.log(metrics)
-        if self.is_due(every) or (every and self.step in (every // 8, every // 4, every // 2)):
+        if self.is_due(self.config.validation_steps):
+            self.metrics = self.validate()
+            self.log(self.metrics)
+        if self.is_due(self.config.save_images_steps):
             self.save_samples()
 
     def validate(self) -> dict[str, float]:
@@ -264,43 +259,19 @@ class Trainer:
         denoiser = averaged(self.unwrapped, self.ema)
         return {name: each.measure(self.losses, denoiser, self.accelerator) for name, each in self.probes.items()}
 
-    def evaluate(self) -> dict[str, float]:
-        """Metrics of samples of the averaged weights; empty if that failed, and in other processes."""
-        metrics = {}
-        if self.accelerator.is_main_process:
-            with monitoring.warn_only():
-                metrics = self.evaluation.measure(self.pipeline())
-        self.accelerator.wait_for_everyone()
-        return metrics
-
     def save_samples(self) -> None:
         """Saves a sheet of samples of every type into `samples/` in the output folder."""
         if self.accelerator.is_main_process:
-            with monitoring.warn_only():
-                path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
-                save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET))
+            path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
+            save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET))
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
-        """Saves `checkpoint-STEP/` in the output folder; if that fails, the run continues."""
-        config = self.config
-        skipped, in_a_row = self.guard.check(self.step)
-        self.guard.check_tensors(self.step, self.tensors)
-        # While updates are skipped, the weights may have diverged; a single one at the end is harmless.
-        self.diverging = in_a_row > (self.step == self.max_steps)
-        if self.diverging:
-            self.print(f"warning: Update {self.step:,} was not finite and is not saved. The run continues.")
-        elif self.accelerator.is_main_process:
-            now = {"step": self.step, "metrics": self.metrics, "skipped_updates": skipped}
+        """Saves `checkpoint-STEP/` in the output folder."""
+        now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped_updates()}
+        if self.accelerator.is_main_process:
             state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
-            limit, metric = config.checkpoints_total_limit, config.metric_for_best_model
-            with monitoring.warn_only():
-                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, limit, metric)
-                self.saved_step = self.step
-            if config.hub_strategy == "every_save" and self.step < self.max_steps:
-                with monitoring.warn_only():
-                    save_model(self.pipeline(), config, self.step, self.counts, self.metrics)
-                    self.push(f"Update {self.step:,}")
+            checkpoint.save_checkpoint(self.output_dir, state, self.tensors, self.config.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
 
     def grad_scaler(self) -> dict[str, float]:
@@ -309,13 +280,19 @@ class Trainer:
         return scaler.state_dict() if scaler else {}
 
     def resume(self, name: str) -> None:
-        """Restores the latest complete checkpoint, or a named one."""
-        state = checkpoint.restore(self.output_dir, name, self.initial_state, self.tensors, self.print)
+        """Restores the latest checkpoint, or a named one."""
+        folder = checkpoint.find_checkpoint(self.output_dir, name)
+        if folder is None:
+            self.print(f"{self.output_dir} has no checkpoint yet; starting from the beginning.")
+            return
+        state = checkpoint.restore(folder, self.initial_state, self.tensors)
         if state.step > self.max_steps:
             raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
-        self.step = self.saved_step = state.step
-        self.metrics = state.metrics
-        self.guard.counts[0] = state.skipped_updates
+        if later := [path.name for path in checkpoint.later(self.output_dir, state.step)]:
+            self.print(f"The next checkpoint replaces {', '.join(later)}.")
+        self.print(f"Resuming from {folder}.")
+        self.step, self.metrics = state.step, state.metrics
+        self.skipped += state.skipped_updates
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
 
@@ -323,17 +300,12 @@ class Trainer:
         """The pipeline of the averaged weights."""
         return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
 
-    def push(self, message: str = "Upload the model") -> str:
-        return hub.upload_model(self.output_dir, self.hub_model_id, self.config.hub_token, commit_message=message)
-
     def save_pipeline(self) -> None:
         """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run.
 
         Raises:
             ValueError, OSError: If something could not be written or pushed; the message says what is safe.
         """
-        if self.diverging:
-            self.guard.stop(self.step, "the last updates were not finite, so the model is not saved")
         config, finished = self.config, self.step >= self.max_steps
         if config.max_train_seconds and config.save_images_steps and not finished:
             self.save_samples()
@@ -342,26 +314,22 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
-        best = checkpoint.best_checkpoint(self.output_dir, config.metric_for_best_model)
+        best = checkpoint.best_checkpoint(self.output_dir)
         if config.load_best_model_at_end and finished and best:
-            with monitoring.warn_only("The model has the last weights."):
-                checkpoint.load_weights(best, denoiser)
-                metrics = checkpoint.load_state(best).metrics
-                self.print(f"The model has the weights of {best}.")
+            metrics = checkpoint.load_weights(best, denoiser).metrics
+            self.print(f"The model has the weights of {best}.")
         pipeline = make_pipeline(denoiser, self.scheduler, config)
         save_model(pipeline, config, self.step, self.counts, metrics)
         self.print(f"The model is in {self.output_dir}.")
         if config.fine_tunes and self.held_out is not None:
-            with monitoring.warn_only():
-                self.print(overfitting(pipeline, self.data, self.held_out, metrics))
+            self.print(overfitting(pipeline, self.data, self.held_out, metrics))
         if self.hub_model_id and finished:
             try:
-                self.print(f"Pushed to {self.push()}")
+                url = hub.upload_model(self.output_dir, self.hub_model_id)
+                self.print(f"Pushed to {url}")
             except (ValueError, OSError) as error:
                 command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
                 raise ValueError(f"{error}\nThe model is saved; push it with `{command}`.") from error
-        if self.saved_step != self.step:
-            raise ValueError(f"The model is saved, but no checkpoint of update {self.step:,} could be written.")
 
     def summary(self) -> str:
         """What is trained, in one line."""
@@ -392,8 +360,7 @@ def main() -> None:
             sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
         raise
     finally:
-        with monitoring.warn_only(NO_TRACKER, Exception):
-            trainer.accelerator.end_training()
+        trainer.accelerator.end_training()
     if trainer.step < trainer.max_steps:
         trainer.print(
             f"Stopped by {trainer.stop.reason} after {trainer.step:,} updates. "

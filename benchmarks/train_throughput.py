@@ -80,7 +80,7 @@ def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
         def step() -> int:
             meter.add(*trainer.train_step(), trainer.batch_size)
             if trainer.step % config.logging_steps == 0:
-                trainer.log(meter)
+                trainer.log(meter.read())
             return trainer.batch_size
 
         turn = timed(step, options, trainer.device)

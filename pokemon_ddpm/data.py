@@ -38,7 +38,7 @@ CREATURE = "creature"  # column whose images of one value can be references of e
 MAX_VALUES = 100  # of an attribute; a column with more, or with one image for most of them, is text
 MAX_DEPTH = 6  # of folders in folders
 ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
-NO_VALIDATION = " Without held-out images, train with --validation_steps 0 and without --eval_steps."
+NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
 
 
 @dataclass(frozen=True)

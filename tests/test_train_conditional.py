@@ -1,27 +1,19 @@
 """Whole runs of the training script: what they leave, exact resuming, stops and kills, divergence, and the Hub."""
 
-import contextlib
 import hashlib
 import os
-import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load, load_file
-from tqdm import tqdm
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
-from pokemon_ddpm.training import batches, checkpoint, validation
+from pokemon_ddpm.training import batches, validation
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
@@ -83,7 +75,7 @@ def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags,
     train([*flags, "--save_images_steps=2", "--validation_steps=3"])
     images = PokemonDDPMPipeline.from_pretrained(run)(["fire", "water/flying"]).images
     assert [(image.mode, image.size) for image in images] == [("RGBA", (16, 16))] * 2
-    assert sorted(path.name for path in run.glob("samples/*")) == [f"step-00000{step}.png" for step in (1, 2, 4)]
+    assert sorted(path.name for path in run.glob("samples/*")) == [f"step-00000{step}.png" for step in (2, 4)]
     card = (run / "README.md").read_text()
     assert "4 updates" in card and "samples/step-000004.png" in card and str(run) not in card
     metrics = [set(state(run / f"checkpoint-{step}")["metrics"]) for step in (1, 2, 3, 4)]
@@ -100,37 +92,28 @@ def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags,
 
 def test_the_best_checkpoint_is_kept_and_can_become_the_model(flags, run, monkeypatch):
     flags = [*flags, "--validation_steps=1", "--checkpoints_total_limit=1", OVERWRITE]
-    for more, model, file, kept in (
-        ("--no_use_ema", 4, "model", ["checkpoint-2", "checkpoint-4"]),
-        ("--load_best_model_at_end", 2, "ema", ["checkpoint-2", "checkpoint-4"]),
-        ("--metric_for_best_model=none", 4, "ema", ["checkpoint-4"]),
-    ):
+    for more, model, file in (("--no_use_ema", 4, "model"), ("--load_best_model_at_end", 2, "ema")):
         losses = [0.5, 0.5, 0.1, 0.1, 0.3, 0.3, 0.2, 0.2]  # of both splits at each step
         monkeypatch.setattr(validation.LossProbe, "measure", lambda *_, losses=losses: losses.pop(0))
         train([*flags, more])
-        assert names(run) == kept
+        assert names(run) == ["checkpoint-2", "checkpoint-4"]
         saved = load(weights(run, file, model))
         unet = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
         assert all(torch.equal(tensor, saved[f"unet.{name}"]) for name, tensor in unet.items())
 
 
-def test_kinds_of_data_and_a_tracker_that_fails(tmp_path, run, finished, monkeypatch, capsys):
+def test_kinds_of_data(tmp_path, run, finished):
     for split, count in (("train", 6), ("validation", 2)):
         folder_of_classes(tmp_path / "fruit" / split, {"apple": count, "pear": count})
     flags = [*runs.without(runs.tiny_flags(tmp_path), "train_data_dir", "dataset_config_name"), OVERWRITE]
-    train([*flags, f"--train_data_dir={tmp_path / 'fruit'}", "--validation_steps=4"])
+    train([*flags, f"--train_data_dir={tmp_path / 'fruit'}", "--validation_steps=4", "--report_to=tensorboard"])
     assert PokemonDDPMPipeline.from_pretrained(run).conditioner.vocabulary == {"type": ["apple", "pear"]}
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("no login")
-
-    monkeypatch.setattr("accelerate.Accelerator.log", fail)
+    assert list((run / "logs").rglob("events.*"))
     own = load_sprites(runs.shared() / "small", "all", cache_dir=runs.shared() / "cache")["train"]
     parquet(tmp_path / "own", train=own)
-    train([*flags, f"--dataset_name={tmp_path / 'own'}", "--report_to=tensorboard"])
-    assert "warning: no login. --report_to failed, and the run continues." in capsys.readouterr().out
-    assert weights(finished) == weights(run)
-    with pytest.raises(SystemExit, match="^error: --dataset_name .*--validation_steps 0 and without --eval_steps"):
+    train([*flags, f"--dataset_name={tmp_path / 'own'}"])
+    assert weights(finished) == weights(run) and not (run / "logs").exists()  # of the run that was overwritten
+    with pytest.raises(SystemExit, match="^error: --dataset_name .* train with --validation_steps 0."):
         train([*flags, f"--dataset_name={tmp_path / 'own'}", "--validation_steps=1"])
 
 
@@ -138,32 +121,21 @@ MISTAKES = [
     ([OVERWRITE, "--train_data_dir=/nowhere"], "/nowhere does not exist"),
     ([OVERWRITE, "--conditions", "type", "shape"], "the training images do not differ in shape"),
     (["--mixed_precision=fp16"], "fp16 needs a GPU"),
-    (["--report_to=wandb"], "--report_to wandb: wandb is not installed. Install it with: pip install wandb"),
+    (["--report_to=clearml"], "--report_to clearml: clearml is not installed. Install it with: pip install clearml"),
+    (["--report_to=paper"], "Unsupported logging capability: paper. Choose between"),
     (["--resume_from_checkpoint=checkpoint-7"], "there is no checkpoint-7; checkpoints in .*: checkpoint-1, "),
     ([LATEST, "--seed=1", "--train_batch_size=4"], "--seed was 0, now 1; the batch size was 8, now 4. Keep "),
     ([], "already contains a run"),
 ]
 
 
-def test_a_mistake_is_one_sentence_and_changes_nothing_of_an_older_run(flags, run, finished, monkeypatch):
+def test_a_mistake_is_one_sentence_and_changes_nothing_of_an_older_run(flags, run, finished):
     shutil.copytree(finished, run)
     before = contents(run)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
     for wrong, message in MISTAKES:
         with pytest.raises(SystemExit, match=f"^error: .*{message}") as stop:
             train([*flags, *wrong])
         assert len(str(stop.value).splitlines()) == 1 and contents(run) == before, wrong
-
-
-def test_training_continues_with_a_pretrained_model(flags, run, finished):
-    """With a learning rate of nearly 0, the weights are those that it starts from."""
-    flags = [*runs.without(flags, "model_config_name_or_path"), "--learning_rate=1e-30", "--max_train_steps=1"]
-    train([*flags, f"--pretrained_model_name_or_path={finished}"])
-    found, trained = (PokemonDDPMPipeline.from_pretrained(folder) for folder in (run, finished))
-    assert (found.scheduler.config.prediction_type, found.scheduler.config.clip_sample_range) == ("sample", 0.5)
-    assert found.config.default_conditions == {"view": "front", "finish": "normal"}
-    pairs = zip(found.unet.parameters(), trained.unet.parameters(), strict=True)
-    assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
 
 
 def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path, capsys):
@@ -184,26 +156,6 @@ def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path
     assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
 
 
-@pytest.mark.parametrize(("given", "updates"), [([], 1000), (["--num_epochs=3"], 2)])
-def test_a_few_images_are_seen_often_unless_something_else_is_asked_for(flags, given, updates):
-    with runs.trainer([*runs.without(flags, "max_train_steps"), *given]) as trainer:
-        assert trainer.max_steps == updates
-
-
-def test_a_run_that_time_ends_has_a_full_progress_bar_and_samples(flags, run):
-    bars = []
-
-    class Recorded(tqdm):
-        def __init__(self, **options):
-            super().__init__(**options)
-            bars.append(self)
-
-    flags = [*flags, *ENDLESS, "--checkpointing_steps=1000000", "--max_train_seconds=2", "--save_images_steps=1000000"]
-    train(flags, tqdm=Recorded)
-    assert bars[0].total == bars[0].n < 1_000_000
-    assert f"](samples/step-{bars[0].n:06d}.png)" in (run / "README.md").read_text()
-
-
 # Exact resuming
 
 
@@ -222,9 +174,7 @@ EVERYTHING = [*AUGMENTED, "--reference_prob=0.5", "--optimizer=muon", "--train_b
 EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
-    "bf16 without EMA": ["--mixed_precision=bf16", "--no_use_ema"],
-    "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--deterministic"],
-    "distillation": [*EVERYTHING, "--distill_teacher_steps=4"],
+    "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
     "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_detail_scale=3"],
 }
 
@@ -232,10 +182,6 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run, unbroken, tmp_path, capsys, way):
     """Stopped in an update, whose measurement and sheet are made before the run ends."""
-    if way == "distillation":
-        tiny_pipeline("sample", channels=4).save_pretrained(tmp_path / "teacher")
-        flags = [*runs.without(flags, "model_config_name_or_path", "ddpm_num_inference_steps")]
-        flags += [f"--distill_from={tmp_path / 'teacher'}"]
     if way == "autoguidance":
         vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
         for name, std in {"pretrained_model_name_or_path": 0.2, "autoguidance_from": 0.1}.items():
@@ -258,23 +204,14 @@ def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run
     assert way != "importance sampling" or (load(weights(run, "timesteps", 2))["recorded"] >= 10).all()  # used
 
 
-def test_a_run_that_goes_back_to_a_checkpoint_equals_an_unbroken_one(flags, run, finished):
-    shutil.copytree(finished, run)
-    shutil.rmtree(run / "checkpoint-3")
-    (run / "checkpoint-4" / "ema.safetensors").unlink()
-    train([*flags, "--resume_from_checkpoint=checkpoint-2"])
-    assert same(run, finished)
-
-
-def test_what_may_change_and_what_is_reported_when_resuming(flags, run, tmp_path, capsys):
-    train([*flags, LATEST, "--max_train_seconds=1e-9"])
+def test_what_may_change_when_a_run_is_resumed(flags, run, tmp_path, capsys):
+    train([*flags, LATEST, "--max_train_seconds=1e-9", "--save_images_steps=1000"])
+    assert "](samples/step-000001.png)" in (run / "README.md").read_text()  # of a run that time ends
     moved = shutil.copytree(runs.shared() / "small", tmp_path / "moved")
-    other = [f"--train_data_dir={moved}", "--checkpointing_steps=2", "--max_bad_steps=0", "--max_train_steps=5"]
+    other = [f"--train_data_dir={moved}", "--checkpointing_steps=2", "--max_train_steps=5"]
     train([*flags, LATEST, *other, "--train_batch_size=4", "--gradient_accumulation_steps=2"])
     assert names(run) == ["checkpoint-1", "checkpoint-2", "checkpoint-4", "checkpoint-5"]
-    output = capsys.readouterr().out
-    assert "starting from the beginning" in output
-    assert "Changed from here on: --max_train_steps was 4, now 5." in output
+    assert "starting from the beginning" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="Update 5 is beyond --max_train_steps or --num_epochs, 4"):
         train([*flags, LATEST])
 
@@ -295,89 +232,32 @@ def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
         assert state(run / "checkpoint-4")["metrics"] == pytest.approx(metrics, rel=1e-3)
 
 
-# Full disks
+# Full disks and divergence
 
 
-def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, finished, monkeypatch, capsys):
-    flags, save = [*flags, "--checkpoints_total_limit=2"], checkpoint.save_checkpoint
-
-    def save_or_fail(output_dir: Path, of: checkpoint.TrainingState, *rest: object) -> Path:
-        with runs.full_disk() if of.step in (2, 4) else contextlib.nullcontext():
-            return save(output_dir, of, *rest)
-
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(SystemExit, match="^error: The model is saved, but no checkpoint of update 4 could be written"),
-    ):
-        patch.setattr(checkpoint, "save_checkpoint", save_or_fail)
-        train(flags)
-    warning = rf"warning: {run}/checkpoint-2 could not be written \(.*File too large.*\)\. The run continues"
-    assert re.search(warning, capsys.readouterr().out) and names(run) == ["checkpoint-1", "checkpoint-3"]
-    PokemonDDPMPipeline.from_pretrained(run)
+def test_a_full_disk_costs_no_earlier_checkpoint(flags, run, finished):
+    train([*flags, "--max_train_seconds=1e-9"])
+    message = rf"^error: {run}/checkpoint-2 could not be written \(.*File too large.*\)"
+    with pytest.raises(SystemExit, match=message), runs.full_disk(10_000):
+        train([*flags, LATEST])
+    assert names(run) == ["checkpoint-1"]
     train([*flags, LATEST])
-    assert same(run / "checkpoint-4", finished / "checkpoint-4")
+    assert same(run, finished)
 
 
-# Divergence
-
-
-def test_while_updates_are_skipped_nothing_is_saved_or_deleted(flags, run, capsys):
-    train([*flags, "--max_train_steps=6", "--checkpoints_total_limit=2"], sample_batch=nan_in(2, 3))
-    assert names(run) == ["checkpoint-5", "checkpoint-6"]
-    assert [state(run / name)["skipped_updates"] for name in names(run)] == [2, 2]
-    output = capsys.readouterr().out
-    assert re.findall(r"warning: Update (\d) was not finite and is not saved", output) == ["3", "4"]
-    assert re.findall(r"skipped_updates (\d)", output) == ["0", "0", "1", "2", "2", "2"]
-
-
-def test_a_diverged_run_goes_back_to_a_checkpoint_with_a_lower_learning_rate(flags, run, capsys):
-    flags = [*flags, "--max_train_steps=9", "--max_bad_steps=3"]
-    with pytest.raises(SystemExit, match="^error: Update 8: 4 updates were not finite, more than --max_bad_st"):
-        train(flags, sample_batch=nan_in(2, 4, 6, 7, 8))
-    assert newest(run) == 6 and not (run / "model_index.json").exists()
-    flags += ["--resume_from_checkpoint=checkpoint-2"]
+def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags, run, capsys):
+    train(flags, sample_batch=nan_in(2, 3))
+    assert [state(run / name)["skipped_updates"] for name in names(run)] == [0, 0, 1, 2]
+    assert weights(run) == weights(run, step=2) and (run / "model_index.json").is_file()
+    flags = [*flags, "--resume_from_checkpoint=checkpoint-2", "--max_train_steps=20", "--checkpointing_steps=9"]
+    with pytest.raises(SystemExit, match="^error: Update 13: 11 updates were not finite. Go back to an earlier check"):
+        train(flags, sample_batch=nan_in(*range(2, 20)))
     with pytest.raises(SystemExit, match="--adam_beta1 was 0.9, now 0.5"):
         train([*flags, "--adam_beta1=0.5"])
     train([*flags, "--learning_rate=0.0001", "--lr_warmup_steps=5", "--max_train_seconds=1e-9"])
     output = capsys.readouterr().out
-    assert "--learning_rate was 0.001, now 0.0001; --lr_warmup_steps was 2, now 5." in output
-    assert "The next checkpoint replaces checkpoint-4, checkpoint-6." in output
+    assert "The next checkpoint replaces checkpoint-3, checkpoint-4, checkpoint-9." in output
     assert names(run)[-1] == "checkpoint-3"  # so `latest` does not return to the diverged weights
-
-
-def test_a_failed_evaluation_does_not_end_the_run(flags, run, capsys):
-    def measure(*_: object) -> None:
-        raise ValueError("The samples are NaN.")
-
-    evaluation = SimpleNamespace(measure=measure)
-    train([*flags, "--eval_steps=2"], SampleEvaluation=lambda *_: evaluation)
-    assert capsys.readouterr().out.count("warning: The samples are NaN. The run continues.") == 2
-    assert newest(run) == 4 and (run / "model_index.json").is_file()
-
-
-def test_single_skipped_updates_still_give_a_model_but_not_two_at_the_end(flags, run):
-    train(flags, sample_batch=nan_in(0, 3))
-    assert names(run) == ["checkpoint-2", "checkpoint-3", "checkpoint-4"] and (run / "model_index.json").is_file()
-    more = [*flags, LATEST, "--max_train_steps=6", "--logging_steps=100"]
-    with pytest.raises(SystemExit, match="^error: Update 6: the last updates were not finite, so the model is not"):
-        train(more, sample_batch=nan_in(4, 5))
-    assert newest(run) == 4
-    with pytest.raises(SystemExit, match="^error: Update 5: 3 updates were not finite"):  # the count continues
-        train([*more, "--max_bad_steps=2"], sample_batch=nan_in(4))
-
-
-# Two runs in one folder
-
-
-def test_a_second_run_in_the_same_folder_is_refused(flags, run, tmp_path):
-    output = tmp_path / "output"
-    with forked([*flags, *ENDLESS, "--checkpointing_steps=1000000"], output) as first:
-        runs.wait_until(lambda: prints(output, "step 2 "), first)
-        before = contents(run)
-        for more in ([], [OVERWRITE], [LATEST]):
-            with pytest.raises(SystemExit, match="in use by another run. Wait for it, or stop it."):
-                train([*flags, *more])
-            assert contents(run) == before and first.is_alive()
 
 
 # Stops and kills
@@ -399,17 +279,6 @@ def test_a_second_interrupt_ends_the_process_at_once(flags, run, tmp_path):
         os.kill(process.pid, signal.SIGINT)
         assert exit_codes(process) == [-signal.SIGINT] and not prints(output, "Traceback")
     assert names(run) == []
-
-
-def test_an_interrupt_during_the_imports_prints_nothing():
-    started = [sys.executable, str(runs.SCRIPT), "--max_train_steps=1"]
-    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not any("libtorch" in each.path for each in psutil.Process(process.pid).memory_maps()):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=runs.TIMEOUT)
-    assert (process.returncode, output, errors) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("reason", ["SIGTERM", "the end of its launcher"])
@@ -442,24 +311,6 @@ def test_two_processes_stop_at_the_same_update_and_are_resumed_exactly_after_a_k
     assert same(run / f"checkpoint-{steps}", unbroken / f"checkpoint-{steps}")
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_again_and_again_equals_an_unbroken_one(flags, run, unbroken, tmp_path, times):
-    flags = [*flags, *AUGMENTED, "--checkpoints_total_limit=2", "--lr_scheduler=constant_with_warmup", LATEST]
-    moments, output = random.Random(0), tmp_path / "output"
-    for number in range(times):
-        step = newest(run) + moments.randint(1, 4)
-        with forked([*flags, "--max_train_steps=10000"], output) as process:
-            runs.wait_until(lambda step=step: prints(output, f"step {step} "), process)
-            if number % 2:  # inside a save
-                runs.wait_until(lambda: any(name.startswith(".") for name in names(run)), process)
-            time.sleep(moments.uniform(0, 0.02))
-        assert process.exitcode == -signal.SIGKILL
-    flags = [*flags, f"--max_train_steps={newest(run) + 2}"]
-    train(flags)
-    train([*flags, f"--output_dir={unbroken}"])
-    assert same(run, unbroken)
-
-
 @pytest.mark.slow
 def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken):
     """Without dropout in the network, which compiled kernels sample in another way."""
@@ -470,44 +321,28 @@ def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken):
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-3)
 
 
-@pytest.mark.slow
-def test_accelerate_launch_trains_on_the_real_sprites(sprites_dir, sprites_cache, tmp_path):
-    flags = runs.without(runs.tiny_flags(tmp_path), "dataset_config_name")
-    flags += [f"--train_data_dir={sprites_dir}", f"--cache_dir={sprites_cache}", "--max_train_steps=60"]
-    flags += ["--logging_steps=10", "--learning_rate=2e-3", "--timestep_sampling=stratified", "--train_batch_size=32"]
-    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--num_cpu_threads_per_process=1"]
-    done = subprocess.run([*launch, str(runs.SCRIPT), *flags], cwd="/", capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0 and "3,273 images of 16x16" in done.stdout, done.stderr
-    losses = [float(value) for value in re.findall(r"loss (\S+)", done.stdout)]
-    assert len(losses) == 6 and losses[-1] < 0.7 * losses[0]
-
-
 # The Hub
 
 
 @pytest.fixture
 def pushing(flags) -> list[str]:
-    hub = ["--push_to_hub", "--hub_model_id=ash/model", "--hub_private_repo", "--hub_token=hf_ash"]
-    return [*flags, *hub, "--hub_strategy=every_save", "--save_images_steps=4", "--checkpointing_steps=2"]
+    hub = ["--push_to_hub", "--hub_model_id=ash/model", "--hub_private_repo"]
+    return [*flags, *hub, "--save_images_steps=4", "--checkpointing_steps=2"]
 
 
-def test_the_model_is_pushed_with_every_checkpoint_and_at_the_end(hub, pushing, run, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN")
+def test_the_model_is_pushed_at_the_end(hub, pushing, run):
     train(pushing)
     repository = hub.repository("ash/model")
-    assert repository.private and repository.titles == ["Upload the model", "Update 2"]
+    assert repository.private and repository.titles == ["Upload the model"]
     files = repository.files()
-    assert "samples/step-000004.png" in files and not re.search("checkpoint|.lock", " ".join(files))
+    assert "samples/step-000004.png" in files and not re.search("checkpoint", " ".join(files))
     assert all(files[name] == (run / name).read_bytes() for name in files.keys() - {"README.md"})
-    assert not [content for content in [*files.values(), *contents(run).values()] if b"hf_ash" in content]
 
 
-def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run, capsys):
+def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run):
     hub.fail("/preupload/", 403)
     with pytest.raises(SystemExit, match=f"The model is saved; push it with `pokemon-ddpm push {run} ash/mod"):
         train(pushing)
-    output = capsys.readouterr().out
-    assert "warning: The push to ash/model failed: " in output and "`hf auth login` stores" in output
     assert names(run) == ["checkpoint-2", "checkpoint-4"] and (run / "model_index.json").is_file()
     before = contents(run)
     with pytest.raises(SystemExit, match="^error: Creating misty/model failed: .*hf auth login"):

@@ -17,7 +17,7 @@ from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card
 
-LOGIN = "`hf auth login` stores a token with write access, --token (in training --hub_token) gives one."
+LOGIN = "`hf auth login` stores a token with write access, --token gives one."
 
 
 @contextmanager

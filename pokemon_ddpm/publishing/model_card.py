@@ -40,8 +40,7 @@ def run_card(
         config: The run's `TrainingConfig`; training imports this module, so it is not imported here.
         step: Number of updates.
         counts: Number of images by split.
-        metrics: The losses "validation_loss" and "train_split_loss", and with `--eval_steps` "kid",
-            "kid_standard_error" and "condition_accuracy"; may be empty.
+        metrics: Losses by name, such as "validation_loss"; may be empty.
     """
     base, (data, kind) = config.distill_from or config.pretrained_model_name_or_path, _data(config)
     metadata = dict(LICENSES.get(kind, {}))
@@ -53,9 +52,7 @@ def run_card(
         metadata["base_model"] = base
     if metrics:
         results = [
-            _result("loss" if key.endswith("_loss") else key, _title(key), value, data, _short(config.dataset_name))
-            for key, value in metrics.items()
-            if key != "kid_standard_error"
+            _result("loss", _title(key), value, data, _short(config.dataset_name)) for key, value in metrics.items()
         ]
         metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
     details = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(

@@ -263,15 +263,14 @@ class ReferencePairs:
         return images, torch.where(highest > 0, number, -1), torch.where(highest > 0, relation[kind], -1)
 
 
-def make_pairs(splits: Mapping[str, SpriteTensors], device: torch.device) -> dict[str, ReferencePairs]:
-    """The pairs, on a device, of each split that has any.
+def make_pairs(data: SpriteTensors) -> ReferencePairs:
+    """The pairs among the images of a split.
 
     Raises:
-        ValueError: If a column is missing, or the split "training" has no pairs.
+        ValueError: If a column is missing, or there are no pairs.
     """
-    pairs = {name: ReferencePairs.of(split.labels).to(device) for name, split in splits.items()}
-    pairs = {name: each for name, each in pairs.items() if each.count.any()}
-    if "training" not in pairs:
+    pairs = ReferencePairs.of(data.labels)
+    if not pairs.count.any():
         raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
     return pairs
 

@@ -1,12 +1,11 @@
 """The configuration of a training run: one documented dataclass, read from flags and from YAML or JSON files."""
 
 import dataclasses
-import difflib
 import json
 import operator
 import sys
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import yaml
 from transformers import HfArgumentParser
@@ -17,8 +16,6 @@ from pokemon_ddpm.preprocessing import check_resolution
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
-MIN_EVAL_IMAGES = 20  # KID has no standard error with fewer
-MAX_NUMBER = 2**63 - 1
 LIMITS = {
     "low": ("at least", operator.ge),
     "above": ("above", operator.gt),
@@ -34,7 +31,8 @@ NEEDED_BY = {
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale "
     "autoguidance_detail_scale",
-    "push_to_hub": "hub_model_id hub_private_repo hub_strategy hub_token",
+    "validation_steps": "load_best_model_at_end",
+    "push_to_hub": "hub_model_id hub_private_repo",
 }
 EXCLUDED_BY = {
     "dataset_name": "train_data_dir",
@@ -44,20 +42,19 @@ EXCLUDED_BY = {
 }
 
 
-def _option(default: Any, help: str, repr: bool = True, **metadata: Any) -> Any:
+def _option(default: Any, help: str, **metadata: Any) -> Any:
     """A field with metadata.
 
     Args:
-        **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value, "no" (default),
-            "yes", or "say" (yes, with a line that says so). `card`: when the model card has it, if "changed" from the
-            default (default), "always" or "never". `group`: the title of the group that the field begins in the help.
+        **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value. `card`: False if
+            it says nothing about the model, so that the model card does not have it.
     """
-    return dataclasses.field(default=default, repr=repr, metadata={"help": help, **metadata})
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
 
 
 def _free(default: Any, help: str, **options: Any) -> Any:
     """An option of one start of the run, which says nothing about the model."""
-    return _option(default, help, resume="yes", card="never", **options)
+    return _option(default, help, resume=True, card=False, **options)
 
 
 @dataclasses.dataclass
@@ -69,14 +66,12 @@ class TrainingConfig:
     """
 
     # Data
-    train_data_dir: str | None = _free(
-        None, "Sprite archive, or folder with a folder for each class; by default the starter sprites.", group="data"
-    )
+    train_data_dir: str | None = _free(None, "Sprite archive, or folder of classes; by default the starter sprites.")
     dataset_name: str | None = _option(
-        None, "Instead, a data set on the Hub or a folder of Parquet files.", card="never"
+        None, "Instead, a data set on the Hub or a folder of Parquet files.", card=False
     )
     dataset_config_name: str | None = _option(
-        None, "front (default; front views, normal colors), all, starter, or one of --dataset_name.", card="never"
+        None, "front (default), all, starter, or one of --dataset_name.", card=False
     )
     image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
@@ -84,11 +79,9 @@ class TrainingConfig:
     deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
     skip_bad_images: bool = _option(False, "Continue without unusable images instead of stopping.")
     cache_dir: str | None = _free(None, "Folder of the data set cache.")
-    resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.", card="always")
+    resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option(
-        "pixel",
-        "pixel: whole pixels, transparent background; fit: smoothed, on white; thesis: as there.",
-        card="always",
+        "pixel", "pixel: whole pixels, transparent background; fit: smoothed, on white; thesis: as there."
     )
 
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
@@ -101,22 +94,21 @@ class TrainingConfig:
         None,
         "A preset (packed, from 64 px the default; small, below 64 px the default; base, thesis-vanilla, "
         "thesis-attention, thesis-final), or the configuration of a network in JSON.",
-        resume="yes",
-        group="network",
+        resume=True,
     )
-    pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume="yes")
+    pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume=True)
     conditions: list[str] | None = _option(
         None, "Attributes to condition on, such as `type color`; by default all that vary in the training images."
     )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
-        "sample", "What the network predicts: the noise, v, or the clean image.", card="always", group="objective"
+        "sample", "What the network predicts: the noise, v, or the clean image."
     )
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."
     )
     ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2, high=100_000)
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
-        "squaredcos_cap_v2", "Noise schedule: cosine of Nichol & Dhariwal 2021, or of Ho et al. 2020.", card="always"
+        "squaredcos_cap_v2", "Noise schedule: cosine of Nichol & Dhariwal 2021, or of Ho et al. 2020."
     )
     rescale_betas_zero_snr: bool = _option(False, "Let the noise schedule end at pure noise (Lin et al. 2023).")
 
@@ -144,30 +136,24 @@ class TrainingConfig:
     autoguidance_detail_scale: float | None = _option(None, "That of details; by default the same.", low=1)
 
     # Optimization
-    train_batch_size: int = _option(
-        32, "Images per process and pass.", above=0, high=100_000, resume="yes", card="always", group="optimization"
-    )
-    gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume="yes")
+    train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)
+    gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume=True)
     num_epochs: int | None = _option(
-        None,
-        "By default 100, and at least 1,000 updates; for fine-tuning on other classes so many that 5,000 to 25,000 "
-        "images are seen.",
-        above=0,
-        resume="say",
+        None, "By default 100, at least 1,000 updates; in fine-tuning 5,000 to 25,000 images.", above=0, resume=True
     )
-    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume="say")
+    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume=True)
     max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
     optimizer: Literal["adamw", "muon"] = _option(
         "adamw", "muon: orthogonal updates for the matrices inside the network (Jordan et al. 2024), AdamW for others."
     )
     learning_rate: float | None = _option(
-        None, "Peak learning rate; by default 6e-4, for such fine-tuning 4e-4.", above=0, resume="say", card="always"
+        None, "Peak learning rate; by default 6e-4, in fine-tuning 4e-4.", above=0, resume=True
     )
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule; only constant has no warm-up."
     )
     lr_warmup_steps: int | None = _option(
-        None, "Updates of linear warm-up; by default 100, for such fine-tuning 20.", low=0, resume="say", card="always"
+        None, "Updates of linear warm-up; by default 100, in fine-tuning 20.", low=0, resume=True
     )
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
@@ -179,34 +165,25 @@ class TrainingConfig:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(None, "By default as in `accelerate config`.")
     num_cpu_threads: int | None = _free(None, "Of a process; by default its share of the cores.", above=0, high=1024)
     compile: bool = _free(False, "Compile the network with torch.compile.")
-    deterministic: bool = _option(False, "Use deterministic kernels on GPUs; those of CPUs always are.", resume="yes")
-    max_bad_steps: int = _option(10, "Stop after more updates with NaN or infinity than this.", low=0, resume="yes")
-    seed: int = _option(0, "Seed of all randomness.", low=0, card="always")
+    seed: int = _option(0, "Seed of all randomness.", low=0)
 
     # Validation
-    validation_steps: int = _free(500, "Updates between validation losses; 0: never.", low=0, group="evaluation")
-    eval_steps: int = _free(0, "Updates between measurements of KID and condition accuracy; 0: never.", low=0)
-    num_eval_images: int = _free(256, "Number of samples for --eval_steps.", low=MIN_EVAL_IMAGES, high=100_000)
-    metric_for_best_model: Literal["validation_loss", "kid", "none"] = _option(
-        "validation_loss", "Metric of the best checkpoint, which is kept; none: no checkpoint is.", resume="yes"
-    )
-    load_best_model_at_end: bool = _option(False, "Save the best checkpoint's weights as the model.", resume="yes")
+    validation_steps: int = _free(500, "Updates between validation losses; 0: never.", low=0)
+    load_best_model_at_end: bool = _option(False, "Save the best checkpoint's weights as the model.", resume=True)
 
     # Output
-    output_dir: str | None = _free(None, "By default outputs/DATA-RESOLUTION.", group="output and checkpoints")
+    output_dir: str | None = _free(None, "By default outputs/DATA-RESOLUTION.")
     overwrite_output_dir: bool = _free(False, "Delete the run in --output_dir.")
     checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
     checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
-    resume_from_checkpoint: str | None = _free(None, "latest, or a checkpoint folder.")
-    save_images_steps: int = _free(1000, "Updates between sample sheets, with three earlier ones; 0: none.", low=0)
-    ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume="yes")
+    resume_from_checkpoint: str | None = _free(None, "latest, or the name of a checkpoint in --output_dir.")
+    save_images_steps: int = _free(1000, "Updates between sample sheets; 0: none.", low=0)
+    ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume=True)
     logging_steps: int = _free(20, "Updates between log lines.", above=0)
-    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = _free("none", "Tracker for the log.")
-    push_to_hub: bool = _free(False, "Push the model to the Hub at the end.", group="Hub")
-    hub_strategy: Literal["end", "every_save"] = _free("end", "Push at the end only, or also with every checkpoint.")
+    report_to: str = _free("none", "Tracker of Accelerate for the log, such as tensorboard, trackio or wandb.")
+    push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
     hub_model_id: str | None = _free(None, "user/name to push to; by default the name of the output folder.")
     hub_private_repo: bool = _free(False, "Create a private repository.")
-    hub_token: str | None = _free(None, "Token for the push; by default that of `hf auth login`.", repr=False)
 
     def __post_init__(self) -> None:
         self._check_values()
@@ -239,8 +216,6 @@ class TrainingConfig:
                 raise ValueError(f"{flag} is empty; leave it out.")
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
-            if not -MAX_NUMBER <= value <= MAX_NUMBER:
-                raise ValueError(f"{flag} must be a number of at most {MAX_NUMBER}, but is {value}.")
             for key, (relation, holds) in LIMITS.items():
                 limit = field.metadata.get(key)
                 if limit is not None and not holds(value, limit):
@@ -305,30 +280,19 @@ class TrainingConfig:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
         if self.lr_scheduler == "constant" and self.lr_warmup_steps:
             raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
-        metric = self.metric_for_best_model
-        measured = {"validation_loss": self.validation_steps, "kid": self.eval_steps, "none": 0}[metric]
-        if not measured and (metric == "kid" or self.load_best_model_at_end):
-            raise ValueError(
-                f"--metric_for_best_model {metric} is not measured; see --validation_steps, --eval_steps."
-            )
-
-    def public(self) -> dict[str, Any]:
-        """All values but the token."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "hub_token"}
 
     def reported(self) -> dict[str, Any]:
-        """The settings for a model card: those that describe the model, and that matter or differ from the default."""
+        """The settings for a model card: those that describe the model and differ from the default."""
         return {
-            field.name: as_text(getattr(self, field.name))
+            field.name: as_text(value)
             for field in dataclasses.fields(self)
-            if (card := field.metadata.get("card", "changed")) == "always"
-            or (card == "changed" and getattr(self, field.name) not in (None, field.default))
+            if field.metadata.get("card", True) and (value := getattr(self, field.name)) not in (None, field.default)
         }
 
     def save(self, folder: Path) -> None:
-        """Writes `CONFIG_FILE` for train_conditional.py, without the token and what was meant for this start only."""
+        """Writes `CONFIG_FILE` for train_conditional.py, without what was meant for this start only."""
         excluded = ("overwrite_output_dir", "resume_from_checkpoint")
-        values = {name: value for name, value in self.public().items() if name not in excluded}
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in excluded}
         write_file(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
 
@@ -338,20 +302,11 @@ def as_text(value: Any) -> Any:
 
 
 class _Parser(HfArgumentParser):
-    """Fields' metadata beside the help are not argparse's; errors are one line instead of a usage of eighty flags."""
-
-    _group: Any = None  # of the argument before
+    """The fields' metadata beside the help are not argparse's."""
 
     def add_argument(self, *names: str, **options: Any) -> Any:
-        if title := options.pop("group", None):
-            self._group = self.add_argument_group(title)
         options = {name: value for name, value in options.items() if name not in {*LIMITS, "resume", "card"}}
-        if names[0].startswith("--no_"):
-            options["help"] = f"Turns --{options['dest']} off."
-        return (self._group.add_argument if self._group else super().add_argument)(*names, **options)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+        return super().add_argument(*names, **options)
 
 
 def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
@@ -368,29 +323,23 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         allow_abbrev=False,
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments and not arguments[0].startswith("-"):
-        arguments[:1] = _flags_in(arguments[0], parser)
-    values, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        flag = unknown[0].split("=")[0]
-        known = [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
-        close = difflib.get_close_matches(flag.replace("-", "_").replace("__", "--", 1), known, n=1)
-        parser.error(f"unknown argument {flag}." + (f" Did you mean {close[0]}?" if close else ""))
     try:
-        return TrainingConfig(**vars(values))
+        if arguments and not arguments[0].startswith("-"):
+            arguments[:1] = _flags_in(arguments[0])
+        return TrainingConfig(**vars(parser.parse_args(arguments)))
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        parser.error(" ".join(str(error).split()))
 
 
-def _flags_in(path: str, parser: _Parser) -> list[str]:
+def _flags_in(path: str) -> list[str]:
     """The flags in a file, so that those after it override them; JSON is YAML too."""
     try:
         # All values as text: other loaders make a bool of `mixed_precision: no`.
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        parser.error(f"cannot read {path}: {' '.join(str(error).split())}")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
-        parser.error(f"{path} must contain flags and their values, such as `resolution: 32`.")
+        raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
     given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
     lists = [[f"--{name}", *map(str, value)] for name, value in given.items() if isinstance(value, list)]
     return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])

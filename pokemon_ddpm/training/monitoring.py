@@ -1,19 +1,14 @@
-"""What watches over a run: its log, updates that are not finite, and requests to stop."""
+"""What watches over a run: its log, and requests to stop."""
 
 import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import FrameType
-from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from tqdm.auto import tqdm
-
-from pokemon_ddpm.training.checkpoint import TrainingTensors
 
 
 class Meter:
@@ -36,13 +31,6 @@ class Meter:
         self._sums += torch.where(values.isfinite().all(), values, 0.0)
         self._images += images
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leaves the time inside out of the training speed."""
-        start = time.perf_counter()
-        yield
-        self._since += time.perf_counter() - start
-
     def read(self) -> dict[str, float]:
         """Loss, grad_norm and images_per_second of the interval; starts the next one."""
         sums = self._accelerator.reduce(self._sums, "mean")
@@ -58,51 +46,6 @@ def log_line(step: int, values: Mapping[str, float]) -> str:
     return "  ".join([f"step {step:,}", *map(" ".join, zip(values, numbers, strict=True))])
 
 
-@contextmanager
-def warn_only(consequence: str = "The run continues.", errors: tuple = (ValueError, OSError)) -> Iterator[None]:
-    """Turns an error that a run survives into a warning."""
-    try:
-        yield
-    except errors as error:
-        tqdm.write(f"warning: {str(error).rstrip('.')}. {consequence}")
-
-
-class NonFiniteGuard:
-    """Ends a run with too many updates that were skipped since they were not finite.
-
-    Args:
-        max_skipped: How many updates may be skipped in all.
-    """
-
-    def __init__(self, accelerator: Accelerator, max_skipped: int):
-        self._accelerator, self._max_skipped = accelerator, max_skipped
-        self.counts = torch.zeros(2, device=accelerator.device)  # skipped in all, and in a row up to now
-
-    def check(self, step: int) -> tuple[int, int]:
-        """How many updates were skipped in all, and how many in a row up to now; waits for device and processes.
-
-        Raises:
-            ValueError: If there are more than allowed.
-        """
-        skipped, in_a_row = (int(count) for count in self._accelerator.gather(self.counts[None]).amax(dim=0).tolist())
-        if skipped > self._max_skipped:
-            self.stop(step, f"{skipped} updates were not finite, more than --max_bad_steps {self._max_skipped}")
-        return skipped, in_a_row
-
-    def check_tensors(self, step: int, tensors: TrainingTensors) -> None:
-        """Raises ValueError if anything that a checkpoint would contain is not finite; waits for the device."""
-        floats = [t for of_file in tensors.files().values() for t in of_file.values() if t.is_floating_point()]
-        if not torch.stack([tensor.isfinite().all() for tensor in floats]).all():
-            self.stop(step, "weights or moments are no longer finite")
-
-    def stop(self, step: int, reason: str) -> NoReturn:
-        """Raises ValueError with advice."""
-        raise ValueError(
-            f"Update {step:,}: {reason}. Go back with --resume_from_checkpoint to one before that, with a lower "
-            "--learning_rate or a longer --lr_warmup_steps; --mixed_precision no may help too."
-        )
-
-
 class StopRequest:
     """Notes that the run should stop: a signal, the time limit, or the end of the launcher."""
 
@@ -112,11 +55,6 @@ class StopRequest:
         launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
         self._launcher = os.getppid() if launched else None
         self._deadline = time.monotonic() + (max_seconds or math.inf)
-
-    @property
-    def seconds_left(self) -> float:
-        """Until the time limit; infinite without one."""
-        return max(self._deadline - time.monotonic(), 0.0)
 
     def handle_signals(self) -> None:
         """From now on SIGINT and SIGTERM request a stop; a second SIGINT ends the process at once."""
@@ -130,7 +68,7 @@ class StopRequest:
 
     def agreed(self, accelerator: Accelerator) -> bool:
         """Whether to stop now; the same answer in all processes."""
-        if self.reason is None and not self.seconds_left:
+        if self.reason is None and time.monotonic() >= self._deadline:
             self.reason = "--max_train_seconds"
         if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
             self.reason = "the end of its launcher"

@@ -1,6 +1,5 @@
 """What a run needs before its first step. What is cheap to check comes first, so that a mistake is refused at once."""
 
-import importlib.util
 import math
 import os
 from pathlib import Path
@@ -10,24 +9,16 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
 from diffusers import UNet2DModel
-from filelock import FileLock, Timeout
 
-from pokemon_ddpm.data import (
-    SpriteTensors,
-    labelled_tensors,
-    load_named,
-    load_tensors,
-    sprite_tensors,
-)
+from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.generation import check_compiler
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.hub_mixin import code_files
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
 from pokemon_ddpm.publishing.hub import create_repository
-from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints, recover
+from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoint
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, other_values, unet_config
@@ -35,7 +26,6 @@ from pokemon_ddpm.vocabulary import CONDITIONS
 
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = ("model_index.json", "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
-LOCK_FILE = ".lock"
 
 
 def cores_per_process() -> int:
@@ -47,24 +37,20 @@ def cores_per_process() -> int:
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """Creates the accelerator, and sets threads and deterministic kernels.
+    """Creates the accelerator, and sets the number of threads.
 
     Raises:
         ValueError: If the tracker or the precision is not available, or weights would be sharded.
     """
     tracker = config.report_to
-    if tracker != "none" and importlib.util.find_spec(tracker) is None:  # Accelerate would drop it silently
-        raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}")
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=None if tracker == "none" else tracker,
         project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
+    if tracker != "none" and not accelerator.log_with:  # it was dropped silently
+        raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}")
     # These shard the weights: a checkpoint would contain a part only.
     if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
         name = accelerator.distributed_type.value
@@ -80,11 +66,10 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 
 def check_output_dir(config: TrainingConfig) -> None:
-    """Raises ValueError if the output folder cannot be used for this run, or has no checkpoint to resume from."""
+    """Creates the output folder. Raises ValueError if it has another run, or no checkpoint to resume from."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
-    present, found = _run_contents(folder), find_checkpoints(folder, name) if name else []
-    if present and any(each.parent.resolve() != folder.resolve() for each in found):
-        raise ValueError(f"{folder} contains a run, and {found[0]} is of another; choose another --output_dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    present, found = _run_contents(folder), name and find_checkpoint(folder, name)
     # A run that was killed before its first checkpoint starts again.
     resumed = found or (name and not (folder / "model_index.json").exists())
     if present and not (config.overwrite_output_dir or resumed):
@@ -97,29 +82,10 @@ def check_output_dir(config: TrainingConfig) -> None:
         )
 
 
-def lock_output_dir(folder: Path) -> FileLock:
-    """Creates the output folder and locks it for this process, until the lock is released or the process ends.
-
-    Raises:
-        ValueError: If another process holds the lock, or the folder cannot be written.
-    """
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        recover(folder)
-    except Timeout as error:
-        raise ValueError(f"--output_dir {folder} is in use by another run. Wait for it, or stop it.") from error
-    except OSError as error:
-        raise ValueError(f"--output_dir {folder} cannot be written: {error.strerror}.") from error
-    return lock
-
-
 def _run_contents(folder: Path) -> list[Path]:
+    known = [*(folder / name for name in RUN_CONTENTS if (folder / name).exists()), *checkpoints(folder)]
     is_run = any((folder / name).exists() for name in ("model_index.json", CONFIG_FILE)) or checkpoints(folder)
-    known = [folder / name for name in RUN_CONTENTS if (folder / name).exists()]
-    code = [path for path in code_files(folder) if path.parent == folder]  # the folders of components are known
-    return [*known, *code, *checkpoints(folder)] if is_run else []
+    return known if is_run else []
 
 
 def prepare_output(config: TrainingConfig) -> str | None:
@@ -131,7 +97,7 @@ def prepare_output(config: TrainingConfig) -> str | None:
     repository, folder = None, Path(config.output_dir)
     if config.push_to_hub:
         name = config.hub_model_id or folder.resolve().name
-        repository = create_repository(name, config.hub_private_repo or None, config.hub_token)
+        repository = create_repository(name, config.hub_private_repo or None, None)
     for path in _run_contents(folder) if config.overwrite_output_dir else ():
         delete(path)
     return repository
@@ -140,7 +106,7 @@ def prepare_output(config: TrainingConfig) -> str | None:
 def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
     """The "training" split of the configured data, and the "validation" split where it is needed."""
     splits = {"training": _load_split(config, "train")}
-    if config.validation_steps or config.eval_steps:
+    if config.validation_steps:
         splits["validation"] = _load_split(config, "validation")
     return splits
 

@@ -78,20 +78,20 @@ class TestLicense:
 
 class TestTraining:
     def test_settings(self):
-        settings = {"resolution": 64, "snr_gamma": 0.0, "random_flip": True, "conditions": ["color", "type"]}
+        settings = {"resolution": 32, "snr_gamma": 0.0, "random_flip": True, "conditions": ["color", "type"]}
         text = card_of_run(**settings, num_cpu_threads=3)
         rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("## Training")[1], re.MULTILINE))
         assert "1,234 updates." in text and rows.keys() == TrainingConfig(**settings).reported().keys()
-        assert (rows["resolution"], rows["snr_gamma"], rows["conditions"]) == ("64", "0.0", "type color")
+        assert (rows["resolution"], rows["snr_gamma"], rows["conditions"]) == ("32", "0.0", "type color")
 
-    def test_nothing_about_the_machine_and_no_token(self, tmp_path, monkeypatch):
+    def test_nothing_about_the_machine(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "data").mkdir()
         names = {"dataset_name": "data", "cache_dir": "cache", "output_dir": "run", "model_config_name_or_path": "net"}
         paths = {name: str(tmp_path / path) for name, path in names.items()}
-        hub = {"push_to_hub": True, "hub_token": "hf_ash", "report_to": "wandb", "label_column": "kind"}
+        hub = {"push_to_hub": True, "report_to": "wandb", "label_column": "kind"}
         text = card_of_run(metrics=METRICS, **paths, **hub)
-        assert not [secret for secret in (str(tmp_path), "hf_ash", "cache", "wandb") if secret in text]
+        assert not [secret for secret in (str(tmp_path), "cache", "wandb") if secret in text]
         assert "| `model_config_name_or_path` | net |" in text and "Trained on data: " in text
         for path in ("data", "../elsewhere/data", "~/data"):
             found = metadata(card_of_run(metrics=METRICS, dataset_name=path, label_column="kind"))
@@ -104,15 +104,13 @@ class TestTraining:
         assert "guidance scale of 2.5" in text and "/somewhere" not in text
 
     def test_metrics(self):
-        text = card_of_run(metrics={**METRICS, "kid": 0.12345, "kid_standard_error": 0.02, "condition_accuracy": 0.4})
+        text = card_of_run(metrics=METRICS)
         data = ModelCard(text).data
         assert data.model_name == "model" and results(text) == [
             ("loss", "validation loss", 0.039812, None), ("loss", "train split loss", 0.0329, None),
-            ("kid", "KID", 0.12345, None), ("condition_accuracy", "condition accuracy", 0.4, None),
         ]  # fmt: skip
         assert {each.dataset_name for each in data.eval_results} == {"the starter sprites of the project"}
-        table = "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n| KID | 0.1235 ± 0.0200 |\n"
-        assert f"{table}| condition accuracy | 0.4000 |\n" in text and "from 256 samples in 25 inference" in text
+        assert "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n" in text
         assert "model-index" not in metadata(card_of_run()) and "## Results" not in card_of_run()
 
     def test_the_newest_sheet(self, tmp_path):

@@ -25,7 +25,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from tqdm import tqdm
 
-from pokemon_ddpm.training import batches, setup
+from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.config import parse_config
 from tests.small_archives import write_small_archive
 
@@ -77,22 +77,17 @@ def load_script(**replaced: object) -> ModuleType:
 
 @contextlib.contextmanager
 def own_process() -> Iterator[None]:
-    """Restores what a run changes in this process, and releases its lock as the end of a process does."""
-    threads, lock, locks = torch.get_num_threads(), setup.lock_output_dir, []
+    """Restores what a run changes in this process."""
+    threads = torch.get_num_threads()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "lock_output_dir", lambda folder: locks.append(lock(folder)))
-        try:
-            yield
-        finally:
-            for each in locks:
-                each.release()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(False)
-            AcceleratorState._reset_state(reset_partial_state=True)
-            GradientState._reset_state()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        torch.set_num_threads(threads)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
 
 
 def train(flags: Sequence[str], **replaced: object) -> None:
@@ -208,9 +203,8 @@ def state(checkpoint: Path) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Relative path -> content of all files but the lock."""
-    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".lock")}
+    """Relative path -> content of all files."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def same(one: Path, other: Path) -> bool:

@@ -73,7 +73,7 @@ def test_the_distributions():
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize(("top", "left", "height", "width"), [(3, 2, 2, 3), (0, 1, 8, 5), (3, 0, 3, 8), (0, 0, 8, 8)])
+@pytest.mark.parametrize(("top", "left", "height", "width"), [(3, 2, 2, 3), (0, 1, 8, 5)])
 def test_a_translation_keeps_every_pixel_of_the_sprite(channels, top, left, height, width):
     """It is limited by the margins, up to which it goes."""
     images = sprites(500, SIZE, top, left, height, width)[:, :channels]
@@ -91,32 +91,19 @@ def test_a_translation_keeps_every_pixel_of_the_sprite(channels, top, left, heig
         assert torch.equal(image, expected)
 
 
-def test_an_empty_image_is_not_moved():
-    empty = torch.full((50, 4, SIZE, SIZE), 255, dtype=torch.uint8).index_fill(1, torch.tensor([3]), 0)
-    assert (sample(empty, {"translate": 1.0}) == 0).all() and (sample(empty[:, :3], {"translate": 1.0}) == 0).all()
-
-
-def test_parameters_are_a_function_of_the_generator_whatever_the_other_kinds():
-    alone, together = (sample(INNER, kinds, seed=3) for kinds in ({"hue": 0.5}, {**ALL, "hue": 0.5}))
-    assert torch.equal(alone[:, 2:], together[:, 2:])
-    assert not torch.equal(together, sample(INNER, {**ALL, "hue": 0.5}, seed=4))
-
-
-@pytest.mark.parametrize("kind", [*COLUMNS, None])
-def test_images_with_zero_parameters_are_unchanged_bit_for_bit(kind):
-    images = scaled(INNER)
-    before, given = images.clone(), sample(INNER, ALL if kind is None else {kind: 1.0}, seed=5)
+def test_images_with_zero_parameters_are_unchanged_bit_for_bit():
+    images, given = scaled(INNER), sample(INNER, ALL, seed=5)
     given[::2] = 0
     found = augment(images, given)
-    assert found.dtype == torch.float32 and found.shape == images.shape
-    assert torch.equal(found[::2], images[::2])
+    assert torch.equal(found[::2], images[::2]) and torch.equal(images, scaled(INNER))
     assert all(not torch.allclose(found[i], images[i], atol=1e-3) for i in (1, 3, 5))
-    assert torch.equal(images, before)
     for i in range(6):  # each as if it was alone
         assert_equal(augment(images[i : i + 1], given[i : i + 1])[0], found[i])
+    empty = torch.full((50, 4, SIZE, SIZE), 255, dtype=torch.uint8).index_fill(1, torch.tensor([3]), 0)
+    assert not sample(empty, {"translate": 1.0}).any() and not sample(empty[:, :3], {"translate": 1.0}).any()
 
 
-@pytest.mark.parametrize("hue", [-140, -30, 10, 90, 180])
+@pytest.mark.parametrize("hue", [-140, 90])
 def test_hue_rotates_about_the_gray_axis(hue):
     """Grays, among them black and white, and alpha stay."""
     images = torch.rand(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) - 0.5  # nothing is clipped

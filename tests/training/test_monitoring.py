@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pokemon_ddpm.training import monitoring
-from tests.training.runs import AUGMENTED, BY_LOSS, names, nan_in, tiny_flags, trainer
+from tests.training.runs import AUGMENTED, BY_LOSS, nan_in, tiny_flags, trainer
 
 NAN = math.nan
 
@@ -30,8 +30,6 @@ def test_the_meter_has_the_means_and_the_speed_of_an_interval(monkeypatch):
         for update in updates:
             meter.add(*map(torch.tensor, update), 8)
         clock.now += 4
-        with meter.paused():
-            clock.now += 50
         values = meter.read()
         assert [values["loss"], values["grad_norm"]] == pytest.approx([loss, grad_norm], nan_ok=True)
         assert values["images_per_second"] == 8 * len(updates) / 4
@@ -50,21 +48,6 @@ def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
             changed = [not torch.equal(one, other) for one, other in zip(before, copies(), strict=False)]
             assert loss.isfinite() == grad_norm.isfinite() == (step in (1, 3))
             assert sum(changed) > 0.8 * len(changed) if step in (1, 3) else not any(changed)
-        assert run.guard.check(4) == (2, 0)
+        assert run.skipped_updates() == 2
         if run.resampler is not None:
             assert run.resampler.recorded.sum() == 4 * 32 - 2 and run.resampler.losses.isfinite().all()
-
-
-CASES = [("model", NAN), ("optimizer", -math.inf), ("ema", NAN), ("timesteps", NAN)]
-
-
-@pytest.mark.parametrize(("file", "value"), CASES)
-def test_what_is_not_finite_is_never_saved(tmp_path, file, value):
-    with trainer([*tiny_flags(tmp_path), *BY_LOSS]) as run:
-        run.train_step(), run.save_checkpoint(), run.train_step()
-        tensors = run.tensors.files()[f"{file}.safetensors"].values()
-        tensor = run.resampler.losses if file == "timesteps" else [each for each in tensors if each.dim()][-1].data
-        tensor.view(-1)[-1] = value
-        with pytest.raises(ValueError, match="^Update 2: weights or moments are no longer finite"):
-            run.save_checkpoint()
-    assert names(tmp_path / "run") == ["checkpoint-1"]

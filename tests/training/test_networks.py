@@ -7,12 +7,11 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.models import network_config
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
-from pokemon_ddpm.vocabulary import CONDITIONS, FINISHES, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.tiny_models import tiny_pipeline
 
 TINY = network_config(tiny_pipeline().unet)
@@ -74,12 +73,9 @@ def test_a_configuration_of_diffusers_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        *((content, "is not JSON") for content in (b"{", b"\xff\xfe{}")),
-        *((content, "has no list of block_out_channels") for content in (b"[]", b'{"block_out_channels": 64}')),
-        (
-            None,
-            r"is neither a preset \(small, packed, base, .*\) nor a UNet2DModel configuration in JSON",
-        ),
+        (b"{", "is not JSON"),
+        (b'{"block_out_channels": 64}', "has no list of block_out_channels"),
+        (None, r"is neither a preset \(small, packed, base, .*\) nor a UNet2DModel configuration in JSON"),
     ],
 )
 def test_other_configurations_are_refused(tmp_path, content, message):
@@ -93,12 +89,9 @@ def test_other_configurations_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"widths": [1]}, {"down_block_types": ["DownBlock2D"]}, {"down_block_types": ["DownBlock2D", "Sideways"]},
-        {"norm_num_groups": 7}, {"act_fn": "loud"}, {"block_out_channels": []}, {"block_out_channels": [16, -32]},
-        {"layers_per_block": 0}, {"attention_head_dim": 0}, {"dropout": 2}, {"time_embedding_type": "fourier"},
-        {"block_out_channels": [16] * 6}, {"patch_size": 0}, {"patch_size": -2}, {"patch_size": "2"},
-        {"patch_size": 1.5}, {"patch_size": 16}, {"patch_size": 2, "scaling_factor": 0}, {"scaling_factor": 0.5},
-        {"patch_size": 2, "reference_channels": -1},
+        {"widths": [1]}, {"down_block_types": ["DownBlock2D", "Sideways"]}, {"norm_num_groups": 7},
+        {"layers_per_block": 0}, {"attention_head_dim": 0}, {"time_embedding_type": "fourier"},
+        {"block_out_channels": [16] * 6}, {"patch_size": 0}, {"patch_size": 16}, {"scaling_factor": 0.5},
     ],
     ids=str,
 )  # fmt: skip
@@ -118,16 +111,6 @@ def test_the_embedding_of_the_conditioner_is_the_class_embedding_of_the_network(
         found, plain = denoiser(sample, timesteps, labels, augmentation), denoiser(sample, timesteps, labels)
         torch.testing.assert_close(found, unet(sample, timesteps, conditioner(labels, augmentation)).sample)
         assert torch.equal(plain, denoiser(sample, timesteps, labels)) and not torch.allclose(found, plain, atol=1e-3)
-
-
-def test_the_values_of_a_conditioner():
-    conditioner = build_conditioner(tiny(), ["finish", "type", "view"], values={**CONDITIONS, "type": ("cat", "dog")})
-    assert conditioner.vocabulary == {"finish": list(FINISHES), "type": ["cat", "dog"], "view": list(VIEWS)}
-    assert conditioner.config.embedding_dim == 32  # four times the width of the first level
-    assert build_conditioner(tiny()).vocabulary == {"type": list(TYPES)}
-    labels = {"view": torch.tensor([0, 1, -1]), "finish": torch.tensor([1, 1, -1]), "type": torch.zeros(3, 2).long()}
-    assert SpriteTensors(torch.zeros(3), labels).varying_attributes() == ["type", "view"]
-    assert SpriteTensors(torch.zeros(3), {}).varying_attributes() == ["type"]
 
 
 @pytest.mark.parametrize("augmentation_dim", [0, AUGMENTATION_DIM, 8])  # 8 in earlier versions

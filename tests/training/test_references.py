@@ -69,9 +69,9 @@ def test_backs_with_their_fronts_replace_other_images() -> None:
 def test_images_without_pairs_are_refused() -> None:
     alone = {**LABELS, "index": torch.arange(8), "evolves_from": torch.full((8,), -1)}
     some, none = (SpriteTensors(torch.zeros(8, 4, 8, 8), labels) for labels in (LABELS, alone))
-    assert make_pairs({"training": some, "validation": none}, torch.device("cpu")).keys() == {"training"}
+    assert make_pairs(some).count.any()
     with pytest.raises(ValueError, match="images of the same form, or of two stages"):
-        make_pairs({"training": none, "validation": some}, torch.device("cpu"))
+        make_pairs(none)
     assert ReferencePairs.of(alone).sample(torch.arange(8), seeded())[1].eq(-1).all()
     with pytest.raises(ValueError, match="needs images with the column index"):
         ReferencePairs.of({name: ids for name, ids in LABELS.items() if name != "index"})
@@ -90,13 +90,11 @@ def test_some_references_are_shifted_and_some_noised(sprites: torch.Tensor) -> N
     given = torch.arange(400) % 4 > 0
     found = prepare_references(sprites, given, None, None, seeded())
     assert found.dtype == torch.float32 and not found[~given].any()
-    plain = sprites.float() / 127.5 - 1
-    # Outside the sprite the alpha is -1 but for noise.
+    # Outside the sprite the alpha is -1 but for noise, unless a sprite was shifted to the border.
     noise = found[given][:, 3, [0, -1]].flatten(1) + 1
-    noise = torch.where(noise.abs() > 1, 0, noise)  # a sprite that was shifted to the border
-    std = noise.std(dim=1)
+    std = torch.where(noise.abs() > 1, 0, noise).std(dim=1)
     assert 0.15 < (std > 1e-6).float().mean() < 0.35 and 0.07 < std[std > 1e-6].median() < 0.13
-    unchanged = (found[given] == plain[given]).flatten(1).all(dim=1).float().mean()
+    unchanged = (found == sprites.float() / 127.5 - 1)[given].flatten(1).all(dim=1).float().mean()
     assert 0.45 < unchanged < 0.7
 
 
@@ -109,5 +107,4 @@ def test_a_reference_is_mirrored_and_recolored_with_its_target(sprites: torch.Te
     expected = augment(flipped.float() / 127.5 - 1, hue_only)
     same = torch.isclose(found, expected, atol=1e-5).flatten(1).all(dim=1)
     assert 0.45 < same.float().mean() < 0.7  # the others are shifted or noised
-    not_mirrored = torch.isclose(found, augment(sprites.float() / 127.5 - 1, hue_only)).flatten(1).all(dim=1)
-    assert not not_mirrored[mirrored].any()
+    assert same[mirrored].any() and same[~mirrored].any()

@@ -1,8 +1,6 @@
 """What a run needs before its first step, and what is refused."""
 
 import contextlib
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,51 +12,43 @@ from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline
-from tests.training.runs import shared, tiny_flags, train
+from tests.training.runs import tiny_flags
+
+LATEST = {"resume_from_checkpoint": "latest"}
 
 # The output folder
 
 
-def test_which_output_folders_can_be_used(tmp_path):
-    def check(message: str, files: list[str], **settings: object) -> None:
-        folder = Path(tempfile.mkdtemp(dir=tmp_path)) / "run"
-        for name in ("x", *files):
-            (folder / name).parent.mkdir(exist_ok=True), (folder / name).touch()
-        with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
-            setup.check_output_dir(TrainingConfig(output_dir=str(folder), **settings))
-
-    model, other, latest = "model_index.json", "../checkpoint-3", {"resume_from_checkpoint": "latest"}
-    check(r"already contains a run \(checkpoint-3\). Continue it with --resume_from_checkpoint", ["checkpoint-3/x"])
-    check("already contains .* It has no checkpoint; start from its weights", [model], **latest)
-    check("3 is of another; choose another --output_dir", [CONFIG_FILE, f"{other}/x"], resume_from_checkpoint=other)
-    check("", [f"{other}/x"], resume_from_checkpoint=other)
-    check("", [model], overwrite_output_dir=True)
-    check("", ["samples/mine.png", "checkpoint-best/x"])
-
-
-def test_a_folder_has_one_run_at_a_time(tmp_path):
-    folder = tmp_path / "a" / "run"
-    lock = setup.lock_output_dir(folder)
-    with pytest.raises(ValueError, match="in use by another run. Wait for it, or stop it"):
-        setup.lock_output_dir(folder)
-    lock.release()
-    (folder / ".checkpoint-3.replaced").mkdir(), (folder / ".checkpoint-4.partial").mkdir()
-    setup.lock_output_dir(folder).release()
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", "checkpoint-3"]
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="--output_dir .*file cannot be written: File exists"):
-        setup.lock_output_dir(tmp_path / "file")
+@pytest.mark.parametrize(
+    ("files", "settings", "message"),
+    [
+        (
+            ["checkpoint-3/x"],
+            {},
+            r"already contains a run \(checkpoint-3\). Continue it with --resume_from_checkpoint",
+        ),
+        (["model_index.json"], LATEST, "already contains .* It has no checkpoint; start from its weights"),
+        (["checkpoint-3/x"], {"resume_from_checkpoint": "checkpoint-4"}, "there is no checkpoint-4; checkpoints in"),
+        ([CONFIG_FILE], LATEST, None),
+        (["model_index.json"], {"overwrite_output_dir": True}, None),
+        (["samples/mine.png", "checkpoint-best/x"], {}, None),
+    ],
+)
+def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
+    for path in map(tmp_path.joinpath, files):
+        path.parent.mkdir(exist_ok=True), path.touch()
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        setup.check_output_dir(TrainingConfig(output_dir=str(tmp_path), **settings))
 
 
 def test_only_the_run_is_deleted_from_its_folder(tmp_path):
-    train([*tiny_flags(tmp_path), "--max_train_steps=1", "--save_images_steps=1", "--report_to=tensorboard"])
-    run = tmp_path / "run"
-    (run / "notes.txt").touch(), (run / "checkpoint-best").touch()
-    (run / "checkpoint-7").symlink_to(shared() / "small")
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    for name in ("run/model_index.json", "run/samples/1.png", "run/checkpoint-3/x", "run/notes.txt", "elsewhere/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True), (tmp_path / name).touch()
+    (run / "checkpoint-7").symlink_to(elsewhere)
     overwrite = TrainingConfig(output_dir=str(run), overwrite_output_dir=True)
     setup.prepare_output(overwrite)
-    left = {path.name for path in run.iterdir()} - {".lock"}
-    assert left == {"notes.txt", "checkpoint-best", "README.md"} and (shared() / "small" / "pokedex.csv").exists()
+    assert [path.name for path in run.iterdir()] == ["notes.txt"] and (elsewhere / "x").exists()
     (run / "logs").mkdir()
     setup.prepare_output(overwrite)  # what is no run stays
     assert (run / "logs").is_dir()
@@ -70,10 +60,8 @@ def test_only_the_run_is_deleted_from_its_folder(tmp_path):
 def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
     for pipeline, message in (
         ({"channels": 3}, "needs --preprocessing fit."),
-        ({"size": 32}, "needs --resolution 32."),
         ({"prediction_type": "epsilon"}, "needs --prediction_type epsilon."),
         ({"num_train_timesteps": 100}, "needs --ddpm_num_steps 100."),
-        ({"beta_schedule": "linear"}, "needs --ddpm_beta_schedule linear."),
         ({"rescale_betas_zero_snr": True}, "needs --rescale_betas_zero_snr True."),
         ({"out_channels": 8}, "needs --variance_type learned_range."),
     ):
@@ -84,14 +72,10 @@ def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
 
 def test_a_student_has_the_network_of_its_teacher(tmp_path):
     tiny_pipeline(size=8).save_pretrained(tmp_path / "model")
-    student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4}
-    student |= {"resolution": 8, "preprocessing": "fit", "prediction_type": "v_prediction"}
-    for name, value, needed in (
-        ("prediction_type", "epsilon", "v_prediction"),
-        ("variance_type", "learned_range", "fix"),
-    ):
-        with pytest.raises(ValueError, match=f"model needs --{name} {needed}"):
-            setup.make_unet(TrainingConfig(**{**student, name: value}))
+    student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4, "resolution": 8}
+    student |= {"preprocessing": "fit", "prediction_type": "v_prediction"}
+    with pytest.raises(ValueError, match="model needs --variance_type fix"):
+        setup.make_unet(TrainingConfig(**student, variance_type="learned_range"))
     assert type(setup.make_unet(TrainingConfig(**student))[0]) is UNet2DModel
 
 
@@ -152,3 +136,4 @@ def test_fine_tuning_plans_itself(tmp_path, given, images, updates):
     folder = str(folder_of_classes(tmp_path, {"apple": 1, "pear": 1}))
     config = TrainingConfig(train_data_dir=folder, pretrained_model_name_or_path="pokemon-ddpm-64", **given)
     assert setup.number_of_updates(config, images, 32) == updates
+    assert setup.number_of_updates(TrainingConfig(), images, 32) == max(1000, -(-images * 100 // 32))

@@ -1,21 +1,19 @@
-"""What a run measures: the denoising loss of fixed images, and KID and condition accuracy of samples."""
+"""What a run measures: the denoising loss of fixed images, and samples that are near training images."""
 
 import contextlib
 import copy
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import SpriteTensors, load_sprites
+from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.training import validation
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.setup import load_splits
-from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
-from tests.training.runs import AUGMENTED, shared, state, tiny_flags, train, trainer, without
+from tests.training.runs import AUGMENTED, tiny_flags, trainer
 
 COUNT, T = 70, 1000
 
@@ -70,49 +68,6 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
             averaged = probe.measure(run.losses, model, run.accelerator)
             assert metrics["validation_loss"] == averaged != plain and run.unwrapped.training
     assert found[0] == found[1] and found[0]["validation_loss"] != found[0]["train_split_loss"]
-
-
-# KID and condition accuracy of samples
-
-SAMPLES = {"kid", "kid_standard_error", "condition_accuracy"}
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory) -> Path:
-    """48 training and 24 held-out images of the starter set."""
-    folder = tmp_path_factory.mktemp("few")
-    rows = load_sprites(split="train", cache_dir=folder / "cache").shuffle(seed=0)
-    return parquet(folder / "few", train=rows.select(range(48)), validation=rows.select(range(48, 72)))
-
-
-@pytest.fixture
-def flags(tmp_path, few) -> list[str]:
-    """A run that measures 20 samples after its second and last update."""
-    pytest.importorskip("torch_fidelity")
-    flags = [*without(tiny_flags(tmp_path), "train_data_dir", "dataset_config_name"), f"--dataset_name={few}"]
-    samples = "resolution=32 eval_steps=2 ddpm_num_inference_steps=2 max_train_steps=2 checkpointing_steps=2"
-    return [*flags, "--num_eval_images=20", *(f"--{setting}" for setting in samples.split())]
-
-
-def test_samples_are_measured(flags, tmp_path):
-    train(flags)
-    metrics = state(tmp_path / "run" / "checkpoint-2")["metrics"]
-    assert metrics.keys() == SAMPLES and 0 <= metrics["condition_accuracy"] <= 1 and metrics["kid_standard_error"] > 0
-    assert f"{metrics['kid']:.4f}" in (tmp_path / "run" / "README.md").read_text()
-
-
-def test_other_classes_have_kid_alone_and_too_few_images_nothing(flags, tmp_path):
-    for split, count in (("train", 4), ("validation", 10)):
-        folder_of_classes(tmp_path / "fruit" / split, {"apple": count, "pear": count})
-    flags = without(flags, "dataset_name")
-    train([*flags, f"--train_data_dir={tmp_path / 'fruit'}"])
-    assert state(tmp_path / "run" / "checkpoint-2")["metrics"].keys() == SAMPLES - {"condition_accuracy"}
-    for wrong, message in (
-        (f"--train_data_dir={shared() / 'small'}", "--eval_steps needs 20 held-out images, but there are 2"),
-        ("--resolution=24", "--eval_steps needs --resolution 32 or more, but it is 24"),
-    ):
-        with pytest.raises(SystemExit, match=message):
-            train([*flags, "--overwrite_output_dir", wrong])
 
 
 def test_samples_near_training_images_are_counted(monkeypatch):
