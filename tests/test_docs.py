@@ -49,7 +49,6 @@ SHORT = {
     "pokemon-ddpm creature": "--num-inference-steps 1",
     "pokemon-ddpm explain": "",
     "pokemon-ddpm describe-data": "--config-name front",
-    "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     f"{TRAIN} --eval_steps": f"{SHORT_RUN} --num_eval_images 20 --dataset_config_name all",
     f"{TRAIN} benchmarks/recipes/packed-64-student.yaml": TWO_UPDATES,  # its number of steps is fixed
