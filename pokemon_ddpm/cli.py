@@ -31,7 +31,7 @@ from typer.core import TyperGroup
 from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
-from pokemon_ddpm.commands.describe import describe, describe_data, explain
+from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.evaluate import evaluate, evaluate_creatures, evaluate_references, fit_features
 from pokemon_ddpm.commands.export import export, site
 from pokemon_ddpm.commands.generate import generate
@@ -88,7 +88,7 @@ def about(
 
 
 for command in (
-    generate, creature, describe, describe_data, explain, evaluate, evaluate_references, evaluate_creatures,
+    generate, creature, describe, evaluate, evaluate_references, evaluate_creatures,
     fit_features, export, site, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))

@@ -1,9 +1,7 @@
 """The page, built with Gradio."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
@@ -29,11 +27,6 @@ NOTICE = """A page like this that needs no server is written by `pokemon-ddpm si
 
 This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
-FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
-FIGURES = {  # of templates/how_it_works.md
-    "forward_process.png": "A sprite in the forward process of the linear and the cosine schedule, and their curves",
-    "reverse_process.png": "A sample in the reverse process, above the clean image that the network predicts",
-}
 KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
@@ -65,16 +58,13 @@ class Page:
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
             gr.Markdown(INTRODUCTION)
-            with gr.Tabs():
-                with gr.Tab("Generate"), gr.Row():
-                    with gr.Column(scale=1, min_width=300):
-                        self._add_settings(list(models), default_settings(models, default), *choices)
-                    with gr.Column(scale=2, min_width=320, elem_id="results"):
-                        self._add_results()
-                        self._add_editing(*choices)
-                        self._add_downloads()
-                with gr.Tab("How it works"):
-                    _add_how_it_works()
+            with gr.Row():
+                with gr.Column(scale=1, min_width=300):
+                    self._add_settings(list(models), default_settings(models, default), *choices)
+                with gr.Column(scale=2, min_width=320, elem_id="results"):
+                    self._add_results()
+                    self._add_editing(*choices)
+                    self._add_downloads()
             gr.Markdown(NOTICE)
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
@@ -175,16 +165,6 @@ class Page:
         gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
         loaded = self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
         loaded.success(None, None, edits, js=LOADED % len(edits), **PRIVATE)
-
-
-def _add_how_it_works() -> None:
-    """Adds the text, each part before one of the figures of `pokemon-ddpm explain`."""
-    home = Path(__file__).parent
-    gr.set_static_paths([home / name for name in FIGURES])
-    text = (home.parent / "templates" / "how_it_works.md").read_text(encoding="utf-8")
-    for part, (name, alt) in zip(text.split("<!-- figure -->"), FIGURES.items(), strict=False):
-        gr.Markdown(part, latex_delimiters=FORMULAS, elem_classes="reading")
-        gr.HTML(f'<img src="gradio_api/file={quote(str(home / name))}" alt="{alt}" loading="lazy">')
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

@@ -67,7 +67,7 @@ def launch(
     if len(loaded) < len(models):
         raise ValueError("The app needs models with different names.")
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
-    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves beside two figures
+    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     page = Page(loaded, Handlers(loaded, cache)).blocks
     page.launch(
