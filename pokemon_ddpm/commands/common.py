@@ -37,6 +37,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc or deis.", show_default=OWN),
 ]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")]
 
 
 def fail(message: object) -> NoReturn:
@@ -73,10 +74,9 @@ def check_beside(context: typer.Context, name: str, *others: str) -> None:
             fail(f"{useless} has no effect with {given}; leave it out.")
 
 
-def finite(value: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
+def finite(value: float | None) -> float | None:
     """Option callback that refuses infinity and NaN, which click accepts as numbers."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    if not all(number is None or math.isfinite(number) for number in numbers):
+    if value is not None and not math.isfinite(value):
         raise typer.BadParameter("infinity and NaN are not possible.")
     return value
 
