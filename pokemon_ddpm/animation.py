@@ -10,18 +10,16 @@ from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
 
 MAX_SIDE = 65_535  # of a GIF
+HOLD_MS = 2000  # duration of the last frame
 
 
-def save_animation(
-    frames: Sequence[Image.Image], path: str | Path, duration_ms: int = 60, hold_ms: int = 2000, scale: int = 1
-) -> None:
+def save_animation(frames: Sequence[Image.Image], path: str | Path, duration_ms: int = 60, scale: int = 1) -> None:
     """Saves frames as a GIF that repeats forever. Each has at most 256 colors.
 
     Args:
         frames: RGB or RGBA images of one size; they are shown on white.
         path: A file that ends in .gif.
         duration_ms: Of a frame, in steps of 10, from 20; viewers slow down what is faster.
-        hold_ms: Duration of the last frame.
         scale: Enlargement without smoothing.
 
     Raises:
@@ -32,5 +30,5 @@ def save_animation(
         advice = f"{MAX_SIDE:,} are possible. Choose fewer sprites or a smaller scale."
         raise ValueError(f"An animation with a side of {side:,} pixels is too large; {advice}")
     first, *others = [enlarge(on_white(frame), scale) for frame in frames]
-    durations = [duration_ms] * len(others) + [hold_ms]
+    durations = [duration_ms] * len(others) + [HOLD_MS]
     save_image(first, path, save_all=True, append_images=others, duration=durations, loop=0)

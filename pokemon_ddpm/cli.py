@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -38,8 +38,6 @@ from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 from pokemon_ddpm.commands.train import train
 
-PYDANTIC = "Input should be "  # how its messages begin, which typer shows
-
 
 class _Commands(TyperGroup):
     """Refuses empty values, which would be the current folder or the default; options may have _ as in training."""
@@ -55,17 +53,6 @@ class _Commands(TyperGroup):
             if flag.startswith("--") and equals and not given:
                 fail(f"{flag} is empty; leave it out.")
         return super().parse_args(context, args)
-
-    def invoke(self, context: typer.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except typer.BadParameter as error:
-            if not error.message.startswith(PYDANTIC):
-                raise
-            limit = error.message.removeprefix(PYDANTIC).split(",")[0]
-            for theirs, ours in {"greater than or equal to": "at least", "less than or equal to": "at most"}.items():
-                limit = limit.replace(theirs, ours)
-            fail(f"{error.param.opts[0]} must be {limit}, but is {error.__cause__.errors()[0]['input']}.")
 
 
 # Help without boxes, which leave a third of 80 columns to the text.

@@ -123,12 +123,6 @@ def generate_with_steps(
             steps.clear()
 
 
-def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:
-    """`count` of the steps, from the first to the last; all of them if there are at most `count`."""
-    last = len(steps) - 1
-    return [steps[round(i * last / (count - 1))] for i in range(count)] if last >= count else steps
-
-
 @dataclass(frozen=True)
 class GenerationSettings:
     """Everything that decides about an image beside its condition and its seed. None stands for the model's own."""

@@ -48,14 +48,13 @@ def to_sprite(image: Image.Image, palette: int | None = PALETTE_SIZE, min_fragme
     return sprite if palette is None else reduce_palette(sprite, palette)
 
 
-def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> Image.Image:
-    """Makes the background transparent: RGB or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
+def remove_background(image: Image.Image) -> Image.Image:
+    """Makes the background of a sample transparent: RGB or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
-    In RGBA it is every pixel with an alpha below one half. In RGB it is found by `transparent`, with a
-    `tolerance` for generated images; real sprites, which are on exact white and have pale parts, need 0.
+    In RGBA it is every pixel with an alpha below one half, in RGB it is found by `transparent`.
     """
     pixels = np.asarray(image)
-    return Image.fromarray(transparent(pixels, tolerance) if image.mode == "RGB" else binary_alpha(pixels))
+    return Image.fromarray(transparent(pixels, WHITE_TOLERANCE) if image.mode == "RGB" else binary_alpha(pixels))
 
 
 def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
@@ -96,14 +95,14 @@ def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Imag
     return Image.fromarray(pixels)
 
 
-def limit_chroma(image: Image.Image, most: float = SHINY_CHROMA) -> Image.Image:
-    """Makes an RGBA image less saturated, so that the mean OKLab chroma of its opaque pixels is at most `most`."""
+def limit_chroma(image: Image.Image) -> Image.Image:
+    """Makes an RGBA image less saturated, so that its opaque pixels have at most a mean chroma of `SHINY_CHROMA`."""
     pixels = np.array(image)
     visible = pixels[..., 3] > 0
     lab = oklab(pixels[visible, :3])
     chroma = np.hypot(lab[:, 1], lab[:, 2]).mean() if len(lab) else 0
-    if chroma > most:
-        pixels[visible, :3] = from_oklab(lab * [1, most / chroma, most / chroma])
+    if chroma > SHINY_CHROMA:
+        pixels[visible, :3] = from_oklab(lab * [1, SHINY_CHROMA / chroma, SHINY_CHROMA / chroma])
     return Image.fromarray(pixels)
 
 

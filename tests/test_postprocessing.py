@@ -5,11 +5,18 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import postprocessing
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, transparent, unique_colors
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background, remove_fragments, to_sprite
 
-# n is noisy white, w as far from white as the default tolerance allows.
-COLORS = {"#": (20, 20, 20), "o": (220, 60, 40), ".": (255, 255, 255), "n": (251, 255, 238), "w": (227, 255, 255)}
+# n is noisy white, w as far from white as the tolerance allows, v is farther.
+COLORS = {
+    "#": (20, 20, 20),
+    "o": (220, 60, 40),
+    ".": (255, 255, 255),
+    "n": (251, 255, 238),
+    "w": (227, 255, 255),
+    "v": (226, 255, 255),
+}
 RADIUS = np.hypot(*np.mgrid[-12:12, -12:12])
 DISC = (RADIUS >= 3) & (RADIUS <= 8)
 
@@ -40,6 +47,7 @@ def noisy_sprite(seed: int = 0) -> Image.Image:
         ),
         (["..#..", ".###.", "#####", ".###.", "..#.."],) * 2,  # four separate corners
         (["#####", "#...#", "###.#", "#...#", "#.###"],) * 2,  # through a gap of one pixel
+        (["#####", "wwv##", "#####"], ["#####", "..###", "#####"]),  # v is one level too dark
         (["oo##", "oooo", "#oo.", "...."], ["####", "####", "###.", "...."]),  # a sprite at the border
         (["ooo", "o.o", "ooo"], ["###", "###", "###"]),  # no white at the border
     ],
@@ -49,11 +57,6 @@ def test_background_is_white_that_is_connected_to_the_border(rows, expected):
     assert opacity(result) == expected
     color, visible = np.asarray(result)[..., :3], np.asarray(result)[..., 3] == 255
     assert np.array_equal(color[visible], np.asarray(image_of(*rows))[visible]) and (color[~visible] == 255).all()
-
-
-@pytest.mark.parametrize(("tolerance", "expected"), [(0, ".##"), (16, ".##"), (17, "..#"), (27, "..#"), (28, "...")])
-def test_the_tolerance_is_the_largest_difference_of_a_channel(tolerance, expected):
-    assert opacity(remove_background(image_of("#####", ".nw##", "#####"), tolerance))[1] == expected + "##"
 
 
 def test_soft_transparency_becomes_none_or_all():
@@ -88,11 +91,8 @@ def test_nothing_is_left_to_remove_from_an_empty_image():
 
 @pytest.mark.parametrize("colors", [1, 3, 16])
 def test_a_palette_has_at_most_the_given_number_of_colors(colors):
-    opaque, transparent = noisy_sprite(), remove_background(noisy_sprite())
-    assert len(unique_colors(np.asarray(reduce_palette(opaque, colors)).reshape(-1, 3))) <= colors
-    pixels = np.asarray(reduce_palette(transparent, colors))
-    assert np.array_equal(pixels[..., 3], np.asarray(transparent)[..., 3])
-    assert len(unique_colors(pixels[pixels[..., 3] > 0][:, :3])) <= colors
+    pixels = np.asarray(reduce_palette(noisy_sprite(), colors)).reshape(-1, 3)
+    assert 1 <= len(unique_colors(pixels)) <= colors
 
 
 def test_an_image_of_few_colors_is_unchanged():
@@ -105,7 +105,6 @@ def test_invisible_pixels_take_no_color_and_are_unchanged():
     pixels[:2, :, :3] = np.random.default_rng(0).integers(0, 256, (2, 4, 3))
     pixels[2] = (200, 0, 0, 255)
     pixels[3] = (0, 0, 200, 120)
-    assert np.array_equal(np.asarray(reduce_palette(Image.fromarray(pixels), 2)), pixels)
     pixels[3, 0] = (0, 4, 200, 255)
     result = np.asarray(reduce_palette(Image.fromarray(pixels), 2))
     assert np.array_equal(result[:2], pixels[:2]) and np.array_equal(result[..., 3], pixels[..., 3])
@@ -130,7 +129,7 @@ def test_a_sample_becomes_a_sprite(mode):
 
 def test_a_real_sprite_stays_as_it_is(sprites_dir: Path):
     image = Image.open(sprites_dir / "sprites/0000-Bulbasaur-1/front/normal/1-gen5.png").convert("RGB")
-    sprite = remove_background(image, tolerance=0)
+    sprite = Image.fromarray(transparent(np.asarray(image), 0))
     assert to_sprite(sprite).tobytes() == sprite.tobytes()
 
 

@@ -20,7 +20,7 @@ from pokemon_ddpm.app.interface import TITLE, Page
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name
 
-MAX_SESSIONS = 200  # visitors with sprites in memory: at most 11 MB each at 64x64 px, usually 3 MB
+MAX_SESSIONS = 200  # visitors with sprites in memory: at most 9 MB each at 64x64 px, usually 1 MB
 
 
 @dataclass(frozen=True)

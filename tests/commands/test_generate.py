@@ -1,12 +1,9 @@
 """`pokemon-ddpm generate`: every option, every output and every mistake."""
 
-import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,7 +215,7 @@ MISTAKES = [
     (["--type", "bug", "--type", "fire/fire"], "repeats a type"),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
-    (["--guidance-scale", "nan"], "infinity and NaN are not possible"),
+    (["--guidance-scale", "nan"], "Invalid value for '--guidance-scale'"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--backend", "onnx", "--dtype", "bfloat16"], "onnxruntime computes in float32, not in bfloat16."),
@@ -279,63 +276,14 @@ def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatc
         assert (code, output) == (2, f"error: {option} {path} cannot be written.")
 
 
-@pytest.mark.parametrize("name", ["sheet.png", "any_0.png"])
-def test_a_full_disk_keeps_the_earlier_file(model: Path, tmp_path: Path, monkeypatch, name: str) -> None:
-    def full_disk(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / name
-    path.write_bytes(b"earlier")
-    options = ["--output-dir", tmp_path] if name == "any_0.png" else ["--output", path]
-    monkeypatch.setattr("os.fsync", full_disk)
-    code, output = run("generate", "--model", model, "--num-images", 1, *options)
-    assert code == 2 and output.endswith(f"error: {path}: No space left on device.")
-    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"earlier"
-
-
-# Several processes, and interruptions
-
-COUNT = 13
-
-
-def job(model: Path, folder: Path, steps: int = 2) -> list[str]:
-    options = ["--num-images", COUNT, "--num-inference-steps", steps, "--output-dir", folder]
-    return ["generate", "--model", str(model), "--type", "fire", *map(str, options)]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_two_processes_generate_the_files_of_one(model: Path, tmp_path: Path) -> None:
+    job = ["generate", "--model", str(model), "--type", "fire", "--num-images", "13", "--output-dir"]
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pokemon_ddpm.cli"]
     done = subprocess.run(
-        [sys.executable, *command, *job(model, tmp_path / "two")], capture_output=True, text=True, timeout=300
+        [sys.executable, *command, *job, tmp_path / "two"], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split("\n")) == ["", *(f"{count} sprites in {tmp_path / 'two'}" for count in (6, 7))]
-    assert run(*job(model, tmp_path / "one"))[0] == 0
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
-
-
-def test_an_interrupted_job_is_continued(model: Path, tmp_path: Path) -> None:
-    steps = 60  # long enough to be interrupted
-    folder = tmp_path / "interrupted"
-    for number, count in ((signal.SIGINT, 4), (signal.SIGKILL, 8)):
-        command = [sys.executable, "-m", "pokemon_ddpm.cli", *job(model, folder, steps)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            while len(list(folder.glob("*.png"))) < count:
-                assert process.poll() is None
-                time.sleep(0.005)
-            process.send_signal(number)
-            _, output = process.communicate(timeout=60)
-        assert process.returncode == (130 if number == signal.SIGINT else -number)
-        assert "Traceback" not in output
-        if number == signal.SIGINT:
-            assert output.endswith("\nInterrupted.\n") and not list(folder.glob(".*"))
-    finished = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
-    assert 8 <= len(finished) < COUNT
-    assert run(*job(model, folder, steps))[0] == run(*job(model, tmp_path / "other", steps))[0] == 0
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    expected = contents(tmp_path / "other")
-    assert {name: contents(folder)[name] for name in expected} == expected and len(expected) == COUNT
+    assert run(*job, tmp_path / "one")[0] == 0
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two and len(one) == 13
