@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -31,20 +31,12 @@ from typer.core import TyperGroup
 from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
-from pokemon_ddpm.commands.describe import describe, describe_data, explain
-from pokemon_ddpm.commands.evaluate import (
-    bits_per_dim,
-    evaluate,
-    evaluate_creatures,
-    evaluate_references,
-    fit_features,
-)
+from pokemon_ddpm.commands.describe import describe
+from pokemon_ddpm.commands.evaluate import evaluate, evaluate_creatures, evaluate_references, fit_features
 from pokemon_ddpm.commands.export import export, site
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space
 from pokemon_ddpm.commands.train import train
-
-PYDANTIC = "Input should be "  # how its messages begin, which typer shows
 
 
 class _Commands(TyperGroup):
@@ -61,17 +53,6 @@ class _Commands(TyperGroup):
             if flag.startswith("--") and equals and not given:
                 fail(f"{flag} is empty; leave it out.")
         return super().parse_args(context, args)
-
-    def invoke(self, context: typer.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except typer.BadParameter as error:
-            if not error.message.startswith(PYDANTIC):
-                raise
-            limit = error.message.removeprefix(PYDANTIC).split(",")[0]
-            for theirs, ours in {"greater than or equal to": "at least", "less than or equal to": "at most"}.items():
-                limit = limit.replace(theirs, ours)
-            fail(f"{error.param.opts[0]} must be {limit}, but is {error.__cause__.errors()[0]['input']}.")
 
 
 # Help without boxes, which leave a third of 80 columns to the text.
@@ -94,8 +75,8 @@ def about(
 
 
 for command in (
-    generate, creature, describe, describe_data, explain, evaluate, evaluate_references, evaluate_creatures,
-    bits_per_dim, fit_features, export, site, push, push_dataset, push_space,
+    generate, creature, describe, evaluate, evaluate_references, evaluate_creatures,
+    fit_features, export, site, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))

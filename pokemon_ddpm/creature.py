@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pokemon_ddpm.animation import save_animation, squash
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
@@ -31,9 +30,7 @@ STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large"
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
 ATTEMPTS = 4  # of each sprite but the shinies
-NEW_SETTINGS = ("stage_types", "shared_palette", "noise")  # which 1.0 did not have
 COLUMNS = 4  # of the sheet
-IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,11 @@ class CreatureSettings:
 
     Attributes:
         pokemon_type: Of the first stage.
-        seed: Of the creature; its parts have their own, see `noise`.
+        seed: Of the creature; its parts have their own, see `part_seed`.
         stages: From 1 to 3.
         palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
-        shared_palette: Whether backs have the colors of their fronts.
-        noise: `NOISE`: the seed of a part is that of `part_seed`, of the best of `ATTEMPTS` attempts. None as in 1.0:
-            every part has the creature's seed, and the palette is one of front and back together.
     """
 
     pokemon_type: PokemonType
@@ -85,8 +79,6 @@ class CreatureSettings:
     palette: int | None = PALETTE_SIZE
     image_guidance_scale: float | None = None
     stage_types: tuple[PokemonType, ...] = ()
-    shared_palette: bool = True
-    noise: str | None = NOISE
 
     @property
     def parts(self) -> list[Part]:
@@ -124,12 +116,10 @@ def generate_stage(
     Raises:
         ValueError: If the model was not trained with references, or does not know the type.
     """
-    sprites, notes, parts = dict(given), {}, parts_of_stage(stage)
-    for part in parts:
+    sprites, notes = dict(given), {}
+    for part in parts_of_stage(stage):
         name, reference = part.name, sprites.get(part.reference)
-        if not creature.noise:
-            seeds = [creature.seed]
-        elif part.finish == "shiny":  # the drawing of what it recolors
+        if part.finish == "shiny":  # the drawing of what it recolors
             seeds = [notes[part.reference]["seed"]]
         else:
             seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS)]
@@ -151,12 +141,6 @@ def generate_stage(
             chosen, faults = best(samples, made, reference, part.relation, ranker)
             notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
         sprites[name] = made[chosen]
-    if creature.palette is not None and not creature.noise:
-        for finish in ("normal", "shiny"):  # front and back together
-            names = [part.name for part in parts if part.finish == finish]
-            both = Image.fromarray(np.concatenate([np.asarray(sprites[name]) for name in names]))
-            halves = np.split(np.asarray(reduce_palette(both, creature.palette)), 2)
-            sprites |= zip(names, map(Image.fromarray, halves), strict=True)
     return {name: sprites[name] for name in notes}, notes
 
 
@@ -194,13 +178,11 @@ def _processed(
 ) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
     sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if not creature.noise:
-        return sprite
     if creature.palette is not None:
         sprite = reduce_palette(sprite, creature.palette)
     if part.finish == "shiny":
         sprite = limit_chroma(sprite)
-    if part.view == "back" and creature.shared_palette and creature.palette is not None:
+    if part.view == "back" and creature.palette is not None:
         sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
     return sprite
 
@@ -211,17 +193,15 @@ def generate_creature(
     creature: CreatureSettings,
     folder: Path,
     front: Image.Image | None = None,
-    idle: bool = False,
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    Stages whose files exist are kept, so that an interrupted set goes on where it stopped, one of 1.0 by its own rule.
+    Stages whose files exist are kept, so that an interrupted set goes on where it stopped.
 
     Args:
         settings: Those that `pipeline` was loaded with.
         folder: Exists; it is empty or has this creature.
         front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
-        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
         ValueError: If the folder has another creature, or the model cannot make one.
@@ -232,8 +212,6 @@ def generate_creature(
     file, found, notes = folder / DESCRIPTION_FILE, None, {}
     if file.exists():
         found, notes = _read_description(file)
-        if "noise" not in found:
-            creature = replace(creature, noise=None)
     for part in creature.parts:
         pipeline.conditioner.type_blend(creature.type_of(part))
         for name, value in creature.conditions(part, pipeline).items():
@@ -243,13 +221,13 @@ def generate_creature(
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
-        images["1-front"] = reduce_palette(front, creature.palette) if creature.palette and creature.noise else front
+        images["1-front"] = reduce_palette(front, creature.palette) if creature.palette else front
     about = identity(pipeline, settings, creature, digest)
     if found is not None and found != about:
         if found.get("weights") != about["weights"]:
             raise ValueError(f"{folder} has a creature of other weights than {settings.model}; choose another folder.")
         raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
-    ranker = ranker_for(pipeline) if creature.noise else None
+    ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
         sprites = _read_stage(folder, stage, notes)
         if sprites is None:
@@ -260,24 +238,18 @@ def generate_creature(
                 save_image(image, folder / f"{name}.png")
         images |= sprites
         yield from sprites
-    second = [squash(image) for image in images.values()] if idle else []
-    for (name, image), lower in zip(images.items(), second, strict=False):
-        save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
-    _describe(file, pipeline, creature, about, notes, idle)
-    save_image(game_sheet([*images.values(), *second], COLUMNS), folder / SHEET_FILE)
+    save_image(game_sheet(list(images.values()), COLUMNS), folder / SHEET_FILE)
 
 
 def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    given = {**settings.arguments(), **asdict(creature), "front": front}
+    given = {**settings.arguments(), **asdict(creature), "noise": NOISE, "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale
     if settings.dtype != "float32":
         given["dtype"] = settings.dtype
-    if not creature.noise:
-        given = {name: value for name, value in given.items() if name not in NEW_SETTINGS}
     made = {
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
@@ -290,18 +262,16 @@ def identity(
     return json.loads(json.dumps(made))
 
 
-def _describe(
-    file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict, idle: bool = False
-) -> None:
+def _describe(file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict) -> None:
     """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
     parts, metadata = [part for part in creature.parts if part.name in notes], []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
         seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
         metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
-    names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
+    names = [f"{part.name}.png" for part in parts]
     size, sheet = pipeline.sample_shape[:0:-1], {"creature": about}
-    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata * (1 + idle), sheet)
+    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata, sheet)
     write_file(file, json.dumps(description, indent=2) + "\n")
 
 

@@ -26,7 +26,7 @@ CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in th
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("torch", "onnx")
 # Settings for `GenerationSettings.postprocess`.
-POSTPROCESSING = ("transparent", "palette", "min_fragment", "near_fragment", "scale")
+POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
 
 class Interrupted(Exception):
@@ -123,12 +123,6 @@ def generate_with_steps(
             steps.clear()
 
 
-def evenly_spaced(steps: Sequence[Any], count: int) -> Sequence[Any]:
-    """`count` of the steps, from the first to the last; all of them if there are at most `count`."""
-    last = len(steps) - 1
-    return [steps[round(i * last / (count - 1))] for i in range(count)] if last >= count else steps
-
-
 @dataclass(frozen=True)
 class GenerationSettings:
     """Everything that decides about an image beside its condition and its seed. None stands for the model's own."""
@@ -146,7 +140,6 @@ class GenerationSettings:
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
     min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed
-    near_fragment: int | None = None  # unless they are near the largest part; None in PNGs of 1.0
     scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
@@ -192,15 +185,12 @@ class GenerationSettings:
     def postprocess(self, image: Image.Image) -> Image.Image:
         """Makes the file's image of a sample, as set: processed, on the background and enlarged."""
         if self.transparent or self.palette is not None or self.min_fragment is not None:
-            image = to_sprite(image, self.palette, self.min_fragment or 1, self.near_fragment or 0)
+            image = to_sprite(image, self.palette, self.min_fragment or 1)
         return enlarge(on_white(image) if self.transparent is False else image, self.scale)
 
     def provenance(self, pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Provenance:
         """What is written into the file of a request's image."""
         own = {name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")}
-        postprocessing = {name: getattr(self, name) for name in POSTPROCESSING}
-        if self.near_fragment is None:  # as in PNGs of 1.0, which are repeated to the byte
-            del postprocessing["near_fragment"]
         return Provenance(
             model=model_name(self.model),
             condition=full_condition(pipeline, request),
@@ -211,7 +201,7 @@ class GenerationSettings:
             backend=self.backend,
             weights=getattr(pipeline, "weights", None),
             chunk_size=CHUNK_SIZE,
-            postprocessing=postprocessing,
+            postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
         )
 
 
@@ -229,7 +219,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     made = read_png(path)
     attributes = dict(made.condition)
     pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
-    if postprocessing.keys() | {"near_fragment"} != set(POSTPROCESSING) or made.chunk_size != CHUNK_SIZE:
+    if postprocessing.keys() != set(POSTPROCESSING) or made.chunk_size != CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
     names = {each.name for each in fields(GenerationSettings)} - set(POSTPROCESSING)
     values = {name: _without_lists(getattr(made, name)) for name in names}

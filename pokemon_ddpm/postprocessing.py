@@ -23,7 +23,6 @@ MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
 PALETTE_SIZE = 16
 MIN_FRAGMENT = 256  # pixels: at 64x64 a larger second part is as rare in samples as in real sprites, 1 in 200 and 400
-NEAR_FRAGMENT = 0  # readers prefer sprites without such parts, see docs/report.md
 SHINY_CHROMA = 0.126  # 95 % of 200 real shinies are less saturated
 # Of palettes, which are fitted in OKLab, in which equal distances look about equally different.
 EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared OKLab distance
@@ -34,56 +33,44 @@ CELL = 0.075  # side of the cells in OKLab to which a palette is fitted; grays a
 COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 
 
-def to_sprite(
-    image: Image.Image,
-    palette: int | None = PALETTE_SIZE,
-    min_fragment: int = MIN_FRAGMENT,
-    near_fragment: int = NEAR_FRAGMENT,
-) -> Image.Image:
+def to_sprite(image: Image.Image, palette: int | None = PALETTE_SIZE, min_fragment: int = MIN_FRAGMENT) -> Image.Image:
     """Processes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
     Args:
         image: The sample.
         palette: See `reduce_palette`; None keeps all colors.
         min_fragment: See `remove_fragments`; 1 keeps all fragments.
-        near_fragment: See `remove_fragments`.
 
     Raises:
         ValueError: If a number is out of its range.
     """
-    sprite = remove_fragments(remove_background(image), min_fragment, near_fragment)
+    sprite = remove_fragments(remove_background(image), min_fragment)
     return sprite if palette is None else reduce_palette(sprite, palette)
 
 
-def remove_background(image: Image.Image, tolerance: int = WHITE_TOLERANCE) -> Image.Image:
-    """Makes the background transparent: RGB or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
+def remove_background(image: Image.Image) -> Image.Image:
+    """Makes the background of a sample transparent: RGB or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
-    In RGBA it is every pixel with an alpha below one half. In RGB it is found by `transparent`, with a
-    `tolerance` for generated images; real sprites, which are on exact white and have pale parts, need 0.
+    In RGBA it is every pixel with an alpha below one half, in RGB it is found by `transparent`.
     """
     pixels = np.asarray(image)
-    return Image.fromarray(transparent(pixels, tolerance) if image.mode == "RGB" else binary_alpha(pixels))
+    return Image.fromarray(transparent(pixels, WHITE_TOLERANCE) if image.mode == "RGB" else binary_alpha(pixels))
 
 
-def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT, near: int = NEAR_FRAGMENT) -> Image.Image:
-    """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels and are not near the largest one.
+def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
+    """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels, but not the largest one.
 
-    A part is what is connected horizontally, vertically or diagonally. It is near if it has at least `distance / near`
-    of the largest part's pixels. One transparent pixel between them is a distance of 2, also diagonally; with 0 for
-    `near` no part is near.
+    A part is what is connected horizontally, vertically or diagonally.
 
     Raises:
-        ValueError: If `min_pixels` is not from 1 to 1000, or `near` not from 0 to 1000.
+        ValueError: If `min_pixels` is not from 1 to 1000.
     """
     check_number("The size of a fragment", min_pixels, 1, 1000, Integral)
-    check_number("The factor for near fragments", near, 0, 1000, Integral)
     pixels = np.array(image)
-    parts, count = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
+    parts, _ = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0  # the background
-    distances = ndimage.distance_transform_cdt(parts != sizes.argmax(), "chessboard")
-    distances = ndimage.minimum(distances, parts, np.arange(count + 1))  # of each part
-    stays = (sizes >= min(min_pixels, sizes.max())) | (sizes * near >= sizes.max() * distances)
+    stays = sizes >= min(min_pixels, sizes.max())
     stays[0] = False
     pixels[~stays[parts]] = TRANSPARENT
     return Image.fromarray(pixels)
@@ -108,14 +95,14 @@ def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Imag
     return Image.fromarray(pixels)
 
 
-def limit_chroma(image: Image.Image, most: float = SHINY_CHROMA) -> Image.Image:
-    """Makes an RGBA image less saturated, so that the mean OKLab chroma of its opaque pixels is at most `most`."""
+def limit_chroma(image: Image.Image) -> Image.Image:
+    """Makes an RGBA image less saturated, so that its opaque pixels have at most a mean chroma of `SHINY_CHROMA`."""
     pixels = np.array(image)
     visible = pixels[..., 3] > 0
     lab = oklab(pixels[visible, :3])
     chroma = np.hypot(lab[:, 1], lab[:, 2]).mean() if len(lab) else 0
-    if chroma > most:
-        pixels[visible, :3] = from_oklab(lab * [1, most / chroma, most / chroma])
+    if chroma > SHINY_CHROMA:
+        pixels[visible, :3] = from_oklab(lab * [1, SHINY_CHROMA / chroma, SHINY_CHROMA / chroma])
     return Image.fromarray(pixels)
 
 

@@ -47,9 +47,6 @@ SHORT = {
     "pokemon-ddpm generate --model pokemon-ddpm-64-fast": "--num-images 2",
     "pokemon-ddpm generate": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm creature": "--num-inference-steps 1",
-    "pokemon-ddpm explain": "",
-    "pokemon-ddpm describe-data": "--config-name front",
-    "pokemon-ddpm bits-per-dim": "--num-images 2 --timesteps 2",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
     f"{TRAIN} benchmarks/recipes/packed-64-student.yaml": TWO_UPDATES,  # its number of steps is fixed
     TRAIN: SHORT_RUN,
@@ -73,6 +70,7 @@ NOT_RUN = {
     "pokemon-ddpm evaluate --model outputs/emoji": "and evaluates a model of these",
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
+    "python benchmarks/diffusion_figures.py": "tests/benchmarks runs it on a tiny model",
     "python benchmarks/rank_samples.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",

@@ -1,12 +1,11 @@
 import errno
-import hashlib
 import os
 
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pokemon_ddpm.files import save_figure, save_image, sha256, write_file
+from pokemon_ddpm.files import save_figure, save_image, write_file
 
 
 @pytest.mark.parametrize(("content", "expected"), [("é\n", b"\xc3\xa9\n"), (b"\xff\r\n", b"\xff\r\n"), ("", b"")])
@@ -35,17 +34,10 @@ def test_a_failing_write_leaves_the_old_file_and_no_partial_one(tmp_path, monkey
     assert [each.read_text() for each in tmp_path.iterdir()] == [old] * bool(old)
 
 
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [("folder", IsADirectoryError), ("none/a.txt", FileNotFoundError), ("file/a.txt", NotADirectoryError)],
-)
-def test_an_error_names_the_path_that_was_given(tmp_path, name, error):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").touch()
-    with pytest.raises(error) as raised:
-        write_file(tmp_path / name, "content")
-    assert raised.value.filename == str(tmp_path / name)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder"]
+def test_an_error_names_the_path_that_was_given(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised:
+        write_file(tmp_path / "none" / "a.txt", "content")
+    assert raised.value.filename == str(tmp_path / "none" / "a.txt")
 
 
 @pytest.mark.parametrize(("name", "options", "expected"), [("a.JPG", {}, "JPEG"), ("a", {"format": "GIF"}, "GIF")])
@@ -59,8 +51,3 @@ def test_a_figure_is_saved_as_png_at_its_resolution(tmp_path):
     save_figure(Figure(figsize=(2, 1)), tmp_path / "figure.png", dpi=50)
     with Image.open(tmp_path / "figure.png") as image:
         assert (image.format, image.size) == ("PNG", (100, 50))
-
-
-def test_a_checksum_is_that_of_the_content(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

@@ -13,14 +13,12 @@ from pokemon_ddpm import PokemonDDPMPipeline, generation
 from pokemon_ddpm.generation import (
     GenerationSettings,
     SpriteRequest,
-    evenly_spaced,
     generate,
     generate_files,
     read_settings,
 )
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
-from pokemon_ddpm.provenance import read_png, write_png
 from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_diffusion import ALPHA_BAR
@@ -67,7 +65,7 @@ def gray_levels(image: Image.Image, sample: torch.Tensor) -> float:
 def test_a_request_is_the_same_image_bit_for_bit_alone_and_in_any_order(known, dtype):
     together = contents(known.to(dtype=dtype), REQUESTS)
     assert len(together) == len(set(together)) == 6
-    for order in ([0], [1], [2], [3], [4], [5], [5, 4, 3, 2, 1, 0], [4, 1, 1, 0, 3]):
+    for order in ([1], [4], [5], [5, 4, 3, 2, 1, 0]):
         assert contents(known, [REQUESTS[i] for i in order]) == [together[i] for i in order]
 
 
@@ -117,10 +115,9 @@ def test_a_sample_becomes_the_image_of_a_file(channels):
         ({}, sample),
         ({"transparent": False}, on_white(sample)),
         ({"transparent": True}, remove_background(sample)),
-        ({"transparent": True, "palette": 5, "min_fragment": 9}, to_sprite(sample, 5, 9, 0)),
-        ({"palette": 5, "min_fragment": 99, "near_fragment": 50}, to_sprite(sample, 5, 99, 50)),
+        ({"palette": 5, "min_fragment": 9}, to_sprite(sample, 5, 9)),
         ({"transparent": False, "palette": 16}, on_white(to_sprite(sample, 16, 1))),
-        ({"transparent": False, "min_fragment": 4, "scale": 3}, enlarge(on_white(to_sprite(sample, None, 4, 0)), 3)),
+        ({"transparent": False, "min_fragment": 4, "scale": 3}, enlarge(on_white(to_sprite(sample, None, 4)), 3)),
     ):
         image = GenerationSettings("somewhere", **settings).postprocess(sample)
         assert (image.mode, image.size, image.tobytes()) == (expected.mode, expected.size, expected.tobytes())
@@ -139,44 +136,34 @@ def test_the_models_default_conditions_apply_and_are_written_out(tmp_path, known
     assert read_settings(path) == (SETTINGS, explicit[0])
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [SETTINGS, BLEND, replace(SETTINGS, negative_pokemon_type="ice/none"), replace(SETTINGS, near_fragment=9)],
-)
+@pytest.mark.parametrize("settings", [SETTINGS, BLEND])
 def test_a_file_contains_its_settings_and_its_request(tmp_path, known, settings):
     files = generate_files(known, settings, REQUESTS, tmp_path)
     first = next(files)
     assert [first] == list(tmp_path.iterdir())  # each is written when it is finished
     assert [read_settings(path) for path in [first, *files]] == [(settings, request) for request in REQUESTS]
-    assert ("near_fragment" in read_png(first).postprocessing) == (settings.near_fragment is not None)  # not in 1.0
-    with Image.open(first) as image:
-        assert image.size == (32, 32)
 
 
 def test_the_models_own_settings_are_written_out(tmp_path, known):
     (path,) = generate_files(known, GenerationSettings("somewhere"), REQUESTS[:1], tmp_path)
     own = GenerationSettings("somewhere", scheduler="ddpm", num_inference_steps=3, guidance_scale=2.0)
     assert read_settings(path) == (own, REQUESTS[0])
-    for change in ({"chunk_size": 8}, {"postprocessing": {}}):
-        write_png(Image.open(path), tmp_path / "other.png", replace(read_png(path), **change))
-        with pytest.raises(ValueError, match="other.png was made by another version of this project"):
-            read_settings(tmp_path / "other.png")
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "other"])
+@pytest.mark.parametrize("damage", ["cut", "other"])
 def test_only_files_that_are_missing_damaged_or_different_are_generated(tmp_path, known, damage):
     first, *rest = generate_files(known, SETTINGS, REQUESTS, tmp_path)
     content, calls = first.read_bytes(), network_calls(known)
     assert [first, *rest] == list(generate_files(known, SETTINGS, REQUESTS, tmp_path)) and calls == []
-    first.write_bytes({"cut": content[:-40], "emptied": b"", "other": rest[0].read_bytes()}[damage])
+    first.write_bytes({"cut": content[:-40], "other": rest[0].read_bytes()}[damage])
     before = [path.stat().st_mtime_ns for path in rest]
     list(generate_files(known, SETTINGS, REQUESTS, tmp_path))
     assert first.read_bytes() == content and len(calls) == 2
     assert [path.stat().st_mtime_ns for path in rest] == before
-    for change in ({"model": "other"}, {"dtype": "bfloat16"}, {"backend": "onnx"}, {"palette": 5}):
+    for change in ({"model": "other"}, {"dtype": "bfloat16"}, {"palette": 5}):
         files = generate_files(known, replace(SETTINGS, **change), REQUESTS[:2], tmp_path)
         assert {read_settings(path)[0].palette for path in files} == {change.get("palette", 4)}
-    assert len(calls) == 2 + 4 * 2
+    assert len(calls) == 2 + 3 * 2
 
 
 def test_file_names_are_distinct():
@@ -187,7 +174,7 @@ def test_file_names_are_distinct():
     assert SpriteRequest(7, ("fire", "flying"), {"color": "red"}).file_name == "fire-flying_red_7.png"
 
 
-@pytest.mark.parametrize("text", ["../../x", "/etc/passwd", "..", "fire\0", "x" * 5000])
+@pytest.mark.parametrize("text", ["../../x", "/etc/passwd", "fire\0"])
 @pytest.mark.parametrize("where", ["type", "color"])
 def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, where):
     request = SpriteRequest(0, text) if where == "type" else SpriteRequest(0, "fire", {"color": text})
@@ -210,21 +197,7 @@ def test_settings_load_their_model(tmp_path, known, caplog):
     assert GenerationSettings(str(tmp_path / "fast"), "dpmsolver++").load("cpu").scheduler.config.solver_order == 1
 
 
-def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
-    def refuse(*_: object) -> None:
-        raise RuntimeError("no C++ compiler\nmore")
-
-    monkeypatch.setattr(torch, "compile", lambda function: refuse)
-    with pytest.raises(ValueError, match=r"torch.compile does not work on this machine: no C\+\+ compiler$"):
-        generation.check_compiler("cpu")
-
-
 def test_onnx_needs_its_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match="^This needs onnxruntime: pip install onnxruntime$"):
         GenerationSettings("no/model", backend="onnx").load()
-
-
-@pytest.mark.parametrize(("length", "expected"), [(1, [0]), (4, [0, 1, 2, 3]), (5, [0, 1, 3, 4])])
-def test_steps_are_evenly_spaced_from_the_first_to_the_last(length, expected):
-    assert list(evenly_spaced(range(length), 4)) == expected

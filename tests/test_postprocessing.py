@@ -5,11 +5,18 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import postprocessing
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, transparent, unique_colors
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background, remove_fragments, to_sprite
 
-# n is noisy white, w as far from white as the default tolerance allows.
-COLORS = {"#": (20, 20, 20), "o": (220, 60, 40), ".": (255, 255, 255), "n": (251, 255, 238), "w": (227, 255, 255)}
+# n is noisy white, w as far from white as the tolerance allows, v is farther.
+COLORS = {
+    "#": (20, 20, 20),
+    "o": (220, 60, 40),
+    ".": (255, 255, 255),
+    "n": (251, 255, 238),
+    "w": (227, 255, 255),
+    "v": (226, 255, 255),
+}
 RADIUS = np.hypot(*np.mgrid[-12:12, -12:12])
 DISC = (RADIUS >= 3) & (RADIUS <= 8)
 
@@ -40,6 +47,7 @@ def noisy_sprite(seed: int = 0) -> Image.Image:
         ),
         (["..#..", ".###.", "#####", ".###.", "..#.."],) * 2,  # four separate corners
         (["#####", "#...#", "###.#", "#...#", "#.###"],) * 2,  # through a gap of one pixel
+        (["#####", "wwv##", "#####"], ["#####", "..###", "#####"]),  # v is one level too dark
         (["oo##", "oooo", "#oo.", "...."], ["####", "####", "###.", "...."]),  # a sprite at the border
         (["ooo", "o.o", "ooo"], ["###", "###", "###"]),  # no white at the border
     ],
@@ -49,19 +57,6 @@ def test_background_is_white_that_is_connected_to_the_border(rows, expected):
     assert opacity(result) == expected
     color, visible = np.asarray(result)[..., :3], np.asarray(result)[..., 3] == 255
     assert np.array_equal(color[visible], np.asarray(image_of(*rows))[visible]) and (color[~visible] == 255).all()
-
-
-@pytest.mark.parametrize(("tolerance", "expected"), [(0, ".##"), (16, ".##"), (17, "..#"), (27, "..#"), (28, "...")])
-def test_the_tolerance_is_the_largest_difference_of_a_channel(tolerance, expected):
-    assert opacity(remove_background(image_of("#####", ".nw##", "#####"), tolerance))[1] == expected + "##"
-
-
-def test_real_sprites_lose_their_exact_white_and_nothing_else(sprites_dir: Path):
-    for name in ("0000-Bulbasaur-1/front/normal/1-gen5", "0033-Spearow-21/front/normal/21-gen4_dp-frame2"):
-        sprite = Image.open(sprites_dir / "sprites" / f"{name}.png").convert("RGB")
-        result = np.asarray(remove_background(sprite))
-        assert 0.3 < (result[..., 3] == 0).mean() < 0.95
-        assert np.array_equal(result[..., :3], np.asarray(sprite))
 
 
 def test_soft_transparency_becomes_none_or_all():
@@ -74,28 +69,18 @@ def test_soft_transparency_becomes_none_or_all():
 @pytest.mark.parametrize(
     ("min_pixels", "expected"),
     [
-        (1, ["#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."]),
         (3, ["#.......", ".#......", "..#.....", "......##", "####..##", "####...."]),  # a diagonal is connected
         (4, ["........", "........", "........", "......##", "####..##", "####...."]),
-        (5, ["........", "........", "........", "........", "####....", "####...."]),
         (9, ["........", "........", "........", "........", "####....", "####...."]),  # the largest part stays
     ],
 )
 def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
     image = remove_background(image_of("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."))
-    result = remove_fragments(image, min_pixels, near=0)
+    result = remove_fragments(image, min_pixels)
     assert opacity(result) == expected
     pixels, before = np.asarray(result), np.asarray(image)
     removed = (pixels[..., 3] == 0) & (before[..., 3] > 0)
     assert (pixels[removed] == (255, 255, 255, 0)).all() and np.array_equal(pixels[~removed], before[~removed])
-
-
-@pytest.mark.parametrize(("near", "pixels"), [(0, 24), (23, 24), (24, 26), (35, 26), (36, 28)])
-def test_a_fragment_near_the_largest_part_stays_if_it_is_not_too_small(near, pixels):
-    """Two pixels at a distance of 2 and two at 3, beside 24."""
-    rows = [".oo......", ".........", "oooooo...", "oooooo..o", "oooooo..o", "oooooo..."]
-    result = remove_fragments(remove_background(image_of(*rows)), 256, near)
-    assert "".join(opacity(result)).count("#") == pixels
 
 
 def test_nothing_is_left_to_remove_from_an_empty_image():
@@ -104,13 +89,10 @@ def test_nothing_is_left_to_remove_from_an_empty_image():
     assert to_sprite(image_of("...", ".n.", "...")).tobytes() == empty.tobytes()
 
 
-@pytest.mark.parametrize("colors", [1, 2, 3, 16, 256])
+@pytest.mark.parametrize("colors", [1, 3, 16])
 def test_a_palette_has_at_most_the_given_number_of_colors(colors):
-    opaque, transparent = noisy_sprite(), remove_background(noisy_sprite())
-    assert len(unique_colors(np.asarray(reduce_palette(opaque, colors)).reshape(-1, 3))) <= colors
-    pixels = np.asarray(reduce_palette(transparent, colors))
-    assert np.array_equal(pixels[..., 3], np.asarray(transparent)[..., 3])
-    assert len(unique_colors(pixels[pixels[..., 3] > 0][:, :3])) <= colors
+    pixels = np.asarray(reduce_palette(noisy_sprite(), colors)).reshape(-1, 3)
+    assert 1 <= len(unique_colors(pixels)) <= colors
 
 
 def test_an_image_of_few_colors_is_unchanged():
@@ -123,7 +105,6 @@ def test_invisible_pixels_take_no_color_and_are_unchanged():
     pixels[:2, :, :3] = np.random.default_rng(0).integers(0, 256, (2, 4, 3))
     pixels[2] = (200, 0, 0, 255)
     pixels[3] = (0, 0, 200, 120)
-    assert np.array_equal(np.asarray(reduce_palette(Image.fromarray(pixels), 2)), pixels)
     pixels[3, 0] = (0, 4, 200, 255)
     result = np.asarray(reduce_palette(Image.fromarray(pixels), 2))
     assert np.array_equal(result[:2], pixels[:2]) and np.array_equal(result[..., 3], pixels[..., 3])
@@ -148,35 +129,27 @@ def test_a_sample_becomes_a_sprite(mode):
 
 def test_a_real_sprite_stays_as_it_is(sprites_dir: Path):
     image = Image.open(sprites_dir / "sprites/0000-Bulbasaur-1/front/normal/1-gen5.png").convert("RGB")
-    sprite = remove_background(image, tolerance=0)
+    sprite = Image.fromarray(transparent(np.asarray(image), 0))
     assert to_sprite(sprite).tobytes() == sprite.tobytes()
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
-@pytest.mark.parametrize("factor", [1, 5])
-def test_enlarging_makes_every_pixel_a_square(mode, factor):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)).convert(mode)
-    result = enlarge(image, factor)
-    assert (result.mode, result.size) == (mode, (4 * factor, 3 * factor))
-    assert np.array_equal(np.asarray(result), np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1))
+def test_enlarging_makes_every_pixel_a_square():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 4), dtype=np.uint8))
+    result = np.asarray(enlarge(image, 5))
+    assert np.array_equal(result, np.asarray(image).repeat(5, axis=0).repeat(5, axis=1))
 
 
-@pytest.mark.parametrize("number", [0, 1001, 10**12, 16.0, True, "16", None])
+@pytest.mark.parametrize("number", [0, 1001, 16.0, True, None])
 def test_a_number_out_of_range_is_refused(number):
     assert (256 * 32) ** 2 == postprocessing.MAX_OUTPUT_PIXELS
     clear = image_of("...").convert("RGBA")
-    for function, arguments, message in (
-        (enlarge, (Image.new("L", (32, 32)), number), "enlargement must be a whole number from 1 to 256, not"),
-        (reduce_palette, (clear, number), "number of colors must be a whole number from 1 to 256, not"),
-        (remove_fragments, (clear, number), "size of a fragment must be a whole number from 1 to 1000, not"),
-        (
-            remove_fragments,
-            (clear, 1, number or -1),
-            "factor for near fragments must be a whole number from 0 to 1000",
-        ),
+    for function, image, message in (
+        (enlarge, Image.new("L", (32, 32)), "enlargement must be a whole number from 1 to 256, not"),
+        (reduce_palette, clear, "number of colors must be a whole number from 1 to 256, not"),
+        (remove_fragments, clear, "size of a fragment must be a whole number from 1 to 1000, not"),
     ):
         with pytest.raises(ValueError, match=message):
-            function(*arguments)
+            function(image, number)
 
 
 def test_a_neon_image_becomes_as_saturated_as_real_shinies_and_others_stay():

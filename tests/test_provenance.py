@@ -1,6 +1,5 @@
 """Provenance in PNG files: written and read exactly, and refused in one short line if it is not valid."""
 
-import io
 import json
 import struct
 import zlib
@@ -16,7 +15,7 @@ from pokemon_ddpm.provenance import KEYWORD, Provenance, read_png, write_png
 
 REQUIRED = {
     "model": "someone/pokémon-64",
-    "condition": {"type": {"fire": 0.7, "water": 0.3}, "color": "red", "legendary": True, "shape": None},
+    "condition": {"type": {"fire": 0.7, "water": 0.3}, "color": "red"},
     "seed": 2**64 - 1,
     "scheduler": "dpmsolver++",
     "num_inference_steps": 20,
@@ -31,23 +30,14 @@ FULL = REQUIRED | {
     "backend": "onnx",
     "postprocessing": {"transparent": True, "palette": 16, "scale": 4},
 }
-DEFAULTS = {
-    "guidance_interval": None,
-    "guidance_rescale": 0.0,
-    "negative_pokemon_type": None,
-    "backend": "torch",
-    "weights": None,
-}
 WRONG = [
-    *[("seed", value) for value in (-1, 2**64, 1.0, True, "7", None)],
-    *[("guidance_interval", value) for value in ([0.1], [0.1, 0.2, 0.3], [0.1, None], [True, 0.5], "01", 0.5)],
-    *[("model", 3), ("condition", "fire"), ("backend", 1), ("guidance_scale", True), ("guidance_scale", "2")],
-    *[("negative_pokemon_type", 3), ("postprocessing", []), ("weights", 3)],
+    *[("seed", value) for value in (-1, 2**64, 1.0, True)],
+    *[("guidance_interval", value) for value in ([0.1], [0.1, None], [True, 0.5], "01")],
+    *[("model", 3), ("condition", "fire"), ("guidance_scale", "2"), ("postprocessing", [])],
 ]
 INVALID = [  # texts, and what the message names
-    *[(text, "") for text in ("", "{'model': 1}", "[]", "null", "[" * 60_000, "[" * 900 + "]" * 900)],
-    *[(json.dumps(FULL | {"condition": {"size": float(number)}}), "") for number in ("nan", "-inf")],
-    *[(json.dumps(FULL | {"guidance_scale": 77}).replace("77", number), "") for number in ("1e999", "9" * 10_000)],
+    *[(text, "") for text in ("", "[]", "null", "[" * 60_000)],
+    *[(json.dumps(FULL | {"guidance_scale": 77}).replace("77", number), "") for number in ("NaN", "1e999")],
     *[(json.dumps(fields), "the fields must be model, condition, seed") for fields in (REQUIRED, FULL | {"more": 3})],
     *[(json.dumps(FULL | {field: value}), field) for field, value in WRONG],
 ]
@@ -70,8 +60,6 @@ def text_chunk(text: str) -> bytes:
 
 
 BOMB = chunk(b"zTXt", KEYWORD.encode() + b"\0\0" + zlib.compress(b" " * 20_000_000))
-WEBP = io.BytesIO()
-IMAGE.save(WEBP, "WEBP")
 
 
 def refusal(path: Path, content: bytes) -> str:
@@ -90,13 +78,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "sprite.png"
 
 
-@pytest.mark.parametrize(("mode", "arguments"), [("RGB", FULL), ("RGBA", FULL), ("P", REQUIRED)])
-def test_a_written_file_has_the_provenance_and_the_pixels(file, mode, arguments):
-    write_png(IMAGE.convert(mode), file, Provenance(**arguments))
+@pytest.mark.parametrize("arguments", [FULL, REQUIRED])
+def test_a_written_file_has_the_provenance_and_the_pixels(file, arguments):
+    write_png(IMAGE, file, Provenance(**arguments))
     assert read_png(file) == Provenance(**arguments)
     with Image.open(file) as image:
-        assert image.mode == mode and np.array_equal(np.asarray(image), np.asarray(IMAGE.convert(mode)))
-        assert json.loads(image.info["pokemon-ddpm"]) == {**DEFAULTS, "postprocessing": {}, **arguments}
+        assert np.array_equal(np.asarray(image), np.asarray(IMAGE))
+        assert arguments.items() <= json.loads(image.info["pokemon-ddpm"]).items()
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -116,7 +104,7 @@ def test_tuples_become_lists_and_nothing_is_shared_with_the_arguments():
         replace(made, guidance_scale=float("nan"))
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", SIGNATURE, WEBP.getvalue(), png(side=2**31 - 1), png(BOMB)])
+@pytest.mark.parametrize("content", [b"", b"GIF89a", SIGNATURE, png(side=2**31 - 1), png(BOMB)])
 def test_other_files_are_refused(file, content):
     assert "is not a PNG, or is damaged" in refusal(file, content)
     assert "does not say how it was generated" in refusal(file, png())
@@ -133,16 +121,3 @@ def test_only_the_beginning_of_a_large_file_is_read(file):
     refusal(file, png(chunk(b"tEXt", b"Comment\0" + b"x" * 2_000_000), text))
     file.write_bytes(png(text) + b"x" * 3_000_000)
     assert read_png(file) == Provenance(**FULL)
-
-
-@pytest.mark.parametrize("flip", [True, False])
-def test_a_flipped_bit_or_a_truncation_anywhere_gives_the_provenance_or_a_value_error(file, flip):
-    write_png(IMAGE, file, Provenance(**FULL))
-    whole = file.read_bytes()
-    for position in range(0, len(whole), 3):
-        flipped = bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :]
-        file.write_bytes(whole[:position] + (flipped if flip else b""))
-        try:
-            assert read_png(file) == Provenance(**FULL)
-        except ValueError as error:
-            assert str(error).startswith(str(file))

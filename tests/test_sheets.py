@@ -12,8 +12,7 @@ def noise_images(count: int, width: int = 5, height: int = 7, channels: int = 3)
     return [Image.fromarray(each) for each in pixels]
 
 
-@pytest.mark.parametrize("scale", [1, 3])
-@pytest.mark.parametrize("panels", [1, 2])
+@pytest.mark.parametrize(("scale", "panels"), [(3, 1), (1, 2)])
 def test_images_are_in_rows_and_panels_and_every_pixel_is_a_square(scale, panels):
     images, width, height = noise_images(9), 5 * scale, 7 * scale
     sheet = np.asarray(sprite_sheet(images, columns=2, scale=scale, panels=panels))
@@ -45,9 +44,8 @@ def test_a_transparent_image_is_on_white():
     assert (sheet[:3] == 255).all() and np.array_equal(sheet[3:], np.asarray(image)[3:, :, :3])
 
 
-@pytest.mark.parametrize("channels", [3, 4])
-def test_a_game_sheet_has_equal_cells_with_the_exact_images(channels):
-    images = noise_images(5, channels=channels)
+def test_a_game_sheet_has_equal_cells_with_the_exact_images():
+    images = noise_images(5, channels=4)
     sheet = game_sheet(images, columns=3)
     names, metadata = [f"{i}.png" for i in range(5)], [{"seed": i, "condition": {}} for i in range(5)]
     description = sheet_description("sprites.png", (5, 7), 3, names, metadata, {"creature": 7})
@@ -61,7 +59,7 @@ def test_a_game_sheet_has_equal_cells_with_the_exact_images(channels):
             "spriteSourceSize": {"x": 0, "y": 0, "w": 5, "h": 7}, "sourceSize": {"w": 5, "h": 7},
             "seed": i, "condition": {},
         }  # fmt: skip
-        assert np.array_equal(np.asarray(sheet.crop((x, y, x + 5, y + 7))), np.asarray(image.convert("RGBA")))
+        assert np.array_equal(np.asarray(sheet.crop((x, y, x + 5, y + 7))), np.asarray(image))
     assert not np.asarray(sheet)[7:, 10:, 3].any() and not description
 
 
@@ -70,12 +68,6 @@ def test_a_game_sheet_has_equal_cells_with_the_exact_images(channels):
     [(1, 1, 32, 100_000, 1), (10**9, 8, 32, 4, 1), (1, 1, 64, 1, 10**9), (1, 10**9, 64, 1, 1), (1, 1, 8189, 1, 1)],
 )
 def test_a_sheet_that_is_too_large_is_refused(count, columns, size, scale, panels):
+    check_sheet_size(1, 1, 8188)
     with pytest.raises(ValueError, match=f"{MAX_OUTPUT_PIXELS:,} are possible. Choose fewer sprites or a smaller"):
         check_sheet_size(count, columns, size, scale, panels)
-
-
-def test_sheets_check_their_own_size():
-    check_sheet_size(1, 1, 8188)
-    for make in (sprite_sheet, game_sheet):
-        with pytest.raises(ValueError, match="too large"):
-            make(noise_images(2), columns=10**9)

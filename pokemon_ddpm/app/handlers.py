@@ -6,17 +6,15 @@ Values are checked here, whatever the page offers: they may come from any progra
 import asyncio
 import functools
 import html
-import json
 import random
 import re
 import secrets
 import threading
-import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -30,7 +28,6 @@ from pokemon_ddpm.generation import (
     GenerationSettings,
     Interrupted,
     SpriteRequest,
-    evenly_spaced,
     generate_with_steps,
 )
 from pokemon_ddpm.palette_transport import share_palette
@@ -39,7 +36,6 @@ from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
 from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.sheets import game_sheet, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
@@ -48,23 +44,14 @@ GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
-# The images that a button makes of a creature: what differs (the side, the colors; the stage), and the places of the
-# reference and of the sprite whose colors it gets, where 0 is the chosen sprite and the others are the new ones.
-CHANGES = {
-    "back": [(["view"], 0, 0)],
-    "shiny": [(["finish"], 0, None)],
-    "set": [(["finish"], 0, None), (["view"], 0, 0), (["view", "finish"], 2, 1)],
-    "evolve": [([], 0, None)],
-}
+CHANGES = ("back", "shiny", "evolve")  # of a creature: the side, the colors, the stage
 # What the visitor gets.
 PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
-MAX_STEPS = 20  # denoising steps of a sprite that are kept
 EXAMPLES_SEED = 76
-KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
+KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)"}
 MAX_SCALE = 16
-COLUMNS = 4  # of a game sheet
 GALLERY_SIZE = 256  # side of an image in pixels, about
 ANIMATION_MS = 1500
 
@@ -76,14 +63,6 @@ class Refused(gr.Error):
         super().__init__(html.escape(message, quote=False), print_exception=False)
 
 
-class Part(NamedTuple):
-    """How a sprite of a creature is made; for the places see `CHANGES`."""
-
-    seeds: Sequence[int]  # of the attempts
-    reference: int
-    palette: int | None
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """Sprites to generate."""
@@ -91,19 +70,29 @@ class Job:
     pipeline: PokemonDDPMPipeline
     settings: Mapping[str, Any]  # of the page
     generation: GenerationSettings
-    requests: Sequence[SpriteRequest]
-    original: Image.Image | None = None  # the sample to vary, or whose creature it is
+    requests: Sequence[SpriteRequest]  # for a creature the attempts
+    original: Image.Image | None = None  # the sample to vary
     strength: float | None = None  # of variations
-    relation: str | None = None  # to the reference
-    chosen: "Sprite | None" = None  # that of the original, for a creature
-    parts: Sequence[Part] = ()  # of a creature, one a request
+    reference: "Sprite | None" = None  # whose creature is generated again
+    change: str | None = None  # of `CHANGES`
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments beside condition and seed."""
         arguments = self.generation.arguments()
-        if self.strength is not None:
+        if self.original is not None:
             arguments |= {"image": self.original, "strength": self.strength}
+        if self.reference is not None:
+            view = self.requests[0].attributes.get("view")
+            same_view = view is not None and self.reference.request.attributes.get("view") == view
+            arguments["reference_image"] = self.reference.image
+            arguments["reference_view"] = view if same_view else None
+            arguments["relation"] = self.relation
         return arguments
+
+    @property
+    def relation(self) -> str:
+        """That of a creature to its reference."""
+        return "next" if self.change == "evolve" else "same"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,19 +102,19 @@ class Sprite:
     job: Job
     request: SpriteRequest
     image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
-    steps: Sequence[DenoisingStep]  # some of them
+    predictions: Sequence[Image.Image]  # of the clean sample, in each denoising step
     palette: Image.Image | None = None  # a processed sprite whose colors it gets
 
     @property
     def caption(self) -> str:
         variation = "" if self.job.strength is None else f" · variation {self.job.strength:g}"
-        relation = {None: "", "same": " · same creature"}.get(self.job.relation, f" · {self.job.relation} stage")
-        return caption(self.request, f"seed {self.request.seed}{variation}{relation}")
+        creature = {None: "", "evolve": " · next stage"}.get(self.job.change, " · same creature")
+        return caption(self.request, f"seed {self.request.seed}{variation}{creature}")
 
     def processed(self, scale: int) -> Image.Image:
         """What the visitor gets of it."""
         image = replace(self.job.generation, scale=1).postprocess(self.image)
-        if self.request.attributes.get("finish") == "shiny" and self.job.relation:
+        if self.request.attributes.get("finish") == "shiny" and self.job.change:
             image = limit_chroma(image)
         return enlarge(image if self.palette is None else share_palette(image, self.palette), scale)
 
@@ -165,7 +154,7 @@ def default_settings(models: Models, name: str) -> dict[str, Any]:
 def type_choices(pipeline: PokemonDDPMPipeline) -> tuple[list[str], list[str]]:
     """The choices of the type and of the second type."""
     types = pipeline.conditioner.vocabulary["type"]
-    return [RANDOM, ANY, *types], [ANY, NONE, RANDOM, *types]
+    return [RANDOM, ANY, *types], [ANY, NONE, *types]
 
 
 def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job:
@@ -185,7 +174,7 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     requests = [SpriteRequest(each, _types(pipeline, *types, each), attributes) for each in range(seed, seed + count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
-    if "relation" in edit:  # the slider is for sprites without a reference
+    if "change" in edit:  # the slider is for sprites without a reference
         scale = pipeline.config.reference_guidance_scale or scale
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
     return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, **edit)
@@ -202,54 +191,36 @@ def variations(
     """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
     chosen = chosen_sprite(sprites, sprite)
     count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
-    settings, strength = (
-        {**chosen.settings, "num_images": count, "new_seed": True},
-        number("The strength", strength, *STRENGTH),
-    )
+    strength = number("The strength", strength, *STRENGTH)
+    settings = {**chosen.settings, "num_images": count, "new_seed": True}
     return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
 
 
-def other_type(
-    models: Models, sprites: Sequence[Sprite], sprite: Any, pokemon_type: Any, second_type: Any
-) -> tuple[Job, list[Sprite]]:
-    """Generates another type with the seed of a sprite. Returns both with captions, and the seed."""
-    chosen = chosen_sprite(sprites, sprite)
-    present = (chosen.request.pokemon_type or ANY).split("/")
-    if pokemon_type == RANDOM:  # not one that the sprite has
-        known = chosen.job.pipeline.conditioner.vocabulary["type"]
-        pokemon_type = random.choice([name for name in known if name not in (*present, second_type)] or [ANY])
-    job = new_sprites(models, {**chosen.settings, "pokemon_type": pokemon_type, "second_type": second_type})
-    if set((job.requests[0].pokemon_type or ANY).split("/")) == set(present):
-        raise Refused("The sprite already has this type. Choose another one.")
-    return job, [chosen]
-
-
 def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, list[Sprite]]:
-    """Generates the creature of a sprite again: "back", "shiny", "set" (both and the shiny back) or "evolve".
+    """Generates the creature of a sprite again: "back", "shiny" or "evolve".
 
-    Returns its sprites so far and the new ones with captions, and the seed.
+    Returns its sprites so far and the new one with captions, and the seed.
     """
     chosen = chosen_sprite(sprites, sprite)
-    settings, edit = chosen.settings, {"original": chosen.image, "relation": "next" if change == "evolve" else "same"}
-    edit["chosen"] = replace(chosen, steps=(), job=replace(chosen.job, chosen=None))  # without its own history
+    settings = chosen.settings
     if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
         raise Refused(f"{settings['model']} was not trained with reference sprites, which show one creature again.")
-    other = {"view": VIEWS[settings["view"] != "back"], "finish": FINISHES[settings["finish"] != "shiny"]}
-    changes = CHANGES[one_of("The change", change, tuple(CHANGES))]
-    if change == "evolve" and settings["size"] != ANY:
+    change = one_of("The change", change, CHANGES)
+    if change == "back":
+        settings["view"] = VIEWS[settings["view"] != "back"]
+    elif change == "shiny":
+        settings["finish"] = FINISHES[settings["finish"] != "shiny"]
+    elif settings["size"] != ANY:
         settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
-    requests, parts = [], []
-    for names, reference, palette in changes:
-        job = new_sprites(models, settings | {name: other[name] for name in names}, **edit)
-        (request,), seeds = job.requests, [settings["seed"]]  # the noise of what it recolors
-        if names != ["finish"]:
-            name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
-            seeds = [part_seed(seeds[0], name, attempt) for attempt in range(ATTEMPTS)]
-        requests.append(replace(request, seed=seeds[0]))
-        parts.append(Part(seeds, reference, palette))
-    job = replace(job, requests=requests, parts=parts)
-    is_creature = any(each.job.relation for each in sprites)  # all sprites are of one creature
-    return job, list(sprites)[: MAX_IMAGES - len(job.requests)] if is_creature else [chosen]
+    reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
+    job = new_sprites(models, settings, reference=reference, change=change)
+    (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
+    if change != "shiny":
+        name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
+        seeds = [part_seed(settings["seed"], name, attempt) for attempt in range(ATTEMPTS)]
+    job = replace(job, requests=[replace(request, seed=seed) for seed in seeds])
+    is_creature = any(each.job.change for each in sprites)  # all sprites are of one creature
+    return job, list(sprites)[: MAX_IMAGES - 1] if is_creature else [chosen]
 
 
 def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
@@ -280,13 +251,8 @@ def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) ->
         raise Refused("A sprite without a second type needs a type. Choose one.")
     if first == second and first in known:
         raise Refused("Choose two different types. For only one type, set the second type to none.")
-    generator = random.Random(seed)
     if first == RANDOM:
-        first = generator.choice([name for name in known if name != second] or known)
-    if second == RANDOM:
-        second = generator.choice([NONE, *(name for name in known if name != first)])
-        if first == ANY and second == NONE:
-            second = ANY
+        first = random.Random(seed).choice([name for name in known if name != second] or known)
     return "/".join(name for name in (first, second) if name != ANY) or None
 
 
@@ -309,48 +275,38 @@ class Generation:
         self._job = job
         self._finished: list[Sprite] = []
         self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
-        self._size = 1 if job.parts else CHUNK_SIZE  # the attempts for one sprite of a creature are a chunk
         self.stopped = threading.Event()  # set it to stop the run after its current step
 
     def run(self) -> list[Sprite]:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
         job = self._job
         try:
-            for request, part in zip(job.requests, job.parts, strict=False):
-                self._finished.append(self._part(request, part))
-            for start in range(len(self._finished), len(job.requests), self._size):
-                chunk = job.requests[start : start + self._size]
+            palette = job.reference.processed(1) if job.change == "back" else None
+            for start in range(0, len(job.requests), CHUNK_SIZE):
+                chunk = job.requests[start : start + CHUNK_SIZE]
                 generated = generate_with_steps(job.pipeline, chunk, self._after_step, **job.arguments())
                 for request, (image, steps) in zip(chunk, generated, strict=True):
-                    self._finished.append(Sprite(job, request, image, evenly_spaced(steps, MAX_STEPS)))
+                    predictions = [step.pred_original_sample for step in steps]
+                    self._finished.append(Sprite(job, request, image, predictions, palette))
+            return self._finished if job.reference is None else [self._best()]
         except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
-        return self._finished
 
-    def _part(self, request: SpriteRequest, part: Part) -> Sprite:
-        """A sprite of a creature: the best of the attempts."""
-        job, sprites = self._job, [self._job.chosen, *self._finished]
-        reference, view = sprites[part.reference], request.attributes.get("view")
-        palette = None if part.palette is None else sprites[part.palette].processed(1)
-        same_view = view is not None and reference.request.attributes.get("view") == view
-        arguments = job.arguments() | {"reference_image": reference.image, "relation": job.relation}
-        arguments["reference_view"] = view if same_view else None
-        requests = [replace(request, seed=seed) for seed in part.seeds]
-        generated = generate_with_steps(job.pipeline, requests, self._after_step, **arguments)
-        found = [
-            Sprite(job, each, image, evenly_spaced(steps, MAX_STEPS), palette)
-            for each, (image, steps) in zip(requests, generated, strict=True)
-        ]
+    def _best(self) -> Sprite:
+        """The best of the attempts for a sprite of a creature."""
+        job, found = self._job, self._finished
         if len(found) == 1:
             return found[0]
         samples, made = [each.image for each in found], [each.processed(1) for each in found]
-        return found[best(samples, made, reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
+        return found[best(samples, made, job.reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
             raise Interrupted("The generation was stopped.")
-        done, note = len(self._finished), f"step {len(steps)} of {self._job.pipeline.num_timesteps}"
-        current = zip(steps[-1], self._job.requests[done : done + self._size], strict=False)
+        job, done = self._job, len(self._finished)
+        note = f"step {len(steps)} of {job.pipeline.num_timesteps}"
+        shown = CHUNK_SIZE if job.reference is None else 1  # not all attempts
+        current = zip(steps[-1], job.requests[done : done + shown], strict=False)
         self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
             (step.pred_original_sample, caption(request, note)) for step, request in current
         ]
@@ -390,18 +346,14 @@ class Handlers:
         settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
         self._examples = self._thread.submit(Generation(new_sprites(models, settings)).run)
 
-    generate, variations, other_type, same_creature = map(generates, (generate, variations, other_type, same_creature))
+    generate, variations, same_creature = map(generates, (generate, variations, same_creature))
 
-    def download(self, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> list[str]:
-        """Returns files: a sprite as PNG, its denoising steps as GIF, all sprites as a sheet for games in a zip."""
-        return [self.download_file(kind, sprites, sprite, scale) for kind in KINDS]
-
-    def download_file(self, kind: str, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> str:
-        """One of the files of `download`."""
-        return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
+    def download(self, kind: str, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> str:
+        """Returns a file of a sprite: "png", or "gif" of its denoising steps."""
+        return write_download(kind, chosen_sprite(sprites, sprite), scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
-        """What becomes of the settings, the other types and the row of the creature for the model that was chosen.
+        """What becomes of the settings and the row of the creature for the model that was chosen.
 
         The guidance scale, and attributes without a value, get the model's defaults.
         """
@@ -416,8 +368,7 @@ class Handlers:
         for name in ATTRIBUTES:
             value = settings[name] if settings[name] in vocabulary.get(name, ()) else usual[name]
             updates[name] = gr.update(interactive=name in vocabulary, value=value)
-        others = gr.update(choices=first, value=RANDOM), gr.update(choices=second, value=ANY)
-        return [*updates.values(), *others, gr.update(visible="relation" in vocabulary)]
+        return [*updates.values(), gr.update(visible="relation" in vocabulary)]
 
     def select(self, event: gr.SelectData) -> int:
         """The number of the sprite that was clicked."""
@@ -441,15 +392,15 @@ def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
     return [(each.processed(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
 
 
-def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:
-    """Writes the file of a kind: "png" or "gif" of one sprite, "zip" with a game sheet of all. Returns its path."""
+def write_download(kind: str, sprite: Sprite, scale: Any, cache: Path) -> str:
+    """Writes the file of a kind, see `KINDS`, and returns its path."""
     scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
-    path = folder / ("sprites.zip" if kind == "zip" else f"{_name(sprite)}.{kind}")
-    write = {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind]
+    path = folder / f"{_name(sprite)}.{kind}"
+    write = {"png": _write_png, "gif": _write_animation}[kind]
     try:
-        write(sprites if kind == "zip" else sprite, path, scale)
+        write(sprite, path, scale)
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
@@ -462,7 +413,7 @@ def _name(sprite: Sprite) -> str:
 
 
 def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
-    if sprite.job.original is not None:  # condition and seed do not repeat it
+    if sprite.job.original is not None or sprite.job.reference is not None:  # condition and seed do not repeat it
         return sprite.processed(scale).save(path)
     settings = replace(sprite.job.generation, scale=scale)
     write_png(sprite.processed(scale), path, settings.provenance(sprite.job.pipeline, sprite.request))
@@ -470,21 +421,5 @@ def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
 
 def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
     """Writes the predicted image after each step, then the sprite, on white."""
-    samples = [step.pred_original_sample for step in sprite.steps] + [sprite.image]
-    frames = list(map(sprite.job.generation.postprocess, samples))
+    frames = list(map(sprite.job.generation.postprocess, [*sprite.predictions, sprite.image]))
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
-
-
-def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
-    """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
-    images, columns, metadata = [each.processed(scale) for each in sprites], min(COLUMNS, len(sprites)), []
-    for job, request in ((each.job, each.request) for each in sprites):
-        row = {"model": job.generation.model, "condition": request.condition, "seed": request.seed}
-        row |= {"variation_strength": job.strength, "relation": job.relation}
-        metadata.append({name: value for name, value in row.items() if value is not None})
-    names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
-    description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open("sheet.png", "w") as file:
-            game_sheet(images, columns).save(file, "PNG")
-        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")

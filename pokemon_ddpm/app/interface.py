@@ -1,19 +1,17 @@
 """The page, built with Gradio."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
 from pokemon_ddpm.app.handlers import (
+    CHANGES,
     GUIDANCE,
     KINDS,
     MAX_IMAGES,
     MAX_SCALE,
     QUALITIES,
-    RANDOM,
     STRENGTH,
     Handlers,
     Models,
@@ -29,11 +27,6 @@ NOTICE = """A page like this that needs no server is written by `pokemon-ddpm si
 
 This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
-FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
-FIGURES = {  # of templates/how_it_works.md
-    "forward_process.png": "A sprite in the forward process of the linear and the cosine schedule, and their curves",
-    "reverse_process.png": "A sample in the reverse process, above the clean image that the network predicts",
-}
 KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
@@ -65,16 +58,13 @@ class Page:
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
             gr.Markdown(INTRODUCTION)
-            with gr.Tabs():
-                with gr.Tab("Generate"), gr.Row():
-                    with gr.Column(scale=1, min_width=300):
-                        self._add_settings(list(models), default_settings(models, default), *choices)
-                    with gr.Column(scale=2, min_width=320, elem_id="results"):
-                        self._add_results()
-                        self._add_editing(*choices)
-                        self._add_downloads()
-                with gr.Tab("How it works"):
-                    _add_how_it_works()
+            with gr.Row():
+                with gr.Column(scale=1, min_width=300):
+                    self._add_settings(list(models), default_settings(models, default), *choices)
+                with gr.Column(scale=2, min_width=320, elem_id="results"):
+                    self._add_results()
+                    self._add_editing()
+                    self._add_downloads()
             gr.Markdown(NOTICE)
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
@@ -109,45 +99,37 @@ class Page:
         self._gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
         self._sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
 
-    def _add_editing(self, first: list[str], second: list[str]) -> None:
+    def _add_editing(self) -> None:
         with gr.Row(visible=False) as self._creature:
-            labels = {"back": "Back", "shiny": "Shiny", "set": "Set", "evolve": "Evolve"}
             self._changes = {
-                change: gr.Button(label, min_width=80, interactive=False, elem_id=change)
-                for change, label in labels.items()
+                change: gr.Button(change.capitalize(), min_width=80, interactive=False, elem_id=change)
+                for change in CHANGES
             }
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
                 self._strength = gr.Slider(*STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
                 self._vary = gr.Button("Variations", interactive=False, elem_id="vary")
-            with gr.Row(equal_height=True):
-                self._other_types = [
-                    gr.Dropdown(first, value=RANDOM, label="Other type", min_width=120),
-                    gr.Dropdown(second, value=ANY, label="Second type", min_width=120),
-                ]
-                self._other = gr.Button("Same seed, other type", interactive=False, elem_id="other")
 
     def _add_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
         with gr.Accordion("Download", open=False):
             with gr.Row():
                 scale = gr.Slider(1, MAX_SCALE, value=1, step=1, label="Scale")
-            inputs, links = [self._sprites, self._sprite, scale], []
+            inputs = [self._sprites, self._sprite, scale]
             with gr.Row():
                 for kind, label in KINDS.items():
                     button = gr.Button(label, min_width=120)
                     link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
-                    written = button.click(partial(self._handlers.download_file, kind), inputs, link, **PRIVATE)
+                    written = button.click(
+                        partial(self._handlers.download, kind), inputs, link, api_name=kind, **AT_ONCE
+                    )
                     written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
-                    links.append(link)
-        everything = gr.Button(visible=False)
-        everything.click(self._handlers.download, inputs, links, api_name="download", **AT_ONCE)
 
     def _connect(self) -> None:
         """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        edits = [self._vary, self._other, *self._changes.values()]
+        edits = [self._vary, *self._changes.values()]
         buttons = [self._generate, *edits]
         started = [self._status, *buttons, self._cancel]
         gr.on([each.click for each in buttons], None, None, started, js=STARTED % len(buttons), **PRIVATE)
@@ -157,7 +139,6 @@ class Page:
         events = [
             self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options),
             self._vary.click(handlers.variations, edited + strength, api_name="variations", **options),
-            self._other.click(handlers.other_type, edited + self._other_types, api_name="other_type", **options),
             *(
                 button.click(partial(handlers.same_creature, change=change), edited, api_name=change, **options)
                 for change, button in self._changes.items()
@@ -171,20 +152,10 @@ class Page:
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
 
         self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
-        changes, offered = [self.blocks.load, settings["model"].change], [*settings.values(), *self._other_types]
+        changes, offered = [self.blocks.load, settings["model"].change], list(settings.values())
         gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
         loaded = self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
         loaded.success(None, None, edits, js=LOADED % len(edits), **PRIVATE)
-
-
-def _add_how_it_works() -> None:
-    """Adds the text, each part before one of the figures of `pokemon-ddpm explain`."""
-    home = Path(__file__).parent
-    gr.set_static_paths([home / name for name in FIGURES])
-    text = (home.parent / "templates" / "how_it_works.md").read_text(encoding="utf-8")
-    for part, (name, alt) in zip(text.split("<!-- figure -->"), FIGURES.items(), strict=False):
-        gr.Markdown(part, latex_delimiters=FORMULAS, elem_classes="reading")
-        gr.HTML(f'<img src="gradio_api/file={quote(str(home / name))}" alt="{alt}" loading="lazy">')
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:

@@ -20,7 +20,7 @@ from pokemon_ddpm.app.interface import TITLE, Page
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name
 
-MAX_SESSIONS = 200  # visitors with sprites in memory: at most 11 MB each at 64x64 px, usually 3 MB
+MAX_SESSIONS = 200  # visitors with sprites in memory: at most 9 MB each at 64x64 px, usually 1 MB
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def launch(
     if len(loaded) < len(models):
         raise ValueError("The app needs models with different names.")
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
-    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves beside two figures
+    cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     page = Page(loaded, Handlers(loaded, cache)).blocks
     page.launch(

@@ -10,17 +10,9 @@ def theme() -> gr.themes.Base:
     fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
     theme = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **fonts)
     return theme.set(
-        color_accent="*primary_600",
-        body_background_fill="*neutral_50",
-        block_background_fill_dark="*neutral_900",
         body_text_color_subdued="*neutral_600",
         link_text_color_dark="*primary_300",
         block_info_text_color="*neutral_600",
-        block_title_text_weight="600",
-        block_title_text_color="*neutral_700",
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        button_primary_background_fill_dark="*primary_600",
     )
 
 

@@ -37,6 +37,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc or deis.", show_default=OWN),
 ]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")]
 
 
 def fail(message: object) -> NoReturn:
@@ -71,14 +72,6 @@ def check_beside(context: typer.Context, name: str, *others: str) -> None:
         if context.get_parameter_source(other).name == "COMMANDLINE":
             given, useless = (f"--{parameter.replace('_', '-')}" for parameter in (name, other))
             fail(f"{useless} has no effect with {given}; leave it out.")
-
-
-def finite(value: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
-    """Option callback that refuses infinity and NaN, which click accepts as numbers."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    if not all(number is None or math.isfinite(number) for number in numbers):
-        raise typer.BadParameter("infinity and NaN are not possible.")
-    return value
 
 
 def check_file(output: Path, *suffixes: str) -> None:
@@ -131,10 +124,10 @@ def sprite_configs(data_dir: str | None, config_name: str | None) -> tuple[str, 
 Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out split: validation, or test once at the end.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)]
 Guidance = Annotated[
-    float | None, typer.Option(callback=finite, help="Guidance by the conditions; 1 is none.", show_default=OWN)
+    float | None, typer.Option(min=-1000, max=1000, help="Guidance by the conditions; 1 is none.", show_default=OWN)
 ]
 ImageGuidance = Annotated[
-    float | None, typer.Option(callback=finite, help="Guidance by the reference; 1 is none.", show_default=OWN)
+    float | None, typer.Option(min=-1000, max=1000, help="Guidance by the reference; 1 is none.", show_default=OWN)
 ]
 
 

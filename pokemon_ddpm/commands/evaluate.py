@@ -1,6 +1,5 @@
-"""`pokemon-ddpm evaluate` and others that begin so, `bits-per-dim` and `fit-features`: models and samples."""
+"""`pokemon-ddpm evaluate` and others that begin so, and `fit-features`: models and samples."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from pokemon_ddpm.commands.common import (
     MAX_SEED,
     ConfigName,
     DataDir,
+    Dtype,
     Guidance,
     ImageGuidance,
     Model,
@@ -20,14 +20,11 @@ from pokemon_ddpm.commands.common import (
     SkipBadImages,
     Split,
     Steps,
-    check_beside,
-    check_file,
     fail,
     load,
     make_folder,
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
-from pokemon_ddpm.files import write_file
 
 SPLITS = ("train", "validation")  # without those that are only for the end
 Preprocessing = Annotated[
@@ -39,9 +36,7 @@ Features = Annotated[
 
 
 def evaluate(
-    context: typer.Context,
     model: Model = RELEASED_MODEL,
-    samples: Annotated[Path | None, typer.Option(help="Evaluate the PNGs in this folder instead of a model.")] = None,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
     skip_bad_images: SkipBadImages = False,
@@ -52,65 +47,52 @@ def evaluate(
     scheduler: Scheduler = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for generating.")] = "float32",
+    dtype: Dtype = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
-    """Compares a model's samples, or a folder of images, with real sprites.
+    """Compares a model's samples with real sprites.
 
     Writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
     """
-    _check_source(context)
+    _check_data(model, data_dir)
     check_packages()
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation.data import load_images, load_network
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
-    from pokemon_ddpm.evaluation.images import halves
     from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_sets, read_samples, reduce_enlarged
+    from pokemon_ddpm.evaluation.samples import generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
 
-    if samples is None:
-        folder_card(Path(model))  # to fail before the evaluation if it cannot be read
-        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
-        settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
-        pipeline = settings.load()
-        channels, resolution, _ = pipeline.sample_shape
-        mode = mode_of(channels, preprocessing)
-    else:
-        sample_set = reduce_enlarged(read_samples(samples))
-        _, channels, resolution, _ = sample_set.images.shape
-        mode = preprocessing or mode_of(channels)
+    folder = Path(model)
+    folder_card(folder)  # to fail before the evaluation if it cannot be read
+    model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
+    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
+    pipeline = settings.load()
+    channels, resolution, _ = pipeline.sample_shape
+    mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     network = load_network(features, data, data_dir)
-    further, rows = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None
-    if samples is None:
-        sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
-        if sets is None:  # the main process goes on
-            return
-        sample_set, others, rows = sets
-        fitted, tested = sample_set.images, others.images
-        further["no_likelihood"] = "--no-likelihood was given."
-        if likelihood:
-            try:  # in float32, with the model's own scheduler
-                further = {
-                    "likelihood": kept_likelihood(load(model), *data[:2], output_dir, seed),
-                    "no_likelihood": "",
-                }
-            except ValueError as error:
-                further["no_likelihood"] = str(error)
-    else:
-        fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    further = {**evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device()), **further}
-    sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
-    evaluation = measure(sample_set, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
+    sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
+    if sets is None:  # the main process goes on
+        return
+    samples, others, rows = sets
+    further = {"likelihood": None, "no_likelihood": "--no-likelihood was given."}
+    if likelihood:
+        try:  # in float32, with the model's own scheduler
+            further = {"likelihood": kept_likelihood(load(model), *data[:2], output_dir, seed), "no_likelihood": ""}
+        except ValueError as error:
+            further["no_likelihood"] = str(error)
+    further |= evaluate_pixels(samples.images, others.images, *data[:2], rows, seed, best_device())
+    samples, all_train = samples.on_white(), data.all_train.on_white()
+    evaluation = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
         "data": data.title,
         "preprocessing": mode,
@@ -120,28 +102,13 @@ def evaluate(
         "features": f"{network.name}, {network.dimension} dimensions",
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
-    name = Path(model if samples is None else samples).resolve().name
-    numbers = write_report(output_dir, name, evaluation, further, sample_set, all_train, data.names, about)
-    if samples is None and Path(model).is_dir() and Path(model).parent != RELEASED:
-        write_metrics(Path(model), numbers, data.title, split, summary(numbers))
+    name = folder.resolve().name
+    numbers = write_report(output_dir, name, evaluation, further, samples, all_train, data.names, about)
+    if folder.is_dir() and folder.parent != RELEASED:
+        write_metrics(folder, numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):
         typer.echo(sentence.replace("**", ""))
     typer.echo(f"Report: {output_dir / REPORT}")
-
-
-def _check_source(context: typer.Context) -> None:
-    """Refuses options of samples for a model, and options of a model for samples."""
-    given = context.params
-    samples, output_dir = given["samples"], given["output_dir"]
-    if samples is None:
-        _check_data(given["model"], given["data_dir"])
-        return
-    generation = ("model", "num_samples", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
-    check_beside(context, "samples", *generation)
-    if not samples.is_dir():
-        fail(f"--samples {samples} is not a folder.")
-    if output_dir.resolve().is_relative_to(samples.resolve()):
-        fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
@@ -205,7 +172,7 @@ def evaluate_creatures(
     per_type: Annotated[int, typer.Option(min=1, max=100, help="Creatures of each type.")] = 2,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of each.")] = 3,
     num_inference_steps: Steps = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
+    dtype: Dtype = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first creature.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder of the creatures and results.")] = Path("creatures-report"),
 ) -> None:
@@ -237,50 +204,6 @@ def evaluate_creatures(
     about = {"model": model, "seed": seed, "per_type": per_type, "stages": stages, **settings.arguments()}
     _echo(write_references(output_dir, "creatures", measure(creatures, data), sets, about, seed))
     typer.echo(f"Creatures (the columns are front and back of each stage): {output_dir / 'sets.png'}")
-
-
-def bits_per_dim(
-    model: Model = RELEASED_MODEL,
-    data_dir: DataDir = None,
-    config_name: ConfigName = None,
-    skip_bad_images: SkipBadImages = False,
-    preprocessing: Preprocessing = None,
-    split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
-    num_images: Annotated[int, typer.Option(min=2, help="Images of each split.")] = 400,
-    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound for each image, at most all.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of images, timesteps and noise.")] = 0,
-    output: Annotated[Path | None, typer.Option(help="Also write the results into this JSON file.")] = None,
-) -> None:
-    """Measures the variational bound on the negative log-likelihood, in bits per dimension.
-
-    The difference between training and held-out images is a measure of memorization.
-    """
-    if output is not None:
-        check_file(output)
-    _check_data(model, data_dir)
-
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.images import random_rows
-    from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
-    from pokemon_ddpm.preprocessing import mode_of
-
-    pipeline, found = load(model), {}
-    channels, side, _ = pipeline.sample_shape
-    mode = mode_of(channels, preprocessing)
-    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
-    splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
-    count = min(num_images, *map(len, splits.values()))
-    if count < 2:
-        fail("Every split needs at least two images.")
-    for name, images in splits.items():
-        data = images.rows(random_rows(len(images), count, seed))
-        result = found[name] = measure(pipeline, data, timesteps, seed, name)
-        typer.echo(
-            f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
-            f"{result['decoder']:.3f}, prior {result['prior']:.1e}; {result['count']} images)"
-        )
-    if output is not None:
-        write_file(output, json.dumps(found, indent=2) + "\n")
 
 
 def fit_features(

@@ -15,10 +15,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.animation import SUFFIXES, save_animation
+from pokemon_ddpm.animation import save_animation
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
     OWN,
+    Dtype,
     Guidance,
     Model,
     Scheduler,
@@ -26,12 +27,11 @@ from pokemon_ddpm.commands.common import (
     check_beside,
     check_file,
     fail,
-    finite,
     make_folder,
     parse_type,
 )
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, NEAR_FRAGMENT, PALETTE_SIZE
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
@@ -52,16 +52,48 @@ def _attribute(name: str, meaning: str) -> Any:
     return typer.Option(help=f"{meaning}: {', '.join(CONDITIONS[name])}.", show_default=OWN)
 
 
+# What to generate.
+Types = Annotated[
+    Values,
+    typer.Option(
+        help='"fire", "fire/flying" (both), "fire/none" (fire only), "fire=0.7,water=0.3" (a blend), "any", or '
+        '"all" for a row of each type. Can be given several times; each is a row.'
+    ),
+]
+OtherAttributes = Annotated[
+    Values, typer.Option(help="NAME=VALUE of another attribute, which the model has from metadata.")
+]
+NumImages = Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")]
+SameSeeds = Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")]
+Candidates = Annotated[
+    int, typer.Option(min=1, max=MAX_CANDIDATES, help="Samples for each sprite, of which the best is kept.")
+]
+
+# How to process it.
+Palette = Annotated[int, typer.Option(min=0, max=256, help="Reduce each sprite to this many colors; 0 keeps all.")]
+MinFragment = Annotated[
+    int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
+]
+Scale = Annotated[int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on white sheets 4")]
+
+# Where to write it.
+Panels = Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into panels side by side.")]
+Output = Annotated[
+    Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif); replaces a file.")
+]
+GameSheet = Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(help="Write a PNG of each sprite here instead. The same command continues after a stop."),
+]
+Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG again, which --output-dir wrote.")]
+
+
 def generate(
     context: typer.Context,
     model: Model = RELEASED_MODEL,
-    type: Annotated[
-        Values,
-        typer.Option(
-            help='"fire", "fire/flying" (both), "fire/none" (fire only), "fire=0.7,water=0.3" (a blend), "any", or '
-            '"all" for a row of each type. Can be given several times; each is a row.'
-        ),
-    ] = None,
+    type: Types = None,
     color: Annotated[Values, _attribute("color", "Main color")] = None,
     shape: Annotated[Values, _attribute("shape", "Body shape")] = None,
     game: Annotated[Values, _attribute("game", "Game whose style to follow")] = None,
@@ -70,55 +102,24 @@ def generate(
     size: Annotated[Values, _attribute("size", "Height")] = None,
     form: Annotated[Values, _attribute("form", "Kind of form")] = None,
     legendary: Annotated[Values, _attribute("legendary", "Whether it is legendary or mythical")] = None,
-    attribute: Annotated[
-        Values, typer.Option(help="NAME=VALUE of another attribute, which the model has from metadata.")
-    ] = None,
-    num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")] = 0,
-    candidates: Annotated[
-        int, typer.Option(min=1, max=MAX_CANDIDATES, help="Samples for each sprite, of which the best is kept.")
-    ] = 1,
-    same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")] = False,
+    attribute: OtherAttributes = None,
+    num_images: NumImages = 4,
+    seed: Seed = 0,
+    candidates: Candidates = 1,
+    same_seeds: SameSeeds = False,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
-    guidance_interval: Annotated[
-        tuple[float, float] | None, typer.Option(callback=finite, help="Guide only between these noise levels.")
-    ] = None,
-    guidance_rescale: Annotated[float, typer.Option(callback=finite, help="Reduce contrast, from 0 to 1.")] = 0.0,
-    negative_type: Annotated[str | None, typer.Option(help="Guide away from this type.")] = None,
     scheduler: Scheduler = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")] = "float32",
+    dtype: Dtype = "float32",
     backend: Annotated[str, typer.Option(help="torch, or onnx (onnxruntime on the CPU).")] = "torch",
-    transparent: Annotated[bool, typer.Option(help="Whether files of --output-dir have no background.")] = True,
-    palette: Annotated[
-        int, typer.Option(min=0, max=256, help="Reduce each sprite to this many colors; 0 keeps all.")
-    ] = PALETTE_SIZE,
-    min_fragment: Annotated[
-        int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
-    ] = MIN_FRAGMENT,
-    near_fragment: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=1000,
-            help="Keep smaller parts near the largest one, of (its pixels * distance / this) pixels or more; 0: none.",
-        ),
-    ] = NEAR_FRAGMENT,
-    scale: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on white sheets 4")
-    ] = None,
-    panels: Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into panels side by side.")] = 1,
-    output: Annotated[
-        Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif, .webp); replaces a file.")
-    ] = Path("sprites.png"),
-    game_sheet: Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")] = False,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(help="Write a PNG of each sprite here instead. The same command continues after a stop."),
-    ] = None,
-    like: Annotated[
-        Path | None, typer.Option(help="Generate the sprite of this PNG again, which --output-dir wrote.")
-    ] = None,
+    palette: Palette = PALETTE_SIZE,
+    min_fragment: MinFragment = MIN_FRAGMENT,
+    scale: Scale = None,
+    panels: Panels = 1,
+    output: Output = Path("sprites.png"),
+    game_sheet: GameSheet = False,
+    output_dir: OutputDir = None,
+    like: Like = None,
 ) -> None:
     """Generates sprites on a sheet, animated, or as files.
 
@@ -133,16 +134,21 @@ def generate(
 
     from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
 
-    steps = ("scheduler", "num_inference_steps", "guidance_scale", "guidance_interval", "guidance_rescale")
     settings = GenerationSettings(
-        **{name: context.params[name] for name in ("model", *steps, "dtype", "backend", "transparent")},
-        **{name: context.params[name] or None for name in ("palette", "min_fragment", "near_fragment")},
-        negative_pokemon_type=None if negative_type is None else parse_type(negative_type),
+        model,
+        scheduler,
+        num_inference_steps,
+        guidance_scale,
+        dtype=dtype,
+        backend=backend,
+        transparent=True,
+        palette=palette or None,
+        min_fragment=min_fragment or None,
         scale=scale or (1 if output_dir or game_sheet else 4),
     )
     pipeline = settings.load()
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
-    job = _job(pipeline, settings, requests, candidates)
+    job = _Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
         _write_files(job, output_dir)
         return
@@ -177,39 +183,30 @@ def _check_output(
         check_beside(context, "output_dir", "output", "panels")
         make_folder("--output-dir", output_dir)
     elif game_sheet:
-        check_beside(context, "game_sheet", "panels", "transparent")
+        check_beside(context, "game_sheet", "panels")
         check_file(output, ".png")
         check_file(output.with_suffix(".json"))
     else:
-        check_file(output, ".png", *SUFFIXES)
-        if context.get_parameter_source("transparent").name == "COMMANDLINE":
-            fail("--transparent needs --output-dir; sheets and animations are on white.")
+        check_file(output, ".png", ".gif")
 
 
 class _Job(NamedTuple):
     pipeline: "PokemonDDPMPipeline"
     settings: "GenerationSettings"
     requests: "Sequence[SpriteRequest]"
-    candidates: int
-    generate: Callable[..., Any]  # `ranking.generate_best` with the candidates and the released ranker
+    candidates: int = 1
+
+    def choose(self) -> Callable[..., Any]:
+        """`ranking.generate_best` with the candidates and the released ranker."""
+        from pokemon_ddpm.ranking import generate_best, load_ranker
+
+        ranker = load_ranker(self.pipeline.device) if self.candidates > 1 else None
+        return functools.partial(generate_best, candidates=self.candidates, ranker=ranker)
 
     def chosen(self) -> "Iterator[tuple[SpriteRequest, Image.Image]]":
         """Each request, of candidates the chosen one, and its sample."""
-        generated = self.generate(self.pipeline, self.requests, **self.settings.arguments())
+        generated = self.choose()(self.pipeline, self.requests, **self.settings.arguments())
         return tqdm(generated, "Generating", len(self.requests))
-
-
-def _job(
-    pipeline: "PokemonDDPMPipeline",
-    settings: "GenerationSettings",
-    requests: "list[SpriteRequest]",
-    candidates: int = 1,
-) -> _Job:
-    from pokemon_ddpm.ranking import generate_best, load_ranker
-
-    ranker = load_ranker(pipeline.device) if candidates > 1 else None
-    best = functools.partial(generate_best, candidates=candidates, ranker=ranker)
-    return _Job(pipeline, settings, requests, candidates, best)
 
 
 def make_requests(
@@ -278,7 +275,7 @@ def _generate_like(like: Path, output: Path) -> None:
     pipeline = settings.load()
     if request.attributes.keys() - pipeline.conditioner.vocabulary.keys():  # it could name arguments of the pipeline
         fail(f"{like} was made by another version of this project, or with another model.")
-    _, (image,) = _sprites(_job(pipeline, settings, [request]))
+    _, (image,) = _sprites(_Job(pipeline, settings, [request]))
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
@@ -295,7 +292,7 @@ def _write_files(job: _Job, output_dir: Path) -> None:
     state = processes()
     requests = job.requests[state.process_index :: state.num_processes]
     paths = generate_files(
-        job.pipeline, job.settings, requests, output_dir, candidates=job.candidates, generate_best=job.generate
+        job.pipeline, job.settings, requests, output_dir, candidates=job.candidates, generate_best=job.choose()
     )
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)

@@ -207,13 +207,3 @@ def read_samples(folder: Path) -> SampleSet:
     is_rgba = any(image.has_transparency_data for image in images)
     pixels = as_tensor(image.convert("RGBA") if is_rgba else on_white(image) for image in images)
     return SampleSet(pixels, tuple(provenances))
-
-
-def reduce_enlarged(samples: SampleSet) -> SampleSet:
-    """Samples as they were before `generate --scale`, if all of their pixels are squares of one size."""
-    side = samples.images.shape[-1]
-    for factor in range(side, 1, -1):
-        blocks = samples.images.unfold(2, factor, factor).unfold(3, factor, factor)
-        if side % factor == 0 and (blocks == blocks[..., :1, :1]).all():
-            return replace(samples, images=blocks[..., 0, 0].contiguous())
-    return samples

@@ -136,7 +136,6 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "sprite": {
             "colors": postprocessing.PALETTE_SIZE,
             "min_fragment": postprocessing.MIN_FRAGMENT,
-            "near_fragment": postprocessing.NEAR_FRAGMENT,
             "cell": postprocessing.CELL,
             "distinct": postprocessing.DISTINCT,
             "equal_neighbor": postprocessing.EQUAL_NEIGHBOR,

@@ -156,8 +156,8 @@ function around(i, width, size) {
   return places.filter((j) => j >= 0 && j < size && j !== i);
 }
 
-/** Removes small parts that are not near the largest one; see remove_fragments in postprocessing.py. Changes the pixels. */
-function removeFragments(pixels, width, least, near) {
+/** Removes small parts; see remove_fragments in postprocessing.py. Changes the pixels. */
+function removeFragments(pixels, width, minimum) {
   const size = pixels.length / 4;
   const part = new Int32Array(size).fill(-1);
   const sizes = [];
@@ -176,23 +176,8 @@ function removeFragments(pixels, width, least, near) {
     }
     sizes.push(count);
   }
-  const largest = Math.max(...sizes), main = sizes.indexOf(largest);
-  const distances = Array(sizes.length).fill(0), seen = part.map((k) => k === main);
-  let ring = [...seen.keys()].filter((i) => seen[i]);
-  for (let distance = 1; ring.length; distance++) {
-    const next = [];
-    for (const i of ring) {
-      for (const j of around(i, width, size)) {
-        if (seen[j]) continue;
-        seen[j] = 1;
-        next.push(j);
-        if (part[j] >= 0) distances[part[j]] ||= distance;
-      }
-    }
-    ring = next;
-  }
-  const stays = sizes.map((count, k) => count >= Math.min(least, largest) || count * near >= largest * distances[k]);
-  part.forEach((k, i) => k >= 0 && !stays[k] && pixels.set([255, 255, 255, 0], 4 * i));
+  const least = Math.min(minimum, Math.max(...sizes));
+  part.forEach((k, i) => k >= 0 && sizes[k] < least && pixels.set([255, 255, 255, 0], 4 * i));
 }
 
 /**
@@ -204,7 +189,7 @@ function removeFragments(pixels, width, least, near) {
 export function toSprite(sample, settings) {
   const pixels = sample.slice();
   const width = Math.sqrt(pixels.length / 4);
-  removeFragments(pixels, width, settings.min_fragment, settings.near_fragment);
+  removeFragments(pixels, width, settings.min_fragment);
   const visible = [...Array(pixels.length / 4).keys()].filter((i) => pixels[4 * i + 3]);
   const colors = visible.map((i) => [...pixels.subarray(4 * i, 4 * i + 3)]);
   if (new Set(colors.map(String)).size <= settings.colors) return pixels;

@@ -2,7 +2,6 @@
 
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,41 +37,37 @@ def test_defaults_over_http(app: App) -> None:
     assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
 
 
-def test_editing(client: Client, models: tuple[str, str]) -> None:
+def test_variations(client: Client) -> None:
     generated, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
     varied, seed = client.predict(2, 3, 0.5, api_name="/variations")
     assert captions(varied) == ["fire · seed 6", *(f"fire · seed {seed + i} · variation 0.5" for i in range(3))]
     assert gallery_images(varied)[0] == gallery_images(generated)[1] != gallery_images(varied)[1]
-    both, seed = client.predict(1, "water", "none", api_name="/other_type")
-    assert seed == 6 and captions(both) == ["fire · seed 6", "water/none · seed 6"]
-    assert gallery_images(both)[1:] == expected_images(models[0], "water/none", 6)
 
 
 def test_one_creature_is_collected(client: Client) -> None:
     first, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
-    made, seed = client.predict(2, api_name="/set")
-    (back,) = {each.rpartition("seed ")[2].split(" ")[0] for each in captions(made)[2:]}
-    assert int(back) in [part_seed(6, "1-back", attempt) for attempt in range(4)]
-    looks = (("", 6), ("shiny · ", 6), ("back · ", back), ("back · shiny · ", back))
-    notes = [f"fire · {look}seed {each}" for look, each in looks]
-    assert seed == 6 and captions(made) == [notes[0], *(f"{each} · same creature" for each in notes[1:])]
+    _, seed = client.predict(2, api_name="/back")
+    assert seed == part_seed(6, "1-back")
+    client.predict(1, api_name="/shiny")
     grown, _ = client.predict(1, api_name="/evolve")
-    *before, last = captions(grown)
-    grown_seeds = [part_seed(6, "2-front", attempt) for attempt in range(4)]
-    assert before == captions(made) and last in [f"fire · seed {each} · next stage" for each in grown_seeds]
+    looks = (
+        "seed 6",
+        r"back · seed (\d+) · same creature",
+        "shiny · seed 6 · same creature",
+        r"seed (\d+) · next stage",
+    )
+    found = [re.fullmatch(f"fire · {look}", each) for look, each in zip(looks, captions(grown), strict=True)]
+    for match, name in ((found[1], "1-back"), (found[3], "2-front")):
+        assert int(match[1]) in [part_seed(6, name, attempt) for attempt in range(4)]
     images = gallery_images(grown)
-    assert images[:4] == gallery_images(made) and images[0] == gallery_images(first)[1]
-    assert images[4] != images[0]
-    archive = zipfile.ZipFile(client.predict(1, api_name="/download")[2])
-    frames = json.loads(archive.read("sheet.json"))["frames"]
-    assert [each.get("relation") for each in frames] == [None, "same", "same", "same", "next"]
+    assert len(set(images)) == 4 and images[0] == gallery_images(first)[1]
 
 
 def test_a_downloaded_png_can_be_repeated_to_the_byte(client: Client, models: tuple[str, str], tmp_path: Path) -> None:
-    client.predict("ghost", "random", 2, shape="ball", api_name="/generate")
-    first = Path(client.predict(2, 4, api_name="/download")[0])
+    client.predict("ghost", "water", 2, shape="ball", api_name="/generate")
+    first = Path(client.predict(2, 4, api_name="/png"))
     client.predict(model=models[1], view="any", finish="any", api_name="/generate")
-    second = Path(client.predict(api_name="/download")[0])
+    second = Path(client.predict(api_name="/png"))
     for png, model in zip((first, second), models, strict=True):
         settings, request = read_settings(png)
         (again,) = generate_files(settings.load("cpu"), settings, [request], tmp_path)
@@ -83,9 +78,9 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
     other = Client(app.url, verbose=False)
     client.predict("fire", "any", 1, False, 5, api_name="/generate")
     with pytest.raises(AppError, match="^There are no sprites in memory"):
-        other.predict(api_name="/download")
+        other.predict(api_name="/png")
     other.predict("water", "any", 1, False, 9, api_name="/generate")
-    assert [read_settings(each.predict(api_name="/download")[0])[1].seed for each in (client, other)] == [5, 9]
+    assert [read_settings(each.predict(api_name="/png"))[1].seed for each in (client, other)] == [5, 9]
 
 
 @pytest.mark.parametrize(
@@ -93,12 +88,11 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
     [
         ({"pokemon_type": "fires"}, "The type must be one of: random, any, bug"),
         ({"pokemon_type": "fire", "second_type": "fire"}, "Choose two different types"),
+        ({"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
         ({"num_images": 17}, "The number of sprites must be a whole number from 1 to 16"),
-        ({"num_images": True}, "The number of sprites must be"),
         ({"new_seed": False, "seed": 2**31 - 3}, "The seed must be a whole number from 0 to 2147483644"),
-        ({"new_seed": False, "seed": 1.5}, "The seed must be"),
         ({"quality": ["best"]}, "The quality must be one of: fast, balanced, best"),
-        *(({"new_seed": value}, "New seed must be true or false") for value in ("false", 1, None, [])),
+        ({"new_seed": "false"}, "New seed must be true or false"),
         ({"guidance_scale": 11}, "The guidance scale must be a number from 1 to 10"),
         ({"model": "/etc"}, "The model must be one of: .*full, .*fast"),
         ({"color": "plaid"}, "The attribute color must be one of: any, black"),
@@ -120,8 +114,7 @@ def test_attribute_that_the_model_lacks(client: Client, models: tuple[str, str])
     [
         ("variations", {"sprite": 2}, "The number of the sprite must be a whole number from 1 to 1"),
         ("variations", {"strength": 0}, "The strength must be a number from 0.1 to 1"),
-        ("other_type", {"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
-        ("download", {"scale": 17}, "The scale must be a whole number from 1 to 16"),
+        ("gif", {"scale": 17}, "The scale must be a whole number from 1 to 16"),
     ],
 )
 def test_invalid_values_of_other_endpoints(client: Client, name: str, values: dict[str, Any], message: str) -> None:

@@ -99,11 +99,11 @@ def test_generation_and_downloads(page: Page, models: tuple[str, str]) -> None:
     assert pixels(page) == expected_images(models[0], "fire", 7, 8)
     page.get_by_label("number input for Scale").fill("16")
     files = {}
-    for label in ("Sprite (PNG)", "Steps (GIF)", "Game sheet (zip)"):
+    for label in ("Sprite (PNG)", "Steps (GIF)"):
         with page.expect_download() as download:
             button(page, label).click()
         files[download.value.suggested_filename] = Path(download.value.path())
-    assert list(files) == ["fire_front_normal_7.png", "fire_front_normal_7.gif", "sprites.zip"]
+    assert list(files) == ["fire_front_normal_7.png", "fire_front_normal_7.gif"]
     image = Image.open(files["fire_front_normal_7.png"])
     assert [image.tobytes()] == expected_images(models[0], "fire", 7)
 
@@ -131,9 +131,6 @@ def test_editing_of_the_chosen_sprite(page: Page) -> None:
     generate(page)
     page.locator("#sprites button").nth(1).click()
     expect(page.get_by_label("Number of the sprite")).to_have_value("2")
-    button(page, "Same seed, other type").click()
-    expect(captions(page)).to_have_text(["fire · seed 8", re.compile(r"^(?!fire)[a-z]+ · seed 8$")])
-    expect(button(page, "Variations")).to_be_enabled()
     button(page, "Variations").click()
     expect(captions(page)).to_have_text(["fire · seed 8"] + 2 * [re.compile("^fire · seed .* variation 0.6$")])
 
@@ -170,29 +167,12 @@ def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str], 
         assert page.evaluate("window.ran") is None
 
 
-def test_there_is_nothing_to_edit_before_the_examples(
-    browser: Browser, models: tuple[str, str], tmp_path: Path, network: Network
-) -> None:
-    network.seconds = 0.5
-    with running(models[:1], tmp_path) as app, browser.new_context(**DESKTOP) as context:
-        page = context.new_page()
-        page.goto(app.url)
-        expect(button(page, "Set")).to_be_disabled()
-        expect(captions(page)).to_have_count(0)
-        network.seconds = 0
-        button(page, "Set").click()
-        expect(page.locator("#status")).to_contain_text("4 sprites by")
-        expect(page.get_by_test_id("toast-body")).to_have_count(0)
-
-
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_phone(page: Page) -> None:
     unfold(page, *FOLDED)
     generate(page)
     expect(page.locator("#sprites button").first).to_be_in_viewport()
-    for tab in ("Generate", "How it works"):
-        page.get_by_role("tab", name=tab).click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_keyboard_and_screen_reader(page: Page) -> None:
@@ -206,13 +186,6 @@ def test_keyboard_and_screen_reader(page: Page) -> None:
     expect(page.locator("#status")).to_contain_text("4 sprites by")
     unfold(page, *FOLDED)
     session = page.context.new_cdp_session(page)
-    for tab in ("Generate", "How it works"):
-        page.get_by_role("tab", name=tab).click()
-        nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
-        assert not ROLES & {node["role"]["value"] for node in nodes if not node["name"]["value"].strip()}
-        assert page.locator("img:not([alt])").count() == 0
-    for figure in page.get_by_alt_text(re.compile("process")).all():
-        expect(figure).to_be_visible()
-        figure.scroll_into_view_if_needed()
-        expect(figure).to_have_js_property("complete", True)
-        assert figure.evaluate("image => image.naturalWidth") == 1080
+    nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    assert not ROLES & {node["role"]["value"] for node in nodes if not node["name"]["value"].strip()}
+    assert page.locator("img:not([alt])").count() == 0

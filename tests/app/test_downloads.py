@@ -1,7 +1,5 @@
 """The files that the app writes."""
 
-import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm.app.handlers import Models, Sprite, gallery, write_download
-from pokemon_ddpm.generation import DenoisingStep, SpriteRequest
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.provenance import read_png
 from tests.app.running import new_sprite
 
@@ -18,9 +16,9 @@ from tests.app.running import new_sprite
 def sprites(known: Models) -> list[Sprite]:
     """Two sprites and a variation."""
     first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
-    steps = [DenoisingStep(i, first.image, Image.new("RGBA", first.image.size, (i, 0, 0, 255))) for i in range(3)]
+    predictions = [Image.new("RGBA", first.image.size, (i, 0, 0, 255)) for i in range(3)]
     variation = replace(second, job=replace(second.job, original=second.image, strength=0.5))
-    return [replace(first, steps=steps), second, variation]
+    return [replace(first, predictions=predictions), second, variation]
 
 
 def test_gallery(sprites: list[Sprite]) -> None:
@@ -33,7 +31,7 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
     """In both kinds of models, without the fragment in a corner."""
     sprite = new_sprite(known, model=model, **({"view": "any", "finish": "any"} if model == "fast" else {}))
     sprite.image.paste("blue", (0, 0, 1, 3))
-    path = write_download("png", [sprite], sprite, 2, tmp_path)
+    path = write_download("png", sprite, 2, tmp_path)
     image = Image.open(path)
     assert image.mode == "RGBA" and image.size == (32, 32)
     assert image.getpixel((0, 0)) == (255, 255, 255, 0) and image.getpixel((16, 16)) == (255, 0, 0, 255)
@@ -42,23 +40,12 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
 
 
 def test_a_variation_has_no_provenance(tmp_path: Path, sprites: list[Sprite]) -> None:
-    files = [Path(write_download("png", sprites, each, 1, tmp_path)).read_bytes() for each in sprites]
+    files = [Path(write_download("png", each, 1, tmp_path)).read_bytes() for each in sprites]
     assert [b"pokemon-ddpm" in each for each in files] == [True, True, False]
 
 
-def test_game_sheet(tmp_path: Path, sprites: list[Sprite]) -> None:
-    archive = zipfile.ZipFile(write_download("zip", 2 * sprites, sprites[0], 2, tmp_path))
-    assert archive.namelist() == ["sheet.png", "sheet.json"]
-    sheet, frames = Image.open(archive.open("sheet.png")), json.loads(archive.read("sheet.json"))["frames"]
-    assert sheet.mode == "RGBA" and sheet.size == (128, 64)
-    condition = {"type": "fire", "view": "front", "finish": "normal"}
-    expected = {"model": "full", "condition": condition, "seed": 8, "variation_strength": 0.5}
-    expected |= {"filename": "3_fire_front_normal_8", "frame": {"x": 64, "y": 0, "w": 32, "h": 32}}
-    assert expected.items() <= frames[2].items() and len(frames) == 6
-
-
 def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:
-    gif = Image.open(write_download("gif", sprites, sprites[0], 2, tmp_path))
+    gif = Image.open(write_download("gif", sprites[0], 2, tmp_path))
     assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
     gif.seek(3)
     assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
@@ -66,5 +53,5 @@ def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:
 
 def test_names_of_any_class(tmp_path: Path, sprites: list[Sprite]) -> None:
     one = replace(sprites[2], request=SpriteRequest(7, "../é" * 99))
-    path = Path(write_download("png", [one], one, 1, tmp_path))
+    path = Path(write_download("png", one, 1, tmp_path))
     assert path.is_file() and len(path.name.encode()) <= 104 and path.name.endswith("_7.png")

@@ -13,13 +13,11 @@ import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from gradio_client.utils import QueueError
 from typer.testing import CliRunner
 
-from pokemon_ddpm.app import interface
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.cli import app as command_line
-from tests.app.running import DOCS, Network, free_port, running, wait_until
+from tests.app.running import DOCS, Network, free_port, wait_until
 
 LONG = {"num_images": 16, "quality": "best"}
 
@@ -39,23 +37,6 @@ def test_lost_connection_stops_the_network(http: httpx.Client, client: Client, n
     assert network.evaluations < 100
     network.seconds = 0
     assert len(client.predict(num_images=1, api_name="/generate")[0]) == 1
-
-
-def test_full_queue(
-    models: tuple[str, str], tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(interface, "QUEUE_SIZE", 1)
-    with running(models[:1], tmp_path) as app:
-        first, second, third = (Client(app.url, verbose=False) for _ in range(3))
-        network.seconds = 0.1
-        generating = first.submit(**LONG, api_name="/generate")
-        wait_until(generating.outputs)
-        waiting = second.submit(num_images=1, quality="fast", api_name="/generate")
-        wait_until(lambda: httpx.get(f"{app.url}gradio_api/queue/status").json()["queue_size"] == 1)
-        with pytest.raises(QueueError, match=r"^Queue is full! Please try again\.$"):
-            third.predict(api_name="/generate")
-        generating.cancel()
-        assert len(waiting.result(60)[0]) == 1 and network.most == 1
 
 
 def test_only_files_of_the_app_can_be_read_and_uploads_are_small(

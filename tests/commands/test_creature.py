@@ -10,7 +10,6 @@ from PIL import Image
 
 from pokemon_ddpm import creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
-from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
 from tests.commands import run
@@ -58,58 +57,42 @@ def pixels(path: Path) -> np.ndarray:
 def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: list[dict]) -> None:
     code, output = make(model, tmp_path, "--stages", 2)
     assert code == 0 and output.endswith(f"8 sprites in {tmp_path}")
-    files = contents(tmp_path)
-    assert files.keys() == {f"{name}.png" for name in NAMES} | {"creature.png", "creature.json"}
-    description = json.loads(files["creature.json"])
+    assert contents(tmp_path).keys() == {f"{name}.png" for name in NAMES} | {"creature.png", "creature.json"}
+    description = json.loads((tmp_path / "creature.json").read_text())
     sheet = Image.open(tmp_path / "creature.png")
-    assert sheet.size == (64, 32) and description["meta"]["size"] == {"w": 64, "h": 32}
     made = description["meta"]["creature"]
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
-    assert made["noise"] == creature.NOISE
-    assert [each["filename"] for each in description["frames"]] == [f"{name}.png" for name in NAMES]
-    for frame in description["frames"]:
+    frames = {Path(each["filename"]).stem: each for each in description["frames"]}
+    assert list(frames) == NAMES
+    for (name, frame), call in zip(frames.items(), calls, strict=True):
         x, y, width, height = frame["frame"].values()
-        image = Image.open(tmp_path / frame["filename"])
-        assert image.mode == "RGBA" and np.array_equal(sheet.crop((x, y, x + width, y + height)), image)
-        assert set(np.unique(np.asarray(image)[..., 3])) <= {0, 255}
-    conditions = {each["filename"]: (each["condition"], each["reference"]) for each in description["frames"]}
-    fire = {"type": "fire/flying"}
-    first, second = {**fire, "size": "small"}, {**fire, "size": "large"}
-    assert conditions["1-front.png"] == ({**first, "view": "front", "finish": "normal"}, None)
-    shiny = {**first, "view": "back", "finish": "shiny", "relation": "same"}
-    assert conditions["1-back-shiny.png"] == (shiny, "1-back.png")
-    grown = {**second, "view": "front", "finish": "normal", "relation": "next"}
-    assert conditions["2-front.png"] == (grown, "1-front.png")
-    # What is described is what was asked for, with noise of its own but for shinies.
-    for call, frame, (name, (condition, reference)) in zip(
-        calls, description["frames"], conditions.items(), strict=True
-    ):
-        assert {"type": call["types"][0], **{key: call[key] for key in condition if key != "type"}} == condition
-        assert (call["reference_image"] is None) == (reference is None), name
+        image = pixels(tmp_path / f"{name}.png")
+        assert np.array_equal(sheet.crop((x, y, x + width, y + height)), image) and set(image[..., 3].flat) <= {0, 255}
+        # What is described is what was asked for, with noise of its own but for shinies.
+        condition = {"type": call["types"][0], **{key: call[key] for key in frame["condition"] if key != "type"}}
+        assert condition == frame["condition"]
+        assert (call["reference_image"] is None) == (frame["reference"] is None) == (name == "1-front")
         seeds = [generator.initial_seed() for generator in call["generator"]]
         if condition["finish"] == "shiny":
-            assert (
-                seeds
-                == [frame["seed"]]
-                == [each["seed"] for each in description["frames"] if each["filename"] == reference]
-            )
+            assert seeds == [frame["seed"]] == [frames[name.removesuffix("-shiny")]["seed"]]
         else:
-            assert seeds == [part_seed(7, Path(name).stem, attempt) for attempt in range(creature.ATTEMPTS)]
+            assert seeds == [part_seed(7, name, attempt) for attempt in range(creature.ATTEMPTS)]
             assert seeds[frame["attempt"]] == frame["seed"] and len(frame["faults"]) == len(seeds)
+    shiny = {"type": "fire/flying", "size": "small", "view": "back", "finish": "shiny", "relation": "same"}
+    assert (frames["1-back-shiny"]["condition"], frames["1-back-shiny"]["reference"]) == (shiny, "1-back.png")
+    grown = {"type": "fire/flying", "size": "large", "view": "front", "finish": "normal", "relation": "next"}
+    assert (frames["2-front"]["condition"], frames["2-front"]["reference"]) == (grown, "1-front.png")
 
 
-def colors(*files: Path) -> set[tuple[int, ...]]:
-    return {tuple(color) for file in files for color in pixels(file).reshape(-1, 4).tolist() if color[3]}
+def colors(file: Path) -> set[tuple[int, ...]]:
+    return {tuple(color) for color in pixels(file).reshape(-1, 4).tolist() if color[3]}
 
 
 def test_a_back_has_the_colors_of_its_front(model: Path, tmp_path: Path) -> None:
-    assert make(model, tmp_path / "shared", "--palette", 5)[0] == 0
-    assert make(model, tmp_path / "own", "--palette", 5, "--no-shared-palette")[0] == 0
+    assert make(model, tmp_path, "--palette", 5)[0] == 0
     for finish in ("", "-shiny"):
-        front, back = (tmp_path / "shared" / f"1-{view}{finish}.png" for view in ("front", "back"))
-        assert colors(back) <= colors(front) and 1 < len(colors(front)) <= 5
-    own = tmp_path / "own"
-    assert not colors(own / "1-back.png") <= colors(own / "1-front.png") and len(colors(own / "1-back.png")) <= 5
+        front, back = (colors(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back"))
+        assert back <= front and 1 < len(front) <= 5
 
 
 def test_the_best_has_no_fault_and_the_highest_score(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,33 +113,12 @@ def test_the_best_has_no_fault_and_the_highest_score(monkeypatch: pytest.MonkeyP
     assert chosen(["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
 
 
-def test_idle_animations_and_types_of_stages(model: Path, tmp_path: Path) -> None:
-    code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle")
-    assert code == 0, output
+def test_a_next_stage_can_have_another_type(model: Path, tmp_path: Path) -> None:
+    assert make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon")[0] == 0
     frames = json.loads((tmp_path / "creature.json").read_text())["frames"]
-    assert [frame["filename"] for frame in frames] == [f"{name}{end}.png" for end in ("", "-idle") for name in NAMES]
-    sheet = pixels(tmp_path / "creature.png")
-    assert sheet.shape == (64, 64, 4) and np.array_equal(sheet[:16, :16], pixels(tmp_path / "1-front.png"))
-    assert [frame["condition"]["type"] for frame in frames[:8:4]] == ["fire/flying", "fire/dragon"]
-    assert all(Image.open(tmp_path / f"{name}.gif").n_frames == 2 for name in NAMES)
+    assert [frame["condition"]["type"] for frame in frames[::4]] == ["fire/flying", "fire/dragon"]
     code, output = make(model, tmp_path / "more", "--stage-type", "water")
     assert code == 2 and "--stage-type is given 1 times, but --stages 1 has 0 next stages" in output
-
-
-def test_a_folder_of_1_0_goes_on_by_its_own_rule(model: Path, tmp_path: Path, calls: list[dict]) -> None:
-    old = creature.replace(CreatureSettings("fire/flying", 7), noise=None)
-    settings, file = GenerationSettings(str(model)), tmp_path / "creature.json"
-    about = creature.identity(pipeline := settings.load("cpu"), settings, old, None)
-    assert not about.keys() & set(creature.NEW_SETTINGS)
-    creature._describe(file, pipeline, old, about, {part.name: {"seed": 7} for part in old.parts})
-    text = file.read_text()
-    assert make(model, tmp_path)[0] == 0 and file.read_text() == text
-    assert [[each.initial_seed() for each in call["generator"]] for call in calls] == [[7]] * 4
-    file.write_text(text.replace(about["weights"], "0" * 64))
-    code, output = make(model, tmp_path)
-    assert code == 2 and "has a creature of other weights" in output
-    file.write_text("[]")
-    assert "describes no creature" in make(model, tmp_path)[1]
 
 
 def test_every_sprite_follows_its_reference(model: Path) -> None:
@@ -217,17 +179,19 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
     code, output = make(model, tmp_path / "set", "--stages", 2)
     assert code == 2 and f"{tmp_path / 'set'} has another creature; choose another folder" in output
     assert contents(tmp_path / "set") == before
+    file = tmp_path / "set" / "creature.json"
+    weights, text = json.loads(file.read_text())["meta"]["creature"]["weights"], file.read_text()
+    for other, message in ((text.replace(weights, "0" * 64), "of other weights"), ("[]", "describes no creature")):
+        file.write_text(other)
+        assert message in make(model, tmp_path / "set")[1]
     tiny_pipeline(channels=4).save_pretrained(tmp_path / "other")
-    code, output = make(tmp_path / "other", tmp_path / "empty")
-    assert code == 2 and "was not trained with reference sprites" in output and not contents(tmp_path / "empty")
-    code, output = run("creature", "--model", model, "--type", "fir", "--output-dir", tmp_path / "unknown")
-    assert code == 2 and "Did you mean 'fire'?" in output and not contents(tmp_path / "unknown")
-    code, output = make(model, tmp_path / "steps", "--num-inference-steps", 5000)
-    assert code == 2 and "num_inference_steps must be" in output and not contents(tmp_path / "steps")
     vocabulary = {"type": list(TYPES), "size": ["large", "small"], "relation": list(RELATIONS)}
     tiny_pipeline(channels=4, vocabulary=vocabulary).save_pretrained(tmp_path / "sizes")
-    code, output = make(tmp_path / "sizes", tmp_path / "medium", "--stages", 3)
-    assert code == 2 and "'medium'" in output and not contents(tmp_path / "medium")
-    (tmp_path / "file").write_text("")
-    assert "cannot be made" in make(model, tmp_path / "file")[1]
-    assert make(model, tmp_path / "new", "--stages", 4)[0] == 2
+    for source, options, message in (
+        (tmp_path / "other", [], "was not trained with reference sprites"),
+        (model, ["--type", "fir"], "Did you mean 'fire'?"),
+        (model, ["--num-inference-steps", 5000], "num_inference_steps must be"),
+        (tmp_path / "sizes", ["--stages", 3], "'medium'"),
+    ):
+        code, output = make(source, tmp_path / "empty", *options)
+        assert code == 2 and message in output and not contents(tmp_path / "empty")

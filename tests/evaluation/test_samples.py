@@ -14,11 +14,9 @@ from pokemon_ddpm.evaluation.images import default_output, random_rows
 from pokemon_ddpm.evaluation.samples import (
     generate_samples,
     read_samples,
-    reduce_enlarged,
     sample_requests,
 )
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.provenance import KEYWORD, read_png, write_png
 from pokemon_ddpm.vocabulary import COLORS, TYPES
@@ -113,16 +111,6 @@ def test_files_are_read_with_their_provenance_in_the_order_of_their_names(folder
     assert torch.equal(samples.images, pixels(*(sprite(10 * i) for i in range(6)))) and samples.images.is_contiguous()
     assert samples.provenances == (None, provenance(7), None, None, None, None)
     assert samples.conditions[1] == {"type": "fire"} and "5 of 6 samples do not say" in caplog.text
-
-
-def test_enlarged_images_are_reduced_if_all_are(folder: Path):
-    original = read_samples(folder)
-    assert reduce_enlarged(original) is original
-    for i in range(6):
-        enlarge(sprite(10 * i), 4).save(folder / f"{i}.png")
-    assert torch.equal(reduce_enlarged(read_samples(folder)).images, original.images)
-    sprite(0).resize((32, 32), Image.Resampling.BICUBIC).save(folder / "0.png")
-    assert reduce_enlarged(read_samples(folder)).images.shape == (6, 3, 32, 32)
 
 
 def test_other_sizes_are_refused(folder: Path):
