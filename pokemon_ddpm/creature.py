@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pokemon_ddpm.animation import save_animation, squash
 from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
@@ -29,8 +30,10 @@ from pokemon_ddpm.sheets import game_sheet, sheet_description
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
-ATTEMPTS = 4  # of each sprite but the shinies
+# By the relation to the reference; a shiny has the noise of what it recolors. Of next stages most are copies.
+ATTEMPTS = {None: 4, "same": 4, "next": 8}
 COLUMNS = 4  # of the sheet
+IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class CreatureSettings:
         palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
+        shared_palette: Whether backs have the colors of their fronts.
     """
 
     pokemon_type: PokemonType
@@ -79,6 +83,7 @@ class CreatureSettings:
     palette: int | None = PALETTE_SIZE
     image_guidance_scale: float | None = None
     stage_types: tuple[PokemonType, ...] = ()
+    shared_palette: bool = True
 
     @property
     def parts(self) -> list[Part]:
@@ -122,7 +127,7 @@ def generate_stage(
         if part.finish == "shiny":  # the drawing of what it recolors
             seeds = [notes[part.reference]["seed"]]
         else:
-            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS)]
+            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS[part.relation])]
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
@@ -182,7 +187,7 @@ def _processed(
         sprite = reduce_palette(sprite, creature.palette)
     if part.finish == "shiny":
         sprite = limit_chroma(sprite)
-    if part.view == "back" and creature.palette is not None:
+    if part.view == "back" and creature.shared_palette and creature.palette is not None:
         sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
     return sprite
 
@@ -193,6 +198,7 @@ def generate_creature(
     creature: CreatureSettings,
     folder: Path,
     front: Image.Image | None = None,
+    idle: bool = False,
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
@@ -202,6 +208,7 @@ def generate_creature(
         settings: Those that `pipeline` was loaded with.
         folder: Exists; it is empty or has this creature.
         front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
+        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
         ValueError: If the folder has another creature, or the model cannot make one.
@@ -238,7 +245,11 @@ def generate_creature(
                 save_image(image, folder / f"{name}.png")
         images |= sprites
         yield from sprites
-    save_image(game_sheet(list(images.values()), COLUMNS), folder / SHEET_FILE)
+    second = [squash(image) for image in images.values()] if idle else []
+    for (name, image), lower in zip(images.items(), second, strict=False):
+        save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    _describe(file, pipeline, creature, about, notes, idle)
+    save_image(game_sheet([*images.values(), *second], COLUMNS), folder / SHEET_FILE)
 
 
 def identity(
@@ -262,16 +273,18 @@ def identity(
     return json.loads(json.dumps(made))
 
 
-def _describe(file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict) -> None:
+def _describe(
+    file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict, idle: bool = False
+) -> None:
     """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
     parts, metadata = [part for part in creature.parts if part.name in notes], []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
         seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
         metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
-    names = [f"{part.name}.png" for part in parts]
+    names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
     size, sheet = pipeline.sample_shape[:0:-1], {"creature": about}
-    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata, sheet)
+    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata * (1 + idle), sheet)
     write_file(file, json.dumps(description, indent=2) + "\n")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.animation import save_animation
+from pokemon_ddpm.animation import save_animation, squash
 
 
 def read(path: Path) -> tuple[list[np.ndarray], list[int]]:
@@ -59,3 +59,16 @@ def test_equal_frames_in_a_row_lose_no_time(tmp_path):
 def test_frames_that_are_too_large_are_refused(tmp_path, side, scale, message):
     with pytest.raises(ValueError, match=message):
         save_animation([Image.new("RGB", (side, side))] * 2, tmp_path / "a.gif", scale=scale)
+
+
+def test_an_idle_frame_is_lower_by_whole_rows_and_has_no_new_color() -> None:
+    pixels = np.zeros((64, 64, 4), dtype=np.uint8)
+    pixels[...] = (255, 255, 255, 0)
+    pixels[10:60, 20:40] = (200, 30, 30, 255)
+    pixels[20, 25:30] = pixels[59, 20:40] = (16, 16, 16, 255)  # an eye and the outline
+    image = Image.fromarray(pixels)
+    frame = np.asarray(squash(image))
+    assert not frame[:12, :, 3].any() and frame[12:60, 20:40, 3].all() and not frame[60:, :, 3].any()
+    assert (frame[59, 20:40, 0] == 16).all() and (frame[..., 0] == 16).sum() == 25  # both stay
+    for empty in (Image.new("RGBA", (4, 4), (255, 255, 255, 0)), Image.fromarray(pixels[59:60])):
+        assert squash(empty) == empty

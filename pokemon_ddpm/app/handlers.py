@@ -217,7 +217,7 @@ def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change
     (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
     if change != "shiny":
         name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
-        seeds = [part_seed(settings["seed"], name, attempt) for attempt in range(ATTEMPTS)]
+        seeds = [part_seed(settings["seed"], name, attempt) for attempt in range(ATTEMPTS[job.relation])]
     job = replace(job, requests=[replace(request, seed=seed) for seed in seeds])
     is_creature = any(each.job.change for each in sprites)  # all sprites are of one creature
     return job, list(sprites)[: MAX_IMAGES - 1] if is_creature else [chosen]

@@ -40,6 +40,10 @@ def creature(
     scheduler: Scheduler = None,
     dtype: Dtype = "float32",
     palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
+    shared_palette: Annotated[bool, typer.Option(help="Backs have the colors of their fronts.")] = True,
+    idle: Annotated[
+        bool, typer.Option("--idle", help="A second frame of each sprite in the sheet, and an idle animation as .gif.")
+    ] = False,
 ) -> None:
     """Generates front, back and both shiny of a creature.
 
@@ -61,6 +65,8 @@ def creature(
         fail(f"--stage-type is given {len(stage_types)} times, but --stages {stages} has {stages - 1} next stages.")
     make_folder("--output-dir", output_dir)
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
-    wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types)
-    names = generate_creature(settings.load(), settings, wanted, output_dir, sprite)
+    wanted = CreatureSettings(
+        pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette
+    )
+    names = generate_creature(settings.load(), settings, wanted, output_dir, sprite, idle)
     typer.echo(f"{len(list(tqdm(names, 'Generating', 4 * stages)))} sprites in {output_dir}")

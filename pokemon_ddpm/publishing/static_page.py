@@ -22,7 +22,12 @@ RUNTIME_FILES = [
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 ]
 SERVICE_WORKER, STYLE = "service-worker.js", "style.css"
-CREATURE = {"overlap": MAX_IOU, "attempts": ATTEMPTS, "chroma": SHINY_CHROMA, "palette_distance": MAX_PALETTE_DISTANCE}
+CREATURE = {
+    "overlap": MAX_IOU,
+    "attempts": {name: ATTEMPTS[name] for name in MAX_IOU},
+    "chroma": SHINY_CHROMA,
+    "palette_distance": MAX_PALETTE_DISTANCE,
+}
 INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(4, "fire"), 32
 
 

@@ -167,7 +167,7 @@ export async function make(recipe, { vocabulary, creature }, sample) {
       const isNext = (found) =>
         area(found) > area(reference.pixels) && paletteDistance(found, reference.pixels) <= creature.palette_distance;
       let least = Infinity, own;
-      for (let attempt = 0; attempt < creature.attempts && least; attempt++) {
+      for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
         own = partSeed(seed, part, attempt);
         const found = await sample({ ...request, seed: own }), fault = isCopy(found) ? 2 : relation && !isNext(found) ? 1 : 0;
         if (fault < least) [pixels, noise, least] = [found, own, fault];

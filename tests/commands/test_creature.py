@@ -76,7 +76,9 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         if condition["finish"] == "shiny":
             assert seeds == [frame["seed"]] == [frames[name.removesuffix("-shiny")]["seed"]]
         else:
-            assert seeds == [part_seed(7, name, attempt) for attempt in range(creature.ATTEMPTS)]
+            assert seeds == [
+                part_seed(7, name, attempt) for attempt in range(creature.ATTEMPTS[condition.get("relation")])
+            ]
             assert seeds[frame["attempt"]] == frame["seed"] and len(frame["faults"]) == len(seeds)
     shiny = {"type": "fire/flying", "size": "small", "view": "back", "finish": "shiny", "relation": "same"}
     assert (frames["1-back-shiny"]["condition"], frames["1-back-shiny"]["reference"]) == (shiny, "1-back.png")
@@ -93,6 +95,19 @@ def test_a_back_has_the_colors_of_its_front(model: Path, tmp_path: Path) -> None
     for finish in ("", "-shiny"):
         front, back = (colors(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back"))
         assert back <= front and 1 < len(front) <= 5
+    assert make(model, tmp_path / "own", "--palette", 5, "--no-shared-palette")[0] == 0
+    front, back = (colors(tmp_path / "own" / f"1-{view}.png") for view in ("front", "back"))
+    assert not back <= front
+
+
+def test_idle_animations(model: Path, tmp_path: Path) -> None:
+    code, output = make(model, tmp_path, "--stages", 2, "--idle")
+    assert code == 0, output
+    frames = json.loads((tmp_path / "creature.json").read_text())["frames"]
+    assert [frame["filename"] for frame in frames] == [f"{name}{end}.png" for end in ("", "-idle") for name in NAMES]
+    sheet = pixels(tmp_path / "creature.png")
+    assert sheet.shape == (64, 64, 4) and np.array_equal(sheet[:16, :16], pixels(tmp_path / "1-front.png"))
+    assert all(Image.open(tmp_path / f"{name}.gif").n_frames == 2 for name in NAMES)
 
 
 def test_the_best_has_no_fault_and_the_highest_score(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,7 @@ def test_parts_of_a_creature_are_those_of_python(page):
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
     """The sample of a part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
     samples, faults = [], []
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS[relation]):
         generator = seeded(part_seed(5, name, attempt))
         arguments |= {"generator": generator, "reference_image": front, "relation": relation}
         samples.append(pipeline("water", **arguments).images[0])
