@@ -22,6 +22,7 @@ from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
 from pokemon_ddpm.files import MAX_LISTED, Problems, read_file
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, CONDITIONS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
@@ -245,8 +246,7 @@ def _class_folder_tensors(
     if unseen and split == "train":
         some = ", ".join(names[label] for label in sorted(unseen)[:20])
         raise ValueError(f"{folder}: no image of {some} is usable; add one, or remove the class.")
-    pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
-    data = _with_classes(pixels, torch.tensor(labels), names)
+    data = _with_classes(as_tensor(images), torch.tensor(labels), names)
     for name, values in own_values.items():
         texts = [described[each.file].get(name) for each in usable]
         data.labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.evaluation.images import as_arrays, as_tensor
+from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 
 # The largest silhouette IoU that is no copy, by relation: 95 % of the real next stages are below, of the real backs

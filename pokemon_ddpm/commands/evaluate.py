@@ -219,9 +219,9 @@ def evaluate_creatures(
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.creatures import evaluate_creatures as measure
-    from pokemon_ddpm.evaluation.images import as_tensor
     from pokemon_ddpm.evaluation.report import write_references
     from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.images import as_tensor
     from pokemon_ddpm.preprocessing import open_image
 
     settings = GenerationSettings(model, num_inference_steps=num_inference_steps, dtype=dtype)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.evaluation.metrics import Estimate
 from pokemon_ddpm.evaluation.same_creature import BACK, FRONT, NORMAL, over_lines, pairs_of
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE, MIN_COLOR_CHANGE, likeness, opaque, palette_distance
 
 RELATIONS = {"same": "back", "next": "next stage"}

@@ -8,8 +8,8 @@ from PIL import Image
 from scipy import ndimage, stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.evaluation.metrics import LEVEL
+from pokemon_ddpm.images import as_arrays
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 

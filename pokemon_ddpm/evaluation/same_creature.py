@@ -12,10 +12,11 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
-from pokemon_ddpm.evaluation.images import as_tensor, default_output
+from pokemon_ddpm.evaluation.images import default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import color_change, lab, opaque, silhouette_iou
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import over_white

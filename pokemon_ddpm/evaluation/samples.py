@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
 from pokemon_ddpm.evaluation import MIN_SAMPLES
-from pokemon_ddpm.evaluation.images import as_tensor, default_output, random_rows
+from pokemon_ddpm.evaluation.images import default_output, random_rows
 from pokemon_ddpm.files import Problems, write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner

@@ -123,8 +123,8 @@ class SampleEvaluation:
         """
         from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values
         from pokemon_ddpm.evaluation.features import extract_features, predict
-        from pokemon_ddpm.evaluation.images import as_tensor
         from pokemon_ddpm.evaluation.metrics import kid
+        from pokemon_ddpm.images import as_tensor
 
         pipeline.set_progress_bar_config(disable=True)
         images = as_tensor(map(on_white, generate(pipeline, self._requests)))
