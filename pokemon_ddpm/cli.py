@@ -33,7 +33,6 @@ from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.describe import describe, describe_data, explain
 from pokemon_ddpm.commands.evaluate import (
-    bits_per_dim,
     evaluate,
     evaluate_creatures,
     evaluate_references,
@@ -95,7 +94,7 @@ def about(
 
 for command in (
     generate, creature, describe, describe_data, explain, evaluate, evaluate_references, evaluate_creatures,
-    bits_per_dim, fit_features, export, site, push, push_dataset, push_space,
+    fit_features, export, site, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))

@@ -1,6 +1,5 @@
-"""`pokemon-ddpm evaluate` and others that begin so, `bits-per-dim` and `fit-features`: models and samples."""
+"""`pokemon-ddpm evaluate` and others that begin so, and `fit-features`: models and samples."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -21,15 +20,11 @@ from pokemon_ddpm.commands.common import (
     Split,
     Steps,
     check_beside,
-    check_file,
     fail,
-    load,
     make_folder,
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
-from pokemon_ddpm.files import write_file
 
-SPLITS = ("train", "validation")  # without those that are only for the end
 Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit")
 ]
@@ -48,7 +43,6 @@ def evaluate(
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Samples to generate.")] = 2048,
     split: Split = "validation",
     features: Features = None,
-    likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension of the model.")] = True,
     scheduler: Scheduler = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
@@ -70,7 +64,6 @@ def evaluate(
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
     from pokemon_ddpm.evaluation.images import halves
-    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
     from pokemon_ddpm.evaluation.samples import generate_sets, read_samples, reduce_enlarged
     from pokemon_ddpm.generation import GenerationSettings, best_device
@@ -90,25 +83,16 @@ def evaluate(
         mode = preprocessing or mode_of(channels)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     network = load_network(features, data, data_dir)
-    further, rows = {"likelihood": None, "no_likelihood": "it needs the model, not only samples."}, None
+    rows = None
     if samples is None:
         sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
         if sets is None:  # the main process goes on
             return
         sample_set, others, rows = sets
         fitted, tested = sample_set.images, others.images
-        further["no_likelihood"] = "--no-likelihood was given."
-        if likelihood:
-            try:  # in float32, with the model's own scheduler
-                further = {
-                    "likelihood": kept_likelihood(load(model), *data[:2], output_dir, seed),
-                    "no_likelihood": "",
-                }
-            except ValueError as error:
-                further["no_likelihood"] = str(error)
     else:
         fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    further = {**evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device()), **further}
+    further = evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device())
     sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
     evaluation = measure(sample_set, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
@@ -239,50 +223,6 @@ def evaluate_creatures(
     typer.echo(f"Creatures (the columns are front and back of each stage): {output_dir / 'sets.png'}")
 
 
-def bits_per_dim(
-    model: Model = RELEASED_MODEL,
-    data_dir: DataDir = None,
-    config_name: ConfigName = None,
-    skip_bad_images: SkipBadImages = False,
-    preprocessing: Preprocessing = None,
-    split: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="train and validation")] = None,
-    num_images: Annotated[int, typer.Option(min=2, help="Images of each split.")] = 400,
-    timesteps: Annotated[int, typer.Option(min=1, help="Terms of the bound for each image, at most all.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of images, timesteps and noise.")] = 0,
-    output: Annotated[Path | None, typer.Option(help="Also write the results into this JSON file.")] = None,
-) -> None:
-    """Measures the variational bound on the negative log-likelihood, in bits per dimension.
-
-    The difference between training and held-out images is a measure of memorization.
-    """
-    if output is not None:
-        check_file(output)
-    _check_data(model, data_dir)
-
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.images import random_rows
-    from pokemon_ddpm.evaluation.likelihood import bits_per_dim as measure
-    from pokemon_ddpm.preprocessing import mode_of
-
-    pipeline, found = load(model), {}
-    channels, side, _ = pipeline.sample_shape
-    mode = mode_of(channels, preprocessing)
-    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
-    splits = {name: load_tensors(data_dir, name, side, **options) for name in split or SPLITS}
-    count = min(num_images, *map(len, splits.values()))
-    if count < 2:
-        fail("Every split needs at least two images.")
-    for name, images in splits.items():
-        data = images.rows(random_rows(len(images), count, seed))
-        result = found[name] = measure(pipeline, data, timesteps, seed, name)
-        typer.echo(
-            f"{name}: {result['mean']:.3f} ± {result['standard_error']:.3f} bits per dimension (decoder "
-            f"{result['decoder']:.3f}, prior {result['prior']:.1e}; {result['count']} images)"
-        )
-    if output is not None:
-        write_file(output, json.dumps(found, indent=2) + "\n")
-
-
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
     data_dir: DataDir = None,
@@ -304,7 +244,7 @@ def fit_features(
 
     config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
     options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
-    splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in SPLITS]
+    splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
     report = feature_training.fit_features(*splits, output_dir, best_device())
     for name, each in report["accuracies"].items():
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))

@@ -70,7 +70,7 @@ def condition_accuracy(
         "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
             as the longest condition has.
         "by_value": For each given value, the shares in which it is recognized: "accuracy" of the samples conditioned
-            on it, "real" of the real images that have it, "chance" of all samples.
+            on it, "real" of the real images that have it.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
@@ -79,7 +79,6 @@ def condition_accuracy(
         value: {
             "accuracy": _share(predicted[given[:, k], k]),
             "real": real and _share(real[0][real[1][:, k], k]),
-            "chance": _share(predicted[:, k]).value,
         }
         for k, value in enumerate(values)
         if counts[k]

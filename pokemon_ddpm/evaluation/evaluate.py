@@ -10,12 +10,11 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.comparison import comparisons
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import Estimate, kid
+from pokemon_ddpm.evaluation.metrics import Estimate, kid, precision_recall
 from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
@@ -62,7 +61,7 @@ def evaluate(
     Args:
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
         network: For distances and the condition accuracy, with the classes of the images.
-        seed: Of subsets, projections and bootstraps.
+        seed: Of subsets.
 
     Raises:
         ValueError: If a sample has an unknown condition.
@@ -86,12 +85,39 @@ def evaluate(
         if len(ours):
             types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
     numbers = {
-        "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, network, seed),
+        "distances": comparisons(of_samples, of_train, of_held_out, seed),
         "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, network),
         "types": types,
     }
     return Evaluation(as_json(numbers), nearest["pixels"][0])
+
+
+def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
+    """KID, precision and recall of samples beside training and held-out images, and of these beside each other.
+
+    Precision and recall depend on the number of images, so the last three rows use equally many: as many as there are
+    samples or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images.
+
+    Returns:
+        "name" and "to" ("train" or "held-out") of both sets, and an `Estimate` by the name of each metric.
+    """
+    count = min(len(samples), len(held_out))
+    few_samples, few_train, few_held_out = (
+        each[random_rows(len(each), min(count, len(each)), seed).sort().values] for each in (samples, train, held_out)
+    )
+    pairs = [
+        ("all samples", samples, "train", train),
+        ("all samples", samples, "held-out", held_out),
+        ("held-out", few_held_out, "train", train),
+        ("samples", few_samples, "held-out", held_out),
+        ("train", few_train, "held-out", held_out),
+    ]
+    found = []
+    for name, one, to, other in pairs:
+        precision, recall = precision_recall(one, other, seed)
+        found.append({"name": name, "to": to, "kid": kid(one, other, seed), "precision": precision, "recall": recall})
+    return found
 
 
 def _condition_accuracies(
@@ -133,8 +159,8 @@ def evaluate_pixels(
         device: To train the two-sample classifier on.
 
     Returns:
-        As in report.json: "two_sample", name of the images -> see `two_sample_test`; and "pixel_statistics", name of
-        the images -> see `averages`.
+        As in report.json: "two_sample", name of the images -> "accuracy", see `two_sample_test`; and
+        "pixel_statistics", name of the images -> see `averages`.
     """
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     sets = [train.images[few], samples, held_out.images, others]
@@ -149,7 +175,9 @@ def evaluate_pixels(
     lines = torch.cat([lines, torch.full((len(others),), -1) if rows is None else lines[rows]])
     return as_json(
         {
-            "two_sample": {name: two_sample_test(*sets, lines, seed, device) for name, sets in compared.items()},
+            "two_sample": {
+                name: {"accuracy": two_sample_test(*sets, lines, seed, device)} for name, sets in compared.items()
+            },
             "pixel_statistics": {name: averages(pixel_statistics(each), seed) for name, each in statistics.items()},
         }
     )

@@ -29,14 +29,7 @@ from pokemon_ddpm.sheets import sprite_sheet
 
 REPORT, NUMBERS = "report.md", "report.json"
 TEMPLATES = Path(__file__).parents[1] / "templates"
-METRICS = {
-    "kid": "KID",
-    "fid": "FID",
-    "sliced_wasserstein": "sliced Wasserstein",
-    "exact_wasserstein": "exact Wasserstein",
-    "precision": "precision",
-    "recall": "recall",
-}
+METRICS = {"kid": "KID", "precision": "precision", "recall": "recall"}
 GENERATION = "model scheduler num_inference_steps guidance_scale guidance_interval guidance_rescale dtype".split()
 
 
@@ -54,8 +47,7 @@ def write_report(
 
     Args:
         name: For the title.
-        further: The result of `evaluate_pixels`; "likelihood", see `kept_likelihood`, or None; and "no_likelihood",
-            why there is none.
+        further: The result of `evaluate_pixels`.
         samples: In RGB.
         train: The training images among which memorized ones were searched, with their names if they have any.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
@@ -119,10 +111,8 @@ def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
 
 def report_text(numbers: Numbers, figures: Collection[str]) -> str:
     """`report.md`; `closest.png` and `closest-names.png` are only shown if they are among the figures."""
-    estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
-    warnings = {text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]}
-    more = {"summary": summary(numbers), "figures": figures, "warnings": sorted(warnings), "metrics": METRICS}
-    return _render("evaluation_report.md", numbers, **more, statistics=STATISTICS, is_reliable=is_reliable)
+    more = {"summary": summary(numbers), "figures": figures, "metrics": METRICS, "statistics": STATISTICS}
+    return _render("evaluation_report.md", numbers, **more)
 
 
 def summary(numbers: Numbers) -> list[str]:
@@ -167,12 +157,3 @@ def share_text(share: float) -> str:
 def digits(value: float) -> str:
     """Three decimals below 0.1, two below 10, then one."""
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
-
-
-def is_reliable(attribute: str, found: Numbers) -> bool:
-    """Whether an attribute of held-out images is recognized more often than its most frequent value occurs.
-
-    Not tested for types, because an image has one or two.
-    """
-    counts = [each["real"]["n"] for each in found["by_value"].values() if each["real"]]
-    return attribute == "type" or not counts or found["real"]["low"] > max(counts) / found["real"]["n"]

@@ -1,7 +1,6 @@
 """Sets of samples: conditions like those of real images, generated files, and folders of PNGs from any source."""
 
 import contextlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -15,10 +14,9 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
 from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.images import default_output, random_rows
-from pokemon_ddpm.files import Problems, write_file
+from pokemon_ddpm.files import Problems
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
 from pokemon_ddpm.images import as_tensor
-from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white
@@ -26,8 +24,6 @@ from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 logger = logging.getLogger(__name__)
-
-NOTES = "generated.json"  # beside the folder of samples: the digest of the weights
 
 
 @dataclass(frozen=True)
@@ -139,37 +135,29 @@ def generate_sets(
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> None:
-    """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
+    """Generates the requests that are not in the folder yet, see `generate_files`.
 
     The files are raw samples, RGBA with alpha as predicted.
 
     Each of several processes generates its share, and returns when all samples exist.
 
     Raises:
-        ValueError: If the folder has other files, or samples of other weights.
+        ValueError: If the folder has other files.
         OSError: If a file cannot be written.
     """
     state = processes()
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
+        present = {path.name for path in folder.iterdir() if path.name[0] != "."}
+        if others := sorted(present - {request.file_name for request in requests}):
+            some = f"{len(others)} other files, such as {others[0]}"
+            raise ValueError(f"{folder} has {some}; choose another --output-dir.")
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
     paths = generate_files(pipeline, settings, share, folder, raw=True)
     for _ in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
         pass
     state.wait_for_everyone()
-
-
-def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> None:
-    """Refuses files that are not of these requests or weights, and notes the weights."""
-    present = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    if others := sorted(present - {request.file_name for request in requests}):
-        raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    notes = folder.parent / NOTES
-    if present and notes.exists() and json.loads(notes.read_text(encoding="utf-8"))["weights"] != weights:
-        raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
-    write_file(notes, json.dumps({"weights": weights}) + "\n")
 
 
 def read_samples(folder: Path) -> SampleSet:

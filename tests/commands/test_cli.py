@@ -18,7 +18,7 @@ from tests.training import runs
 
 COMMANDS = (
     "generate creature describe describe-data explain evaluate evaluate-references "
-    "evaluate-creatures bits-per-dim fit-features push push-dataset push-space app"
+    "evaluate-creatures fit-features push push-dataset push-space app"
 )
 
 

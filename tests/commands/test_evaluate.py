@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate`, `bits-per-dim` and `fit-features`, with starter sprites and tiny networks."""
+"""`pokemon-ddpm evaluate` and `fit-features`, with starter sprites and tiny networks."""
 
 import json
 import os
@@ -16,7 +16,6 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
 from pokemon_ddpm.evaluation import (
     feature_training,
-    likelihood,
     metrics,
     samples,
     two_sample,
@@ -35,8 +34,6 @@ COUNT = 50
 
 def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "KID_DIVISIONS", 1)
-    patch.setattr(metrics, "NUM_BOOTSTRAPS", 4)
-    patch.setattr(likelihood, "NUM_TIMESTEPS", 1)
     patch.setattr(feature_training, "BACKBONE", BACKBONE)
     patch.setattr(feature_training, "NUM_EPOCHS", 1)
     patch.setattr(two_sample, "STEPS", 2)
@@ -87,11 +84,11 @@ def report(folder: Path) -> dict:
 def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Path, str]):
     folder, output = first
     titles = ("Distance.", "Two-sample test, raw.", "Two-sample test, default output.", "Memorization, pixels.")
-    titles += ("Condition accuracy.", "Likelihood.", f"{folder / 'report.md'}")
+    titles += ("Condition accuracy.", f"{folder / 'report.md'}")
     assert all(title in output for title in titles)
     numbers = report(folder)
     about = numbers["about"]
-    assert numbers["name"] == "mine" and numbers["likelihood"]["train"]["count"] > 0
+    assert numbers["name"] == "mine"
     assert about["samples"] == about["samples with provenance"] == COUNT
     assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
     assert about["held out"].startswith("validation split") and about["features"].endswith(", 8 dimensions")
@@ -109,7 +106,7 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
         found = [read_png(path) for path in (folder / name).iterdir()]
         expected = [(request.seed, list(request.pokemon_type)) for request in requests]
         assert sorted((each.seed, each.condition["type"]) for each in found) == expected
-    tested = numbers["two_sample"]["default output"]["auc"]
+    tested = numbers["two_sample"]["default output"]["accuracy"]
     assert (tested["n"], tested["m"]) == (count, len(splits[1])) and about["preprocessing"] == "fit"
     assert numbers["pixel_statistics"]["raw samples"]["colors"]["n"] == COUNT
     results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
@@ -124,7 +121,7 @@ def test_a_folder_of_samples_has_the_same_numbers(model: Path, first: tuple[Path
     before, after = report(first[0]), report(tmp_path / "out")
     for key in ("distances", "memorization", "condition_accuracy", "types"):
         assert after[key] == before[key]
-    assert after["name"] == "samples" and after["no_likelihood"] == "it needs the model, not only samples."
+    assert after["name"] == "samples"
 
 
 def test_an_interrupted_evaluation_is_continued(
@@ -150,7 +147,7 @@ def test_an_interrupted_evaluation_is_continued(
         "make_fast(pytest.MonkeyPatch())\nmain()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    command += map(str, arguments(f"{model}/", tmp_path, "--split", "test", "--no-likelihood"))
+    command += map(str, arguments(f"{model}/", tmp_path, "--split", "test"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -206,25 +203,6 @@ def test_unusable_models_and_samples_are_reported_before_the_evaluation(model: P
     assert not (tmp_path / "out" / "samples").exists()
 
 
-def test_bits_per_dim(model: Path, tmp_path: Path):
-    given = ["bits-per-dim", "--model", model, "--num-images", 3, "--timesteps", 2, "--seed", 1]
-    status, output = run(*given, "--output", tmp_path / "bits.json")
-    assert status == 0 and "train: " in output and "validation: " in output
-    for split, found in json.loads((tmp_path / "bits.json").read_text()).items():
-        images = sprite_tensors(load_sprites(split=split), 32, "fit")
-        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))[:3]
-        assert likelihood.bits_per_dim(pipeline(), images.rows(chosen), 2, seed=1) == found
-    assert run(*given[:-4], "--split", "test", "--timesteps", 99)[1].startswith("test: ")
-    assert "--output /nowhere/bits.json" in run(*given, "--output", "/nowhere/bits.json")[1]
-    assert "give it with --data-dir" in run("bits-per-dim")[1]
-    for flags, message in {
-        ("--preprocessing", "pixel"): "The model has 3 channels; --preprocessing pixel is not possible.",
-        ("--preprocessing", "x"): "Unknown preprocessing mode 'x'.",
-    }.items():
-        status, output = run("bits-per-dim", "--model", model, *flags)
-        assert status == 2 and message in output, output
-
-
 def test_own_classes_from_features_to_report(tmp_path: Path):
     """Of a folder with a sub-folder for each class, and with a bad image as it was trained on; in RGBA."""
     classes = ["cat", "dog", "fox"]
@@ -240,15 +218,13 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     small.save_pretrained(tmp_path / "model")
     given = ["--model", tmp_path / "model", "--data-dir", data, "--skip_bad_images"]
     options = ["--features", tmp_path / "features", "--num-samples", COUNT, "--num-inference-steps", 2]
-    status, output = run("evaluate", *given, *options, "--output-dir", tmp_path / "report", "--no-likelihood")
+    status, output = run("evaluate", *given, *options, "--output-dir", tmp_path / "report")
     assert status == 0, output
     numbers = report(tmp_path / "report")
     assert list(numbers["condition_accuracy"]) == ["type"] and numbers["about"]["data"] == "art"
     assert {"raw", "default output"} <= set(numbers["two_sample"]) and numbers["about"]["preprocessing"] == "pixel"
     clear = {name: each["clear_background"]["value"] for name, each in numbers["pixel_statistics"].items()}
     assert clear["raw samples"] < 1 == clear["held-out"]
-    status, output = run("bits-per-dim", *given, "--num-images", 2, "--timesteps", 2)
-    assert status == 0 and "validation: " in output, output
 
 
 def test_fit_features_of_the_starter_set(tmp_path: Path):
