@@ -32,12 +32,7 @@ from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.describe import describe, describe_data, explain
-from pokemon_ddpm.commands.evaluate import (
-    evaluate,
-    evaluate_creatures,
-    evaluate_references,
-    fit_features,
-)
+from pokemon_ddpm.commands.evaluate import evaluate, evaluate_creatures, evaluate_references, fit_features
 from pokemon_ddpm.commands.export import export, site
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.hub import push, push_dataset, push_space

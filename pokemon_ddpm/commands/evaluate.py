@@ -19,7 +19,6 @@ from pokemon_ddpm.commands.common import (
     SkipBadImages,
     Split,
     Steps,
-    check_beside,
     fail,
     make_folder,
 )
@@ -34,9 +33,7 @@ Features = Annotated[
 
 
 def evaluate(
-    context: typer.Context,
     model: Model = RELEASED_MODEL,
-    samples: Annotated[Path | None, typer.Option(help="Evaluate the PNGs in this folder instead of a model.")] = None,
     data_dir: DataDir = None,
     config_name: ConfigName = None,
     skip_bad_images: SkipBadImages = False,
@@ -51,50 +48,40 @@ def evaluate(
     preprocessing: Preprocessing = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
-    """Compares a model's samples, or a folder of images, with real sprites.
+    """Compares a model's samples with real sprites.
 
     Writes a report, and the results into the card of a model that is a folder. The same command continues an
     interrupted evaluation.
     """
-    _check_source(context)
+    _check_data(model, data_dir)
     check_packages()
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation.data import load_images, load_network
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
-    from pokemon_ddpm.evaluation.images import halves
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_sets, read_samples, reduce_enlarged
+    from pokemon_ddpm.evaluation.samples import generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
 
-    if samples is None:
-        folder_card(Path(model))  # to fail before the evaluation if it cannot be read
-        model = str(Path(model)) if Path(model).is_dir() else model  # the provenance has no slash at the end
-        settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
-        pipeline = settings.load()
-        channels, resolution, _ = pipeline.sample_shape
-        mode = mode_of(channels, preprocessing)
-    else:
-        sample_set = reduce_enlarged(read_samples(samples))
-        _, channels, resolution, _ = sample_set.images.shape
-        mode = preprocessing or mode_of(channels)
+    folder = Path(model)
+    folder_card(folder)  # to fail before the evaluation if it cannot be read
+    model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
+    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
+    pipeline = settings.load()
+    channels, resolution, _ = pipeline.sample_shape
+    mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     network = load_network(features, data, data_dir)
-    rows = None
-    if samples is None:
-        sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
-        if sets is None:  # the main process goes on
-            return
-        sample_set, others, rows = sets
-        fitted, tested = sample_set.images, others.images
-    else:
-        fitted, tested = (sample_set.images[half] for half in halves(len(sample_set.images), seed))
-    further = evaluate_pixels(fitted, tested, *data[:2], rows, seed, best_device())
-    sample_set, all_train = sample_set.on_white(), data.all_train.on_white()
-    evaluation = measure(sample_set, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
+    sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
+    if sets is None:  # the main process goes on
+        return
+    samples, others, rows = sets
+    further = evaluate_pixels(samples.images, others.images, *data[:2], rows, seed, best_device())
+    samples, all_train = samples.on_white(), data.all_train.on_white()
+    evaluation = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
         "data": data.title,
         "preprocessing": mode,
@@ -104,28 +91,13 @@ def evaluate(
         "features": f"{network.name}, {network.dimension} dimensions",
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
-    name = Path(model if samples is None else samples).resolve().name
-    numbers = write_report(output_dir, name, evaluation, further, sample_set, all_train, data.names, about)
-    if samples is None and Path(model).is_dir() and Path(model).parent != RELEASED:
-        write_metrics(Path(model), numbers, data.title, split, summary(numbers))
+    name = folder.resolve().name
+    numbers = write_report(output_dir, name, evaluation, further, samples, all_train, data.names, about)
+    if folder.is_dir() and folder.parent != RELEASED:
+        write_metrics(folder, numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):
         typer.echo(sentence.replace("**", ""))
     typer.echo(f"Report: {output_dir / REPORT}")
-
-
-def _check_source(context: typer.Context) -> None:
-    """Refuses options of samples for a model, and options of a model for samples."""
-    given = context.params
-    samples, output_dir = given["samples"], given["output_dir"]
-    if samples is None:
-        _check_data(given["model"], given["data_dir"])
-        return
-    generation = ("model", "num_samples", "scheduler", "num_inference_steps", "guidance_scale", "dtype")
-    check_beside(context, "samples", *generation)
-    if not samples.is_dir():
-        fail(f"--samples {samples} is not a folder.")
-    if output_dir.resolve().is_relative_to(samples.resolve()):
-        fail(f"--output-dir {output_dir} must not be in the folder of --samples.")
 
 
 def _check_data(model: str, data_dir: str | None) -> None:

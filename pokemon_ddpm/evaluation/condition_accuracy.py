@@ -6,40 +6,27 @@ from typing import Any
 import torch
 
 from pokemon_ddpm.evaluation.metrics import Share, share
-from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 
 
 def given_values(
-    conditions: Sequence[Mapping[str, Any] | None], vocabulary: Mapping[str, Sequence[str]]
+    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
 ) -> dict[str, torch.Tensor]:
     """The values that N samples were conditioned on, of the K values of each attribute in the vocabulary.
 
     Args:
-        conditions: Of each sample, attribute -> a value or its id, a bool for `legendary`, "fire/flying" or a pair
-            for types; None if it was not conditioned.
+        conditions: Of each sample, attribute -> a value, or a pair of types.
 
     Returns:
-        Attribute -> bool (N, K). `none`, `any` and a blend of types count as no value.
-
-    Raises:
-        ValueError: If a value is unknown.
+        Attribute -> bool (N, K). `none` and `any` count as no value.
     """
     given = {}
     for attribute, known in vocabulary.items():
-        names = [name.lower() for name in (*known, NONE, ANY)]
-        table = torch.zeros(len(conditions), len(names), dtype=torch.bool)
+        table = given[attribute] = torch.zeros(len(conditions), len(known), dtype=torch.bool)
         for row, condition in enumerate(conditions):
-            value = (condition or {}).get(attribute)
-            if value is None or isinstance(value, Mapping):
-                continue
-            parts = value.split("/") if isinstance(value, str) else [value] if isinstance(value, int) else value
-            for part in parts:
-                is_id = isinstance(part, int) and 0 <= part < len(known)  # True is the second value of `legendary`
-                name = names[part] if is_id else str(part).strip().lower()
-                if name not in names:
-                    raise ValueError(f"A sample has the unknown {attribute} {part!r}. {nearest(name, known)}")
-                table[row, names.index(name)] = True
-        given[attribute] = table[:, : len(known)]
+            value = condition.get(attribute)
+            for name in value if isinstance(value, (list, tuple)) else [value]:
+                if name in known:
+                    table[row, known.index(name)] = True
     return given
 
 

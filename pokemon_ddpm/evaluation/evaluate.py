@@ -18,7 +18,6 @@ from pokemon_ddpm.evaluation.metrics import Estimate, kid, precision_recall
 from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
-from pokemon_ddpm.preprocessing import over_white
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare
 
@@ -62,9 +61,6 @@ def evaluate(
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
         network: For distances and the condition accuracy, with the classes of the images.
         seed: Of subsets.
-
-    Raises:
-        ValueError: If a sample has an unknown condition.
     """
     given = given_values(samples.conditions, network.vocabulary)
     sets = tqdm((samples, train, held_out, all_train), "Features")
@@ -145,7 +141,7 @@ def evaluate_pixels(
     others: torch.Tensor,
     train: SpriteTensors,
     held_out: SpriteTensors,
-    rows: torch.Tensor | None = None,
+    rows: torch.Tensor,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -154,7 +150,7 @@ def evaluate_pixels(
     Args:
         samples: uint8 (N, C, S, S), with the conditions of training images; the classifier is trained on them.
         others: Other samples, uint8 (M, C, S, S), with the conditions of held-out images.
-        rows: int64 (M,), the held-out images whose conditions they have; None if this is unknown.
+        rows: int64 (M,), the held-out images whose conditions they have.
         seed: Of subsets, of the two-sample classifier and of bootstraps.
         device: To train the two-sample classifier on.
 
@@ -164,15 +160,14 @@ def evaluate_pixels(
     """
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     sets = [train.images[few], samples, held_out.images, others]
-    same_channels = samples.shape[1] == train.images.shape[1]
-    compared = {"raw": sets if same_channels else [over_white(images) for images in sets]}
-    output = compared["default output"] = [default_output(images) for images in sets]
+    output = [default_output(images) for images in sets]
+    compared = {"raw": sets, "default output": output}
     if (side := samples.shape[-1]) > COMPARED_SIDE:
         few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
     lines = lines_of(held_out)
-    lines = torch.cat([lines, torch.full((len(others),), -1) if rows is None else lines[rows]])
+    lines = torch.cat([lines, lines[rows]])
     return as_json(
         {
             "two_sample": {

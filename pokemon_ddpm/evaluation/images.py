@@ -52,8 +52,3 @@ def random_rows(total: int, count: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(total, generator=generator) for _ in range(-(-count // total))]
     return torch.cat(orders)[:count]
-
-
-def halves(count: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """The positions of `count` images in two random halves."""
-    return random_rows(count, count, seed).tensor_split(2)

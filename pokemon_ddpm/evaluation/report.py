@@ -1,7 +1,7 @@
 """The report of an evaluation: `report.md`, the same numbers as `report.json`, and figures."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,12 @@ def write_report(
         **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
     }
-    figures = {"closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names)}
+    figures = {
+        "closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names),
+        "types.png": types_figure(numbers),
+    }
     if names:
         figures["closest-names.png"] = closest_pairs_figure(samples.images, evaluation.nearest, None, names)
-    if numbers["types"]:
-        figures["types.png"] = types_figure(numbers)
     for file, figure in figures.items():
         save_figure(figure, folder / file, dpi=130)
     save_image(sample_sheet(samples, train.type_names), folder / "samples.png")
@@ -89,28 +90,16 @@ def write_references(
     return report["results"]
 
 
-def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
-    """How samples were generated; a list where they differ."""
-    known = [each for each in provenances if each]
-    if not known:
-        return {}
-
-    def one_or_all(values: Iterable[Any]) -> Any:
-        different = [json.loads(text) for text in sorted({json.dumps(value) for value in values})]
-        return different[0] if len(different) == 1 else different
-
-    seeds = [each.seed for each in known]
-    conditions = {name: None for each in known for name, value in each.condition.items() if value is not None}
-    return {
-        "samples with provenance": len(known),
-        **{name: one_or_all(getattr(each, name) for each in known) for name in GENERATION},
-        "seeds": f"{min(seeds)} to {max(seeds)}",
-        "conditions": ", ".join(conditions),
-    }
+def generation_of(provenances: Sequence[Provenance]) -> dict[str, Any]:
+    """How samples were generated: all with the same settings."""
+    seeds = [each.seed for each in provenances]
+    conditions = {name: None for each in provenances for name, value in each.condition.items() if value is not None}
+    settings = {name: getattr(provenances[0], name) for name in GENERATION}
+    return {**settings, "seeds": f"{min(seeds)} to {max(seeds)}", "conditions": ", ".join(conditions)}
 
 
 def report_text(numbers: Numbers, figures: Collection[str]) -> str:
-    """`report.md`; `closest.png` and `closest-names.png` are only shown if they are among the figures."""
+    """`report.md`; `closest-names.png` is only shown if it is among the figures."""
     more = {"summary": summary(numbers), "figures": figures, "metrics": METRICS, "statistics": STATISTICS}
     return _render("evaluation_report.md", numbers, **more)
 

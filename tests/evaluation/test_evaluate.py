@@ -56,8 +56,6 @@ def test_samples_without_conditions_and_more_training_images():
     assert found["condition_accuracy"] == found["types"] == {}
     assert all(each["identical"] == 60 for each in found["memorization"].values())
     assert row(found, "all samples", "train")["kid"]["m"] == 240
-    with pytest.raises(ValueError, match="unknown type 'fier'"):
-        measured(more.images, ["fier"] * 60)
 
 
 def test_types_with_one_image_have_no_kid():
