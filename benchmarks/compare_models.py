@@ -25,7 +25,7 @@ DISTANCES = {
 }
 # Statistics of pixels that are shown of raw samples, and of the default output, of which all other rows are.
 RAW = ("clear_background", "parts", "palette_shift")
-PROCESSED = ("colors", "isolated", "parts", "dark_outline", "dark")
+PROCESSED = ("colors", "parts", "dark_outline", "dark")
 
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
@@ -48,10 +48,6 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
         for name in names:
             title = STATISTICS[name] + suffix
             found[title] = tuple(estimate(group[name]) if name in group else "-" for group in groups)
-    for split, title in (("train", "training"), ("held-out", "held-out")):
-        bits = (numbers["likelihood"] or {}).get(split)
-        text = f"{bits['mean']:.2f} ± {bits['standard_error']:.2f}" if bits else "-"
-        found[f"bits per dimension, {title}"] = text, "-"
     return found
 
 
@@ -61,8 +57,6 @@ def main() -> None:
     parser.add_argument("reports", nargs="+", metavar="TITLE=FOLDER", help="a column and the folder of its report")
     reports = parser.parse_args().reports
     folders = {title: Path(folder) for title, _, folder in (given.partition("=") for given in reports)}
-    if len(folders) < len(reports):
-        sys.exit("error: Two columns have the same title.")
     try:
         columns = [cells(json.loads((folder / NUMBERS).read_bytes())) for folder in folders.values()]
     except (OSError, ValueError) as error:

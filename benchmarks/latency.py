@@ -13,12 +13,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from timeit import repeat, timeit
+from timeit import timeit
 
 import torch
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
-from pokemon_ddpm.generation import check_compiler
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.schedulers import make_sampler
 
@@ -89,30 +88,15 @@ def markdown(seconds: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def compilation(model: str) -> str:
-    """Seconds of one sprite without torch.compile, of the first one with it, and of those after it, as a sentence."""
-    check_compiler("cpu")
-    pipeline = load(model)
-    generate = partial(pipeline, ["fire"])
-    generate()
-    before = min(repeat(generate, number=1, repeat=2))
-    pipeline.unet.compile()
-    first, *after = repeat(generate, number=1, repeat=3)
-    return f"torch.compile: {first:.1f} s for the first sprite, then {min(after):.4f} s instead of {before:.4f}."
-
-
 def main() -> None:
     """Reads the flags and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
     parser.add_argument("--distilled", nargs="*", default=[], help="students of the model")
     parser.add_argument("--turns", type=int, default=5, help="of each variant; of the last one a fifth")
-    parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     options = parser.parse_args()
     try:
         print(markdown(measure(options.model, options.distilled, options.turns)))
-        if options.compile:
-            print("\n" + compilation(options.model))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

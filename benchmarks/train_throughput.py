@@ -12,7 +12,6 @@ import argparse
 import importlib
 import itertools
 import multiprocessing
-import resource  # not on Windows
 import statistics
 import sys
 import tempfile
@@ -28,9 +27,7 @@ from accelerate import Accelerator, PartialState
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.benchmark import Timer, timer
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.benchmark import timer
 from torchvision import transforms
 
 from pokemon_ddpm import load_sprites, sprite_tensors
@@ -42,7 +39,6 @@ from pokemon_ddpm.training.setup import cores_per_process
 
 BREAKDOWN_STEPS = 20
 BENCHMARK_FLAGS = ("turns", "steps", "warmup")  # the others are the trainer's
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ACCELERATE = {"fp32": "no", "bf16": "bf16"}  # precision -> its name there
 
 
@@ -54,19 +50,17 @@ def has_bf16(device: torch.device) -> bool:
     return path.exists() and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(path.read_text().split())
 
 
-def timed(step: Callable[[], int], options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Images per second, and peak memory in bytes (on CUDA the device's), of a step that returns its images."""
+def timed(step: Callable[[], int], options: argparse.Namespace) -> float:
+    """Images per second of a step that returns their number."""
     for _ in range(options.warmup):
         step()
     start = timer()  # after the device has finished
     images = sum(step() for _ in range(options.steps))
-    speed = images / (timer() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"speed": speed, "memory": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak}
+    return images / (timer() - start)
 
 
 def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Times the trainer, then the parts of its step, and counts the FLOPs of one."""
+    """Times the trainer, then the parts of its step."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     script = importlib.import_module("train_conditional")
     shared = {name: value for name, value in vars(options).items() if name not in BENCHMARK_FLAGS}
@@ -83,11 +77,7 @@ def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
                 trainer.log(meter.read())
             return trainer.batch_size
 
-        turn = timed(step, options, trainer.device)
-        # Only matrix products and convolutions are counted. The counter does not know every fused attention kernel.
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            trainer.train_step()
-        return {**turn, "flops": counter.get_total_flops(), "shares": shares(trainer, step)}
+        return {"speed": timed(step, options), "shares": shares(trainer, step)}
 
 
 def shares(trainer: Any, step: Callable[[], int]) -> dict[str, float]:
@@ -150,7 +140,7 @@ def turn_of_example(options: argparse.Namespace, precision: str) -> dict[str, An
         accelerator.log({"loss": loss.detach().item(), "lr": rate.get_last_lr()[0], "ema_decay": ema.cur_decay_value})
         return len(clean)
 
-    return timed(step, options, accelerator.device)
+    return {"speed": timed(step, options)}
 
 
 METHODS = {"ours": turn_of_ours, "example": turn_of_example}
@@ -176,43 +166,24 @@ def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoade
     return torch.utils.data.DataLoader(Images(), batch_size=options.train_batch_size, shuffle=True), attributes
 
 
-def matrix_product_flops(options: argparse.Namespace, precisions: Sequence[str]) -> dict[str, float]:
-    """The FLOP/s that the device reaches in large matrix products."""
-    device = PartialState().device
-    side = 2048 if device.type == "cpu" else 8192
-    found = {}
-    for precision in precisions:
-        factors = dict(zip("ab", torch.randn(2, side, side, device=device).to(DTYPES[precision]), strict=True))
-        threads = options.num_cpu_threads or cores_per_process()
-        times = Timer("a @ b", globals=factors, num_threads=threads).blocked_autorange(min_run_time=1).times
-        found[precision] = 2 * side**3 / min(times)
-    return found
-
-
 def median_and_range(values: Sequence[float], digits: int) -> str:
     """As a cell of the table."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def markdown(turns: dict[str, dict[str, list[dict]]], peaks: dict[str, float], options: argparse.Namespace) -> str:
-    """The report, of precision -> method -> its turns, and of the FLOP/s of matrix products."""
-    gflops = turns["fp32"]["ours"][0]["flops"] / 1e9
-    products = " and ".join(f"{peak / 1e9:,.0f} GFLOP/s in {precision}" for precision, peak in peaks.items())
+def markdown(turns: dict[str, dict[str, list[dict]]], options: argparse.Namespace) -> str:
+    """The report, of precision -> method -> its turns."""
     lines = [
         f"{options.model_config_name_or_path}, {options.resolution}x{options.resolution}, batch "
         f"{options.train_batch_size}, {options.turns} turns of {options.steps} steps: median (minimum to maximum).",
-        f"A step has {gflops:,.3f} GFLOP; large matrix products reach {products}.",
-        "\n| | images/s | times the example's, turn by turn | of the matrix products | peak memory, GB |",
-        "|---|---:|---:|---:|---:|",
+        "\n| | images/s | times the example's, turn by turn |",
+        "|---|---:|---:|",
     ]
     for precision, methods in turns.items():
         for name, of_method in methods.items():
             speeds, of_example = ([turn["speed"] for turn in each] for each in (of_method, methods["example"]))
             ratios = median_and_range([a / b for a, b in zip(speeds, of_example, strict=True)], 2)
-            share = statistics.median(speeds) * gflops * 1e9 / options.train_batch_size / peaks[precision]
-            memory = max(turn["memory"] for turn in of_method) / 1e9
-            cells = [f"{name}, {precision}", median_and_range(speeds, 1), ratios, f"{share:.0%}", f"{memory:.2f}"]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {name}, {precision} | {median_and_range(speeds, 1)} | {ratios} |")
     lines.append(f"\n| our step, {precision} | share |\n|---|---:|")
     of_ours = [turn["shares"] for turn in turns[precision]["ours"]]
     lines += [f"| {part} | {statistics.median(each[part] for each in of_ours):.1%} |" for part in of_ours[0]]
@@ -250,7 +221,7 @@ def main() -> None:
             turn = in_process(METHODS[name], options, precision)
             turns[precision][name].append(turn)
             print(f"Turn {number}, {name}, {precision}: {turn['speed']:.1f} images/s", file=sys.stderr)
-        print(markdown(turns, in_process(matrix_product_flops, options, precisions), options))
+        print(markdown(turns, options))
     except (ValueError, OSError, BrokenProcessPool) as error:
         sys.exit(f"error: {error}")
 

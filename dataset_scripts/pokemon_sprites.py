@@ -12,7 +12,7 @@ import datasets
 from datasets import ClassLabel, Value
 
 from pokemon_ddpm import preprocessing, vocabulary
-from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive, is_faulty
+from pokemon_ddpm.dataset_scripts.sprite_archive import FAULTY_IMAGES, SpriteArchive
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
 from pokemon_ddpm.files import Problems, SpriteDataError
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS
@@ -99,7 +99,7 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
         for row in datasets.utils.tqdm(archive.records(problems), desc="Checking images"):
             if self.config.name == "front" and (row["view"], row["finish"]) != ("front", "normal"):
                 continue
-            if self.config.exclude_faulty and is_faulty(row["path"]):
+            if self.config.exclude_faulty and FAULTY_IMAGES.fullmatch(row["path"]):
                 continue
             with problems.caught(row["path"]):
                 content, pixels = _check_image(archive.read(row["path"]))

@@ -68,7 +68,6 @@ class SpriteArchive:
     Attributes:
         path: The folder or .zip.
         images: Names of all images, sorted.
-        unexpected: Names of other files below `sprites/`, without hidden ones.
 
     Raises:
         SpriteDataError: If there is no folder or readable .zip, if it has paths that leave it, or no `pokedex.csv`.
@@ -83,23 +82,17 @@ class SpriteArchive:
         self._zip = None if self.path.is_dir() else _open_zip(self.path)
         files = self._files()
         self._top = self._find_top(files)
-        self.images, self.unexpected = [], []
-        for file in files:
-            name = file.removeprefix(self._top)
-            if not file.startswith(f"{self._top}sprites/") or "/." in name:
-                continue
-            if name.count("/") == 4 and name.lower().endswith(".png"):
-                self.images.append(name)
-            elif not name.endswith(("/Thumbs.db", "/desktop.ini")):
-                self.unexpected.append(name)
+        names = [file.removeprefix(self._top) for file in files if file.startswith(f"{self._top}sprites/")]
+        self.images = [
+            name for name in names if name.count("/") == 4 and name.lower().endswith(".png") and "/." not in name
+        ]
 
     def _files(self) -> list[str]:
         """Sorted names of the files, relative to the top of the archive."""
         if self._zip:
             return sorted({info.filename for info in self._zip.infolist() if not info.is_dir()})
         # Fixed depths and no recursive walk, which a link to a parent folder would make endless.
-        patterns = [POKEDEX, *("sprites" + "/*" * depth for depth in range(1, 5))]
-        patterns += [f"*/{pattern}" for pattern in patterns]
+        patterns = [f"{top}{pattern}" for top in ("", "*/") for pattern in (POKEDEX, "sprites/*/*/*/*")]
         files = {path for pattern in patterns for path in self.path.glob(pattern) if not path.is_dir()}
         return sorted(path.relative_to(self.path).as_posix() for path in files)
 
@@ -139,8 +132,6 @@ class SpriteArchive:
             SpriteDataError: If pokedex.csv is unusable; the message names every such row.
         """
         pokedex, records = _read_pokedex(self), []
-        for path in self.unexpected:
-            problems.add(path, "expected sprites/FOLDER/VIEW/FINISH/FILE.png; move or remove it")
         for folder, paths in itertools.groupby(self.images, key=lambda path: path.split("/")[1]):
             with problems.caught(f"sprites/{folder}"):
                 index = _folder_index(folder, pokedex)
@@ -152,7 +143,7 @@ class SpriteArchive:
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the names and contents of all files that the loader reads."""
         total = hashlib.sha256()
-        for name in [POKEDEX, *self.images, *self.unexpected]:
+        for name in [POKEDEX, *self.images]:
             total.update(f"{name}\0".encode())
             try:
                 total.update(hashlib.sha256(self.read(name)).digest())
@@ -173,11 +164,6 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     if outside:
         raise SpriteDataError(f"{path} holds paths that leave it, such as {outside[0]!r}. Download the .zip again.")
     return archive
-
-
-def is_faulty(path: str) -> bool:
-    """Whether an image does not show what its labels say, given its name in the archive."""
-    return bool(FAULTY_IMAGES.fullmatch(path))
 
 
 @functools.cache

@@ -16,13 +16,15 @@ from diffusers import (
 )
 from torch import Tensor
 
-SCHEDULERS = (
-    DDPMScheduler,
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    UniPCMultistepScheduler,
-    DEISMultistepScheduler,
-)
+SAMPLERS: dict[str, type[SchedulerMixin]] = {
+    "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
+    "ddim": DDIMScheduler,  # Song et al. 2021, eta 0
+    "dpmsolver++": DPMSolverMultistepScheduler,  # 2M, Lu et al. 2022
+    "sde-dpmsolver++": DPMSolverMultistepScheduler,  # its SDE solver, 2M with noise in each step
+    "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
+    "deis": DEISMultistepScheduler,  # order 2, Zhang & Chen 2023
+}
+SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
 
 
 def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "an image") -> list:
@@ -95,7 +97,5 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
         scheduler.timesteps = scheduler.timesteps[:-1]
         sigmas = getattr(scheduler, "sigmas", None)
         if sigmas is not None:
-            if len(sigmas) != num_inference_steps + 2:
-                raise ValueError(f"{name} does not support {num_inference_steps} steps; use one step fewer.")
             scheduler.sigmas = torch.cat([sigmas[:num_inference_steps], sigmas[-1:]])
     return scheduler.timesteps

@@ -214,10 +214,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             ValueError: If a value is out of its range, before anything is generated.
             TypeError: If `pokemon_type` contains something that is no type.
         """
-        if class_labels is not None:
-            if pokemon_type is not None:
-                raise ValueError("class_labels and pokemon_type are two names of one argument; pass only one.")
-            pokemon_type = class_labels
+        if class_labels is not None and pokemon_type is not None:
+            raise ValueError("class_labels and pokemon_type are two names of one argument; pass only one.")
+        pokemon_type = class_labels if pokemon_type is None else pokemon_type
         if batch_size is not None:
             is_list = isinstance(pokemon_type, list) or getattr(pokemon_type, "ndim", 0)
             if is_list or class_embeddings is not None or num_images_per_type != 1:
@@ -230,37 +229,34 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             steps, image, mask_image, strength, reference_image, image_guidance_scale, reference_view, output_type,
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
+
         embeddings, values = self.encode_conditions(
             pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
         )
         count = len(embeddings)
-        scale, image_scale = self._scales(
-            guidance_scale, image_guidance_scale, None if reference_image is None else values["relation"]
-        )
+        scale, image_scale = self._scales(guidance_scale, image_guidance_scale, values.get("relation"))
         scales = one_each("guidance_scale", scale, count, (list, tuple))
         image_scales = one_each("image_guidance_scale", image_scale, count, (list, tuple))
         guidance = Guidance(scales, image_scales, guidance_interval, guidance_rescale)
-        clean, mask = self.prepare_image(image, mask_image, count)
-        reference = self.prepare_reference(reference_image, count)
         all_embeddings = self._all_embeddings(
-            embeddings, values, negative_pokemon_type, num_images_per_type, reference is not None
+            embeddings, values, negative_pokemon_type, num_images_per_type, reference_image is not None
         )
         if torch.equal(*all_embeddings[-2:]):
             guidance = guidance.with_scales([1])  # both predictions would be equal
+
+        clean, mask = self.prepare_image(image, mask_image, count)
+        reference = self.prepare_reference(reference_image, count)
         if strength is None:
             strength = 0.6 if mask is None else 1.0
         keeps_drawing = reference is not None and self._keeps_drawing(values, reference_view)
         if keeps_drawing and clean is None:
             clean, strength = reference, SAME_DRAWING
+        clean = None if clean is None else clean * self.scaling_factor
 
         generators = image_generators(generator, count)
         noise = self.prepare_latents(generators, latents)
-        timesteps = set_timesteps(self.scheduler, steps, self._execution_device)
-        if clean is None:
-            latents = noise * self.scheduler.init_noise_sigma
-        else:
-            timesteps, clean = self._last_timesteps(float(strength)), clean * self.scaling_factor
-            latents = self.scheduler.add_noise(clean, noise, timesteps[:1])
+        set_timesteps(self.scheduler, steps, self._execution_device)
+        timesteps, latents = self._start(noise, clean, float(strength))
 
         self._interrupt, self._guidance_scale, self._num_timesteps = False, scale, len(timesteps)
         with self.progress_bar(total=len(timesteps)) as progress_bar:
@@ -269,10 +265,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 prediction = self.predict(sample, t, all_embeddings, guidance, reference)
                 latents = self._step(prediction, t, latents, generators)
                 if mask is not None:
-                    # RePaint (Lugmayr et al. 2022, section 4.1) without its resampling.
-                    following = timesteps[i + 1 : i + 2]
-                    known = self.scheduler.add_noise(clean, noise, following) if len(following) else clean
-                    latents = torch.where(mask, latents, known)
+                    latents = self._repaint(latents, mask, clean, noise, timesteps[i + 1 : i + 2])
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
@@ -285,6 +278,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 progress_bar.update()
                 if self._interrupt:
                     break
+
         if not latents.isfinite().all():
             raise ValueError("The samples are NaN or infinite: the weights are damaged, or too large for their dtype.")
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
@@ -501,13 +495,26 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 return False
         return True
 
-    def _last_timesteps(self, strength: float) -> Tensor:
-        """The share `strength` of the scheduler's timesteps, rounded down, at least one; sets it to begin there."""
+    def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
+        """The timesteps, and the sample (N, C, S, S) at the first: noise, or a noised clean sample.
+
+        With that, they are the share `strength` of the scheduler's timesteps, rounded down, at least one.
+        """
         timesteps = self.scheduler.timesteps
+        if clean is None:
+            return timesteps, noise * self.scheduler.init_noise_sigma
         start = len(timesteps) - max(1, int(len(timesteps) * strength))
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(start)
-        return timesteps[start:]
+        return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
+
+    def _repaint(self, latents: Tensor, mask: Tensor, clean: Tensor, noise: Tensor, following: Tensor) -> Tensor:
+        """Where the mask is false, the clean sample, noised for the following timestep, if there is one.
+
+        RePaint (Lugmayr et al. 2022, section 4.1) without its resampling.
+        """
+        known = self.scheduler.add_noise(clean, noise, following) if len(following) else clean
+        return torch.where(mask, latents, known)
 
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""

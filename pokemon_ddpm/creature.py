@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm.animation import save_animation, squash
-from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palette_transport import share_palette

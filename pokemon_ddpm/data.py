@@ -6,7 +6,6 @@ import itertools
 import json
 import logging
 import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
 from pokemon_ddpm.files import MAX_LISTED, Problems, read_file
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, CONDITIONS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
@@ -214,7 +214,7 @@ def _class_folder_tensors(
     listed = _list_images(folder, found, problems, rows, unlabelled)
     names = _sorted_names({each.label for each in listed})
     _check_names("class names", names)
-    described = {each.file: rows.get(_in_one_form(each.file), {}) for each in listed}
+    described = {each.file: rows.get(each.file, {}) for each in listed}
     own_values, unused = _own_values(described.values())
     if split == "train":  # with which each line is logged once, and the bad files of all splits are named
         others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
@@ -245,8 +245,7 @@ def _class_folder_tensors(
     if unseen and split == "train":
         some = ", ".join(names[label] for label in sorted(unseen)[:20])
         raise ValueError(f"{folder}: no image of {some} is usable; add one, or remove the class.")
-    pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
-    data = _with_classes(pixels, torch.tensor(labels), names)
+    data = _with_classes(as_tensor(images), torch.tensor(labels), names)
     for name, values in own_values.items():
         texts = [described[each.file].get(name) for each in usable]
         data.labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])
@@ -360,7 +359,7 @@ def _files(root: Path, folder: Path = Path(), depth: int = MAX_DEPTH) -> Iterato
     """Files that are not hidden, relative to the root, in sub-folders up to a depth, without loops of links."""
     here = (root / folder).resolve()
     for entry in sorted((root / folder).iterdir()):
-        if entry.name.startswith((".", "__")) or entry.name in ("Thumbs.db", "desktop.ini"):
+        if entry.name.startswith((".", "__")):
             continue
         if not entry.is_dir():
             yield folder / entry.name
@@ -372,13 +371,8 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _in_one_form(path: Path) -> Path:
-    """A path in one form of Unicode (NFC): on a Mac, names of files may be in another than in the metadata."""
-    return Path(unicodedata.normalize("NFC", str(path)))
-
-
 def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, str]], dict[Path, list[str]]]:
-    """Image, see `_in_one_form`, -> its row in a metadata file; and the columns of metadata files without labels."""
+    """Image -> its row in a metadata file, and the columns of metadata files without labels."""
     found, unlabelled = {}, {}
     for file in (each for each in files if each.name in METADATA_FILES):
         try:
@@ -387,17 +381,12 @@ def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, s
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{root / file} cannot be read: {error}") from error
         for row in rows:
-            texts = {name: _text(value) for name, value in row.items()}
+            texts = {name: "" if value is None else str(value) for name, value in row.items()}
             if texts.get("file_name"):
-                found[_in_one_form(file.parent / str(row["file_name"]))] = texts
+                found[file.parent / texts["file_name"]] = texts
         if not set(METADATA_COLUMNS) <= set(columns):
             unlabelled[file] = columns[:MAX_LISTED]
     return found, unlabelled
-
-
-def _text(value: Any) -> str:
-    """A value of metadata, in one form of Unicode (NFC); empty where it is missing."""
-    return "" if value is None else unicodedata.normalize("NFC", str(value))
 
 
 def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
@@ -409,7 +398,7 @@ def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 class _LabelledFile(NamedTuple):
-    label: str  # in one form of Unicode (NFC)
+    label: str
     file: Path
     split: str
     creature: str  # where none is named, the path of the file
@@ -424,9 +413,9 @@ def _list_images(
 ) -> list[_LabelledFile]:
     """The files that must be images, sorted by class and name; for the last two arguments see `_metadata`."""
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    files = {file: _in_one_form(file) for file in found if _is_image(file)}
-    metadata = {name: row["label"] for name, row in rows.items() if row.get("label")}
-    labels = metadata or {name: name.parts[-2] for name in files.values() if len(name.parts) > 1}
+    files = [file for file in found if _is_image(file)]
+    metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
+    labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
     if unlabelled and not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values()):
         file, columns = next(iter(unlabelled.items()))
         needed = " and ".join(METADATA_COLUMNS)
@@ -435,18 +424,18 @@ def _list_images(
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
     has_splits = any(splits.values())
     images, inside = [], root.resolve()
-    for file, name in files.items():
+    for file in files:
         split = splits.get(file) if has_splits else "train"
-        if name not in labels or not split:
+        if file not in labels or not split:
             expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if metadata else "CLASS/FILE")
             problems.add(file.as_posix(), f"expected {expected}")
         elif not (root / file).resolve().is_relative_to(inside):
             problems.add(file.as_posix(), "links out of the folder")
         else:
-            creature = rows.get(name, {}).get(CREATURE) or file.as_posix()
-            images.append(_LabelledFile(labels[name], file, split, creature))
-    for name in sorted(metadata.keys() - files.values()):
-        problems.add(name.as_posix(), "there is no such image, but it is in the metadata")
+            creature = rows.get(file, {}).get(CREATURE) or file.as_posix()
+            images.append(_LabelledFile(labels[file], file, split, creature))
+    for file in sorted(metadata.keys() - set(files)):
+        problems.add(file.as_posix(), "there is no such image, but it is in the metadata")
     images.sort()
     return images if has_splits else _hold_out(images)
 

@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.evaluation.images import as_arrays, as_tensor
+from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 
 # The largest silhouette IoU that is no copy, by relation: 95 % of the real next stages are below, of the real backs
-# 65 %; and the least change of color, that of the nearest of 200 real pairs. `evaluate-creatures` measures them.
+# 65 %; and the least change of color, that of the nearest of 200 real pairs.
 MAX_IOU = {"same": 0.8, "next": 0.62}
 MIN_COLOR_CHANGE = {"same": 0.037, "next": 0.115}
 MAX_PALETTE_DISTANCE = 0.095  # 95 % of 200 real next stages have colors that are nearer to those of their references

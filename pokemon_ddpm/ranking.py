@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED
-from pokemon_ddpm.evaluation.images import as_arrays, as_tensor
 from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel

@@ -3,23 +3,10 @@
 import inspect
 from typing import Any
 
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DEISMultistepScheduler,
-    DPMSolverMultistepScheduler,
-    SchedulerMixin,
-    UniPCMultistepScheduler,
-)
+from diffusers import SchedulerMixin
 
-SAMPLERS: dict[str, type[SchedulerMixin]] = {
-    "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
-    "ddim": DDIMScheduler,  # Song et al. 2021, eta 0
-    "dpmsolver++": DPMSolverMultistepScheduler,  # 2M, Lu et al. 2022
-    "sde-dpmsolver++": DPMSolverMultistepScheduler,  # its SDE solver, 2M with noise in each step
-    "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
-    "deis": DEISMultistepScheduler,  # order 2, Zhang & Chen 2023
-}
+from pokemon_ddpm.pipelines.input_checks import SAMPLERS
+
 # Without these, `from_config` would pass one solver's settings on to another.
 SETTINGS: dict[str, dict[str, str | int | bool]] = {
     "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
@@ -39,8 +26,7 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
         ValueError: If the name is unknown.
     """
     if name not in SAMPLERS:
-        until = " (Heun's method was left out after version 1.0)" if name == "heun" else ""
-        raise ValueError(f"Unknown scheduler {name!r}{until}. Known: {', '.join(SAMPLERS)}.")
+        raise ValueError(f"Unknown scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
     sampler, settings = SAMPLERS[name], dict(SETTINGS.get(name, {}))
     # Schedulers with `clip_sample` have it from the trained scheduler's configuration.
     if "clip_sample" not in inspect.signature(sampler).parameters:

@@ -67,11 +67,10 @@ def provenance(seed: int = 0, **values: object) -> "Provenance":
 
 
 def as_samples(images: torch.Tensor, types: list[str] | None = None) -> "SampleSet":
-    """Samples that were conditioned on these types; without provenance if there are none."""
+    """Samples that were conditioned on these types, or on none."""
     from pokemon_ddpm.evaluation.samples import SampleSet
 
-    if types is None:
-        return SampleSet(images, (None,) * len(images))
+    types = types or [None] * len(images)
     return SampleSet(images, tuple(provenance(seed, condition={"type": name}) for seed, name in enumerate(types)))
 
 

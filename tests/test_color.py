@@ -46,10 +46,6 @@ def test_every_color_comes_back_from_oklab() -> None:
     assert np.array_equal(from_oklab(oklab(colors)), colors)
 
 
-def test_a_color_that_srgb_lacks_becomes_one_that_it_has() -> None:
-    assert from_oklab(np.array([[1.2, 0, 0], [-0.2, 0, 0]])).tolist() == [[255] * 3, [0] * 3]
-
-
 def test_different_colors_are_found_once_and_sorted() -> None:
     pixels = random_colors(400) // 64
     assert np.array_equal(unique_colors(pixels), np.unique(pixels, axis=0))
@@ -75,12 +71,6 @@ def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
     expected = np.array([lab[clusters == cluster].mean(axis=0) for cluster in range(1, 8)])
     found = fit_palette(lab, 7)
     assert np.allclose(found[found[:, 0].argsort()], expected[expected[:, 0].argsort()])
-
-
-def test_the_colors_of_a_cell_are_one_from_the_start() -> None:
-    lab = CELL * np.array([[5.4, 1.4, -2.4], [4.6, 0.6, -1.6], [4.6, 0.6, -2.6]])
-    found = fit_palette(lab, 3)
-    assert len(found) == 2 and np.allclose(found[found[:, 2].argsort()], [lab[2], lab[:2].mean(axis=0)])
 
 
 def test_a_few_gray_levels_hardly_change_a_sprite() -> None:
@@ -131,32 +121,6 @@ def test_areas_of_color_lower_their_energy_until_no_pixel_alone_can(seed: int) -
             changed = chosen.copy()
             changed[y, x] = color
             assert energy(lab, visible, changed, means) > errors[-1] - 1e-9
-
-
-def test_a_noisy_surface_becomes_flat_and_a_single_dark_pixel_stays() -> None:
-    clean = np.full((16, 16, 3), (220, 150, 60), dtype=np.uint8)
-    clean[:, 9:] = (80, 120, 200)
-    clean[5, 4] = (20, 20, 20)
-    noise = np.random.default_rng(0).normal(0, 10, clean.shape)
-    pixels = (clean + noise).clip(0, 255).astype(np.uint8)
-    colors, areas = np.unique(clean.reshape(-1, 3), axis=0, return_inverse=True)
-    chosen, means = color_areas(oklab(pixels), np.ones((16, 16), dtype=bool), oklab(colors))
-    assert len(means) == 3 and np.array_equal(chosen.ravel(), areas.ravel())
-
-
-def test_invisible_pixels_are_without_influence() -> None:
-    lab, visible = noisy_areas(0)
-    other = lab.copy()
-    other[~visible] = oklab(random_colors(16))
-    (one, means), (two, other_means) = (color_areas(each, visible, lab[5, :9]) for each in (lab, other))
-    assert np.array_equal(one[visible], two[visible]) and np.array_equal(means, other_means)
-
-
-def test_colors_without_pixels_are_dropped() -> None:
-    palette = oklab(np.uint8([[255, 0, 0], [0, 0, 255], [0, 255, 0]]))
-    lab = oklab(np.uint8([[[250, 10, 10], [250, 10, 10]], [[10, 10, 250], [10, 10, 250]]]))
-    chosen, means = color_areas(lab, np.ones((2, 2), dtype=bool), palette)
-    assert np.allclose(means[chosen], lab) and len(means) == 2
 
 
 def merged(pixels: np.ndarray, *arguments: float) -> np.ndarray:

@@ -47,7 +47,7 @@ SHORT = {
     "pokemon-ddpm generate --model pokemon-ddpm-64-fast": "--num-images 2",
     "pokemon-ddpm generate": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm creature": "--num-inference-steps 1",
-    "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1 --no-likelihood",
+    "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1",
     f"{TRAIN} benchmarks/recipes/packed-64-student.yaml": TWO_UPDATES,  # its number of steps is fixed
     TRAIN: SHORT_RUN,
 }
@@ -138,8 +138,7 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
     else:
         monkeypatch.setattr(two_sample, "STEPS", 1)
         monkeypatch.setattr(metrics, "NUM_LINE_BOOTSTRAPS", 10)
-        for module in (metrics, pixel_statistics):
-            monkeypatch.setattr(module, "NUM_BOOTSTRAPS", 10)
+        monkeypatch.setattr(pixel_statistics, "NUM_BOOTSTRAPS", 10)
         monkeypatch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output

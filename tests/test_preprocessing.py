@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from pokemon_ddpm import load_sprites
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, DARK_WEIGHT, MAX_VOTING_COLORS, oklab, transparent, vote
 from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, over_white, preprocess
 from tests.small_archives import png
@@ -236,35 +235,6 @@ def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, redu
         assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
 
 
-@pytest.mark.parametrize("offset", [0, 1])
-def test_a_dark_outline_of_one_pixel_survives_halving(offset: int) -> None:
-    dark, light = (20, 20, 20, 255), (200, 120, 60, 255)
-    pixels, expected = (np.full((side, side, 4), CLEAR, np.uint8) for side in (24, 12))
-    end = 11 + offset
-    pixels[offset : offset + 22, offset : offset + 22] = expected[:end, :end] = dark
-    pixels[offset + 1 : offset + 21, offset + 1 : offset + 21] = expected[1 : end - 1, 1 : end - 1] = light
-    pixels[np.arange(6, 16), np.arange(6, 16)] = expected[np.arange(3, 8), np.arange(3, 8)] = dark  # a diagonal
-    if offset:  # three quarters of the corners are transparent
-        expected[::11, ::11] = CLEAR
-    assert np.array_equal(vote(pixels, 12, 12), expected)
-
-
-@pytest.mark.parametrize(
-    "resolution, size, start, end, expected",
-    [(32, 90, 30, 60, (1, 11, 21, 31)), (64, 96, 24, 72, (0, 16, 48, 64)), (96, 90, 30, 60, (3, 33, 63, 93))],
-)
-def test_whole_pixels_keep_enclosed_white(resolution: int, size: int, start: int, end: int, expected: tuple) -> None:
-    block = np.full((size, size, 3), (180, 60, 60), dtype=np.uint8)
-    block[start:end, start:end] = 255
-    block[:start, :start] = 255  # open
-    result = np.full((resolution, resolution, 4), CLEAR, dtype=np.uint8)
-    top, start, end, bottom = expected
-    result[top:bottom, top:bottom] = (180, 60, 60, 255)
-    result[start:end, start:end] = 255
-    result[:start, :start] = CLEAR
-    assert np.array_equal(preprocess(canvas(0, 0, block), resolution), result)
-
-
 def test_an_image_of_many_colors_is_smoothed() -> None:
     block = random_block(40, 40)
     assert len(np.unique(block.reshape(-1, 3), axis=0)) > MAX_VOTING_COLORS
@@ -281,18 +251,6 @@ def test_compositing_on_white() -> None:
     expected = [[255, 255, 255], [233, 169, 153], [200, 40, 0]]  # 102 of 255 is 40 %
     assert over_white(images).flatten(1).tolist() == expected
     assert torch.equal(over_white(images[:, :3]), images[:, :3])
-
-
-def test_the_real_sprites_keep_their_few_colors(sprites_dir: Path, sprites_cache: Path) -> None:
-    rows = load_sprites(sprites_dir, split="test", cache_dir=sprites_cache)
-    counts = []
-    for row in list(rows)[::10]:
-        given = {tuple(color) for color in np.asarray(row["image"]).reshape(-1, 3).tolist()}
-        result = preprocess(row["image"], 64).reshape(-1, 4)
-        found = {tuple(color) for color in result[result[:, 3] > 0][:, :3].tolist()}
-        assert found <= given
-        counts.append(len(found))
-    assert len(counts) > 30 and np.median(counts) <= 16
 
 
 def bilinear_matrix(old: int, new: int) -> np.ndarray:

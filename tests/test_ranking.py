@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.ranking import VERDICTS, WEIGHTS, SpriteRanker, generate_best
 from tests.tiny_models import tiny_pipeline

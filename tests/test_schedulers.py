@@ -85,8 +85,6 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
 def test_names_of_samplers():
     with pytest.raises(ValueError, match="Unknown scheduler 'euler'. Known: ddpm, ddim, dpmsolver"):
         make_sampler("euler", tiny_pipeline().scheduler)
-    with pytest.raises(ValueError, match="'heun' \\(Heun's method was left out after version 1.0\\). Known: ddpm"):
-        make_sampler("heun", tiny_pipeline().scheduler)
     assert sampler_name(EulerDiscreteScheduler()) == "EulerDiscreteScheduler"
 
 

@@ -21,12 +21,10 @@ from pokemon_ddpm.commands.common import (
     Split,
     Steps,
     fail,
-    load,
     make_folder,
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
 
-SPLITS = ("train", "validation")  # without those that are only for the end
 Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit")
 ]
@@ -43,7 +41,6 @@ def evaluate(
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Samples to generate.")] = 2048,
     split: Split = "validation",
     features: Features = None,
-    likelihood: Annotated[bool, typer.Option(help="Also measure bits per dimension of the model.")] = True,
     scheduler: Scheduler = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
@@ -64,7 +61,6 @@ def evaluate(
     from pokemon_ddpm.evaluation.data import load_images, load_network
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
-    from pokemon_ddpm.evaluation.likelihood import kept_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
     from pokemon_ddpm.evaluation.samples import generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
@@ -84,13 +80,7 @@ def evaluate(
     if sets is None:  # the main process goes on
         return
     samples, others, rows = sets
-    further = {"likelihood": None, "no_likelihood": "--no-likelihood was given."}
-    if likelihood:
-        try:  # in float32, with the model's own scheduler
-            further = {"likelihood": kept_likelihood(load(model), *data[:2], output_dir, seed), "no_likelihood": ""}
-        except ValueError as error:
-            further["no_likelihood"] = str(error)
-    further |= evaluate_pixels(samples.images, others.images, *data[:2], rows, seed, best_device())
+    further = evaluate_pixels(samples.images, others.images, *data[:2], rows, seed, best_device())
     samples, all_train = samples.on_white(), data.all_train.on_white()
     evaluation = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
@@ -186,9 +176,9 @@ def evaluate_creatures(
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.creatures import evaluate_creatures as measure
-    from pokemon_ddpm.evaluation.images import as_tensor
     from pokemon_ddpm.evaluation.report import write_references
     from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.images import as_tensor
     from pokemon_ddpm.preprocessing import open_image
 
     settings = GenerationSettings(model, num_inference_steps=num_inference_steps, dtype=dtype)
@@ -227,7 +217,7 @@ def fit_features(
 
     config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
     options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
-    splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in SPLITS]
+    splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
     report = feature_training.fit_features(*splits, output_dir, best_device())
     for name, each in report["accuracies"].items():
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))

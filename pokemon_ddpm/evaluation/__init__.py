@@ -1,13 +1,11 @@
-"""Evaluation of trained models; the modules need the packages of the extra "evaluation"."""
+"""Evaluation of trained models; the modules need the package of the extra "evaluation"."""
 
 import importlib.util
 
 MIN_SAMPLES = 50
-PACKAGES = {"ot": "POT", "torch_fidelity": "torch-fidelity"}
 
 
 def check_packages() -> None:
-    """Raises ValueError if a package of the extra is missing."""
-    missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise ValueError(f"Evaluation needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    """Raises ValueError if the package of the extra is missing."""
+    if importlib.util.find_spec("torch_fidelity") is None:
+        raise ValueError("Evaluation needs torch-fidelity: pip install torch-fidelity")

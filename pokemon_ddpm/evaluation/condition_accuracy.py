@@ -6,40 +6,27 @@ from typing import Any
 import torch
 
 from pokemon_ddpm.evaluation.metrics import Share, share
-from pokemon_ddpm.vocabulary import ANY, NONE, nearest
 
 
 def given_values(
-    conditions: Sequence[Mapping[str, Any] | None], vocabulary: Mapping[str, Sequence[str]]
+    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
 ) -> dict[str, torch.Tensor]:
     """The values that N samples were conditioned on, of the K values of each attribute in the vocabulary.
 
     Args:
-        conditions: Of each sample, attribute -> a value or its id, a bool for `legendary`, "fire/flying" or a pair
-            for types; None if it was not conditioned.
+        conditions: Of each sample, attribute -> a value, or a pair of types.
 
     Returns:
-        Attribute -> bool (N, K). `none`, `any` and a blend of types count as no value.
-
-    Raises:
-        ValueError: If a value is unknown.
+        Attribute -> bool (N, K). `none` and `any` count as no value.
     """
     given = {}
     for attribute, known in vocabulary.items():
-        names = [name.lower() for name in (*known, NONE, ANY)]
-        table = torch.zeros(len(conditions), len(names), dtype=torch.bool)
+        table = given[attribute] = torch.zeros(len(conditions), len(known), dtype=torch.bool)
         for row, condition in enumerate(conditions):
-            value = (condition or {}).get(attribute)
-            if value is None or isinstance(value, Mapping):
-                continue
-            parts = value.split("/") if isinstance(value, str) else [value] if isinstance(value, int) else value
-            for part in parts:
-                is_id = isinstance(part, int) and 0 <= part < len(known)  # True is the second value of `legendary`
-                name = names[part] if is_id else str(part).strip().lower()
-                if name not in names:
-                    raise ValueError(f"A sample has the unknown {attribute} {part!r}. {nearest(name, known)}")
-                table[row, names.index(name)] = True
-        given[attribute] = table[:, : len(known)]
+            value = condition.get(attribute)
+            for name in value if isinstance(value, (list, tuple)) else [value]:
+                if name in known:
+                    table[row, known.index(name)] = True
     return given
 
 
@@ -70,7 +57,7 @@ def condition_accuracy(
         "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
             as the longest condition has.
         "by_value": For each given value, the shares in which it is recognized: "accuracy" of the samples conditioned
-            on it, "real" of the real images that have it, "chance" of all samples.
+            on it, "real" of the real images that have it.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
@@ -79,7 +66,6 @@ def condition_accuracy(
         value: {
             "accuracy": _share(predicted[given[:, k], k]),
             "real": real and _share(real[0][real[1][:, k], k]),
-            "chance": _share(predicted[:, k]).value,
         }
         for k, value in enumerate(values)
         if counts[k]

@@ -10,16 +10,14 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.comparison import comparisons
 from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import Estimate, kid
+from pokemon_ddpm.evaluation.metrics import Estimate, kid, precision_recall
 from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
-from pokemon_ddpm.preprocessing import over_white
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare
 
@@ -62,10 +60,7 @@ def evaluate(
     Args:
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
         network: For distances and the condition accuracy, with the classes of the images.
-        seed: Of subsets, projections and bootstraps.
-
-    Raises:
-        ValueError: If a sample has an unknown condition.
+        seed: Of subsets.
     """
     given = given_values(samples.conditions, network.vocabulary)
     sets = tqdm((samples, train, held_out, all_train), "Features")
@@ -86,12 +81,39 @@ def evaluate(
         if len(ours):
             types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
     numbers = {
-        "distances": comparisons(of_samples, of_train, of_held_out, held_out.images, network, seed),
+        "distances": comparisons(of_samples, of_train, of_held_out, seed),
         "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, network),
         "types": types,
     }
     return Evaluation(as_json(numbers), nearest["pixels"][0])
+
+
+def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
+    """KID, precision and recall of samples beside training and held-out images, and of these beside each other.
+
+    Precision and recall depend on the number of images, so the last three rows use equally many: as many as there are
+    samples or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images.
+
+    Returns:
+        "name" and "to" ("train" or "held-out") of both sets, and an `Estimate` by the name of each metric.
+    """
+    count = min(len(samples), len(held_out))
+    few_samples, few_train, few_held_out = (
+        each[random_rows(len(each), min(count, len(each)), seed).sort().values] for each in (samples, train, held_out)
+    )
+    pairs = [
+        ("all samples", samples, "train", train),
+        ("all samples", samples, "held-out", held_out),
+        ("held-out", few_held_out, "train", train),
+        ("samples", few_samples, "held-out", held_out),
+        ("train", few_train, "held-out", held_out),
+    ]
+    found = []
+    for name, one, to, other in pairs:
+        precision, recall = precision_recall(one, other, seed)
+        found.append({"name": name, "to": to, "kid": kid(one, other, seed), "precision": precision, "recall": recall})
+    return found
 
 
 def _condition_accuracies(
@@ -119,7 +141,7 @@ def evaluate_pixels(
     others: torch.Tensor,
     train: SpriteTensors,
     held_out: SpriteTensors,
-    rows: torch.Tensor | None = None,
+    rows: torch.Tensor,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -128,28 +150,29 @@ def evaluate_pixels(
     Args:
         samples: uint8 (N, C, S, S), with the conditions of training images; the classifier is trained on them.
         others: Other samples, uint8 (M, C, S, S), with the conditions of held-out images.
-        rows: int64 (M,), the held-out images whose conditions they have; None if this is unknown.
+        rows: int64 (M,), the held-out images whose conditions they have.
         seed: Of subsets, of the two-sample classifier and of bootstraps.
         device: To train the two-sample classifier on.
 
     Returns:
-        As in report.json: "two_sample", name of the images -> see `two_sample_test`; and "pixel_statistics", name of
-        the images -> see `averages`.
+        As in report.json: "two_sample", name of the images -> "accuracy", see `two_sample_test`; and
+        "pixel_statistics", name of the images -> see `averages`.
     """
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     sets = [train.images[few], samples, held_out.images, others]
-    same_channels = samples.shape[1] == train.images.shape[1]
-    compared = {"raw": sets if same_channels else [over_white(images) for images in sets]}
-    output = compared["default output"] = [default_output(images) for images in sets]
+    output = [default_output(images) for images in sets]
+    compared = {"raw": sets, "default output": output}
     if (side := samples.shape[-1]) > COMPARED_SIDE:
         few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
     lines = lines_of(held_out)
-    lines = torch.cat([lines, torch.full((len(others),), -1) if rows is None else lines[rows]])
+    lines = torch.cat([lines, lines[rows]])
     return as_json(
         {
-            "two_sample": {name: two_sample_test(*sets, lines, seed, device) for name, sets in compared.items()},
+            "two_sample": {
+                name: {"accuracy": two_sample_test(*sets, lines, seed, device)} for name, sets in compared.items()
+            },
             "pixel_statistics": {name: averages(pixel_statistics(each), seed) for name, each in statistics.items()},
         }
     )

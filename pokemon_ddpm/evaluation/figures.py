@@ -23,15 +23,12 @@ NUM_PAIRS, PAIRS_IN_ROW = 20, 10
 
 
 def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
-    """The first samples that are conditioned on each type; the first of all samples if there are no conditions."""
+    """The first samples that are conditioned on each type."""
     images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in samples.images]
     scale = max(1, 64 // images[0].width)
     given = given_values(samples.conditions, {"type": type_names})["type"]
     rows = {name: given[:, k].nonzero().flatten()[:SHEET_COLUMNS].tolist() for k, name in enumerate(type_names)}
     names = [name for name in type_names if rows[name]]
-    if not names:
-        columns = SHEET_COLUMNS * SHEET_PANELS
-        return sprite_sheet(images[: SHEET_COLUMNS * columns], columns, scale=scale)
     blanks = [Image.new("RGB", images[0].size, "white")] * SHEET_COLUMNS
     cells = [cell for name in names for cell in ([images[i] for i in rows[name]] + blanks)[:SHEET_COLUMNS]]
     return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)

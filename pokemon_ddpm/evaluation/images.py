@@ -1,13 +1,11 @@
 """Sets of images: as RGBA, as the default output of `generate`, reduced, mirrored and shifted, chosen at random."""
 
-from collections.abc import Iterable
-
-import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
 from pokemon_ddpm.preprocessing import over_white, preprocess
@@ -54,18 +52,3 @@ def random_rows(total: int, count: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(total, generator=generator) for _ in range(-(-count // total))]
     return torch.cat(orders)[:count]
-
-
-def halves(count: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """The positions of `count` images in two random halves."""
-    return random_rows(count, count, seed).tensor_split(2)
-
-
-def as_arrays(images: torch.Tensor) -> np.ndarray:
-    """Images, uint8 (N, C, S, S), as an array (N, S, S, C)."""
-    return images.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def as_tensor(images: Iterable[Image.Image | np.ndarray]) -> torch.Tensor:
-    """The inverse of `as_arrays`, for one image (S, S, C) after the other."""
-    return torch.from_numpy(np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2).copy())

@@ -88,11 +88,8 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
         "threshold": The 5 % quantile of the held-out distances.
         "nearer": `Share` of the samples with a smaller distance.
         "chance_low", "chance_high": The 95 % range of this share if samples are distributed as held-out images are.
-        "median", "held_out_median": Median distances.
         "identical": Number of samples at distance 0.
         "n", "m": Number of samples and of held-out images.
-        "warnings": What a reader must know, one sentence each.
-        "memorizes": Whether more samples are near the training images than chance explains.
     """
     # Here, since training imports this module without the packages of the extra, which these need.
     from pokemon_ddpm.evaluation.metrics import LEVEL, share
@@ -102,21 +99,12 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
     threshold = held_out.kthvalue(k).values.item()
     nearer = share(int((samples < threshold).sum()), n)
     chance_low, chance_high = (float(end) / n for end in stats.betabinom.interval(LEVEL, n, k, m + 1 - k))
-    warnings = []
-    if m < 2 / QUANTILE:
-        warnings.append(f"The 5 % quantile of {m} held-out distances is uncertain; use 100 images or more.")
-    if threshold == 0:
-        warnings.append("Held-out images are among the training images, so memorization cannot be measured.")
     return {
         "threshold": threshold,
         "nearer": nearer,
         "chance_low": chance_low,
         "chance_high": chance_high,
-        "median": float(np.median(samples.numpy())),
-        "held_out_median": float(np.median(held_out.numpy())),
         "identical": int((samples == 0).sum()),
         "n": n,
         "m": m,
-        "warnings": warnings,
-        "memorizes": nearer.value > chance_high,
     }

@@ -1,4 +1,4 @@
-"""Plain statistics of pixel art, which no network has learned: colors, transparency, stray pixels, outlines."""
+"""Plain statistics of pixel art, which no network has learned: colors, transparency, detached parts, outlines."""
 
 from typing import Any
 
@@ -8,21 +8,18 @@ from PIL import Image
 from scipy import ndimage, stats
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.evaluation.images import as_arrays
 from pokemon_ddpm.evaluation.metrics import LEVEL
+from pokemon_ddpm.images import as_arrays
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
-SAME_COLOR = 0.05  # distance in OKLab up to which colors count as nearly the same
 NUM_BOOTSTRAPS = 1000
-ALL_NEIGHBORS = np.ones((3, 3))
 
 # Statistic -> how it is called in a report. All but the first are shares or distances and are averaged.
 STATISTICS = {
     "colors": "colors, median",
     "clear_background": f"background pixels with an alpha below {CLEAR}",
-    "isolated": "pixels without a neighbor of nearly the same color",
     "parts": "images with detached parts",
     "dark_outline": "outline pixels that are dark",
     "dark": "pixels that are dark",
@@ -49,30 +46,17 @@ def _of_image(pixels: np.ndarray) -> dict[str, float]:
     background = regions == regions[0, 0]  # with a ring around the image
     outline = foreground & ndimage.binary_dilation(background)[1:-1, 1:-1]
     background = background[1:-1, 1:-1]
-    _, count = ndimage.label(foreground, structure=ALL_NEIGHBORS)
+    _, count = ndimage.label(foreground, structure=np.ones((3, 3)))
     lab = oklab(pixels[..., :3])
     few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), PALETTE_SIZE))[..., :3]
     return {
         "colors": len(unique_colors(pixels[foreground, :3])),
         "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
-        "isolated": _isolated(lab, foreground)[foreground].mean(),
         "parts": float(count > 1),
         "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
         "dark": (lab[foreground, 0] < DARK).mean(),
         "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
     }
-
-
-def _isolated(lab: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Whether no foreground pixel among the eight neighbors has nearly the same color: bool (H, W)."""
-    height, width = foreground.shape
-    present, color = np.pad(foreground, 1), np.pad(lab, ((1, 1), (1, 1), (0, 0)))
-    isolated = np.ones_like(foreground)
-    for y, x in np.argwhere(ALL_NEIGHBORS):
-        if (y, x) != (1, 1):
-            window = np.s_[y : y + height, x : x + width]
-            isolated &= ~present[window] | (np.linalg.norm(color[window] - lab, axis=2) > SAME_COLOR)
-    return isolated
 
 
 def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:

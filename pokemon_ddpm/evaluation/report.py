@@ -1,7 +1,7 @@
 """The report of an evaluation: `report.md`, the same numbers as `report.json`, and figures."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,17 @@ from pokemon_ddpm.evaluation.figures import (
     sample_sheet,
     types_figure,
 )
-from pokemon_ddpm.evaluation.images import as_arrays, random_rows
+from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.files import save_figure, save_image, write_file
+from pokemon_ddpm.images import as_arrays
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.sheets import sprite_sheet
 
 REPORT, NUMBERS = "report.md", "report.json"
 TEMPLATES = Path(__file__).parents[1] / "templates"
-METRICS = {
-    "kid": "KID",
-    "fid": "FID",
-    "sliced_wasserstein": "sliced Wasserstein",
-    "exact_wasserstein": "exact Wasserstein",
-    "precision": "precision",
-    "recall": "recall",
-}
+METRICS = {"kid": "KID", "precision": "precision", "recall": "recall"}
 GENERATION = "model scheduler num_inference_steps guidance_scale guidance_interval guidance_rescale dtype".split()
 
 
@@ -53,8 +47,7 @@ def write_report(
 
     Args:
         name: For the title.
-        further: The result of `evaluate_pixels`; "likelihood", see `kept_likelihood`, or None; and "no_likelihood",
-            why there is none.
+        further: The result of `evaluate_pixels`.
         samples: In RGB.
         train: The training images among which memorized ones were searched, with their names if they have any.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
@@ -69,11 +62,12 @@ def write_report(
         **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
     }
-    figures = {"closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names)}
+    figures = {
+        "closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names),
+        "types.png": types_figure(numbers),
+    }
     if names:
         figures["closest-names.png"] = closest_pairs_figure(samples.images, evaluation.nearest, None, names)
-    if numbers["types"]:
-        figures["types.png"] = types_figure(numbers)
     for file, figure in figures.items():
         save_figure(figure, folder / file, dpi=130)
     save_image(sample_sheet(samples, train.type_names), folder / "samples.png")
@@ -96,32 +90,18 @@ def write_references(
     return report["results"]
 
 
-def generation_of(provenances: Iterable[Provenance | None]) -> dict[str, Any]:
-    """How samples were generated; a list where they differ."""
-    known = [each for each in provenances if each]
-    if not known:
-        return {}
-
-    def one_or_all(values: Iterable[Any]) -> Any:
-        different = [json.loads(text) for text in sorted({json.dumps(value) for value in values})]
-        return different[0] if len(different) == 1 else different
-
-    seeds = [each.seed for each in known]
-    conditions = {name: None for each in known for name, value in each.condition.items() if value is not None}
-    return {
-        "samples with provenance": len(known),
-        **{name: one_or_all(getattr(each, name) for each in known) for name in GENERATION},
-        "seeds": f"{min(seeds)} to {max(seeds)}",
-        "conditions": ", ".join(conditions),
-    }
+def generation_of(provenances: Sequence[Provenance]) -> dict[str, Any]:
+    """How samples were generated: all with the same settings."""
+    seeds = [each.seed for each in provenances]
+    conditions = {name: None for each in provenances for name, value in each.condition.items() if value is not None}
+    settings = {name: getattr(provenances[0], name) for name in GENERATION}
+    return {**settings, "seeds": f"{min(seeds)} to {max(seeds)}", "conditions": ", ".join(conditions)}
 
 
 def report_text(numbers: Numbers, figures: Collection[str]) -> str:
-    """`report.md`; `closest.png` and `closest-names.png` are only shown if they are among the figures."""
-    estimates = [each[metric] for each in numbers["distances"] for metric in METRICS]
-    warnings = {text for each in (*estimates, *numbers["memorization"].values()) for text in each["warnings"]}
-    more = {"summary": summary(numbers), "figures": figures, "warnings": sorted(warnings), "metrics": METRICS}
-    return _render("evaluation_report.md", numbers, **more, statistics=STATISTICS, is_reliable=is_reliable)
+    """`report.md`; `closest-names.png` is only shown if it is among the figures."""
+    more = {"summary": summary(numbers), "figures": figures, "metrics": METRICS, "statistics": STATISTICS}
+    return _render("evaluation_report.md", numbers, **more)
 
 
 def summary(numbers: Numbers) -> list[str]:
@@ -166,12 +146,3 @@ def share_text(share: float) -> str:
 def digits(value: float) -> str:
     """Three decimals below 0.1, two below 10, then one."""
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
-
-
-def is_reliable(attribute: str, found: Numbers) -> bool:
-    """Whether an attribute of held-out images is recognized more often than its most frequent value occurs.
-
-    Not tested for types, because an image has one or two.
-    """
-    counts = [each["real"]["n"] for each in found["by_value"].values() if each["real"]]
-    return attribute == "type" or not counts or found["real"]["low"] > max(counts) / found["real"]["n"]

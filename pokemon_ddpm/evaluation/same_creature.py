@@ -12,11 +12,12 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
-from pokemon_ddpm.evaluation.images import as_tensor, default_output
+from pokemon_ddpm.evaluation.images import default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
-from pokemon_ddpm.likeness import color_change, lab, opaque, silhouette_iou
+from pokemon_ddpm.images import as_tensor
+from pokemon_ddpm.likeness import color_change, lab, opaque
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
@@ -67,7 +68,7 @@ def mean_color(images: torch.Tensor) -> torch.Tensor:
 
 
 def over_lines(
-    values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean, seed: int = 0
+    values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean
 ) -> Estimate:
     """The average of values (K,), with the percentile interval of `line_resamples` of their lines, int64 (K,).
 
@@ -75,7 +76,7 @@ def over_lines(
     """
     known = ~values.double().isnan()
     values, lines = values[known].double().numpy(), lines[known].numpy()
-    resampled = [average(values[rows]) for rows in line_resamples(lines, seed)]
+    resampled = [average(values[rows]) for rows in line_resamples(lines, seed=0)]
     low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
     return Estimate(float(average(values)), float(low), float(high), len(values), len(np.unique(lines)))
 
@@ -103,19 +104,16 @@ def evaluate_references(
     if not (both and len(stages.targets)):
         raise ValueError("Backs, shinies and next stages of the same forms are needed, which these images lack.")
 
-    def made(pairs: Pairs, relation: str | None) -> torch.Tensor:
-        """Sprites with the conditions of the targets, uint8 (K, 4, S, S); no references without a relation."""
-        count, given = len(pairs.targets), dict(arguments)
+    def made(pairs: Pairs, relation: str) -> torch.Tensor:
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S)."""
+        count, references = len(pairs.targets), data.images[pairs.references].float() / 127.5 - 1
         requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
-        if relation is not None:
-            given |= {"references": data.images[pairs.references].float() / 127.5 - 1, "relation": relation}
-        else:
-            given.pop("image_guidance_scale", None)
+        given = {**arguments, "references": references, "relation": relation}
         return default_output(as_tensor(tqdm(generate(pipeline, requests, **given), "Generating", count)))
 
     made_backs, made_shinies = made(backs, "same"), made(shinies, "same")
     numbers = {
-        **_back(data, backs, made_backs, made(backs, None), network),
+        **_back(data, backs, made_backs, network),
         "shiny": _shiny(data, shinies, made_shinies),
         "next stage": _next(data, stages, made(stages, "next"), network),
     }
@@ -124,7 +122,7 @@ def evaluate_references(
 
 
 def _back(
-    data: SpriteTensors, backs: Pairs, made: torch.Tensor, without: torch.Tensor, network: SpriteFeatures
+    data: SpriteTensors, backs: Pairs, made: torch.Tensor, network: SpriteFeatures
 ) -> dict[str, dict[str, Estimate]]:
     """How often the real back of the right form is the nearest of all forms, or among the five nearest."""
     lines, forms = (data.labels[name][backs.targets] for name in ("line", "index"))
@@ -133,8 +131,6 @@ def _back(
     rows, places = (data.labels["index"][fronts][:, None] == forms).nonzero(as_tuple=True)
     queries = {
         "generated": (made, all_forms),
-        "generated without a reference": (without, all_forms),
-        "the reference": (data.images[backs.references], all_forms),
         "real front of another game": (data.images[fronts[rows]], places),
     }
     found: dict[str, dict[str, Estimate]] = {"right back nearest": {}, "right back among the five nearest": {}}
@@ -150,7 +146,6 @@ def _shiny(data: SpriteTensors, shinies: Pairs, made: torch.Tensor) -> dict[str,
     references, real = (data.images[rows] for rows in shinies)
     lines, found = data.labels["line"][shinies.targets], {}
     for name, images in (("generated", made), ("real", real)):
-        found[f"{name}: silhouette IoU, median"] = over_lines(silhouette_iou(references, images), lines, np.median)
         found[f"{name}: change of color"] = over_lines(color_change(references, images), lines)
     return found
 

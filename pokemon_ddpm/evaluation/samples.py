@@ -1,9 +1,5 @@
-"""Sets of samples: conditions like those of real images, generated files, and folders of PNGs from any source."""
+"""Sets of samples: conditions like those of real images, and generated files."""
 
-import contextlib
-import json
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,29 +8,24 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.data import IMAGE_SUFFIXES, SpriteTensors
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import MIN_SAMPLES
-from pokemon_ddpm.evaluation.images import as_tensor, default_output, random_rows
-from pokemon_ddpm.files import Problems, write_file
+from pokemon_ddpm.evaluation.images import default_output, random_rows
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
-from pokemon_ddpm.models import weights_digest
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.preprocessing import on_white, open_image, over_white
+from pokemon_ddpm.preprocessing import open_image, over_white
 from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.vocabulary import ANY, NONE
-
-logger = logging.getLogger(__name__)
-
-NOTES = "generated.json"  # beside the folder of samples: the digest of the weights
 
 
 @dataclass(frozen=True)
 class SampleSet:
     """Samples, sorted by file name."""
 
-    images: torch.Tensor  # uint8 (N, C, S, S), RGBA if a file has transparency, otherwise RGB on white
-    provenances: tuple[Provenance | None, ...]  # how each was generated, where its file says so
+    images: torch.Tensor  # uint8 (N, C, S, S), RGB on white or RGBA
+    provenances: tuple[Provenance, ...]  # how each was generated
 
     def on_white(self) -> "SampleSet":
         """In RGB: RGB as it is, of RGBA the `default_output`."""
@@ -42,9 +33,9 @@ class SampleSet:
         return replace(self, images=over_white(default_output(self.images))) if rgba else self
 
     @property
-    def conditions(self) -> list[dict[str, Any] | None]:
-        """Attribute -> value, of each sample with a provenance."""
-        return [each and each.condition for each in self.provenances]
+    def conditions(self) -> list[dict[str, Any]]:
+        """Attribute -> value, of each sample."""
+        return [each.condition for each in self.provenances]
 
 
 def sample_requests(
@@ -138,20 +129,23 @@ def generate_sets(
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> None:
-    """Generates the requests that are not in the folder yet, with a pipeline from `settings.load`.
+    """Generates the requests that are not in the folder yet, see `generate_files`.
 
     The files are raw samples, RGBA with alpha as predicted.
 
     Each of several processes generates its share, and returns when all samples exist.
 
     Raises:
-        ValueError: If the folder has other files, or samples of other weights.
+        ValueError: If the folder has other files.
         OSError: If a file cannot be written.
     """
     state = processes()
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_folder(folder, requests, weights_digest(pipeline.unet, pipeline.conditioner))
+        present = {path.name for path in folder.iterdir() if path.name[0] != "."}
+        if others := sorted(present - {request.file_name for request in requests}):
+            some = f"{len(others)} other files, such as {others[0]}"
+            raise ValueError(f"{folder} has {some}; choose another --output-dir.")
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
     paths = generate_files(pipeline, settings, share, folder, raw=True)
@@ -160,50 +154,7 @@ def generate_samples(
     state.wait_for_everyone()
 
 
-def _check_folder(folder: Path, requests: Sequence[SpriteRequest], weights: str) -> None:
-    """Refuses files that are not of these requests or weights, and notes the weights."""
-    present = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    if others := sorted(present - {request.file_name for request in requests}):
-        raise ValueError(f"{folder} has {len(others)} other files, such as {others[0]}; choose another --output-dir.")
-    notes = folder.parent / NOTES
-    if present and notes.exists() and json.loads(notes.read_text(encoding="utf-8"))["weights"] != weights:
-        raise ValueError(f"{folder} has samples of other weights, perhaps older ones; choose another --output-dir.")
-    write_file(notes, json.dumps({"weights": weights}) + "\n")
-
-
 def read_samples(folder: Path) -> SampleSet:
-    """Reads the PNGs of a folder, with transparency if one of them has it, otherwise on white.
-
-    Args:
-        folder: With square PNGs of one size; hidden files, and files that are not images, are ignored.
-
-    Raises:
-        ValueError: If the folder has too few PNGs, other images or sub-folders, or images cannot be used.
-        OSError: If the folder cannot be read.
-    """
-    entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
-    if others := [e.name for e in entries if e.is_dir() or e.suffix.lower() in IMAGE_SUFFIXES - {".png"}]:
-        raise ValueError(f"{folder} must have PNGs only, no sub-folders or other images such as {others[0]}.")
-    files = [entry for entry in entries if entry.suffix.lower() == ".png"]
-    if len(files) < MIN_SAMPLES:
-        raise ValueError(f"{folder} has {len(files)} PNGs, but at least {MIN_SAMPLES} samples are needed.")
-    problems, images, provenances = Problems(), [], []
-    for file in files:
-        with problems.caught(file.name):
-            images.append(open_image(file))
-    if problems.found:
-        raise ValueError(problems.report(f"{folder}: {len(problems.found)} of {len(files)} images cannot be used:"))
-    sizes = Counter(image.size for image in images)
-    (width, height), *others = sizes
-    if others or width != height:
-        listed = ", ".join(f"{count} of {size[0]}x{size[1]} px" for size, count in sizes.most_common(5))
-        raise ValueError(f"{folder} has {listed}, but samples must be square and of one size.")
-    for file in files:
-        provenances.append(None)
-        with contextlib.suppress(ValueError):  # it does not say how it was generated
-            provenances[-1] = read_png(file)
-    if missing := provenances.count(None):
-        logger.warning(f"{missing} of {len(files)} samples do not say how they were generated.")
-    is_rgba = any(image.has_transparency_data for image in images)
-    pixels = as_tensor(image.convert("RGBA") if is_rgba else on_white(image) for image in images)
-    return SampleSet(pixels, tuple(provenances))
+    """The samples in a folder of `generate_samples`."""
+    files = sorted(folder.glob("[!.]*.png"))
+    return SampleSet(as_tensor(map(open_image, files)), tuple(map(read_png, files)))

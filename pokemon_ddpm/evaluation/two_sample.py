@@ -7,7 +7,6 @@ perfect. The test must be able to fail: tests/evaluation/test_two_sample.py show
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -40,7 +39,7 @@ def two_sample_test(
     lines: torch.Tensor,
     seed: int,
     device: torch.device | str,
-) -> dict[str, Estimate]:
+) -> Estimate:
     """Trains the classifier on the first two sets of images, uint8 (N, C, S, S) RGB or RGBA, tests it on the others.
 
     Args:
@@ -50,9 +49,8 @@ def two_sample_test(
         device: To train on.
 
     Returns:
-        "accuracy", the mean of the shares of real and of generated images that are recognized, and "auc", the
-        probability that a sample seems more generated than a real image. The intervals are by `line_bootstrap`; that
-        another training would give another classifier is not in them.
+        `balanced_accuracy`, with the interval of `line_bootstrap`; that another training would give another classifier
+        is not in it.
     """
     classifier = fit_classifier(train_real, train_generated, seed, device)
     logits = torch.cat([classifier_logits(classifier, images) for images in (real, generated)])
@@ -139,30 +137,20 @@ def classifier_logits(classifier: TwoSampleClassifier, images: torch.Tensor) -> 
     return torch.cat(found)
 
 
-def line_bootstrap(logits: np.ndarray, is_generated: np.ndarray, lines: np.ndarray, seed: int) -> dict[str, Estimate]:
-    """Balanced accuracy and AUC of logits, float64 (N,), for bool (N,), with percentile intervals of `line_resamples`.
+def line_bootstrap(logits: np.ndarray, is_generated: np.ndarray, lines: np.ndarray, seed: int) -> Estimate:
+    """`balanced_accuracy` of logits, float64 (N,), for bool (N,), with the percentile interval of `line_resamples`.
 
     Lines are resampled with their real images and their samples.
     """
-    resamples = line_resamples(lines, seed)
-    resamples = [rows for rows in resamples if 0 < is_generated[rows].sum() < len(rows)]  # with both classes
-    n, m = int(is_generated.sum()), int((~is_generated).sum())
-    estimates = {}
-    for name, metric in (("accuracy", balanced_accuracy), ("auc", area_under_curve)):
-        resampled = [metric(logits[rows], is_generated[rows]) for rows in resamples]
-        low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
-        estimates[name] = Estimate(float(metric(logits, is_generated)), float(low), float(high), n, m)
-    return estimates
+    # With both classes.
+    resamples = [rows for rows in line_resamples(lines, seed) if 0 < is_generated[rows].sum() < len(rows)]
+    resampled = [balanced_accuracy(logits[rows], is_generated[rows]) for rows in resamples]
+    low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
+    value, n, m = balanced_accuracy(logits, is_generated), int(is_generated.sum()), int((~is_generated).sum())
+    return Estimate(float(value), float(low), float(high), n, m)
 
 
 def balanced_accuracy(logits: np.ndarray, is_generated: np.ndarray) -> float:
     """Mean of the shares of both classes that are recognized, for logits (N,)."""
     right = (logits > 0) == is_generated
     return (right[is_generated].mean() + right[~is_generated].mean()) / 2
-
-
-def area_under_curve(logits: np.ndarray, is_generated: np.ndarray) -> float:
-    """Share of the pairs of both classes in which the sample has the larger logit, ties half, for logits (N,)."""
-    generated, real = logits[is_generated], logits[~is_generated]
-    u = stats.mannwhitneyu(generated, real, method="asymptotic").statistic
-    return u / (len(generated) * len(real))

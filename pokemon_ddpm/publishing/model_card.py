@@ -126,15 +126,13 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
     splits = {"train": "train", "held-out": split}
     for to, of in splits.items():
         row = next(each for each in numbers["distances"] if (each["name"], each["to"]) == ("all samples", to))
-        for key in ("kid", "fid", "precision", "recall"):
+        for key in ("kid", "precision", "recall"):
             if row[key]["value"] is not None:
                 yield key, f"{_title(key)} to {to} images", row[key]["value"], of
     for by, found in numbers["memorization"].items():
         yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
     for name, found in numbers["condition_accuracy"].items():
         yield "condition_accuracy", f"condition accuracy, {name}", found["accuracy"]["value"], split
-    for name, of in splits.items() if numbers["likelihood"] else ():
-        yield "bits_per_dim", f"bits per dimension, {name}", numbers["likelihood"][name]["mean"], of
 
 
 def _license_of(model: str) -> dict[str, str]:

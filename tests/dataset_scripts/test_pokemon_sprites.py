@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pokemon_ddpm import load_sprites, preprocessing, vocabulary
+from pokemon_ddpm import load_sprites, vocabulary
 from pokemon_ddpm.dataset_scripts import pokemon_sprites
 from tests.small_archives import BULBASAUR, IMAGES, PARAS, POKEDEX, SPEAROW, encoded, png, rows, sprite, write, zip_of
 
@@ -138,19 +138,6 @@ def test_changes_are_not_served_stale(zipped: bool, small: Path, tmp_path: Path,
     assert load() == {other: ("ghost", new)}
 
 
-def test_the_code_digest_covers_what_decides_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digests = {pokemon_sprites._code_digest()}
-    shutil.copytree(Path(pokemon_sprites.__file__).parent, tmp_path / "scripts")
-    monkeypatch.setattr(pokemon_sprites, "__file__", str(tmp_path / "scripts" / "pokemon_sprites.py"))
-    for module in (preprocessing, vocabulary):
-        monkeypatch.setattr(module, "__file__", shutil.copy(module.__file__, tmp_path))
-    for file in (path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".py", ".csv")):
-        digests.add(pokemon_sprites._code_digest())
-        file.write_text(file.read_text() + "\n")
-    digests.add(pokemon_sprites._code_digest())
-    assert len(digests) == 8  # four modules and a table here, two modules elsewhere, and before
-
-
 @pytest.fixture(scope="module")
 def front(sprites_dir: Path, sprites_cache: Path) -> datasets.DatasetDict:
     return load_sprites(sprites_dir, cache_dir=sprites_cache)
@@ -187,31 +174,6 @@ def test_excluding_faulty_and_repeated_images(
 def test_no_line_is_in_two_splits(all_rows: list[dict]) -> None:
     for key, count in {"line": 425, "dex_number": 898, "index": 1070}.items():
         assert len({row[key] for row in all_rows}) == len({(row[key], row["split"]) for row in all_rows}) == count
-
-
-def test_the_stage_before_is_a_form_of_the_same_kind_and_split(all_rows: list[dict]) -> None:
-    forms = {row["index"]: row for row in all_rows}
-    before = {row["name"]: forms[row["evolves_from"]]["name"] for row in all_rows if row["evolves_from"] is not None}
-    assert len(before) == 458
-    known = {
-        "Ivysaur": "Bulbasaur", "Vaporeon": "Eevee", "Raichu Alola": "Pikachu", "Raticate Alola": "Rattata Alola",
-        "Sirfetchd": "Farfetchd Galar", "Weezing Galar": "Koffing", "Weezing": "Koffing", "Pikachu": "Pichu",
-    }  # fmt: skip
-    assert known.items() <= before.items()
-    assert not {"Bulbasaur", "Venusaur Mega", "Venusaur Gmax", "Farfetchd", "Mewtwo"} & before.keys()
-    for row in all_rows:
-        if row["evolves_from"] is not None:
-            earlier = forms[row["evolves_from"]]
-            assert not {"mega", "gmax"} & {earlier["form"], row["form"]}
-            # By mistake, PokeAPI has Meltan and Melmetal in two lines.
-            assert earlier["split"] == row["split"] or row["name"] == "Melmetal"
-
-
-def test_relatives_and_look_alikes_share_a_line(all_rows: list[dict]) -> None:
-    # Pikachu's (Pichu is of a later generation), Eevee's, and both Nidoran, which no evolution links.
-    for family in ({172, 25, 26}, {133, 134, 135, 136, 196, 197, 470, 471, 700}, {29, 30, 31, 32, 33, 34}):
-        [line] = {row["line"] for row in all_rows if row["dex_number"] in family}
-        assert {row["dex_number"] for row in all_rows if row["line"] == line} == family
 
 
 def test_labels_are_those_of_the_pokedex(sprites_dir: Path, all_rows: list[dict]) -> None:

@@ -1,6 +1,5 @@
 """Everything that can be wrong with an archive, as a folder and as a .zip."""
 
-import os
 import re
 import shutil
 import zipfile
@@ -11,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteDataError, expand, is_faulty
-from tests.small_archives import BULBASAUR, COLUMNS, IMAGES, PARAS, POKEDEX, SPEAROW, png, sprite, write, zip_of
+from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteDataError, expand
+from tests.small_archives import BULBASAUR, IMAGES, PARAS, POKEDEX, png, sprite, write, zip_of
 
 Spoil = Callable[[Path], object]
 FOLDER = "sprites/0077-Paras-46"
@@ -53,23 +52,15 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
         edit_pokedex("33,Spearow", "33,Spear,ow"),
         ["pokedex.csv is unusable (row 3 has 14 values, but there are 13 columns)"],
     ),
-    "a table of a million columns": (put("pokedex.csv", b"," * 2**20), ["unusable (without the columns id"]),
-    "pokedex without rows": (put("pokedex.csv", COLUMNS.encode()), ["-1: no row of pokedex.csv has the id 0"]),
     "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["utf-8"]),
     "huge pokedex": (put("pokedex.csv", bytes(16 * 2**20 + 1)), ["pokedex.csv", "16 MiB"]),
     "unknown type after an empty line": (
         edit_pokedex("33,Spearow,21,Normal", "\n33,Spearow,21,Nomal"),
         ["pokedex.csv id 33 (Spearow): unknown type1 'Nomal'", "Did you mean 'normal'?", "Known: bug, dark"],
     ),
-    "several unknown values": (
-        edit_pokedex("33,Spearow,21,Normal,Flying,Brown,Wings,False", "33,Spearow,21,None,Flyin,Bown,Wing,No"),
-        ["type1 'None'", "type2 'Flyin'", "'flying'", "'brown'", "'wings'", "legendary 'No'", "Known: true, false"],
-    ),
-    "a blank first type": (edit_pokedex("46,Bug", "46,"), ["pokedex.csv id 77 (Paras)", "type1 ''"]),
     "an id that is no number": (edit_pokedex("77,Paras", "x,Paras"), ["pokedex.csv id x (Paras): the id and"]),
     "an id twice": (edit_pokedex("77,Paras", "33,Paras"), ["id 33 (Paras): an earlier row has the same id"]),
     "a folder without an index": (move(FOLDER, "sprites/77-Paras-46"), ["77-Paras-46: the name must be NNNN-Name"]),
-    "a folder of no pokedex row": (move(FOLDER, "sprites/0078-X-47"), ["no row of pokedex.csv has the id 78"]),
     "a folder without facts": (  # Gallade Mega is in the pokedex, and has no folder
         lambda folder: [
             edit_pokedex("77,Paras,46", "590,Paras,46")(folder),
@@ -80,15 +71,12 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "a folder of another dex number": (move(FOLDER, "sprites/0077-X-47"), ["dex number 47, but pokedex.csv has 46"]),
     "a file of another dex number": (move(PARAS, PARAS.replace("46-gen3", "47-gen3")), ["dex number 47, not 46"]),
     "an unknown view": (move(PARAS, PARAS.replace("/front/", "/side/")), ["expected front|back/normal|shiny"]),
-    "a file without a game": (move(PARAS, PARAS.replace("-gen3_e", "")), ["normal/46.png: the file name", "-GAME"]),
     "a file of an unknown game": (move(PARAS, PARAS.replace("gen3_e", "gen9")), ["normal/46-gen9.png", "-GAME"]),
-    "a wrong depth": (move(PARAS, "sprites/0077-Paras-46/46-gen3_e.png"), ["expected sprites/FOLDER/VIEW/FINISH"]),
-    "no PNG": (move(PARAS, PARAS.replace(".png", ".jpg")), ["46-gen3_e.jpg: expected"]),
     "garbage": (put(PARAS, b"this is no image"), [f"{PARAS}: does not decode (unknown format)"]),
     "a large image": (put(PARAS, png(Image.new("RGB", (1025, 8)))), [f"{PARAS}: 1025x8 px is no sprite", "1024"]),
     "a huge file": (put(PARAS, bytes(16 * 2**20 + 1)), [f"{PARAS}: larger than 16 MiB"]),
 }
-BAD_IN_ZIP = ("no pokedex", "no images", "huge pokedex", "a wrong depth", "garbage", "a huge file")  # read otherwise
+BAD_IN_ZIP = ("no pokedex", "no images", "huge pokedex", "garbage", "a huge file")  # read otherwise
 
 
 @pytest.mark.parametrize("name", [*BAD_ARCHIVES, *(f"{each}, as .zip" for each in BAD_IN_ZIP)])
@@ -112,22 +100,6 @@ def test_wrong_paths_are_refused(small: Path, tmp_path: Path, cache: Path, monke
     assert expand("~/sprites") == Path("/home/ash/sprites") and expand("a/~") == Path("a/~")
 
 
-def test_what_is_no_file_is_named(small: Path, cache: Path) -> None:
-    (small / PARAS).unlink()
-    os.mkfifo(small / PARAS)  # reading would block
-    (small / SPEAROW).unlink()
-    (small / SPEAROW).symlink_to(small / "nowhere.png")
-    message = refusal(cache, small)
-    assert f"{PARAS}: is no file" in message and f"{SPEAROW}: is no file" in message
-
-
-def test_devices_and_pipes_are_no_archives(tmp_path: Path, cache: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link.zip").symlink_to("/dev/zero")
-    for path in ("/dev/zero", tmp_path / "pipe", tmp_path / "link.zip"):
-        assert f"{path} is no folder and no readable .zip (is no file)" in refusal(cache, path)
-
-
 def test_links_out_of_the_archive_are_not_followed(small: Path, tmp_path: Path, cache: Path) -> None:
     (small / "sprites").rename(small / "own")
     (small / "sprites").symlink_to("own")
@@ -142,8 +114,7 @@ def test_links_out_of_the_archive_are_not_followed(small: Path, tmp_path: Path, 
 def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, cache: Path) -> None:
     path = zip_of(small, tmp_path / "small.zip")
     content = path.read_bytes()
-    later_version = content.replace(b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xff")
-    for damaged in (b"404 not found", b"", content[: len(content) // 2], later_version):
+    for damaged in (b"404 not found", content[: len(content) // 2]):
         path.write_bytes(damaged)
         message = refusal(cache, path)
         assert f"{path} is no folder and no readable .zip" in message and "download the .zip again" in message
@@ -164,10 +135,6 @@ def test_unreadable_zip_entries_are_named(small: Path, tmp_path: Path, cache: Pa
     content, image = path.read_bytes(), (small / PARAS).read_bytes()
     path.write_bytes(content.replace(image, image[:-1] + b"!"))
     assert re.search(f"{PARAS}: .*CRC", refusal(cache, path))
-    # The flag of encryption, in the headers of all entries and in the directory.
-    encrypted = re.sub(rb"(PK\x03\x04..|PK\x01\x02....)\x00", b"\\1\1", content, flags=re.DOTALL)
-    path.write_bytes(encrypted)
-    assert re.search("pokedex.csv is unusable .*encrypted", refusal(cache, path))
 
 
 def test_all_bad_files_are_named_at_once_and_a_long_list_is_cut(small: Path, cache: Path) -> None:
@@ -201,10 +168,3 @@ def test_wrong_arguments_are_refused(small: Path, cache: Path) -> None:
     shutil.rmtree(small / FOLDER)
     with pytest.raises(SpriteDataError, match="no sprites in the split 'test', but in train, validation"):
         load_sprites(small, split="test", cache_dir=cache)
-
-
-def test_faulty_images_are_those_of_the_archive() -> None:
-    assert is_faulty("sprites/0867-Zygarde-718/back/shiny/718_4-gen6.png")
-    assert is_faulty("sprites/0081-Diglett-50/front/normal/50-gen3_e-frame2.png")
-    assert not is_faulty("sprites/0081-Diglett-50/front/normal/50-gen3_e.png")
-    assert not is_faulty("50-gen3_e-frame2.png")  # without a folder it is of the starter set

@@ -21,7 +21,6 @@ def test_all_given_values_must_be_recognized():
     assert found["accuracy"] == share(4, 6)
     by_value = {value: each["accuracy"] for value, each in found["by_value"].items()}
     assert by_value == {"fire": share(3, 4), "water": share(2, 3), "grass": share(1, 1)}
-    assert found["by_value"]["fire"]["chance"] == pytest.approx(3 / 6)
     assert found["real"] is found["by_value"]["fire"]["real"] is None
 
 
@@ -50,24 +49,17 @@ def test_accuracy_in_real_images():
 
 
 def test_given_values():
-    values = {"type": VALUES, "color": ("red", "blue"), "legendary": ("no", "yes")}
+    values = {"type": VALUES, "legendary": ("no", "yes")}
     conditions = [
         {"type": "fire"},
-        {"type": " Fire/WATER ", "color": "red"},
-        {"type": ["water", "grass"], "legendary": True},
-        {"type": "grass/none", "legendary": False},
-        {"type": 1, "view": "front"},
-        {"type": {"fire": 0.7, "water": 0.3}, "color": None},
-        {"type": "any", "color": "any"},
-        None,
+        {"type": ["water", "grass"], "legendary": "yes"},
+        {"type": ("grass", "none"), "legendary": "no"},
+        {"type": "any", "view": "front"},
+        {"type": None},
     ]
     given = given_values(conditions, values)
-    assert torch.equal(given["type"], table("fire", "fire water", "water grass", "grass", "water", "", "", ""))
-    assert torch.equal(given["color"], table("", "red", *[""] * 6, values=values["color"]))
-    assert torch.equal(given["legendary"], table("", "", "yes", "no", *[""] * 4, values=values["legendary"]))
-    for value in ("fier", 3, -1):
-        with pytest.raises(ValueError, match=rf"unknown type {value!r}.*Known: fire, water, grass"):
-            given_values([{"type": value}], values)
+    assert torch.equal(given["type"], table("fire", "water grass", "grass", "", ""))
+    assert torch.equal(given["legendary"], table("", "yes", "no", "", "", values=values["legendary"]))
 
 
 def test_label_values():

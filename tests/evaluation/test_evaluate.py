@@ -16,7 +16,6 @@ TRAIN, HELD_OUT = blobs(240, 0), blobs(120, 1)
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "KID_DIVISIONS", 2)
-    monkeypatch.setattr(metrics, "NUM_BOOTSTRAPS", 10)
     monkeypatch.setattr(two_sample, "STEPS", 2)
     monkeypatch.setattr(two_sample, "HALF_BATCH", 4)
 
@@ -29,8 +28,9 @@ def test_a_model_as_good_as_new_images_passes():
     new, network = blobs(150, 2), RedNetwork()
     found = measured(new.images, type_names(new)).numbers
     ours, floor = (row(found, name, "train") for name in ("all samples", "held-out"))
-    assert ours["kid"]["low"] < 0 < ours["kid"]["high"] and ours["fid"]["value"] < 2 * floor["fid"]["value"]
-    assert not any(each["memorizes"] for each in found["memorization"].values())
+    assert ours["kid"]["low"] < 0 < ours["kid"]["high"] and abs(floor["kid"]["value"]) < floor["kid"]["high"]
+    assert (floor["precision"]["n"], row(found, "samples", "held-out")["recall"]["m"]) == (120, 120)
+    assert all(each["nearer"]["value"] <= each["chance_high"] for each in found["memorization"].values())
     accuracy = found["condition_accuracy"]["type"]
     assert accuracy["accuracy"] == as_json(share(150, 150)) and accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
     assert accuracy["real"]["value"] == 1 and list(found["types"]) == list(TYPES[:3])
@@ -46,11 +46,8 @@ def test_a_model_as_good_as_new_images_passes():
 def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
     mirrored = measured(TRAIN.images[:150].flip(-1)).numbers["memorization"]
     assert mirrored["pixels"]["nearer"]["value"] == 1 and mirrored["pixels"]["identical"] == 150
-    assert mirrored["pixels"]["memorizes"] and mirrored["features"]["memorizes"]
-    same = measured(TRAIN.images[:150])
-    distance = row(same.numbers, "all samples", "train")["kid"]["value"]
-    assert distance < row(same.numbers, "blurred", "train")["kid"]["value"]
-    assert torch.equal(same.nearest.index, torch.arange(150))
+    assert mirrored["features"]["nearer"]["value"] > mirrored["features"]["chance_high"]
+    assert torch.equal(measured(TRAIN.images[:150]).nearest.index, torch.arange(150))
 
 
 def test_samples_without_conditions_and_more_training_images():
@@ -59,8 +56,6 @@ def test_samples_without_conditions_and_more_training_images():
     assert found["condition_accuracy"] == found["types"] == {}
     assert all(each["identical"] == 60 for each in found["memorization"].values())
     assert row(found, "all samples", "train")["kid"]["m"] == 240
-    with pytest.raises(ValueError, match="unknown type 'fier'"):
-        measured(more.images, ["fier"] * 60)
 
 
 def test_types_with_one_image_have_no_kid():
@@ -105,11 +100,3 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     assert statistics["raw samples"]["clear_background"]["value"] == (1 if kind == "RGB" else 0)
     assert statistics["default output"]["clear_background"]["value"] == 1
     assert statistics["default output"]["colors"]["value"] <= 16 < statistics["held-out"]["colors"]["value"]
-
-
-def test_samples_on_white_are_compared_with_transparent_images_on_white():
-    samples, others = blobs(20, 0).images, blobs(12, 1).images
-    train, held_out = (SpriteTensors(as_rgba(blobs(count, count).images), {}) for count in (30, 16))
-    found = evaluate_pixels(samples, others, train, held_out)["two_sample"]
-    assert list(found) == ["raw", "default output"] and found["raw"]["auc"]["n"] == 12
-    assert 0 <= found["raw"]["accuracy"]["low"] <= found["raw"]["accuracy"]["value"] <= 1

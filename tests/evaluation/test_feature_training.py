@@ -68,26 +68,6 @@ def test_the_training_is_a_function_of_the_seed(tmp_path: Path, monkeypatch: pyt
     assert networks[0] == networks[1] != networks[2] and torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    states, losses = [], iter([3.0, 1.0, 2.0])
-
-    def logits(network, images):
-        states.append(network.projection.weight.clone())
-        return {"color": torch.full((1, 1), next(losses))}
-
-    likelihood = negative_log_likelihood
-    by_loss = lambda found, labels: found["color"][0] if len(found["color"]) == 1 else likelihood(found, labels)  # noqa: E731
-    monkeypatch.setattr(feature_training, "all_logits", logits)
-    monkeypatch.setattr(feature_training, "negative_log_likelihood", by_loss)
-    monkeypatch.setattr(feature_training, "NUM_EPOCHS", 3)
-    report = fit_features(squares(32), squares(16), tmp_path)
-    assert [epoch["validation_loss"] for epoch in report["epochs"]] == [3, 1, 2]
-    assert torch.equal(load_features(tmp_path).projection.weight, states[1].half().float())
-    losses = iter([math.nan] * 3)
-    with pytest.raises(ValueError, match="not finite"):
-        fit_features(squares(16), squares(16), tmp_path)
-
-
 def test_the_folder_has_the_network_and_its_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(feature_training, "NUM_EPOCHS", 12)
     report = fit_features(squares(96), squares(48, seed=1), tmp_path)

@@ -1,10 +1,7 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from pokemon_ddpm.evaluation.images import as_rgba, default_output, flip_and_shift, reduced
-from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.evaluation.images import as_rgba, flip_and_shift, reduced
 
 
 def squares(side: int = 16) -> torch.Tensor:
@@ -20,14 +17,6 @@ def test_the_background_of_rgb_becomes_transparent():
     found = as_rgba(squares())
     assert (found[:, 3] == 255).sum(dim=(1, 2)).tolist() == [144, 144]  # with the hole
     assert as_rgba(found) is found
-
-
-def test_the_default_output_is_that_of_each_image():
-    images = torch.randint(256, (3, 4, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    for given in (images, images[:, :3]):
-        for image, found in zip(given, default_output(given), strict=True):
-            expected = to_sprite(Image.fromarray(image.permute(1, 2, 0).numpy()))
-            assert (found.permute(1, 2, 0).numpy() == np.asarray(expected)).all()
 
 
 def test_sprites_are_reduced_by_a_vote_and_small_ones_kept():

@@ -43,9 +43,6 @@ def test_a_clean_sprite_and_one_with_faults():
     assert list(found) == list(STATISTICS)
     assert found["colors"] == [3, 2]
     assert found["parts"] == [0, 1]
-    # Of 21 pixels in the second, that of nearly the same red is not isolated; alone are one k, the r in the hole and
-    # the k in the frame.
-    assert found["isolated"] == pytest.approx([0, 3 / 21])
     # The hole is not connected to the border; one of the 35 background pixels is not clear.
     assert found["clear_background"] == pytest.approx([1, 34 / 35])
     # All pixels of the frame but the k are red: outline are 16 of the frame, its r at the corner, and three k.
@@ -57,7 +54,7 @@ def test_a_clean_sprite_and_one_with_faults():
 def test_outlines_at_the_border_and_empty_images():
     found = statistics("\n".join(["kkkkkkkk"] * 8), "\n".join(["........"] * 8))
     assert found["dark_outline"][0] == 1 and np.isnan(found["clear_background"][0])
-    assert found["colors"] == [1, 0] and np.isnan(found["isolated"][1])
+    assert found["colors"] == [1, 0] and np.isnan(found["dark"][1])
     average = averages({name: np.array(values) for name, values in found.items()})
     assert average["colors"]["value"] == 0.5 and average["clear_background"]["n"] == 0
 
@@ -74,8 +71,8 @@ def test_many_colors_are_shifted_by_quantization():
 def test_averages_are_means_and_a_median_with_intervals():
     values = np.arange(100.0)
     values[0] = np.nan
-    found = averages({"colors": np.array([1.0, 2, 30] * 30), "isolated": values})
-    assert found["colors"]["value"] == 2 and (found["isolated"]["value"], found["isolated"]["n"]) == (50, 99)
+    found = averages({"colors": np.array([1.0, 2, 30] * 30), "dark": values})
+    assert found["colors"]["value"] == 2 and (found["dark"]["value"], found["dark"]["n"]) == (50, 99)
     half = 1.96 * values[1:].std() / 99**0.5
-    assert (found["isolated"]["low"], found["isolated"]["high"]) == pytest.approx((50 - half, 50 + half), rel=0.05)
-    assert found == averages({"colors": np.array([1.0, 2, 30] * 30), "isolated": values})
+    assert (found["dark"]["low"], found["dark"]["high"]) == pytest.approx((50 - half, 50 + half), rel=0.05)
+    assert found == averages({"colors": np.array([1.0, 2, 30] * 30), "dark": values})

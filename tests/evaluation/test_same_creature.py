@@ -68,12 +68,9 @@ def square(left: int, color: tuple[int, int, int]) -> torch.Tensor:
 
 
 def test_silhouettes_and_colors_of_squares() -> None:
-    black, white, moved = square(0, (0, 0, 0)), square(0, (255, 255, 255)), square(2, (255, 255, 255))
+    black, moved = square(0, (0, 0, 0)), square(2, (255, 255, 255))
     assert silhouette_iou(black, moved).item() == pytest.approx(8 / 24)
-    assert silhouette_iou(black, white).item() == 1
-    for other in (white, moved):  # black and white have the lightness 0 and 1 in OKLab
-        assert color_change(black, other).item() == pytest.approx(1, abs=1e-3)
-    assert color_change(black, square(3, (0, 0, 0))).item() == 0
+    assert color_change(black, moved).item() == pytest.approx(1, abs=1e-3)  # their lightness in OKLab is 0 and 1
     np.testing.assert_allclose(mean_color(moved)[0], [1, 0, 0], atol=1e-3)
 
 
@@ -100,7 +97,7 @@ def test_command_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
     results = json.loads((tmp_path / "report" / "references.json").read_text())["results"]
     rows = results["right back nearest"]
     assert rows["chance"]["value"] == 1 / rows["generated"]["n"]
-    assert results["shiny"]["real: silhouette IoU, median"]["value"] > 0.95
+    assert results["shiny"]["real: change of color"]["value"] > 0.05
     assert (tmp_path / "report" / "sets.png").exists()
     more = "--split validation --per-type 1 --stages 2 --output-dir".split()
     code, output = run("evaluate-creatures", *options[:4], *more, tmp_path / "more")

@@ -24,8 +24,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
-from pokemon_ddpm.evaluation.images import as_tensor
 from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE, likeness, opaque, palette_distance
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed

@@ -1,14 +1,15 @@
-"""Packing a network: it begins with what the small one predicts for means of 2x2 pixels."""
+"""Larger networks, which begin with what the small ones predict."""
 
 import sys
 
+import pytest
 import torch
 from torch import nn
 
-from benchmarks import pack_unet
+from benchmarks import grow_unet
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.models import network_config
-from pokemon_ddpm.training.networks import build_unet
+from pokemon_ddpm.training.networks import build_unet, unet_config
 from tests.tiny_models import tiny_pipeline
 
 
@@ -18,7 +19,7 @@ def test_a_packed_network_predicts_half_of_minus_v_of_the_small_one_for_means_of
         torch.manual_seed(0)
         small = build_unet({**network_config(tiny_pipeline().unet), **more}, 8, 3, num_train_timesteps=timesteps)
         nn.init.normal_(small.conv_out.weight)
-        packed = pack_unet.packed(small).eval()
+        packed = grow_unet.packed(small).eval()
         assert (packed.config.sample_size, packed.config.in_channels, packed.config.scaling_factor) == (16, 4, 0.5)
         sample, reference = torch.randn(2, 2, 4, 16, 16)
         t, embedding = torch.tensor([5, 19]), torch.randn(2, 32)
@@ -33,7 +34,37 @@ def test_a_packed_network_predicts_half_of_minus_v_of_the_small_one_for_means_of
 
 def test_a_packed_model_predicts_the_clean_image(tmp_path, monkeypatch):
     tiny_pipeline(size=8).save_pretrained(tmp_path / "small")
-    monkeypatch.setattr(sys, "argv", ["pack_unet.py", str(tmp_path / "small"), str(tmp_path / "packed")])
-    pack_unet.main()
+    monkeypatch.setattr(sys, "argv", ["grow_unet.py", "pack", str(tmp_path / "small"), str(tmp_path / "packed")])
+    grow_unet.main()
     found = PokemonDDPMPipeline.from_pretrained(tmp_path / "packed")
     assert found.scheduler.config.prediction_type == "sample" and found("fire").images[0].size == (16, 16)
+
+
+def test_without_normalizations_a_wider_network_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        torch.nn.GroupNorm,
+        "forward",
+        lambda norm, x: x * norm.weight.view(-1, *[1] * (x.ndim - 2)) + norm.bias.view(-1, *[1] * (x.ndim - 2)),
+    )
+    torch.manual_seed(0)
+    config = unet_config("packed") | {
+        "block_out_channels": (8, 24, 16, 24),
+        "norm_num_groups": 4,
+        "attention_head_dim": 8,
+    }
+    unet = build_unet(config, 32).eval()
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    inputs = (
+        torch.randn(2, 4, 32, 32),
+        torch.tensor([3, 700]),
+        torch.randn(2, unet.time_embedding.linear_2.out_features),
+    )
+    expected = unet(*inputs).sample
+    monkeypatch.setattr(grow_unet, "NOISE", 0)
+    wide = grow_unet.widened(unet).eval()
+    assert wide.config.block_out_channels == [16, 24, 16, 24]
+    torch.testing.assert_close(wide(*inputs).sample, expected, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(grow_unet, "NOISE", 0.05)
+    noisy = grow_unet.widened(unet).eval()
+    assert 0 < (noisy(*inputs).sample - expected).std() < 0.2 * expected.std()
