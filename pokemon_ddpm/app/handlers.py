@@ -4,12 +4,15 @@ Values are checked here, whatever the page offers: they may come from any progra
 """
 
 import asyncio
+import contextlib
 import functools
 import html
+import json
 import random
 import re
 import secrets
 import threading
+import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -36,6 +39,7 @@ from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
 from pokemon_ddpm.provenance import write_png
+from pokemon_ddpm.sheets import game_sheet, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
@@ -50,8 +54,9 @@ PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_F
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 EXAMPLES_SEED = 76
-KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)"}
+KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
 MAX_SCALE = 16
+COLUMNS = 4  # of a game sheet
 GALLERY_SIZE = 256  # side of an image in pixels, about
 ANIMATION_MS = 1500
 
@@ -75,6 +80,7 @@ class Job:
     strength: float | None = None  # of variations
     reference: "Sprite | None" = None  # whose creature is generated again
     change: str | None = None  # of `CHANGES`
+    palette: "Sprite | None" = None  # whose colors its sprite gets
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments beside condition and seed."""
@@ -196,7 +202,9 @@ def variations(
     return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
 
 
-def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any) -> tuple[Job, list[Sprite]]:
+def same_creature(
+    models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any, palette: Sprite | None = None
+) -> tuple[Job, list[Sprite]]:
     """Generates the creature of a sprite again: "back", "shiny" or "evolve".
 
     Returns its sprites so far and the new one with captions, and the seed.
@@ -213,7 +221,8 @@ def same_creature(models: Models, sprites: Sequence[Sprite], sprite: Any, change
     elif settings["size"] != ANY:
         settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
     reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
-    job = new_sprites(models, settings, reference=reference, change=change)
+    palette = reference if change == "back" else palette
+    job = new_sprites(models, settings, reference=reference, change=change, palette=palette)
     (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
     if change != "shiny":
         name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
@@ -281,7 +290,7 @@ class Generation:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
         job = self._job
         try:
-            palette = job.reference.processed(1) if job.change == "back" else None
+            palette = job.palette and job.palette.processed(1)
             for start in range(0, len(job.requests), CHUNK_SIZE):
                 chunk = job.requests[start : start + CHUNK_SIZE]
                 generated = generate_with_steps(job.pipeline, chunk, self._after_step, **job.arguments())
@@ -348,9 +357,25 @@ class Handlers:
 
     generate, variations, same_creature = map(generates, (generate, variations, same_creature))
 
+    async def creature_set(self, sprites: Sequence[Sprite], sprite: Any) -> AsyncIterator[tuple]:
+        """Generates shiny, back and shiny back of a sprite, one after the other.
+
+        Returns its sprites so far and the new ones with captions, and the seed of the last one.
+        """
+        chosen, shiny = chosen_sprite(sprites, sprite), None
+        sprites = [*[each for each in sprites if each is not chosen][: MAX_IMAGES - 4], chosen]  # room for three
+        for change in ("shiny", "back", "shiny"):
+            of_back = change == "shiny" and shiny is not None  # it has the colors of the shiny front
+            number = len(sprites) if of_back else sprites.index(chosen) + 1
+            async with contextlib.aclosing(self.same_creature(sprites, number, change, palette=shiny)) as updates:
+                async for update in updates:
+                    yield update
+            sprites = update[-1]
+            shiny = shiny or sprites[-1]
+
     def download(self, kind: str, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> str:
-        """Returns a file of a sprite: "png", or "gif" of its denoising steps."""
-        return write_download(kind, chosen_sprite(sprites, sprite), scale, self._cache)
+        """Returns a file: "png" of a sprite, "gif" of its denoising steps, or "zip" of all sprites as a game sheet."""
+        return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
         """What becomes of the settings and the row of the creature for the model that was chosen.
@@ -392,15 +417,15 @@ def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
     return [(each.processed(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
 
 
-def write_download(kind: str, sprite: Sprite, scale: Any, cache: Path) -> str:
+def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:
     """Writes the file of a kind, see `KINDS`, and returns its path."""
     scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
-    path = folder / f"{_name(sprite)}.{kind}"
-    write = {"png": _write_png, "gif": _write_animation}[kind]
+    path = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}"
+    write = {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind]
     try:
-        write(sprite, path, scale)
+        write(sprites if kind == "zip" else sprite, path, scale)
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
@@ -423,3 +448,18 @@ def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
     """Writes the predicted image after each step, then the sprite, on white."""
     frames = list(map(sprite.job.generation.postprocess, [*sprite.predictions, sprite.image]))
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
+
+
+def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
+    """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
+    images, columns, metadata = [each.processed(scale) for each in sprites], min(COLUMNS, len(sprites)), []
+    for job, request in ((each.job, each.request) for each in sprites):
+        row = {"model": job.generation.model, "condition": request.condition, "seed": request.seed}
+        row |= {"variation_strength": job.strength, "relation": job.change and job.relation}
+        metadata.append({name: value for name, value in row.items() if value is not None})
+    names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
+    description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("sheet.png", "w") as file:
+            game_sheet(images, columns).save(file, "PNG")
+        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")

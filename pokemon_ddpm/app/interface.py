@@ -105,6 +105,7 @@ class Page:
                 change: gr.Button(change.capitalize(), min_width=80, interactive=False, elem_id=change)
                 for change in CHANGES
             }
+            self._set = gr.Button("Set", min_width=80, interactive=False, elem_id="set")
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
@@ -129,7 +130,7 @@ class Page:
     def _connect(self) -> None:
         """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        edits = [self._vary, *self._changes.values()]
+        edits = [self._vary, *self._changes.values(), self._set]
         buttons = [self._generate, *edits]
         started = [self._status, *buttons, self._cancel]
         gr.on([each.click for each in buttons], None, None, started, js=STARTED % len(buttons), **PRIVATE)
@@ -143,6 +144,7 @@ class Page:
                 button.click(partial(handlers.same_creature, change=change), edited, api_name=change, **options)
                 for change, button in self._changes.items()
             ),
+            self._set.click(handlers.creature_set, edited, api_name="set", **options),
         ]
         for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
             for ended in (event.then, event.failure):

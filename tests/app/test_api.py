@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import generate_files, read_settings
@@ -58,9 +60,18 @@ def test_one_creature_is_collected(client: Client) -> None:
     )
     found = [re.fullmatch(f"fire · {look}", each) for look, each in zip(looks, captions(grown), strict=True)]
     for match, name in ((found[1], "1-back"), (found[3], "2-front")):
-        assert int(match[1]) in [part_seed(6, name, attempt) for attempt in range(4)]
+        assert int(match[1]) in [part_seed(6, name, attempt) for attempt in range(8)]
     images = gallery_images(grown)
     assert len(set(images)) == 4 and images[0] == gallery_images(first)[1]
+
+
+def test_a_set_is_shiny_back_and_shiny_back(client: Client) -> None:
+    client.predict("fire", "any", 2, False, 5, api_name="/generate")
+    shown, _ = client.predict(2, api_name="/set")
+    looks = "", " · shiny", " · back", " · back · shiny"
+    assert [re.sub(r" · seed.*", "", each) for each in captions(shown)] == [f"fire{look}" for look in looks]
+    colors = [set(map(tuple, np.asarray(Image.open(each["image"])).reshape(-1, 4)[::7])) for each in shown]
+    assert colors[2] <= colors[0] and colors[3] <= colors[1]  # those of their fronts
 
 
 def test_a_downloaded_png_can_be_repeated_to_the_byte(client: Client, models: tuple[str, str], tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The files that the app writes."""
 
+import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
     """In both kinds of models, without the fragment in a corner."""
     sprite = new_sprite(known, model=model, **({"view": "any", "finish": "any"} if model == "fast" else {}))
     sprite.image.paste("blue", (0, 0, 1, 3))
-    path = write_download("png", sprite, 2, tmp_path)
+    path = write_download("png", [], sprite, 2, tmp_path)
     image = Image.open(path)
     assert image.mode == "RGBA" and image.size == (32, 32)
     assert image.getpixel((0, 0)) == (255, 255, 255, 0) and image.getpixel((16, 16)) == (255, 0, 0, 255)
@@ -40,12 +42,12 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
 
 
 def test_a_variation_has_no_provenance(tmp_path: Path, sprites: list[Sprite]) -> None:
-    files = [Path(write_download("png", each, 1, tmp_path)).read_bytes() for each in sprites]
+    files = [Path(write_download("png", [], each, 1, tmp_path)).read_bytes() for each in sprites]
     assert [b"pokemon-ddpm" in each for each in files] == [True, True, False]
 
 
 def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:
-    gif = Image.open(write_download("gif", sprites[0], 2, tmp_path))
+    gif = Image.open(write_download("gif", [], sprites[0], 2, tmp_path))
     assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
     gif.seek(3)
     assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
@@ -53,5 +55,16 @@ def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:
 
 def test_names_of_any_class(tmp_path: Path, sprites: list[Sprite]) -> None:
     one = replace(sprites[2], request=SpriteRequest(7, "../é" * 99))
-    path = Path(write_download("png", one, 1, tmp_path))
+    path = Path(write_download("png", [], one, 1, tmp_path))
     assert path.is_file() and len(path.name.encode()) <= 104 and path.name.endswith("_7.png")
+
+
+def test_game_sheet(tmp_path: Path, sprites: list[Sprite]) -> None:
+    archive = zipfile.ZipFile(write_download("zip", 2 * sprites, sprites[0], 2, tmp_path))
+    assert archive.namelist() == ["sheet.png", "sheet.json"]
+    sheet, frames = Image.open(archive.open("sheet.png")), json.loads(archive.read("sheet.json"))["frames"]
+    assert sheet.mode == "RGBA" and sheet.size == (128, 64)
+    condition = {"type": "fire", "view": "front", "finish": "normal"}
+    expected = {"model": "full", "condition": condition, "seed": 8, "variation_strength": 0.5}
+    expected |= {"filename": "3_fire_front_normal_8", "frame": {"x": 64, "y": 0, "w": 32, "h": 32}}
+    assert expected.items() <= frames[2].items() and len(frames) == 6
