@@ -45,8 +45,6 @@ ENDED = """(status) => {
   const text = status === 'Cancelled.' ? status : '';
   return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
 }"""
-# There are sprites to edit now; while others are generated, `ENDED` follows.
-LOADED = "() => Array(%d).fill({__type__: 'update', interactive: !document.querySelector('#cancel')})"
 
 
 class Page:
@@ -102,15 +100,14 @@ class Page:
     def _add_editing(self) -> None:
         with gr.Row(visible=False) as self._creature:
             self._changes = {
-                change: gr.Button(change.capitalize(), min_width=80, interactive=False, elem_id=change)
-                for change in CHANGES
+                change: gr.Button(change.capitalize(), min_width=80, elem_id=change) for change in CHANGES
             }
-            self._set = gr.Button("Set", min_width=80, interactive=False, elem_id="set")
+            self._set = gr.Button("Set", min_width=80, elem_id="set")
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
                 self._strength = gr.Slider(*STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
-                self._vary = gr.Button("Variations", interactive=False, elem_id="vary")
+                self._vary = gr.Button("Variations", elem_id="vary")
 
     def _add_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
@@ -130,8 +127,7 @@ class Page:
     def _connect(self) -> None:
         """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        edits = [self._vary, *self._changes.values(), self._set]
-        buttons = [self._generate, *edits]
+        buttons = [self._generate, self._vary, *self._changes.values(), self._set]
         started = [self._status, *buttons, self._cancel]
         gr.on([each.click for each in buttons], None, None, started, js=STARTED % len(buttons), **PRIVATE)
         outputs = [self._gallery, settings["seed"], self._sprites]
@@ -156,8 +152,7 @@ class Page:
         self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
         changes, offered = [self.blocks.load, settings["model"].change], list(settings.values())
         gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
-        loaded = self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
-        loaded.success(None, None, edits, js=LOADED % len(edits), **PRIVATE)
+        self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
 
 
 def _attribute(name: str) -> gr.Dropdown | gr.Radio:
