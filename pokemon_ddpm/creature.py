@@ -22,7 +22,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, Po
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
-from pokemon_ddpm.ranking import RELEASED_RANKER, SpriteRanker, load_ranker
+from pokemon_ddpm.ranking import SpriteRanker, ranker_for
 from pokemon_ddpm.schedulers import sampler_name
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 
@@ -147,15 +147,6 @@ def generate_stage(
             notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
         sprites[name] = made[chosen]
     return {name: sprites[name] for name in notes}, notes
-
-
-def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
-    """The released ranker on the pipeline's device; None if it judges other shapes, or is not there, as in a Space."""
-    if not RELEASED_RANKER.is_dir():
-        return None
-    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
-    shape = (network["in_channels"], network["sample_size"], network["sample_size"])
-    return load_ranker(pipeline.device) if shape == pipeline.sample_shape else None
 
 
 def best(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pokemon_ddpm import RELEASED
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.images import as_arrays, as_tensor
+from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
@@ -25,6 +26,7 @@ RELEASED_RANKER = RELEASED / "sprite-ranker"
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
 WEIGHTS = (1.0, 0.8, -2.0)  # of the verdicts in a score; well drawn sprites are known ones more often
 BATCH_SIZE = 32
+CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 DARK = 0.3
 
 
@@ -98,6 +100,18 @@ def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
 def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASED_RANKER) -> SpriteRanker:
     """The released ranker, or that of a folder, in float32."""
     return SpriteRanker.from_pretrained(folder, torch_dtype=torch.float32).requires_grad_(False).to(device)
+
+
+def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
+    """The released ranker on the pipeline's device; None if it judges other shapes."""
+    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
+    shape = (network["in_channels"], network["sample_size"], network["sample_size"])
+    return load_ranker(pipeline.device) if shape == pipeline.sample_shape else None
+
+
+def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
+    """`CANDIDATES` of a distilled model whose samples the ranker can judge; others would take seconds a sprite: 1."""
+    return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) is not None else 1
 
 
 def generate_best(

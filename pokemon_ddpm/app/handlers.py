@@ -24,7 +24,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.animation import save_animation
-from pokemon_ddpm.creature import ATTEMPTS, best, ranker_for
+from pokemon_ddpm.creature import ATTEMPTS, best
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
@@ -33,12 +33,14 @@ from pokemon_ddpm.generation import (
     SpriteRequest,
     generate_with_steps,
 )
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
 from pokemon_ddpm.provenance import write_png
+from pokemon_ddpm.ranking import default_candidates, ranker_for
 from pokemon_ddpm.sheets import game_sheet, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
@@ -75,7 +77,8 @@ class Job:
     pipeline: PokemonDDPMPipeline
     settings: Mapping[str, Any]  # of the page
     generation: GenerationSettings
-    requests: Sequence[SpriteRequest]  # for a creature the attempts
+    requests: Sequence[SpriteRequest]  # the candidates of each sprite one after the other; for a creature the attempts
+    candidates: int = 1  # of a new sprite
     original: Image.Image | None = None  # the sample to vary
     strength: float | None = None  # of variations
     reference: "Sprite | None" = None  # whose creature is generated again
@@ -172,18 +175,23 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     name = one_of("The model", settings["model"], tuple(models))
     pipeline = models[name]
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count, settings["new_seed"]
+    candidates = 1 if edit else default_candidates(pipeline)
+    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count * candidates, settings["new_seed"]
     if not isinstance(is_new, bool):
         raise Refused("New seed must be true or false.")
     seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
     types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(pipeline, settings)
-    requests = [SpriteRequest(each, _types(pipeline, *types, each), attributes) for each in range(seed, seed + count)]
+    requests = [
+        SpriteRequest(first + i, _types(pipeline, *types, first), attributes)
+        for first in range(seed, seed + count * candidates, candidates)
+        for i in range(candidates)
+    ]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
     if "change" in edit:  # the slider is for sprites without a reference
         scale = pipeline.config.reference_guidance_scale or scale
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
-    return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, **edit)
+    return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates, **edit)
 
 
 def generate(models: Models, **settings: Any) -> tuple[Job, list[Sprite]]:
@@ -297,7 +305,9 @@ class Generation:
                 for request, (image, steps) in zip(chunk, generated, strict=True):
                     predictions = [step.pred_original_sample for step in steps]
                     self._finished.append(Sprite(job, request, image, predictions, palette))
-            return self._finished if job.reference is None else [self._best()]
+            if job.reference is not None:
+                return [self._best()]
+            return self._finished if job.candidates == 1 else self._best_candidates()
         except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
 
@@ -309,6 +319,12 @@ class Generation:
         samples, made = [each.image for each in found], [each.processed(1) for each in found]
         return found[best(samples, made, job.reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
 
+    def _best_candidates(self) -> list[Sprite]:
+        """Of the candidates of each sprite that which the ranker scores highest."""
+        size, found = self._job.candidates, self._finished
+        scores = ranker_for(self._job.pipeline).score(as_tensor(each.processed(1) for each in found))
+        return [found[start + int(scores[start : start + size].argmax())] for start in range(0, len(found), size)]
+
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
             raise Interrupted("The generation was stopped.")
@@ -316,9 +332,9 @@ class Generation:
         note = f"step {len(steps)} of {job.pipeline.num_timesteps}"
         shown = CHUNK_SIZE if job.reference is None else 1  # not all attempts
         current = zip(steps[-1], job.requests[done : done + shown], strict=False)
-        self.preview = [(sprite.image, sprite.caption) for sprite in self._finished] + [
-            (step.pred_original_sample, caption(request, note)) for step, request in current
-        ]
+        preview = [(sprite.image, sprite.caption) for sprite in self._finished]
+        preview += [(step.pred_original_sample, caption(request, note)) for step, request in current]
+        self.preview = preview[:: job.candidates]  # of each sprite the first candidate
 
 
 def generates(make_job: Callable[..., tuple[Job, list[Sprite]]]) -> Callable[..., AsyncIterator[tuple]]:

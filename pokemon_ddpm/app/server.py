@@ -62,7 +62,7 @@ def launch(
     Raises:
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
-    models = models or [RELEASED_MODEL, RELEASED_FAST_MODEL]
+    models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL]
     loaded = {model_name(source): GenerationSettings(source).load() for source in models}
     if len(loaded) < len(models):
         raise ValueError("The app needs models with different names.")

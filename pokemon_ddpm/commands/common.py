@@ -24,6 +24,14 @@ Model = Annotated[
         show_default=f"{Path(RELEASED_MODEL).name}, which comes with the project",
     ),
 ]
+FastModel = Annotated[
+    str,
+    typer.Option(
+        help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_MODEL).name}, its teacher, takes 16 "
+        "steps, or others with any scheduler.",
+        show_default=f"{Path(RELEASED_FAST_MODEL).name}, which takes four steps",
+    ),
+]
 DataDir = Annotated[
     str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
 ]
