@@ -12,6 +12,7 @@ from pokemon_ddpm.app.handlers import (
     same_creature,
     variations,
 )
+from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.part_seed import part_seed
 from tests.app.running import new_job, new_sprite
 
@@ -43,7 +44,8 @@ def test_the_same_creature_has_its_conditions_and_seed(
     job, _ = same_creature(known, [original], 1, change)
     assert {each.pokemon_type for each in job.requests} == {"fire"}
     assert all(each.attributes == original.request.attributes | changed for each in job.requests)
-    assert [each.seed for each in job.requests] == [part_seed(7, part, i) for i in range(4)] if part else [7]
+    attempts = ATTEMPTS["next" if change == "evolve" else "same"]
+    assert [each.seed for each in job.requests] == ([part_seed(7, part, i) for i in range(attempts)] if part else [7])
     arguments = job.arguments()
     assert arguments["relation"] == ("next" if change == "evolve" else "same")
     assert arguments["reference_image"] is original.image
