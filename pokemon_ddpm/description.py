@@ -25,7 +25,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
         vocabulary: Of the model: attribute -> its values.
 
     Returns:
-        Attribute -> value, in the order of the vocabulary, a pair of types as "water/dragon"; and these words, in order.
+        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     plain = unicodedata.normalize("NFKD", text.lower())

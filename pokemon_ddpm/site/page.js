@@ -1,7 +1,9 @@
 // The page: conditions, seed and what was made of a sprite are its recipe, with which it can be made again anywhere.
 
 import { CHANGES, make } from "./creature.js";
+import { parseDescription } from "./description.js";
 import { encodeGif } from "./gif.js";
+import { nameOf } from "./names.js";
 
 const $ = (id) => document.getElementById(id);
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
@@ -10,9 +12,10 @@ const AT_ONCE = 4, MAX_MAKES = 16, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2
 const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
 const ANY = "any", NONE = "none";
 const title = ({ conditions: { type = ANY, ...others }, seed, makes }) => [type, ...Object.values(others), seed, ...makes].join(" ");
+const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 
-let worker, config, waiting = new Map(), requests = 0;
+let worker, config, words, names, waiting = new Map(), requests = 0;
 let downloads = {}; // {loaded, total, retry} of each file, in bytes
 let made = []; // {recipe, pixels, frames}, the newest first
 let shown = null; // the large sprite
@@ -28,6 +31,7 @@ async function start() {
     const response = await fetch("config.json");
     if (response.ok) reason = "The page cannot use its model: config.json is damaged.";
     config = await response.json();
+    [words, names] = await Promise.all(["words.json", "names.json"].map(async (file) => (await fetch(file)).json()));
     addConditions();
   } catch {
     document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
@@ -75,6 +79,14 @@ function ready(backend) {
   if (!shown && made.length) open(made[0]);
 }
 
+/** What people call a sprite: its invented name, and what it shows of it. */
+function nameFor(recipe) {
+  const [type = ANY] = (recipe.conditions.type ?? ANY).split("/");
+  const views = ["shiny", "back"].filter((each) => recipe.makes.slice(recipe.makes.lastIndexOf("evolve") + 1).includes(each));
+  const variation = recipe.makes.findLast((each) => each.startsWith("vary"))?.slice(5);
+  return [nameOf(type, Number(variation ?? recipe.seed), stageOf(recipe), names), ...views].join(", ");
+}
+
 const say = (text) => ($("status").textContent = text);
 
 function fail(reason) {
@@ -105,6 +117,39 @@ function addSelect(text, values, properties) {
   const label = document.createElement("label");
   label.append(text, select);
   $("attributes").append(label);
+}
+
+/** Chooses what the description asks for; other choices stay. */
+function readWish() {
+  const vocabulary = Object.fromEntries(Object.entries(config.vocabulary).filter(([name]) => !MADE.includes(name)));
+  const { conditions: { type = "", ...others }, unknown } = parseDescription($("wish").value, vocabulary, words);
+  const [first, second] = type.split("/");
+  if (first) choose("type", first);
+  if (first) choose("second", second ?? ANY);
+  for (const [name, value] of Object.entries(others)) choose(name, value);
+  showChips(unknown);
+}
+
+function choose(name, value) {
+  if (name === "type") for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === value;
+  else selectOf(name).value = value;
+}
+
+const selectOf = (name) => (name === "second" ? $("second") : $("attributes").querySelector(`select[name="${name}"]`));
+
+/** A button for each chosen value beside the type, which removes it, and the words that were not understood. */
+function showChips(unknown = []) {
+  const chips = [...$("attributes").querySelectorAll("select")].filter(({ value }) => value !== ANY).map((select) => {
+    const chip = document.createElement("button");
+    [chip.textContent, chip.ariaLabel] = [`${select.value} ×`, `Remove ${select.value}`];
+    chip.onclick = () => {
+      select.value = ANY;
+      showChips();
+      $("wish").focus();
+    };
+    return chip;
+  });
+  $("chips").replaceChildren(...chips, ...(unknown.length ? [`Not understood: ${unknown.join(", ")}`] : []));
 }
 
 /** The conditions that are chosen; what is any is left out. */
@@ -173,7 +218,7 @@ function show(sprite) {
   item.innerHTML = "<button><canvas width=64 height=64></canvas><span></span></button>";
   const [button] = item.children;
   [sprite.item, sprite.canvas] = [item, button.children[0]];
-  button.children[1].textContent = title(sprite.recipe);
+  button.children[1].textContent = nameFor(sprite.recipe);
   button.style.setProperty("--type", config.type_colors[sprite.recipe.conditions.type?.split("/")[0]] ?? "");
   button.disabled = true;
   button.onclick = () => open(sprite);
@@ -241,11 +286,13 @@ const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Ob
 /** Shows a sprite large; what can be made of it, once it is finished. */
 function open(sprite) {
   shown = sprite;
-  $("title").textContent = title(sprite.recipe);
+  $("title").textContent = nameFor(sprite.recipe);
+  $("badges").replaceChildren(...badges(sprite.recipe));
   $("actions").disabled = !sprite.pixels;
   for (const each of made) each.item.children[0].ariaCurrent = each === sprite;
   if (!sprite.pixels) return;
-  enlarge(sprite.pixels, title(sprite.recipe), `The sprite ${title(sprite.recipe)}`);
+  const { type = ANY, ...others } = sprite.recipe.conditions, name = nameFor(sprite.recipe);
+  enlarge(sprite.pixels, name, `${name}: a sprite of ${[type, ...Object.values(others)].join(" ")}`);
   showSteps(sprite);
   if (!sprite.frames.length) replay(sprite);
   for (const button of document.querySelectorAll("[data-make]")) {
@@ -254,6 +301,15 @@ function open(sprite) {
   }
   $("morph-row").hidden = !neighbor(sprite) || sprite.recipe.makes.length > 0;
   $("morph").value = 0;
+}
+
+/** The types of a sprite in their colors, then its other conditions. */
+function badges({ conditions: { type = ANY, ...others } }) {
+  return [...type.split("/").filter((each) => each !== NONE), ...Object.values(others)].map((text, i) => {
+    const badge = Object.assign(document.createElement("span"), { textContent: text });
+    badge.style.setProperty("--type", config.type_colors[text] ?? "#55536b");
+    return badge;
+  });
 }
 
 function enlarge(pixels, name, description) {
@@ -301,14 +357,14 @@ let morphing = false;
 async function morph() {
   if (morphing) return;
   morphing = true;
-  const [from, to] = [shown, neighbor(shown)], names = [from, to].map(({ recipe }) => title(recipe));
+  const [from, to] = [shown, neighbor(shown)], both = [from, to].map(({ recipe }) => nameFor(recipe));
   try {
     for (let share = -1; share !== Number($("morph").value) && shown === from; ) {
       share = Number($("morph").value);
       const pixels = share ? await sample({ ...from.recipe, towards: to.recipe, share }, () => {}) : from.pixels;
       const percent = Math.round(100 * share);
       if (shown !== from) break;
-      enlarge(pixels, share ? `${names.join(" to ")} ${percent}` : names[0], `${percent} % of the way from ${names.join(" to ")}`);
+      enlarge(pixels, share ? `${both.join(" to ")} ${percent}` : both[0], `${percent} % of the way from ${both.join(" to ")}`);
     }
   } catch (error) {
     say(error.message);
@@ -318,7 +374,7 @@ async function morph() {
 }
 
 function save(kind) {
-  const name = large.name.replace(/[ /]/g, "-");
+  const name = large.name.replace(/[ ,/]+/g, "-");
   if (kind === "gif") return download(new Blob([encodeGif([...shown.frames, shown.pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
   const scale = Number(kind), canvas = document.createElement("canvas"), small = document.createElement("canvas");
   draw(small, large.pixels);
@@ -392,6 +448,13 @@ function clear() {
 }
 
 $("generate").onclick = () => generate().then(() => focusAgain($("generate")));
+$("wish").onchange = readWish;
+$("wish").onkeydown = ({ key }) => {
+  if (key !== "Enter") return;
+  readWish();
+  $("generate").click();
+};
+$("attributes").onchange = () => showChips();
 $("retry").onclick = start;
 $("clear").onclick = clear;
 $("link").onclick = copyLink;
