@@ -27,7 +27,7 @@ PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
 CREATURE = {"overlap": MAX_IOU, "attempts": ATTEMPTS, "chroma": SHINY_CHROMA, "palette_distance": MAX_PALETTE_DISTANCE}
 INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(4, "fire"), 32
 ICON_FILE, ICON_SIZE = "icon.png", 64
-PREVIEW_FILE, PREVIEW_SIZE, PREVIEW_COLUMNS, PREVIEW_COLORS = "preview.png", (1200, 630), 6, 64
+PREVIEW_FILE, PREVIEW_SIZE, PREVIEW_COLUMNS, PREVIEW_COLORS = "preview.png", (1200, 630), 6, 256
 PREVIEW = [SpriteRequest(4, name) for name in TYPES]
 PREVIEW_TAGS = """
     <meta property="og:type" content="website" />

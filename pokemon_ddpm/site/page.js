@@ -5,7 +5,9 @@ import { drawCard } from "./card.js";
 import { make } from "./creature.js";
 import { parseDescription } from "./description.js";
 import { encodeGif } from "./gif.js";
-import { ANY, cardRecipes, isOfModel, isRecipe, MADE, MAX_SEED, nameFor, NONE, queryOf, recipeOf, title } from "./recipe.js";
+import {
+  ANY, cardRecipes, conditionsOf, isOfModel, isRecipe, MADE, MAX_SEED, nameFor, NONE, queryOf, recipeOf, title,
+} from "./recipe.js";
 import { gameSheet, sheetDescription, squash } from "./sheet.js";
 import { zip } from "./zip.js";
 
@@ -272,14 +274,13 @@ async function fromLink(parameters) {
   choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
   const found = find(title(recipe));
   if (found) open(found);
-  const sprite = found ?? add(recipe);
-  if (!isOfModel(parameters, config.weights)) say("Another model made the sprite of this link. This one makes another of the same conditions and seed.");
-  if ((await sprite).pixels && parameters.has("card")) openCard();
+  const { pixels } = await spriteOf(recipe, 0);
+  if (!pixels) return; // the status line has the reason
+  if (parameters.has("card")) await openCard();
+  if (!isOfModel(parameters, config.weights)) say("Another model made the sprite of this link. Here is what this model makes.");
 }
 
-/** The types of a sprite, of a morph those of the nearer end. */
-const typesOf = ({ recipe: { conditions, to, share } }) =>
-  ((share > 0.5 ? to.conditions : conditions).type ?? ANY).split("/").filter((each) => each !== NONE);
+const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
 
 /** Shows a sprite large; what can be made of it, once it is finished. */
 function open(sprite) {
@@ -307,7 +308,7 @@ function open(sprite) {
 
 /** [text, color] of the types of a sprite, then of its other conditions. */
 function badges(sprite) {
-  const { conditions, to, share } = sprite.recipe, { type, ...others } = share > 0.5 ? to.conditions : conditions;
+  const { type, ...others } = conditionsOf(sprite.recipe);
   return [...typesOf(sprite), ...Object.values(others)].map((text) => [text, colorOf(text)]);
 }
 
@@ -438,8 +439,9 @@ async function openCard() {
   await showCard(parts);
 }
 
-async function showCard({ "1-front": front, "1-back": back, "1-front-shiny": shiny, ...stages }) {
-  const name = nameOf(front), types = typesOf(front), { size } = front.recipe.conditions;
+async function showCard(parts) {
+  const { "1-front": front, "1-back": back, "1-front-shiny": shiny, ...stages } = parts;
+  const name = nameOf(front), types = typesOf(front), { size } = conditionsOf(front.recipe);
   const later = Object.values(stages).map((each) => [nameOf(each), each.pixels]);
   drawCard($("card-image"), {
     name,
@@ -453,7 +455,6 @@ async function showCard({ "1-front": front, "1-back": back, "1-front-shiny": shi
   const sentence = later.length ? ` It evolves into ${later.map(([each]) => each).join(", then ")}.` : "";
   $("card-image").setAttribute("aria-label", `The card of ${name}, ${types.join(" and ")}${size ? `, ${size}` : ""}.${sentence}`);
   const file = new File([await png($("card-image"))], `${fileName(front)}-card.png`, { type: "image/png" });
-  const parts = { "1-front": front, ...(back && { "1-front-shiny": shiny, "1-back": back }), ...stages };
   card = { parts, link: `${linkOf(front.recipe)}&card=1`, file };
   $("share").hidden = !navigator.canShare?.(shareable());
   $("card").showModal();

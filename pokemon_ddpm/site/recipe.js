@@ -15,13 +15,16 @@ export const title = ({ makes, to, share, ...from }) => [start(from), ...(to ? [
 /** From 1. */
 export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 
+/** The conditions of what is made of it: of a morph, those of the nearer end. */
+export const conditionsOf = ({ conditions, to, share }) => (share > 0.5 ? to.conditions : conditions);
+
 /** The name of a recipe's creature, and what the sprite shows of it; `names` is the table of nameOf. */
-export function nameFor({ conditions, seed, makes, to, share }, names) {
-  const [type] = ((share > 0.5 ? to.conditions : conditions).type ?? ANY).split("/");
+export function nameFor(recipe, names) {
+  const { seed, makes, to, share } = recipe, [type] = (conditionsOf(recipe).type ?? ANY).split("/");
   const views = ["shiny", "back"].filter((each) => makes.slice(makes.lastIndexOf("evolve") + 1).includes(each));
   const variation = makes.findLast((each) => each.startsWith("vary"))?.slice(5);
   const own = variation ?? (to ? `${seed}-${to.seed}-${share}` : seed);
-  return [nameOf(type, own, stageOf({ makes }), names), ...views].join(", ");
+  return [nameOf(type, own, stageOf(recipe), names), ...views].join(", ");
 }
 
 /** The query of a link; `weights` is the digest of the model's. */
