@@ -33,10 +33,10 @@ test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemo
 test-slow: .venv/installed ## the tests that take minutes
 	$(BIN)/python -m pytest --quiet -m slow
 
-lint: .venv/installed ## ruff, and the schemas of the workflow and the citation
+lint: .venv/installed ## ruff, and the schemas of the workflows and the citation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/tests.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 format: .venv/installed ## ruff's automatic fixes

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, load, make_folder
+from pokemon_ddpm.commands.common import Model, fail, load, make_folder
 
 
 def export(
@@ -45,6 +46,10 @@ def site(
             help="The dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"
         ),
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Public address of the page, for the previews of links to it.", show_default=False),
+    ] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser.
 
@@ -54,12 +59,14 @@ def site(
     from pokemon_ddpm.models import model_name
 
     check_onnx()
+    if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
+        fail(f"--url {url} is no address of a page; give all of it, such as https://user.github.io/pokemon/.")
     from pokemon_ddpm.publishing.onnx_export import check_export
     from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
 
     pipeline = load(model).to("cpu")
     make_folder("OUTPUT_DIR", output_dir)
-    write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME)
+    write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME, url)
     check_export(pipeline, output_dir, typer.echo)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
     typer.echo(f"The page is in {output_dir}, {size / 1e6:.1f} MB. To see it: python -m http.server -d {output_dir}")

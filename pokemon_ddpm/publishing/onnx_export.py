@@ -62,7 +62,8 @@ def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str, **entrie
     ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
     write_file(folder / UNET_FILE, _export(pipeline.unet, inputs, "prediction", return_dict=False))
     write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, "class_labels"))
-    config = {"name": name, "inputs": list(inputs), **sampling_config(pipeline), **entries}
+    weights = weights_digest(pipeline.unet, pipeline.conditioner)
+    config = {"name": name, "weights": weights, "inputs": list(inputs), **sampling_config(pipeline), **entries}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 

@@ -137,11 +137,18 @@ export function overlap(pixels, other) {
  * reference and, as a next stage, is larger and has its colors; or else is no copy. A back has the colors of its front.
  *
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
+ * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  */
-export async function make(recipe, { vocabulary, creature }, sample) {
-  let { conditions, seed } = recipe;
-  let pixels = await sample({ conditions, seed }), noise = seed, stage = 1, front = null;
-  for (const each of recipe.makes) {
+export async function make(recipe, { vocabulary, creature }, sample, known = new Map()) {
+  const partOf = (count) => JSON.stringify({ ...recipe, makes: recipe.makes.slice(0, count) });
+  let done = recipe.makes.length - 1; // the last step is made again, since it is shown
+  while (done >= 0 && !known.has(partOf(done))) done--;
+  const { conditions: first, seed: firstSeed } = recipe.share > 0.5 ? recipe.to : recipe; // of a morph, the nearer end
+  let { conditions = first, seed = firstSeed, pixels, noise = firstSeed, stage = 1, front = null } = known.get(partOf(done)) ?? {};
+  pixels ??= await sample({ conditions: recipe.conditions, seed: recipe.seed, towards: recipe.to, share: recipe.share });
+  for (const [i, each] of recipe.makes.entries()) {
+    if (i < done) continue;
+    known.set(partOf(i), { conditions, seed, pixels, noise, stage, front });
     const [kind, other] = each.split("-");
     const { relation, ...change } = CHANGES[kind] ?? {};
     const reference = { pixels, conditions, noise };
@@ -177,5 +184,6 @@ export async function make(recipe, { vocabulary, creature }, sample) {
       if (front) pixels = sharePalette(pixels, front.pixels);
     }
   }
+  known.set(partOf(recipe.makes.length), { conditions, seed, pixels, noise, stage, front });
   return pixels;
 }

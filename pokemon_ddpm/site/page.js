@@ -1,22 +1,29 @@
-// The page: conditions, seed and what was made of a sprite are its recipe, with which it can be made again anywhere.
+// The page: what a visitor chooses becomes recipes, of which sprites are made.
 
-import { CHANGES, make } from "./creature.js";
+import { draw, enlarged, png } from "./canvas.js";
+import { drawCard } from "./card.js";
+import { make } from "./creature.js";
+import { parseDescription } from "./description.js";
 import { encodeGif } from "./gif.js";
+import {
+  ANY, cardRecipes, conditionsOf, isOfModel, isRecipe, MADE, MAX_SEED, nameFor, NONE, queryOf, recipeOf, title,
+} from "./recipe.js";
+import { gameSheet, sheetDescription, squash } from "./sheet.js";
+import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
-const RULE = 2; // 1 had the same noise in all sprites of a creature
-const AT_ONCE = 4, MAX_MAKES = 16, STORED = "pokemon-ddpm-sprites", MAX_SEED = 2 ** 32;
-const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
-const ANY = "any", NONE = "none";
-const title = ({ conditions: { type = ANY, ...others }, seed, makes }) => [type, ...Object.values(others), seed, ...makes].join(" ");
+const AT_ONCE = 4, STORED = "pokemon-ddpm-sprites", GRAY = "#55536b";
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
+const nameOf = ({ recipe }) => nameFor(recipe, names);
+const colorOf = (type) => config.type_colors[type] ?? GRAY;
 
-let worker, config, waiting = new Map(), requests = 0;
+let worker, config, words, names, waiting = new Map(), requests = 0;
 let downloads = {}; // {loaded, total, retry} of each file, in bytes
+let known = new Map(); // what was made of sprites, for others of the same creature
 let made = []; // {recipe, pixels, frames}, the newest first
-let shown = null; // the large sprite
-let large = null; // {pixels, name} of its image
+let shown = null; // the large sprite; a morph on the way has `from`, where it starts, and is not in the list
+let card = null; // {parts, link, file} of the open card
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Shows the types at once, then loads the model. */
@@ -28,6 +35,7 @@ async function start() {
     const response = await fetch("config.json");
     if (response.ok) reason = "The page cannot use its model: config.json is damaged.";
     config = await response.json();
+    [words, names] = await Promise.all(["words.json", "names.json"].map(async (file) => (await fetch(file)).json()));
     addConditions();
   } catch {
     document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
@@ -75,7 +83,10 @@ function ready(backend) {
   if (!shown && made.length) open(made[0]);
 }
 
-const say = (text) => ($("status").textContent = text);
+/** In the status line, and that of the open card. */
+function say(text) {
+  for (const line of document.querySelectorAll("[role=status]")) line.textContent = text;
+}
 
 function fail(reason) {
   say(reason);
@@ -90,7 +101,7 @@ function addConditions() {
     label.innerHTML = '<input type="radio" name="type" /><span></span>';
     const [input, span] = label.children;
     [input.value, span.textContent, input.checked] = [type, type, type === "fire"];
-    label.style.setProperty("--type", config.type_colors[type] ?? "#55536b");
+    label.style.setProperty("--type", colorOf(type));
     $("types").append(label);
   }
   $("more").open = matchMedia("(min-width: 56rem)").matches;
@@ -105,6 +116,45 @@ function addSelect(text, values, properties) {
   const label = document.createElement("label");
   label.append(text, select);
   $("attributes").append(label);
+}
+
+let wish = "", wished = []; // the description that was read last, and what it chose beside the type
+
+/** Chooses what the description asks for, in place of what the one before did; other choices stay. */
+function readWish() {
+  if ($("wish").value === wish) return;
+  wish = $("wish").value;
+  const vocabulary = Object.fromEntries(Object.entries(config.vocabulary).filter(([name]) => !MADE.includes(name)));
+  const { conditions: { type = "", ...others }, unknown } = parseDescription($("wish").value, vocabulary, words);
+  const [first, second] = type.split("/");
+  for (const name of wished) choose(name, ANY);
+  if (first) choose("type", first);
+  if (second) others.second = second;
+  for (const [name, value] of Object.entries(others)) choose(name, value);
+  wished = Object.keys(others);
+  showChips(unknown);
+}
+
+function choose(name, value) {
+  if (name === "type") for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === value;
+  else selectOf(name).value = value;
+}
+
+const selectOf = (name) => (name === "second" ? $("second") : $("attributes").querySelector(`select[name="${name}"]`));
+
+/** A button for each chosen value beside the type, which removes it, and the words that were not understood. */
+function showChips(unknown = []) {
+  const chips = [...$("attributes").querySelectorAll("select")].filter(({ value }) => value !== ANY).map((select) => {
+    const chip = document.createElement("button");
+    [chip.textContent, chip.ariaLabel] = [`${select.value} ×`, `Remove ${select.value}`];
+    chip.onclick = () => {
+      select.value = ANY;
+      showChips();
+      $("wish").focus();
+    };
+    return chip;
+  });
+  $("chips").replaceChildren(...chips, ...(unknown.length ? [`Not understood: ${unknown.join(", ")}`] : []));
 }
 
 /** The conditions that are chosen; what is any is left out. */
@@ -125,12 +175,6 @@ function sample(request, onStep) {
   });
 }
 
-function draw(canvas, pixels) {
-  const side = Math.sqrt(pixels.length / 4);
-  canvas.width = canvas.height = side;
-  canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
-}
-
 function drawLarge(pixels) {
   [$("intro").hidden, $("large").hidden] = [true, false];
   draw($("large"), pixels);
@@ -142,6 +186,12 @@ async function add(recipe, place = 0) {
   made.splice(place, 0, sprite);
   show(sprite);
   if (!place) open(sprite);
+  sprite.done = run(sprite);
+  await sprite.done;
+  return sprite;
+}
+
+async function run(sprite) {
   try {
     finish(sprite, await sampleRecipe(sprite, (frame) => {
       if (still.matches) return;
@@ -155,7 +205,16 @@ async function add(recipe, place = 0) {
     if (shown === sprite && made.length) open(made[0]);
     fail(error.message);
   }
-  return sprite;
+}
+
+const find = (wanted) => made.find(({ recipe }) => title(recipe) === wanted);
+
+/** The sprite of the list with this recipe, or a new one at this place. */
+async function spriteOf(recipe, place) {
+  const found = find(title(recipe));
+  if (!found) return add(recipe, place);
+  await found.done;
+  return found;
 }
 
 /** Makes a sprite and keeps the steps of the last image that its recipe shows; onStep gets its noise and the steps. */
@@ -165,7 +224,7 @@ function sampleRecipe(sprite, onStep) {
     if (step) sprite.frames.push(frame);
     else sprite.frames = [];
     onStep(frame);
-  }));
+  }), known);
 }
 
 function show(sprite) {
@@ -173,8 +232,8 @@ function show(sprite) {
   item.innerHTML = "<button><canvas width=64 height=64></canvas><span></span></button>";
   const [button] = item.children;
   [sprite.item, sprite.canvas] = [item, button.children[0]];
-  button.children[1].textContent = title(sprite.recipe);
-  button.style.setProperty("--type", config.type_colors[sprite.recipe.conditions.type?.split("/")[0]] ?? "");
+  [button.children[1].textContent, button.title] = [nameOf(sprite), title(sprite.recipe)];
+  button.style.setProperty("--type", colorOf(typesOf(sprite)[0]));
   button.disabled = true;
   button.onclick = () => open(sprite);
   $("made").insertBefore(item, $("made").children[made.indexOf(sprite)] ?? null);
@@ -185,11 +244,13 @@ function finish(sprite, pixels) {
   sprite.pixels = pixels;
   draw(sprite.canvas, pixels);
   sprite.item.children[0].disabled = false;
+  showOthers();
 }
 
 function remove(sprite) {
   sprite.item.remove();
   made = made.filter((each) => each !== sprite);
+  showOthers();
 }
 
 async function generate() {
@@ -207,61 +268,57 @@ function focusAgain(button) {
   if (document.activeElement === document.body) button.focus({ preventScroll: true });
 }
 
-function fromLink(parameters) {
-  const { seed, make = "", ...conditions } = Object.fromEntries(parameters);
-  if (conditions.type === ANY) delete conditions.type;
-  const recipe = { conditions, seed: /^\d{1,10}$/.test(seed) ? Number(seed) : NaN, makes: make.replaceAll("next", "evolve").split(".").filter(Boolean) };
-  if (!isRecipe(recipe)) return say("This link names no sprite.");
-  const first = conditions.type?.split("/")[0] ?? ANY;
-  for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === first;
-  const sprite = made.find((each) => title(each.recipe) === title(recipe));
-  if (sprite) open(sprite);
-  else add(recipe);
+async function fromLink(parameters) {
+  const recipe = recipeOf(parameters, config.vocabulary);
+  if (!recipe) return say("This link names no sprite.");
+  choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
+  const found = find(title(recipe));
+  if (found) open(found);
+  const { pixels } = await spriteOf(recipe, 0);
+  if (!pixels) return; // the status line has the reason
+  if (parameters.has("card")) await openCard();
+  if (!isOfModel(parameters, config.weights)) say("Another model made the sprite of this link. Here is what this model makes.");
 }
 
-const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;
-
-/** Whether the page can make it; links and what a browser stores come from anywhere. */
-function isRecipe({ conditions, seed, makes }) {
-  return areKnown(conditions) && isSeed(seed) && makes.length <= MAX_MAKES && makes.every(isMake);
-}
-
-function areKnown({ type = ANY, ...others }) {
-  const [first, second = ANY, ...more] = type.split("/");
-  const types = config.vocabulary.type;
-  if (more.length || ![...types, ANY].includes(first)) return false;
-  if (second !== ANY && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
-  return Object.entries(others).every(([name, value]) => !MADE.includes(name) && valuesOf(name).includes(value));
-}
-
-const valuesOf = (name) => (Object.hasOwn(config.vocabulary, name) ? config.vocabulary[name] : []);
-const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
-const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
+const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
 
 /** Shows a sprite large; what can be made of it, once it is finished. */
 function open(sprite) {
   shown = sprite;
-  $("title").textContent = title(sprite.recipe);
+  [$("title").textContent, $("title").title] = [nameOf(sprite), title(sprite.recipe)];
+  $("badges").replaceChildren(...badges(sprite).map(([text, color]) => {
+    const badge = Object.assign(document.createElement("span"), { textContent: text });
+    badge.style.setProperty("--type", color);
+    return badge;
+  }));
   $("actions").disabled = !sprite.pixels;
-  for (const each of made) each.item.children[0].ariaCurrent = each === sprite;
+  for (const each of made) each.item.children[0].ariaCurrent = each === (sprite.from ?? sprite);
   if (!sprite.pixels) return;
-  enlarge(sprite.pixels, title(sprite.recipe), `The sprite ${title(sprite.recipe)}`);
+  drawLarge(sprite.pixels);
+  $("large").setAttribute("aria-label", describe(sprite));
   showSteps(sprite);
   if (!sprite.frames.length) replay(sprite);
   for (const button of document.querySelectorAll("[data-make]")) {
     const { make } = button.dataset, [last] = following(sprite.recipe, make).slice(-1);
-    button.hidden = !isRecipe(last) || (make !== "vary" && !config.inputs.includes("reference"));
+    button.hidden = !isRecipe(last, config.vocabulary) || (make !== "vary" && !config.inputs.includes("reference"));
   }
-  $("morph-row").hidden = !neighbor(sprite) || sprite.recipe.makes.length > 0;
-  $("morph").value = 0;
+  if (!sprite.from) $("morph").value = 0;
+  showOthers();
 }
 
-function enlarge(pixels, name, description) {
-  large = { pixels, name };
-  drawLarge(pixels);
-  $("large").setAttribute("aria-label", description);
-  for (const button of [$("link"), $("gif")]) button.disabled = pixels !== shown.pixels; // a morph has neither
+/** [text, color] of the types of a sprite, then of its other conditions. */
+function badges(sprite) {
+  const { type, ...others } = conditionsOf(sprite.recipe);
+  return [...typesOf(sprite), ...Object.values(others)].map((text) => [text, colorOf(text)]);
 }
+
+function describe({ recipe }) {
+  const sprite = ({ type = ANY, ...others }) => `a sprite of ${[type, ...Object.values(others)].join(" ")}`;
+  const { conditions, to, share } = recipe, name = nameFor(recipe, names);
+  return to ? `${name}: ${percent(share)} of the way from ${sprite(conditions)} to ${sprite(to.conditions)}` : `${name}: ${sprite(conditions)}`;
+}
+
+const percent = (share) => `${Math.round(100 * share)} %`;
 
 function showSteps({ frames }) {
   $("steps").replaceChildren(...frames.map((frame) => {
@@ -277,9 +334,15 @@ async function replay(sprite) {
   if (shown === sprite) showSteps(sprite);
 }
 
-/** The next sprite in the list that a recipe without further steps makes. */
-function neighbor(sprite) {
-  return made.slice(made.indexOf(sprite) + 1).find(({ recipe, pixels }) => pixels && !recipe.makes.length);
+const canMorph = ({ recipe, pixels }) => pixels && !recipe.to && !recipe.makes.length;
+
+/** Offers the other sprites to morph into; what was chosen stays chosen. */
+function showOthers() {
+  if (!shown) return;
+  const from = shown.from ?? shown, others = made.filter((each) => canMorph(each) && each !== from), before = $("morph-to").value;
+  $("morph-row").hidden = !others.length || !canMorph(from);
+  $("morph-to").replaceChildren(...others.map((each) => new Option(`${nameOf(each)}, ${typesOf(each).join("/")}`, title(each.recipe))));
+  if (others.some((each) => title(each.recipe) === before)) $("morph-to").value = before;
 }
 
 /** The recipes of what a button makes of a sprite. */
@@ -289,6 +352,7 @@ function following({ makes, ...recipe }, kind) {
 }
 
 async function makeOf(button) {
+  if (shown.from) keepMorph();
   const recipes = following(shown.recipe, button.dataset.make);
   say("Generating");
   for (const recipe of recipes) if (!(await add(recipe)).pixels) return;
@@ -298,17 +362,19 @@ async function makeOf(button) {
 
 let morphing = false;
 
+/** Shows what is on the way from one sprite to another. */
 async function morph() {
   if (morphing) return;
   morphing = true;
-  const [from, to] = [shown, neighbor(shown)], names = [from, to].map(({ recipe }) => title(recipe));
+  const from = shown.from ?? shown, wanted = () => `${$("morph").value} ${$("morph-to").value}`;
   try {
-    for (let share = -1; share !== Number($("morph").value) && shown === from; ) {
-      share = Number($("morph").value);
-      const pixels = share ? await sample({ ...from.recipe, towards: to.recipe, share }, () => {}) : from.pixels;
-      const percent = Math.round(100 * share);
-      if (shown !== from) break;
-      enlarge(pixels, share ? `${names.join(" to ")} ${percent}` : names[0], `${percent} % of the way from ${names.join(" to ")}`);
+    for (let done; done !== wanted() && (shown.from ?? shown) === from; ) {
+      done = wanted();
+      const share = Number($("morph").value), { conditions, seed } = find($("morph-to").value).recipe;
+      const sprite = { recipe: { ...from.recipe, to: { conditions, seed }, share }, frames: [], from };
+      if (share) sprite.pixels = await sampleRecipe(sprite, () => {});
+      if ((shown.from ?? shown) === from) open(share ? sprite : from);
+      $("morph").ariaValueText = percent(share);
     }
   } catch (error) {
     say(error.message);
@@ -317,17 +383,25 @@ async function morph() {
   }
 }
 
-function save(kind) {
-  const name = large.name.replace(/[ /]/g, "-");
-  if (kind === "gif") return download(new Blob([encodeGif([...shown.frames, shown.pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
-  const scale = Number(kind), canvas = document.createElement("canvas"), small = document.createElement("canvas");
-  draw(small, large.pixels);
-  canvas.width = canvas.height = small.width * scale;
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(small, 0, 0, canvas.width, canvas.width);
-  canvas.toBlob((blob) => download(blob, `${name}.png`));
+/** Puts the morph that is shown into the list. */
+function keepMorph() {
+  const found = find(title(shown.recipe));
+  if (found) return open(found);
+  delete shown.from;
+  made.unshift(shown);
+  show(shown);
+  finish(shown, shown.pixels);
+  open(shown);
+  store();
 }
+
+async function save(kind) {
+  const { pixels, frames } = shown, name = fileName(shown);
+  if (kind === "gif") return download(new Blob([encodeGif([...frames, pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
+  download(await png(enlarged(pixels, Number(kind))), `${name}.png`);
+}
+
+const fileName = (sprite) => nameOf(sprite).replace(/[ ,]+/g, "-");
 
 function download(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
@@ -335,37 +409,95 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-async function copyLink() {
-  const { conditions, seed, makes } = shown.recipe;
+function linkOf(recipe) {
   const link = new URL(location.pathname, location.href);
-  link.search = new URLSearchParams({ type: ANY, ...conditions, seed, ...(makes.length && { make: makes.join(".") }) });
+  link.search = queryOf(recipe, config.weights);
+  return link.href;
+}
+
+async function copy(link) {
   const copied = "The link is copied.";
   // There is no clipboard without https, nor in a frame that may not use it.
-  const done = navigator.clipboard?.writeText(link.href).then(() => copied, () => link.href) ?? link.href;
+  const done = navigator.clipboard?.writeText(link).then(() => copied, () => link) ?? link;
   say(await done);
+}
+
+/** Makes what the creature's card still lacks, then shows it. */
+async function openCard() {
+  if (shown.from) keepMorph();
+  const recipes = Object.entries(cardRecipes(shown.recipe, config)), place = made.indexOf(shown) + 1, parts = {};
+  $("make-card").disabled = true;
+  for (const [i, [name, recipe]] of recipes.entries()) {
+    say(`Making the card: sprite ${i + 1} of ${recipes.length}`);
+    parts[name] = await spriteOf(recipe, place + i);
+    if (!parts[name].pixels) break; // the status line has the reason
+  }
+  $("make-card").disabled = false;
+  focusAgain($("make-card"));
+  if (Object.values(parts).some(({ pixels }) => !pixels)) return;
+  say("");
+  await showCard(parts);
+}
+
+async function showCard(parts) {
+  const { "1-front": front, "1-back": back, "1-front-shiny": shiny, ...stages } = parts;
+  const name = nameOf(front), types = typesOf(front), { size } = conditionsOf(front.recipe);
+  const later = Object.values(stages).map((each) => [nameOf(each), each.pixels]);
+  drawCard($("card-image"), {
+    name,
+    badges: [...types.map((type) => [type, colorOf(type)]), ...(size ? [[`size: ${size}`, GRAY]] : [])],
+    colors: types.map(colorOf),
+    front: front.pixels,
+    small: back ? [["back", back.pixels], ["shiny", shiny.pixels]] : [],
+    stages: later,
+    notes: ["Generated by a small diffusion model; no real Pokémon.", `Model ${config.name}, seed ${front.recipe.seed}.`],
+  });
+  const sentence = later.length ? ` It evolves into ${later.map(([each]) => each).join(", then ")}.` : "";
+  $("card-image").setAttribute("aria-label", `The card of ${name}, ${types.join(" and ")}${size ? `, ${size}` : ""}.${sentence}`);
+  const file = new File([await png($("card-image"))], `${fileName(front)}-card.png`, { type: "image/png" });
+  card = { parts, link: `${linkOf(front.recipe)}&card=1`, file };
+  $("share").hidden = !navigator.canShare?.(shareable());
+  $("card").showModal();
+}
+
+const shareable = () => ({ files: [card.file], url: card.link, title: nameOf(card.parts["1-front"]) });
+
+/** Saves the sprites of the card for a game engine, each with the second frame of an idle animation. */
+async function saveSheet() {
+  const sprites = Object.values(card.parts), columns = sprites.length;
+  const pixels = sprites.map((each) => each.pixels), side = Math.sqrt(pixels[0].length / 4);
+  const names = ["", "-idle"].flatMap((end) => Object.keys(card.parts).map((name) => `${name}${end}.png`));
+  const metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link: card.link };
+  const description = sheetDescription("creature.png", side, columns, names, [...metadata, ...metadata], about);
+  const image = await png(gameSheet([...pixels, ...pixels.map(squash)], columns));
+  const files = {
+    "creature.png": new Uint8Array(await image.arrayBuffer()),
+    "creature.json": new TextEncoder().encode(`${JSON.stringify(description, null, 2)}\n`),
+  };
+  download(zip(files), `${fileName(card.parts["1-front"])}.zip`);
 }
 
 function store() {
   const finished = made.filter(({ pixels }) => pixels).slice(0, 100);
   const entries = finished.map(({ recipe, pixels }) => ({ recipe, pixels: btoa(String.fromCharCode(...pixels)) }));
   try {
-    localStorage.setItem(STORED, JSON.stringify({ name: config.name, rule: RULE, entries }));
+    localStorage.setItem(STORED, JSON.stringify({ weights: config.weights, entries }));
   } catch {
     say("This browser keeps no more sprites; save those that you like.");
   }
 }
 
 function restore() {
-  let name, rule, entries;
+  let weights, entries;
   try {
-    ({ name, rule, entries } = JSON.parse(localStorage.getItem(STORED)));
+    ({ weights, entries } = JSON.parse(localStorage.getItem(STORED)));
   } catch {
     return; // there is none, it is damaged, or a frame of another origin may have none
   }
-  if (name !== config.name || !Array.isArray(entries)) return; // another model's
+  if (weights !== config.weights || !Array.isArray(entries)) return; // another model's
   for (const entry of entries.reverse()) {
     const stored = readEntry(entry);
-    if (!stored || (rule !== RULE && stored.recipe.makes.length)) continue;
+    if (!stored) continue;
     const sprite = { recipe: stored.recipe, frames: [] };
     made.unshift(sprite);
     show(sprite);
@@ -378,7 +510,7 @@ function readEntry(entry) {
   try {
     const pixels = Uint8ClampedArray.from(atob(entry.pixels), (letter) => letter.charCodeAt());
     const size = config.sample_shape.reduce((a, b) => a * b);
-    return isRecipe(entry.recipe) && pixels.length === size ? { recipe: entry.recipe, pixels } : null;
+    return isRecipe(entry.recipe, config.vocabulary) && pixels.length === size ? { recipe: entry.recipe, pixels } : null;
   } catch {
     return null;
   }
@@ -392,10 +524,24 @@ function clear() {
 }
 
 $("generate").onclick = () => generate().then(() => focusAgain($("generate")));
+$("wish").onchange = readWish;
+$("wish").onkeydown = ({ key }) => {
+  if (key !== "Enter") return;
+  readWish();
+  $("generate").click();
+};
+$("attributes").onchange = () => showChips();
 $("retry").onclick = start;
 $("clear").onclick = clear;
-$("link").onclick = copyLink;
+$("link").onclick = () => copy(linkOf(shown.recipe));
 $("morph").oninput = morph;
+$("morph-to").onchange = morph;
+$("make-card").onclick = openCard;
+$("share").onclick = () => navigator.share(shareable()).catch(() => {}); // the visitor changed their mind
+$("save-card").onclick = () => download(card.file, card.file.name);
+$("card-link").onclick = () => copy(card.link);
+$("save-sheet").onclick = saveSheet;
+$("close").onclick = () => $("card").close();
 for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button);
 for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => save(button.dataset.save);
 

@@ -2,12 +2,14 @@
 
 import functools
 import http.server
+import io
 import itertools
 import json
 import re
 import shutil
 import subprocess
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,18 +25,23 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.animation import squash
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE, likeness, opaque, palette_distance
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
+from pokemon_ddpm.publishing import static_page
 from pokemon_ddpm.publishing.space import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_page
+from pokemon_ddpm.sheets import sheet_description
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
+from tests.commands import run
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student
 from tests.training.runs import full_disk
 
@@ -43,6 +50,17 @@ VERSION = RUNTIME.split("@")[1].split("/")[0]
 AXE = "axe-core@4.14.1"
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
+ADDRESS = "https://example.org/p&q"
+SHARE = """
+    navigator.canShare = ({ files, url }) => Boolean(files.length && url);
+    navigator.share = async (shared) => { window.shared = shared; };
+    const post = Worker.prototype.postMessage;
+    window.requests = [];
+    Worker.prototype.postMessage = function (message) {
+        if (message.request) requests.push(message.request);
+        return post.call(this, message);
+    };
+"""  # a browser that shares, and what it asks the worker for
 PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)"),
@@ -64,8 +82,13 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
     package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
-    write_page(pipeline, folder, "tiny", str(package / "dist"))
+    write_page(pipeline, folder, "tiny", str(package / "dist"), ADDRESS)
     return folder
+
+
+@pytest.fixture(scope="module")
+def weights(pipeline) -> str:
+    return weights_digest(pipeline.unet, pipeline.conditioner)
 
 
 def npm_package(name: str, folder: Path) -> Path:
@@ -144,8 +167,8 @@ def ready(page: Page) -> None:
 
 
 def expect_sprite(page: Page, name: str) -> None:
-    """Waits for a finished large sprite."""
-    expect(page.locator("#title")).to_have_text(name)
+    """Waits for a finished large sprite of the recipe in one line."""
+    expect(page.locator("#title")).to_have_attribute("title", name)
     expect(page.locator("#gif")).to_be_enabled()
 
 
@@ -257,7 +280,7 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
     return samples[np.argmin(faults)]
 
 
-def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline):
+def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, url, pipeline, weights):
     page.goto(f"{url}?type=water&seed=5")
     expect_sprite(page, "water 5")
     image = pipeline("water", generator=seeded(5)).images[0]
@@ -277,7 +300,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
         assert_same(pixels_of(page, "#large"), expected)
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#status")).to_have_text("The link is copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve"
+    assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
     with page.expect_download() as download:
         page.get_by_role("button", name="GIF").click()
     with Image.open(download.value.path()) as animation:
@@ -315,7 +338,7 @@ def saved_png(page: Page) -> np.ndarray:
     return np.asarray(Image.open(download.value.path()))[1::4, 1::4]
 
 
-def test_attributes_and_two_types(page, url, pipeline):
+def test_attributes_and_two_types(page, url, pipeline, weights):
     ready(page)
     page.get_by_text("Second type and attributes").click()
     page.get_by_label("second type").select_option("flying")
@@ -324,14 +347,14 @@ def test_attributes_and_two_types(page, url, pipeline):
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     page.locator("#made button").first.click()
-    name, seed = page.locator("#title").inner_text().rsplit(" ", 1)
+    name, seed = page.locator("#title").get_attribute("title").rsplit(" ", 1)
     assert name == "fire/flying red large"
     made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
     assert_made_by_pipeline(page, made)
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#status")).to_have_text("The link is copied.")
     link = page.evaluate("navigator.clipboard.readText()")
-    assert link == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}"
+    assert link == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}&w={weights[:8]}"
     page.evaluate("localStorage.clear()")
     page.goto(link)
     expect_sprite(page, f"{name} {seed}")
@@ -366,22 +389,152 @@ def test_a_visit(page):
 
 
 def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
-    for type, seed in (("fire", 6), ("water", 5)):
+    for type, seed in (("grass", 7), ("fire", 6), ("water", 5)):
         page.goto(f"{url}?type={type}&seed={seed}")
         expect_sprite(page, f"{type} {seed}")
+    page.get_by_label("Morph into").select_option("fire 6")
     between = pipeline.interpolate({"pokemon_type": "water"}, {"pokemon_type": "fire"}, 5, seeded(5, 6)).images
-    for share, image in zip((0.25, 0.5, 1), (between[1], between[2], between[4]), strict=True):
-        page.locator("#morph").fill(str(share))
-        name = f"{round(100 * share)} % of the way from water 5 to fire 6"
-        expect(page.locator("#large")).to_have_attribute("aria-label", name)
+    for share, image in zip((0.25, 1, 0.5), (between[1], between[4], between[2]), strict=True):
+        page.get_by_label("How far").fill(str(share))
+        expect_sprite(page, f"water 5 to fire 6 {share}")
+        expect(page.locator("#large")).to_have_attribute(
+            "aria-label", re.compile(f"{round(100 * share)} % of the way")
+        )
         assert_same(pixels_of(page, "#large"), to_sprite(image))
         assert_same(saved_png(page), to_sprite(image))
-        expect(page.locator("#link")).to_be_disabled()
-    page.locator("#morph").fill("0")
-    expect(page.locator("#link")).to_be_enabled()
+    expect(page.locator("#made button")).to_have_count(3)
+    page.get_by_role("button", name="Copy link").click()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{url}?type=water&seed=5&to-type=fire&to-seed=6&share=0.5&w=")
+    page.get_by_role("button", name="Back").click()  # it is kept, since something was made of it
+    expect_sprite(page, "water 5 to fire 6 0.5 back")
+    expect(page.locator("#made button")).to_have_count(5)
+    page.evaluate("localStorage.clear()")
+    page.goto(link)
+    expect_sprite(page, "water 5 to fire 6 0.5")
+    assert_same(pixels_of(page, "#large"), to_sprite(between[2]))
 
 
-def test_without_storage_and_clipboard(browser, url):
+def test_descriptions_and_names_are_those_of_the_tables(page):
+    phrases = json.loads((Path(__file__).parents[1] / "descriptions.json").read_text(encoding="utf-8"))
+    code = """async ([texts, vocabulary, types]) => {
+        const read = async (file) => (await fetch(file)).json();
+        const [{ parseDescription }, { nameOf }] = [await import("./description.js"), await import("./names.js")];
+        const [words, names] = [await read("words.json"), await read("names.json")];
+        const parsed = texts.map((text) => parseDescription(text, vocabulary, words));
+        const stages = (type, seed) => [1, 2, 3].map((stage) => nameOf(type, seed, stage, names));
+        const found = types.map((type) => Array.from({ length: 100 }, (_, seed) => stages(type, seed)));
+        return [parsed.map(({ conditions, unknown }) => [conditions, unknown]), found, names];
+    }"""
+    vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
+    types = [*TYPES, "any"]
+    parsed, found, names = page.evaluate(code, [[text for text, *_ in phrases], vocabulary, types])
+    assert parsed == [expected for _, *expected in phrases]
+    for type, creatures in zip(types, found, strict=True):
+        roots = {"".join(pair) for pair in itertools.product(names["begin"][type].split(), names["middle"].split())}
+        ends = [set(names["end"][stage].split()) for stage in "123"]
+        for creature in creatures:  # of one root
+            endings = ([name.removeprefix(root) for name in creature] for root in roots)
+            assert any(all(map(set.__contains__, ends, each)) for each in endings)
+        assert len({first for first, *_ in creatures}) > 50
+
+
+def test_a_description_chooses_what_is_generated(page):
+    ready(page)
+    field, chips = page.get_by_label("Description"), page.locator("#chips button")
+    field.fill("a small blue dragon with wings and shoes")
+    field.press("Enter")
+    expect(page.locator("#chips")).to_contain_text("Not understood: shoes")
+    expect(chips).to_have_text(["blue ×", "wings ×", "small ×"])
+    expect(page.locator("#made button")).to_have_count(8)
+    expect(page.locator("#generate")).to_be_enabled()
+    titles = page.locator("#made button").evaluate_all("all => all.slice(0, 4).map((each) => each.title)")
+    assert all(title.startswith("dragon blue wings small ") for title in titles)
+    page.get_by_role("button", name="Remove small").click()
+    expect(chips).to_have_text(["blue ×", "wings ×"])
+    expect(field).to_be_focused()
+    field.press("Enter")  # the same description again does not bring it back
+    expect(chips).to_have_text(["blue ×", "wings ×"])
+    field.fill("a red fire bird")
+    field.press("Tab")
+    expect(chips).to_have_text(["flying ×", "red ×", "wings ×"])
+
+
+CARD_PARTS = ([], ["shiny"], ["back"], ["evolve"], ["evolve", "evolve"])
+
+
+def test_a_card_is_shown_shared_and_saved(page, url, weights):
+    """Each sprite is made once; the link has the same card; the sheet for games is that of Python."""
+    page.add_init_script(SHARE)
+    page.goto(f"{url}?type=water/fairy&size=small&seed=5")
+    expect_sprite(page, "water/fairy small 5")
+    page.get_by_role("button", name="Card").press("Enter")
+    expect(page.locator("#card")).to_be_visible()
+    expected = [" ".join(["water/fairy small 5", *makes]) for makes in CARD_PARTS]
+    assert page.locator("#made button").evaluate_all("all => all.map((each) => each.title)") == expected
+    requests = page.evaluate("requests.map(({ reference, seed }) => [Boolean(reference), seed])")
+    assert requests.count([False, 5]) == 1
+    label = re.compile(r"The card of \w+, water and fairy, small. It evolves into \w+, then \w+.")
+    expect(page.locator("#card-image")).to_have_attribute("aria-label", label)
+    page.get_by_role("button", name="Share").click()
+    link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}&card=1"
+    assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
+    page.locator("#card-link").click()
+    expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == link
+    with page.expect_download() as card:
+        page.get_by_role("button", name="Save card").click()
+    assert Image.open(card.value.path()).size == (600, 860)
+    with page.expect_download() as sheet:
+        page.get_by_role("button", name="Game sheet").click()
+    assert_is_game_sheet(sheet.value.path(), weights, link)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Card")).to_be_focused()
+    page.get_by_role("button", name="Card").press("Enter")  # nothing is left to make
+    expect(page.locator("#card")).to_be_visible()
+    assert page.evaluate("requests.length") == len(requests)
+    before = page.locator("#card-image").evaluate("each => each.toDataURL()")
+    page.evaluate("localStorage.clear()")
+    page.goto(link)
+    expect(page.locator("#card")).to_be_visible()
+    assert page.locator("#card-image").evaluate("each => each.toDataURL()") == before
+
+
+def assert_is_game_sheet(path: Path, weights: str, link: str) -> None:
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None and archive.namelist() == ["creature.png", "creature.json"]
+        description = json.loads(archive.read("creature.json"))
+        sheet = Image.open(io.BytesIO(archive.read("creature.png"))).convert("RGBA")
+    parts = "1-front 1-front-shiny 1-back 2-front 3-front".split()
+    names = [f"{part}{end}.png" for end in ("", "-idle") for part in parts]
+    conditions = {"type": "water/fairy", "size": "small"}
+    recipes = [{"conditions": conditions, "seed": 5, "makes": list(makes)} for makes in CARD_PARTS]
+    about = {"model": "tiny", "weights": weights, "link": link}
+    assert description == sheet_description("creature.png", (SIDE, SIDE), 5, names, 2 * recipes, about)
+    assert sheet.size == (5 * SIDE, 2 * SIDE)
+    for i in range(5):
+        sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))
+        assert equal_pixels(np.asarray(idle), squash(sprite)) == 1
+
+
+def test_idle_frames_are_those_of_python(page):
+    """Of sprites of 0 to 63 rows, with holes, and with equal rows."""
+    rng = np.random.default_rng(0)
+    sprites = rng.integers(0, 256, (8, SIDE, SIDE, 4), dtype=np.uint8)
+    for i, sprite in enumerate(sprites):
+        sprite[:, :, 3] = 255 * (rng.random((SIDE, SIDE)) < 0.5)
+        sprite[: SIDE - 9 * i, :, 3] = 0
+        sprite[::2] = sprite[1::2] if i % 2 else sprite[::2]
+        sprite[sprite[..., 3] == 0] = [255, 255, 255, 0]
+    code = """async (sprites) => {
+        const { squash } = await import("./sheet.js");
+        return sprites.map((sprite) => [...squash(Uint8ClampedArray.from(sprite))]);
+    }"""
+    found = page.evaluate(code, sprites.reshape(8, -1).tolist())
+    assert found == [np.asarray(squash(Image.fromarray(sprite))).ravel().tolist() for sprite in sprites]
+
+
+def test_without_storage_and_clipboard(browser, url, weights):
     """As in a frame of another origin, or with plain http."""
     with browser.new_context(service_workers="block") as context:
         page = context.new_page()
@@ -393,26 +546,32 @@ def test_without_storage_and_clipboard(browser, url):
         page.goto(f"{url}?type=any&seed=7")
         expect_sprite(page, "any 7")
         page.get_by_role("button", name="Copy link").click()
-        expect(page.locator("#status")).to_have_text(f"{url}?type=any&seed=7")
+        expect(page.locator("#status")).to_have_text(f"{url}?type=any&seed=7&w={weights[:8]}")
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete all").click()
         expect(page.locator("#made button")).to_have_count(0)
 
 
 def test_it_is_accessible_and_fits(page, url, tmp_path):
-    """axe finds nothing; types and Generate are below a large sprite on the first screen."""
+    """axe finds nothing; types and Generate are below a large sprite on the first screen, a card is on one screen."""
+    page.add_init_script(SHARE)
     axe = (npm_package(AXE, tmp_path) / "axe.min.js").read_text(encoding="utf-8")
     page.goto(f"{url}?type=water&seed=5")
     expect_sprite(page, "water 5")
     page.evaluate(axe)
-    for (width, height, side), scheme in itertools.product(((360, 640, 256), (1280, 900, 384)), ("light", "dark")):
-        page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme=scheme)
-        result = page.evaluate("axe.run()")
-        assert not result["violations"]
-        assert "color-contrast" in {rule["id"] for rule in result["passes"]}
-        boxes = [page.locator(name).bounding_box() for name in ("#large", "#types", "#generate")]
-        assert boxes[0]["width"] >= side and all(box["y"] + box["height"] <= height for box in boxes)
+    for is_open in (False, True):
+        if is_open:
+            page.get_by_role("button", name="Card").click()
+            expect(page.locator("#card")).to_be_visible()
+        for (width, height, side), scheme in itertools.product(((360, 640, 256), (1280, 900, 384)), ("light", "dark")):
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme=scheme)
+            result = page.evaluate("axe.run()")
+            assert not result["violations"]
+            assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+            names = ("#card-image", "#share", "#close") if is_open else ("#large", "#types", "#generate")
+            boxes = [page.locator(name).bounding_box() for name in names]
+            assert boxes[0]["width"] >= side and all(0 <= box["y"] <= height - box["height"] for box in boxes)
 
 
 def test_while_the_model_loads(browser, url):
@@ -429,7 +588,8 @@ def test_while_the_model_loads(browser, url):
         expect(page.locator("#status")).to_have_text(re.compile(r"Loading the model: \d+\.\d (of \d+\.\d )?MB"))
         held.pop().continue_()
         ready(page)
-        assert all(name.startswith("ghost ") for name in page.locator("#made button").all_text_contents())
+        titles = page.locator("#made button").evaluate_all("all => all.map((each) => each.title)")
+        assert all(title.startswith("ghost ") for title in titles)
         expect(page.locator("#made button")).to_have_count(4)
         expect(page.locator("#intro")).to_be_hidden()
 
@@ -481,7 +641,7 @@ def test_a_broken_download_is_tried_again(browser, url):
         "type=plastic&seed=1",
         "type=fire&seed=-1",
         "type=fire&seed=1&color=loud",
-        "type=fire&seed=1&constructor=x",
+        *(f"type=fire&seed=1&to-seed=2&{end}" for end in ("share=0", "share=1.5", "share=x", "to-type=x&share=0.5")),
         *(f"type=fire&seed=1&make={name}" for name in ("explode", "constructor", "__proto__", "back" + 16 * ".back")),
     ],
 )
@@ -490,17 +650,33 @@ def test_a_link_that_names_nothing(page, url, query):
     expect(page.locator("#status")).to_have_text("This link names no sprite.")
 
 
+def test_a_link_of_another_model_with_what_others_added(page, url):
+    page.goto(f"{url}?type=water&seed=5&w=01234567&fbclid=x&constructor=x")
+    expect_sprite(page, "water 5")
+    expect(page.locator("#status")).to_contain_text("Another model made the sprite of this link.")
+
+
 @pytest.mark.parametrize(
     "stored",
-    ["{", "null", "7", '{"name": "tiny", "entries": {}}', '{"name": "tiny", "entries": [null, {"recipe": RECIPE}]}']
+    [
+        "{",
+        "null",
+        "7",
+        '{"weights": WEIGHTS, "entries": {}}',
+        '{"weights": WEIGHTS, "entries": [null, {"recipe": RECIPE}]}',
+    ]
     + [
-        f'{{"name": "tiny", "entries": [{{"recipe": {each}, "pixels": "AAAA"}}]}}' for each in ("null", "{}", "RECIPE")
+        f'{{"weights": WEIGHTS, "entries": [{{"recipe": {each}, "pixels": "AAAA"}}]}}'
+        for each in ("null", "{}", "RECIPE")
     ],
 )
-def test_damaged_storage_is_passed_over(page, stored):
+def test_damaged_storage_is_passed_over(page, weights, stored):
     ready(page)
     recipe = '{"conditions": {"type": "fire"}, "seed": 1, "makes": []}'
-    page.evaluate("text => localStorage.setItem('pokemon-ddpm-sprites', text)", stored.replace("RECIPE", recipe))
+    page.evaluate(
+        "text => localStorage.setItem('pokemon-ddpm-sprites', text)",
+        stored.replace("RECIPE", recipe).replace("WEIGHTS", f'"{weights}"'),
+    )
     page.reload()
     ready(page)
     expect(page.locator("#made button")).to_have_count(4)  # new ones
@@ -523,6 +699,25 @@ def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name
         conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
         assert conditions[0] == "any" and "new" in conditions
         assert page.evaluate("document.querySelectorAll('#status, #generate, #second').length") == 3
+
+
+def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatch):
+    """With the address alone; the icon is there in any case."""
+    html = (folder / "index.html").read_text(encoding="utf-8")
+    tags = dict(re.findall(r'<meta (?:property|name)="((?:og|twitter):[\w:]+)" content="([^"]+)"', html))
+    assert tags["og:url"] == "https://example.org/p&amp;q/" and tags["twitter:card"] == "summary_large_image"
+    assert tags["og:image"] == tags["twitter:image"] == f"{tags['og:url']}preview.png"
+    image = folder / "preview.png"
+    assert Image.open(image).size == (int(tags["og:image:width"]), int(tags["og:image:height"])) == (1200, 630)
+    assert image.stat().st_size < 60_000
+    assert Image.open(folder / "icon.png").size == (64, 64) and 'href="icon.png"' in html
+    monkeypatch.setattr(static_page, "export_onnx", lambda *_, **__: None)
+    write_page(pipeline, tmp_path, "tiny")
+    plain = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "og:" not in plain and "twitter:" not in plain and not (tmp_path / "preview.png").exists()
+    for address in ("example.org", "ftp://example.org", "https:///page"):
+        code, message = run("site", tmp_path, "--url", address)
+        assert code == 2 and f"--url {address} is no address of a page" in message
 
 
 def test_what_the_page_cannot_run_is_refused(tmp_path):

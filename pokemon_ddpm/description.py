@@ -1,0 +1,85 @@
+"""What a description such as "a small blue dragon with wings" asks a model for."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
+
+WORDS_FILE = Path(__file__).parent / "site" / "words.json"  # the page has the same table and rules, description.js
+LONGEST = 3  # words of a phrase
+PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
+MADE = ("relation", "game")  # not what a sprite looks like
+
+
+def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
+    """The conditions that a description names, and the words that were not understood.
+
+    A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural; of several words
+    that name one attribute the first counts, and of types the first two. A word after "no" or "without" is not
+    understood, since a model cannot be asked for the absence of something.
+
+    Args:
+        vocabulary: Of the model: attribute -> its values.
+
+    Returns:
+        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
+    """
+    table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
+    plain = unicodedata.normalize("NFKD", text.lower())
+    words = re.findall(r"[a-z0-9]+", re.sub(r"[\u0300-\u036f']", "", plain))
+    known, ignored, negations = (
+        _phrases(vocabulary, table["words"]),
+        table["ignored"].split(),
+        table["negations"].split(),
+    )
+    found: dict[str, str] = {}
+    types: list[str] = []
+    unknown, place = [], 0
+    while place < len(words):
+        lengths = range(min(LONGEST, len(words) - place), 0, -1)
+        length, asked = next(((n, known[key]) for n in lengths if (key := _key(words, place, n, known))), (1, None))
+        phrase = " ".join(words[place : place + length])
+        negated = place > 0 and words[place - 1] in negations
+        place += length
+        if negated or asked is None:
+            if phrase not in ignored + negations:
+                unknown.append(phrase)
+            continue
+        taken = False
+        for name, value in asked.items():
+            if name == "type":
+                if value in types or len(types) < 2:
+                    taken = True
+                    types += [value] * (value not in types)
+            elif found.setdefault(name, value) == value:
+                taken = True
+        if not taken:
+            unknown.append(phrase)
+    if types:
+        found["type"] = "/".join(types)
+    return {name: found[name] for name in vocabulary if name in found}, unknown
+
+
+def _key(words: Sequence[str], place: int, length: int, known: Mapping[str, object]) -> str | None:
+    """The known phrase of some words, as it is or without the plural of its last word."""
+    phrase = " ".join(words[place : place + length])
+    singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
+    return next((each for each in (phrase, *singular) if each in known), None)
+
+
+def _phrases(
+    vocabulary: Mapping[str, Sequence[str]], words: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Phrase -> attribute -> value: the synonyms whose values the model knows, then the values themselves."""
+    phrases = {}
+    for phrase, values in words.items():
+        if values := {name: value for name, value in values.items() if value in vocabulary.get(name, ())}:
+            phrases[phrase] = values
+    for name, values in reversed([*vocabulary.items()]):
+        for value in values:
+            if name not in MADE and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
+                phrases[" ".join(re.findall(r"[a-z0-9]+", value.lower()))] = {name: value}
+    return phrases

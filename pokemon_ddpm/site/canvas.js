@@ -1,0 +1,22 @@
+// RGBA pixels of a square on a canvas, and a canvas as a file.
+
+/** Draws pixels in their own size. */
+export function draw(canvas, pixels) {
+  const side = Math.sqrt(pixels.length / 4);
+  canvas.width = canvas.height = side;
+  canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
+}
+
+/** A new canvas with these pixels, each as a square of `scale`. */
+export function enlarged(pixels, scale) {
+  const [small, large] = [document.createElement("canvas"), document.createElement("canvas")];
+  draw(small, pixels);
+  large.width = large.height = scale * small.width;
+  const context = large.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, 0, 0, large.width, large.height);
+  return large;
+}
+
+/** A canvas as PNG. */
+export const png = (canvas) => new Promise((resolve) => canvas.toBlob(resolve));

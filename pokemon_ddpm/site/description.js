@@ -1,0 +1,48 @@
+// What a description asks for: the rules of pokemon_ddpm/description.py, with the same table, words.json.
+
+const LONGEST = 3; // words of a phrase
+const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
+const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game"];
+
+const wordsOf = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f']/g, "").match(/[a-z0-9]+/g) ?? [];
+
+/** Phrase -> attribute -> value: the synonyms whose values are known, then the values themselves. */
+function phrases(vocabulary, words, usual) {
+  const known = new Map();
+  for (const [phrase, values] of Object.entries(words)) {
+    const own = Object.entries(values).filter(([name, value]) => vocabulary[name]?.includes(value));
+    if (own.length) known.set(phrase, own);
+  }
+  for (const [name, values] of Object.entries(vocabulary).reverse()) {
+    if (LEFT_OUT.includes(name)) continue;
+    for (const value of values) if (![...UNNAMED, usual[name]].includes(value)) known.set(wordsOf(value).join(" "), [[name, value]]);
+  }
+  return known;
+}
+
+/** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
+export function parseDescription(text, vocabulary, { words: synonyms, ignored, negations }, usual = { view: "front", finish: "normal" }) {
+  const words = wordsOf(text), known = phrases(vocabulary, synonyms, usual), found = {}, types = [], unknown = [];
+  const isFiller = (word) => `${ignored} ${negations}`.split(" ").includes(word);
+  for (let place = 0, length; place < words.length; place += length) {
+    let asked, phrase;
+    for (length = Math.min(LONGEST, words.length - place); ; length--) {
+      phrase = words.slice(place, place + length).join(" ");
+      const key = [phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each));
+      asked = known.get(key);
+      if (asked || length === 1) break;
+    }
+    if (place && negations.split(" ").includes(words[place - 1])) asked = null;
+    let taken = false;
+    for (const [name, value] of asked ?? []) {
+      if (name !== "type") taken = (found[name] ??= value) === value || taken;
+      else if (types.includes(value) || types.length < 2) {
+        taken = true;
+        if (!types.includes(value)) types.push(value);
+      }
+    }
+    if (!taken && (asked || !isFiller(phrase))) unknown.push(phrase);
+  }
+  if (types.length) found.type = types.join("/");
+  return { conditions: found, unknown };
+}

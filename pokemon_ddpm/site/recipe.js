@@ -1,0 +1,86 @@
+// A recipe is what a sprite can be made again of: {conditions, seed, makes}, and of a morph {to: {conditions, seed}, share}.
+
+import { CHANGES } from "./creature.js";
+import { nameOf } from "./names.js";
+
+export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
+export const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
+const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8;
+
+const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
+
+/** A recipe in one line. */
+export const title = ({ makes, to, share, ...from }) => [start(from), ...(to ? ["to", start(to), share] : []), ...makes].join(" ");
+
+/** From 1. */
+export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
+
+/** The conditions of what is made of it: of a morph, those of the nearer end. */
+export const conditionsOf = ({ conditions, to, share }) => (share > 0.5 ? to.conditions : conditions);
+
+/** The name of a recipe's creature, and what the sprite shows of it; `names` is the table of nameOf. */
+export function nameFor(recipe, names) {
+  const { seed, makes, to, share } = recipe, [type] = (conditionsOf(recipe).type ?? ANY).split("/");
+  const views = ["shiny", "back"].filter((each) => makes.slice(makes.lastIndexOf("evolve") + 1).includes(each));
+  const variation = makes.findLast((each) => each.startsWith("vary"))?.slice(5);
+  const own = variation ?? (to ? `${seed}-${to.seed}-${share}` : seed);
+  return [nameOf(type, own, stageOf(recipe), names), ...views].join(", ");
+}
+
+/** The query of a link; `weights` is the digest of the model's. */
+export function queryOf({ conditions, seed, makes, to, share }, weights) {
+  const end = Object.entries({ type: ANY, ...to?.conditions, seed: to?.seed }).map(([name, value]) => [TO + name, value]);
+  const morph = to ? { ...Object.fromEntries(end), share } : {}, make = makes.length ? { make: makes.join(".") } : {};
+  return new URLSearchParams({ type: ANY, ...conditions, seed, ...morph, ...make, w: digits(weights) });
+}
+
+/** Whether a link is of the model with these weights, or of an earlier page, which did not say it. */
+export const isOfModel = (parameters, weights) => [null, digits(weights)].includes(parameters.get("w"));
+
+const digits = (weights) => weights.slice(0, SHOWN_DIGITS);
+
+/** The recipe that a link names, or null; what is no attribute of the model is passed over. */
+export function recipeOf(parameters, vocabulary) {
+  const { seed, make = "", share, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
+  const conditions = (prefix) => {
+    const given = Object.keys(vocabulary).map((name) => [name, parameters.get(prefix + name)]);
+    return Object.fromEntries(given.filter(([name, value]) => value !== null && (name !== "type" || value !== ANY)));
+  };
+  const number = (text) => (/^\d{1,10}$/.test(text) ? Number(text) : NaN);
+  const makes = make.replaceAll("next", "evolve").split(".").filter(Boolean);
+  const recipe = { conditions: conditions(""), seed: number(seed), makes };
+  if (share !== undefined) Object.assign(recipe, { to: { conditions: conditions(TO), seed: number(toSeed) }, share: Number(share) });
+  return isRecipe(recipe, vocabulary) ? recipe : null;
+}
+
+/** Whether the page can make it; links and what a browser stores come from anywhere. */
+export function isRecipe({ conditions, seed, makes, to, share }, vocabulary) {
+  const isMorph = to !== undefined && isStart(to, vocabulary) && 0 < share && share <= 1;
+  if (!isStart({ conditions, seed }, vocabulary) || !(isMorph || to === undefined)) return false;
+  return makes.length <= MAX_MAKES && makes.every(isMake);
+}
+
+const isStart = ({ conditions, seed }, vocabulary) => areKnown(conditions, vocabulary) && isSeed(seed);
+
+function areKnown({ type = ANY, ...others }, vocabulary) {
+  const [first, second = ANY, ...more] = type.split("/");
+  const types = vocabulary.type, valuesOf = (name) => (Object.hasOwn(vocabulary, name) ? vocabulary[name] : []);
+  if (more.length || ![...types, ANY].includes(first)) return false;
+  if (second !== ANY && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
+  return Object.entries(others).every(([name, value]) => !MADE.includes(name) && valuesOf(name).includes(value));
+}
+
+const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;
+const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
+const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
+
+/** The recipes of a creature's card: the front that a sprite was made of, what is made of it, and its next stages. */
+export function cardRecipes(recipe, { vocabulary, inputs }) {
+  const variation = recipe.makes.findLastIndex((each) => each.startsWith("vary"));
+  const front = recipe.makes.slice(0, variation + 1).filter((each) => !["back", "shiny"].includes(each));
+  const made = { "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
+  const parts = { "1-front": [], ...(inputs.includes("reference") && made) };
+  const recipes = Object.entries(parts).map(([name, change]) => [name, { ...recipe, makes: [...front, ...change] }]);
+  const isPossible = (each) => isRecipe(each, vocabulary) && stageOf(each) <= Math.max(3, stageOf({ makes: front }));
+  return Object.fromEntries(recipes.filter(([, each]) => isPossible(each)));
+}

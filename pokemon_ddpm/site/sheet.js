@@ -1,0 +1,51 @@
+// A sheet for game engines: sprites in equal cells and what describes them, as of pokemon_ddpm/sheets.py.
+
+import { enlarged } from "./canvas.js";
+
+const SQUASH = 20; // rows of a sprite of which an idle animation leaves one out
+
+/** A canvas with sprites in rows from the upper left. */
+export function gameSheet(sprites, columns) {
+  const images = sprites.map((pixels) => enlarged(pixels, 1)), side = images[0].width;
+  const sheet = Object.assign(document.createElement("canvas"), { width: columns * side, height: Math.ceil(images.length / columns) * side });
+  images.forEach((image, i) => sheet.getContext("2d").drawImage(image, (i % columns) * side, Math.floor(i / columns) * side));
+  return sheet;
+}
+
+/** The JSON beside it; see sheet_description in sheets.py. `metadata` is one object a sprite, `about` one of the sheet. */
+export function sheetDescription(image, side, columns, names, metadata, about) {
+  const whole = { x: 0, y: 0, w: side, h: side };
+  const frames = names.map((filename, i) => ({
+    filename,
+    frame: { ...whole, x: (i % columns) * side, y: Math.floor(i / columns) * side },
+    rotated: false,
+    trimmed: false,
+    spriteSourceSize: whole,
+    sourceSize: { w: side, h: side },
+    ...metadata[i],
+  }));
+  const size = { w: columns * side, h: Math.ceil(names.length / columns) * side };
+  return { frames, meta: { app: "pokemon-ddpm", image, format: "RGBA8888", size, scale: "1", ...about } };
+}
+
+/** The second frame of an idle animation, a few rows lower; see squash in animation.py. */
+export function squash(pixels) {
+  const side = Math.sqrt(pixels.length / 4);
+  const row = (y) => pixels.subarray(4 * side * y, 4 * side * (y + 1));
+  const rows = [...Array(side).keys()].filter((y) => row(y).some((value, i) => i % 4 === 3 && value)).slice(0, -1);
+  const changes = (y) => {
+    const [one, next] = [row(y), row(y + 1)];
+    return [...Array(side).keys()].filter((x) => [0, 1, 2, 3].some((c) => one[4 * x + c] !== next[4 * x + c])).length;
+  };
+  const count = Math.max(1, Math.floor(rows.length / SQUASH)), least = Math.floor(rows.length / count);
+  const gone = [];
+  for (let part = 0, begin = 0; part < count && rows.length; part++) {
+    const end = begin + least + (part < rows.length % count ? 1 : 0);
+    gone.push(rows.slice(begin, end).reduce((best, y) => (changes(y) < changes(best) ? y : best)));
+    begin = end;
+  }
+  const result = new Uint8ClampedArray(pixels.length).map((_, i) => (i % 4 === 3 ? 0 : 255));
+  const kept = [...Array(side).keys()].filter((y) => !gone.includes(y));
+  kept.forEach((y, i) => result.set(row(y), 4 * side * (gone.length + i)));
+  return result;
+}

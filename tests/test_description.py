@@ -1,0 +1,30 @@
+"""Descriptions in words, as conditions; the page's tests read the same phrases."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pokemon_ddpm.description import WORDS_FILE, parse_description
+from pokemon_ddpm.vocabulary import CONDITIONS
+
+PHRASES = json.loads((Path(__file__).parent / "descriptions.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("text", "conditions", "unknown"), PHRASES)
+def test_what_a_description_asks_for(text, conditions, unknown):
+    assert parse_description(text, CONDITIONS) == (conditions, unknown)
+
+
+def test_every_synonym_names_values_and_no_word_is_one_and_ignored():
+    table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
+    for phrase, values in table["words"].items():
+        assert values and all(value in CONDITIONS[name] for name, value in values.items()), phrase
+        assert phrase not in f"{table['ignored']} {table['negations']}".split()
+        assert len(phrase.split()) <= 3 and phrase not in {each for names in CONDITIONS.values() for each in names}
+
+
+def test_a_model_with_other_classes_knows_its_own_words_only():
+    vocabulary = {"type": ["elf archer", "orc"], "color": ["green"]}
+    found = parse_description("Two green elf-archers with wings and an orc dragon", vocabulary)
+    assert found == ({"type": "elf archer/orc", "color": "green"}, ["two", "wings", "dragon"])
