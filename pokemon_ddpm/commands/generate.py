@@ -30,6 +30,7 @@ from pokemon_ddpm.commands.common import (
     make_folder,
     parse_type,
 )
+from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
@@ -53,6 +54,12 @@ def _attribute(name: str, meaning: str) -> Any:
 
 
 # What to generate.
+Description = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DESCRIPTION]", help='Such as "a small blue dragon with wings"; options below count more.'
+    ),
+]
 Types = Annotated[
     Values,
     typer.Option(
@@ -98,6 +105,7 @@ Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG
 
 def generate(
     context: typer.Context,
+    description: Description = None,
     model: FastModel = RELEASED_FAST_MODEL,
     type: Types = None,
     color: Annotated[Values, _attribute("color", "Main color")] = None,
@@ -155,6 +163,8 @@ def generate(
     )
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
+    if description is not None:
+        given = _described(description, pipeline.conditioner.vocabulary) | {k: v for k, v in given.items() if v}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     job = _Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
@@ -249,6 +259,16 @@ def make_requests(
         seeds = (seed + candidates * (start + i) for i in range(num_images))
         requests += [SpriteRequest(each, pokemon_type, attributes) for each in seeds]
     return requests, labels if len(labels) > 1 else []
+
+
+def _described(description: str, vocabulary: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The conditions of a description; says which they are, and what is not understood."""
+    found, unknown = parse_description(description, vocabulary)
+    if not found:
+        raise ValueError(f"The model knows no condition in {description!r}; `pokemon-ddpm describe` lists all.")
+    understood = ", ".join(f"{name} {value}" for name, value in found.items())
+    typer.echo(f"Understood: {understood}." + f" Not understood: {', '.join(unknown)}." * bool(unknown))
+    return {name: [value] for name, value in found.items()}
 
 
 def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:

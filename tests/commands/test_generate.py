@@ -123,6 +123,16 @@ def test_postprocessing(files, options: list, finish: Callable) -> None:
     assert image == finish(sample)
 
 
+def test_a_description_gives_conditions_that_options_change(model: Path, tmp_path: Path) -> None:
+    options = ["--model", model, "--num-images", 1, "--scale", 1, "--output", tmp_path / "a.png"]
+    code, output = run("generate", "A small red fire creature, fluffy", *options, "--color", "blue")
+    assert code == 0 and "Understood: " in output and "Not understood: " in output and "fluffy" in output, output
+    request = SpriteRequest(0, "fire", {"size": "small", "color": "blue"})
+    assert read(tmp_path / "a.png") == sprite_sheet(images(request), columns=1, scale=1)
+    code, output = run("generate", "xyzzy", *options)
+    assert code == 2 and "The model knows no condition in 'xyzzy'" in output
+
+
 # Outputs
 
 
