@@ -4,11 +4,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pokemon_ddpm import ranking
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.ranking import VERDICTS, WEIGHTS, SpriteRanker, generate_best
-from tests.tiny_models import tiny_pipeline
+from pokemon_ddpm.ranking import CANDIDATES, VERDICTS, WEIGHTS, SpriteRanker, generate_best
+from tests.tiny_models import tiny_pipeline, tiny_student
 
 UNET = {
     "sample_size": 32,
@@ -89,3 +90,9 @@ def red(image: Image.Image) -> float:
 def test_a_model_of_another_size_has_no_candidates():
     with pytest.raises(ValueError, match="needs samples of 4x16x16, but this model makes 3x16x16; choose 1 candidate"):
         next(generate_best(tiny_pipeline(), [SpriteRequest(0)], 2, Reddest()))
+
+
+def test_by_default_only_distilled_models_of_its_size_have_candidates(monkeypatch):
+    monkeypatch.setattr(ranking, "ranker_for", lambda pipeline: Reddest() if pipeline.sample_shape[0] == 4 else None)
+    students = [tiny_student(16), tiny_pipeline(channels=4), tiny_pipeline()]
+    assert [ranking.default_candidates(each) for each in students] == [CANDIDATES, 1, 1]

@@ -1,7 +1,10 @@
 """Checked requests."""
 
+from dataclasses import replace
+
 import pytest
 
+from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import (
     MAX_IMAGES,
     Models,
@@ -13,13 +16,32 @@ from pokemon_ddpm.app.handlers import (
     variations,
 )
 from pokemon_ddpm.creature import ATTEMPTS
+from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.part_seed import part_seed
 from tests.app.running import new_job, new_sprite
+from tests.test_ranking import Reddest
 
 
 def test_random_types_depend_on_the_seed(known: Models) -> None:
     # These seeds have had these types in every version.
     assert [each.pokemon_type for each in new_job(known, seed=3).requests] == ["flying", "flying", "ghost", "dragon"]
+
+
+def test_each_sprite_is_the_best_of_its_candidates(known: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "default_candidates", lambda pipeline: 3)
+    monkeypatch.setattr(handlers, "ranker_for", lambda pipeline: Reddest())
+    job = new_job(known, seed=3, num_images=2, quality="fast")
+    assert [each.seed for each in job.requests] == [3, 4, 5, 6, 7, 8]
+    assert len({each.pokemon_type for each in job.requests[:3]}) == 1  # also of a random type
+    with pytest.raises(Refused, match="The seed must be a whole number from 0 to 2147483642"):
+        new_job(known, seed=2**31 - 5, num_images=2)
+    found = handlers.Generation(job).run()
+    tried = handlers.Generation(replace(job, candidates=1)).run()
+    reds = [Reddest().score(as_tensor([each.processed(1)])).item() for each in tried]
+    best = [3 * i + max(range(3), key=reds[3 * i : 3 * i + 3].__getitem__) for i in range(2)]
+    assert [each.request.seed for each in found] == [tried[i].request.seed for i in best]
+    job, _ = variations(known, found, 1, 2, 0.5)
+    assert (job.candidates, len(job.requests)) == (1, 2)
 
 
 def test_variations_are_at_most_as_many_as_fit(known: Models) -> None:
