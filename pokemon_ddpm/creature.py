@@ -32,6 +32,9 @@ SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
 # By the relation to the reference; a shiny has the noise of what it recolors. Of next stages most are copies.
 ATTEMPTS = {None: 4, "same": 4, "next": 8}
+# A next stage is drawn again without its reference from this share of the timesteps on (SDEdit, Meng et al. 2022):
+# body and colors stay, and its details are those of a front, which the model draws better.
+REDRAWN = 0.65
 COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
@@ -131,15 +134,18 @@ def generate_stage(
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
+        types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
         samples = pipeline(
-            [creature.type_of(part)] * len(seeds),
+            types,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             reference_image=None if reference is None else [reference] * len(seeds),
             reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
             image_guidance_scale=None if reference is None else creature.image_guidance_scale,
-            **creature.conditions(part, pipeline),
+            **conditions,
             **arguments,
         ).images
+        if part.relation == "next":
+            samples = redrawn(pipeline, samples, seeds, types, conditions, **arguments)
         made = [_processed(sample, part, creature, sprites) for sample in samples]
         chosen = 0
         if len(seeds) > 1:
@@ -147,6 +153,22 @@ def generate_stage(
             notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
         sprites[name] = made[chosen]
     return {name: sprites[name] for name in notes}, notes
+
+
+def redrawn(
+    pipeline: PokemonDDPMPipeline,
+    samples: Sequence[Image.Image],
+    seeds: Sequence[int],
+    types: Sequence[PokemonType],
+    conditions: Mapping[str, str],
+    **arguments: Any,
+) -> list[Image.Image]:
+    """Samples of a next stage drawn again, see `REDRAWN`, from the noise of their seeds."""
+    conditions = {name: value for name, value in conditions.items() if name != "relation"}
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return pipeline(
+        list(types), image=list(samples), strength=REDRAWN, generator=generators, **conditions, **arguments
+    ).images
 
 
 def best(
@@ -247,7 +269,7 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    given = {**settings.arguments(), **asdict(creature), "noise": NOISE, "front": front}
+    given = {**settings.arguments(), **asdict(creature), "noise": NOISE, "redrawn": REDRAWN, "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale
     if settings.dtype != "float32":

@@ -64,6 +64,11 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == NAMES
+    (again,) = [call for call in calls if "image" in call]  # the next stages are drawn again, from their noise
+    calls = [call for call in calls if call is not again]
+    assert not {"reference_image", "relation"} & again.keys() and again["size"] == "large"
+    noise = [[each.initial_seed() for each in call["generator"]] for call in (again, calls[4])]
+    assert noise[0] == noise[1] and again["strength"] == creature.REDRAWN and len(again["image"]) == len(noise[0])
     for (name, frame), call in zip(frames.items(), calls, strict=True):
         x, y, width, height = frame["frame"].values()
         image = pixels(tmp_path / f"{name}.png")
@@ -150,7 +155,7 @@ def test_every_sprite_follows_its_reference(model: Path) -> None:
 def test_an_interrupted_set_goes_on_and_is_the_same_to_the_byte(
     model: Path, tmp_path: Path, calls: list[dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert make(model, tmp_path / "whole", "--stages", 3)[0] == 0 and len(calls) == 12
+    assert make(model, tmp_path / "whole", "--stages", 3)[0] == 0 and len(calls) == 14  # next stages twice
     saved, save = [], creature.save_image
 
     def interrupted(image: Image.Image, path: Path) -> None:
@@ -164,7 +169,7 @@ def test_an_interrupted_set_goes_on_and_is_the_same_to_the_byte(
         assert make(model, tmp_path / "part", "--stages", 3)[0] == 130
     calls.clear()
     (tmp_path / "part" / "2-back.png").write_bytes(b"")
-    assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and len(calls) == 8
+    assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and len(calls) == 10
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     calls.clear()
     assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and not calls
