@@ -163,11 +163,16 @@ def redrawn(
     conditions: Mapping[str, str],
     **arguments: Any,
 ) -> list[Image.Image]:
-    """Samples of a next stage drawn again, see `REDRAWN`, from the noise of their seeds."""
+    """Samples of a next stage, processed and then drawn again, see `REDRAWN`, with the noise of their seeds."""
     conditions = {name: value for name, value in conditions.items() if name != "relation"}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return pipeline(
-        list(types), image=list(samples), strength=REDRAWN, generator=generators, **conditions, **arguments
+        list(types),
+        image=list(map(to_sprite, samples)),
+        strength=REDRAWN,
+        generator=generators,
+        **conditions,
+        **arguments,
     ).images
 
 

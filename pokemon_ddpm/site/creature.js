@@ -173,13 +173,17 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       const isCopy = (found) => overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
       const isNext = (found) =>
         area(found) > area(reference.pixels) && paletteDistance(found, reference.pixels) <= creature.palette_distance;
+      const drawn = async (seed) => {
+        if (!relation) return sample({ ...request, seed });
+        return sample({ conditions, image: await sample({ ...request, seed }, false), seed }); // without its reference, see creature.py
+      };
       let least = Infinity, own;
       for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
         own = partSeed(seed, part, attempt);
-        const found = await sample({ ...request, seed: own }), fault = isCopy(found) ? 2 : relation && !isNext(found) ? 1 : 0;
+        const found = await drawn(own), fault = isCopy(found) ? 2 : relation && !isNext(found) ? 1 : 0;
         if (fault < least) [pixels, noise, least] = [found, own, fault];
       }
-      if (noise !== own) await sample({ ...request, seed: noise }); // shows its steps again
+      if (noise !== own) await drawn(noise); // shows its steps again
       pixels = limited(pixels);
       if (front) pixels = sharePalette(pixels, front.pixels);
     }
