@@ -46,6 +46,7 @@ SHORT = {
     "pokemon-ddpm generate --like": "",
     "pokemon-ddpm generate --model pokemon-ddpm-64 ": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm generate --model outputs": "--num-inference-steps 1 --num-images 2",
+    "pokemon-ddpm generate --type all": "--num-images 1 --candidates 1",
     "pokemon-ddpm generate": "--num-images 2",  # by the model of four steps
     "pokemon-ddpm creature": "--num-inference-steps 1",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1",
