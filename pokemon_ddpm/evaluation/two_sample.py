@@ -2,7 +2,7 @@
 
 The classifier is trained on real images of the training lines and on samples with their conditions. It is tested on
 real images of held-out evolution lines and on other samples, with the conditions of these. An accuracy of 50 % is
-perfect. The test must be able to fail: tests/evaluation/test_two_sample.py shows that it sees blur and moved pixels.
+perfect. The test must be able to fail: tests/evaluation/test_two_sample.py shows that it sees blur.
 """
 
 import numpy as np

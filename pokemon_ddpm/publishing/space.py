@@ -89,7 +89,7 @@ def write_space(folder: Path, model: str | None = None) -> None:
     python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
     models = {"license": "apache-2.0" if model else "other", "models": [model] if model else []}
     _write_card(folder, sdk="gradio", app_file="app.py", sdk_version=gradio, python_version=python, **models)
-    names = json.dumps([model] if model else [model_name(RELEASED_MODEL), model_name(RELEASED_FAST_MODEL)])
+    names = json.dumps([model] if model else [model_name(RELEASED_FAST_MODEL), model_name(RELEASED_MODEL)])
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
     required = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
     lines = [f"{line}\n" for line in required if ";" not in line]
