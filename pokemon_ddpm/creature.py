@@ -32,9 +32,9 @@ SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
 # By the relation to the reference; a shiny has the noise of what it recolors. Of next stages most are copies.
 ATTEMPTS = {None: 4, "same": 4, "next": 8}
-# A next stage is drawn again without its reference from this share of the timesteps on (SDEdit, Meng et al. 2022):
-# body and colors stay, and its details are those of a front, which the model draws better.
-REDRAWN = 0.65
+# Backs and next stages are drawn again without their reference from this share of the timesteps on (SDEdit, Meng et
+# al. 2022): body and colors stay, and their details are of the quality that the model has without a reference.
+REDRAWN = 0.6
 COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
@@ -77,7 +77,7 @@ class CreatureSettings:
         palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
-        shared_palette: Whether backs have the colors of their fronts.
+        shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
     """
 
     pokemon_type: PokemonType
@@ -144,13 +144,14 @@ def generate_stage(
             **conditions,
             **arguments,
         ).images
-        if part.relation == "next":
-            samples = redrawn(pipeline, samples, seeds, types, conditions, **arguments)
+        if part.finish == "normal" and reference is not None:
+            samples = [*redrawn(pipeline, samples, seeds, types, conditions, **arguments), *samples]
         made = [_processed(sample, part, creature, sprites) for sample in samples]
         chosen = 0
         if len(seeds) > 1:
             chosen, faults = best(samples, made, reference, part.relation, ranker)
-            notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
+            attempt = chosen % len(seeds)  # first those that were drawn again, then as they were before
+            notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
         sprites[name] = made[chosen]
     return {name: sprites[name] for name in notes}, notes
 
@@ -163,7 +164,7 @@ def redrawn(
     conditions: Mapping[str, str],
     **arguments: Any,
 ) -> list[Image.Image]:
-    """Samples of a next stage, processed and then drawn again, see `REDRAWN`, with the noise of their seeds."""
+    """Samples of a back or a next stage, processed and then drawn again with their noise, see `REDRAWN`."""
     conditions = {name: value for name, value in conditions.items() if name != "relation"}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return pipeline(
@@ -205,8 +206,11 @@ def _processed(
         sprite = reduce_palette(sprite, creature.palette)
     if part.finish == "shiny":
         sprite = limit_chroma(sprite)
-    if part.view == "back" and creature.shared_palette and creature.palette is not None:
-        sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
+    if creature.shared_palette and creature.palette is not None:
+        if part.view == "back":
+            sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
+        elif part.relation == "next":
+            sprite = share_palette(sprite, sprites[part.reference])
     return sprite
 
 

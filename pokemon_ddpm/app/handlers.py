@@ -229,7 +229,7 @@ def same_creature(
     elif settings["size"] != ANY:
         settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
     reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
-    palette = reference if change == "back" else palette
+    palette = palette if change == "shiny" else reference
     job = new_sprites(models, settings, reference=reference, change=change, palette=palette)
     (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
     if change != "shiny":
@@ -316,12 +316,11 @@ class Generation:
         job, found = self._job, self._finished
         if len(found) == 1:
             return found[0]
-        if job.change == "evolve":
-            drawn = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
-            seeds, types = [each.request.seed for each in found], [each.request.pokemon_type for each in found]
-            images = [each.image for each in found]
-            images = redrawn(job.pipeline, images, seeds, types, found[0].request.attributes, **drawn)
-            found = [replace(each, image=image) for each, image in zip(found, images, strict=True)]
+        drawn = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
+        seeds, types = [each.request.seed for each in found], [each.request.pokemon_type for each in found]
+        images = [each.image for each in found]
+        images = redrawn(job.pipeline, images, seeds, types, found[0].request.attributes, **drawn)
+        found = [replace(each, image=image) for each, image in zip(found, images, strict=True)]
         samples, made = [each.image for each in found], [each.processed(1) for each in found]
         return found[best(samples, made, job.reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
 

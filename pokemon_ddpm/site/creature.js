@@ -173,9 +173,10 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       const isCopy = (found) => overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
       const isNext = (found) =>
         area(found) > area(reference.pixels) && paletteDistance(found, reference.pixels) <= creature.palette_distance;
+      // Drawn again without its reference; a next stage has the colors of the stage before. See creature.py.
       const drawn = async (seed) => {
-        if (!relation) return sample({ ...request, seed });
-        return sample({ conditions, image: await sample({ ...request, seed }, false), seed }); // without its reference, see creature.py
+        const found = await sample({ conditions, image: await sample({ ...request, seed }, false), seed });
+        return relation ? sharePalette(found, reference.pixels) : found;
       };
       let least = Infinity, own;
       for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
