@@ -40,9 +40,7 @@ def creature(
     scheduler: Scheduler = None,
     dtype: Dtype = "float32",
     palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
-    shared_palette: Annotated[
-        bool, typer.Option(help="Backs and next stages take over their colors.")
-    ] = True,
+    shared_palette: Annotated[bool, typer.Option(help="Backs and next stages take over their colors.")] = True,
     idle: Annotated[
         bool, typer.Option("--idle", help="A second frame of each sprite in the sheet, and an idle animation as .gif.")
     ] = False,

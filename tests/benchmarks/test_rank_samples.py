@@ -30,9 +30,9 @@ def test_ranks_are_within_types_and_not_by_size():
 def test_another_color_than_asked_is_missed():
     sprites = torch.zeros(40, 4, 64, 64, dtype=torch.uint8)
     sprites[:, 3, 16:48, 16:48], sprites[:20, 0, 16:48, 16:48], sprites[20:, 2, 16:48, 16:48] = 255, 220, 220
-    requests = [SpriteRequest(i, "fire", {"color": "red"} if i % 2 else {}) for i in range(40)]
+    requests = [SpriteRequest(i, ("fire",), {"color": "red"} if i % 2 else {}) for i in range(40)]
     found = rank_samples.missed(sprites, requests)
-    without = rank_samples.missed(sprites, [SpriteRequest(i, "fire") for i in range(40)])
+    without = rank_samples.missed(sprites, [SpriteRequest(i, ("fire",)) for i in range(40)])
     assert (found - without).tolist() == [int(i >= 20 and i % 2) for i in range(40)]
 
 

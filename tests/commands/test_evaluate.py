@@ -158,7 +158,7 @@ def test_mistakes_are_reported_before_anything_is_generated(
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was trained on the sprite archive; give it with --data-dir"),
         ("small", [], "these have 24 px. For these images, make one with pokemon-ddpm fit-features"),
-        (broken, [], "README.md cannot be read; repair or remove it"),
+        (broken, [], "README.md are not YAML; repair"),
     ):
         status, output = run("evaluate", "--output-dir", "out", "--model", source, *options)
         assert status == 2 and message in output, output
