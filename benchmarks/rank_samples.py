@@ -78,7 +78,7 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
 
 
 def missed(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
-    """How many of its color, if it was asked for, and its first type are not recognized in a sample, int (N,)."""
+    """How many of a request's color, if it has one, and its first type are not recognized in its sample, int (N,)."""
     features = load_features()
     logits = all_logits(features, over_white(sprites))
     colors, types = features.vocabulary["color"], list(features.vocabulary["type"])
@@ -125,7 +125,7 @@ def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteReques
 
 
 def as_row(request: SpriteRequest, path: Path) -> dict[str, object]:
-    """A sample as a row of the data set of sprites; what was not asked for is missing."""
+    """A sample as a row of the data set of sprites; conditions that it does not have are missing."""
     values = {name: value for name, value in request.attributes.items() if value != ANY and name in CONDITIONS}
     if "size" in values:
         values["height"] = HEIGHTS[SIZES.index(values.pop("size"))]

@@ -21,7 +21,7 @@ from pokemon_ddpm.models import network_config
 from pokemon_ddpm.ranking import BATCH_SIZE, VERDICTS, WEIGHTS, SpriteRanker, looks
 
 FOLDER = Path(__file__).parent / "verdicts"
-IN_A_ROW, SIDE = 50, 64
+SIDE = 64
 TIMESTEP = 300  # the best of 20, 100 and 300
 PENALTY = 3000.0
 FOLDS = 8

@@ -32,9 +32,9 @@ SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
 # By the relation to the reference; a shiny has the noise of what it recolors. Of next stages most are copies.
 ATTEMPTS = {None: 4, "same": 4, "next": 8}
-# Backs and next stages are drawn again without their reference from this share of the timesteps on (SDEdit, Meng et
-# al. 2022): body and colors stay, and their details are of the quality that the model has without a reference.
-REDRAWN = 0.6
+# Backs and next stages are refined without their reference from this share of the timesteps on (SDEdit, Meng et al.
+# 2022): body and colors stay, and their details are of the quality that the model has without a reference.
+REFINE_STRENGTH = 0.6
 COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
@@ -145,18 +145,18 @@ def generate_stage(
             **arguments,
         ).images
         if part.finish == "normal" and reference is not None:
-            samples = [*redrawn(pipeline, samples, seeds, types, conditions, **arguments), *samples]
+            samples = [*refined(pipeline, samples, seeds, types, conditions, **arguments), *samples]
         made = [_processed(sample, part, creature, sprites) for sample in samples]
         chosen = 0
         if len(seeds) > 1:
             chosen, faults = best(samples, made, reference, part.relation, ranker)
-            attempt = chosen % len(seeds)  # first those that were drawn again, then as they were before
+            attempt = chosen % len(seeds)  # all attempts refined, then all as they were
             notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
         sprites[name] = made[chosen]
     return {name: sprites[name] for name in notes}, notes
 
 
-def redrawn(
+def refined(
     pipeline: PokemonDDPMPipeline,
     samples: Sequence[Image.Image],
     seeds: Sequence[int],
@@ -164,13 +164,13 @@ def redrawn(
     conditions: Mapping[str, str],
     **arguments: Any,
 ) -> list[Image.Image]:
-    """Samples of a back or a next stage, processed and then drawn again with their noise, see `REDRAWN`."""
+    """Samples of a back or a next stage, processed and then refined with their noise; see `REFINE_STRENGTH`."""
     conditions = {name: value for name, value in conditions.items() if name != "relation"}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return pipeline(
         list(types),
         image=list(map(to_sprite, samples)),
-        strength=REDRAWN,
+        strength=REFINE_STRENGTH,
         generator=generators,
         **conditions,
         **arguments,
@@ -278,7 +278,8 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    given = {**settings.arguments(), **asdict(creature), "noise": NOISE, "redrawn": REDRAWN, "front": front}
+    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH}
+    given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale
     if settings.dtype != "float32":

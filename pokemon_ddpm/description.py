@@ -1,4 +1,4 @@
-"""What a description such as "a small blue dragon with wings" asks a model for."""
+"""The conditions in a description such as "a small blue dragon with wings"."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
 
     A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural; of several words
     that name one attribute the first counts, and of types the first two. A word after "no" or "without" is not
-    understood, since a model cannot be asked for the absence of something.
+    understood, since no condition is the absence of something.
 
     Args:
         vocabulary: Of the model: attribute -> its values.
@@ -40,16 +40,16 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     unknown, place = [], 0
     while place < len(words):
         lengths = range(min(LONGEST, len(words) - place), 0, -1)
-        length, asked = next(((n, known[key]) for n in lengths if (key := _key(words, place, n, known))), (1, None))
+        length, values = next(((n, known[key]) for n in lengths if (key := _key(words, place, n, known))), (1, None))
         phrase = " ".join(words[place : place + length])
         negated = place > 0 and words[place - 1] in negations
         place += length
-        if negated or asked is None:
+        if negated or values is None:
             if phrase not in ignored + negations:
                 unknown.append(phrase)
             continue
         taken = False
-        for name, value in asked.items():
+        for name, value in values.items():
             if name == "type":
                 if value in types or len(types) < 2:
                     taken = True

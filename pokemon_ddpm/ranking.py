@@ -102,16 +102,20 @@ def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASE
     return SpriteRanker.from_pretrained(folder, torch_dtype=torch.float32).requires_grad_(False).to(device)
 
 
+def can_rank(pipeline: PokemonDDPMPipeline) -> bool:
+    """Whether the released ranker judges images of the pipeline's shape."""
+    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
+    return pipeline.sample_shape == (network["in_channels"], network["sample_size"], network["sample_size"])
+
+
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
     """The released ranker on the pipeline's device; None if it judges other shapes."""
-    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
-    shape = (network["in_channels"], network["sample_size"], network["sample_size"])
-    return load_ranker(pipeline.device) if shape == pipeline.sample_shape else None
+    return load_ranker(pipeline.device) if can_rank(pipeline) else None
 
 
 def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
     """`CANDIDATES` of a distilled model whose samples the ranker can judge; others would take seconds a sprite: 1."""
-    return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) is not None else 1
+    return CANDIDATES if is_distilled(pipeline.scheduler) and can_rank(pipeline) else 1
 
 
 def generate_best(

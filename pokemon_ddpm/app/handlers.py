@@ -24,7 +24,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.animation import save_animation
-from pokemon_ddpm.creature import ATTEMPTS, best, redrawn
+from pokemon_ddpm.creature import ATTEMPTS, best, refined
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
@@ -316,11 +316,11 @@ class Generation:
         job, found = self._job, self._finished
         if len(found) == 1:
             return found[0]
-        drawn = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
+        arguments = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
         seeds, types = [each.request.seed for each in found], [each.request.pokemon_type for each in found]
         images = [each.image for each in found]
-        images = redrawn(job.pipeline, images, seeds, types, found[0].request.attributes, **drawn)
-        found = [replace(each, image=image) for each, image in zip(found, images, strict=True)]
+        images = refined(job.pipeline, images, seeds, types, found[0].request.attributes, **arguments)
+        found = [*(replace(each, image=image) for each, image in zip(found, images, strict=True)), *found]
         samples, made = [each.image for each in found], [each.processed(1) for each in found]
         return found[best(samples, made, job.reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
 

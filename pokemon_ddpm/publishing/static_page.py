@@ -10,7 +10,7 @@ from PIL import Image
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
-from pokemon_ddpm.likeness import MAX_IOU, MAX_PALETTE_DISTANCE
+from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.onnx_export import CONFIG_FILE, export_onnx
@@ -28,7 +28,6 @@ CREATURE = {
     "overlap": MAX_IOU,
     "attempts": {name: ATTEMPTS[name] for name in MAX_IOU},
     "chroma": SHINY_CHROMA,
-    "palette_distance": MAX_PALETTE_DISTANCE,
 }
 INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(4, "fire"), 32
 ICON_FILE, ICON_SIZE = "icon.png", 64

@@ -111,13 +111,6 @@ export function limitChroma(pixels, most) {
   return recolored(pixels, new Map(counts.map(([value], i) => [value, fromOklab(lab[i].map((part, c) => (c ? share * part : part)))])));
 }
 
-/** The mean distance in OKLab of a sprite's pixels to the nearest color of another one; see palette_distance in likeness.py. */
-export function paletteDistance(pixels, other) {
-  const counts = colorCounts(pixels), known = colorCounts(other).map(([value]) => oklab(color(value)));
-  const nearest = (lab) => Math.min(...known.map((each) => Math.hypot(...each.map((part, c) => part - lab[c]))));
-  return counts.reduce((sum, [value, count]) => sum + count * nearest(oklab(color(value))), 0) / total(counts);
-}
-
 /** The intersection over union of two silhouettes in the middle of their squares, or with one mirrored, if that is more. */
 export function overlap(pixels, other) {
   const [one, two] = [pixels, other].map((each) => centered(each).filter((_, i) => i % 4 === 3));
@@ -134,7 +127,7 @@ export function overlap(pixels, other) {
  * Makes the sprite of a recipe.
  *
  * A shiny has the noise of what it recolors, every other part its own: the first of some attempts that is no copy of its
- * reference and, as a next stage, is larger and has its colors; or else is no copy. A back has the colors of its front.
+ * reference and, as a next stage, is larger; or else is no copy. Backs and next stages have the colors of their references.
  *
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
@@ -171,20 +164,19 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
       const isCopy = (found) => overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
-      const isNext = (found) =>
-        area(found) > area(reference.pixels) && paletteDistance(found, reference.pixels) <= creature.palette_distance;
-      // Drawn again without its reference; a next stage has the colors of the stage before. See creature.py.
-      const drawn = async (seed) => {
+      // Refined without its reference; a next stage has the colors of the stage before. See creature.py.
+      const refined = async (seed) => {
         const found = await sample({ conditions, image: await sample({ ...request, seed }, false), seed });
         return relation ? sharePalette(found, reference.pixels) : found;
       };
       let least = Infinity, own;
       for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
         own = partSeed(seed, part, attempt);
-        const found = await drawn(own), fault = isCopy(found) ? 2 : relation && !isNext(found) ? 1 : 0;
+        const found = await refined(own), isLarger = area(found) > area(reference.pixels);
+        const fault = isCopy(found) ? 2 : relation && !isLarger ? 1 : 0;
         if (fault < least) [pixels, noise, least] = [found, own, fault];
       }
-      if (noise !== own) await drawn(noise); // shows its steps again
+      if (noise !== own) await refined(noise); // shows its steps again
       pixels = limited(pixels);
       if (front) pixels = sharePalette(pixels, front.pixels);
     }

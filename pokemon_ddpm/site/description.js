@@ -1,4 +1,4 @@
-// What a description asks for: the rules of pokemon_ddpm/description.py, with the same table, words.json.
+// The conditions in a description: the rules of pokemon_ddpm/description.py, with the same table, words.json.
 
 const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
@@ -25,23 +25,23 @@ export function parseDescription(text, vocabulary, { words: synonyms, ignored, n
   const words = wordsOf(text), known = phrases(vocabulary, synonyms, usual), found = {}, types = [], unknown = [];
   const isFiller = (word) => `${ignored} ${negations}`.split(" ").includes(word);
   for (let place = 0, length; place < words.length; place += length) {
-    let asked, phrase;
+    let values, phrase;
     for (length = Math.min(LONGEST, words.length - place); ; length--) {
       phrase = words.slice(place, place + length).join(" ");
       const key = [phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each));
-      asked = known.get(key);
-      if (asked || length === 1) break;
+      values = known.get(key);
+      if (values || length === 1) break;
     }
-    if (place && negations.split(" ").includes(words[place - 1])) asked = null;
+    if (place && negations.split(" ").includes(words[place - 1])) values = null;
     let taken = false;
-    for (const [name, value] of asked ?? []) {
+    for (const [name, value] of values ?? []) {
       if (name !== "type") taken = (found[name] ??= value) === value || taken;
       else if (types.includes(value) || types.length < 2) {
         taken = true;
         if (!types.includes(value)) types.push(value);
       }
     }
-    if (!taken && (asked || !isFiller(phrase))) unknown.push(phrase);
+    if (!taken && (values || !isFiller(phrase))) unknown.push(phrase);
   }
   if (types.length) found.type = types.join("/");
   return { conditions: found, unknown };

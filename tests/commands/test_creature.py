@@ -64,11 +64,11 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == NAMES
-    # Backs and next stages are drawn again, from their noise.
+    # Backs and next stages are refined, from their noise.
     again = [call for call in calls if "image" in call]
     calls = [call for call in calls if "image" not in call]
     for call, first in zip(again, (calls[2], calls[4], calls[6]), strict=True):
-        assert not {"reference_image", "relation"} & call.keys() and call["strength"] == creature.REDRAWN
+        assert not {"reference_image", "relation"} & call.keys() and call["strength"] == creature.REFINE_STRENGTH
         assert (call["view"], call["size"]) == (first["view"], first["size"])
         noise = [[each.initial_seed() for each in one["generator"]] for one in (call, first)]
         assert noise[0] == noise[1] and len(call["image"]) == len(noise[0])
