@@ -1,7 +1,7 @@
 """A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
-from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
@@ -78,6 +78,7 @@ class CreatureSettings:
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
         shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
+            Without a palette they have their own.
     """
 
     pokemon_type: PokemonType
@@ -134,6 +135,10 @@ def generate_stage(
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
+        if name == f"{stage}-back-shiny" and creature.shared_palette and creature.palette is not None:
+            front, shiny = sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"]
+            sprites[name] = swap_palette(reference, front, shiny)
+            continue
         types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
         samples = pipeline(
             types,
@@ -144,37 +149,72 @@ def generate_stage(
             **conditions,
             **arguments,
         ).images
-        if part.finish == "normal" and reference is not None:
-            samples = [*refined(pipeline, samples, seeds, types, conditions, **arguments), *samples]
-        made = [_processed(sample, part, creature, sprites) for sample in samples]
-        chosen = 0
-        if len(seeds) > 1:
-            chosen, faults = best(samples, made, reference, part.relation, ranker)
-            attempt = chosen % len(seeds)  # all attempts refined, then all as they were
-            notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
-        sprites[name] = made[chosen]
+
+        def process(sample: Image.Image, part: Part = part) -> Image.Image:
+            return _processed(sample, part, creature, sprites)
+
+        if len(seeds) == 1:
+            sprites[name] = process(samples[0])
+            continue
+        attempts = Attempts(seeds, types, conditions, part.relation, reference)
+        sample, attempt, faults = attempts.best(pipeline, samples, process, ranker, **arguments)
+        sprites[name], notes[name] = process(sample), {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
     return {name: sprites[name] for name in notes}, notes
 
 
-def refined(
-    pipeline: PokemonDDPMPipeline,
-    samples: Sequence[Image.Image],
-    seeds: Sequence[int],
-    types: Sequence[PokemonType],
-    conditions: Mapping[str, str],
-    **arguments: Any,
-) -> list[Image.Image]:
-    """Samples of a back or a next stage, processed and then refined with their noise; see `REFINE_STRENGTH`."""
-    conditions = {name: value for name, value in conditions.items() if name != "relation"}
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return pipeline(
-        list(types),
-        image=list(map(to_sprite, samples)),
-        strength=REFINE_STRENGTH,
-        generator=generators,
-        **conditions,
-        **arguments,
-    ).images
+@dataclass(frozen=True)
+class Attempts:
+    """What was asked of the attempts at one sprite.
+
+    Attributes:
+        seeds, types: Of each attempt.
+        conditions: The attributes of all.
+        relation: What the sprite is to its reference.
+        reference: A sprite, RGBA; None for the front of a first stage.
+    """
+
+    seeds: Sequence[int]
+    types: Sequence[PokemonType]
+    conditions: Mapping[str, str]
+    relation: str | None
+    reference: Image.Image | None
+
+    def best(
+        self,
+        pipeline: PokemonDDPMPipeline,
+        samples: Sequence[Image.Image],
+        process: Callable[[Image.Image], Image.Image],
+        ranker: SpriteRanker | None,
+        **arguments: Any,
+    ) -> tuple[Image.Image, int, list[str | None]]:
+        """Chooses among the samples of the attempts, those of backs and next stages also refined, see `best`.
+
+        Where all attempts at a next stage are copies of the reference, samples without it are tried as well.
+
+        Args:
+            samples: One an attempt, with the reference.
+            process: Makes a sprite of a sample.
+            **arguments: Those that the samples were generated with.
+
+        Returns:
+            The chosen sample, the number of its attempt, and the faults: of the refined samples, of the samples, and
+            of those without the reference, as far as there are any.
+        """
+        found = list(samples)
+        if self.reference is not None:
+            sprites = list(map(to_sprite, samples))
+            found = [*self._alone(pipeline, image=sprites, strength=REFINE_STRENGTH, **arguments), *found]
+        chosen, faults = best(found, list(map(process, found)), self.reference, self.relation, ranker)
+        if self.relation == "next" and faults[chosen] in COPIES:
+            found += self._alone(pipeline, **arguments)
+            chosen, faults = best(found, list(map(process, found)), self.reference, self.relation, ranker)
+        return found[chosen], chosen % len(samples), faults
+
+    def _alone(self, pipeline: PokemonDDPMPipeline, **arguments: Any) -> list[Image.Image]:
+        """Samples from the same noise without the reference."""
+        conditions = {name: value for name, value in self.conditions.items() if name != "relation"}
+        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        return pipeline(list(self.types), generator=generators, **conditions, **arguments).images
 
 
 def best(
@@ -202,16 +242,12 @@ def _processed(
 ) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
     sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if creature.palette is not None:
-        sprite = reduce_palette(sprite, creature.palette)
+    if creature.palette is None:
+        return limit_chroma(sprite) if part.finish == "shiny" else sprite
+    sprite, reference = reduce_palette(sprite, creature.palette), sprites.get(part.reference)
     if part.finish == "shiny":
-        sprite = limit_chroma(sprite)
-    if creature.shared_palette and creature.palette is not None:
-        if part.view == "back":
-            sprite = share_palette(sprite, sprites[part.name.replace("back", "front")])
-        elif part.relation == "next":
-            sprite = share_palette(sprite, sprites[part.reference])
-    return sprite
+        return limit_chroma(swap_palette(reference, reference, sprite))
+    return share_palette(sprite, reference) if creature.shared_palette and reference else sprite
 
 
 def generate_creature(
@@ -278,7 +314,7 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH}
+    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette swap"}
     given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale

@@ -1,4 +1,4 @@
-"""One palette for two sprites: the colors of one become those of the other, by optimal transport."""
+"""The colors of a sprite after those of another one: one palette for both, by optimal transport, or a palette swap."""
 
 import numpy as np
 from PIL import Image
@@ -36,4 +36,24 @@ def share_palette(image: Image.Image, other: Image.Image) -> Image.Image:
     (colors, palette), codes = (unique_colors(visible), unique_colors(shown)), color_codes(visible)
     places, limits = np.unique(codes, return_inverse=True)[1], np.unique(color_codes(shown), return_counts=True)[1]
     pixels[pixels[..., 3] > 0, :3] = palette[transport(colors, np.bincount(places), palette, limits)][places]
+    return Image.fromarray(pixels)
+
+
+def swap_palette(image: Image.Image, one: Image.Image, other: Image.Image) -> Image.Image:
+    """Gives each color of a sprite, RGBA, what most pixels of that color in `one` have in `other`, the same drawing.
+
+    So a shiny keeps the drawing to the pixel. A color that `one` does not have is taken for the nearest one in OKLab.
+    """
+    pixels, before, after = np.array(image), np.asarray(one), np.asarray(other)
+    both, visible = (before[..., 3] > 0) & (after[..., 3] > 0), pixels[..., 3] > 0
+    if not both.any() or not visible.any():
+        return image
+    codes, kept = color_codes(before[both][:, :3]), after[both][:, :3]
+    known = unique_colors(before[both][:, :3])
+    becomes = []
+    for code in color_codes(known):
+        colors, counts = np.unique(kept[codes == code], axis=0, return_counts=True)
+        becomes.append(colors[counts.argmax()])
+    distances = np.linalg.norm(oklab(pixels[visible][:, None, :3]) - oklab(known), axis=2)
+    pixels[visible, :3] = np.array(becomes)[distances.argmin(axis=1)]
     return Image.fromarray(pixels)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.palette_transport import share_palette, transport
+from pokemon_ddpm.palette_transport import share_palette, swap_palette, transport
 from pokemon_ddpm.pipelines.sprite_preprocessing import unique_colors
 
 DARK_RED, RED, PINK = (90, 10, 10), (200, 30, 30), (250, 190, 190)
@@ -36,3 +36,12 @@ def test_random_sprites_get_colors_of_the_palette_only_and_empty_ones_stay() -> 
     assert set(map(tuple, unique_colors(shared))) <= set(map(tuple, unique_colors(palette)))
     empty = Image.new("RGBA", (4, 4), (255, 255, 255, 0))
     assert share_palette(empty, other) == empty and share_palette(one, empty) == one
+
+
+def test_a_palette_swap_keeps_the_drawing_and_takes_the_usual_color() -> None:
+    normal, shiny = sprite(BLUE, BLUE, DARK_BLUE, BLUE, PALE_BLUE), sprite(RED, PINK, DARK_RED, RED, PINK)
+    assert swap_palette(normal, normal, shiny) == sprite(RED, RED, DARK_RED, RED, PINK)
+    back = sprite((12, 12, 95), PALE_BLUE, BLUE)  # the first is nearest to dark blue
+    assert swap_palette(back, normal, shiny) == sprite(DARK_RED, PINK, RED)
+    empty = Image.new("RGBA", (10, 5), (255, 255, 255, 0))
+    assert swap_palette(normal, normal, empty) == normal and swap_palette(empty, normal, shiny) == empty

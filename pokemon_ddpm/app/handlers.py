@@ -24,7 +24,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.animation import save_animation
-from pokemon_ddpm.creature import ATTEMPTS, best, refined
+from pokemon_ddpm.creature import ATTEMPTS, Attempts
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
@@ -34,7 +34,7 @@ from pokemon_ddpm.generation import (
     generate_with_steps,
 )
 from pokemon_ddpm.images import as_tensor
-from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
@@ -83,7 +83,7 @@ class Job:
     strength: float | None = None  # of variations
     reference: "Sprite | None" = None  # whose creature is generated again
     change: str | None = None  # of `CHANGES`
-    palette: "Sprite | None" = None  # whose colors its sprite gets
+    shiny_front: "Sprite | None" = None  # of a back, whose shiny has the same change of colors
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments beside condition and seed."""
@@ -112,7 +112,7 @@ class Sprite:
     request: SpriteRequest
     image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
     predictions: Sequence[Image.Image]  # of the clean sample, in each denoising step
-    palette: Image.Image | None = None  # a processed sprite whose colors it gets
+    reference: Image.Image | None = None  # the processed one, whose drawing or colors it has
 
     @property
     def caption(self) -> str:
@@ -123,9 +123,12 @@ class Sprite:
     def processed(self, scale: int) -> Image.Image:
         """What the visitor gets of it."""
         image = replace(self.job.generation, scale=1).postprocess(self.image)
-        if self.request.attributes.get("finish") == "shiny" and self.job.change:
-            image = limit_chroma(image)
-        return enlarge(image if self.palette is None else share_palette(image, self.palette), scale)
+        if self.reference is not None and self.job.change == "shiny":
+            image = swap_palette(self.reference, self.reference, image)
+            image = limit_chroma(image) if self.request.attributes.get("finish") == "shiny" else image
+        elif self.reference is not None:
+            image = share_palette(image, self.reference)
+        return enlarge(image, scale)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -211,7 +214,7 @@ def variations(
 
 
 def same_creature(
-    models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any, palette: Sprite | None = None
+    models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any, shiny_front: Sprite | None = None
 ) -> tuple[Job, list[Sprite]]:
     """Generates the creature of a sprite again: "back", "shiny" or "evolve".
 
@@ -229,8 +232,7 @@ def same_creature(
     elif settings["size"] != ANY:
         settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
     reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
-    palette = palette if change == "shiny" else reference
-    job = new_sprites(models, settings, reference=reference, change=change, palette=palette)
+    job = new_sprites(models, settings, reference=reference, change=change, shiny_front=shiny_front)
     (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
     if change != "shiny":
         name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
@@ -298,13 +300,16 @@ class Generation:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
         job = self._job
         try:
-            palette = job.palette and job.palette.processed(1)
+            reference = job.reference and job.reference.processed(1)
+            if job.shiny_front is not None:
+                image = swap_palette(reference, job.shiny_front.reference, job.shiny_front.processed(1))
+                return [Sprite(job, job.requests[0], image, ())]
             for start in range(0, len(job.requests), CHUNK_SIZE):
                 chunk = job.requests[start : start + CHUNK_SIZE]
                 generated = generate_with_steps(job.pipeline, chunk, self._after_step, **job.arguments())
                 for request, (image, steps) in zip(chunk, generated, strict=True):
                     predictions = [step.pred_original_sample for step in steps]
-                    self._finished.append(Sprite(job, request, image, predictions, palette))
+                    self._finished.append(Sprite(job, request, image, predictions, reference))
             if job.reference is not None:
                 return [self._best()]
             return self._finished if job.candidates == 1 else self._best_candidates()
@@ -317,12 +322,16 @@ class Generation:
         if len(found) == 1:
             return found[0]
         arguments = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
-        seeds, types = [each.request.seed for each in found], [each.request.pokemon_type for each in found]
-        images = [each.image for each in found]
-        images = refined(job.pipeline, images, seeds, types, found[0].request.attributes, **arguments)
-        found = [*(replace(each, image=image) for each, image in zip(found, images, strict=True)), *found]
-        samples, made = [each.image for each in found], [each.processed(1) for each in found]
-        return found[best(samples, made, job.reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
+        seeds, types = zip(*((each.request.seed, each.request.pokemon_type) for each in found), strict=True)
+        attempts = Attempts(seeds, types, found[0].request.attributes, job.relation, job.reference.processed(1))
+        sample, attempt, _ = attempts.best(
+            job.pipeline,
+            [each.image for each in found],
+            lambda image: replace(found[0], image=image).processed(1),
+            ranker_for(job.pipeline),
+            **arguments,
+        )
+        return replace(found[attempt], image=sample)
 
     def _best_candidates(self) -> list[Sprite]:
         """Of the candidates of each sprite that which the ranker scores highest."""
@@ -386,9 +395,9 @@ class Handlers:
         chosen, shiny = chosen_sprite(sprites, sprite), None
         sprites = [*[each for each in sprites if each is not chosen][: MAX_IMAGES - 4], chosen]  # room for three
         for change in ("shiny", "back", "shiny"):
-            of_back = change == "shiny" and shiny is not None  # it has the colors of the shiny front
-            number = len(sprites) if of_back else sprites.index(chosen) + 1
-            async with contextlib.aclosing(self.same_creature(sprites, number, change, palette=shiny)) as updates:
+            front = shiny if change == "shiny" else None
+            number = len(sprites) if front else sprites.index(chosen) + 1
+            async with contextlib.aclosing(self.same_creature(sprites, number, change, shiny_front=front)) as updates:
                 async for update in updates:
                     yield update
             sprites = update[-1]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
@@ -16,14 +17,17 @@ from pokemon_ddpm.evaluation.images import default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
-from pokemon_ddpm.images import as_tensor
+from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.likeness import color_change, lab, opaque
+from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.postprocessing import limit_chroma, reduce_palette
 from pokemon_ddpm.preprocessing import over_white
 from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
+RECOLORED = "generated, recolored as in a creature"
 NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
 
 
@@ -104,25 +108,36 @@ def evaluate_references(
     if not (both and len(stages.targets)):
         raise ValueError("Backs, shinies and next stages of the same forms are needed, which these images lack.")
 
-    def made(pairs: Pairs, relation: str) -> torch.Tensor:
-        """Sprites with the conditions of the targets, uint8 (K, 4, S, S)."""
+    def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> dict[str, torch.Tensor]:
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), as they are and as a creature has them."""
         count, references = len(pairs.targets), data.images[pairs.references].float() / 127.5 - 1
         requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
         given = {**arguments, "references": references, "relation": relation}
-        return default_output(as_tensor(tqdm(generate(pipeline, requests, **given), "Generating", count)))
+        images = default_output(as_tensor(tqdm(generate(pipeline, requests, **given), "Generating", count)))
+        return {"generated": images, RECOLORED: _recolored(images, data.images[pairs.references], is_shiny)}
 
-    made_backs, made_shinies = made(backs, "same"), made(shinies, "same")
+    made_backs, made_shinies = made(backs, "same"), made(shinies, "same", is_shiny=True)
     numbers = {
         **_back(data, backs, made_backs, network),
         "shiny": _shiny(data, shinies, made_shinies),
         "next stage": _next(data, stages, made(stages, "next"), network),
     }
     ones, others = ([pairs.references.tolist().index(row) for row in both] for pairs in (backs, shinies))
-    return numbers, [data.images[both], made_shinies[others], made_backs[ones], data.images[backs.targets[ones]]]
+    sets = [made_shinies[RECOLORED][others], made_backs[RECOLORED][ones]]
+    return numbers, [data.images[both], *sets, data.images[backs.targets[ones]]]
+
+
+def _recolored(images: torch.Tensor, references: torch.Tensor, is_shiny: bool) -> torch.Tensor:
+    """With the colors of the references or, as a shiny, with their drawings; both are RGBA sprites."""
+    sprites, others = (map(Image.fromarray, as_arrays(each)) for each in (images, references))
+    pairs = zip(sprites, map(reduce_palette, others), strict=True)
+    if is_shiny:
+        return as_tensor(limit_chroma(swap_palette(other, other, sprite)) for sprite, other in pairs)
+    return as_tensor(share_palette(*pair) for pair in pairs)
 
 
 def _back(
-    data: SpriteTensors, backs: Pairs, made: torch.Tensor, network: SpriteFeatures
+    data: SpriteTensors, backs: Pairs, made: dict[str, torch.Tensor], network: SpriteFeatures
 ) -> dict[str, dict[str, Estimate]]:
     """How often the real back of the right form is the nearest of all forms, or among the five nearest."""
     lines, forms = (data.labels[name][backs.targets] for name in ("line", "index"))
@@ -130,7 +145,7 @@ def _back(
     fronts = pairs_of(data, "same", FRONT, NORMAL, other_game=True).targets
     rows, places = (data.labels["index"][fronts][:, None] == forms).nonzero(as_tuple=True)
     queries = {
-        "generated": (made, all_forms),
+        **{name: (images, all_forms) for name, images in made.items()},
         "real front of another game": (data.images[fronts[rows]], places),
     }
     found: dict[str, dict[str, Estimate]] = {"right back nearest": {}, "right back among the five nearest": {}}
@@ -142,18 +157,20 @@ def _back(
     return found
 
 
-def _shiny(data: SpriteTensors, shinies: Pairs, made: torch.Tensor) -> dict[str, Estimate]:
+def _shiny(data: SpriteTensors, shinies: Pairs, made: dict[str, torch.Tensor]) -> dict[str, Estimate]:
     references, real = (data.images[rows] for rows in shinies)
     lines, found = data.labels["line"][shinies.targets], {}
-    for name, images in (("generated", made), ("real", real)):
+    for name, images in {**made, "real": real}.items():
         found[f"{name}: change of color"] = over_lines(color_change(references, images), lines)
     return found
 
 
-def _next(data: SpriteTensors, stages: Pairs, made: torch.Tensor, network: SpriteFeatures) -> dict[str, Estimate]:
+def _next(
+    data: SpriteTensors, stages: Pairs, made: dict[str, torch.Tensor], network: SpriteFeatures
+) -> dict[str, Estimate]:
     references, real = (data.images[rows] for rows in stages)
     lines, before, found = data.labels["line"][stages.targets], _features(network, references), {}
-    for name, images in (("generated", made), ("real", real)):
+    for name, images in {**made, "real": real}.items():
         grown = opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))
         distance = torch.cdist(mean_color(images), mean_color(references))
         color = (distance.diagonal()[:, None] <= distance).double().mean(dim=1)

@@ -96,6 +96,26 @@ export function sharePalette(pixels, other) {
   return recolored(pixels, new Map(mine.map(([value], i) => [value, color(palette[sent[i].indexOf(Math.max(...sent[i]))][0])])));
 }
 
+/** Gives each color of a sprite what most pixels of that color in `one` have in `other`; see swap_palette in palette_transport.py. */
+export function swapPalette(pixels, one, other) {
+  const seen = new Map(); // color in `one` -> color in `other` -> number of pixels
+  for (let i = 0; i < one.length; i += 4) {
+    if (!one[i + 3] || !other[i + 3]) continue;
+    const [before, after] = [code(one, i), code(other, i)], counts = seen.get(before) ?? new Map();
+    seen.set(before, counts.set(after, (counts.get(after) ?? 0) + 1));
+  }
+  if (!seen.size) return pixels;
+  const known = [...seen].sort(([a], [b]) => a - b).map(([value, counts]) => ({
+    lab: oklab(color(value)),
+    becomes: [...counts].sort(([a, m], [b, n]) => n - m || a - b)[0][0],
+  }));
+  const nearest = (value) => {
+    const lab = oklab(color(value)), distances = known.map((each) => Math.hypot(...each.lab.map((part, c) => part - lab[c])));
+    return color(known[distances.indexOf(Math.min(...distances))].becomes);
+  };
+  return recolored(pixels, new Map(colorCounts(pixels).map(([value]) => [value, nearest(value)])));
+}
+
 function recolored(pixels, becomes) {
   const result = pixels.slice();
   for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3]) result.set(becomes.get(code(pixels, i)), i);
@@ -126,8 +146,9 @@ export function overlap(pixels, other) {
 /**
  * Makes the sprite of a recipe.
  *
- * A shiny has the noise of what it recolors, every other part its own: the first of some attempts that is no copy of its
- * reference and, as a next stage, is larger; or else is no copy. Backs and next stages have the colors of their references.
+ * A shiny has the noise and the drawing of what it recolors, every other part noise of its own: the first of some attempts
+ * that is no copy of its reference and, as a next stage, is larger; or else is no copy. Backs and next stages have the colors
+ * of their references.
  *
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
@@ -152,33 +173,31 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
     } else if (kind === "back") front = reference;
     conditions = { ...conditions, ...change };
     const request = { reference, conditions: relation ? { ...conditions, relation } : conditions };
-    const limited = (pixels) => (conditions.finish === "shiny" ? limitChroma(pixels, creature.chroma) : pixels);
     if (kind === "vary") {
       seed = noise = Number(other);
       pixels = await sample({ conditions, image: pixels, seed });
-    } else if (kind === "shiny") {
-      pixels = limited(await sample({ ...request, seed: noise }));
-      if (!front) continue;
-      const shiny = await sample({ reference: front, conditions: { ...front.conditions, ...change }, seed: front.noise }, false);
-      pixels = sharePalette(pixels, limited(shiny));
+    } else if (kind === "shiny") { // the sample decides about the colors, that of the front for a back as well
+      const { pixels: drawing, ...of } = front ?? reference;
+      const shiny = await sample({ reference: { pixels: drawing, ...of }, conditions: { ...of.conditions, ...change }, seed: of.noise });
+      const colors = limitChroma(swapPalette(drawing, drawing, shiny), creature.chroma);
+      pixels = swapPalette(pixels, drawing, colors);
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
-      const isCopy = (found) => overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
-      // Refined without its reference; a next stage has the colors of the stage before. See creature.py.
-      const refined = async (seed) => {
-        const found = await sample({ conditions, image: await sample({ ...request, seed }, false), seed });
-        return relation ? sharePalette(found, reference.pixels) : found;
-      };
-      let least = Infinity, own;
-      for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
-        own = partSeed(seed, part, attempt);
-        const found = await refined(own), isLarger = area(found) > area(reference.pixels);
-        const fault = isCopy(found) ? 2 : relation && !isLarger ? 1 : 0;
-        if (fault < least) [pixels, noise, least] = [found, own, fault];
+      // Refined without its reference, and where all are copies, samples without it. See creature.py.
+      const alone = async (seed, image) => sharePalette(await sample({ conditions, image, seed }), reference.pixels);
+      const refined = async (seed) => alone(seed, await sample({ ...request, seed }, false));
+      let least = Infinity, last, chosen;
+      for (const way of relation ? [refined, alone] : [refined]) {
+        for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
+          const own = partSeed(seed, part, attempt), found = await way(own);
+          const isCopy = overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
+          const fault = isCopy ? 2 : relation && area(found) <= area(reference.pixels) ? 1 : 0;
+          last = () => way(own);
+          if (fault < least) [pixels, noise, least, chosen] = [found, own, fault, last];
+        }
+        if (least < 2) break;
       }
-      if (noise !== own) await refined(noise); // shows its steps again
-      pixels = limited(pixels);
-      if (front) pixels = sharePalette(pixels, front.pixels);
+      if (last !== chosen) await chosen(); // shows its steps again
     }
   }
   known.set(partOf(recipe.makes.length), { conditions, seed, pixels, noise, stage, front });

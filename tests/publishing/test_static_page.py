@@ -31,7 +31,7 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.palette_transport import share_palette
+from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
@@ -242,10 +242,12 @@ def test_parts_of_a_creature_are_those_of_python(page):
     sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
     keys = [(seed, part, attempt) for seed in SEEDS for part in ("1-back", "12-front-shiny") for attempt in range(2)]
     code = """async ([keys, sprites, chroma]) => {
-        const { limitChroma, overlap, partSeed, sharePalette } = await import("./creature.js");
+        const { limitChroma, overlap, partSeed, sharePalette, swapPalette } = await import("./creature.js");
         const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
         const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
-        const colors = pairs.map((pair) => [[...sharePalette(...pair)], [...limitChroma(pair[0], chroma)]]);
+        const colors = pairs.map(([one, other]) =>
+            [sharePalette(one, other), limitChroma(one, chroma), swapPalette(one, one, other),
+                swapPalette(other, one, other)].map((each) => [...each]));
         const overlaps = pairs.map((pair) => overlap(...pair));
         return [keys.map((key) => partSeed(...key)), colors, overlaps];
     }"""
@@ -253,7 +255,7 @@ def test_parts_of_a_creature_are_those_of_python(page):
     assert seeds == [part_seed(*key) for key in keys]
     images = [Image.fromarray(sprite) for sprite in sprites]
     pairs = list(zip(images, images[100:], strict=False))
-    expected = [(share_palette(*pair), limit_chroma(pair[0])) for pair in pairs]
+    expected = [(share_palette(a, b), limit_chroma(a), swap_palette(a, a, b), swap_palette(b, a, b)) for a, b in pairs]
     assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
     centered = (
         as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
@@ -265,12 +267,17 @@ def test_parts_of_a_creature_are_those_of_python(page):
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
     """A part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
     sprites, faults = [], []
-    for attempt in range(ATTEMPTS[relation]):
+    for number in range(ATTEMPTS[relation] * (2 if relation == "next" else 1)):
+        again, attempt = divmod(number, ATTEMPTS[relation])
+        if again and min(faults) < 2:
+            break
         seed = part_seed(5, name, attempt)
         reference = {"reference_image": front, "relation": relation}
-        sample = pipeline("water", generator=seeded(seed), **reference, **arguments).images[0]
-        again = {"image": to_sprite(sample), "strength": REFINE_STRENGTH}
-        sample = pipeline("water", generator=seeded(seed), **again, **arguments).images[0]
+        given = {}
+        if not again:
+            sample = pipeline("water", generator=seeded(seed), **reference, **arguments).images[0]
+            given = {"image": to_sprite(sample), "strength": REFINE_STRENGTH}
+        sample = pipeline("water", generator=seeded(seed), **given, **arguments).images[0]
         sprites.append(share_palette(to_sprite(sample), front))
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
@@ -291,7 +298,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
     made = part(pipeline, sprite, "2-front", relation="next")
     for label, expected in {
         "Back": back,
-        "Shiny": limit_chroma(to_sprite(shiny)),
+        "Shiny": limit_chroma(swap_palette(sprite, sprite, to_sprite(shiny))),
         "Evolve": made,
     }.items():
         page.goto(f"{url}?type=water&seed=5")
