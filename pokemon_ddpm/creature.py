@@ -1,7 +1,7 @@
 """A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from pokemon_ddpm.sheets import game_sheet, sheet_description
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
-# By the relation to the reference; a shiny has the noise of what it recolors. Of next stages most are copies.
+# By the relation to the reference; a shiny has the noise of what it recolors.
 ATTEMPTS = {None: 4, "same": 4, "next": 8}
-# Backs and next stages are refined without their reference from this share of the timesteps on (SDEdit, Meng et al.
-# 2022): body and colors stay, and their details are of the quality that the model has without a reference.
+# Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
+# colors stay, and the details are of the quality that the model has without a reference. Next stages are sampled
+# without one, and get its colors: they are no copies then, and have a face twice as often.
 REFINE_STRENGTH = 0.6
 COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
@@ -101,7 +102,8 @@ class CreatureSettings:
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
         size = STAGE_SIZES[self.stages][part.stage - 1]
-        wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": part.relation}
+        relation = "same" if part.relation == "same" else None
+        wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": relation}
         known = pipeline.conditioner.vocabulary
         return {name: value for name, value in wanted.items() if value is not None and name in known}
 
@@ -140,81 +142,47 @@ def generate_stage(
             sprites[name] = swap_palette(reference, front, shiny)
             continue
         types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
+        seen = reference if part.relation == "same" else None
         samples = pipeline(
             types,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            reference_image=None if reference is None else [reference] * len(seeds),
+            reference_image=None if seen is None else [seen] * len(seeds),
             reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
-            image_guidance_scale=None if reference is None else creature.image_guidance_scale,
+            image_guidance_scale=None if seen is None else creature.image_guidance_scale,
             **conditions,
             **arguments,
         ).images
-
-        def process(sample: Image.Image, part: Part = part) -> Image.Image:
-            return _processed(sample, part, creature, sprites)
-
-        if len(seeds) == 1:
-            sprites[name] = process(samples[0])
-            continue
-        attempts = Attempts(seeds, types, conditions, part.relation, reference)
-        sample, attempt, faults = attempts.best(pipeline, samples, process, ranker, **arguments)
-        sprites[name], notes[name] = process(sample), {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
+        if part.view == "back" and part.finish == "normal":
+            samples = [*refined(pipeline, samples, seeds, types, conditions, **arguments), *samples]
+        made = [_processed(sample, part, creature, sprites) for sample in samples]
+        chosen = 0
+        if len(seeds) > 1:
+            chosen, faults = best(samples, made, reference, part.relation, ranker)
+            attempt = chosen % len(seeds)  # all attempts refined, then all as they were
+            notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
+        sprites[name] = made[chosen]
     return {name: sprites[name] for name in notes}, notes
 
 
-@dataclass(frozen=True)
-class Attempts:
-    """What was asked of the attempts at one sprite.
-
-    Attributes:
-        seeds, types: Of each attempt.
-        conditions: The attributes of all.
-        relation: What the sprite is to its reference.
-        reference: A sprite, RGBA; None for the front of a first stage.
-    """
-
-    seeds: Sequence[int]
-    types: Sequence[PokemonType]
-    conditions: Mapping[str, str]
-    relation: str | None
-    reference: Image.Image | None
-
-    def best(
-        self,
-        pipeline: PokemonDDPMPipeline,
-        samples: Sequence[Image.Image],
-        process: Callable[[Image.Image], Image.Image],
-        ranker: SpriteRanker | None,
-        **arguments: Any,
-    ) -> tuple[Image.Image, int, list[str | None]]:
-        """Chooses among the samples of the attempts, those of backs and next stages also refined, see `best`.
-
-        Where all attempts at a next stage are copies of the reference, samples without it are tried as well.
-
-        Args:
-            samples: One an attempt, with the reference.
-            process: Makes a sprite of a sample.
-            **arguments: Those that the samples were generated with.
-
-        Returns:
-            The chosen sample, the number of its attempt, and the faults: of the refined samples, of the samples, and
-            of those without the reference, as far as there are any.
-        """
-        found = list(samples)
-        if self.reference is not None:
-            sprites = list(map(to_sprite, samples))
-            found = [*self._alone(pipeline, image=sprites, strength=REFINE_STRENGTH, **arguments), *found]
-        chosen, faults = best(found, list(map(process, found)), self.reference, self.relation, ranker)
-        if self.relation == "next" and faults[chosen] in COPIES:
-            found += self._alone(pipeline, **arguments)
-            chosen, faults = best(found, list(map(process, found)), self.reference, self.relation, ranker)
-        return found[chosen], chosen % len(samples), faults
-
-    def _alone(self, pipeline: PokemonDDPMPipeline, **arguments: Any) -> list[Image.Image]:
-        """Samples from the same noise without the reference."""
-        conditions = {name: value for name, value in self.conditions.items() if name != "relation"}
-        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
-        return pipeline(list(self.types), generator=generators, **conditions, **arguments).images
+def refined(
+    pipeline: PokemonDDPMPipeline,
+    samples: Sequence[Image.Image],
+    seeds: Sequence[int],
+    types: Sequence[PokemonType],
+    conditions: Mapping[str, str],
+    **arguments: Any,
+) -> list[Image.Image]:
+    """Samples of a back, processed and then refined with their noise; see `REFINE_STRENGTH`."""
+    conditions = {name: value for name, value in conditions.items() if name != "relation"}
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return pipeline(
+        list(types),
+        image=list(map(to_sprite, samples)),
+        strength=REFINE_STRENGTH,
+        generator=generators,
+        **conditions,
+        **arguments,
+    ).images
 
 
 def best(
@@ -314,7 +282,7 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette swap"}
+    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette swap", "next": "palette only"}
     given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale

@@ -24,7 +24,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.animation import save_animation
-from pokemon_ddpm.creature import ATTEMPTS, Attempts
+from pokemon_ddpm.creature import ATTEMPTS, best, refined
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
@@ -90,12 +90,12 @@ class Job:
         arguments = self.generation.arguments()
         if self.original is not None:
             arguments |= {"image": self.original, "strength": self.strength}
-        if self.reference is not None:
+        if self.reference is not None and self.relation == "same":  # a next stage has its colors only
             view = self.requests[0].attributes.get("view")
             same_view = view is not None and self.reference.request.attributes.get("view") == view
             arguments["reference_image"] = self.reference.image
             arguments["reference_view"] = view if same_view else None
-            arguments["relation"] = self.relation
+            arguments["relation"] = "same"
         return arguments
 
     @property
@@ -191,7 +191,7 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     ]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
-    if "change" in edit:  # the slider is for sprites without a reference
+    if edit.get("change") in ("back", "shiny"):  # the slider is for sprites without a reference
         scale = pipeline.config.reference_guidance_scale or scale
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
     return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates, **edit)
@@ -321,17 +321,14 @@ class Generation:
         job, found = self._job, self._finished
         if len(found) == 1:
             return found[0]
-        arguments = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
-        seeds, types = zip(*((each.request.seed, each.request.pokemon_type) for each in found), strict=True)
-        attempts = Attempts(seeds, types, found[0].request.attributes, job.relation, job.reference.processed(1))
-        sample, attempt, _ = attempts.best(
-            job.pipeline,
-            [each.image for each in found],
-            lambda image: replace(found[0], image=image).processed(1),
-            ranker_for(job.pipeline),
-            **arguments,
-        )
-        return replace(found[attempt], image=sample)
+        if job.change == "back":
+            arguments = {name: value for name, value in job.generation.arguments().items() if name != "guidance_scale"}
+            seeds, types = [each.request.seed for each in found], [each.request.pokemon_type for each in found]
+            images = [each.image for each in found]
+            images = refined(job.pipeline, images, seeds, types, found[0].request.attributes, **arguments)
+            found = [*(replace(each, image=image) for each, image in zip(found, images, strict=True)), *found]
+        samples, made = [each.image for each in found], [each.processed(1) for each in found]
+        return found[best(samples, made, job.reference.processed(1), job.relation, ranker_for(job.pipeline))[0]]
 
     def _best_candidates(self) -> list[Sprite]:
         """Of the candidates of each sprite that which the ranker scores highest."""

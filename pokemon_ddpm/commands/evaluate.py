@@ -137,7 +137,7 @@ def evaluate_references(
         fail(f"{model} was not trained with reference sprites.")
     data = load_tensors(data_dir, split, pipeline.sample_shape[1], config_name="all")
     network = load_features(features or RELEASED_FEATURES)
-    arguments = {**settings.arguments(), "image_guidance_scale": image_guidance_scale}
+    arguments = {"image_guidance_scale": image_guidance_scale, **settings.arguments()}
     numbers, sets = measure(pipeline, data, network, seed, **arguments)
     about = {"split": split, "seed": seed, "features": network.name, **arguments}
     _echo(write_references(output_dir, "references", numbers, sets, about, seed))

@@ -27,7 +27,7 @@ from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
-RECOLORED = "generated, recolored as in a creature"
+IN_CREATURE = "as in a creature"
 NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
 
 
@@ -86,14 +86,19 @@ def over_lines(
 
 
 def evaluate_references(
-    pipeline: PokemonDDPMPipeline, data: SpriteTensors, network: SpriteFeatures, seed: int, **arguments: Any
+    pipeline: PokemonDDPMPipeline,
+    data: SpriteTensors,
+    network: SpriteFeatures,
+    seed: int,
+    image_guidance_scale: float | None = None,
+    **arguments: Any,
 ) -> tuple[dict[str, dict[str, Estimate]], list[torch.Tensor]]:
     """Generates backs, shinies and next stages of the fronts of a split, and compares them with the real ones.
 
     Args:
         data: In RGBA, with the columns of the sprites.
         network: For features.
-        **arguments: Of the pipeline.
+        image_guidance_scale, **arguments: Of the pipeline.
 
     Returns:
         Question -> row -> `Estimate`, in which n is the number of pairs and m that of lines; and the images of the
@@ -109,12 +114,19 @@ def evaluate_references(
         raise ValueError("Backs, shinies and next stages of the same forms are needed, which these images lack.")
 
     def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> dict[str, torch.Tensor]:
-        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), as they are and as a creature has them."""
-        count, references = len(pairs.targets), data.images[pairs.references].float() / 127.5 - 1
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), and as `creature` makes them."""
+        count, references = len(pairs.targets), data.images[pairs.references]
         requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
-        given = {**arguments, "references": references, "relation": relation}
-        images = default_output(as_tensor(tqdm(generate(pipeline, requests, **given), "Generating", count)))
-        return {"generated": images, RECOLORED: _recolored(images, data.images[pairs.references], is_shiny)}
+
+        def sprites(**given: Any) -> torch.Tensor:
+            samples = generate(pipeline, requests, **arguments, **given)
+            return default_output(as_tensor(tqdm(samples, "Generating", count)))
+
+        images = sprites(
+            references=references.float() / 127.5 - 1, relation=relation, image_guidance_scale=image_guidance_scale
+        )
+        alone = sprites() if relation == "next" else images
+        return {"generated": images, IN_CREATURE: _recolored(alone, references, is_shiny)}
 
     made_backs, made_shinies = made(backs, "same"), made(shinies, "same", is_shiny=True)
     numbers = {
@@ -123,7 +135,7 @@ def evaluate_references(
         "next stage": _next(data, stages, made(stages, "next"), network),
     }
     ones, others = ([pairs.references.tolist().index(row) for row in both] for pairs in (backs, shinies))
-    sets = [made_shinies[RECOLORED][others], made_backs[RECOLORED][ones]]
+    sets = [made_shinies[IN_CREATURE][others], made_backs[IN_CREATURE][ones]]
     return numbers, [data.images[both], *sets, data.images[backs.targets[ones]]]
 
 

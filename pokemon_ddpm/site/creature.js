@@ -3,7 +3,7 @@
 import { centered } from "./sampling.js";
 import { fromOklab, oklab } from "./sprite.js";
 
-export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: { relation: "next" } };
+export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
 const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
 const SLACK = 13; // tenths: how much of a color of the palette may be used, times its share
 
@@ -164,7 +164,7 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
     if (i < done) continue;
     known.set(partOf(i), { conditions, seed, pixels, noise, stage, front });
     const [kind, other] = each.split("-");
-    const { relation, ...change } = CHANGES[kind] ?? {};
+    const change = { ...CHANGES[kind] };
     const reference = { pixels, conditions, noise };
     if (kind === "evolve") {
       [stage, front] = [stage + 1, null];
@@ -172,7 +172,6 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       if (conditions.size) change.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
     } else if (kind === "back") front = reference;
     conditions = { ...conditions, ...change };
-    const request = { reference, conditions: relation ? { ...conditions, relation } : conditions };
     if (kind === "vary") {
       seed = noise = Number(other);
       pixels = await sample({ conditions, image: pixels, seed });
@@ -183,21 +182,21 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       pixels = swapPalette(pixels, drawing, colors);
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
-      // Refined without its reference, and where all are copies, samples without it. See creature.py.
-      const alone = async (seed, image) => sharePalette(await sample({ conditions, image, seed }), reference.pixels);
-      const refined = async (seed) => alone(seed, await sample({ ...request, seed }, false));
-      let least = Infinity, last, chosen;
-      for (const way of relation ? [refined, alone] : [refined]) {
-        for (let attempt = 0; attempt < creature.attempts[relation ?? "same"] && least; attempt++) {
-          const own = partSeed(seed, part, attempt), found = await way(own);
-          const isCopy = overlap(found, reference.pixels) > creature.overlap[relation ?? "same"];
-          const fault = isCopy ? 2 : relation && area(found) <= area(reference.pixels) ? 1 : 0;
-          last = () => way(own);
-          if (fault < least) [pixels, noise, least, chosen] = [found, own, fault, last];
-        }
-        if (least < 2) break;
+      // A back is refined without its reference, and a next stage has only its colors. See creature.py.
+      const relation = kind === "evolve" ? "next" : "same";
+      const made = async (seed) => {
+        const image = kind === "back" ? await sample({ reference, conditions, seed }, false) : undefined;
+        return sharePalette(await sample({ conditions, image, seed }), reference.pixels);
+      };
+      let least = Infinity, own;
+      for (let attempt = 0; attempt < creature.attempts[relation] && least; attempt++) {
+        own = partSeed(seed, part, attempt);
+        const found = await made(own), isLarger = area(found) > area(reference.pixels);
+        const isCopy = overlap(found, reference.pixels) > creature.overlap[relation];
+        const fault = isCopy ? 2 : kind === "evolve" && !isLarger ? 1 : 0;
+        if (fault < least) [pixels, noise, least] = [found, own, fault];
       }
-      if (last !== chosen) await chosen(); // shows its steps again
+      if (noise !== own) await made(noise); // shows its steps again
     }
   }
   known.set(partOf(recipe.makes.length), { conditions, seed, pixels, noise, stage, front });

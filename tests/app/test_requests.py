@@ -68,11 +68,13 @@ def test_the_same_creature_has_its_conditions_and_seed(
     assert all(each.attributes == original.request.attributes | changed for each in job.requests)
     attempts = ATTEMPTS["next" if change == "evolve" else "same"]
     assert [each.seed for each in job.requests] == ([part_seed(7, part, i) for i in range(attempts)] if part else [7])
-    arguments = job.arguments()
-    assert arguments["relation"] == ("next" if change == "evolve" else "same")
-    assert arguments["reference_image"] is original.image
+    arguments, scale = job.arguments(), 3 if change == "evolve" else 2
+    assert (original.job.generation.guidance_scale, job.generation.guidance_scale) == (3, scale)
+    if change == "evolve":  # of its reference it has the colors only
+        assert "reference_image" not in arguments
+        return
+    assert (arguments["relation"], arguments["reference_image"]) == ("same", original.image)
     assert arguments["reference_view"] == (None if change == "back" else "front")
-    assert (original.job.generation.guidance_scale, job.generation.guidance_scale) == (3, 2)
 
 
 def test_the_same_creature_needs_a_model_with_references(known: Models) -> None:

@@ -64,10 +64,10 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == NAMES
-    # Backs and next stages are refined, from their noise.
+    # Backs are refined, from their noise.
     again = [call for call in calls if "image" in call]
     calls = [call for call in calls if "image" not in call]
-    for call, first in zip(again, (calls[2], calls[3], calls[5]), strict=True):
+    for call, first in zip(again, (calls[2], calls[5]), strict=True):
         assert not {"reference_image", "relation"} & call.keys() and call["strength"] == creature.REFINE_STRENGTH
         assert (call["view"], call["size"]) == (first["view"], first["size"])
         noise = [[each.initial_seed() for each in one["generator"]] for one in (call, first)]
@@ -81,19 +81,20 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         # What is described is what was asked for, with noise of its own but for shinies.
         condition = {"type": call["types"][0], **{key: call[key] for key in frame["condition"] if key != "type"}}
         assert condition == frame["condition"]
-        assert (call["reference_image"] is None) == (frame["reference"] is None) == (name == "1-front")
+        assert (call["reference_image"] is None) == name.endswith(
+            "-front"
+        )  # of which next stages have the colors only
+        assert (frame["reference"] is None) == (name == "1-front")
         seeds = [generator.initial_seed() for generator in call["generator"]]
         if condition["finish"] == "shiny":
             assert seeds == [frame["seed"]] == [frames[name.removesuffix("-shiny")]["seed"]]
         else:
-            assert seeds == [
-                part_seed(7, name, attempt) for attempt in range(creature.ATTEMPTS[condition.get("relation")])
-            ]
+            assert seeds == [part_seed(7, name, attempt) for attempt in range(8 if name == "2-front" else 4)]
             assert seeds[frame["attempt"]] == frame["seed"]
-            assert len(frame["faults"]) == len(seeds) * (1 if name == "1-front" else 2)
+            assert len(frame["faults"]) == len(seeds) * (2 if name.endswith("back") else 1)
     shiny = {"type": "fire/flying", "size": "small", "view": "back", "finish": "shiny", "relation": "same"}
     assert (frames["1-back-shiny"]["condition"], frames["1-back-shiny"]["reference"]) == (shiny, "1-back.png")
-    grown = {"type": "fire/flying", "size": "large", "view": "front", "finish": "normal", "relation": "next"}
+    grown = {"type": "fire/flying", "size": "large", "view": "front", "finish": "normal"}
     assert (frames["2-front"]["condition"], frames["2-front"]["reference"]) == (grown, "1-front.png")
 
 
@@ -139,25 +140,6 @@ def test_the_best_has_no_fault_and_the_highest_score(monkeypatch: pytest.MonkeyP
     assert chosen(["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
 
 
-def test_next_stages_are_sampled_without_their_reference_if_all_attempts_are_copies(
-    model: Path, calls: list[dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copies = creature.ATTEMPTS["next"] * 2
-    faults = iter(["silhouette"] * copies * 2 + [None] * 999)  # in the second choice those of the first again
-    monkeypatch.setattr(creature, "fault", lambda *given: next(faults) if given[3] == "next" else None)
-    pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
-    pipeline.set_progress_bar_config(disable=True)
-    front = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
-    _, notes = generate_stage(pipeline, CreatureSettings("fire", 3, 2), 2, {"1-front": front})
-    first, refined, alone = calls[:3]
-    assert notes["2-front"]["faults"] == ["silhouette"] * copies + [None] * creature.ATTEMPTS["next"]
-    assert (notes["2-front"]["attempt"], notes["2-front"]["seed"]) == (0, part_seed(3, "2-front", 0))
-    assert not {"reference_image", "image", "relation"} & alone.keys() and alone["size"] == first["size"] == "large"
-    assert [each.initial_seed() for each in alone["generator"]] == [
-        each.initial_seed() for each in refined["generator"]
-    ]
-
-
 def test_a_next_stage_can_have_another_type(model: Path, tmp_path: Path) -> None:
     assert make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon")[0] == 0
     frames = json.loads((tmp_path / "creature.json").read_text())["frames"]
@@ -169,7 +151,7 @@ def test_a_next_stage_can_have_another_type(model: Path, tmp_path: Path) -> None
 def test_every_sprite_follows_its_reference(model: Path) -> None:
     pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    settings = CreatureSettings("fire", 3, 2, palette=None)
+    settings = CreatureSettings("fire", 3, 2)
     first, _ = generate_stage(pipeline, settings, 1, {})
     (second, _), (again, _) = (generate_stage(pipeline, settings, 2, first) for _ in range(2))
     other, _ = generate_stage(pipeline, settings, 2, {"1-front": first["1-back"]})
@@ -180,7 +162,7 @@ def test_every_sprite_follows_its_reference(model: Path) -> None:
 def test_an_interrupted_set_goes_on_and_is_the_same_to_the_byte(
     model: Path, tmp_path: Path, calls: list[dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert make(model, tmp_path / "whole", "--stages", 3)[0] == 0 and len(calls) == 14  # backs and next stages twice
+    assert make(model, tmp_path / "whole", "--stages", 3)[0] == 0 and len(calls) == 12  # backs twice
     saved, save = [], creature.save_image
 
     def interrupted(image: Image.Image, path: Path) -> None:
@@ -194,7 +176,7 @@ def test_an_interrupted_set_goes_on_and_is_the_same_to_the_byte(
         assert make(model, tmp_path / "part", "--stages", 3)[0] == 130
     calls.clear()
     (tmp_path / "part" / "2-back.png").write_bytes(b"")
-    assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and len(calls) == 10
+    assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and len(calls) == 8
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     calls.clear()
     assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and not calls

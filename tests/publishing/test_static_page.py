@@ -267,15 +267,10 @@ def test_parts_of_a_creature_are_those_of_python(page):
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
     """A part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
     sprites, faults = [], []
-    for number in range(ATTEMPTS[relation] * (2 if relation == "next" else 1)):
-        again, attempt = divmod(number, ATTEMPTS[relation])
-        if again and min(faults) < 2:
-            break
-        seed = part_seed(5, name, attempt)
-        reference = {"reference_image": front, "relation": relation}
-        given = {}
-        if not again:
-            sample = pipeline("water", generator=seeded(seed), **reference, **arguments).images[0]
+    for attempt in range(ATTEMPTS[relation]):
+        seed, given = part_seed(5, name, attempt), {}
+        if relation == "same":  # refined without its reference
+            sample = pipeline("water", generator=seeded(seed), reference_image=front, **arguments).images[0]
             given = {"image": to_sprite(sample), "strength": REFINE_STRENGTH}
         sample = pipeline("water", generator=seeded(seed), **given, **arguments).images[0]
         sprites.append(share_palette(to_sprite(sample), front))
