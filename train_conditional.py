@@ -203,7 +203,7 @@ class Trainer:
         skipped = int(self.accelerator.gather(self.skipped[None]).max())
         if skipped > MAX_SKIPPED_UPDATES:
             raise ValueError(
-                f"Update {self.step:,}: {skipped} updates were not finite. Go back to an earlier checkpoint with "
+                f"Update {self.step:,}: {skipped} updates were NaN or infinite. Go back to an earlier checkpoint with "
                 "--resume_from_checkpoint, with a lower --learning_rate or a longer --lr_warmup_steps; "
                 "--mixed_precision no may help too."
             )
@@ -287,7 +287,9 @@ class Trainer:
             return
         state = checkpoint.restore(folder, self.initial_state, self.tensors)
         if state.step > self.max_steps:
-            raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
+            raise ValueError(
+                f"Update {state.step:,} is past the end, {self.max_steps:,}; raise --max_train_steps or --num_epochs."
+            )
         if later := [path.name for path in checkpoint.later(self.output_dir, state.step)]:
             self.print(f"The next checkpoint replaces {', '.join(later)}.")
         self.print(f"Resuming from {folder}.")

@@ -83,7 +83,7 @@ def _damage_of(source: str) -> Iterator[None]:
         message = " ".join(str(error).split())[:300]
         if not isinstance(error, (OSError, ValueError)):
             message = f"a file is damaged ({type(error).__name__}: {message})."
-        raise kind(f"{source} holds no model that can be loaded: {message}") from error
+        raise kind(f"{source} contains no model that can be loaded: {message}") from error
 
 
 def _component_classes(index: dict[str, Any]) -> dict[str, type]:
@@ -181,4 +181,6 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         reason = " ".join(str(error).split())[:300]
         hint = "`hf auth login` stores a token for private models"
-        raise OSError(f"{name} is neither a folder nor a model that the Hub gives you ({hint}): {reason}") from error
+        raise OSError(
+            f"{name} is neither a folder nor a model that the Hub lets you read ({hint}): {reason}"
+        ) from error
