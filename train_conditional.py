@@ -287,9 +287,7 @@ class Trainer:
             return
         state = checkpoint.restore(folder, self.initial_state, self.tensors)
         if state.step > self.max_steps:
-            raise ValueError(
-                f"Update {state.step:,} is past the end, {self.max_steps:,}; raise --max_train_steps or --num_epochs."
-            )
+            raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
         if later := [path.name for path in checkpoint.later(self.output_dir, state.step)]:
             self.print(f"The next checkpoint replaces {', '.join(later)}.")
         self.print(f"Resuming from {folder}.")

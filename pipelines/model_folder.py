@@ -181,6 +181,4 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         reason = " ".join(str(error).split())[:300]
         hint = "`hf auth login` stores a token for private models"
-        raise OSError(
-            f"{name} is neither a folder nor a model that the Hub lets you read ({hint}): {reason}"
-        ) from error
+        raise OSError(f"{name} is neither a folder nor a model that the Hub gives you ({hint}): {reason}") from error

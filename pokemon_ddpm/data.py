@@ -225,9 +225,7 @@ def _class_folder_tensors(
             some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
             logger.warning(f"{folder}: {len(others)} files are not images and are ignored: {some}")
         if unused:
-            logger.warning(
-                f"{folder}: these columns of the metadata cannot be used as attributes: {', '.join(unused)}"
-            )
+            logger.warning(f"{folder}: these columns of the metadata are not attributes: {', '.join(unused)}")
     else:
         listed = [each for each in listed if each.split == split]
     images, labels, usable, seen = [], [], [], set()

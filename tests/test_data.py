@@ -295,7 +295,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     train, held_out = load(art), load(art, "validation")
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
-    assert "these columns of the metadata cannot be used as attributes: text, style, seed" in caplog.text
+    assert "these columns of the metadata are not attributes: text, style, seed" in caplog.text
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
     assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]

@@ -134,7 +134,7 @@ Guidance = Annotated[
 ]
 ImageGuidance = Annotated[
     float | None,
-    typer.Option(min=-1000, max=1000, help="Guidance scale of the reference; 1 means no guidance.", show_default=OWN),
+    typer.Option(min=-1000, max=1000, help="Image guidance scale; 1 means no guidance.", show_default=OWN),
 ]
 
 

@@ -23,9 +23,7 @@ from pokemon_ddpm.postprocessing import PALETTE_SIZE
 
 
 def creature(
-    output_dir: Annotated[
-        Path, typer.Option(help="Folder for the sprites. After a stop, the same command continues.")
-    ],
+    output_dir: Annotated[Path, typer.Option(help="Folder of the sprites. After a stop, the same command continues.")],
     model: Model = RELEASED_MODEL,
     front: Annotated[
         Path | None, typer.Option(help="A sprite to start from, on white or a transparent background.")
@@ -42,12 +40,8 @@ def creature(
     image_guidance_scale: ImageGuidance = None,
     scheduler: Scheduler = None,
     dtype: Dtype = "float32",
-    palette: Annotated[
-        int, typer.Option(min=0, max=256, help="Number of colors of a front; 0 keeps all.")
-    ] = PALETTE_SIZE,
-    shared_palette: Annotated[
-        bool, typer.Option(help="Backs and next stages keep the colors of their reference.")
-    ] = True,
+    palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
+    shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the reference's colors.")] = True,
     idle: Annotated[
         bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
     ] = False,
@@ -69,9 +63,7 @@ def creature(
         sprite = sprite.convert("RGBA" if sprite.has_transparency_data else "RGB")
     pokemon_type, stage_types = None if type is None else parse_type(type), tuple(map(parse_type, stage_type or ()))
     if len(stage_types) >= stages:
-        fail(
-            f"--stage-type is given {len(stage_types)} times, but --stages {stages} has only {stages - 1} next stages."
-        )
+        fail(f"--stage-type is given {len(stage_types)} times, but --stages {stages} has {stages - 1} next stages.")
     make_folder("--output-dir", output_dir)
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     wanted = CreatureSettings(

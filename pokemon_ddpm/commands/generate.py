@@ -57,8 +57,7 @@ def _attribute(name: str, meaning: str) -> Any:
 Description = Annotated[
     str | None,
     typer.Argument(
-        metavar="[DESCRIPTION]",
-        help='Such as "a small blue dragon with wings"; the options below replace parts of it.',
+        metavar="[DESCRIPTION]", help='Such as "a small blue dragon with wings"; options below override it.'
     ),
 ]
 Types = Annotated[
@@ -89,9 +88,7 @@ Palette = Annotated[int, typer.Option(min=0, max=256, help="Reduce each sprite t
 MinFragment = Annotated[
     int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
 ]
-Scale = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Enlarge by this factor.", show_default="1; on white sheets 4")
-]
+Scale = Annotated[int | None, typer.Option(min=1, max=256, help="Scale factor.", show_default="1; on white sheets 4")]
 
 # Where to write it.
 Panels = Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into this many panels.")]

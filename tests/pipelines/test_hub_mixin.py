@@ -420,7 +420,7 @@ class TestPulling:
         hub.stop()
         _http.close_session()
         load()
-        with pytest.raises(OSError, match="ash/elsewhere is neither a folder nor a model that the Hub lets you read"):
+        with pytest.raises(OSError, match="ash/elsewhere is neither a folder nor a model that the Hub gives you"):
             load("ash/elsewhere")
 
     def test_given_components_are_used_and_not_downloaded(self, hub, files):
