@@ -419,7 +419,7 @@ def test_a_callback_can_set_a_guidance_scale_for_each_image(pipeline):
 
     both = torch.cat([found(5.0)[:1], found(2.0)[1:]])
     torch.testing.assert_close(found([5.0, 2.0]), both)
-    for after, message in (([3.0], "one entry for each image .2., but has 1"), (["x"] * 2, "must be a number")):
+    for after, message in (([3.0], "must have one entry for each image .2."), (["x"] * 2, "must be a number")):
         with pytest.raises(ValueError, match=f"^guidance_scale {message}"):
             found(after)
 
