@@ -203,7 +203,7 @@ class Trainer:
         skipped = int(self.accelerator.gather(self.skipped[None]).max())
         if skipped > MAX_SKIPPED_UPDATES:
             raise ValueError(
-                f"Update {self.step:,}: {skipped} updates were not finite. Go back to an earlier checkpoint with "
+                f"Update {self.step:,}: {skipped} updates were NaN or infinite. Go back to an earlier checkpoint with "
                 "--resume_from_checkpoint, with a lower --learning_rate or a longer --lr_warmup_steps; "
                 "--mixed_precision no may help too."
             )

@@ -121,7 +121,7 @@ def _check_image(content: bytes) -> tuple[bytes, bytes]:
     """The image in an opaque encoding, which is the given one if possible, and a digest of its pixels."""
     image = preprocessing.open_image(content)
     if max(image.size) > MAX_SIDE:
-        raise ValueError(f"{image.width}x{image.height} px is no sprite (at most {MAX_SIDE} a side)")
+        raise ValueError(f"{image.width}x{image.height} px is not a sprite (at most {MAX_SIDE} on each side)")
     opaque = preprocessing.on_white(image)
     if opaque is not image:
         buffer = io.BytesIO()
@@ -173,5 +173,5 @@ def load_sprites(
     if skip_bad_images and builder.info.description != builder.config.description:
         logging.getLogger(__name__).warning(builder.info.description)
     if split is not None and split not in builder.info.splits:
-        raise SpriteDataError(f"There are no sprites in the split {split!r}, but in {', '.join(builder.info.splits)}.")
+        raise SpriteDataError(f"There is no split {split!r}. Known: {', '.join(builder.info.splits)}.")
     return builder.as_dataset(split=split)

@@ -101,9 +101,9 @@ class SpriteArchive:
         holders = [name.removesuffix(POKEDEX) for name in files if PurePosixPath(name).name == POKEDEX]
         if not holders:
             zips = [] if self._zip else sorted(self.path.glob("*.zip"))
-            hint = f"It holds {zips[0].name}: give that file. " if zips else ""
+            hint = f"It contains {zips[0].name}: give that file. " if zips else ""
             hint += f"Give the folder with {POKEDEX} and sprites/, or the .zip from Kaggle (see the README)."
-            raise SpriteDataError(f"{self.path} holds no {POKEDEX}. {hint}")
+            raise SpriteDataError(f"{self.path} contains no {POKEDEX}. {hint}")
         with_sprites = [top for top in holders if any(name.startswith(f"{top}sprites/") for name in files)]
         return min(with_sprites or holders, key=len)
 
@@ -158,11 +158,11 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise SpriteDataError(
-            f"{path} is no folder and no readable .zip ({error}). Give a folder, or download the .zip again."
+            f"{path} is neither a folder nor a readable .zip ({error}). Give a folder, or download the .zip again."
         ) from error
     outside = [name for name in archive.namelist() if _OUTSIDE.match(name)]
     if outside:
-        raise SpriteDataError(f"{path} holds paths that leave it, such as {outside[0]!r}. Download the .zip again.")
+        raise SpriteDataError(f"{path} contains paths that lead out of it, such as {outside[0]!r}. Download it again.")
     return archive
 
 
@@ -228,7 +228,7 @@ def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
     if index not in pokedex:
         raise SpriteDataError(f"no row of {POKEDEX} has the id {index}")
     if index not in _facts():
-        raise SpriteDataError(f"{index} is no folder of this data set, and so its split is unknown; remove it")
+        raise SpriteDataError(f"{index} does not belong to this data set, so its split is unknown; remove it")
     if dex_number != pokedex[index]["dex_number"]:
         raise SpriteDataError(f"dex number {dex_number}, but {POKEDEX} has {pokedex[index]['dex_number']} for {index}")
     return index

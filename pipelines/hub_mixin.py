@@ -213,8 +213,8 @@ class Repository:
             self.card = Path(self.api.hf_hub_download(self.info.id, CARD_FILE, **version)).read_text(encoding="utf-8")
         others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
         if others and BEGIN not in self.card:
-            why = f"such as {others[0]}: its {CARD_FILE} has no part written by pokemon-ddpm"
-            raise ValueError(f"{self.info.id} holds something else, {why}. Choose another name.")
+            why = f"such as {others[0]}, and its {CARD_FILE} has no part written by pokemon-ddpm"
+            raise ValueError(f"{self.info.id} contains other files, {why}. Choose another name.")
 
     def commit(self, folder: Path, replaced: Sequence[str], **options: Any) -> CommitInfo:
         """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.

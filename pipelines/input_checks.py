@@ -27,11 +27,11 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
 SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
 
 
-def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "an image") -> list:
+def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "image") -> list:
     """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
     values = list(value) if isinstance(value, kinds) else [value] * count
     if len(values) != count:
-        raise ValueError(f"{name} must have one entry {entry}, {count}, but has {len(values)}.")
+        raise ValueError(f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")
     return values
 
 

@@ -83,7 +83,7 @@ def _damage_of(source: str) -> Iterator[None]:
         message = " ".join(str(error).split())[:300]
         if not isinstance(error, (OSError, ValueError)):
             message = f"a file is damaged ({type(error).__name__}: {message})."
-        raise kind(f"{source} holds no model that can be loaded: {message}") from error
+        raise kind(f"{source} contains no model that can be loaded: {message}") from error
 
 
 def _component_classes(index: dict[str, Any]) -> dict[str, type]:

@@ -40,14 +40,14 @@ SAME_DRAWING = 0.9  # strength with which another image of the same creature and
 
 
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
-    """One generator an image.
+    """One generator for each image.
 
     A single generator that was just seeded with s gives image i the generator of seed s + i. A used one, or None for
     torch's default generator, gives seeds sampled from it, so that the next call makes new images.
     """
     generators = one_each("generator", torch.default_generator if generator is None else generator, count)
     if not all(isinstance(each, torch.Generator) for each in generators):
-        raise ValueError(f"generator must be a torch.Generator, or a list of one an image, but is {generator!r}.")
+        raise ValueError(f"generator must be a torch.Generator, or a list with one per image, but is {generator!r}.")
     if isinstance(generator, list):
         return generators
     generator = generators[0]
@@ -215,12 +215,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             TypeError: If `pokemon_type` contains something that is no type.
         """
         if class_labels is not None and pokemon_type is not None:
-            raise ValueError("class_labels and pokemon_type are two names of one argument; pass only one.")
+            raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
         if batch_size is not None:
             is_list = isinstance(pokemon_type, list) or getattr(pokemon_type, "ndim", 0)
             if is_list or class_embeddings is not None or num_images_per_type != 1:
-                raise ValueError("batch_size is the number of images of one type; pass num_images_per_type alone.")
+                raise ValueError("batch_size is the number of images of one type; pass only num_images_per_type.")
             num_images_per_type = batch_size
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
@@ -312,7 +312,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         fixed = {"pokemon_type", "class_labels", "class_embeddings", "latents", *self.conditioner.vocabulary}
         if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
             example = "{'pokemon_type': 'fire', 'color': 'red'}"
-            raise ValueError(f"interpolate takes the conditions of one sprite in a and of one in b, like {example}.")
+            raise ValueError(f"a and b must each be the conditions of one sprite, such as {example}.")
         ends = [self.encode_conditions(*_split_conditions(each))[0] for each in (a, b)]
         first, second = image_generators(generator, 2)
         noises = self.prepare_latents([first, second])
@@ -352,7 +352,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
             raise ValueError("image_guidance_scale and reference_view need a reference; pass reference_image as well.")
         if image is None and (strength is not None or mask_image is not None):
-            raise ValueError("strength and mask_image change an image; pass image as well.")
+            raise ValueError("strength and mask_image need an image; pass image as well.")
         if strength is not None:
             check_number("strength", strength, 0, 1)
         if output_type not in OUTPUT_TYPES:
@@ -430,7 +430,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if has_reference and "relation" not in self.conditioner.vocabulary:
             raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
         if "relation" in given and not has_reference:
-            raise ValueError("relation says what the image is to its reference; pass reference_image as well.")
+            raise ValueError("relation needs a reference; pass reference_image as well.")
         argument = self.conditioner.argument
         if class_embeddings is None:
             if getattr(pokemon_type, "ndim", 0) == 1:  # an array or tensor of ids
@@ -441,7 +441,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
         else:
             if pokemon_type is not None or given.keys() - {"relation"}:
-                raise ValueError(f"class_embeddings replace {argument} and all other conditions; pass only one.")
+                raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             width = self.unet.time_embedding.linear_2.out_features
             check_tensor("class_embeddings", class_embeddings, [(count, width)])
@@ -450,7 +450,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             defaults = {**defaults, "relation": "same"}
         values = {}
         for name, value in {**defaults, **given}.items():
-            for_types = one_each(name, value, len(types), entry=f"a {argument}")
+            for_types = one_each(name, value, len(types), entry=argument)
             for_types = [defaults.get(name) if each is None else each for each in for_types]
             values[name] = [each for each in for_types for _ in range(num_images_per_type)]
         if class_embeddings is not None:

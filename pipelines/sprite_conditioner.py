@@ -114,11 +114,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         any_id = self.none_id + 1
         first, second = [*ids, any_id, any_id][:2]
         if min(first, second) == self.none_id:
-            raise ValueError(
-                f"{argument} {pokemon_type!r} has no {word}; {NONE!r} stands beside one, as in 'fire/none'."
-            )
+            raise ValueError(f"{argument} {pokemon_type!r} has no {word}; {NONE!r} needs one, as in 'fire/none'.")
         if first == second != any_id:
-            raise ValueError(f"{argument} {pokemon_type!r} repeats a {word}; use {NONE!r} for no second one.")
+            raise ValueError(f"{argument} {pokemon_type!r} repeats a {word}; use {NONE!r} if there is only one.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:
@@ -159,7 +157,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             ValueError: If the attribute or the value is unknown.
         """
         if attribute == "type":
-            raise ValueError(f"The {self._word} is the argument {self.argument}.")
+            raise ValueError(f"Pass the {self._word} as the argument {self.argument}.")
         if attribute not in self.config.vocabulary:
             raise ValueError(f"This model is not conditioned on {attribute}, only on {', '.join(self.vocabulary)}.")
         if value is None or isinstance(value, bool):

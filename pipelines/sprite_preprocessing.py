@@ -136,7 +136,7 @@ def check_image(name: str, image: Any) -> None:
     if not isinstance(image, Image.Image):
         raise ValueError(f"{name} must be an image or a tensor, not {image!r}.")
     if image.mode[0] in "FI":  # conversion would clip their values
-        raise ValueError(f"{name} has mode {image.mode}; convert it to one of 8 bits a channel, such as RGB.")
+        raise ValueError(f"{name} has mode {image.mode}; convert it to one of 8 bits per channel, such as RGB.")
 
 
 def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = False) -> np.ndarray:

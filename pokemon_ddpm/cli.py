@@ -71,7 +71,7 @@ def _version(is_given: bool) -> None:
 def about(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
 ) -> None:
-    """New Pokémon of a chosen type, by a class-conditional DDPM."""
+    """Generate new Pokémon of a chosen type with a class-conditional DDPM."""
 
 
 for command in (

@@ -241,7 +241,7 @@ def generate_creature(
         OSError: If a file cannot be written.
     """
     if "relation" not in pipeline.conditioner.vocabulary:
-        raise ValueError(f"{settings.model} was not trained with reference sprites, which show one creature again.")
+        raise ValueError(f"{settings.model} was not trained with reference sprites; choose another model.")
     file, found, notes = folder / DESCRIPTION_FILE, None, {}
     if file.exists():
         found, notes = _read_description(file)
@@ -258,8 +258,8 @@ def generate_creature(
     about = identity(pipeline, settings, creature, digest)
     if found is not None and found != about:
         if found.get("weights") != about["weights"]:
-            raise ValueError(f"{folder} has a creature of other weights than {settings.model}; choose another folder.")
-        raise ValueError(f"{folder} has another creature; choose another folder, or delete this one.")
+            raise ValueError(f"{folder} contains a creature made with other weights; choose another folder.")
+        raise ValueError(f"{folder} contains another creature; choose another folder, or delete this one.")
     ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
         sprites = _read_stage(folder, stage, notes)
@@ -324,7 +324,7 @@ def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, A
         notes = {part: {name: frame[name] for name in names if name in frame} for part, frame in notes.items()}
         return dict(found["meta"]["creature"]), notes
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} describes no creature; choose another folder, or delete this one.") from error
+        raise ValueError(f"{file} does not describe a creature; choose another folder, or delete this one.") from error
 
 
 def _read_stage(folder: Path, stage: int, notes: Mapping[str, Any]) -> dict[str, Image.Image] | None:

@@ -132,7 +132,7 @@ def load_tensors(
             return _class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
         if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
             wanted = "nor a sub-folder of images for each class, nor metadata.csv"
-            raise ValueError(f"{root} holds neither {POKEDEX} and sprites/ {wanted}.")
+            raise ValueError(f"{root} contains neither {POKEDEX} and sprites/ {wanted}.")
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
     dataset = load_sprites(data_dir, config_name, split=split, cache_dir=cache_dir, **options)
     return sprite_tensors(dataset, resolution, mode)
@@ -155,10 +155,10 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
         raise ValueError(f"{name} cannot be loaded: {reason}") from error
     if kind not in SAFE_BUILDERS:
-        raise ValueError(f"{name} is of the kind {kind}, which can contain pickles; convert it to Parquet.")
+        raise ValueError(f"{name} has the format {kind}, which can contain pickles; convert it to Parquet.")
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
-        raise ValueError(f"{name} has no split {split}, but {known}.{NO_VALIDATION * (split == 'validation')}")
+        raise ValueError(f"{name} has no split {split}. Known: {known}.{NO_VALIDATION * (split == 'validation')}")
     return builder.as_dataset(split=split)
 
 
@@ -201,7 +201,9 @@ def labelled_tensors(
     names, labels = dataset.features[label_column].names, _ids(dataset, label_column)
     _check_names("class names", names)
     if not 0 <= (largest := max(labels.tolist(), default=-1)) < len(names):
-        raise ValueError(f"The labels in the column {label_column} go up to {largest}, of {len(names)} classes.")
+        raise ValueError(
+            f"The column {label_column} has the label {largest}, which is not from 0 to {len(names) - 1}."
+        )
     return _with_classes(_column_images(dataset, image_column, resolution, mode), labels, names)
 
 
@@ -221,9 +223,9 @@ def _class_folder_tensors(
         others = [name for name in others if not name.endswith(METADATA_FILES)]
         if others:
             some = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-            logger.warning(f"{folder}: {len(others)} files are no images and are ignored: {some}")
+            logger.warning(f"{folder}: {len(others)} files are not images and are ignored: {some}")
         if unused:
-            logger.warning(f"{folder}: these columns of the metadata are no attributes: {', '.join(unused)}")
+            logger.warning(f"{folder}: these columns of the metadata are not attributes: {', '.join(unused)}")
     else:
         listed = [each for each in listed if each.split == split]
     images, labels, usable, seen = [], [], [], set()
@@ -238,9 +240,9 @@ def _class_folder_tensors(
                 usable.append(each)
     problems.check(folder, skip_bad_images)
     if not images:
-        raise ValueError(f"{folder} holds no images for {split}.{NO_VALIDATION * (split == 'validation')}")
+        raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
     if problems.found and split == "train":
-        logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable, skipped:"))
+        logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable images were left out:"))
     unseen = {names.index(each.label) for each in listed if each.split == split} - set(labels)
     if unseen and split == "train":
         some = ", ".join(names[label] for label in sorted(unseen)[:20])
@@ -297,9 +299,10 @@ def _check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESE
             wrong.append(repr(name))
     if wrong:
         raise ValueError(
-            f"Unusable {what}: {', '.join(wrong[:20])}. A name must be printable, without space at an end or any "
-            f"of {' '.join(RESERVED_CHARACTERS)}; not {', '.join(reserved)}; and different from the others not "
-            "only by case. Rename the sub-folders or values, or use cast_column(COLUMN, ClassLabel(names=[...]))."
+            f"Unusable {what}: {', '.join(wrong[:20])}. A name must be printable, must not begin or end with a space, "
+            f"contain any of {' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ from the "
+            "others by more than case. Rename the sub-folders or values, or use cast_column(COLUMN, "
+            "ClassLabel(names=[...]))."
         )
 
 
@@ -308,8 +311,8 @@ def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
     if not isinstance(feature, kind):
         found = "there is no such column" if feature is None else f"the column is a {feature}"
         fitting = ", ".join(name for name, other in dataset.features.items() if isinstance(other, kind)) or "none"
-        hint = " class_encode_column makes classes of the values of a column." if kind is ClassLabel else ""
-        raise ValueError(f"{flag} {column}: {found}. Columns of the kind {kind.__name__}: {fitting}.{hint}")
+        hint = " class_encode_column turns the values of a column into classes." if kind is ClassLabel else ""
+        raise ValueError(f"{flag} {column}: {found}. Columns of type {kind.__name__}: {fitting}.{hint}")
 
 
 def _ids(dataset: Dataset, column: str) -> torch.Tensor:
@@ -430,7 +433,7 @@ def _list_images(
             expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if metadata else "CLASS/FILE")
             problems.add(file.as_posix(), f"expected {expected}")
         elif not (root / file).resolve().is_relative_to(inside):
-            problems.add(file.as_posix(), "links out of the folder")
+            problems.add(file.as_posix(), "is a link out of the folder")
         else:
             creature = rows.get(file, {}).get(CREATURE) or file.as_posix()
             images.append(_LabelledFile(labels[file], file, split, creature))

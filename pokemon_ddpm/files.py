@@ -80,14 +80,14 @@ def read_file(path: Path, folder: Path) -> bytes:
     """
     check_file(path)
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError("links out of the folder")
+        raise ValueError("is a link out of the folder")
     return path.read_bytes()
 
 
 def check_file(path: Path, limit: float = MAX_BYTES) -> None:
     """Raises ValueError unless a path is a regular file (a pipe would block, a device never end) of `limit` bytes."""
     if not path.is_file():
-        raise ValueError("is no file")
+        raise ValueError("is not a file")
     check_size(path.stat().st_size, limit)
 
 

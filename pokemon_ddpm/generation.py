@@ -161,8 +161,8 @@ class GenerationSettings:
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
         if self.weights not in (None, pipeline.weights):
             raise ValueError(
-                f"{self.model} has other weights ({pipeline.weights}) than those of the sprite ({self.weights}), "
-                "and would make another one. Use the version of the model from then."
+                f"{self.model} has other weights ({pipeline.weights}) than the model that made the sprite "
+                f"({self.weights}), and would make another sprite. Use that version of the model."
             )
         pipeline = pipeline.to(device or best_device())
         if self.dtype == "float16" and pipeline.device.type == "cpu":

@@ -31,13 +31,13 @@ def open_image(source: bytes | Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} px are too many, at most {MAX_PIXELS:,}")
+                raise ValueError(f"{image.width}x{image.height} px are too many (at most {MAX_PIXELS:,})")
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
         return image
     except Exception as error:  # Pillow raises some ten kinds of exception on damaged files
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error or type(error).__name__
-        raise ValueError(f"does not decode ({reason})") from error
+        raise ValueError(f"cannot be decoded ({reason})") from error
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -71,8 +71,8 @@ def _parse(text: str) -> Provenance:
     if isinstance(found, dict) and isinstance(found.get("compiled"), bool):  # by version 1.0.0
         found.setdefault("backend", "torch")
         if found.pop("compiled"):
-            message = "An image was made with torch.compile, which was left out after version 1.0; made again without "
-            warnings.warn(f"{message}it, it may differ by one gray level.", stacklevel=4)
+            message = "An image was made with torch.compile, which is no longer supported; without it, the image "
+            warnings.warn(f"{message}may differ by one gray level.", stacklevel=4)
     if isinstance(found, dict):
         found.setdefault("weights", None)
     if not isinstance(found, dict) or found.keys() != types.keys():

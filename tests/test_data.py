@@ -80,7 +80,7 @@ def test_the_options_of_the_archive_are_passed_on(small: Path, cache: Path) -> N
     tensors = load_tensors(small, "train", 16, mode="thesis", cache_dir=cache, **options)
     expected_rows = load_sprites(small, "all", split="train", skip_bad_images=True, cache_dir=cache)
     assert tensors.digest() == sprite_tensors(expected_rows, 16, "thesis").digest() and len(tensors) == 4
-    assert f"{PARAS}: does not decode" in refused(load_tensors, small, "train", 16, cache_dir=cache)
+    assert f"{PARAS}: cannot be decoded" in refused(load_tensors, small, "train", 16, cache_dir=cache)
 
 
 def test_labels_and_unknown_values() -> None:
@@ -136,21 +136,21 @@ def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_dict({"art": images, "kind": [0] * 6}, features=labelled([0]).features)
     headline, *lines = refused(tensors, rows).split("\n  ")
     assert headline == "5 unusable images in the column art:"
-    unknown = "does not decode (unknown format)"
-    reasons = {1: unknown, 2: "no image", 3: unknown, 4: "is no file", 5: "is no file"}
+    unknown = "cannot be decoded (unknown format)"
+    reasons = {1: unknown, 2: "no image", 3: unknown, 4: "is not a file", 5: "is not a file"}
     assert lines == [f"row {row}: {reason}" for row, reason in reasons.items()]
 
 
 def test_columns_of_another_kind_are_refused() -> None:
     rows = labelled([0, 1], note=["a", "b"])
     message = refused(tensors, rows, image_column="pic")
-    assert message == "--image_column pic: there is no such column. Columns of the kind Image: art."
+    assert message == "--image_column pic: there is no such column. Columns of type Image: art."
     message = refused(tensors, rows, label_column="note")
-    assert "the column is a Value" in message and "of the kind ClassLabel: kind. class_encode_column" in message
-    assert "labels in the column kind go up to -1, of 3 classes" in refused(tensors, labelled([-1, None]))
+    assert "the column is a Value" in message and "of type ClassLabel: kind. class_encode_column" in message
+    assert "column kind has the label -1, which is not from 0 to 2" in refused(tensors, labelled([-1, None]))
     table = labelled([0, 1]).data.table.set_column(1, "kind", [[0, 3]]).replace_schema_metadata()
     wrong = datasets.Dataset(table, info=datasets.DatasetInfo(features=labelled([0]).features))
-    assert "go up to 3, of 3 classes" in refused(tensors, wrong)
+    assert "has the label 3, which is not from 0 to 2" in refused(tensors, wrong)
 
 
 def test_unusable_class_names_are_refused() -> None:
@@ -166,7 +166,7 @@ def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path, sprites_cache: 
     loaded = load_named(str(folder), None, "train", cache)
     assert sprite_tensors(loaded, 16).digest() == sprite_tensors(sprites, 16).digest()
     message = refused(load_named, str(folder), None, "validation", cache)
-    assert f"{folder} has no split validation, but train. Without held-out images, train with --valid" in message
+    assert f"{folder} has no split validation. Known: train. Without held-out images, train with --valid" in message
     labelled(LABELS).save_to_disk(tmp_path / "arrow")
     rows = load_named(str(tmp_path / "arrow"), None, "train", cache)
     assert tensors(rows).digest() == tensors(labelled(LABELS)).digest()
@@ -185,7 +185,7 @@ def test_a_pickle_in_a_data_set_is_not_loaded(tmp_path: Path, cache: Path, monke
         archive.add(tmp_path / "webdataset" / "a.png", "a.png")
         archive.add(tmp_path / "pandas" / "train.pkl", "a.pth")
     (tmp_path / "webdataset" / "a.png").unlink()
-    for name, reason in (("pandas", "No (supported) data files"), ("webdataset", "is of the kind webdataset")):
+    for name, reason in (("pandas", "No (supported) data files"), ("webdataset", "has the format webdataset")):
         assert reason in refused(load_named, str(tmp_path / name), None, "train", cache)
     assert not executed.exists()
 
@@ -243,7 +243,7 @@ def test_folders_above_the_classes_are_splits(tmp_path: Path) -> None:
     assert "elsewhere/b/000.png: expected SPLIT/CLASS/FILE" in refused(load, tmp_path)
     shutil.rmtree(tmp_path / "elsewhere")
     message = refused(load, tmp_path, "validation")
-    assert "holds no images for validation. Without held-out images, train with --validation_steps 0" in message
+    assert "contains no images for validation. Without held-out images, train with --validation_steps 0" in message
 
 
 def test_nested_folders_are_classes_by_their_last_name_as_in_imagefolder(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     train, held_out = load(art), load(art, "validation")
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
-    assert "these columns of the metadata are no attributes: text, style, seed" in caplog.text
+    assert "these columns of the metadata are not attributes: text, style, seed" in caplog.text
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
     assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]
@@ -313,9 +313,9 @@ def test_metadata_is_a_file_in_the_folder(tmp_path: Path) -> None:
     file, outside = folder_of_classes(tmp_path / "art", {"a": 2, "b": 2}) / "metadata.jsonl", tmp_path / "outside"
     outside.write_text("file_name,label\na/000.png,x\n")
     for make, reason in {
-        os.mkfifo: "is no file",
-        lambda file: file.symlink_to("/dev/zero"): "is no file",
-        lambda file: file.symlink_to(outside): "links out of the folder",
+        os.mkfifo: "is not a file",
+        lambda file: file.symlink_to("/dev/zero"): "is not a file",
+        lambda file: file.symlink_to(outside): "is a link out of the folder",
         lambda file: (file.touch(), os.truncate(file, 2**24 + 1)): "larger than 16 MiB",
         lambda file: file.write_text("1\n1,2"): "",
         lambda file: file.write_text("[" * 200_000 + '"'): "",
@@ -379,12 +379,13 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     assert message.startswith(f"{art}: 5 unusable. Repair or remove them, or pass --skip_bad_images")
     lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
     assert lines == {
-        "Cat/gone.png: is no file", "Cat/link.png: links out of the folder", "fox/000.png: links out of the folder",
-        "stray.png: expected CLASS/FILE", "dog/half.png: does not decode",
+        "Cat/gone.png: is not a file", "Cat/link.png: is a link out of the folder",
+        "fox/000.png: is a link out of the folder",
+        "stray.png: expected CLASS/FILE", "dog/half.png: cannot be decoded",
     }  # fmt: skip
     data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
-    assert caplog.text.count("1 files are no images and are ignored: dog/notes.txt") == 1 + 1  # refused, and here
-    assert caplog.text.count("5 unusable, skipped:") == 1
+    assert caplog.text.count("1 files are not images and are ignored: dog/notes.txt") == 1 + 1  # refused, and here
+    assert caplog.text.count("5 unusable images were left out:") == 1
     assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
 
 
@@ -405,8 +406,7 @@ def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_p
     for path in (nested / "archive", nested, art / "Cat", tmp_path / "nowhere"):
         assert not is_class_folder(path), path
     for path, reason in {
-        art
-        / "Cat": "holds neither pokedex.csv and sprites/ nor a sub-folder of images for each class, nor metadata.csv.",
+        art / "Cat": "neither pokedex.csv and sprites/ nor a sub-folder of images for each class, nor metadata.csv.",
         tmp_path / "nowhere": "does not exist.",
     }.items():
         assert reason in refused(load_tensors, path, "train", 32)

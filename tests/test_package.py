@@ -122,7 +122,7 @@ def test_it_generates_and_trains_where_it_is_installed(tmp_path, tmp_path_factor
         return done.returncode, done.stdout + done.stderr
 
     status, output = run("generate --model pokemon-ddpm-32 --output sprite.png")
-    assert status == 2 and "pokemon-ddpm-32 is no released model any more" in output
+    assert status == 2 and "pokemon-ddpm-32 is no longer a released model" in output
     status, output = run("generate --model pokemon-ddpm-64-fast --type fire --num-images 1 --output sprite.png")
     assert status == 0 and (tmp_path / "sprite.png").is_file(), output
     write_small_archive(tmp_path / "small")

@@ -250,7 +250,7 @@ def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags,
     assert [state(run / name)["skipped_updates"] for name in names(run)] == [0, 0, 1, 2]
     assert weights(run) == weights(run, step=2) and (run / "model_index.json").is_file()
     flags = [*flags, "--resume_from_checkpoint=checkpoint-2", "--max_train_steps=20", "--checkpointing_steps=9"]
-    with pytest.raises(SystemExit, match="^error: Update 13: 11 updates were not finite. Go back to an earlier check"):
+    with pytest.raises(SystemExit, match="^error: Update 13: 11 updates were NaN or infinite. Go back to an earlier"):
         train(flags, sample_batch=nan_in(*range(2, 20)))
     with pytest.raises(SystemExit, match="--adam_beta1 was 0.9, now 0.5"):
         train([*flags, "--adam_beta1=0.5"])

@@ -223,7 +223,7 @@ def same_creature(
     chosen = chosen_sprite(sprites, sprite)
     settings = chosen.settings
     if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
-        raise Refused(f"{settings['model']} was not trained with reference sprites, which show one creature again.")
+        raise Refused(f"{settings['model']} was not trained with reference sprites; choose another model.")
     change = one_of("The change", change, CHANGES)
     if change == "back":
         settings["view"] = VIEWS[settings["view"] != "back"]

@@ -14,16 +14,16 @@ def start_app(
         list[str] | None,
         typer.Option(
             help="Folder of a trained model, or its name on the Hub. Repeat the option to offer several models.",
-            show_default="the two that come with the project",
+            show_default="the two released models",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 accepts other machines.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 allows other machines.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port.", show_default="the first free one from 7860")
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Also make a public link through Gradio's server.")] = False,
 ) -> None:
-    """Starts the app in the browser, until Ctrl-C."""
+    """Starts the app, which runs until Ctrl-C."""
     if importlib.util.find_spec("gradio") is None:
         fail("The app needs Gradio: pip install gradio")
     try:  # before the slow import of torch

@@ -28,7 +28,7 @@ FastModel = Annotated[
     str,
     typer.Option(
         help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_MODEL).name}, its teacher, takes 16 "
-        "steps, or others with any scheduler.",
+        "steps, or any number with any scheduler.",
         show_default=f"{Path(RELEASED_FAST_MODEL).name}, which takes four steps",
     ),
 ]
@@ -36,16 +36,16 @@ DataDir = Annotated[
     str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
 ]
 ConfigName = Annotated[
-    str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without data")
+    str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without --data-dir")
 ]
 SkipBadImages = Annotated[
-    bool, typer.Option("--skip-bad-images", help="Continue without unusable images, as in training.")
+    bool, typer.Option("--skip-bad-images", help="Leave out unusable images instead of stopping.")
 ]
 Scheduler = Annotated[
     str | None,
     typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc or deis.", show_default=OWN),
 ]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (fast where supported), float16.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (often faster) or float16.")]
 
 
 def fail(message: object) -> NoReturn:
@@ -89,7 +89,7 @@ def check_file(output: Path, *suffixes: str) -> None:
     if output.is_dir():
         fail(f"--output {output} is a folder.")
     if not output.parent.is_dir():
-        fail(f"--output {output}: there is no folder {output.parent}.")
+        fail(f"--output {output}: the folder {output.parent} does not exist.")
     if not os.access(output.parent, os.W_OK):  # a file is written beside the old one, which it then replaces
         fail(f"--output {output} cannot be written.")
 
@@ -99,7 +99,7 @@ def make_folder(flag: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        fail(f"{flag} {folder} cannot be made: {error.strerror}.")
+        fail(f"{flag} {folder} cannot be created: {error.strerror}.")
     if not os.access(folder, os.W_OK):
         fail(f"{flag} {folder} cannot be written.")
 
@@ -110,32 +110,31 @@ def _held_out(split: str) -> str:
     return split
 
 
-SpriteConfig = Annotated[
-    str | None, typer.Option("--config-name", help="front or all.", show_default="both, of which front is the default")
-]
+SpriteConfig = Annotated[str | None, typer.Option("--config-name", help="front or all.", show_default="both")]
 
 
 def sprite_configs(data_dir: str | None, config_name: str | None) -> tuple[str, ...]:
     """The configurations of the sprite archive, or of the starter set; refuses other folders before it is slow."""
     known = ("front", "all") if data_dir else ("starter",)
     if config_name not in (None, *known):
-        data = "With the archive there are front and all" if data_dir else "Without it there is the starter set"
-        fail(f"--config-name {config_name}: {data}.")
+        data = "choose front or all" if data_dir else "without --data-dir there is only the starter set"
+        fail(f"--config-name {config_name} is not available; {data}.")
     if data_dir:
         from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
 
         if not SpriteArchive(data_dir).images:
-            fail(f"{data_dir} holds no images (sprites/FOLDER/VIEW/FINISH/*.png).")
+            fail(f"{data_dir} contains no images (sprites/FOLDER/VIEW/FINISH/*.png).")
     return (config_name,) if config_name else known
 
 
 Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out split: validation, or test once at the end.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=OWN)]
+Steps = Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.", show_default=OWN)]
 Guidance = Annotated[
-    float | None, typer.Option(min=-1000, max=1000, help="Guidance by the conditions; 1 is none.", show_default=OWN)
+    float | None, typer.Option(min=-1000, max=1000, help="Guidance scale; 1 means no guidance.", show_default=OWN)
 ]
 ImageGuidance = Annotated[
-    float | None, typer.Option(min=-1000, max=1000, help="Guidance by the reference; 1 is none.", show_default=OWN)
+    float | None,
+    typer.Option(min=-1000, max=1000, help="Image guidance scale; 1 means no guidance.", show_default=OWN),
 ]
 
 
@@ -153,7 +152,7 @@ def parse_type(text: str) -> str | dict[str, float]:
     except ValueError:
         blend = {text: math.nan}
     if not all(map(math.isfinite, blend.values())):
-        raise ValueError(f"A blend is written like fire=0.7,water=0.3, but this is {text!r}.")
+        raise ValueError(f"{text!r} is not a blend; write a blend like fire=0.7,water=0.3.")
     return blend
 
 

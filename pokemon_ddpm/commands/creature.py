@@ -23,16 +23,17 @@ from pokemon_ddpm.postprocessing import PALETTE_SIZE
 
 
 def creature(
-    output_dir: Annotated[Path, typer.Option(help="Folder of the set. The same command continues after a stop.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder of the sprites. After a stop, the same command continues.")],
     model: Model = RELEASED_MODEL,
     front: Annotated[
-        Path | None, typer.Option(help="A sprite to begin with, of any origin, on white or transparent.")
+        Path | None, typer.Option(help="A sprite to start from, on white or a transparent background.")
     ] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another creature.")] = 0,
-    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of its evolution.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives another creature.")] = 0,
+    stages: Annotated[int, typer.Option(min=1, max=3, help="Number of evolution stages.")] = 1,
     stage_type: Annotated[
-        list[str] | None, typer.Option(help="Of the next stage; repeatable.", show_default="that of the stage before")
+        list[str] | None,
+        typer.Option(help="Type of the next stage; repeatable.", show_default="that of the stage before"),
     ] = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
@@ -40,14 +41,14 @@ def creature(
     scheduler: Scheduler = None,
     dtype: Dtype = "float32",
     palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
-    shared_palette: Annotated[bool, typer.Option(help="Backs and next stages take over their colors.")] = True,
+    shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the reference's colors.")] = True,
     idle: Annotated[
-        bool, typer.Option("--idle", help="A second frame of each sprite in the sheet, and an idle animation as .gif.")
+        bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
     ] = False,
 ) -> None:
-    """Generates front, back and both shiny of a creature.
+    """Generates the front and back of a creature, and shiny versions of both.
 
-    At each stage of its evolution, with a sheet for game engines.
+    It does this for each stage of its evolution, and writes a sheet for game engines.
     """
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings

@@ -17,7 +17,7 @@ def describe(
         ),
     ] = RELEASED_MODEL,
 ) -> None:
-    """Shows what a model is and which conditions it knows."""
+    """Shows the size, the defaults and the conditions of a model."""
     from pokemon_ddpm.models import model_name
     from pokemon_ddpm.schedulers import sampler_name
 

@@ -26,10 +26,10 @@ from pokemon_ddpm.commands.common import (
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
 
 Preprocessing = Annotated[
-    str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel if RGBA, or fit")
+    str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel for RGBA, fit for RGB")
 ]
 Features = Annotated[
-    Path | None, typer.Option(help="Folder of a network from fit-features.", show_default="the released one")
+    Path | None, typer.Option(help="Folder of a network made by fit-features.", show_default="the released one")
 ]
 
 
@@ -38,7 +38,7 @@ def evaluate(
     data_dir: DataDir = None,
     config_name: ConfigName = None,
     skip_bad_images: SkipBadImages = False,
-    num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Samples to generate.")] = 2048,
+    num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",
     features: Features = None,
     scheduler: Scheduler = None,
@@ -51,8 +51,8 @@ def evaluate(
 ) -> None:
     """Compares a model's samples with real sprites.
 
-    Writes a report, and the results into the card of a model that is a folder. The same command continues an
-    interrupted evaluation.
+    Writes a report. If the model is a folder, it also writes the results into the model card. After a stop, the same
+    command continues.
     """
     _check_data(model, data_dir)
     check_packages()
@@ -158,17 +158,17 @@ def evaluate_creatures(
     data_dir: Annotated[
         str | None, typer.Option(help="The sprite archive, for real pairs.", show_default="none")
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the real pairs.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of the real pairs.")] = "train",
     per_type: Annotated[int, typer.Option(min=1, max=100, help="Creatures of each type.")] = 2,
-    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of each.")] = 3,
+    stages: Annotated[int, typer.Option(min=1, max=3, help="Evolution stages.")] = 3,
     num_inference_steps: Steps = None,
     dtype: Dtype = "float32",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the first creature.")] = 0,
-    output_dir: Annotated[Path, typer.Option(help="Folder of the creatures and results.")] = Path("creatures-report"),
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first creature.")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for creatures and results.")] = Path("creatures-report"),
 ) -> None:
     """Generates creatures of all types, as `creature` does, and compares their backs and next stages with real ones.
 
-    The same command continues after a stop.
+    After a stop, the same command continues.
     """
     check_packages()
     make_folder("--output-dir", output_dir)
@@ -200,13 +200,13 @@ def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
     data_dir: DataDir = None,
     skip_bad_images: SkipBadImages = False,
-    resolution: Annotated[int, typer.Option(help="Side of the images.")] = 64,
+    resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 64,
     preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis, as in training.")] = "pixel",
 ) -> None:
     """Trains a small network that recognizes the attributes of sprites, and measures it on held-out images.
 
-    Its features measure the distance between sets of sprites, its classifiers the condition accuracy of samples.
-    Values of different networks do not compare.
+    Its features measure the distance between sets of sprites, and its classifiers the condition accuracy of samples.
+    Do not compare values of different networks.
     """
     check_packages()
     make_folder("--output-dir", output_dir)

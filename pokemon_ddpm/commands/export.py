@@ -16,7 +16,7 @@ def export(
 ) -> None:
     """Exports a model to ONNX and checks the result.
 
-    Weights are in float16, the computation is in float32; the export is compared with the model.
+    The weights are in float16, and the computation is in float32. The command compares the export with the model.
     """
     from pokemon_ddpm.generation import check_onnx
     from pokemon_ddpm.models import model_name
@@ -48,7 +48,7 @@ def site(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="Public address of the page, for the previews of links to it.", show_default=False),
+        typer.Option(help="Public address of the page, for previews of links to it.", show_default=False),
     ] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser.
@@ -60,7 +60,7 @@ def site(
 
     check_onnx()
     if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
-        fail(f"--url {url} is no address of a page; give all of it, such as https://user.github.io/pokemon/.")
+        fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
     from pokemon_ddpm.publishing.onnx_export import check_export
     from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
 

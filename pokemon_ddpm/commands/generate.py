@@ -57,18 +57,18 @@ def _attribute(name: str, meaning: str) -> Any:
 Description = Annotated[
     str | None,
     typer.Argument(
-        metavar="[DESCRIPTION]", help='Such as "a small blue dragon with wings"; options below count more.'
+        metavar="[DESCRIPTION]", help='Such as "a small blue dragon with wings"; options below override it.'
     ),
 ]
 Types = Annotated[
     Values,
     typer.Option(
         help='"fire", "fire/flying" (both), "fire/none" (fire only), "fire=0.7,water=0.3" (a blend), "any", or '
-        '"all" for a row of each type. Can be given several times; each is a row.'
+        '"all" (a row for each type). Can be given several times; each is a row.'
     ),
 ]
 OtherAttributes = Annotated[
-    Values, typer.Option(help="NAME=VALUE of another attribute, which the model has from metadata.")
+    Values, typer.Option(help="NAME=VALUE of another attribute, from the metadata of your images.")
 ]
 NumImages = Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")]
@@ -78,8 +78,8 @@ Candidates = Annotated[
     typer.Option(
         min=1,
         max=MAX_CANDIDATES,
-        help="Samples for each sprite, of which the best is kept.",
-        show_default="8 of a distilled model for RGBA sprites of 64 px, else 1",
+        help="Samples for each sprite; the best one is kept.",
+        show_default="8 for a distilled model of RGBA sprites of 64 px, else 1",
     ),
 ]
 
@@ -88,19 +88,19 @@ Palette = Annotated[int, typer.Option(min=0, max=256, help="Reduce each sprite t
 MinFragment = Annotated[
     int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
 ]
-Scale = Annotated[int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default="1; on white sheets 4")]
+Scale = Annotated[int | None, typer.Option(min=1, max=256, help="Scale factor.", show_default="1; on white sheets 4")]
 
 # Where to write it.
-Panels = Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into panels side by side.")]
+Panels = Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into this many panels.")]
 Output = Annotated[
-    Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif); replaces a file.")
+    Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif). Replaces a file.")
 ]
-GameSheet = Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and a .json.")]
+GameSheet = Annotated[bool, typer.Option("--game-sheet", help="Write a sheet for game engines, and its .json.")]
 OutputDir = Annotated[
     Path | None,
-    typer.Option(help="Write a PNG of each sprite here instead. The same command continues after a stop."),
+    typer.Option(help="Write a PNG of each sprite here instead. After a stop, the same command continues."),
 ]
-Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG again, which --output-dir wrote.")]
+Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG again; --output-dir wrote the PNG.")]
 
 
 def generate(
@@ -137,7 +137,8 @@ def generate(
 ) -> None:
     """Generates sprites on a sheet, animated, or as files.
 
-    --color and the other attributes take values as --type does; `pokemon-ddpm describe` lists those of a model.
+    --color and the other attributes can be given several times or be "all", as --type. `pokemon-ddpm describe` lists
+    the values of a model.
     """
     _check_output(context, output, game_sheet, output_dir, like)
     given = {name: context.params[name] for name in CONDITIONS} | _other_attributes(attribute or ())
@@ -197,7 +198,7 @@ def _check_output(
             fail(f"--like {like} is not a file.")
     elif output_dir is not None:
         if game_sheet:
-            fail("--game-sheet and --output-dir exclude each other; give one.")
+            fail("Give either --game-sheet or --output-dir, not both.")
         check_beside(context, "output_dir", "output", "panels")
         make_folder("--output-dir", output_dir)
     elif game_sheet:
@@ -265,7 +266,7 @@ def _described(description: str, vocabulary: Mapping[str, Sequence[str]]) -> dic
     """The conditions of a description; says which they are, and what is not understood."""
     found, unknown = parse_description(description, vocabulary)
     if not found:
-        raise ValueError(f"The model knows no condition in {description!r}; `pokemon-ddpm describe` lists all.")
+        raise ValueError(f"{description!r} contains no condition of the model; `pokemon-ddpm describe` lists all.")
     understood = ", ".join(f"{name} {value}" for name, value in found.items())
     typer.echo(f"Understood: {understood}." + f" Not understood: {', '.join(unknown)}." * bool(unknown))
     return {name: [value] for name, value in found.items()}

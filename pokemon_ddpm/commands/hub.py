@@ -11,15 +11,15 @@ Token = Annotated[str | None, typer.Option(help="Token with write access.", show
 
 
 def push(
-    model: Annotated[str, typer.Argument(help="Folder of a trained model, or the name of one of the project's own.")],
+    model: Annotated[str, typer.Argument(help="Folder of a trained model, or the name of a released one.")],
     repository: Annotated[str, typer.Argument(help="user/name on the Hub; created if it does not exist.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a new repository as private.")] = False,
     token: Token = None,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
 ) -> None:
     """Pushes a model to the Hub in one commit.
 
-    That is the pipeline, its code, the card and the newest sample sheet, nothing else of a run.
+    It pushes the pipeline, its code, its card and the newest sample sheet, but no other files of a run.
     """
     from pokemon_ddpm.models import locate_model
     from pokemon_ddpm.publishing import hub
@@ -36,15 +36,15 @@ def push_space(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Name of a model on the Hub, which the Space loads from there; with --static a distilled model.",
-            show_default="the project's own, which are copied",
+            help="Name of a model on the Hub that the Space loads; with --static it must be a distilled model.",
+            show_default="copies of the released models",
         ),
     ] = None,
-    static: Annotated[bool, typer.Option("--static", help="The page that generates in the browser.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
+    static: Annotated[bool, typer.Option("--static", help="Push the page that generates in the browser.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a new Space as private.")] = False,
     token: Token = None,
 ) -> None:
-    """Pushes the app to the Hub as a Space, in one commit."""
+    """Pushes the app, or the page, to the Hub as a Space in one commit."""
     from pokemon_ddpm.publishing import space
 
     url = space.upload_space(repository, model, static, token, private or None)
@@ -55,13 +55,13 @@ def push_dataset(
     repository: Annotated[str, typer.Argument(help="user/name of the data set; created if it does not exist.")],
     data_dir: DataDir = None,
     config_name: SpriteConfig = None,
-    public: Annotated[bool, typer.Option("--public", help="Make it visible to everybody.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make the data set visible to everybody.")] = False,
     token: Token = None,
 ) -> None:
     """Pushes the sprites to the Hub, for load_dataset.
 
-    They are Parquet files with a card, pushed in one commit. The repository is private unless --public is given: the
-    images of the archive belong to others. Without --data-dir the starter set is pushed, which is free.
+    It pushes Parquet files with a card in one commit. The repository is private unless --public is given, since the
+    images of the archive belong to others. Without --data-dir it pushes the starter set, which may be public.
     """
     configs = sprite_configs(data_dir, config_name)
 

@@ -7,9 +7,9 @@ import typer
 
 
 def train(context: typer.Context) -> None:
-    """Trains a model; it is train_conditional.py.
+    """Trains a model, as train_conditional.py does.
 
-    In several processes: accelerate launch --multi_gpu --num_processes 4 -m pokemon_ddpm.cli train, then the flags.
+    For several processes: accelerate launch --multi_gpu --num_processes 4 -m pokemon_ddpm.cli train, then the flags.
     """
     sys.argv = ["pokemon-ddpm train", *context.args]
     runpy.run_module("train_conditional", run_name="__main__")

@@ -103,8 +103,8 @@ class SpriteFeatures(PreTrainedModel):
         side, resolution = images.shape[-1], self.config.resolution
         if side < resolution and resolution % side:
             raise ValueError(
-                f"The network for sprites needs images from {resolution} px, or smaller by a whole factor, but these "
-                f"have {side} px."
+                f"The feature network needs images from {resolution} px, or smaller by a whole factor, but these have "
+                f"{side} px."
             )
         pixels = images.to(self.device).float() / 127.5 - 1
         mode = "area" if side > resolution else "nearest"
@@ -119,14 +119,14 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is not a folder of a network for sprites: it has no config.json.")
+        raise ValueError(f"{folder} contains no feature network: there is no config.json.")
     try:
         network = SpriteFeatures(SpriteFeaturesConfig.from_pretrained(folder, local_files_only=True))
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
         if not all(values.isfinite().all() for values in network.state_dict().values()):
             raise ValueError("some of its weights are NaN or infinite.")
     except Exception as error:  # transformers and safetensors raise many kinds for damaged files
-        raise ValueError(f"{folder} has no usable network for sprites: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{folder} contains no usable feature network: {' '.join(str(error).split())}") from error
     return network.eval().requires_grad_(False).to(device)
 
 

@@ -111,7 +111,7 @@ def evaluate_references(
     stages = pairs_of(data, "next", FRONT, NORMAL)
     both = sorted(set(backs.references.tolist()) & set(shinies.references.tolist()))
     if not (both and len(stages.targets)):
-        raise ValueError("Backs, shinies and next stages of the same forms are needed, which these images lack.")
+        raise ValueError("The images need backs, shinies and next stages of the same forms.")
 
     def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> dict[str, torch.Tensor]:
         """Sprites with the conditions of the targets, uint8 (K, 4, S, S), and as `creature` makes them."""

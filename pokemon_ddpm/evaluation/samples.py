@@ -145,7 +145,7 @@ def generate_samples(
         present = {path.name for path in folder.iterdir() if path.name[0] != "."}
         if others := sorted(present - {request.file_name for request in requests}):
             some = f"{len(others)} other files, such as {others[0]}"
-            raise ValueError(f"{folder} has {some}; choose another --output-dir.")
+            raise ValueError(f"{folder} contains {some}; choose another --output-dir.")
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
     paths = generate_files(pipeline, settings, share, folder, raw=True)

@@ -17,7 +17,7 @@ from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card
 
-LOGIN = "`hf auth login` stores a token with write access, --token gives one."
+LOGIN = "Store a token with write access with `hf auth login`, or give one with --token."
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def hub_errors(action: str) -> Iterator[None]:
         yield
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         said = " ".join((getattr(error, "server_message", None) or str(error)).split())[:300].rstrip(".:")
-        hint = "" if isinstance(error, ValueError) else " Try again later; a push never arrives in part."
+        hint = "" if isinstance(error, ValueError) else " Try again later; a push is never partial."
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
             hint = f" {LOGIN}"
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error
@@ -99,7 +99,7 @@ def upload_dataset(
         raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
     for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these
         if any(file.startswith(f"{other}/") for file in repository.files):
-            raise ValueError(f"{name} also holds {other}. Push both, delete it on the Hub or choose another name.")
+            raise ValueError(f"{name} also contains {other}. Push both, delete it on the Hub or choose another name.")
     sprites = {config: load_sprites(data_dir, config) for config in configs}
     with tempfile.TemporaryDirectory() as folder:
         _write_dataset(Path(folder), repository, sprites)

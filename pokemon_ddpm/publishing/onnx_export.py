@@ -186,12 +186,12 @@ def cached_unet(pipeline: PokemonDDPMPipeline) -> OnnxUNet:
     with PartialState().local_main_process_first():
         with contextlib.suppress(Exception):  # there is none, or it is damaged
             return OnnxUNet((cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE).read_bytes(), pipeline.unet)
-        logger.warning("Exporting the network for onnxruntime, once; this takes about half a minute.")
+        logger.warning("Exporting the network for onnxruntime; this happens once and takes about half a minute.")
         exported = _export(pipeline.unet, _unet_inputs(pipeline), "prediction", half=False, return_dict=False)
         try:  # also if there is a file in place of the folder
             write_file(cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE, exported)
         except (OSError, ValueError) as error:
-            logger.warning("The export is not kept for the next time: %s", error)
+            logger.warning("The export could not be saved for the next time: %s", error)
     return OnnxUNet(exported, pipeline.unet)
 
 

@@ -49,7 +49,7 @@ def upload_space(
         (write_static_space if static else write_space)(folder, model)
         with hub_errors(f"The push to {name}"):
             if model and not static and not HfApi(token=token).file_exists(model, INDEX_FILE):
-                raise ValueError(f"The token can see no model {model}. Push it there first: pokemon-ddpm push.")
+                raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
             space = Repository(name, private, token, repo_type="space", space_sdk="static" if static else "gradio")
             merge_card(RepoCard.load(folder / CARD_FILE), space.card, keep=APPEARANCE).save(folder / CARD_FILE)
             return space.commit(folder, [f"{PACKAGE}/*"], commit_message="Upload the app").commit_url
@@ -83,7 +83,7 @@ def write_space(folder: Path, model: str | None = None) -> None:
         ValueError: If the model is a folder, or Gradio is not installed.
     """
     if model and Path(locate_model(model)).exists():
-        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name there.")
+        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The app needs Gradio: pip install gradio")
     python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")

@@ -70,10 +70,10 @@ def write_page(
         )
     if not is_distilled(pipeline.scheduler):
         raise ValueError(
-            f"{name} takes many steps with guidance, which browsers are too slow for; use a distilled model."
+            f"{name} needs many steps with guidance, and browsers are too slow for this; use a distilled model."
         )
     if pipeline.sample_shape[0] != 4 or pipeline.conditioner.vocabulary["type"] != list(TYPES):
-        raise ValueError(f"{name} is no model for sprites with transparency and the {len(TYPES)} types.")
+        raise ValueError(f"{name} is not a model of transparent sprites with the {len(TYPES)} types.")
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
     intro = denoising(pipeline, INTRO)

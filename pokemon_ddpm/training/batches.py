@@ -211,7 +211,7 @@ class ReferencePairs:
             ValueError: If there is no "index".
         """
         if "index" not in labels:
-            raise ValueError("--reference_prob needs images with the column index, own ones with creature.")
+            raise ValueError("--reference_prob needs images with the column index (creature for your own images).")
         unknown = torch.zeros_like(labels["index"])
         rows = torch.stack([labels.get(name, unknown).cpu() for name in ("index", "game", "frame", "view")], dim=1)
         rows = rows.tolist()
@@ -271,7 +271,7 @@ def make_pairs(data: SpriteTensors) -> ReferencePairs:
     """
     pairs = ReferencePairs.of(data.labels)
     if not pairs.count.any():
-        raise ValueError("--reference_prob needs images of the same form, or of two stages of one line.")
+        raise ValueError("--reference_prob needs two images of one form, or of two stages of a line.")
     return pairs
 
 

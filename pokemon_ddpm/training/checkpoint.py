@@ -83,7 +83,7 @@ class TrainingTensors:
         for name in own.keys() - {OPTIMIZER}:
             shapes = [{key: tensor.shape for key, tensor in each[name].items()} for each in (saved, own)]
             if shapes[0] != shapes[1]:
-                raise ValueError(f"{folder} belongs to another network than the one configured.")
+                raise ValueError(f"{folder} does not belong to the configured network.")
         for name in own.keys() - {OPTIMIZER}:
             for key, tensor in own[name].items():
                 tensor.data.copy_(saved[name][key])

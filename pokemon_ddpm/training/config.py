@@ -66,45 +66,45 @@ class TrainingConfig:
     """
 
     # Data
-    train_data_dir: str | None = _free(None, "Sprite archive, or folder of classes; by default the starter sprites.")
+    train_data_dir: str | None = _free(None, "Sprite archive, or folder of classes. Default: the starter sprites.")
     dataset_name: str | None = _option(
-        None, "Instead, a data set on the Hub or a folder of Parquet files.", card=False
+        None, "Instead of --train_data_dir: data set on the Hub, or folder of Parquet files.", card=False
     )
     dataset_config_name: str | None = _option(
-        None, "front (default), all, starter, or one of --dataset_name.", card=False
+        None, "Configuration: front (default), all or starter, or one of --dataset_name.", card=False
     )
     image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
-    exclude_faulty: bool = _option(False, "Leave out the few sprites that show something other than their labels.")
+    exclude_faulty: bool = _option(False, "Leave out the few sprites that do not show what their labels say.")
     deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
-    skip_bad_images: bool = _option(False, "Continue without unusable images instead of stopping.")
+    skip_bad_images: bool = _option(False, "Leave out unusable images instead of stopping.")
     cache_dir: str | None = _free(None, "Folder of the data set cache.")
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option(
-        "pixel", "pixel: whole pixels, transparent background; fit: smoothed, on white; thesis: as there."
+        "pixel", "pixel: whole pixels, transparent background; fit: smoothed, on white; thesis: as in the thesis."
     )
 
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
     translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)
-    hue_prob: float = _option(0.0, "Probability of another palette: the hues are rotated.", low=0, high=1)
+    hue_prob: float = _option(0.0, "Probability of another palette, by rotating the hues.", low=0, high=1)
 
     # Model
     model_config_name_or_path: str | None = _option(
         None,
-        "A preset (packed, from 64 px the default; small, below 64 px the default; base, thesis-vanilla, "
+        "A preset (packed, the default from 64 px; small, the default below 64 px; base, thesis-vanilla, "
         "thesis-attention, thesis-final), or the configuration of a network in JSON.",
         resume=True,
     )
     pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume=True)
     conditions: list[str] | None = _option(
-        None, "Attributes to condition on, such as `type color`; by default all that vary in the training images."
+        None, "Attributes to condition on, such as `type color`. Default: all that vary in the training images."
     )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option(
         "sample", "What the network predicts: the noise, v, or the clean image."
     )
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
-        "fixed_small", "Variance of the reverse process; learned_range learns it (Nichol & Dhariwal 2021)."
+        "fixed_small", "Variance of the reverse process; with learned_range it is learned (Nichol & Dhariwal 2021)."
     )
     ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2, high=100_000)
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
@@ -113,8 +113,8 @@ class TrainingConfig:
     rescale_betas_zero_snr: bool = _option(False, "Let the noise schedule end at pure noise (Lin et al. 2023).")
 
     # Objective
-    snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 for the simple loss.", low=0)
-    snr_floor: float = _option(0.0, "Least weight of the error of x_0; 1 is max(SNR, 1) (Salimans & Ho 2022).", low=0)
+    snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 gives the simple loss.", low=0)
+    snr_floor: float = _option(0.0, "Lowest weight of the error of x_0; 1 is max(SNR, 1) (Salimans & Ho 2022).", low=0)
     timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
         "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
     )
@@ -123,37 +123,37 @@ class TrainingConfig:
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
-    distill_teacher_steps: int | None = _option(None, "DDIM steps of the teacher, even; the student takes half.")
-    distill_guidance_scale: float | None = _option(None, "The teacher's guidance scale; by default its own.", low=0)
-    distill_image_guidance_scale: float | None = _option(None, "Its guidance scale by references, likewise.", low=0)
+    distill_teacher_steps: int | None = _option(None, "Even number of DDIM steps; the student takes half.")
+    distill_guidance_scale: float | None = _option(None, "Guidance scale of the teacher. Default: its own.", low=0)
+    distill_image_guidance_scale: float | None = _option(None, "Image guidance scale of the teacher, likewise.", low=0)
 
     # Autoguidance (Karras et al. 2024)
-    autoguidance_from: str | None = _option(None, "Learn the guidance by this worse model of the same conditions.")
-    autoguidance_better: str | None = _option(None, "The better model; by default the network at the start.")
-    autoguidance_low: float = _option(0.2, "Share of the timesteps from which it applies.", low=0, high=1)
-    autoguidance_high: float = _option(0.8, "Share of the timesteps below which it applies.", low=0, high=1)
-    autoguidance_scale: float = _option(2.0, "Guidance scale by it; 1 is no guidance.", low=1)
-    autoguidance_detail_scale: float | None = _option(None, "That of details; by default the same.", low=1)
+    autoguidance_from: str | None = _option(None, "Learn guidance with this worse model of the same conditions.")
+    autoguidance_better: str | None = _option(None, "The better model. Default: the network at the start.")
+    autoguidance_low: float = _option(0.2, "Autoguidance starts at this share of the timesteps.", low=0, high=1)
+    autoguidance_high: float = _option(0.8, "Autoguidance ends below this share of the timesteps.", low=0, high=1)
+    autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
+    autoguidance_detail_scale: float | None = _option(None, "Autoguidance scale of details. Default: the same.", low=1)
 
     # Optimization
     train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)
-    gradient_accumulation_steps: int = _option(1, "Forward passes of an update.", above=0, high=100_000, resume=True)
+    gradient_accumulation_steps: int = _option(1, "Forward passes per update.", above=0, high=100_000, resume=True)
     num_epochs: int | None = _option(
-        None, "By default 100, at least 1,000 updates; in fine-tuning 5,000 to 25,000 images.", above=0, resume=True
+        None, "Default: 100, at least 1,000 updates; in fine-tuning 5,000 to 25,000 images.", above=0, resume=True
     )
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume=True)
-    max_train_seconds: float | None = _free(None, "Save everything and stop after this time.", above=0)
+    max_train_seconds: float | None = _free(None, "Save everything and stop after so many seconds.", above=0)
     optimizer: Literal["adamw", "muon"] = _option(
-        "adamw", "muon: orthogonal updates for the matrices inside the network (Jordan et al. 2024), AdamW for others."
+        "adamw", "muon: orthogonal updates of matrices inside the network (Jordan et al. 2024), AdamW for the rest."
     )
     learning_rate: float | None = _option(
-        None, "Peak learning rate; by default 6e-4, in fine-tuning 4e-4.", above=0, resume=True
+        None, "Peak learning rate. Default: 6e-4, in fine-tuning 4e-4.", above=0, resume=True
     )
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
-        "cosine", "Learning rate schedule; only constant has no warm-up."
+        "cosine", "Learning rate schedule. Only constant has no warm-up."
     )
     lr_warmup_steps: int | None = _option(
-        None, "Updates of linear warm-up; by default 100, in fine-tuning 20.", low=0, resume=True
+        None, "Number of updates with linear warm-up. Default: 100, in fine-tuning 20.", low=0, resume=True
     )
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
@@ -162,27 +162,27 @@ class TrainingConfig:
     max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.", above=0)
     use_ema: bool = _option(True, "Keep an exponential moving average of the weights, and save it as the model.")
     ema_decay: float = _option(0.999, "Decay of the EMA; it warms up as (1 + n) / (10 + n).", low=0, below=1)
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(None, "By default as in `accelerate config`.")
-    num_cpu_threads: int | None = _free(None, "Of a process; by default its share of the cores.", above=0, high=1024)
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(None, "Default: as in `accelerate config`.")
+    num_cpu_threads: int | None = _free(None, "Threads per process. Default: its share of cores.", above=0, high=1024)
     compile: bool = _free(False, "Compile the network with torch.compile.")
     seed: int = _option(0, "Seed of all randomness.", low=0)
 
     # Validation
-    validation_steps: int = _free(500, "Updates between validation losses; 0: never.", low=0)
-    load_best_model_at_end: bool = _option(False, "Save the best checkpoint's weights as the model.", resume=True)
+    validation_steps: int = _free(500, "Updates between validation losses; 0 for none.", low=0)
+    load_best_model_at_end: bool = _option(False, "Save the best checkpoint as the model.", resume=True)
 
     # Output
-    output_dir: str | None = _free(None, "By default outputs/DATA-RESOLUTION.")
-    overwrite_output_dir: bool = _free(False, "Delete the run in --output_dir.")
+    output_dir: str | None = _free(None, "Output folder. Default: outputs/DATA-RESOLUTION.")
+    overwrite_output_dir: bool = _free(False, "Delete an existing run in --output_dir.")
     checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
-    checkpoints_total_limit: int = _free(3, "Number of newest checkpoints to keep beside the best; 0 for all.", low=0)
-    resume_from_checkpoint: str | None = _free(None, "latest, or the name of a checkpoint in --output_dir.")
-    save_images_steps: int = _free(1000, "Updates between sample sheets; 0: none.", low=0)
+    checkpoints_total_limit: int = _free(3, "Newest checkpoints to keep besides the best; 0 for all.", low=0)
+    resume_from_checkpoint: str | None = _free(None, "Resume from latest, or from a checkpoint name in --output_dir.")
+    save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
     ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume=True)
     logging_steps: int = _free(20, "Updates between log lines.", above=0)
-    report_to: str = _free("none", "Tracker of Accelerate for the log, such as tensorboard, trackio or wandb.")
+    report_to: str = _free("none", "Tracker for the log, such as tensorboard, trackio or wandb.")
     push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
-    hub_model_id: str | None = _free(None, "user/name to push to; by default the name of the output folder.")
+    hub_model_id: str | None = _free(None, "user/name to push to. Default: the name of the output folder.")
     hub_private_repo: bool = _free(False, "Create a private repository.")
 
     def __post_init__(self) -> None:
@@ -225,14 +225,18 @@ class TrainingConfig:
         for table, required in ((NEEDED_BY, True), (EXCLUDED_BY, False)):
             for other, name in ((other, name) for other, names in table.items() for name in names.split()):
                 if getattr(self, name) != getattr(TrainingConfig, name) and bool(getattr(self, other)) != required:
-                    raise ValueError(f"--{name} needs --{other}." if required else f"--{other} excludes --{name}.")
+                    raise ValueError(
+                        f"--{name} needs --{other}." if required else f"--{name} cannot be used with --{other}."
+                    )
 
     def _check_data(self) -> None:
         """Sets the default configuration and output folder."""
         folder, name = self.train_data_dir, self.dataset_name
         if folder and is_class_folder(folder):
             if self.dataset_config_name or self.exclude_faulty:
-                raise ValueError(f"--dataset_config_name and --exclude_faulty are not for labelled images, {folder}.")
+                raise ValueError(
+                    f"{folder} has labelled images; leave out --dataset_config_name and --exclude_faulty."
+                )
         elif self.dataset_config_name is None and not name:
             self.dataset_config_name = "front" if folder else "starter"
         if self.output_dir is None:
@@ -260,21 +264,24 @@ class TrainingConfig:
         if not self.distill_from:
             return
         if steps not in range(2, self.ddpm_num_steps + 1, 2):
-            raise ValueError(f"--distill_from needs even --distill_teacher_steps up to --ddpm_num_steps, not {steps}.")
+            raise ValueError(f"--distill_teacher_steps must be even and at most --ddpm_num_steps, not {steps}.")
         if self.timestep_sampling == "loss_second_moment":
-            raise ValueError("--distill_from excludes --timestep_sampling loss_second_moment.")
+            raise ValueError("--distill_from cannot be used with --timestep_sampling loss_second_moment.")
         if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
-            raise ValueError(f"--distill_from excludes --ddpm_num_inference_steps: it takes {steps // 2} steps.")
+            raise ValueError(f"The student takes {steps // 2} steps; leave out --ddpm_num_inference_steps.")
         self.ddpm_num_inference_steps = steps // 2
 
     def _check_combinations(self) -> None:
         if self.autoguidance_low >= self.autoguidance_high:
             raise ValueError("--autoguidance_low must be below --autoguidance_high.")
         if self.autoguidance_from and self.variance_type == "learned_range":
-            raise ValueError("--autoguidance_from excludes --variance_type learned_range: it concerns the mean alone.")
+            raise ValueError(
+                "--autoguidance_from guides the mean; it cannot be used with --variance_type learned_range."
+            )
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
             raise ValueError(
-                "--rescale_betas_zero_snr excludes --prediction_type epsilon and a --snr_gamma between 0 and 1."
+                "--rescale_betas_zero_snr cannot be used with --prediction_type epsilon or with a --snr_gamma "
+                "between 0 and 1."
             )
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
@@ -317,8 +324,8 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     """
     parser = _Parser(
         TrainingConfig,
-        description="Trains a class-conditional DDPM on Pokémon sprites. In several processes: accelerate launch "
-        "--multi_gpu --num_processes 4 train_conditional.py, without a clone -m pokemon_ddpm.cli train.",
+        description="Trains a class-conditional DDPM on Pokémon sprites. For several processes: accelerate launch "
+        "--multi_gpu --num_processes 4 train_conditional.py (without a clone: -m pokemon_ddpm.cli train).",
         usage="%(prog)s [configuration.yaml|.json] [--flag value ...]",
         allow_abbrev=False,
     )

@@ -111,7 +111,7 @@ def build_unet(
     if resolution % factor:
         raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
     if config.get("time_embedding_type") == "fourier":
-        raise ValueError("time_embedding_type fourier uses the logarithm of the timestep, and there is timestep 0.")
+        raise ValueError("time_embedding_type fourier needs the logarithm of the timestep, and one timestep is 0.")
     fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
     fixed["out_channels"] = 2 * channels if learned_variance else channels
     if config.get("time_embedding_type") == "learned":

@@ -102,4 +102,5 @@ def test_a_simple_mistake_does_not_wait_for_torch(tmp_path: Path) -> None:
     for module in ("torch", "diffusers", "datasets"):
         (tmp_path / f"{module}.py").write_text("raise AssertionError('imported')")
     done = start("generate", "--output", "/nowhere/sheet.png", path=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: --output /nowhere/sheet.png: there is no folder /nowhere.\n")
+    message = "error: --output /nowhere/sheet.png: the folder /nowhere does not exist.\n"
+    assert (done.returncode, done.stderr) == (2, message)

@@ -195,7 +195,7 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     assert len(json.loads((tmp_path / "set" / "creature.json").read_text())["meta"]["creature"]["front"]) == 64
     assert make(model, tmp_path / "set")[0] == 2  # another creature
     code, output = make(model, tmp_path / "other", "--front", tmp_path / "nothing.png")
-    assert code == 2 and "--front" in output and "is no file" in output and not (tmp_path / "other").exists()
+    assert code == 2 and "--front" in output and "is not a file" in output and not (tmp_path / "other").exists()
     Image.new("RGB", (9, 9), "white").save(tmp_path / "white.png")
     code, output = make(model, tmp_path / "other", "--front", tmp_path / "white.png")
     assert code == 2 and "shows nothing" in output
@@ -204,11 +204,11 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
 def test_mistakes(model: Path, tmp_path: Path) -> None:
     before = make(model, tmp_path / "set") and contents(tmp_path / "set")
     code, output = make(model, tmp_path / "set", "--stages", 2)
-    assert code == 2 and f"{tmp_path / 'set'} has another creature; choose another folder" in output
+    assert code == 2 and f"{tmp_path / 'set'} contains another creature; choose another folder" in output
     assert contents(tmp_path / "set") == before
     file = tmp_path / "set" / "creature.json"
     weights, text = json.loads(file.read_text())["meta"]["creature"]["weights"], file.read_text()
-    for other, message in ((text.replace(weights, "0" * 64), "of other weights"), ("[]", "describes no creature")):
+    for other, message in ((text.replace(weights, "0" * 64), "with other weights"), ("[]", "does not describe")):
         file.write_text(other)
         assert message in make(model, tmp_path / "set")[1]
     tiny_pipeline(channels=4).save_pretrained(tmp_path / "other")

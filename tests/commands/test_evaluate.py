@@ -154,7 +154,7 @@ def test_mistakes_are_reported_before_anything_is_generated(
     Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     for source, options, message in (
         (model, ["--split", "train"], "--split train must be validation or test."),
-        (model, ["--features", "nowhere"], "nowhere is not a folder of a network for sprites"),
+        (model, ["--features", "nowhere"], "nowhere contains no feature network"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was trained on the sprite archive; give it with --data-dir"),
         ("small", [], "these have 24 px. For these images, make one with pokemon-ddpm fit-features"),

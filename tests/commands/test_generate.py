@@ -130,7 +130,7 @@ def test_a_description_gives_conditions_that_options_change(model: Path, tmp_pat
     request = SpriteRequest(0, "fire", {"size": "small", "color": "blue"})
     assert read(tmp_path / "a.png") == sprite_sheet(images(request), columns=1, scale=1)
     code, output = run("generate", "xyzzy", *options)
-    assert code == 2 and "The model knows no condition in 'xyzzy'" in output
+    assert code == 2 and "'xyzzy' contains no condition of the model" in output
 
 
 # Outputs
@@ -195,7 +195,7 @@ def test_other_weights_make_no_other_sprite(files, tmp_path: Path) -> None:
     assert len(made.weights) == 16
     write_png(Image.open(tmp_path / "files" / name), other, replace(made, weights="0" * 16))
     code, output = run("generate", "--like", other, "--output", tmp_path / "again.png")
-    assert code == 2 and f"has other weights ({made.weights}) than those of the sprite ({'0' * 16})" in output
+    assert code == 2 and f"({made.weights}) than the model that made the sprite ({'0' * 16})" in output
     write_png(Image.open(other), other, replace(made, weights=None))  # of 1.0
     assert run("generate", "--like", other, "--output", tmp_path / "again.png")[0] == 0
 
@@ -220,8 +220,8 @@ def last(images: torch.Tensor) -> torch.Tensor:
 # Mistakes
 
 MISTAKES = [
-    (["--type", "fire=0.7,water"], "A blend is written like fire=0.7,water=0.3, but this is 'fire=0.7,water'."),
-    (["--type", "fire=nan"], "A blend is written like"),
+    (["--type", "fire=0.7,water"], "'fire=0.7,water' is not a blend; write a blend like fire=0.7,water=0.3."),
+    (["--type", "fire=nan"], "'fire=nan' is not a blend"),
     (["--type", "bug", "--type", "fire/fire"], "repeats a type"),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
@@ -234,11 +234,11 @@ MISTAKES = [
     (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
     (["--output", "sheet.jpg"], "--output sheet.jpg must end in .png or .gif."),
     (["--output", "folder.png"], "--output folder.png is a folder."),
-    (["--output", "/nowhere/sheet.png"], "--output /nowhere/sheet.png: there is no folder /nowhere."),
+    (["--output", "/nowhere/sheet.png"], "--output /nowhere/sheet.png: the folder /nowhere does not exist."),
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
-    (["--game-sheet", "--output-dir", "new"], "--game-sheet and --output-dir exclude each other; give one."),
+    (["--game-sheet", "--output-dir", "new"], "Give either --game-sheet or --output-dir, not both."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
-    (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be made: Not a directory."),
+    (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be created: Not a directory."),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
     (["--like", "foreign.png", "--seed", 1], "--seed has no effect with --like; leave it out."),

@@ -40,7 +40,7 @@ class TestPush:
 
     def test_mistakes(self, hub, tmp_path):
         assert "There is no folder nowhere." in refusal("push", "nowhere", "ash/model")
-        assert "holds no model that can be loaded" in refusal("push", tmp_path, "ash/model")
+        assert "contains no model that can be loaded" in refusal("push", tmp_path, "ash/model")
         assert not hub.requests
 
 
@@ -110,10 +110,10 @@ class TestPushDataset:
         repository = pushed(hub, "--data-dir", small)
         before = repository.at()
         for options in (("--data-dir", small, "--config-name", "all"), ()):
-            assert f"{NAME} also holds " in refusal("push-dataset", NAME, *options)
+            assert f"{NAME} also contains " in refusal("push-dataset", NAME, *options)
         assert repository.at() is before
         hub.create("ash/cats", "dataset", private=True).commit({"README.md": b"# Cats\n", "a.csv": b"a\n1\n"})
-        assert "holds something else, such as a.csv" in refusal("push-dataset", "ash/cats", "--data-dir", small)
+        assert "contains other files, such as a.csv" in refusal("push-dataset", "ash/cats", "--data-dir", small)
 
     def test_who_can_see_it(self, hub, small):
         repository = hub.create(NAME, "dataset")
@@ -138,8 +138,8 @@ class TestPushDataset:
 
     def test_mistakes_do_not_reach_the_hub(self, hub, small, tmp_path):
         shutil.copytree(small, tmp_path / "bare", ignore=shutil.ignore_patterns("*.png"))
-        assert "holds no images" in refusal("push-dataset", NAME, "--data-dir", tmp_path / "bare")
-        assert "Without it there is the starter set" in refusal("push-dataset", NAME, "--config-name", "front")
+        assert "contains no images" in refusal("push-dataset", NAME, "--data-dir", tmp_path / "bare")
+        assert "there is only the starter set" in refusal("push-dataset", NAME, "--config-name", "front")
         assert not hub.requests
 
 

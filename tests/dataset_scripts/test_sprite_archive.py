@@ -44,7 +44,7 @@ def move(old: str, new: str) -> Spoil:
 
 # How to damage the archive, and what the message must contain.
 BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
-    "no pokedex": (lambda folder: (folder / "pokedex.csv").unlink(), ["holds no pokedex.csv", "Kaggle"]),
+    "no pokedex": (lambda folder: (folder / "pokedex.csv").unlink(), ["contains no pokedex.csv", "Kaggle"]),
     "no images": (lambda folder: shutil.rmtree(folder / "sprites"), ["no usable images (sprites/FOLDER/VIEW/FINISH"]),
     "a missing column": (edit_pokedex("type1,", "kind,"), ["pokedex.csv is unusable (without the columns type1)"]),
     "empty pokedex": (put("pokedex.csv", b""), ["pokedex.csv is unusable (without the columns id, name"]),
@@ -66,14 +66,14 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
             edit_pokedex("77,Paras,46", "590,Paras,46")(folder),
             move(FOLDER, "sprites/0590-Paras-46")(folder),
         ],
-        ["sprites/0590-Paras-46: 590 is no folder of this data set"],
+        ["sprites/0590-Paras-46: 590 does not belong to this data set"],
     ),
     "a folder of another dex number": (move(FOLDER, "sprites/0077-X-47"), ["dex number 47, but pokedex.csv has 46"]),
     "a file of another dex number": (move(PARAS, PARAS.replace("46-gen3", "47-gen3")), ["dex number 47, not 46"]),
     "an unknown view": (move(PARAS, PARAS.replace("/front/", "/side/")), ["expected front|back/normal|shiny"]),
     "a file of an unknown game": (move(PARAS, PARAS.replace("gen3_e", "gen9")), ["normal/46-gen9.png", "-GAME"]),
-    "garbage": (put(PARAS, b"this is no image"), [f"{PARAS}: does not decode (unknown format)"]),
-    "a large image": (put(PARAS, png(Image.new("RGB", (1025, 8)))), [f"{PARAS}: 1025x8 px is no sprite", "1024"]),
+    "garbage": (put(PARAS, b"this is no image"), [f"{PARAS}: cannot be decoded (unknown format)"]),
+    "a large image": (put(PARAS, png(Image.new("RGB", (1025, 8)))), [f"{PARAS}: 1025x8 px is not a sprite", "1024"]),
     "a huge file": (put(PARAS, bytes(16 * 2**20 + 1)), [f"{PARAS}: larger than 16 MiB"]),
 }
 BAD_IN_ZIP = ("no pokedex", "no images", "huge pokedex", "garbage", "a huge file")  # read otherwise
@@ -91,10 +91,10 @@ def test_bad_archives_are_refused(name: str, small: Path, tmp_path: Path, cache:
 
 def test_wrong_paths_are_refused(small: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{tmp_path / 'missing.zip'} does not exist" in refusal(cache, tmp_path / "missing.zip")
-    assert f"{small / 'sprites'} holds no pokedex.csv" in refusal(cache, small / "sprites")
+    assert f"{small / 'sprites'} contains no pokedex.csv" in refusal(cache, small / "sprites")
     (tmp_path / "downloads").mkdir()
     zip_of(small, tmp_path / "downloads" / "archive.zip")
-    assert "It holds archive.zip: give that file." in refusal(cache, tmp_path / "downloads")
+    assert "It contains archive.zip: give that file." in refusal(cache, tmp_path / "downloads")
     assert "~nouser/x: the home folder is unknown" in refusal(cache, "~nouser/x")
     monkeypatch.setenv("HOME", "/home/ash")
     assert expand("~/sprites") == Path("/home/ash/sprites") and expand("a/~") == Path("a/~")
@@ -105,10 +105,10 @@ def test_links_out_of_the_archive_are_not_followed(small: Path, tmp_path: Path, 
     (small / "sprites").symlink_to("own")
     (small / FOLDER).rename(tmp_path / "outside")
     (small / FOLDER).symlink_to(tmp_path / "outside")
-    assert refusal(cache, small).splitlines()[1:] == [f"  {PARAS}: links out of the folder"]
+    assert refusal(cache, small).splitlines()[1:] == [f"  {PARAS}: is a link out of the folder"]
     (small / "pokedex.csv").rename(tmp_path / "pokedex.csv")
     (small / "pokedex.csv").symlink_to(tmp_path / "pokedex.csv")
-    assert "pokedex.csv is unusable (links out of the folder)" in refusal(cache, small, skip_bad_images=True)
+    assert "pokedex.csv is unusable (is a link out of the folder)" in refusal(cache, small, skip_bad_images=True)
 
 
 def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, cache: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, 
     for damaged in (b"404 not found", content[: len(content) // 2]):
         path.write_bytes(damaged)
         message = refusal(cache, path)
-        assert f"{path} is no folder and no readable .zip" in message and "download the .zip again" in message
+        assert f"{path} is neither a folder nor a readable .zip" in message and "download the .zip again" in message
 
 
 @pytest.mark.parametrize("name", r"../a.png sprites/../../a.png sprites/.. /a.png \a.png b\..\a.png C:/a.png".split())
@@ -126,7 +126,7 @@ def test_a_zip_with_paths_that_leave_it_is_refused(name: str, small: Path, tmp_p
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(zipfile.ZipInfo(name), sprite(1))
     message = refusal(cache, path, skip_bad_images=True)
-    assert f"{path} holds paths that leave it, such as {name!r}" in message
+    assert f"{path} contains paths that lead out of it, such as {name!r}" in message
     assert not list(tmp_path.parent.rglob("a.png"))
 
 
@@ -166,5 +166,5 @@ def test_wrong_arguments_are_refused(small: Path, cache: Path) -> None:
     assert "'all' needs the sprite folder or .zip" in refusal(cache, None, "all")
     assert f"'starter' takes no data; leave out {small}" in refusal(cache, small, "starter")
     shutil.rmtree(small / FOLDER)
-    with pytest.raises(SpriteDataError, match="no sprites in the split 'test', but in train, validation"):
+    with pytest.raises(SpriteDataError, match="no split 'test'. Known: train, validation"):
         load_sprites(small, split="test", cache_dir=cache)

@@ -63,7 +63,7 @@ def test_samples_are_generated_once(tmp_path: Path):
     assert all(len(Image.open(path).getchannel("A").getcolors()) > 2 for path in kept)  # as predicted
     generate_samples(pipeline, settings, requests, tmp_path / "samples")
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    with pytest.raises(ValueError, match="has 6 other files, such as"):
+    with pytest.raises(ValueError, match="contains 6 other files, such as"):
         others = sample_requests(labelled(), pipeline.conditioner, 4, seed=99)
         generate_samples(pipeline, settings, others, tmp_path / "samples")
 

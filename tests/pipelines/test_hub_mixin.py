@@ -225,7 +225,7 @@ class TestLoading:
         change_index(folder, **{WEIGHTS_KEY: {}})
         weights.unlink()
         (folder / component / name).write_bytes(pickle.dumps({"a": Bomb(canary)}))
-        with pytest.raises((OSError, ValueError), match=f"holds no model that can be loaded: .*{reason}"):
+        with pytest.raises((OSError, ValueError), match=f"contains no model that can be loaded: .*{reason}"):
             load(folder)
         assert not canary.exists()
         pickle.loads((folder / component / name).read_bytes())
@@ -264,7 +264,7 @@ class TestLoading:
         with pytest.raises((OSError, ValueError), match=reason) as caught:
             load(folder)
         message = str(caught.value)
-        assert message.startswith(f"{folder} holds no model that can be loaded: ") and "\n" not in message
+        assert message.startswith(f"{folder} contains no model that can be loaded: ") and "\n" not in message
 
     def test_the_weights_of_another_model(self, folder):
         other_pipeline().unet.save_pretrained(folder / "unet")
@@ -438,7 +438,7 @@ class TestPulling:
         for name in ("ash/nothing", "ash/private"):
             with pytest.raises(OSError, match=f"{name} is neither a folder nor a model .*`hf auth login`"):
                 load(name)
-        with pytest.raises(ValueError, match="ash/ddpm holds no .* DDPMPipeline, not a PokemonDDPMPipeline"):
+        with pytest.raises(ValueError, match="ash/ddpm contains no .* DDPMPipeline, not a PokemonDDPMPipeline"):
             load("ash/ddpm")
         assert not hub.asked("safetensors")
         load("ash/private", token="hf_ash")
@@ -485,7 +485,7 @@ class TestPushing:
 
     def test_other_content_is_not_touched(self, hub, pipeline):
         hub.create(NAME).commit({"README.md": b"# Data\n", "data.csv": b"1,2\n"})
-        with pytest.raises(ValueError, match="ash/model holds something else, such as data.csv"):
+        with pytest.raises(ValueError, match="ash/model contains other files, such as data.csv"):
             pipeline.push_to_hub(NAME)
         hub.create("ash/card").commit({"README.md": b"# Soon\n", "LICENSE": b"MIT"})
         pipeline.push_to_hub("ash/card")

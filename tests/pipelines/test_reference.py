@@ -134,7 +134,7 @@ def test_what_is_refused(pipeline):
     assert "pass reference_image as well" in refused(pipeline, relation="next")
     for empty in (Image.new("RGB", (20, 20), "white"), Image.new("RGBA", (20, 20), (1, 2, 3, 0))):
         assert "shows nothing" in refused(pipeline, reference_image=empty)
-    assert "one entry an image, 2, but has 1" in refused(pipeline, reference_image=[sprite()])
+    assert "one entry for each image (2), but has 1" in refused(pipeline, reference_image=[sprite()])
     assert "shape (2, 4, 16, 16)" in refused(pipeline, reference_image=torch.zeros(2, 3, 16, 16))
     for message, arguments in {
         "Unknown relation 'nxt'. Did you mean 'next'?": {"relation": "nxt"},

@@ -12,7 +12,7 @@ from tests.pipelines.test_hub_mixin import FILES, names, read
 from tests.tiny_models import tiny_pipeline
 
 NAME = "ash/model"
-LATER, LOGIN = "Try again later; a push never arrives in part.", "`hf auth login` stores a token with write access"
+LATER, LOGIN = "Try again later; a push is never partial.", "Store a token with write access with `hf auth login`"
 REQUESTS = ["repos/create", "GET /api/models", "/validate-yaml", "/preupload/", "/objects/batch", "^PUT ", "/commit/"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
 
@@ -107,7 +107,7 @@ def test_a_change_by_somebody_else_is_not_undone(hub, folder):
         ("misty/theirs", "hf_ash", LOGIN),
         ("misty/secret", "hf_ash", LOGIN),
         ("too/many/parts", "hf_ash", "Repo id must be in the form 'repo_name' or 'namespace/repo_name'"),
-        ("ash/data", "hf_ash", "ash/data holds something else, such as data.csv"),
+        ("ash/data", "hf_ash", "ash/data contains other files, such as data.csv"),
     ],
 )
 def test_before_a_training_run_and_before_a_push(hub, folder, monkeypatch, name, token, sentence):

@@ -124,7 +124,7 @@ def test_a_damaged_cache_is_written_again(pipeline, folder, cached, monkeypatch,
     shutil.rmtree(cached)
     cached.touch()  # a file in place of a folder
     assert isinstance(cached_unet(pipeline), OnnxUNet)
-    assert "The export is not kept for the next time: " in caplog.text
+    assert "The export could not be saved for the next time: " in caplog.text
 
 
 def test_another_network_is_found_out(pipeline, folder):

@@ -115,8 +115,8 @@ class TestPush:
     def test_failures(self, hub, model, tmp_path):
         hub.create("ash/app", "space", sdk="gradio").commit({"app.py": b"print()"})
         for name, options, reason in (
-            ("ash/app", {"model": model}, "ash/app holds something else, such as app.py"),
-            ("ash/new", {"model": "ash/no"}, "can see no model ash/no"),
+            ("ash/app", {"model": model}, "ash/app contains other files, such as app.py"),
+            ("ash/new", {"model": "ash/no"}, "cannot read a model ash/no"),
             ("ash/new", {"model": "a/b/c"}, "Repo id must be in the form"),
             ("ash/new", {"model": str(tmp_path)}, "A Space cannot read"),
             ("ash/new", {"token": "hf_misty"}, "a token with write access"),

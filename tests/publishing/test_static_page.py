@@ -719,13 +719,13 @@ def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatc
     assert "og:" not in plain and "twitter:" not in plain and not (tmp_path / "preview.png").exists()
     for address in ("example.org", "ftp://example.org", "https:///page"):
         code, message = run("site", tmp_path, "--url", address)
-        assert code == 2 and f"--url {address} is no address of a page" in message
+        assert code == 2 and f"--url {address} is not a complete address" in message
 
 
 def test_what_the_page_cannot_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="use a distilled model"):
         write_page(tiny_pipeline(channels=4), tmp_path, "tiny")
-    with pytest.raises(ValueError, match="no model for sprites with transparency"):
+    with pytest.raises(ValueError, match="not a model of transparent sprites"):
         write_page(tiny_student(16, {"type": ["cat", "dog"]}), tmp_path, "tiny")
     for runtime in ("nowhere/dist", str(SOURCE)):
         with pytest.raises(ValueError, match=f"{runtime} is neither a URL nor the dist folder .* ort.wasm.min.mjs"):

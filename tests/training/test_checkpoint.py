@@ -220,7 +220,7 @@ def test_nothing_is_unpickled(tmp_path):
 def test_a_checkpoint_of_another_network_or_version_is_refused(tmp_path):
     folder, run = Run(width=6).train(1).save(tmp_path), Run(1).train(1)
     before = run.all()
-    with pytest.raises(ValueError, match="checkpoint-1 belongs to another network than the one configured"):
+    with pytest.raises(ValueError, match="checkpoint-1 does not belong to the configured network"):
         run.restore(folder)
     change_manifest(folder, lambda manifest: manifest["state"].pop("skipped_updates"))
     with pytest.raises(ValueError, match="checkpoint-1 is damaged, or was written by another version"):

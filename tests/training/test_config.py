@@ -72,17 +72,17 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--seed -1", "--seed must be at least 0, but is -1."),
         ("--lr_scheduler wavy", "invalid choice: 'wavy'"),
         ("--output_dir=", "--output_dir is empty; leave it out."),
-        ("--train_data_dir a --dataset_name b", "--dataset_name excludes --train_data_dir."),
+        ("--train_data_dir a --dataset_name b", "--train_data_dir cannot be used with --dataset_name."),
         ("--label_column kind --train_data_dir a", "--label_column needs --dataset_name."),
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
-        ("--distill_from a", "needs even --distill_teacher_steps up to --ddpm_num_steps, not None."),
+        ("--distill_from a", "--distill_teacher_steps must be even and at most --ddpm_num_steps, not None."),
         (
             f"{STUDENT} --timestep_sampling loss_second_moment",
-            "--distill_from excludes --timestep_sampling loss_secon",
+            "--distill_from cannot be used with --timestep_sampling loss_secon",
         ),
-        (f"{STUDENT} --snr_gamma 16", "--distill_from excludes --snr_gamma."),
-        (f"{STUDENT} --ddpm_num_inference_steps 50", "--ddpm_num_inference_steps: it takes 16 steps."),
+        (f"{STUDENT} --snr_gamma 16", "--snr_gamma cannot be used with --distill_from."),
+        (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
         ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path."),
         (
             "--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_low 0.9",
@@ -91,7 +91,7 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         (
             "--rescale_betas_zero_snr --snr_gamma 0.5",
-            "--rescale_betas_zero_snr excludes --prediction_type epsilon and",
+            "--rescale_betas_zero_snr cannot be used with",
         ),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
         ("--load_best_model_at_end --validation_steps 0", "--load_best_model_at_end needs --validation_steps."),
@@ -129,7 +129,7 @@ def test_class_folders_have_their_own_rules(tmp_path):
     config = TrainingConfig(train_data_dir=folder, conditions=["type"])
     assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-64")
     for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
-        with pytest.raises(ValueError, match="are not for labelled images, .*fruit"):
+        with pytest.raises(ValueError, match="fruit has labelled images"):
             TrainingConfig(train_data_dir=folder, **settings)
     assert TrainingConfig(train_data_dir=folder, conditions=["type", "mood", "type"]).conditions == ["type", "mood"]
     for settings, expected in (({}, (4e-4, 20)), ({"learning_rate": 6e-4, "lr_warmup_steps": 100}, (6e-4, 100))):

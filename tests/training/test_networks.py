@@ -96,7 +96,7 @@ def test_other_configurations_are_refused(tmp_path, content, message):
     ids=str,
 )  # fmt: skip
 def test_networks_that_cannot_be_built_are_a_value_error(wrong):
-    message = "Invalid UNet2DModel configuration|there is timestep 0|a resolution divisible by 32, not 16"
+    message = "Invalid UNet2DModel configuration|one timestep is 0|a resolution divisible by 32, not 16"
     with pytest.raises(ValueError, match=message):
         build_unet({**TINY, **wrong}, 16)
 
