@@ -79,7 +79,7 @@ NOT_RUN = {
     "sudo apt-get": ".ci/run does it",
     "apt-get download": "it downloads 128 MB",
     "dpkg-deb -x": "it needs the file",
-    "python -m pokemon_ddpm.dataset_scripts.wesnoth_units": "tests/test_wesnoth_units.py has some images",
+    "python -m pokemon_ddpm.dataset_scripts.wesnoth_units": "tests/dataset_scripts has some images",
     f"{TRAIN} --train_data_dir wesnoth-units": "and this needs all of them",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "pokemon-ddpm generate --model outputs/my-art-64": "it needs a model of these; tests/commands runs the flags",
