@@ -42,6 +42,7 @@ from pokemon_ddpm.training.networks import describe_start
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.training.validation import loss_probes, overfitting
+from pokemon_ddpm.vocabulary import shown_name
 
 MAX_SKIPPED_UPDATES = 10
 
@@ -334,10 +335,12 @@ class Trainer:
     def summary(self) -> str:
         """What is trained, in one line."""
         config, precision = self.config, self.accelerator.mixed_precision
+        vocabulary = self.unwrapped.conditioner.vocabulary
+        conditions = [shown_name(name, vocabulary["type"]) for name in vocabulary]
         return (
             f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, {len(self.data):,} "
             f"images of {config.resolution}x{config.resolution}, conditioned on "
-            f"{', '.join(self.unwrapped.conditioner.vocabulary)}, batch size {self.batch_size}, {self.max_steps:,} "
+            f"{', '.join(conditions)}, batch size {self.batch_size}, {self.max_steps:,} "
             f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
         )
 

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import keyword
 import logging
 import os
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ import datasets
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset
+from PIL import ImageOps
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
@@ -232,6 +234,8 @@ def _class_folder_tensors(
     for each in datasets.utils.tqdm(listed, desc="Reading images"):
         with problems.caught(each.file.as_posix()):
             image = on_white(open_image(folder / each.file))
+            if ImageOps.invert(image).getbbox() is None:
+                raise ValueError("is empty or white")
             key = pixel_digest(image) if deduplicate else each.file
             if each.split == split and key not in seen:
                 seen.add(key)
@@ -258,7 +262,7 @@ def _class_folder_tensors(
 
 
 def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The columns of metadata that are attributes, with their values, and those that are not.
+    """The columns of metadata that are attributes, with their values, and those that are not, with the reason.
 
     An attribute has from 2 to `MAX_VALUES` values, with two images each on average, and a name that can be an argument
     of the pipeline. If all its values are those of an attribute of the sprites, it has these values in their order.
@@ -273,13 +277,16 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
     for name, values in counts.items():
         if name in (*METADATA_COLUMNS, CREATURE):
             continue
-        is_attribute = name.isidentifier() and name not in reserved and 1 < len(values) <= MAX_VALUES
-        if is_attribute and 2 * len(values) <= values.total():
+        if not name.isidentifier() or keyword.iskeyword(name) or name in reserved:
+            unused.append(f"{name} (not a possible argument in Python)")
+        elif len(values) < 2:
+            unused.append(f"{name} (one value)")
+        elif len(values) > MAX_VALUES or 2 * len(values) > values.total():
+            unused.append(f"{name} ({len(values)} values in {values.total()} images)")
+        else:
             known = CONDITIONS.get(name, ())
             own_values[name] = known if values.keys() <= set(known) else tuple(_sorted_names(values))
             _check_names(f"values of {name} in the metadata", own_values[name], (ANY, "all"))
-        else:
-            unused.append(name)
     return own_values, unused
 
 
@@ -382,13 +389,14 @@ def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, s
             content = read_file(root / file, root)
             columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{root / file} cannot be read: {error}") from error
+            reason = "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            raise ValueError(f"{root / file} cannot be read: {reason}") from error
         for row in rows:
             texts = {name: "" if value is None else str(value) for name, value in row.items()}
             if texts.get("file_name"):
                 found[file.parent / texts["file_name"]] = texts
         if not set(METADATA_COLUMNS) <= set(columns):
-            unlabelled[file] = columns[:MAX_LISTED]
+            unlabelled[file] = columns
     return found, unlabelled
 
 
@@ -419,10 +427,14 @@ def _list_images(
     files = [file for file in found if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
     labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    if unlabelled and not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values()):
-        file, columns = next(iter(unlabelled.items()))
-        needed = " and ".join(METADATA_COLUMNS)
-        raise ValueError(f"{root / file} needs columns named {needed}, but its columns are {', '.join(columns)}.")
+    flat = not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values())
+    for file, columns in unlabelled.items():
+        if flat or METADATA_COLUMNS[0] not in columns:
+            needed = (
+                f"columns named {' and '.join(METADATA_COLUMNS)}" if flat else f"a column named {METADATA_COLUMNS[0]}"
+            )
+            present = ", ".join(columns[:MAX_LISTED])
+            raise ValueError(f"{root / file} needs {needed}, but its columns are {present}.")
     levels = 1 if metadata else 2  # of names in the path, below the splits
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
     has_splits = any(splits.values())
@@ -437,7 +449,7 @@ def _list_images(
         else:
             creature = rows.get(file, {}).get(CREATURE) or file.as_posix()
             images.append(_LabelledFile(labels[file], file, split, creature))
-    for file in sorted(metadata.keys() - set(files)):
+    for file in sorted(rows.keys() - set(files)):
         problems.add(file.as_posix(), "there is no such image, but it is in the metadata")
     images.sort()
     return images if has_splits else _hold_out(images)

@@ -6,7 +6,7 @@ type) and `any` (the value is not given).
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 TYPES = (
     "bug", "dark", "dragon", "electric", "fairy", "fighting", "fire", "flying", "ghost",
@@ -54,6 +54,11 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "form": FORMS, "legendary": LEGENDARY,
 }  # fmt: skip
 ATTRIBUTES = tuple(name for name in CONDITIONS if name != "type")
+
+
+def shown_name(attribute: str, class_names: Iterable[str]) -> str:
+    """The name of an attribute in texts: "class" for the "type" of images whose classes are no types."""
+    return "class" if attribute == "type" and not set(class_names) <= set(TYPES) else attribute
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

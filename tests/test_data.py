@@ -284,7 +284,7 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
 def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> None:
     """Beside class folders, with creatures of four images, which are held out together."""
     art, rows = folder_of_classes(tmp_path / "art", {"a": 20, "b": 20}), []
-    columns = ("file_name", "view", "mood", "creature", "text", "style", "seed")
+    columns = ("file_name", "view", "mood", "creature", "text", "style", "class")
     for name in ("a", "b"):
         for i in range(20):
             file, view = f"{name}/{i:03d}.png", ("front", "back")[i % 2]
@@ -295,7 +295,8 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     train, held_out = load(art), load(art, "validation")
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
-    assert "these columns of the metadata are not attributes: text, style, seed" in caplog.text
+    reasons = "text (40 values in 40 images), style (one value), class (not a possible argument in Python)"
+    assert f"these columns of the metadata are not attributes: {reasons}" in caplog.text
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
     assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]
@@ -307,6 +308,21 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     (art / "metadata.csv").unlink()
     (art / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert "Unusable values of mood in the metadata: 'any'. A name must" in refused(load, art)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,view\na/000.png,front", "metadata.csv needs a column named file_name, but its columns are name, view."),
+        ("file_name;view\na/000.png;front", "needs a column named file_name, but its columns are file_name;view."),
+        ("file_name,view\n000.png,front", "000.png: there is no such image, but it is in the metadata"),
+        ("file_name,mood\na/000.png,fr\xf6hlich", "metadata.csv cannot be read: it is not in UTF-8"),
+    ],
+)
+def test_mistakes_in_the_metadata_beside_class_folders(tmp_path: Path, content: str, message: str) -> None:
+    folder = folder_of_classes(tmp_path, {"a": 3, "b": 3})
+    (folder / "metadata.csv").write_text(content, encoding="latin-1")
+    assert message in refused(load, folder)
 
 
 def test_metadata_is_a_file_in_the_folder(tmp_path: Path) -> None:
@@ -375,17 +391,18 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     (art / "dog" / "notes.txt").write_text("no image")
     (art / "dog" / "half.png").write_bytes((art / "dog" / "001.png").read_bytes()[:60])
     box_image(0, 0).save(art / "stray.png")
+    Image.new("L", (9, 9), 255).save(art / "dog" / "white.png")
     message = refused(load, art)
-    assert message.startswith(f"{art}: 5 unusable. Repair or remove them, or pass --skip_bad_images")
+    assert message.startswith(f"{art}: 6 unusable. Repair or remove them, or pass --skip_bad_images")
     lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
     assert lines == {
         "Cat/gone.png: is not a file", "Cat/link.png: is a link out of the folder",
-        "fox/000.png: is a link out of the folder",
-        "stray.png: expected CLASS/FILE", "dog/half.png: cannot be decoded",
+        "fox/000.png: is a link out of the folder", "stray.png: expected CLASS/FILE",
+        "dog/half.png: cannot be decoded", "dog/white.png: is empty or white",
     }  # fmt: skip
     data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
     assert caplog.text.count("1 files are not images and are ignored: dog/notes.txt") == 1 + 1  # refused, and here
-    assert caplog.text.count("5 unusable images were left out:") == 1
+    assert caplog.text.count("6 unusable images were left out:") == 1
     assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
 
 

@@ -147,7 +147,7 @@ def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path
     flags = [*runs.without(flags, *replaced), f"--train_data_dir={art}", f"--pretrained_model_name_or_path={finished}"]
     train([*flags, "--learning_rate=1e-30"])
     output = capsys.readouterr().out
-    assert f"with the U-Net of {finished}. Conditions new: type (2 values); taken over: view; left out: " in output
+    assert f"with the U-Net of {finished}. Conditions new: class (2 values); taken over: view; left out: " in output
     assert re.search(r"Validation loss [\d.]+, of training images [\d.]+. Of 32 samples \d+ are near a tr", output)
     found, trained = (PokemonDDPMPipeline.from_pretrained(folder) for folder in (run, finished))
     assert found.conditioner.vocabulary == {"type": ["apple", "pear"], "view": ["front", "back"]}

@@ -11,7 +11,6 @@ from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
     ConfigName,
-    DataDir,
     Dtype,
     Guidance,
     ImageGuidance,
@@ -24,7 +23,12 @@ from pokemon_ddpm.commands.common import (
     make_folder,
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
+from pokemon_ddpm.vocabulary import shown_name
 
+Images = Annotated[
+    str | None,
+    typer.Option(help="Sprite archive (a folder or .zip), or folder of classes.", show_default="the starter set"),
+]
 Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel for RGBA, fit for RGB")
 ]
@@ -35,7 +39,7 @@ Features = Annotated[
 
 def evaluate(
     model: Model = RELEASED_MODEL,
-    data_dir: DataDir = None,
+    data_dir: Images = None,
     config_name: ConfigName = None,
     skip_bad_images: SkipBadImages = False,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
@@ -49,7 +53,7 @@ def evaluate(
     preprocessing: Preprocessing = None,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
-    """Compares a model's samples with real sprites.
+    """Compares a model's samples with real images.
 
     Writes a report. If the model is a folder, it also writes the results into the model card. After a stop, the same
     command continues.
@@ -62,7 +66,7 @@ def evaluate(
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_sets
+    from pokemon_ddpm.evaluation.samples import check_classes, generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
@@ -72,9 +76,12 @@ def evaluate(
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
+    if data_dir is None and pipeline.conditioner.argument == "class_labels":
+        fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
+    check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     network = load_network(features, data, data_dir)
     sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
     if sets is None:  # the main process goes on
@@ -198,7 +205,7 @@ def evaluate_creatures(
 
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
-    data_dir: DataDir = None,
+    data_dir: Images = None,
     skip_bad_images: SkipBadImages = False,
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 64,
     preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis, as in training.")] = "pixel",
@@ -220,5 +227,6 @@ def fit_features(
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
     report = feature_training.fit_features(*splits, output_dir, best_device())
     for name, each in report["accuracies"].items():
-        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))
+        shown = shown_name(name, splits[0].type_names)
+        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **each))
     typer.echo(f"Network and report: {output_dir}")

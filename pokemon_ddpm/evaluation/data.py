@@ -42,8 +42,8 @@ def load_images(
 
 def load_network(folder: Path | None, data: RealImages, data_dir: str | None = None) -> SpriteFeatures:
     """Loads the released network or another one; raises ValueError if it does not fit the images."""
-    network = load_features(folder or RELEASED_FEATURES, best_device())
     try:
+        network = load_features(folder or RELEASED_FEATURES, best_device())
         check_classes(network.name, network.vocabulary["type"], data.train.type_names)
         network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     except ValueError as error:

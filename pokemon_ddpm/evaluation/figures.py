@@ -9,12 +9,15 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pokemon_ddpm.evaluation.condition_accuracy import given_values
+from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.condition_accuracy import given_values, label_values
+from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.samples import SampleSet
+from pokemon_ddpm.images import as_arrays
 from pokemon_ddpm.plots import BLUE, ORANGE, new_axes
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import shown_name
 
 Numbers = Mapping[str, Any]
 
@@ -22,16 +25,22 @@ SHEET_COLUMNS, SHEET_PANELS = 6, 2
 NUM_PAIRS, PAIRS_IN_ROW = 20, 10
 
 
-def sample_sheet(samples: SampleSet, type_names: Sequence[str]) -> Image.Image:
-    """The first samples that are conditioned on each type."""
-    images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in samples.images]
-    scale = max(1, 64 // images[0].width)
-    given = given_values(samples.conditions, {"type": type_names})["type"]
-    rows = {name: given[:, k].nonzero().flatten()[:SHEET_COLUMNS].tolist() for k, name in enumerate(type_names)}
-    names = [name for name in type_names if rows[name]]
-    blanks = [Image.new("RGB", images[0].size, "white")] * SHEET_COLUMNS
-    cells = [cell for name in names for cell in ([images[i] for i in rows[name]] + blanks)[:SHEET_COLUMNS]]
-    return sprite_sheet(cells, SHEET_COLUMNS, names, scale, SHEET_PANELS)
+def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
+    """The first samples that are conditioned on each type; of other classes, random training images beside them.
+
+    All images are RGB.
+    """
+    names, side = train.type_names, samples.images.shape[-1]
+    sets = [(samples.images, given_values(samples.conditions, {"type": names})["type"])]
+    if shown_name("type", names) == "class":
+        real = train.rows(random_rows(len(train), len(train), seed=0))
+        sets.append((real.images, label_values(real.labels["type"], len(names))))
+    blanks = torch.full((SHEET_COLUMNS, 3, side, side), 255, dtype=torch.uint8)
+    rows = [k for k in range(len(names)) if sets[0][1][:, k].any()]
+    cells = [torch.cat([images[has[:, k]], blanks])[:SHEET_COLUMNS] for k in rows for images, has in sets]
+    cells = [Image.fromarray(image) for image in as_arrays(torch.cat(cells))]
+    columns, panels = (SHEET_COLUMNS, SHEET_PANELS) if len(sets) == 1 else (2 * SHEET_COLUMNS, 1)
+    return sprite_sheet(cells, columns, [names[k] for k in rows], max(1, 64 // side), panels)
 
 
 def closest_pairs_figure(
@@ -67,7 +76,7 @@ def closest_pairs_figure(
 
 def class_word(numbers: Numbers) -> str:
     """What the classes of the samples are called: "type" of sprites, or "class" of other images."""
-    return "type" if set(numbers["types"]) <= set(TYPES) else "class"
+    return shown_name("type", numbers["types"])
 
 
 def types_figure(numbers: Numbers) -> Figure:

@@ -26,6 +26,7 @@ from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.images import as_arrays
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.vocabulary import TYPES, shown_name
 
 REPORT, NUMBERS = "report.md", "report.json"
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -60,7 +61,7 @@ def write_report(
         "resolution": samples.images.shape[-1],
         **evaluation.numbers,
         **further,
-        "about": {"samples": len(samples.images), **generation_of(samples.provenances), **about},
+        "about": {"samples": len(samples.images), **generation_of(samples.provenances, train.type_names), **about},
     }
     figures = {
         "closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names),
@@ -70,7 +71,7 @@ def write_report(
         figures["closest-names.png"] = closest_pairs_figure(samples.images, evaluation.nearest, None, names)
     for file, figure in figures.items():
         save_figure(figure, folder / file, dpi=130)
-    save_image(sample_sheet(samples, train.type_names), folder / "samples.png")
+    save_image(sample_sheet(samples, train), folder / "samples.png")
     text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
     write_file(folder / NUMBERS, text + "\n")
     write_file(folder / REPORT, report_text(numbers, figures))
@@ -90,10 +91,11 @@ def write_references(
     return report["results"]
 
 
-def generation_of(provenances: Sequence[Provenance]) -> dict[str, Any]:
+def generation_of(provenances: Sequence[Provenance], type_names: Sequence[str] = TYPES) -> dict[str, Any]:
     """How samples were generated: all with the same settings."""
     seeds = [each.seed for each in provenances]
-    conditions = {name: None for each in provenances for name, value in each.condition.items() if value is not None}
+    given = {name: None for each in provenances for name, value in each.condition.items() if value is not None}
+    conditions = [shown_name(name, type_names) for name in given]
     settings = {name: getattr(provenances[0], name) for name in GENERATION}
     return {**settings, "seeds": f"{min(seeds)} to {max(seeds)}", "conditions": ", ".join(conditions)}
 

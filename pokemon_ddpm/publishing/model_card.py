@@ -13,6 +13,7 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.vocabulary import shown_name
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "run.md"
 # Kind of the training images -> metadata of their license, where it is known.
@@ -132,7 +133,12 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
     for by, found in numbers["memorization"].items():
         yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
     for name, found in numbers["condition_accuracy"].items():
-        yield "condition_accuracy", f"condition accuracy, {name}", found["accuracy"]["value"], split
+        yield (
+            "condition_accuracy",
+            f"condition accuracy, {shown_name(name, numbers['types'])}",
+            found["accuracy"]["value"],
+            split,
+        )
 
 
 def _license_of(model: str) -> dict[str, str]:

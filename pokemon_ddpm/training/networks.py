@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL, shown_name
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -188,7 +188,10 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
 
 def describe_start(conditioner: SpriteConditioner, trained: SpriteConditioner, source: str) -> str:
     """What fine-tuning on other classes begins with, in one line."""
-    now, before = conditioner.vocabulary, trained.vocabulary
+    now, before = (
+        {shown_name(name, each.vocabulary["type"]): values for name, values in each.vocabulary.items()}
+        for each in (conditioner, trained)
+    )
     parts = {
         "new": [f"{name} ({len(values)} values)" for name, values in now.items() if before.get(name) != values],
         "taken over": [name for name, values in now.items() if before.get(name) == values],

@@ -150,14 +150,16 @@ def test_mistakes_are_reported_before_anything_is_generated(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     pipeline(24).save_pretrained("small")
+    tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).save_pretrained("own")
     broken = shutil.copytree(model, "broken")
     Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     for source, options, message in (
         (model, ["--split", "train"], "--split train must be validation or test."),
-        (model, ["--features", "nowhere"], "nowhere contains no feature network"),
+        (model, ["--features", "nowhere"], "there is no config.json. For these images, make one with pokemon-ddpm"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was trained on the sprite archive; give it with --data-dir"),
         ("small", [], "these have 24 px. For these images, make one with pokemon-ddpm fit-features"),
+        ("own", [], "own has classes of its own; give their images with --data-dir."),
         (broken, [], "README.md are not YAML; repair"),
     ):
         status, output = run("evaluate", "--output-dir", "out", "--model", source, *options)
@@ -173,11 +175,12 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     given = ["--data-dir", data, "--resolution", 32, "--output-dir", tmp_path / "features"]
     assert "cat/torn.png" in run("fit-features", *given)[1]
     status, output = run("fit-features", *given, "--skip-bad-images")
-    assert status == 0 and "type: " in output, output
+    assert status == 0 and "class: " in output, output
     assert json.loads((tmp_path / "features" / "report.json").read_text())["images"]["train"] == 243
     small = tiny_pipeline(size=32, vocabulary={"type": classes}, channels=4, num_train_timesteps=20)
     small.register_to_config(num_inference_steps=2)
     small.save_pretrained(tmp_path / "model")
+    assert "The model was trained on 18" in run("evaluate", "--data-dir", data, "--skip-bad-images")[1]
     given = ["--model", tmp_path / "model", "--data-dir", data, "--skip_bad_images"]
     options = ["--features", tmp_path / "features", "--num-samples", COUNT, "--num-inference-steps", 2]
     status, output = run("evaluate", *given, *options, "--output-dir", tmp_path / "report")
@@ -187,3 +190,8 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     assert {"raw", "default output"} <= set(numbers["two_sample"]) and numbers["about"]["preprocessing"] == "pixel"
     clear = {name: each["clear_background"]["value"] for name, each in numbers["pixel_statistics"].items()}
     assert clear["raw samples"] < 1 == clear["held-out"]
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| class | 50 |" in text and "| conditions | class |" in text and "and random training images" in text
+    assert not any(word in text + output for word in ("Pokémon", "sprite ", "sprites ", " type", "type:"))
+    sheet = Image.open(tmp_path / "report" / "samples.png")
+    assert (sheet.width - 12 * 68) < 100 and sheet.crop((sheet.width - 68, 0, *sheet.size)).getcolors(9999)[1:]
