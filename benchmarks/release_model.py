@@ -5,6 +5,9 @@ python benchmarks/release_model.py outputs/released-64 pokemon_ddpm/released/pok
 Of several pipelines it saves the mean of the weights (Wortsman et al. 2022, *Model soups*). A model that is replaced
 keeps everything but its weights, so the new ones must be of the same network, conditions, noise schedule and, where it
 is a student, steps.
+
+`--extrapolate color=2` moves the embeddings of the colors away from that of "any". This is guidance by the color
+without a further pass of the network.
 """
 
 import argparse
@@ -23,12 +26,26 @@ NO_CODE = """raise ImportError(
 """
 
 
+def factor(text: str) -> tuple[str, float]:
+    """An attribute and a factor, as "color=2"."""
+    name, _, number = text.partition("=")
+    return name, float(number)
+
+
+@torch.no_grad()
+def extrapolate(table: torch.Tensor, scale: float) -> None:
+    """Moves the rows of a table of embeddings away from the last one, that of "any", in place."""
+    table.copy_(torch.lerp(table[-1:].clone(), table, scale))
+
+
 def main() -> None:
     """Reads the command line and saves the model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+", help="folders of trained pipelines")
     parser.add_argument("destination", type=Path, help="folder of the released model")
+    parser.add_argument("--extrapolate", type=factor, default=("", 1.0), metavar="ATTRIBUTE=FACTOR")
     arguments = parser.parse_args()
+    attribute, scale = arguments.extrapolate
     index = arguments.destination / INDEX_FILE
     pipelines = [PokemonDDPMPipeline.from_pretrained(source) for source in arguments.sources]
     pipeline = PokemonDDPMPipeline.from_pretrained(arguments.destination) if index.exists() else pipelines[0]
@@ -36,6 +53,8 @@ def main() -> None:
         network = getattr(pipeline, name)
         states = [getattr(each, name).state_dict() for each in pipelines]
         network.load_state_dict({key: torch.stack([each[key] for each in states]).mean(0) for key in states[0]})
+        if name == "conditioner" and attribute:
+            extrapolate(network.tables[f"{attribute}_embedding"].weight, scale)
         network.half()
     pipeline.save_pretrained(arguments.destination)
     for path in code_files(arguments.destination):  # the package has it
