@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.animation import squash
-from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH
+from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
@@ -42,12 +42,14 @@ from pokemon_ddpm.sheets import sheet_description
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
+from tests.test_package import ROOT
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student
 from tests.training.runs import full_disk
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
 AXE = "axe-core@4.14.1"
+PHASER = "phaser@3.90.0"
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
 ADDRESS = "https://example.org/p&q"
@@ -515,6 +517,29 @@ def assert_is_game_sheet(path: Path, weights: str, link: str) -> None:
     for i in range(5):
         sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))
         assert equal_pixels(np.asarray(idle), squash(sprite)) == 1
+
+
+def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
+    """Those of docs/generation.md, with the sheet of `pokemon-ddpm creature --idle`."""
+    (lines,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(encoding="utf-8"), re.DOTALL)
+    shutil.copy(npm_package(PHASER, tmp_path) / "dist" / "phaser.min.js", tmp_path)
+    list(generate_creature(pipeline, GenerationSettings("tiny"), CreatureSettings("fire", 7), tmp_path, idle=True))
+    (tmp_path / "index.html").write_text(f'<script src="phaser.min.js"></script><script>{lines}</script>')
+    code = """() => {
+        const [sprite] = game.scene.scenes[0].children.list, { frames } = game.textures.get("creature");
+        const cell = ({ cutX: x, cutY: y, cutWidth: w, cutHeight: h }) => ({ x, y, w, h });
+        const cells = Object.fromEntries(Object.values(frames).map((frame) => [frame.name, cell(frame)]));
+        return [cells, sprite.anims.currentAnim.frames.map(({ textureFrame }) => textureFrame)];
+    }"""
+    with served(tmp_path) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
+            page.wait_for_function(f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'")
+        cells, animation = page.evaluate(code)
+    described = json.loads((tmp_path / "creature.json").read_text(encoding="utf-8"))["frames"]
+    assert len(described) == 8 and {frame["filename"]: frame["frame"] for frame in described}.items() <= cells.items()
+    assert animation == ["1-front.png", "1-front-idle.png"]
 
 
 def test_idle_frames_are_those_of_python(page):
