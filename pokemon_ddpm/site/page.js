@@ -258,8 +258,9 @@ async function generate() {
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
   const begin = performance.now();
-  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
-  say(`${AT_ONCE} sprites in ${((performance.now() - begin) / 1000).toFixed(1)} s. Choose one for more.`);
+  const sprites = await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
+  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  if (sprites.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. Evolve or share one.`);
   $("generate").disabled = false;
 }
 
@@ -297,7 +298,7 @@ function open(sprite) {
   drawLarge(sprite.pixels);
   $("large").setAttribute("aria-label", describe(sprite));
   showSteps(sprite);
-  if (!sprite.frames.length) replay(sprite);
+  if (!sprite.recipe.makes.length) replay(sprite); // others take up to 32 samples, for which the next sprite would wait
   for (const button of document.querySelectorAll("[data-make]")) {
     const { make } = button.dataset, [last] = following(sprite.recipe, make).slice(-1);
     button.hidden = !isRecipe(last, config.vocabulary) || (make !== "vary" && !config.inputs.includes("reference"));
@@ -328,9 +329,10 @@ function showSteps({ frames }) {
   }));
 }
 
-/** Makes a sprite again for its steps, which the browser does not keep. */
+/** Makes a sprite again for its steps, if they are missing: the browser does not keep them. */
 async function replay(sprite) {
-  await sampleRecipe(sprite, () => {}).catch(() => {});
+  if (!sprite.frames.length) sprite.done ??= sampleRecipe(sprite, () => {}).catch(() => {});
+  await sprite.done;
   if (shown === sprite) showSteps(sprite);
 }
 
@@ -396,9 +398,10 @@ function keepMorph() {
 }
 
 async function save(kind) {
-  const { pixels, frames } = shown, name = fileName(shown);
-  if (kind === "gif") return download(new Blob([encodeGif([...frames, pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
-  download(await png(enlarged(pixels, Number(kind))), `${name}.png`);
+  const sprite = shown, name = fileName(sprite);
+  if (kind !== "gif") return download(await png(enlarged(sprite.pixels, Number(kind))), `${name}.png`);
+  await replay(sprite);
+  download(new Blob([encodeGif([...sprite.frames, sprite.pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
 }
 
 const fileName = (sprite) => nameOf(sprite).replace(/[ ,]+/g, "-");

@@ -5,6 +5,7 @@ import http.server
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -105,11 +106,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder without a word; cuts the answers to the paths in `broken` once each."""
 
     broken: list[str] = []  # noqa: RUF012
-    headers_of_space: dict[str, str] = {}  # noqa: RUF012
+    extra_headers: dict[str, str] = {}  # noqa: RUF012
 
     def end_headers(self) -> None:
         self.send_header("Access-Control-Allow-Origin", "*")  # as of a CDN
-        for name, value in self.headers_of_space.items():
+        for name, value in self.extra_headers.items():
             self.send_header(name, value)
         super().end_headers()
 
@@ -303,6 +304,11 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#status")).to_have_text("The link is copied.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
+    page.reload()
+    ready(page)
+    page.locator("#made button").first.click()
+    expect_sprite(page, "water 5 evolve")
+    expect(page.locator("#steps canvas")).to_have_count(0)  # they are made again only when they are saved
     with page.expect_download() as download:
         page.get_by_role("button", name="GIF").click()
     with Image.open(download.value.path()) as animation:
@@ -622,7 +628,7 @@ def test_while_the_model_loads(browser, url):
 @pytest.mark.parametrize("isolated", [False, True])
 def test_threads(browser, url, isolated, monkeypatch):
     """Threads need cross-origin isolation, with which the runtime of another origin must load as well."""
-    monkeypatch.setattr(Handler, "headers_of_space", ISOLATED if isolated else {})
+    monkeypatch.setattr(Handler, "extra_headers", ISOLATED if isolated else {})
     with browser.new_context(service_workers="block") as context:
         other = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
         answer = {**context.request.get(f"{url}config.json").json(), "runtime": other}
@@ -658,6 +664,37 @@ def test_a_broken_download_is_tried_again(browser, url):
         expect(page.locator("#status")).to_have_text("The download of unet.onnx broke off. Trying again.")
         ready(page)
     assert not Handler.broken
+
+
+def test_a_failure_is_named(page):
+    """Also after the last sprite."""
+    ready(page)
+    page.locator("select[name=color]").evaluate("each => { each.append(new Option('loud')); each.value = 'loud'; }")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#status")).to_contain_text("Unknown conditions: ")
+    expect(page.locator("#made button")).to_have_count(4)
+
+
+def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path, monkeypatch):
+    """Also where the server lets the browser keep files for an hour."""
+    monkeypatch.setattr(Handler, "extra_headers", {"Cache-Control": "max-age=3600"})
+    shutil.copytree(folder, tmp_path / "page", ignore=shutil.ignore_patterns("runtime", "*.onnx"))
+    with served(tmp_path / "page") as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        page.evaluate("navigator.serviceWorker.ready.then(() => {})")
+        for name, old, new in (
+            ("index.html", "<h1>New", "<h1>Newer"),
+            ("service-worker.js", '"pokemon-ddpm-', '"pokemon-ddpm-2'),
+        ):
+            path = tmp_path / "page" / name
+            path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+            os.utime(path, (2**31, 2**31))  # the server compares whole seconds
+        page.reload()
+        read = "fetch('index.html').then((found) => found.text())"
+        page.wait_for_function(f"{read}.then((text) => text.includes('Newer'))")
 
 
 @pytest.mark.parametrize(
