@@ -23,8 +23,8 @@ let downloads = {}; // {loaded, total, retry} of each file, in bytes
 let known = new Map(); // what was made of sprites, for others of the same creature
 let made = []; // {recipe, pixels, frames}, the newest first
 let shown = null; // the large sprite; a morph on the way has `from`, where it starts, and is not in the list
-let card = null; // {parts, link, file} of the open card
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+let card = null; // {parts, link, file, title} of the open card
+const still = matchMedia("(prefers-reduced-motion: reduce)"), canShare = Boolean(navigator.canShare?.({ url: location.href }));
 
 /** Shows the types at once, then loads the model. */
 async function start() {
@@ -176,7 +176,7 @@ function sample(request, onStep) {
 }
 
 function drawLarge(pixels) {
-  [$("intro").hidden, $("large").hidden] = [true, false];
+  [$("intro").hidden, $("large").hidden, $("link").hidden] = [true, false, false];
   draw($("large"), pixels);
 }
 
@@ -292,7 +292,7 @@ function open(sprite) {
     badge.style.setProperty("--type", color);
     return badge;
   }));
-  $("actions").disabled = !sprite.pixels;
+  $("actions").disabled = $("link").disabled = !sprite.pixels;
   for (const each of made) each.item.children[0].ariaCurrent = each === (sprite.from ?? sprite);
   if (!sprite.pixels) return;
   drawLarge(sprite.pixels);
@@ -425,6 +425,20 @@ async function copy(link) {
   say(await done);
 }
 
+const pngFile = async (canvas, name) => new File([await png(canvas)], `${name}.png`, { type: "image/png" });
+
+/** Shares an image and its link by the system's dialog, or else copies the link. */
+async function share({ file, link, title }) {
+  const shared = { files: [file], url: link, title };
+  if (!canShare || !navigator.canShare(shared)) return copy(link);
+  await navigator.share(shared).catch(() => {}); // the visitor changed their mind
+}
+
+async function shareSprite() {
+  const { recipe, pixels } = shown, title = nameOf(shown);
+  share({ file: await pngFile(enlarged(pixels, 8), fileName(shown)), link: linkOf(recipe), title });
+}
+
 /** Makes what the creature's card still lacks, then shows it. */
 async function openCard() {
   if (shown.from) keepMorph();
@@ -457,13 +471,10 @@ async function showCard(parts) {
   });
   const sentence = later.length ? ` It evolves into ${later.map(([each]) => each).join(", then ")}.` : "";
   $("card-image").setAttribute("aria-label", `The card of ${name}, ${types.join(" and ")}${size ? `, ${size}` : ""}.${sentence}`);
-  const file = new File([await png($("card-image"))], `${fileName(front)}-card.png`, { type: "image/png" });
-  card = { parts, link: `${linkOf(front.recipe)}&card=1`, file };
-  $("share").hidden = !navigator.canShare?.(shareable());
+  const file = await pngFile($("card-image"), `${fileName(front)}-card`);
+  card = { parts, link: `${linkOf(front.recipe)}&card=1`, file, title: name };
   $("card").showModal();
 }
-
-const shareable = () => ({ files: [card.file], url: card.link, title: nameOf(card.parts["1-front"]) });
 
 /** Saves the sprites of the card for a game engine, each with the second frame of an idle animation. */
 async function saveSheet() {
@@ -536,11 +547,13 @@ $("wish").onkeydown = ({ key }) => {
 $("attributes").onchange = () => showChips();
 $("retry").onclick = start;
 $("clear").onclick = clear;
-$("link").onclick = () => copy(linkOf(shown.recipe));
+$("link").textContent = canShare ? "Share" : "Copy link";
+$("link").onclick = shareSprite;
 $("morph").oninput = morph;
 $("morph-to").onchange = morph;
 $("make-card").onclick = openCard;
-$("share").onclick = () => navigator.share(shareable()).catch(() => {}); // the visitor changed their mind
+$("share").hidden = !canShare;
+$("share").onclick = () => share(card);
 $("save-card").onclick = () => download(card.file, card.file.name);
 $("card-link").onclick = () => copy(card.link);
 $("save-sheet").onclick = saveSheet;

@@ -55,7 +55,7 @@ WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # compu
 SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
 ADDRESS = "https://example.org/p&q"
 SHARE = """
-    navigator.canShare = ({ files, url }) => Boolean(files.length && url);
+    navigator.canShare = ({ files = [1], url }) => Boolean(files.length && url);
     navigator.share = async (shared) => { window.shared = shared; };
     const post = Worker.prototype.postMessage;
     window.requests = [];
@@ -376,12 +376,12 @@ def test_attributes_and_two_types(page, url, pipeline, weights):
 def test_a_visit(page):
     """Generating on a phone; a reload keeps the sprites; without the network the page still works."""
     ready(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
     expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly, threads: 1.")
     page.get_by_role("radio", name="ghost").check(force=True)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     expect(page.locator("#made button")).to_have_count(8)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.locator("#made button").first.click()
     before = pixels_of(page, "#large")
     page.context.set_offline(True)
@@ -476,6 +476,10 @@ def test_a_card_is_shown_shared_and_saved(page, url, weights):
     page.add_init_script(SHARE)
     page.goto(f"{url}?type=water/fairy&size=small&seed=5")
     expect_sprite(page, "water/fairy small 5")
+    link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}"
+    page.get_by_role("button", name="Share").click()
+    page.wait_for_function("window.shared")
+    assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
     page.get_by_role("button", name="Card").press("Enter")
     expect(page.locator("#card")).to_be_visible()
     expected = [" ".join(["water/fairy small 5", *makes]) for makes in CARD_PARTS]
@@ -484,8 +488,8 @@ def test_a_card_is_shown_shared_and_saved(page, url, weights):
     assert requests.count([False, 5]) == 1
     label = re.compile(r"The card of \w+, water and fairy, small. It evolves into \w+, then \w+.")
     expect(page.locator("#card-image")).to_have_attribute("aria-label", label)
-    page.get_by_role("button", name="Share").click()
-    link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}&card=1"
+    page.locator("#share").click()
+    link = f"{link}&card=1"
     assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
     page.locator("#card-link").click()
     expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
@@ -600,7 +604,7 @@ def test_it_is_accessible_and_fits(page, url, tmp_path):
             result = page.evaluate("axe.run()")
             assert not result["violations"]
             assert "color-contrast" in {rule["id"] for rule in result["passes"]}
-            names = ("#card-image", "#share", "#close") if is_open else ("#large", "#types", "#generate")
+            names = ("#card-image", "#share", "#close") if is_open else ("#large", "#link", "#types", "#generate")
             boxes = [page.locator(name).bounding_box() for name in names]
             assert boxes[0]["width"] >= side and all(0 <= box["y"] <= height - box["height"] for box in boxes)
 
