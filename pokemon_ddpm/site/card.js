@@ -25,7 +25,7 @@ export function drawCard(canvas, { name, badges, colors, front, small, stages, n
     drawSprite(context, pixels, LEFT + 270 * i, 516, 250, 200, text);
     context.fillStyle = MUTED;
     context.beginPath(); // the arrow from the stage before
-    for (const [x, y] of [[-12, -12], [12, 0], [-12, 12]]) context.lineTo(LEFT + 24 + 270 * i + x, 616 + y);
+    for (const [x, y] of [[-12, -12], [12, 0], [-12, 12]]) context.lineTo(LEFT + 14 + 270 * i + x, 616 + y);
     context.fill();
   });
   context.fillStyle = MUTED;

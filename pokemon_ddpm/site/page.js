@@ -23,8 +23,8 @@ let downloads = {}; // {loaded, total, retry} of each file, in bytes
 let known = new Map(); // what was made of sprites, for others of the same creature
 let made = []; // {recipe, pixels, frames}, the newest first
 let shown = null; // the large sprite; a morph on the way has `from`, where it starts, and is not in the list
-let card = null; // {parts, link, file} of the open card
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+let card = null; // {parts, link, file, title} of the open card
+const still = matchMedia("(prefers-reduced-motion: reduce)"), canShare = Boolean(navigator.canShare?.({ url: location.href }));
 
 /** Shows the types at once, then loads the model. */
 async function start() {
@@ -176,7 +176,7 @@ function sample(request, onStep) {
 }
 
 function drawLarge(pixels) {
-  [$("intro").hidden, $("large").hidden] = [true, false];
+  [$("intro").hidden, $("large").hidden, $("link").hidden] = [true, false, false];
   draw($("large"), pixels);
 }
 
@@ -258,8 +258,9 @@ async function generate() {
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
   const begin = performance.now();
-  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
-  say(`${AT_ONCE} sprites in ${((performance.now() - begin) / 1000).toFixed(1)} s. Choose one for more.`);
+  const sprites = await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
+  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  if (sprites.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. Evolve or share one.`);
   $("generate").disabled = false;
 }
 
@@ -291,13 +292,13 @@ function open(sprite) {
     badge.style.setProperty("--type", color);
     return badge;
   }));
-  $("actions").disabled = !sprite.pixels;
+  $("actions").disabled = $("link").disabled = !sprite.pixels;
   for (const each of made) each.item.children[0].ariaCurrent = each === (sprite.from ?? sprite);
   if (!sprite.pixels) return;
   drawLarge(sprite.pixels);
   $("large").setAttribute("aria-label", describe(sprite));
   showSteps(sprite);
-  if (!sprite.frames.length) replay(sprite);
+  if (!sprite.recipe.makes.length) replay(sprite); // others take up to 32 samples, for which the next sprite would wait
   for (const button of document.querySelectorAll("[data-make]")) {
     const { make } = button.dataset, [last] = following(sprite.recipe, make).slice(-1);
     button.hidden = !isRecipe(last, config.vocabulary) || (make !== "vary" && !config.inputs.includes("reference"));
@@ -328,9 +329,10 @@ function showSteps({ frames }) {
   }));
 }
 
-/** Makes a sprite again for its steps, which the browser does not keep. */
+/** Makes a sprite again for its steps, if they are missing: the browser does not keep them. */
 async function replay(sprite) {
-  await sampleRecipe(sprite, () => {}).catch(() => {});
+  if (!sprite.frames.length) sprite.done ??= sampleRecipe(sprite, () => {}).catch(() => {});
+  await sprite.done;
   if (shown === sprite) showSteps(sprite);
 }
 
@@ -396,9 +398,10 @@ function keepMorph() {
 }
 
 async function save(kind) {
-  const { pixels, frames } = shown, name = fileName(shown);
-  if (kind === "gif") return download(new Blob([encodeGif([...frames, pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
-  download(await png(enlarged(pixels, Number(kind))), `${name}.png`);
+  const sprite = shown, name = fileName(sprite);
+  if (kind !== "gif") return download(await png(enlarged(sprite.pixels, Number(kind))), `${name}.png`);
+  await replay(sprite);
+  download(new Blob([encodeGif([...sprite.frames, sprite.pixels], 4, 25)], { type: "image/gif" }), `${name}.gif`);
 }
 
 const fileName = (sprite) => nameOf(sprite).replace(/[ ,]+/g, "-");
@@ -420,6 +423,20 @@ async function copy(link) {
   // There is no clipboard without https, nor in a frame that may not use it.
   const done = navigator.clipboard?.writeText(link).then(() => copied, () => link) ?? link;
   say(await done);
+}
+
+const pngFile = async (canvas, name) => new File([await png(canvas)], `${name}.png`, { type: "image/png" });
+
+/** Shares an image and its link by the system's dialog, or else copies the link. */
+async function share({ file, link, title }) {
+  const shared = { files: [file], url: link, title };
+  if (!canShare || !navigator.canShare(shared)) return copy(link);
+  await navigator.share(shared).catch(() => {}); // the visitor changed their mind
+}
+
+async function shareSprite() {
+  const { recipe, pixels } = shown, title = nameOf(shown);
+  share({ file: await pngFile(enlarged(pixels, 8), fileName(shown)), link: linkOf(recipe), title });
 }
 
 /** Makes what the creature's card still lacks, then shows it. */
@@ -454,13 +471,10 @@ async function showCard(parts) {
   });
   const sentence = later.length ? ` It evolves into ${later.map(([each]) => each).join(", then ")}.` : "";
   $("card-image").setAttribute("aria-label", `The card of ${name}, ${types.join(" and ")}${size ? `, ${size}` : ""}.${sentence}`);
-  const file = new File([await png($("card-image"))], `${fileName(front)}-card.png`, { type: "image/png" });
-  card = { parts, link: `${linkOf(front.recipe)}&card=1`, file };
-  $("share").hidden = !navigator.canShare?.(shareable());
+  const file = await pngFile($("card-image"), `${fileName(front)}-card`);
+  card = { parts, link: `${linkOf(front.recipe)}&card=1`, file, title: name };
   $("card").showModal();
 }
-
-const shareable = () => ({ files: [card.file], url: card.link, title: nameOf(card.parts["1-front"]) });
 
 /** Saves the sprites of the card for a game engine, each with the second frame of an idle animation. */
 async function saveSheet() {
@@ -533,11 +547,13 @@ $("wish").onkeydown = ({ key }) => {
 $("attributes").onchange = () => showChips();
 $("retry").onclick = start;
 $("clear").onclick = clear;
-$("link").onclick = () => copy(linkOf(shown.recipe));
+$("link").textContent = canShare ? "Share" : "Copy link";
+$("link").onclick = shareSprite;
 $("morph").oninput = morph;
 $("morph-to").onchange = morph;
 $("make-card").onclick = openCard;
-$("share").onclick = () => navigator.share(shareable()).catch(() => {}); // the visitor changed their mind
+$("share").hidden = !canShare;
+$("share").onclick = () => share(card);
 $("save-card").onclick = () => download(card.file, card.file.name);
 $("card-link").onclick = () => copy(card.link);
 $("save-sheet").onclick = saveSheet;

@@ -2,9 +2,10 @@
 
 const CACHE = "pokemon-ddpm-VERSION";
 const PAGE = "FILES".split(" "); // what the page has loaded before there was a service worker
+const FRESH = { cache: "no-cache" }; // the browser's own cache may have files of an earlier version
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE)).then(() => self.skipWaiting()));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE.map((file) => new Request(file, FRESH)))).then(() => self.skipWaiting()));
 });
 self.addEventListener("activate", (event) => {
   const former = (names) => names.filter((name) => name.startsWith("pokemon-ddpm-") && name !== CACHE);
@@ -19,7 +20,7 @@ async function answer(request) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
   if (kept) return kept;
-  const response = await fetch(request);
+  const response = await fetch(request, FRESH);
   if (response.ok) await cache.put(request, response.clone()).catch(() => {}); // without room for it
   return response;
 }

@@ -5,6 +5,7 @@ import http.server
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.animation import squash
-from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH
+from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
@@ -42,17 +43,19 @@ from pokemon_ddpm.sheets import sheet_description
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
+from tests.test_package import ROOT
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student
 from tests.training.runs import full_disk
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
 AXE = "axe-core@4.14.1"
+PHASER = "phaser@3.90.0"
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
 ADDRESS = "https://example.org/p&q"
 SHARE = """
-    navigator.canShare = ({ files, url }) => Boolean(files.length && url);
+    navigator.canShare = ({ files = [1], url }) => Boolean(files.length && url);
     navigator.share = async (shared) => { window.shared = shared; };
     const post = Worker.prototype.postMessage;
     window.requests = [];
@@ -103,11 +106,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder without a word; cuts the answers to the paths in `broken` once each."""
 
     broken: list[str] = []  # noqa: RUF012
-    headers_of_space: dict[str, str] = {}  # noqa: RUF012
+    extra_headers: dict[str, str] = {}  # noqa: RUF012
 
     def end_headers(self) -> None:
         self.send_header("Access-Control-Allow-Origin", "*")  # as of a CDN
-        for name, value in self.headers_of_space.items():
+        for name, value in self.extra_headers.items():
             self.send_header(name, value)
         super().end_headers()
 
@@ -303,6 +306,11 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#status")).to_have_text("The link is copied.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
+    page.reload()
+    ready(page)
+    page.locator("#made button").first.click()
+    expect_sprite(page, "water 5 evolve")
+    expect(page.locator("#steps canvas")).to_have_count(0)  # they are made again only when they are saved
     with page.expect_download() as download:
         page.get_by_role("button", name="GIF").click()
     with Image.open(download.value.path()) as animation:
@@ -370,12 +378,12 @@ def test_attributes_and_two_types(page, url, pipeline, weights):
 def test_a_visit(page):
     """Generating on a phone; a reload keeps the sprites; without the network the page still works."""
     ready(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
     expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly, threads: 1.")
     page.get_by_role("radio", name="ghost").check(force=True)
     page.get_by_role("button", name="Generate").click()
     expect(page.locator("#status")).to_contain_text("4 sprites in ")
     expect(page.locator("#made button")).to_have_count(8)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.locator("#made button").first.click()
     before = pixels_of(page, "#large")
     page.context.set_offline(True)
@@ -470,6 +478,10 @@ def test_a_card_is_shown_shared_and_saved(page, url, weights):
     page.add_init_script(SHARE)
     page.goto(f"{url}?type=water/fairy&size=small&seed=5")
     expect_sprite(page, "water/fairy small 5")
+    link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}"
+    page.get_by_role("button", name="Share").click()
+    page.wait_for_function("window.shared")
+    assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
     page.get_by_role("button", name="Card").press("Enter")
     expect(page.locator("#card")).to_be_visible()
     expected = [" ".join(["water/fairy small 5", *makes]) for makes in CARD_PARTS]
@@ -478,8 +490,8 @@ def test_a_card_is_shown_shared_and_saved(page, url, weights):
     assert requests.count([False, 5]) == 1
     label = re.compile(r"The card of \w+, water and fairy, small. It evolves into \w+, then \w+.")
     expect(page.locator("#card-image")).to_have_attribute("aria-label", label)
-    page.get_by_role("button", name="Share").click()
-    link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}&card=1"
+    page.locator("#share").click()
+    link = f"{link}&card=1"
     assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
     page.locator("#card-link").click()
     expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
@@ -517,6 +529,29 @@ def assert_is_game_sheet(path: Path, weights: str, link: str) -> None:
     for i in range(5):
         sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))
         assert equal_pixels(np.asarray(idle), squash(sprite)) == 1
+
+
+def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
+    """Those of docs/generation.md, with the sheet of `pokemon-ddpm creature --idle`."""
+    (lines,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(encoding="utf-8"), re.DOTALL)
+    shutil.copy(npm_package(PHASER, tmp_path) / "dist" / "phaser.min.js", tmp_path)
+    list(generate_creature(pipeline, GenerationSettings("tiny"), CreatureSettings("fire", 7), tmp_path, idle=True))
+    (tmp_path / "index.html").write_text(f'<script src="phaser.min.js"></script><script>{lines}</script>')
+    code = """() => {
+        const [sprite] = game.scene.scenes[0].children.list, { frames } = game.textures.get("creature");
+        const cell = ({ cutX: x, cutY: y, cutWidth: w, cutHeight: h }) => ({ x, y, w, h });
+        const cells = Object.fromEntries(Object.values(frames).map((frame) => [frame.name, cell(frame)]));
+        return [cells, sprite.anims.currentAnim.frames.map(({ textureFrame }) => textureFrame)];
+    }"""
+    with served(tmp_path) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
+            page.wait_for_function(f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'")
+        cells, animation = page.evaluate(code)
+    described = json.loads((tmp_path / "creature.json").read_text(encoding="utf-8"))["frames"]
+    assert len(described) == 8 and {frame["filename"]: frame["frame"] for frame in described}.items() <= cells.items()
+    assert animation == ["1-front.png", "1-front-idle.png"]
 
 
 def test_idle_frames_are_those_of_python(page):
@@ -571,7 +606,7 @@ def test_it_is_accessible_and_fits(page, url, tmp_path):
             result = page.evaluate("axe.run()")
             assert not result["violations"]
             assert "color-contrast" in {rule["id"] for rule in result["passes"]}
-            names = ("#card-image", "#share", "#close") if is_open else ("#large", "#types", "#generate")
+            names = ("#card-image", "#share", "#close") if is_open else ("#large", "#link", "#types", "#generate")
             boxes = [page.locator(name).bounding_box() for name in names]
             assert boxes[0]["width"] >= side and all(0 <= box["y"] <= height - box["height"] for box in boxes)
 
@@ -599,7 +634,7 @@ def test_while_the_model_loads(browser, url):
 @pytest.mark.parametrize("isolated", [False, True])
 def test_threads(browser, url, isolated, monkeypatch):
     """Threads need cross-origin isolation, with which the runtime of another origin must load as well."""
-    monkeypatch.setattr(Handler, "headers_of_space", ISOLATED if isolated else {})
+    monkeypatch.setattr(Handler, "extra_headers", ISOLATED if isolated else {})
     with browser.new_context(service_workers="block") as context:
         other = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
         answer = {**context.request.get(f"{url}config.json").json(), "runtime": other}
@@ -635,6 +670,37 @@ def test_a_broken_download_is_tried_again(browser, url):
         expect(page.locator("#status")).to_have_text("The download of unet.onnx broke off. Trying again.")
         ready(page)
     assert not Handler.broken
+
+
+def test_a_failure_is_named(page):
+    """Also after the last sprite."""
+    ready(page)
+    page.locator("select[name=color]").evaluate("each => { each.append(new Option('loud')); each.value = 'loud'; }")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#status")).to_contain_text("Unknown conditions: ")
+    expect(page.locator("#made button")).to_have_count(4)
+
+
+def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path, monkeypatch):
+    """Also where the server lets the browser keep files for an hour."""
+    monkeypatch.setattr(Handler, "extra_headers", {"Cache-Control": "max-age=3600"})
+    shutil.copytree(folder, tmp_path / "page", ignore=shutil.ignore_patterns("runtime", "*.onnx"))
+    with served(tmp_path / "page") as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        page.evaluate("navigator.serviceWorker.ready.then(() => {})")
+        for name, old, new in (
+            ("index.html", "<h1>New", "<h1>Newer"),
+            ("service-worker.js", '"pokemon-ddpm-', '"pokemon-ddpm-2'),
+        ):
+            path = tmp_path / "page" / name
+            path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+            os.utime(path, (2**31, 2**31))  # the server compares whole seconds
+        page.reload()
+        read = "fetch('index.html').then((found) => found.text())"
+        page.wait_for_function(f"{read}.then((text) => text.includes('Newer'))")
 
 
 @pytest.mark.parametrize(
