@@ -160,38 +160,38 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         r"""Generates sprites.
 
         Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model,
-        `pipeline.config.default_conditions` those that apply where a call does not give them; "any" is none of them.
+        and `pipeline.config.default_conditions` the values that a call uses by default; "any" means no condition.
 
         Args:
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
                 "fire/none" (fire only), an id, None (unconditional), or a blend of these, {"fire": 0.7, "water": 0.3}.
-                A list has one entry an image.
+                A list has one entry per image.
             num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
             num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
-            guidance_scale: A number, or one an image; by default the model's own, perhaps another with a reference.
-                1 is no guidance, at half the cost.
+            guidance_scale: A number, or one per image; by default the model's own, perhaps another with a reference.
+                1 means no guidance, at half the cost.
             guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
             guidance_rescale: From 0 to 1, see `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction. A list has one
-                for each entry of `pokemon_type`, or one an image.
+                for each entry of `pokemon_type`, or one per image.
             reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
                 stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
-                of one an image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
-                is to it: "same" (default), "next" or "previous" stage of its evolution. Except for other colors, give
-                another `generator` than the reference had: the same noise is often the same drawing.
-            image_guidance_scale: How closely to follow the reference: a number, or one an image; by default the
-                model's own, for another stage at most `OTHER_STAGE_SCALE`. With 1 it is not guided, which saves one
-                pass of three.
+                of one per image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
+                is to it: "same" (default), "next" or "previous" stage of its evolution. Unless only colors change, use
+                another `generator` than for the reference: the same noise often gives the same drawing.
+            image_guidance_scale: How closely to follow the reference: a number, or one per image; by default the
+                model's own, for another stage at most `OTHER_STAGE_SCALE`. 1 means no guidance, which saves one of
+                three passes.
             reference_view: What the reference shows, by default the view of `default_conditions`. Images with the same
                 view and the relation "same" keep its drawing: without `image`, sampling begins with the reference,
                 noised with a strength of `SAME_DRAWING`.
-            image: Sprites to vary: an image, a list of one an image, or a tensor (N, C, S, S) in [-1, 1]. An image of
+            image: Sprites to vary: an image, a list of one per image, or a tensor (N, C, S, S) in [-1, 1]. An image of
                 another size or mode than the model's is converted, for models with transparency as a reference is.
             mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
                 (N, 1, S, S) in [0, 1].
             strength: How much noise is added to `image`, from 0 to 1; by default 0.6, with a mask 1.
-            generator: One `torch.Generator` an image, or a single one: freshly seeded with s, image i is that of seed
-                s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
+            generator: One `torch.Generator` per image, or a single one: just seeded with s, it generates image i from
+                seed s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
             latents: Initial noise (N, C, S, S).
             class_embeddings: (N, D) from `conditioner.encode`, instead of all conditions.
             output_type: "pil" (RGB, or RGBA with an alpha of 0 or 255), "np" (float32 (N, S, S, C) in [0, 1], alpha

@@ -168,7 +168,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
         Args:
-            types: One entry an image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
+            types: One entry per image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
             **attributes: Attribute -> one value an image, as in `attribute_id`.
 
         Raises:

@@ -271,7 +271,7 @@ def make_pairs(data: SpriteTensors) -> ReferencePairs:
     """
     pairs = ReferencePairs.of(data.labels)
     if not pairs.count.any():
-        raise ValueError("--reference_prob needs two images of one form, or of two stages of a line.")
+        raise ValueError("--reference_prob needs two images of one form, or two stages of an evolution line.")
     return pairs
 
 

@@ -70,7 +70,7 @@ def test_images_without_pairs_are_refused() -> None:
     alone = {**LABELS, "index": torch.arange(8), "evolves_from": torch.full((8,), -1)}
     some, none = (SpriteTensors(torch.zeros(8, 4, 8, 8), labels) for labels in (LABELS, alone))
     assert make_pairs(some).count.any()
-    with pytest.raises(ValueError, match="images of the same form, or of two stages"):
+    with pytest.raises(ValueError, match="two images of one form, or two stages"):
         make_pairs(none)
     assert ReferencePairs.of(alone).sample(torch.arange(8), seeded())[1].eq(-1).all()
     with pytest.raises(ValueError, match="needs images with the column index"):
