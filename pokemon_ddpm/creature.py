@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pokemon_ddpm.animation import save_animation, squash
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
@@ -24,7 +23,7 @@ from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palet
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.ranking import SpriteRanker, ranker_for
 from pokemon_ddpm.schedulers import sampler_name
-from pokemon_ddpm.sheets import game_sheet, sheet_description
+from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description, squash
 
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}

@@ -23,7 +23,6 @@ import gradio as gr
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.animation import save_animation
 from pokemon_ddpm.creature import ATTEMPTS, best, refined
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
@@ -41,7 +40,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.ranking import default_candidates, ranker_for
-from pokemon_ddpm.sheets import game_sheet, sheet_description
+from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16

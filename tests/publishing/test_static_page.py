@@ -25,7 +25,6 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.animation import squash
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.images import as_tensor
@@ -38,7 +37,7 @@ from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
 from pokemon_ddpm.publishing import static_page
 from pokemon_ddpm.publishing.space import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_page
-from pokemon_ddpm.sheets import sheet_description
+from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
