@@ -22,8 +22,7 @@ from pokemon_ddpm.evaluation.features import extract_features, load_features
 from pokemon_ddpm.evaluation.metrics import kid
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-from pokemon_ddpm.images import as_tensor
-from pokemon_ddpm.preprocessing import mode_of, on_white, over_white
+from pokemon_ddpm.preprocessing import as_tensor, mode_of, on_white, over_white
 from pokemon_ddpm.schedulers import SAMPLERS, make_sampler
 
 NUM_IMAGES = 256

@@ -32,12 +32,12 @@ from pokemon_ddpm.generation import (
     SpriteRequest,
     generate_with_steps,
 )
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.palette_transport import share_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
+from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.ranking import default_candidates, ranker_for
 from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description

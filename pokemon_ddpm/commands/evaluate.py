@@ -178,8 +178,7 @@ def evaluate_creatures(
     from pokemon_ddpm.evaluation.creatures import evaluate_creatures as measure
     from pokemon_ddpm.evaluation.report import write_references
     from pokemon_ddpm.generation import GenerationSettings
-    from pokemon_ddpm.images import as_tensor
-    from pokemon_ddpm.preprocessing import open_image
+    from pokemon_ddpm.preprocessing import as_tensor, open_image
 
     settings = GenerationSettings(model, num_inference_steps=num_inference_steps, dtype=dtype)
     pipeline, creatures = settings.load(), []

@@ -10,8 +10,8 @@ from PIL import Image
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.metrics import Estimate
 from pokemon_ddpm.evaluation.same_creature import BACK, FRONT, NORMAL, over_lines, pairs_of
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque, palette_distance
+from pokemon_ddpm.preprocessing import as_tensor
 
 RELATIONS = {"same": "back", "next": "next stage"}
 

@@ -5,10 +5,9 @@ from PIL import Image
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
-from pokemon_ddpm.preprocessing import over_white, preprocess
+from pokemon_ddpm.preprocessing import as_arrays, as_tensor, over_white, preprocess
 
 
 def as_rgba(images: torch.Tensor) -> torch.Tensor:

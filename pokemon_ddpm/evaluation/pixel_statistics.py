@@ -9,9 +9,9 @@ from scipy import ndimage, stats
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.evaluation.metrics import LEVEL
-from pokemon_ddpm.images import as_arrays
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
+from pokemon_ddpm.preprocessing import as_arrays
 
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 NUM_BOOTSTRAPS = 1000

@@ -23,7 +23,7 @@ from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.files import save_figure, save_image, write_file
-from pokemon_ddpm.images import as_arrays
+from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.sheets import sprite_sheet
 

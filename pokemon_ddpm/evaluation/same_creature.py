@@ -16,10 +16,9 @@ from pokemon_ddpm.evaluation.images import default_output
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import color_change, lab, opaque
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.preprocessing import over_white
+from pokemon_ddpm.preprocessing import as_tensor, over_white
 from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 

@@ -12,10 +12,9 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.images import default_output, random_rows
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.preprocessing import open_image, over_white
+from pokemon_ddpm.preprocessing import as_tensor, open_image, over_white
 from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.vocabulary import ANY, NONE
 
