@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import COPIES, fault
@@ -21,7 +22,6 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, pixel_digest
 from pokemon_ddpm.ranking import SpriteRanker, ranker_for
-from pokemon_ddpm.schedulers import sampler_name
 from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description, squash
 
 # A creature grows from stage to stage, in models that know the size.

@@ -11,9 +11,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
-from pokemon_ddpm.diffusion import NoiseSchedule
+from pokemon_ddpm.diffusion import NoiseSchedule, full_config
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
-from pokemon_ddpm.schedulers import full_config
 
 CLEAN = -1  # the timestep of the clean image, before the first
 

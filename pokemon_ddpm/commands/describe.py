@@ -18,8 +18,8 @@ def describe(
     ] = RELEASED_MODEL,
 ) -> None:
     """Shows what a model is and which conditions it knows."""
+    from pokemon_ddpm.diffusion import sampler_name
     from pokemon_ddpm.models import model_name
-    from pokemon_ddpm.schedulers import sampler_name
 
     pipeline = load(model)
     config, scheduler = pipeline.config, pipeline.scheduler

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pokemon_ddpm.schedulers import make_sampler
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
