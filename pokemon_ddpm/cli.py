@@ -33,9 +33,8 @@ from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.describe import describe
 from pokemon_ddpm.commands.evaluate import evaluate, evaluate_creatures, evaluate_references, fit_features
-from pokemon_ddpm.commands.export import export, site
 from pokemon_ddpm.commands.generate import generate
-from pokemon_ddpm.commands.hub import push, push_dataset, push_space
+from pokemon_ddpm.commands.publish import export, push, push_dataset, push_space, site
 from pokemon_ddpm.commands.train import train
 
 
