@@ -65,7 +65,7 @@ NOT_RUN = {
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "the same with the default model is run",
     "python benchmarks/compare_models.py": "the test of the tables runs it",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
-    "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
+    "pokemon-ddpm push": "it needs the Hub; tests/commands/test_publish.py runs it against one of its own",
     "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
     "pokemon-ddpm evaluate-creatures": "it takes minutes; tests/evaluation runs it on a tiny model",
     "pokemon-ddpm fit-features --data-dir emoji": "tests/commands/test_evaluate.py fits features of other classes",

@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate` and `fit-features`, with starter sprites and tiny networks."""
+"""`pokemon-ddpm describe`, `evaluate` and `fit-features`, with starter sprites and tiny networks."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation import (
     feature_training,
     metrics,
@@ -23,7 +24,7 @@ from pokemon_ddpm.evaluation import (
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig
 from pokemon_ddpm.evaluation.samples import sample_requests
 from pokemon_ddpm.provenance import read_png
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
 from tests.evaluation.test_feature_training import BACKBONE
 from tests.labelled_images import folder_of_classes
@@ -187,3 +188,20 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     assert {"raw", "default output"} <= set(numbers["two_sample"]) and numbers["about"]["preprocessing"] == "pixel"
     clear = {name: each["clear_background"]["value"] for name, each in numbers["pixel_statistics"].items()}
     assert clear["raw samples"] < 1 == clear["held-out"]
+
+
+def test_a_model_is_described(tmp_path: Path) -> None:
+    pipeline = tiny_pipeline(vocabulary={name: list(CONDITIONS[name]) for name in ("type", "color")})
+    pipeline.register_to_config(num_inference_steps=7, guidance_scale=2.5)
+    pipeline.scheduler = make_sampler("dpmsolver++", pipeline.scheduler)
+    pipeline.save_pretrained(tmp_path)
+    weights = sum(weight.numel() for part in (pipeline.unet, pipeline.conditioner) for weight in part.parameters())
+    assert run("describe", tmp_path) == (
+        0,
+        f"{tmp_path} 16x16 pixels, {weights / 1e6:.1f} million parameters by default 7 inference steps of dpmsolver++ "
+        "with a guidance scale of 2.5; trained with 1,000 timesteps of squaredcos_cap_v2 and v_prediction "
+        f"color: {', '.join(CONDITIONS['color'])} type: {', '.join(CONDITIONS['type'])}",
+    )
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
+    code, output = run("describe", tmp_path)
+    assert code == 2 and output.startswith(f"error: {tmp_path} ")
