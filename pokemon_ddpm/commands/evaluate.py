@@ -92,7 +92,7 @@ def evaluate(
     from pokemon_ddpm.evaluation.samples import generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
-    from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
+    from pokemon_ddpm.publishing.cards import folder_card, write_metrics
 
     folder = Path(model)
     folder_card(folder)  # to fail before the evaluation if it cannot be read

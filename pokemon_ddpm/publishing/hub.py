@@ -15,7 +15,7 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, Repository
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.dataset_card import CONFIGS, FACTS_LICENSE, STARTER, dataset_card
+from pokemon_ddpm.publishing.cards import CONFIGS, FACTS_LICENSE, STARTER, dataset_card
 
 LOGIN = "`hf auth login` stores a token with write access, --token gives one."
 

@@ -13,7 +13,7 @@ from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.files import save_image
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.model_card import run_card, write_card
+from pokemon_ddpm.publishing.cards import run_card, write_card
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import USUAL
