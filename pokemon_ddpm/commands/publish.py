@@ -109,9 +109,9 @@ def push_space(
     token: Token = None,
 ) -> None:
     """Pushes the app to the Hub as a Space, in one commit."""
-    from pokemon_ddpm.publishing import space
+    from pokemon_ddpm.publishing import hub
 
-    url = space.upload_space(repository, model, static, token, private or None)
+    url = hub.upload_space(repository, model, static, token, private or None)
     typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
 
 

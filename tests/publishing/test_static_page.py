@@ -35,7 +35,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing import static_page
-from pokemon_ddpm.publishing.space import ISOLATED
+from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_page
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
