@@ -12,7 +12,6 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, label_values
 from pokemon_ddpm.evaluation.features import (
     BACKBONE,
     RESOLUTION,
@@ -24,6 +23,7 @@ from pokemon_ddpm.evaluation.features import (
     predict,
 )
 from pokemon_ddpm.evaluation.images import flip_and_shift
+from pokemon_ddpm.evaluation.metrics import condition_accuracy, label_values
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
 
