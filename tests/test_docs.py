@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.evaluation import images, metrics, pixel_statistics, two_sample
+from pokemon_ddpm.evaluation import images, metrics, two_sample
 from pokemon_ddpm.training.config import parse_config
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.test_package import ROOT
@@ -140,7 +140,7 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
     else:
         monkeypatch.setattr(two_sample, "STEPS", 1)
         monkeypatch.setattr(metrics, "NUM_LINE_BOOTSTRAPS", 10)
-        monkeypatch.setattr(pixel_statistics, "NUM_BOOTSTRAPS", 10)
+        monkeypatch.setattr(metrics, "NUM_BOOTSTRAPS", 10)
         monkeypatch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output

@@ -15,13 +15,14 @@ from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows,
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import (
     Estimate,
+    averages,
     condition_accuracy,
     given_values,
     kid,
     label_values,
+    pixel_statistics,
     precision_recall,
 )
-from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
 

@@ -17,8 +17,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json
 from pokemon_ddpm.evaluation.images import random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest
-from pokemon_ddpm.evaluation.metrics import given_values
-from pokemon_ddpm.evaluation.pixel_statistics import STATISTICS
+from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values
 from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
