@@ -153,9 +153,9 @@ def evaluate_references(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.data import load_tensors
+    from pokemon_ddpm.evaluation.creatures import evaluate_references as measure
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.report import write_references
-    from pokemon_ddpm.evaluation.same_creature import evaluate_references as measure
     from pokemon_ddpm.generation import GenerationSettings
 
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
