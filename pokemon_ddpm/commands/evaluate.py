@@ -85,11 +85,11 @@ def evaluate(
     check_packages()
     make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.evaluation.data import load_images, load_network
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
+    from pokemon_ddpm.evaluation.features import load_network
+    from pokemon_ddpm.evaluation.images import generate_sets, load_images
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics

@@ -15,9 +15,8 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
-from pokemon_ddpm.evaluation.images import default_output
+from pokemon_ddpm.evaluation.images import default_output, row_requests
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
-from pokemon_ddpm.evaluation.samples import row_requests
 from pokemon_ddpm.generation import generate
 from pokemon_ddpm.likeness import MAX_IOU, color_change, lab, likeness, opaque, palette_distance
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
+from pokemon_ddpm.evaluation.images import SampleSet, as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import (
     Estimate,
@@ -23,7 +23,6 @@ from pokemon_ddpm.evaluation.metrics import (
     pixel_statistics,
     precision_recall,
 )
-from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare

@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, RegNetConfig, RegNetModel
 
+from pokemon_ddpm.evaluation.images import RealImages, check_classes
+from pokemon_ddpm.generation import best_device
 from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
@@ -128,6 +130,21 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     except Exception as error:  # transformers and safetensors raise many kinds for damaged files
         raise ValueError(f"{folder} has no usable network for sprites: {' '.join(str(error).split())}") from error
     return network.eval().requires_grad_(False).to(device)
+
+
+def load_network(folder: Path | None, data: RealImages, data_dir: str | None = None) -> SpriteFeatures:
+    """Loads the released network or another one; raises ValueError if it does not fit the images."""
+    network = load_features(folder or RELEASED_FEATURES, best_device())
+    try:
+        check_classes(network.name, network.vocabulary["type"], data.train.type_names)
+        network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
+    except ValueError as error:
+        side, mode = data.train.images.shape[-1], "pixel" if data.train.images.shape[1] == 4 else "fit"
+        raise ValueError(
+            f"{error} For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
+            f"--resolution {side} --preprocessing {mode} --output-dir features, and give --features features."
+        ) from error
+    return network
 
 
 def extract_features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,9 @@ from PIL import Image
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json
-from pokemon_ddpm.evaluation.images import random_rows
+from pokemon_ddpm.evaluation.images import SampleSet, random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values
-from pokemon_ddpm.evaluation.samples import SampleSet
 from pokemon_ddpm.files import save_figure, save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.provenance import Provenance

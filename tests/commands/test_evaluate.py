@@ -17,12 +17,12 @@ from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation import (
     feature_training,
+    images,
     metrics,
-    samples,
     two_sample,
 )
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig
-from pokemon_ddpm.evaluation.samples import sample_requests
+from pokemon_ddpm.evaluation.images import sample_requests
 from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
@@ -115,7 +115,7 @@ def test_an_interrupted_evaluation_is_continued(
     model: Path, first: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """By two processes, with a slash after the folder, and with another held-out split."""
-    generate_files = samples.generate_files
+    generate_files = images.generate_files
 
     def interrupted(*given: object, **options: bool) -> Iterator[Path]:
         for i, path in enumerate(generate_files(*given, **options)):
@@ -123,7 +123,7 @@ def test_an_interrupted_evaluation_is_continued(
                 raise KeyboardInterrupt
             yield path
 
-    monkeypatch.setattr(samples, "generate_files", interrupted)
+    monkeypatch.setattr(images, "generate_files", interrupted)
     status, output = run(*arguments(model, tmp_path))
     assert status == 130 and output.endswith("Interrupted.")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
