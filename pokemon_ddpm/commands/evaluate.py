@@ -238,13 +238,13 @@ def fit_features(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.data import is_class_folder, load_tensors
-    from pokemon_ddpm.evaluation import feature_training
+    from pokemon_ddpm.evaluation.features import fit_features as fit
     from pokemon_ddpm.generation import best_device
 
     config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
     options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
-    report = feature_training.fit_features(*splits, output_dir, best_device())
+    report = fit(*splits, output_dir, best_device())
     for name, each in report["accuracies"].items():
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(name, **each))
     typer.echo(f"Network and report: {output_dir}")

@@ -16,7 +16,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation import (
-    feature_training,
+    features,
     images,
     metrics,
     two_sample,
@@ -26,7 +26,7 @@ from pokemon_ddpm.evaluation.images import sample_requests
 from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
-from tests.evaluation.test_feature_training import BACKBONE
+from tests.evaluation.test_features import BACKBONE
 from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline
 
@@ -35,8 +35,8 @@ COUNT = 50
 
 def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "KID_DIVISIONS", 1)
-    patch.setattr(feature_training, "BACKBONE", BACKBONE)
-    patch.setattr(feature_training, "NUM_EPOCHS", 1)
+    patch.setattr(features, "BACKBONE", BACKBONE)
+    patch.setattr(features, "NUM_EPOCHS", 1)
     patch.setattr(two_sample, "STEPS", 2)
     patch.setattr(two_sample, "HALF_BATCH", 4)
 
