@@ -17,8 +17,8 @@ from pokemon_ddpm.diffusion import (
     make_scheduler,
     sample_timesteps,
     sampler_name,
+    student_scheduler,
 )
-from pokemon_ddpm.distillation import student_scheduler
 from pokemon_ddpm.pipelines.input_checks import SAMPLERS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample, set_timesteps
 from tests.tiny_models import network_calls, seeded, tiny_pipeline

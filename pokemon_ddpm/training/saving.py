@@ -8,8 +8,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 
-from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_scheduler
 from pokemon_ddpm.files import save_image
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline

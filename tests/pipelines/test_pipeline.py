@@ -12,8 +12,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.diffusion import make_sampler
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.guidance import Guidance
 from pokemon_ddpm.pipelines.input_checks import SAMPLERS
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
