@@ -139,7 +139,6 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
         train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
     else:
         monkeypatch.setattr(two_sample, "STEPS", 1)
-        monkeypatch.setattr(metrics, "NUM_LINE_BOOTSTRAPS", 10)
         monkeypatch.setattr(metrics, "NUM_BOOTSTRAPS", 10)
         monkeypatch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)

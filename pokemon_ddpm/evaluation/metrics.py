@@ -24,11 +24,10 @@ from pokemon_ddpm.preprocessing import as_arrays
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
-NUM_LINE_BOOTSTRAPS = 1000
+NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 NEIGHBORHOOD = 3  # of precision and recall
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
-NUM_BOOTSTRAPS = 1000
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
 # shares or distances and are averaged.
 STATISTICS = {
@@ -79,7 +78,7 @@ def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
     lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
     different, cluster = np.unique(lines, return_inverse=True)
     shares = np.full(len(different), 1 / len(different))
-    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_LINE_BOOTSTRAPS)
+    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_BOOTSTRAPS)
     return [np.arange(len(lines)).repeat(each[cluster]) for each in times]
 
 
