@@ -41,7 +41,6 @@ from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import describe_start
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
-from pokemon_ddpm.training.validation import loss_probes, overfitting
 from pokemon_ddpm.vocabulary import shown_name
 
 MAX_SKIPPED_UPDATES = 10
@@ -127,7 +126,7 @@ class Trainer:
         teacher_digest = "" if teacher is None else weights_digest(teacher)
 
         # What is measured and saved
-        self.probes = loss_probes(self.data, self.held_out, config.ddpm_num_steps) if self.held_out else {}
+        self.probes = monitoring.loss_probes(self.data, self.held_out, config.ddpm_num_steps) if self.held_out else {}
         self.skipped = torch.zeros((), device=self.device)  # updates that were not finite
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
         self.step = 0
@@ -323,7 +322,7 @@ class Trainer:
         save_model(pipeline, config, self.step, self.counts, metrics)
         self.print(f"The model is in {self.output_dir}.")
         if config.fine_tunes and self.held_out is not None:
-            self.print(overfitting(pipeline, self.data, self.held_out, metrics))
+            self.print(monitoring.overfitting(pipeline, self.data, self.held_out, metrics))
         if self.hub_model_id and finished:
             try:
                 url = hub.upload_model(self.output_dir, self.hub_model_id)

@@ -18,8 +18,8 @@ from timeit import timeit
 import torch
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.schedulers import make_sampler
 
 MANY = 64
 THESIS_STEPS = 1000

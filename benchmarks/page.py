@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.publishing.space import ISOLATED
+from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
 
 AT_ONCE = 4  # both pages generate four sprites at first

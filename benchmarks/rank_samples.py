@@ -24,11 +24,10 @@ from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.evaluation.features import all_logits, load_features
-from pokemon_ddpm.evaluation.samples import sample_requests
+from pokemon_ddpm.evaluation.images import sample_requests
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.preprocessing import on_white, over_white
+from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.ranking import load_ranker, looks
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES
 

@@ -18,13 +18,13 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.data import load_tensors
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation.features import extract_features, load_features
 from pokemon_ddpm.evaluation.metrics import kid
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-from pokemon_ddpm.images import as_tensor
-from pokemon_ddpm.preprocessing import mode_of, on_white, over_white
-from pokemon_ddpm.schedulers import SAMPLERS, make_sampler
+from pokemon_ddpm.pipelines.input_checks import SAMPLERS
+from pokemon_ddpm.preprocessing import as_tensor, mode_of, on_white, over_white
 
 NUM_IMAGES = 256
 STEPS = (5, 10, 16, 20, 50, 100)

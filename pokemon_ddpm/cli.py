@@ -28,15 +28,12 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be i
 import typer
 from typer.core import TyperGroup
 
-from pokemon_ddpm.commands.app import start_app
 from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
-from pokemon_ddpm.commands.describe import describe
-from pokemon_ddpm.commands.evaluate import evaluate, evaluate_creatures, evaluate_references, fit_features
-from pokemon_ddpm.commands.export import export, site
+from pokemon_ddpm.commands.evaluate import describe, evaluate, evaluate_creatures, evaluate_references, fit_features
 from pokemon_ddpm.commands.generate import generate
-from pokemon_ddpm.commands.hub import push, push_dataset, push_space
-from pokemon_ddpm.commands.train import train
+from pokemon_ddpm.commands.publish import export, push, push_dataset, push_space, site
+from pokemon_ddpm.commands.start import start_app, train
 
 
 class _Commands(TyperGroup):

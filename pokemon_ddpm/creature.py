@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pokemon_ddpm.animation import save_animation, squash
+from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
@@ -21,10 +20,9 @@ from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
-from pokemon_ddpm.preprocessing import open_image, pixel_digest
+from pokemon_ddpm.preprocessing import as_tensor, open_image, pixel_digest
 from pokemon_ddpm.ranking import SpriteRanker, ranker_for
-from pokemon_ddpm.schedulers import sampler_name
-from pokemon_ddpm.sheets import game_sheet, sheet_description
+from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description, squash
 
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}

@@ -23,8 +23,7 @@ from pokemon_ddpm import preprocessing
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
 from pokemon_ddpm.files import MAX_LISTED, Problems, read_file
-from pokemon_ddpm.images import as_tensor
-from pokemon_ddpm.preprocessing import on_white, open_image, over_white, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import as_tensor, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, COLORS, CONDITIONS, FINISHES, NONE, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files

@@ -1,4 +1,4 @@
-"""The diffusion process: noise schedule, training targets and losses, and the sampling of timesteps.
+"""The diffusion process: schedulers, noise schedule, training targets and losses, and the sampling of timesteps.
 
 x_0 is a clean image, epsilon unit Gaussian noise, and the forward process (Ho et al. 2020, equation 4)
 
@@ -8,13 +8,24 @@ The papers count t from 1 to T, the code from 0 to T - 1. Where a network has a 
 of x_0 (Chen 2023, section 3.2); weights stay functions of alpha_t and sigma_t alone.
 """
 
+import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin, UNet2DModel
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UNet2DModel
 from torch import Tensor, nn
 
+from pokemon_ddpm.pipelines.input_checks import SAMPLERS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+
+# Without these, `from_config` would pass one solver's settings on to another.
+SAMPLER_SETTINGS: dict[str, dict[str, str | int | bool]] = {
+    "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
+    "sde-dpmsolver++": {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
+    "unipc": {"solver_order": 2, "solver_type": "bh2"},
+    "deis": {"algorithm_type": "deis", "solver_order": 2, "solver_type": "logrho"},
+}
 
 
 def make_scheduler(
@@ -54,6 +65,53 @@ def make_scheduler(
         clip_sample_range=scaling_factor,
         timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
     )
+
+
+def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
+    """A sampler, by its name in `SAMPLERS`, with the noise schedule of any scheduler of a trained model.
+
+    If the network predicts epsilon, the predicted x_0 is clipped in each step, as DDPM and DDIM do by default: it is
+    (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(f"Unknown scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
+    sampler, settings = SAMPLERS[name], dict(SAMPLER_SETTINGS.get(name, {}))
+    # Schedulers with `clip_sample` have it from the trained scheduler's configuration.
+    if "clip_sample" not in inspect.signature(sampler).parameters:
+        settings["thresholding"] = trained.config.prediction_type == "epsilon"
+    return sampler.from_config(full_config(trained), **settings)
+
+
+def student_scheduler(trained: SchedulerMixin) -> DPMSolverMultistepScheduler:
+    """The sampler of a distilled model: the steps that `training.losses.DistillationLoss` trains.
+
+    First-order DPM-Solver++ is DDIM (Lu et al. 2022, section 4). diffusers' own DDIM goes back by T // n wherever the
+    next timestep is, which for example for 16 steps of 1,000 is not what was trained.
+    """
+    return DPMSolverMultistepScheduler.from_config(
+        full_config(trained),
+        algorithm_type="dpmsolver++",
+        solver_order=1,
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        thresholding=False,
+        use_karras_sigmas=False,
+    )
+
+
+def full_config(scheduler: SchedulerMixin) -> dict[str, Any]:
+    """A scheduler's configuration with its defaults, which `from_config` of another class would replace by its own."""
+    return {key: value for key, value in scheduler.config.items() if key != "_use_default_values"}
+
+
+def sampler_name(scheduler: SchedulerMixin) -> str:
+    """The name in `SAMPLERS` of a scheduler's class, or of its algorithm; otherwise the class's own name."""
+    algorithm = scheduler.config.get("algorithm_type")
+    names = [name for name, cls in SAMPLERS.items() if type(scheduler) is cls]
+    return algorithm if algorithm in names else names[0] if names else type(scheduler).__name__
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from accelerate import PartialState
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.models import locate_model, model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white, open_image
 from pokemon_ddpm.provenance import Provenance, read_png, write_png
-from pokemon_ddpm.schedulers import make_sampler, sampler_name
 
 logger = logging.getLogger(__name__)
 CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes

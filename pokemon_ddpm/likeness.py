@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
+from pokemon_ddpm.preprocessing import as_arrays, as_tensor
 
 # The largest silhouette IoU that is no copy, by relation: 95 % of the real next stages are below, of the real backs
 # 65 %; and the least change of color, that of the nearest of 200 real pairs.

@@ -1,7 +1,8 @@
-"""From an encoded image to an opaque sprite, and from a sprite on white to a square of the training resolution."""
+"""From an encoded image to an opaque sprite, to a square of the training resolution, and to tensors of many images."""
 
 import hashlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,18 @@ def over_white(images: "torch.Tensor") -> "torch.Tensor":
         return images
     color, alpha = images[:, :3].float(), images[:, 3:].float() / 255
     return (255 + (color - 255) * alpha).round().byte()
+
+
+def as_arrays(images: "torch.Tensor") -> np.ndarray:
+    """Images, uint8 (N, C, S, S), as an array (N, S, S, C)."""
+    return images.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def as_tensor(images: Iterable[Image.Image | np.ndarray]) -> "torch.Tensor":
+    """The inverse of `as_arrays`, for one image (S, S, C) after the other."""
+    import torch
+
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2).copy())
 
 
 def _fit(image: Image.Image, resolution: int, full_frame: bool, smooth: bool) -> np.ndarray:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED
 from pokemon_ddpm.generation import SpriteRequest, generate
-from pokemon_ddpm.images import as_arrays, as_tensor
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.preprocessing import as_arrays, as_tensor
 
 RELEASED_RANKER = RELEASED / "sprite-ranker"
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers

@@ -8,7 +8,7 @@ from pokemon_ddpm.vocabulary import TYPES
 
 if TYPE_CHECKING:
     from pokemon_ddpm.data import SpriteTensors
-    from pokemon_ddpm.evaluation.samples import SampleSet
+    from pokemon_ddpm.evaluation.images import SampleSet
     from pokemon_ddpm.provenance import Provenance
 
 SIDE = 32
@@ -68,7 +68,7 @@ def provenance(seed: int = 0, **values: object) -> "Provenance":
 
 def as_samples(images: torch.Tensor, types: list[str] | None = None) -> "SampleSet":
     """Samples that were conditioned on these types, or on none."""
-    from pokemon_ddpm.evaluation.samples import SampleSet
+    from pokemon_ddpm.evaluation.images import SampleSet
 
     types = types or [None] * len(images)
     return SampleSet(images, tuple(provenance(seed, condition={"type": name}) for seed, name in enumerate(types)))

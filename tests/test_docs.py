@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.evaluation import images, metrics, pixel_statistics, two_sample
+from pokemon_ddpm.evaluation import images, metrics, two_sample
 from pokemon_ddpm.training.config import parse_config
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.test_package import ROOT
@@ -64,7 +64,7 @@ NOT_RUN = {
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "the same with the default model is run",
     "python benchmarks/compare_models.py": "the test of the tables runs it",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
-    "pokemon-ddpm push": "it needs the Hub; tests/commands/test_hub.py runs it against one of its own",
+    "pokemon-ddpm push": "it needs the Hub; tests/commands/test_publish.py runs it against one of its own",
     "pokemon-ddpm evaluate-references": "it needs whole evolution lines; tests/evaluation runs it on the archive",
     "pokemon-ddpm evaluate-creatures": "it takes minutes; tests/evaluation runs it on a tiny model",
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
@@ -140,8 +140,7 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
         train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
     else:
         monkeypatch.setattr(two_sample, "STEPS", 1)
-        monkeypatch.setattr(metrics, "NUM_LINE_BOOTSTRAPS", 10)
-        monkeypatch.setattr(pixel_statistics, "NUM_BOOTSTRAPS", 10)
+        monkeypatch.setattr(metrics, "NUM_BOOTSTRAPS", 10)
         monkeypatch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
         result = CliRunner().invoke(app, arguments[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.generation import (
     GenerationSettings,
     SpriteRequest,
@@ -19,7 +20,6 @@ from pokemon_ddpm.generation import (
 )
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
-from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_diffusion import ALPHA_BAR
 from tests.tiny_models import network_calls, seeded, tiny_pipeline

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.likeness import fault, is_torn, likeness
+from pokemon_ddpm.preprocessing import as_tensor
 
 RED, PINK, BLUE = (200, 30, 30, 255), (250, 110, 110, 255), (30, 30, 200, 255)
 

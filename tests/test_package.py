@@ -68,11 +68,11 @@ def test_every_module_imports_and_finds_its_data(tmp_path_factory):
     modules += ["train_conditional"]
     code = f"import importlib; print(*[importlib.import_module(name).__file__ for name in {modules!r}], sep='\\n');"
     code += (
-        "import pokemon_ddpm as p; from pokemon_ddpm.publishing import model_card;"
+        "import pokemon_ddpm as p; from pokemon_ddpm.publishing import cards;"
         "from pokemon_ddpm.training.config import TrainingConfig;"
         "sprites = p.load_sprites(cache_dir='cache');"
         "pipeline = p.PokemonDDPMPipeline.from_pretrained(p.RELEASED_MODEL);"
-        "card = model_card.run_card(pipeline, TrainingConfig(), 'x', 1, {}, {});"
+        "card = cards.run_card(pipeline, TrainingConfig(), 'x', 1, {}, {});"
         "pipeline.save_pretrained('saved');"
         "print(len(sprites['train']), pipeline('fire', num_inference_steps=1).images[0].size, len(card.text) > 1000)"
     )

@@ -6,8 +6,8 @@ from PIL import Image
 
 from pokemon_ddpm import ranking
 from pokemon_ddpm.generation import SpriteRequest, generate
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.ranking import CANDIDATES, VERDICTS, WEIGHTS, SpriteRanker, generate_best
 from tests.tiny_models import tiny_pipeline, tiny_student
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, load_file
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
-from pokemon_ddpm.training import batches, validation
+from pokemon_ddpm.training import batches, monitoring
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
@@ -94,7 +94,7 @@ def test_the_best_checkpoint_is_kept_and_can_become_the_model(flags, run, monkey
     flags = [*flags, "--validation_steps=1", "--checkpoints_total_limit=1", OVERWRITE]
     for more, model, file in (("--no_use_ema", 4, "model"), ("--load_best_model_at_end", 2, "ema")):
         losses = [0.5, 0.5, 0.1, 0.1, 0.3, 0.3, 0.2, 0.2]  # of both splits at each step
-        monkeypatch.setattr(validation.LossProbe, "measure", lambda *_, losses=losses: losses.pop(0))
+        monkeypatch.setattr(monitoring.LossProbe, "measure", lambda *_, losses=losses: losses.pop(0))
         train([*flags, more])
         assert names(run) == ["checkpoint-2", "checkpoint-4"]
         saved = load(weights(run, file, model))

@@ -4,7 +4,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import student_scheduler
 from pokemon_ddpm.vocabulary import TYPES
 
 

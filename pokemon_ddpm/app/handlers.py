@@ -23,7 +23,6 @@ import gradio as gr
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.animation import save_animation
 from pokemon_ddpm.creature import ATTEMPTS, best, refined
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
@@ -33,15 +32,15 @@ from pokemon_ddpm.generation import (
     SpriteRequest,
     generate_with_steps,
 )
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
+from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.ranking import default_candidates, ranker_for
-from pokemon_ddpm.sheets import game_sheet, sheet_description
+from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16

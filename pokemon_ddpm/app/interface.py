@@ -1,4 +1,4 @@
-"""The page, built with Gradio."""
+"""The page, built with Gradio, and its style beside style.css. Nothing is loaded from another host."""
 
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from pokemon_ddpm.app.handlers import (
     gallery,
     type_choices,
 )
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS, TYPE_COLORS
 
 TITLE = "Pokémon DDPM"
 INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose a type and press Generate."
@@ -45,6 +45,29 @@ ENDED = """(status) => {
   const text = status === 'Cancelled.' ? status : '';
   return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
 }"""
+
+# A card in the gallery has the colors of its types, with which the caption begins.
+TYPE_RULES = "\n".join(
+    [
+        f":root {{ --types: linear-gradient(to right, {', '.join(TYPE_COLORS.values())}); }}",
+        *(
+            f"""#sprites button:has([alt^="{name} "], [alt^="{name}/"]) {{ --first: {color}; }}
+#sprites button:has([alt*="/{name} "]) {{ --second: {color}; }}"""
+            for name, color in TYPE_COLORS.items()
+        ),
+    ]
+)
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plain theme with more contrast, and the fonts of the visitor's system."""
+    fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
+    theme = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **fonts)
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        link_text_color_dark="*primary_300",
+        block_info_text_color="*neutral_600",
+    )
 
 
 class Page:

@@ -14,9 +14,8 @@ from typing import NoReturn
 import gradio as gr
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.app import style
 from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.interface import TITLE, Page
+from pokemon_ddpm.app.interface import TITLE, TYPE_RULES, Page, theme
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name
 
@@ -76,8 +75,8 @@ def launch(
         share=share,
         prevent_thread_lock=True,
         quiet=True,
-        theme=style.theme(),
-        css=style.TYPE_RULES,
+        theme=theme(),
+        css=TYPE_RULES,
         css_paths=Path(__file__).with_name("style.css"),
         footer_links=["api"],
         max_file_size="1mb",

@@ -1,0 +1,1 @@
+"""The commands of `pokemon-ddpm`: their options, checks and messages."""

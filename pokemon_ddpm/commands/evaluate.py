@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate` and others that begin so, and `fit-features`: models and samples."""
+"""`pokemon-ddpm describe`, `evaluate` and others that begin so, and `fit-features`: models and samples."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from pokemon_ddpm.commands.common import (
     Split,
     Steps,
     fail,
+    load,
     make_folder,
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
@@ -35,6 +36,32 @@ Preprocessing = Annotated[
 Features = Annotated[
     Path | None, typer.Option(help="Folder of a network made by fit-features.", show_default="the released one")
 ]
+
+
+def describe(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a trained model, or its name on the Hub.", show_default=Path(RELEASED_MODEL).name
+        ),
+    ] = RELEASED_MODEL,
+) -> None:
+    """Shows the size, the defaults and the conditions of a model."""
+    from pokemon_ddpm.diffusion import sampler_name
+    from pokemon_ddpm.models import model_name
+
+    pipeline = load(model)
+    config, scheduler = pipeline.config, pipeline.scheduler
+    parameters = sum(p.numel() for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters())
+    _, height, width = pipeline.sample_shape
+    typer.echo(
+        f"{model_name(model)}\n{width}x{height} pixels, {parameters / 1e6:.1f} million parameters\n"
+        f"by default {config.num_inference_steps} inference steps of {sampler_name(scheduler)} with a guidance scale "
+        f"of {config.guidance_scale:g}; trained with {scheduler.config.num_train_timesteps:,} timesteps of "
+        f"{scheduler.config.beta_schedule} and {scheduler.config.prediction_type}"
+    )
+    for attribute, values in pipeline.conditioner.vocabulary.items():
+        typer.echo(f"{attribute}: {', '.join(values)}")
 
 
 def evaluate(
@@ -62,14 +89,14 @@ def evaluate(
     check_packages()
     make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.evaluation.data import load_images, load_network
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
+    from pokemon_ddpm.evaluation.features import load_network
+    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.samples import check_classes, generate_sets
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
-    from pokemon_ddpm.publishing.model_card import folder_card, write_metrics
+    from pokemon_ddpm.publishing.cards import folder_card, write_metrics
 
     folder = Path(model)
     folder_card(folder)  # to fail before the evaluation if it cannot be read
@@ -133,9 +160,9 @@ def evaluate_references(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.data import load_tensors
+    from pokemon_ddpm.evaluation.creatures import evaluate_references as measure
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.report import write_references
-    from pokemon_ddpm.evaluation.same_creature import evaluate_references as measure
     from pokemon_ddpm.generation import GenerationSettings
 
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
@@ -185,8 +212,7 @@ def evaluate_creatures(
     from pokemon_ddpm.evaluation.creatures import evaluate_creatures as measure
     from pokemon_ddpm.evaluation.report import write_references
     from pokemon_ddpm.generation import GenerationSettings
-    from pokemon_ddpm.images import as_tensor
-    from pokemon_ddpm.preprocessing import open_image
+    from pokemon_ddpm.preprocessing import as_tensor, open_image
 
     settings = GenerationSettings(model, num_inference_steps=num_inference_steps, dtype=dtype)
     pipeline, creatures = settings.load(), []
@@ -219,13 +245,13 @@ def fit_features(
     make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.data import is_class_folder, load_tensors
-    from pokemon_ddpm.evaluation import feature_training
+    from pokemon_ddpm.evaluation.features import fit_features as fit
     from pokemon_ddpm.generation import best_device
 
     config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
     options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
-    report = feature_training.fit_features(*splits, output_dir, best_device())
+    report = fit(*splits, output_dir, best_device())
     for name, each in report["accuracies"].items():
         shown = shown_name(name, splits[0].type_names)
         typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **each))

@@ -15,7 +15,6 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.animation import save_animation
 from pokemon_ddpm.commands.common import (
     MAX_SEED,
     OWN,
@@ -34,7 +33,7 @@ from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.sheets import check_sheet_size, sheet_description, sprite_sheet
+from pokemon_ddpm.sheets import check_sheet_size, save_animation, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS
 

@@ -1,19 +1,208 @@
-"""Whether backs and next stages of a model's creatures are drawings of their own, beside real ones."""
+"""Whether sprites show one creature: its back, its shiny colors and its next stage, beside real ones.
 
-from collections.abc import Mapping, Sequence
+References are real normal fronts of held-out lines, or the sprites of a model's own creatures. Real images of the same
+creatures say what can be reached.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.metrics import Estimate
-from pokemon_ddpm.evaluation.same_creature import BACK, FRONT, NORMAL, over_lines, pairs_of
-from pokemon_ddpm.images import as_tensor
-from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque, palette_distance
+from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
+from pokemon_ddpm.evaluation.images import default_output, row_requests
+from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
+from pokemon_ddpm.generation import generate
+from pokemon_ddpm.likeness import MAX_IOU, color_change, lab, likeness, opaque, palette_distance
+from pokemon_ddpm.palette_transport import share_palette, swap_palette
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.postprocessing import limit_chroma, reduce_palette
+from pokemon_ddpm.preprocessing import as_arrays, as_tensor, over_white
+from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
+from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
+FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
+IN_CREATURE = "as in a creature"
+NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
 RELATIONS = {"same": "back", "next": "next stage"}
+
+
+class Pairs(NamedTuple):
+    """References and what they should become: rows of a split, int64 (K,) each."""
+
+    references: torch.Tensor
+    targets: torch.Tensor
+
+
+def pairs_of(data: SpriteTensors, relation: str, view: int, finish: int, other_game: bool = False) -> Pairs:
+    """Normal fronts, and the image of the same form or of the next stage with a view and a finish.
+
+    One pair for each form that a target has: of the same game and frame if there is one, and of the earliest game.
+
+    Args:
+        other_game: Whether a pair must be of two games.
+    """
+    kind, pairs = FORM if relation == "same" else NEXT, ReferencePairs.of(data.labels)
+    columns = (data.labels[name].tolist() for name in ("index", "game", "frame", "view", "finish"))
+    sprites, first = list(zip(*columns, strict=True)), {}
+    for target, (form, game, frame, *look) in enumerate(sprites):
+        for reference in pairs.candidates(kind, target) if look == [view, finish] else ():
+            _, game_before, frame_before, *look_before = sprites[reference]
+            pair = (game_before != game, frame_before != frame, game, reference, target)
+            if look_before == [FRONT, NORMAL] and (pair[0] or not other_game):
+                first[form] = min(pair, first.get(form, pair))
+    rows = torch.tensor([first[form][3:] for form in sorted(first)], dtype=torch.int64)
+    return Pairs(*rows.view(-1, 2).unbind(dim=1))
+
+
+def nearer(queries: torch.Tensor, gallery: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """How many rows of the gallery, features (M, D), are nearer to a query (K, D) than its own row, int64 (K,)."""
+    distances = torch.cdist(queries.double(), gallery.double())
+    return (distances < distances.gather(1, places[:, None])).sum(dim=1)
+
+
+def mean_color(images: torch.Tensor) -> torch.Tensor:
+    """Mean OKLab color of the opaque pixels, float64 (K, 3), of RGBA sprites, uint8 (K, 4, S, S)."""
+    weights = opaque(images)[..., None].double()
+    return (torch.from_numpy(lab(images)) * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
+
+
+def more_foreground(references: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Whether images have more opaque pixels than their references, bool (K,), of RGBA sprites, uint8 (K, 4, S, S)."""
+    return opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))
+
+
+def over_lines(
+    values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean
+) -> Estimate:
+    """The average of values (K,), with the percentile interval of `line_resamples` of their lines, int64 (K,).
+
+    NaN, as of an empty sprite, is left out.
+    """
+    known = ~values.double().isnan()
+    values, lines = values[known].double().numpy(), lines[known].numpy()
+    resampled = [average(values[rows]) for rows in line_resamples(lines, seed=0)]
+    low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
+    return Estimate(float(average(values)), float(low), float(high), len(values), len(np.unique(lines)))
+
+
+def evaluate_references(
+    pipeline: PokemonDDPMPipeline,
+    data: SpriteTensors,
+    network: SpriteFeatures,
+    seed: int,
+    image_guidance_scale: float | None = None,
+    **arguments: Any,
+) -> tuple[dict[str, dict[str, Estimate]], list[torch.Tensor]]:
+    """Generates backs, shinies and next stages of the fronts of a split, and compares them with the real ones.
+
+    Args:
+        data: In RGBA, with the columns of the sprites.
+        network: For features.
+        image_guidance_scale, **arguments: Of the pipeline.
+
+    Returns:
+        Question -> row -> `Estimate`, in which n is the number of pairs and m that of lines; and the images of the
+        sets, uint8 (K, 4, S, S): fronts, shinies, backs and real backs, of the forms that have all of them.
+
+    Raises:
+        ValueError: If the split has no such pairs.
+    """
+    backs, shinies = (pairs_of(data, "same", view, finish) for view, finish in ((BACK, NORMAL), (FRONT, SHINY)))
+    stages = pairs_of(data, "next", FRONT, NORMAL)
+    both = sorted(set(backs.references.tolist()) & set(shinies.references.tolist()))
+    if not (both and len(stages.targets)):
+        raise ValueError("The images need backs, shinies and next stages of the same forms.")
+
+    def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> dict[str, torch.Tensor]:
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), and as `creature` makes them."""
+        count, references = len(pairs.targets), data.images[pairs.references]
+        requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
+
+        def sprites(**given: Any) -> torch.Tensor:
+            samples = generate(pipeline, requests, **arguments, **given)
+            return default_output(as_tensor(tqdm(samples, "Generating", count)))
+
+        images = sprites(
+            references=references.float() / 127.5 - 1, relation=relation, image_guidance_scale=image_guidance_scale
+        )
+        alone = sprites() if relation == "next" else images
+        return {"generated": images, IN_CREATURE: _recolored(alone, references, is_shiny)}
+
+    made_backs, made_shinies = made(backs, "same"), made(shinies, "same", is_shiny=True)
+    numbers = {
+        **_back(data, backs, made_backs, network),
+        "shiny": _shiny(data, shinies, made_shinies),
+        "next stage": _next(data, stages, made(stages, "next"), network),
+    }
+    ones, others = ([pairs.references.tolist().index(row) for row in both] for pairs in (backs, shinies))
+    sets = [made_shinies[IN_CREATURE][others], made_backs[IN_CREATURE][ones]]
+    return numbers, [data.images[both], *sets, data.images[backs.targets[ones]]]
+
+
+def _recolored(images: torch.Tensor, references: torch.Tensor, is_shiny: bool) -> torch.Tensor:
+    """With the colors of the references or, as a shiny, with their drawings; both are RGBA sprites."""
+    sprites, others = (map(Image.fromarray, as_arrays(each)) for each in (images, references))
+    pairs = zip(sprites, map(reduce_palette, others), strict=True)
+    if is_shiny:
+        return as_tensor(limit_chroma(swap_palette(other, other, sprite)) for sprite, other in pairs)
+    return as_tensor(share_palette(*pair) for pair in pairs)
+
+
+def _back(
+    data: SpriteTensors, backs: Pairs, made: dict[str, torch.Tensor], network: SpriteFeatures
+) -> dict[str, dict[str, Estimate]]:
+    """How often the real back of the right form is the nearest of all forms, or among the five nearest."""
+    lines, forms = (data.labels[name][backs.targets] for name in ("line", "index"))
+    gallery, all_forms = _features(network, data.images[backs.targets]), torch.arange(len(forms))
+    fronts = pairs_of(data, "same", FRONT, NORMAL, other_game=True).targets
+    rows, places = (data.labels["index"][fronts][:, None] == forms).nonzero(as_tuple=True)
+    queries = {
+        **{name: (images, all_forms) for name, images in made.items()},
+        "real front of another game": (data.images[fronts[rows]], places),
+    }
+    found: dict[str, dict[str, Estimate]] = {"right back nearest": {}, "right back among the five nearest": {}}
+    for name, (images, places) in queries.items():
+        others = nearer(_features(network, images), gallery, places)
+        for rows, most in zip(found.values(), (0, 4), strict=True):
+            rows[name] = over_lines(others <= most, lines[places])
+            rows["chance"] = Estimate((most + 1) / len(forms), np.nan, np.nan, len(forms), len(forms))
+    return found
+
+
+def _shiny(data: SpriteTensors, shinies: Pairs, made: dict[str, torch.Tensor]) -> dict[str, Estimate]:
+    references, real = (data.images[rows] for rows in shinies)
+    lines, found = data.labels["line"][shinies.targets], {}
+    for name, images in {**made, "real": real}.items():
+        found[f"{name}: change of color"] = over_lines(color_change(references, images), lines)
+    return found
+
+
+def _next(
+    data: SpriteTensors, stages: Pairs, made: dict[str, torch.Tensor], network: SpriteFeatures
+) -> dict[str, Estimate]:
+    references, real = (data.images[rows] for rows in stages)
+    lines, before, found = data.labels["line"][stages.targets], _features(network, references), {}
+    for name, images in {**made, "real": real}.items():
+        distance = torch.cdist(mean_color(images), mean_color(references))
+        color = (distance.diagonal()[:, None] <= distance).double().mean(dim=1)
+        rank = nearer(_features(network, images), before, torch.arange(len(real))) / max(1, len(real) - 1)
+        for title, values in (
+            ("more foreground", more_foreground(references, images)),
+            ("color nearer than that of other lines", color),
+            ("nearer to its own line than to others", 1 - rank),
+        ):
+            found[f"{name}: {title}"] = over_lines(values, lines)
+    return found
+
+
+def _features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
+    return extract_features(network, over_white(images))
 
 
 def evaluate_creatures(
@@ -44,11 +233,10 @@ def _measure(
     name: str, relation: str, references: torch.Tensor, images: torch.Tensor, lines: torch.Tensor
 ) -> dict[str, Estimate]:
     iou, _ = likeness(references, images)
-    grown = (opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))).double()
     rows = {
         f"silhouette IoU of at most {MAX_IOU[relation]}": over_lines((iou <= MAX_IOU[relation]).double(), lines),
         "silhouette IoU, median": over_lines(iou, lines, np.median),
-        "more foreground": over_lines(grown, lines),
+        "more foreground": over_lines(more_foreground(references, images), lines),
         "distance to the reference's palette": over_lines(palette_distance(references, images), lines),
     }
     return {f"{name}: {title}": value for title, value in rows.items()}

@@ -10,13 +10,19 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.condition_accuracy import condition_accuracy, given_values, label_values
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import as_rgba, default_output, random_rows, reduced
+from pokemon_ddpm.evaluation.images import SampleSet, as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import Estimate, kid, precision_recall
-from pokemon_ddpm.evaluation.pixel_statistics import averages, pixel_statistics
-from pokemon_ddpm.evaluation.samples import SampleSet
+from pokemon_ddpm.evaluation.metrics import (
+    Estimate,
+    averages,
+    condition_accuracy,
+    given_values,
+    kid,
+    label_values,
+    pixel_statistics,
+    precision_recall,
+)
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare

@@ -2,19 +2,27 @@
 
 `SpriteFeatures` is a RegNet (Radosavovic et al. 2020) of transformers. Its stem halves the resolution only once; that
 of a ResNet would leave 8x8 of 32x32. Above 32 px its first stage does so once more. One network comes with the
-package; `pokemon-ddpm fit-features` trains others.
+package; `fit_features` trains others.
 """
 
-from collections.abc import Callable, Iterator
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
+from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, RegNetConfig, RegNetModel
 
+from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.images import RealImages, check_classes, flip_and_shift
+from pokemon_ddpm.evaluation.metrics import condition_accuracy, label_values
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.generation import best_device
 from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
@@ -29,6 +37,13 @@ BACKBONE = {
     "downsample_in_first_stage": False,
 }
 BATCH_SIZE = 64
+
+# The training
+NUM_EPOCHS, TRAIN_BATCH_SIZE, SEED = 6, 64, 0
+LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.05  # of AdamW; the rate is the maximum, after the warm-up
+DROPOUT = 0.3  # of the features before the heads, because few species in many views are soon memorized
+MAX_SHIFT = 3  # pixels
+MAX_GRAD_NORM = 5.0
 
 
 class SpriteFeaturesConfig(PreTrainedConfig):
@@ -130,6 +145,21 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     return network.eval().requires_grad_(False).to(device)
 
 
+def load_network(folder: Path | None, data: RealImages, data_dir: str | None = None) -> SpriteFeatures:
+    """Loads the released network or another one; raises ValueError if it does not fit the images."""
+    try:
+        network = load_features(folder or RELEASED_FEATURES, best_device())
+        check_classes(network.name, network.vocabulary["type"], data.train.type_names)
+        network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
+    except ValueError as error:
+        side, mode = data.train.images.shape[-1], "pixel" if data.train.images.shape[1] == 4 else "fit"
+        raise ValueError(
+            f"{error} For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
+            f"--resolution {side} --preprocessing {mode} --output-dir features, and give --features features."
+        ) from error
+    return network
+
+
 def extract_features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
     """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
     return torch.cat([part.float().cpu() for part in _in_batches(network.features, images)])[: len(images)]
@@ -157,3 +187,109 @@ def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) ->
     """Outputs of a network for batches of one size, on which their last bits depend: the last batch is filled up."""
     for batch in images.split(BATCH_SIZE):
         yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE])
+
+
+def fit_features(
+    train: SpriteTensors, validation: SpriteTensors, folder: Path, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
+    """Trains the network on images in RGB on white, and writes it with report.json into an existing folder.
+
+    The epoch with the lowest validation loss is kept. The weights are rounded to float16, as they are saved, before
+    the features are standardized by their mean and standard deviation over the training images.
+
+    Returns:
+        The report: "accuracies" on the validation split, "epochs" with their losses, and the numbers of images.
+
+    Raises:
+        ValueError: If the validation loss was never finite.
+    """
+    device, epochs, best = torch.device(device), [], None
+    images, resolution = train.images, train.images.shape[-1]
+    config = SpriteFeaturesConfig(
+        backbone={**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION},
+        vocabulary={name: list(train.vocabulary[name]) for name in train.varying_attributes()},
+        resolution=resolution,
+    )
+    train = train.to(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(SEED)
+        network = SpriteFeatures(config).to(device, memory_format=torch.channels_last)
+        groups = [  # biases and normalizations, which have one dimension, do not decay
+            {"params": [each for each in network.parameters() if each.ndim > 1]},
+            {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        updates = -(-len(train) // TRAIN_BATCH_SIZE) * NUM_EPOCHS
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, LEARNING_RATE, max(2, updates), pct_start=0.1, cycle_momentum=False
+        )
+        for _ in (bar := tqdm(range(NUM_EPOCHS), "Training", unit="epoch")):
+            network.train()
+            generator, losses = torch.Generator().manual_seed(int(torch.randint(2**62, ()))), []
+            for rows in torch.randperm(len(train), generator=generator).to(device).split(TRAIN_BATCH_SIZE):
+                batch = train.rows(rows)
+                pixels = network.to_pixels(flip_and_shift(batch.images, generator, MAX_SHIFT))
+                raw = functional.dropout(network.raw(pixels.contiguous(memory_format=torch.channels_last)), DROPOUT)
+                loss = negative_log_likelihood(network.classify(raw), batch.labels).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.item())
+            logits = all_logits(network.eval(), validation.images)
+            held_out = negative_log_likelihood(logits, validation.labels).double().mean().item()
+            epochs.append({"train_loss": sum(losses) / len(losses), "validation_loss": held_out})
+            bar.set_postfix(epochs[-1])
+            if held_out <= min(epoch["validation_loss"] for epoch in epochs):
+                best = copy.deepcopy(network.state_dict())
+    if best is None:
+        raise ValueError("Training failed: the validation loss is not finite.")
+    network.load_state_dict(best)
+    network = network.half().float().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    raw = extract_features(network, images).double()
+    std = raw.std(dim=0, unbiased=False)
+    network.feature_mean.copy_(raw.mean(dim=0).half())
+    network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())  # a feature may be the same for all images
+    network = network.cpu()
+    report = {
+        "network": weights_digest(network),
+        "images": {"train": len(images), "validation": len(validation)},
+        "epochs": epochs,
+        "accuracies": accuracies(network, validation),
+    }
+    write_file(folder / "config.json", network.config.to_json_string())
+    write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
+    write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def accuracies(network: SpriteFeatures, data: SpriteTensors) -> dict[str, dict[str, float]]:
+    """Attributes of images that have labels -> "value", "chance" and "majority", see `condition_accuracy`; and "n"."""
+    found, predicted = {}, predict(network, data.images)
+    for name, values in network.vocabulary.items():
+        labels = label_values(data.labels[name].cpu(), len(values))
+        if labels.any():
+            each = condition_accuracy(values, predicted[name], labels)
+            share = {"value": each["accuracy"].value, "n": each["accuracy"].n}
+            found[name] = {**share, "chance": each["chance"], "majority": each["majority"]}
+    return found
+
+
+def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Negative log-likelihood of the known labels of each image, float32 (N,) in nats, from logits (N, K).
+
+    The sum of the binary cross entropies of all types, and of the cross entropy of every other attribute. Unknown
+    labels (-1, `any`) add nothing.
+    """
+    losses = []
+    for name, scores in logits.items():
+        ids, scores = labels[name], scores.float()
+        if name == "type":
+            target = label_values(ids.cpu(), scores.shape[1]).to(scores)
+            loss = functional.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(dim=1)
+            losses.append(torch.where(target.any(dim=1), loss, 0.0))
+        else:
+            target = torch.where((ids >= 0) & (ids < scores.shape[1]), ids, -100)
+            losses.append(functional.cross_entropy(scores, target, ignore_index=-100, reduction="none"))
+    return sum(losses)

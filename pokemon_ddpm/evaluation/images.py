@@ -1,14 +1,199 @@
-"""Sets of images: as RGBA, as the default output of `generate`, reduced, mirrored and shifted, chosen at random."""
+"""The images that are compared: real ones, samples with conditions like theirs, and what is made of both.
+
+A set of images is chosen at random, processed as `generate` does by default, reduced, or mirrored and shifted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.images import as_arrays, as_tensor
+from pokemon_ddpm.data import SpriteTensors, is_class_folder, load_tensors, sprite_tensors
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.evaluation import MIN_SAMPLES
+from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files, processes
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
-from pokemon_ddpm.preprocessing import over_white, preprocess
+from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white, preprocess
+from pokemon_ddpm.provenance import Provenance, read_png
+from pokemon_ddpm.vocabulary import ANY, NONE
+
+
+class RealImages(NamedTuple):
+    """`all_train` are all views and finishes, which a model of the front sprites may also know."""
+
+    train: SpriteTensors
+    held_out: SpriteTensors
+    all_train: SpriteTensors
+    names: list[str] | None  # of `all_train`
+    title: str
+
+
+def load_images(
+    data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str, skip_bad_images: bool
+) -> RealImages:
+    """Loads the training split and a held-out one; raises ValueError if they are too few to compare."""
+    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
+    train, held_out = (load_tensors(data_dir, part, resolution, **options) for part in ("train", split))
+    least = NEIGHBORHOOD + 1
+    if min(len(train), len(held_out)) < least:
+        needed = f"At least {least} training and {least} held-out images are needed"
+        raise ValueError(f"{needed}, but there are {len(train)} and {len(held_out)}.")
+    if data_dir is not None and is_class_folder(data_dir):
+        return RealImages(train, held_out, train, None, Path(data_dir).resolve().name)
+    title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"
+    rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train", skip_bad_images=skip_bad_images)
+    columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
+    names = [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
+    return RealImages(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Samples, sorted by file name."""
+
+    images: torch.Tensor  # uint8 (N, C, S, S), RGB on white or RGBA
+    provenances: tuple[Provenance, ...]  # how each was generated
+
+    def on_white(self) -> "SampleSet":
+        """In RGB: RGB as it is, of RGBA the `default_output`."""
+        rgba = self.images.shape[1] == 4
+        return replace(self, images=over_white(default_output(self.images))) if rgba else self
+
+    @property
+    def conditions(self) -> list[dict[str, Any]]:
+        """Attribute -> value, of each sample."""
+        return [each.condition for each in self.provenances]
+
+
+def sample_requests(
+    data: SpriteTensors,
+    conditioner: SpriteConditioner,
+    count: int,
+    seed: int = 0,
+) -> list[SpriteRequest]:
+    """Requests with the conditions of the images of `random_rows`; see `row_requests`.
+
+    Args:
+        seed: Of the order, and of the first request; the seeds of the others follow.
+    """
+    return row_requests(data, conditioner, random_rows(len(data), count, seed), range(seed, seed + count))
+
+
+def row_requests(
+    data: SpriteTensors,
+    conditioner: SpriteConditioner,
+    rows: torch.Tensor,
+    seeds: Sequence[int],
+) -> list[SpriteRequest]:
+    """A request with the conditions of each of some images; types are given completely: "fire/none" for one.
+
+    Args:
+        conditioner: Of the model; attributes that it does not know are not given, and unknown labels are "any".
+        rows: int64 (N,), the images.
+        seeds: N, of the requests.
+
+    Raises:
+        ValueError: If the model was trained on other classes.
+    """
+    vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
+    check_classes("The model", vocabulary["type"], data.type_names)
+    requests = []
+    for seed, row in zip(seeds, rows.tolist(), strict=True):
+        values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
+        for name in vocabulary.keys() & data.labels.keys():
+            ids = data.labels[name][row].view(-1).tolist()
+            names = [dict(enumerate(data.vocabulary[name])).get(k) for k in ids]
+            values[name] = [each for each in names if each in vocabulary[name]] or [ANY]
+        types = values.pop("type")
+        pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
+        requests.append(SpriteRequest(seed, pokemon_type, {name: value for name, (value,) in values.items()}))
+    return requests
+
+
+def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) -> None:
+    """Raises ValueError if a network, which is called `name`, was trained on other classes than the data have."""
+    if tuple(known) != tuple(type_names):
+        these, those = (
+            f"{len(names)} classes ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+            for names in (known, type_names)
+        )
+        raise ValueError(f"{name} was trained on {these}, but the data have {those}.")
+
+
+def generate_sets(
+    pipeline: PokemonDDPMPipeline,
+    settings: GenerationSettings,
+    train: SpriteTensors,
+    held_out: SpriteTensors,
+    count: int,
+    seed: int,
+    folder: Path,
+) -> tuple[SampleSet, SampleSet, torch.Tensor] | None:
+    """Generates samples with conditions of training images, and others with those of all held-out images.
+
+    Args:
+        count: Of the first; of the others there are as many as held-out images, or `MIN_SAMPLES`.
+        seed: See `sample_requests`; the seeds of the others follow.
+        folder: For the folders "samples" and "held-out/samples".
+
+    Returns:
+        In the main process both, and the held-out images whose conditions the others have, int64 (M,).
+    """
+    folders = folder / "samples", folder / "held-out" / "samples"
+    other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
+    requests = sample_requests(train, pipeline.conditioner, count, seed)
+    generate_samples(pipeline, settings, requests, folders[0])
+    rows = random_rows(len(held_out), other_count, next_seed)
+    others = row_requests(held_out, pipeline.conditioner, rows, range(next_seed, next_seed + other_count))
+    generate_samples(pipeline, settings, others, folders[1])
+    if not processes().is_main_process:
+        return None
+    samples, others = map(read_samples, folders)
+    rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
+    return samples, others, rows
+
+
+def generate_samples(
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
+) -> None:
+    """Generates the requests that are not in the folder yet, see `generate_files`.
+
+    The files are raw samples, RGBA with alpha as predicted.
+
+    Each of several processes generates its share, and returns when all samples exist.
+
+    Raises:
+        ValueError: If the folder has other files.
+        OSError: If a file cannot be written.
+    """
+    state = processes()
+    if state.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        present = {path.name for path in folder.iterdir() if path.name[0] != "."}
+        if others := sorted(present - {request.file_name for request in requests}):
+            some = f"{len(others)} other files, such as {others[0]}"
+            raise ValueError(f"{folder} contains {some}; choose another --output-dir.")
+    state.wait_for_everyone()
+    share = requests[state.process_index :: state.num_processes]
+    paths = generate_files(pipeline, settings, share, folder, raw=True)
+    for _ in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
+        pass
+    state.wait_for_everyone()
+
+
+def read_samples(folder: Path) -> SampleSet:
+    """The samples in a folder of `generate_samples`."""
+    files = sorted(folder.glob("[!.]*.png"))
+    return SampleSet(as_tensor(map(open_image, files)), tuple(map(read_png, files)))
 
 
 def as_rgba(images: torch.Tensor) -> torch.Tensor:

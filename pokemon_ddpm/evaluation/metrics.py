@@ -1,4 +1,4 @@
-"""Metrics between two sets of images: KID, precision and recall, each with an interval.
+"""Metrics, each with an interval: of features KID, precision and recall; condition accuracy; statistics of pixel art.
 
 Features are float (N, D) of the samples and (M, D) of the reference, both from the same network; metrics of different
 networks are not comparable. All is computed in float64 on the CPU. Metrics of features raise ValueError if a set has
@@ -6,20 +6,38 @@ too few images or a feature is not finite.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
+from PIL import Image
+from scipy import ndimage, stats
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+from tqdm.auto import tqdm
+
+from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
+from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
+from pokemon_ddpm.preprocessing import as_arrays
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
-NUM_LINE_BOOTSTRAPS = 1000
+NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 NEIGHBORHOOD = 3  # of precision and recall
+CLEAR = 8  # a background pixel with a smaller alpha is invisible
+# Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
+# shares or distances and are averaged.
+STATISTICS = {
+    "colors": "colors, median",
+    "clear_background": f"background pixels with an alpha below {CLEAR}",
+    "parts": "images with detached parts",
+    "dark_outline": "outline pixels that are dark",
+    "dark": "pixels that are dark",
+    "palette_shift": f"OKLab distance to {PALETTE_SIZE} colors",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,7 @@ def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
     lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
     different, cluster = np.unique(lines, return_inverse=True)
     shares = np.full(len(different), 1 / len(different))
-    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_LINE_BOOTSTRAPS)
+    times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_BOOTSTRAPS)
     return [np.arange(len(lines)).repeat(each[cluster]) for each in times]
 
 
@@ -118,3 +136,132 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     found = prc_features_to_metric(samples - center, reference - center, **options)
     precision, recall = (share(round(found[key] * size), size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL))
     return tuple(Estimate(**vars(each), m=size) for each in (precision, recall))
+
+
+def given_values(
+    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
+) -> dict[str, torch.Tensor]:
+    """The values that N samples were conditioned on, of the K values of each attribute in the vocabulary.
+
+    Args:
+        conditions: Of each sample, attribute -> a value, or a pair of types.
+
+    Returns:
+        Attribute -> bool (N, K). `none` and `any` count as no value.
+    """
+    given = {}
+    for attribute, known in vocabulary.items():
+        table = given[attribute] = torch.zeros(len(conditions), len(known), dtype=torch.bool)
+        for row, condition in enumerate(conditions):
+            value = condition.get(attribute)
+            for name in value if isinstance(value, (list, tuple)) else [value]:
+                if name in known:
+                    table[row, known.index(name)] = True
+    return given
+
+
+def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Bool (N, `count`) from the ids of values, int64 (N,) or for types (N, 2); other ids count as no value."""
+    ids = ids.view(len(ids), -1)
+    known = torch.where((ids >= 0) & (ids < count), ids, count)
+    return torch.zeros(len(ids), count + 1, dtype=torch.bool).scatter_(1, known, True)[:, :count]
+
+
+def condition_accuracy(
+    values: Sequence[str],
+    predicted: torch.Tensor,
+    given: torch.Tensor,
+    real: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> dict[str, Any]:
+    """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
+
+    Args:
+        predicted: Bool (N, K), see `predict`.
+        given: Bool (N, K), see `given_values`. Samples without a value are left out; at least one sample has one.
+        real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
+
+    Returns:
+        "accuracy": `Share` of the samples.
+        "real": `Share` of the real images that have a label; None without real images.
+        "chance": Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches it.
+        "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
+            as the longest condition has.
+        "by_value": For each given value, the shares in which it is recognized: "accuracy" of the samples conditioned
+            on it, "real" of the real images that have it.
+    """
+    conditioned = given.any(dim=1)
+    predicted, given = predicted[conditioned], given[conditioned]
+    counts = given.sum(dim=0)
+    by_value = {
+        value: {
+            "accuracy": _share(predicted[given[:, k], k]),
+            "real": real and _share(real[0][real[1][:, k], k]),
+        }
+        for k, value in enumerate(values)
+        if counts[k]
+    }
+    most_given = torch.zeros(len(values), dtype=torch.bool)
+    most_given[counts.sort(descending=True, stable=True).indices[: given.sum(dim=1).max()]] = True
+    different, occurrences = given.unique(dim=0, return_counts=True)
+    missing = different.double() @ (~predicted).double().T  # values of a condition that are not predicted
+    return {
+        "accuracy": _share((predicted | ~given).all(dim=1)),
+        "real": real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
+        "chance": float((occurrences * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2,
+        "majority": _share((most_given | ~given).all(dim=1)).value,
+        "by_value": by_value,
+    }
+
+
+def _share(hits: torch.Tensor) -> Share:
+    return share(int(hits.sum()), len(hits))
+
+
+def pixel_statistics(images: torch.Tensor) -> dict[str, np.ndarray]:
+    """The `STATISTICS` of images in RGBA, uint8 (N, 4, S, S): name -> float64 (N,), NaN where there is no such pixel.
+
+    A pixel is in the foreground if its alpha is above 127; the background is what is not and is connected to the
+    border. An outline pixel is a foreground pixel beside the background or the border, horizontally or vertically.
+    Parts are connected also diagonally, as in `remove_fragments`.
+    """
+    rows = [_statistics_of(image) for image in tqdm(as_arrays(images), "Statistics of pixels")]
+    return {name: np.array([row[name] for row in rows]) for name in STATISTICS}
+
+
+def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
+    foreground = pixels[..., 3] > 127
+    if not foreground.any():
+        return {name: 0 if name == "colors" else np.nan for name in STATISTICS}
+    regions, _ = ndimage.label(np.pad(~foreground, 1, constant_values=True))
+    background = regions == regions[0, 0]  # with a ring around the image
+    outline = foreground & ndimage.binary_dilation(background)[1:-1, 1:-1]
+    background = background[1:-1, 1:-1]
+    _, count = ndimage.label(foreground, structure=np.ones((3, 3)))
+    lab = oklab(pixels[..., :3])
+    few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), PALETTE_SIZE))[..., :3]
+    return {
+        "colors": len(unique_colors(pixels[foreground, :3])),
+        "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
+        "parts": float(count > 1),
+        "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
+        "dark": (lab[foreground, 0] < DARK).mean(),
+        "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
+    }
+
+
+def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Mean of each statistic, of "colors" the median, with the 95 % interval of a percentile bootstrap over images.
+
+    Returns:
+        Name -> "value", "low", "high" and "n", the number of images that have it; NaN if there is none.
+    """
+    found = {}
+    for name, each in values.items():
+        each, average = each[~np.isnan(each)], np.median if name == "colors" else np.mean
+        value = low = high = np.nan
+        if len(each) > 1:
+            options = {"n_resamples": NUM_BOOTSTRAPS, "batch": 100, "method": "percentile", "rng": seed}
+            interval = stats.bootstrap((each,), average, confidence_level=LEVEL, **options).confidence_interval
+            value, low, high = average(each), interval.low, interval.high
+        found[name] = {"value": float(value), "low": float(low), "high": float(high), "n": len(each)}
+    return found

@@ -1,35 +1,40 @@
-"""The losses beside the plain one, which stands in train_conditional.py: by another model, with a learned variance."""
+"""The losses beside the plain one, which stands in train_conditional.py: distillation and autoguidance.
+
+That of a learned variance is in improved_ddpm.py. z_t is the noisy sample x_t of diffusion.py, x the clean one as
+predicted.
+"""
 
 import copy
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from diffusers import SchedulerMixin
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight
-from pokemon_ddpm.distillation import (
-    StudentSteps,
-    check_steps,
-    ddim_step,
-    distillation_target,
-    noise_level,
-    student_schedule,
-)
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, student_scheduler
 from pokemon_ddpm.improved_ddpm import learned_variance_loss
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.guidance import guided_prediction, predicted_original_sample
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
+    REFERENCE_CONDITIONS,
+    PokemonDDPMPipeline,
+    is_distilled,
+    set_timesteps,
+)
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
+
+CLEAN = -1  # the timestep of the clean image, before the first
 
 
 def other_loss(
     config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser
-) -> "Callable[[nn.Module, Batch], torch.Tensor] | None":
+) -> "Callable[[nn.Module, Batch], Tensor] | None":
     """The loss that the configuration asks for in place of the plain one, None for the plain one.
 
     Raises:
@@ -78,6 +83,83 @@ def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None
         config.distill_image_guidance_scale = float(pipeline.config.image_guidance_scale)
 
 
+class NoiseLevel(NamedTuple):
+    """alpha_t and sigma_t of each image, (B, 1, 1, 1); 1 and 0 for the clean image."""
+
+    alpha: Tensor
+    sigma: Tensor
+
+
+def noise_level(schedule: NoiseSchedule, timesteps: Tensor) -> NoiseLevel:
+    """Noise levels, float32, of timesteps (B,), some of which may be `CLEAN`."""
+    alpha, sigma = schedule.alpha_sigma(timesteps.clamp(min=0))
+    clean = (timesteps == CLEAN).view(-1, 1, 1, 1)
+    return NoiseLevel(torch.where(clean, 1.0, alpha), torch.where(clean, 0.0, sigma))
+
+
+def ddim_step(noisy: Tensor, clean: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+    """A DDIM step with eta 0 from z_t, where x is predicted, to z_s at a lower noise level, all (B, C, S, S).
+
+    z_s = alpha_s x + sigma_s / sigma_t (z_t - alpha_t x) (Song et al. 2021, equation 12)
+    """
+    return then.alpha * clean + then.sigma / now.sigma * (noisy - now.alpha * clean)
+
+
+def distillation_target(noisy: Tensor, reached: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+    """x with which one step from z_t leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
+
+    x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2)
+    """
+    ratio = then.sigma / now.sigma
+    return (reached - ratio * noisy) / (then.alpha - ratio * now.alpha)
+
+
+def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> Tensor:
+    """Timesteps of n steps from noise to image, int64 (n,): T - i T / n, rounded half to even, minus 1.
+
+    Those of n steps are every second one of those of 2 n.
+    """
+    total, count = num_train_timesteps, num_inference_steps
+    return torch.tensor([round(Fraction(total * (count - i), count)) - 1 for i in range(count)])
+
+
+@dataclass(frozen=True)
+class StudentSteps:
+    """Tables over all timesteps, int64 (T,): the student's step that contains a timestep."""
+
+    start: Tensor
+    middle: Tensor  # to which the teacher's first of two steps leads
+    end: Tensor  # to which the step leads; `CLEAN` for the last one
+
+    @classmethod
+    def of(cls, num_train_timesteps: int, student_steps: int, device: torch.device | str = "cpu") -> "StudentSteps":
+        """The tables for a number of student steps; the teacher takes twice as many."""
+        teacher = trailing_timesteps(num_train_timesteps, 2 * student_steps)
+        start, middle = teacher[::2], teacher[1::2]
+        end = torch.cat([start[1:], torch.tensor([CLEAN])])
+        step = (start[None] >= torch.arange(num_train_timesteps)[:, None]).sum(dim=1) - 1
+        return cls(*(table[step].to(device) for table in (start, middle, end)))
+
+
+def student_schedule(trained: SchedulerMixin, device: torch.device | str = "cpu") -> NoiseSchedule:
+    """The noise schedule of `student_scheduler`."""
+    schedule = NoiseSchedule.of(trained, device)
+    # With zero-terminal SNR that scheduler uses 2^-24 for the last alpha_bar, since it divides by it.
+    alpha_bar = torch.where(schedule.alpha_bar == 0, 2**-24, schedule.alpha_bar)
+    return replace(schedule, alpha_bar=alpha_bar)
+
+
+def check_steps(scheduler: SchedulerMixin, teacher_steps: int) -> None:
+    """Raises ValueError unless diffusers' timesteps are `trailing_timesteps` for the teacher and for the student."""
+    sampler, total = student_scheduler(scheduler), scheduler.config.num_train_timesteps
+    for count in (teacher_steps, teacher_steps // 2):
+        if not torch.equal(set_timesteps(sampler, count, "cpu"), trailing_timesteps(total, count)):
+            raise ValueError(
+                f"--distill_teacher_steps {teacher_steps}: {count} steps of {total} timesteps depend on rounding; use "
+                "a power of two, or twice a divisor of --ddpm_num_steps."
+            )
+
+
 class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
@@ -103,7 +185,7 @@ class DistillationLoss:
         self.guidance_scale = config.distill_guidance_scale
         self.image_guidance_scale = config.distill_image_guidance_scale
 
-    def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
+    def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
         timesteps = self.steps.start[batch.timesteps]
         scale = self.frozen_model.scaling_factor
@@ -114,7 +196,7 @@ class DistillationLoss:
         return weight * (clean - target).square().mean(dim=(1, 2, 3))
 
     @torch.no_grad()
-    def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def target(self, noisy: Tensor, batch: Batch) -> Tensor:
         """x at the start of each image's step, float32 (B, C, S, S), for z_t (B, C, S, S) there."""
         steps = self.steps
         start, middle, end = (table[batch.timesteps] for table in (steps.start, steps.middle, steps.end))
@@ -123,7 +205,7 @@ class DistillationLoss:
         reached = ddim_step(halfway, self.teacher_clean(halfway, middle, batch), half, then)
         return distillation_target(noisy, reached, now, then)
 
-    def teacher_clean(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def teacher_clean(self, noisy: Tensor, timesteps: Tensor, batch: Batch) -> Tensor:
         """The teacher's x at z_t (B, C, S, S) and t (B,), float32 (B, C, S, S), by `guided_prediction`.
 
         Without any condition all predictions are equal, so the student keeps an unconditional model.
@@ -146,7 +228,7 @@ class DistillationLoss:
         prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
         return self._clean(prediction, noisy, timesteps)
 
-    def _clean(self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    def _clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         levels = self.schedule.alpha_sigma(timesteps)
         return predicted_original_sample(self.prediction_type, prediction, noisy, *levels)
 
@@ -195,7 +277,7 @@ class AutoguidanceLoss:
         device = next(denoiser.parameters()).device
         return _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
 
-    def __call__(self, denoiser: nn.Module, batch: Batch) -> torch.Tensor:
+    def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""
         config, timesteps = self.config, batch.timesteps
         scale = self.start.scaling_factor
@@ -206,7 +288,7 @@ class AutoguidanceLoss:
         weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
         return weight * (self._clean(prediction, noisy, timesteps) - target).square().mean(dim=(1, 2, 3))
 
-    def is_guided(self, batch: Batch) -> torch.Tensor:
+    def is_guided(self, batch: Batch) -> Tensor:
         """Which images have the target of autoguidance, bool (B,)."""
         shares = (self.config.autoguidance_low, self.config.autoguidance_high)
         low, high = (share * len(self.schedule) for share in shares)
@@ -216,7 +298,7 @@ class AutoguidanceLoss:
         return guided if batch.reference is None else guided & ~batch.reference.flatten(1).any(dim=1)
 
     @torch.no_grad()
-    def target(self, noisy: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def target(self, noisy: Tensor, batch: Batch) -> Tensor:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
         timesteps, config = batch.timesteps, self.config
         found = [self._clean(batch.predict(model, noisy, timesteps), noisy, timesteps) for model in self.frozen_model]
@@ -226,12 +308,12 @@ class AutoguidanceLoss:
             guidance += (config.autoguidance_detail_scale - config.autoguidance_scale) * _details(better - worse)
         return clean + guidance
 
-    def _clean(self, prediction: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    def _clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         levels = self.schedule.alpha_sigma(timesteps)
         return predicted_original_sample(self.config.prediction_type, prediction.float(), noisy, *levels)
 
 
-def _details(images: torch.Tensor) -> torch.Tensor:
+def _details(images: Tensor) -> Tensor:
     """What is left of images (B, C, S, S) without the means of blocks of S / 8 pixels, interpolated linearly."""
     size = images.shape[-1]
     means = functional.avg_pool2d(images, size // 8)

@@ -8,13 +8,11 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 
-from pokemon_ddpm.diffusion import ConditionalDenoiser
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_scheduler
 from pokemon_ddpm.files import save_image
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.model_card import run_card, write_card
-from pokemon_ddpm.schedulers import make_sampler
+from pokemon_ddpm.publishing.cards import run_card, write_card
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import USUAL

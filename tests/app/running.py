@@ -17,9 +17,9 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.app.handlers import GALLERY_SIZE, Job, Models, Sprite, default_settings, new_sprites
 from pokemon_ddpm.app.server import App
+from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.schedulers import full_config
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 from tests.tiny_models import tiny_pipeline
 

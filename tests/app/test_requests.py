@@ -16,8 +16,8 @@ from pokemon_ddpm.app.handlers import (
     variations,
 )
 from pokemon_ddpm.creature import ATTEMPTS
-from pokemon_ddpm.images import as_tensor
 from pokemon_ddpm.part_seed import part_seed
+from pokemon_ddpm.preprocessing import as_tensor
 from tests.app.running import new_job, new_sprite
 from tests.test_ranking import Reddest
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import latency
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import student_scheduler
 from tests.tiny_models import tiny_pipeline
 
 

@@ -1,4 +1,4 @@
-"""`pokemon-ddpm evaluate` and `fit-features`, with starter sprites and tiny networks."""
+"""`pokemon-ddpm describe`, `evaluate` and `fit-features`, with starter sprites and tiny networks."""
 
 import json
 import os
@@ -14,18 +14,19 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation import (
-    feature_training,
+    features,
+    images,
     metrics,
-    samples,
     two_sample,
 )
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig
-from pokemon_ddpm.evaluation.samples import sample_requests
+from pokemon_ddpm.evaluation.images import sample_requests
 from pokemon_ddpm.provenance import read_png
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
-from tests.evaluation.test_feature_training import BACKBONE
+from tests.evaluation.test_features import BACKBONE
 from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline
 
@@ -34,8 +35,8 @@ COUNT = 50
 
 def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "KID_DIVISIONS", 1)
-    patch.setattr(feature_training, "BACKBONE", BACKBONE)
-    patch.setattr(feature_training, "NUM_EPOCHS", 1)
+    patch.setattr(features, "BACKBONE", BACKBONE)
+    patch.setattr(features, "NUM_EPOCHS", 1)
     patch.setattr(two_sample, "STEPS", 2)
     patch.setattr(two_sample, "HALF_BATCH", 4)
 
@@ -114,7 +115,7 @@ def test_an_interrupted_evaluation_is_continued(
     model: Path, first: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """By two processes, with a slash after the folder, and with another held-out split."""
-    generate_files = samples.generate_files
+    generate_files = images.generate_files
 
     def interrupted(*given: object, **options: bool) -> Iterator[Path]:
         for i, path in enumerate(generate_files(*given, **options)):
@@ -122,7 +123,7 @@ def test_an_interrupted_evaluation_is_continued(
                 raise KeyboardInterrupt
             yield path
 
-    monkeypatch.setattr(samples, "generate_files", interrupted)
+    monkeypatch.setattr(images, "generate_files", interrupted)
     status, output = run(*arguments(model, tmp_path))
     assert status == 130 and output.endswith("Interrupted.")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
@@ -195,3 +196,20 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     assert not any(word in text + output for word in ("Pokémon", "sprite ", "sprites ", " type", "type:"))
     sheet = Image.open(tmp_path / "report" / "samples.png")
     assert (sheet.width - 12 * 68) < 100 and sheet.crop((sheet.width - 68, 0, *sheet.size)).getcolors(9999)[1:]
+
+
+def test_a_model_is_described(tmp_path: Path) -> None:
+    pipeline = tiny_pipeline(vocabulary={name: list(CONDITIONS[name]) for name in ("type", "color")})
+    pipeline.register_to_config(num_inference_steps=7, guidance_scale=2.5)
+    pipeline.scheduler = make_sampler("dpmsolver++", pipeline.scheduler)
+    pipeline.save_pretrained(tmp_path)
+    weights = sum(weight.numel() for part in (pipeline.unet, pipeline.conditioner) for weight in part.parameters())
+    assert run("describe", tmp_path) == (
+        0,
+        f"{tmp_path} 16x16 pixels, {weights / 1e6:.1f} million parameters by default 7 inference steps of dpmsolver++ "
+        "with a guidance scale of 2.5; trained with 1,000 timesteps of squaredcos_cap_v2 and v_prediction "
+        f"color: {', '.join(CONDITIONS['color'])} type: {', '.join(CONDITIONS['type'])}",
+    )
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
+    code, output = run("describe", tmp_path)
+    assert code == 2 and output.startswith(f"error: {tmp_path} ")

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation, ranking
+from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.provenance import read_png, write_png
-from pokemon_ddpm.schedulers import make_sampler
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES
 from tests.commands import run

@@ -1,10 +1,23 @@
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm.evaluation.metrics import disjoint_blocks, kid, precision_recall
+from pokemon_ddpm.evaluation.metrics import (
+    STATISTICS,
+    averages,
+    condition_accuracy,
+    disjoint_blocks,
+    given_values,
+    kid,
+    label_values,
+    pixel_statistics,
+    precision_recall,
+    share,
+)
+from pokemon_ddpm.vocabulary import TYPES
 
 
 def gaussian(n: int, dimension: int, seed: int = 0) -> torch.Tensor:
@@ -64,3 +77,138 @@ def test_metrics_refuse_too_few_images_and_features_that_are_not_finite(metric):
     broken[3, 1] = math.nan
     with pytest.raises(ValueError, match="not finite"):
         metric(features, broken)
+
+
+VALUES = ("fire", "water", "grass")
+
+
+def table(*rows: str, values: tuple[str, ...] = VALUES) -> torch.Tensor:
+    return torch.tensor([[value in row.split() for value in values] for row in rows])
+
+
+def test_all_given_values_must_be_recognized():
+    given = table("fire", "fire", "fire water", "fire water", "water", "", "grass")
+    predicted = table("fire grass", "water", "fire water", "fire", "water", "fire", "grass")
+    found = condition_accuracy(VALUES, predicted, given)
+    assert found["accuracy"] == share(4, 6)
+    by_value = {value: each["accuracy"] for value, each in found["by_value"].items()}
+    assert by_value == {"fire": share(3, 4), "water": share(2, 3), "grass": share(1, 1)}
+    assert found["real"] is found["by_value"]["fire"]["real"] is None
+
+
+def test_chance_and_majority_by_brute_force():
+    generator = torch.Generator().manual_seed(0)
+    predicted, given = (torch.rand(40, 5, generator=generator) < 0.4 for _ in range(2))
+    found = condition_accuracy(TYPES[:5], predicted, given)
+    seen, wanted = (
+        [set(row.nonzero().flatten().tolist()) for row in each[given.any(dim=1)]] for each in (predicted, given)
+    )
+    assert found["accuracy"] == share(sum(b <= a for a, b in zip(seen, wanted, strict=True)), len(wanted))
+    assert found["chance"] == pytest.approx(sum(b <= a for a, b in product(seen, wanted)) / len(wanted) ** 2)
+    frequent = sorted(range(5), key=lambda k: -sum(k in each for each in wanted))[: max(map(len, wanted))]
+    assert found["majority"] == pytest.approx(sum(each <= set(frequent) for each in wanted) / len(wanted))
+
+
+def test_accuracy_in_real_images():
+    given = table("fire", "fire", "fire", "water")
+    labels = table("fire", "fire", "water grass", "water", "", "grass")
+    predicted = table("fire", "water", "water", "water", "fire", "grass")
+    found = condition_accuracy(VALUES, given, given, (predicted, labels))
+    assert found["real"] == share(3, 5)
+    assert [found["by_value"][value]["real"] for value in ("fire", "water")] == [share(1, 2), share(2, 2)]
+    missing = condition_accuracy(VALUES, table("grass"), table("grass"), (predicted[:2], labels[:2]))
+    assert missing["by_value"]["grass"]["real"].n == 0
+
+
+def test_given_values():
+    values = {"type": VALUES, "legendary": ("no", "yes")}
+    conditions = [
+        {"type": "fire"},
+        {"type": ["water", "grass"], "legendary": "yes"},
+        {"type": ("grass", "none"), "legendary": "no"},
+        {"type": "any", "view": "front"},
+        {"type": None},
+    ]
+    given = given_values(conditions, values)
+    assert torch.equal(given["type"], table("fire", "water grass", "grass", "", ""))
+    assert torch.equal(given["legendary"], table("", "yes", "no", "", "", values=values["legendary"]))
+
+
+def test_label_values():
+    types = torch.tensor([[0, 3], [2, 1], [-1, -1], [1, 4]])  # 3 is `none`, 4 is `any`
+    assert torch.equal(label_values(types, 3), table("fire", "water grass", "", "water"))
+    assert torch.equal(label_values(torch.tensor([2, -1, 3]), 3), table("grass", "", ""))
+
+
+COLORS = {".": (255, 255, 255, 0), "k": (0, 0, 0, 255), "r": (220, 30, 30, 255), "s": (222, 32, 30, 255)}
+COLORS |= {"w": (255, 255, 255, 255), "~": (255, 255, 255, 40)}
+
+BOX = """
+........
+.kkkkkk.
+.krrrrk.
+.krrsrk.
+.krrrrk.
+.krrrrk.
+.kkkkkk.
+........
+"""
+WITH_FAULTS = """
+~.......
+.rrrrr.k
+.r...r..
+.r.r.r..
+.r...r..
+.rrrkr..
+......r.
+kk......
+"""
+
+
+def drawn(*pictures: str) -> torch.Tensor:
+    pixels = np.array([[[COLORS[letter] for letter in row] for row in picture.split()] for picture in pictures])
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.uint8).copy())
+
+
+def statistics(*pictures: str) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in pixel_statistics(drawn(*pictures)).items()}
+
+
+def test_a_clean_sprite_and_one_with_faults():
+    found = statistics(BOX, WITH_FAULTS)
+    assert list(found) == list(STATISTICS)
+    assert found["colors"] == [3, 2]
+    assert found["parts"] == [0, 1]
+    # The hole is not connected to the border; one of the 35 background pixels is not clear.
+    assert found["clear_background"] == pytest.approx([1, 34 / 35])
+    # All pixels of the frame but the k are red: outline are 16 of the frame, its r at the corner, and three k.
+    assert found["dark_outline"] == pytest.approx([1, 4 / 20])
+    assert found["dark"] == pytest.approx([20 / 36, 4 / 21])
+    assert found["palette_shift"] == [0, 0]
+
+
+def test_outlines_at_the_border_and_empty_images():
+    found = statistics("\n".join(["kkkkkkkk"] * 8), "\n".join(["........"] * 8))
+    assert found["dark_outline"][0] == 1 and np.isnan(found["clear_background"][0])
+    assert found["colors"] == [1, 0] and np.isnan(found["dark"][1])
+    average = averages({name: np.array(values) for name, values in found.items()})
+    assert average["colors"]["value"] == 0.5 and average["clear_background"]["n"] == 0
+
+
+def test_many_colors_are_shifted_by_quantization():
+    images = torch.full((1, 4, 8, 8), 255, dtype=torch.uint8)
+    images[0, 0] = torch.arange(64).view(8, 8) * 4
+    gradient = pixel_statistics(images)
+    assert gradient["colors"].tolist() == [64] and 0.001 < gradient["palette_shift"][0] < 0.05
+    images[0, 0] = images[0, 0] // 16 * 16
+    assert pixel_statistics(images)["palette_shift"].tolist() == [0]
+
+
+def test_averages_are_means_and_a_median_with_intervals():
+    values = np.arange(100.0)
+    values[0] = np.nan
+    found = averages({"colors": np.array([1.0, 2, 30] * 30), "dark": values})
+    assert found["colors"]["value"] == 2 and (found["dark"]["value"], found["dark"]["n"]) == (50, 99)
+    half = 1.96 * values[1:].std() / 99**0.5
+    assert (found["dark"]["low"], found["dark"]["high"]) == pytest.approx((50 - half, 50 + half), rel=0.05)
+    assert found == averages({"colors": np.array([1.0, 2, 30] * 30), "dark": values})

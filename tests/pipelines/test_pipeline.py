@@ -12,12 +12,11 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.guidance import Guidance
-from pokemon_ddpm.schedulers import SAMPLERS, make_sampler
+from pokemon_ddpm.pipelines.input_checks import SAMPLERS
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, as_prediction, cosine_betas, zero_terminal
-from tests.test_schedulers import SOLVERS
+from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas, zero_terminal
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
 ELECTRIC, FIRE, FLYING, ICE, WATER, NONE, ANY = 3, 6, 7, 11, 17, 18, 19

@@ -12,7 +12,6 @@ import pytest
 import torch
 from huggingface_hub import cached_assets_path
 
-from pokemon_ddpm.distillation import trailing_timesteps
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.publishing import onnx_export
 from pokemon_ddpm.publishing.onnx_export import (
@@ -25,6 +24,7 @@ from pokemon_ddpm.publishing.onnx_export import (
     check_export,
     export_onnx,
 )
+from pokemon_ddpm.training.losses import trailing_timesteps
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline, tiny_student

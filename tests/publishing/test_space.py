@@ -11,7 +11,7 @@ import gradio
 import pytest
 from huggingface_hub import SpaceCard
 
-from pokemon_ddpm.publishing.space import upload_space, write_space
+from pokemon_ddpm.publishing.hub import upload_space, write_space
 from tests.app.running import free_port, wait_until
 from tests.loopback_hub import LoopbackHub, environment
 from tests.pipelines.test_hub_mixin import read
@@ -51,7 +51,7 @@ class TestFolder:
 
     def test_an_installed_wheel_writes_the_same(self, folder, tmp_path, tmp_path_factory):
         code = f"pathlib.Path({str(tmp_path)!r})"
-        code = f"import pathlib; from pokemon_ddpm.publishing import space; space.write_space({code})"
+        code = f"import pathlib; from pokemon_ddpm.publishing import hub; hub.write_space({code})"
         run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
         assert read(tmp_path) == read(folder)
 

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, make_scheduler
-from pokemon_ddpm.distillation import student_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, make_scheduler, student_scheduler
 from pokemon_ddpm.improved_ddpm import bound_term, learned_variance_loss
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, Batch
 from pokemon_ddpm.training.config import TrainingConfig

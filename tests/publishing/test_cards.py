@@ -1,15 +1,17 @@
-"""Model cards: of training runs, with the results of an evaluation, and of the feature network."""
+"""Cards: of training runs, with the results of an evaluation, and of the data set."""
 
 import re
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import DatasetCard, ModelCard
 
-from pokemon_ddpm import RELEASED
+from pokemon_ddpm import RELEASED, load_sprites
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END
-from pokemon_ddpm.publishing.model_card import folder_card, run_card, write_card, write_metrics
+from pokemon_ddpm.publishing.cards import dataset_card, folder_card, run_card, write_card, write_metrics
 from pokemon_ddpm.training.config import TrainingConfig
 from tests.tiny_models import tiny_pipeline
 
@@ -189,3 +191,32 @@ class TestEvaluation:
             with pytest.raises(ValueError, match="repair|utf-8"):
                 write_card(tmp_path, ModelCard("New."))
             assert (tmp_path / "README.md").read_bytes() == broken
+
+
+NAME = "ash/pokemon-sprites"
+
+
+@pytest.fixture
+def sprites(small: Path, cache: Path) -> dict[str, datasets.DatasetDict]:
+    return {name: load_sprites(small, name, cache_dir=cache) for name in ("front", "all")}
+
+
+def test_the_numbers_and_fields_are_those_of_the_data(sprites):
+    card = dataset_card(NAME, sprites)
+    data = DatasetCard(card.content).data
+    assert data.license_name == "research-and-education-only"
+    assert [each["config_name"] for each in data["configs"] if each.get("default")] == ["front"]
+    infos = {each["config_name"]: each for each in data["dataset_info"]}
+    assert datasets.Features._from_yaml_list(infos["all"]["features"]) == FEATURES
+    sizes = [len(sprites["all"][split]) for split in SPLITS]
+    assert [each["num_examples"] for each in infos["all"]["splits"]] == sizes
+    assert f"| `all` | {sum(sizes)} | {' | '.join(map(str, sizes))} | all images: " in card.text
+    assert 'load_dataset("ash/pokemon-sprites")' in card.text and "Nintendo" in card.text
+    for name, (_, meaning) in COLUMNS.items():
+        assert re.search(rf"^\| `{name}` \| \w+ \| {re.escape(meaning)} \|", card.text, flags=re.MULTILINE), name
+
+
+def test_the_starter_set(cache):
+    card = dataset_card(NAME, {"starter": load_sprites(cache_dir=cache)})
+    assert card.data.license == "apache-2.0"
+    assert "Pixel-art procedural creatures, labelled" in card.text and "Nintendo" not in card.text

@@ -1,4 +1,4 @@
-"""Model cards: of a training run, with the results of an evaluation, and of the feature network."""
+"""Cards: of the model of a training run, with the results of an evaluation, and of the sprites as a data set."""
 
 import os
 import re
@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import jinja2
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, RepoCard
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCardData, EvalResult, ModelCard, ModelCardData, RepoCard
 
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
+from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.vocabulary import shown_name
 
-TEMPLATE = Path(__file__).parents[1] / "templates" / "run.md"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 # Kind of the training images -> metadata of their license, where it is known.
 LICENSES = {
     "sprites": {"license": "other", "license_name": "research-and-education-only"},
@@ -25,6 +28,21 @@ BEGIN_FIGURES = "<!-- pokemon-ddpm: these figures are written anew by every eval
 END_FIGURES = "<!-- pokemon-ddpm: end of the figures -->"
 SECTION = re.compile(f"{re.escape(BEGIN_FIGURES)}.*?{re.escape(END_FIGURES)}\n*", re.DOTALL)
 Numbers = Mapping[str, Any]
+
+# The data set
+STARTER = "starter"
+CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}
+FACTS_LICENSE = "LICENSE-PokeAPI.txt"
+METADATA = {
+    "pretty_name": "Pokémon sprites",
+    **LICENSES["sprites"],
+    "tags": ["sprites", "pixel-art", "pokemon"],
+}
+STARTER_METADATA = {
+    "pretty_name": "Starter creatures",
+    **LICENSES["starter"],
+    "tags": ["sprites", "pixel-art", "procedural"],
+}
 
 
 def run_card(
@@ -56,7 +74,7 @@ def run_card(
             _result("loss", _title(key), value, data, _short(config.dataset_name)) for key, value in metrics.items()
         ]
         metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
-    details = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(
+    details = jinja2.Template((TEMPLATES / "run.md").read_text(encoding="utf-8")).render(
         data=data,
         split=", ".join(f"{count:,} {split}" for split, count in counts.items()),
         step=step,
@@ -167,3 +185,32 @@ def _is_path(name: str) -> bool:
 def _short(value: Any) -> Any:
     """The last part of a path: the others only concern one machine."""
     return Path(value).resolve().name if isinstance(value, str) and _is_path(value) else value
+
+
+def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> RepoCard:
+    """The card of a data set with a name such as "user/name" and configurations, of which the first is the default."""
+    starter = STARTER in sprites
+    types = [each.dtype if isinstance(each, datasets.Value) else type(each).__name__ for each in FEATURES.values()]
+    data = DatasetCardData(
+        **(STARTER_METADATA if starter else METADATA),
+        task_categories=["unconditional-image-generation", "image-classification"],
+    )
+    _add_structure(data, sprites)
+    return RepoCard.from_template(
+        data,
+        template_path=str(TEMPLATES / "dataset.md"),
+        **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
+        **{"sprites": sprites, "descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},
+    )
+
+
+def _add_structure(data: DatasetCardData, sprites: Mapping[str, datasets.DatasetDict]) -> None:
+    """Adds the metadata with which load_dataset finds the files and returns the same features."""
+    infos, configs, default = DatasetInfosDict(), [], next(iter(sprites))
+    for name, splits in sorted(sprites.items()):
+        infos[name] = next(iter(splits.values())).info.copy()
+        infos[name].config_name = name
+        files = [{"split": split, "path": f"{name}/{split}-*"} for split in splits]
+        configs.append({"config_name": name, "data_files": files, **({"default": True} if name == default else {})})
+    infos.to_dataset_card_data(data)
+    data["configs"] = configs

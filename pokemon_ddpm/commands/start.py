@@ -1,7 +1,9 @@
-"""`pokemon-ddpm app`: a web page that generates sprites."""
+"""`pokemon-ddpm app` and `train`, which start what is not a command itself: the app and the training script."""
 
 import importlib.util
+import runpy
 import socket
+import sys
 from typing import Annotated
 
 import typer
@@ -37,3 +39,12 @@ def start_app(
     from pokemon_ddpm.app import launch
 
     launch(model, host, port, share)
+
+
+def train(context: typer.Context) -> None:
+    """Trains a model, as train_conditional.py does.
+
+    For several processes: accelerate launch --multi_gpu --num_processes 4 -m pokemon_ddpm.cli train, then the flags.
+    """
+    sys.argv = ["pokemon-ddpm train", *context.args]
+    runpy.run_module("train_conditional", run_name="__main__")

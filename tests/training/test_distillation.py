@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm import distillation
-from pokemon_ddpm.diffusion import loss_weight, make_scheduler
-from pokemon_ddpm.distillation import CLEAN, NoiseLevel, StudentSteps, ddim_step
+from pokemon_ddpm.diffusion import loss_weight, make_scheduler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
+from pokemon_ddpm.training import losses
+from pokemon_ddpm.training.losses import CLEAN, NoiseLevel, StudentSteps, ddim_step
 from tests.test_diffusion import ALPHA_BAR, T, as_prediction
 
 MEAN, STD = 0.3, 0.15
@@ -46,7 +46,7 @@ def test_one_step_of_the_student_leads_where_two_of_the_teacher_do(student_steps
         halfway = ddim_step(noisy, expected_clean(noisy, start), level(start), level(middle))
         at_middle = expected_clean(halfway, middle)
         reached = ddim_step(halfway, at_middle, level(middle), level(end))
-        clean = distillation.distillation_target(noisy, reached, level(start), level(end))
+        clean = losses.distillation_target(noisy, reached, level(start), level(end))
         torch.testing.assert_close(ddim_step(noisy, clean, level(start), level(end)), reached, rtol=0, atol=1e-12)
         # The target lies between the teacher's two predictions; in the last step it is the second one.
         low, high = torch.stack([expected_clean(noisy, start), at_middle]).aminmax(dim=0)
@@ -71,7 +71,7 @@ def test_every_timestep_belongs_to_the_step_that_contains_it():
 
 def test_the_weight_is_the_truncated_snr():
     """max(SNR, 1) of Salimans & Ho 2022, section 4."""
-    schedule = distillation.student_schedule(make_scheduler())
+    schedule = losses.student_schedule(make_scheduler())
     weight = loss_weight(schedule, "sample", torch.arange(T), snr_gamma=0, snr_floor=1)
     np.testing.assert_allclose(weight, np.maximum(ALPHA_BAR / (1 - ALPHA_BAR), 1), rtol=1e-4)
     assert weight[-1] == 1 and weight.dtype == torch.float32
@@ -82,15 +82,15 @@ def test_the_weight_is_the_truncated_snr():
 @pytest.mark.parametrize("student_steps", STUDENTS[1:])
 def test_the_scheduler_takes_the_steps_that_are_trained(student_steps, prediction_type, zero_snr):
     trained = make_scheduler(prediction_type=prediction_type, rescale_betas_zero_snr=zero_snr)
-    scheduler, schedule = distillation.student_scheduler(trained), distillation.student_schedule(trained)
+    scheduler, schedule = student_scheduler(trained), losses.student_schedule(trained)
     timesteps = set_timesteps(scheduler, student_steps, "cpu")
     assert timesteps.tolist() == [start for start, _, _ in steps_of(student_steps)]
-    assert torch.equal(timesteps, distillation.trailing_timesteps(T, student_steps))
+    assert torch.equal(timesteps, losses.trailing_timesteps(T, student_steps))
     steps, generator = StudentSteps.of(T, student_steps), torch.Generator().manual_seed(0)
     sample = torch.randn(2, 3, 8, 8, generator=generator)
     for t in timesteps:
         clean = torch.rand(2, 3, 8, 8, generator=generator) * 2 - 1
-        now, then = (distillation.noise_level(schedule, table[t].view(1)) for table in (steps.start, steps.end))
+        now, then = (losses.noise_level(schedule, table[t].view(1)) for table in (steps.start, steps.end))
         following = scheduler.step(as_prediction(prediction_type, clean, sample, *now), t, sample).prev_sample
         torch.testing.assert_close(following, ddim_step(sample, clean, now, then), rtol=0, atol=1e-5)
         sample = following
@@ -99,6 +99,6 @@ def test_the_scheduler_takes_the_steps_that_are_trained(student_steps, predictio
 
 def test_steps_that_depend_on_rounding_are_refused():
     for steps in (2, 8, 100, 128, 400):
-        distillation.check_steps(make_scheduler(), steps)
+        losses.check_steps(make_scheduler(), steps)
     with pytest.raises(ValueError, match="--distill_teacher_steps 96: 96 steps of 1000 timesteps depend on rounding"):
-        distillation.check_steps(make_scheduler(), 96)
+        losses.check_steps(make_scheduler(), 96)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.same_creature import (
+from pokemon_ddpm.evaluation.creatures import (
     Pairs,
     mean_color,
     nearer,

@@ -1,0 +1,136 @@
+"""`pokemon-ddpm export`, `site` and those that begin with `push`: models and pages in a folder or on the Hub."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.commands.common import DataDir, Model, SpriteConfig, fail, load, make_folder, sprite_configs
+
+Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
+
+
+def export(
+    output_dir: Annotated[Path, typer.Option(help="Folder for the ONNX files and config.json.")],
+    model: Model = RELEASED_MODEL,
+) -> None:
+    """Exports a model to ONNX and checks the result.
+
+    The weights are in float16, and the computation is in float32. The command compares the export with the model.
+    """
+    from pokemon_ddpm.generation import check_onnx
+    from pokemon_ddpm.models import model_name
+
+    check_onnx()
+    from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
+
+    pipeline = load(model).to("cpu")
+    make_folder("--output-dir", output_dir)
+    export_onnx(pipeline, output_dir, model_name(model))
+    for name in (UNET_FILE, CONDITIONER_FILE, CONFIG_FILE):
+        typer.echo(f"{output_dir / name}: {(output_dir / name).stat().st_size / 1e6:.1f} MB")
+    check_export(pipeline, output_dir, typer.echo)
+
+
+def site(
+    output_dir: Annotated[Path, typer.Argument(help="Folder for the page.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A distilled model: a folder, or a name on the Hub.", show_default=Path(RELEASED_FAST_MODEL).name
+        ),
+    ] = RELEASED_FAST_MODEL,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="The dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Public address of the page, for previews of links to it.", show_default=False),
+    ] = None,
+) -> None:
+    """Writes a page that generates sprites in the visitor's browser.
+
+    Any web server can serve the folder.
+    """
+    from pokemon_ddpm.generation import check_onnx
+    from pokemon_ddpm.models import model_name
+
+    check_onnx()
+    if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
+        fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
+    from pokemon_ddpm.publishing.onnx_export import check_export
+    from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
+
+    pipeline = load(model).to("cpu")
+    make_folder("OUTPUT_DIR", output_dir)
+    write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME, url)
+    check_export(pipeline, output_dir, typer.echo)
+    size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
+    typer.echo(f"The page is in {output_dir}, {size / 1e6:.1f} MB. To see it: python -m http.server -d {output_dir}")
+
+
+def push(
+    model: Annotated[str, typer.Argument(help="Folder of a trained model, or the name of a released one.")],
+    repository: Annotated[str, typer.Argument(help="user/name on the Hub; created if it does not exist.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a new repository as private.")] = False,
+    token: Token = None,
+    message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
+) -> None:
+    """Pushes a model to the Hub in one commit.
+
+    It pushes the pipeline, its code, its card and the newest sample sheet, but no other files of a run.
+    """
+    from pokemon_ddpm.models import locate_model
+    from pokemon_ddpm.publishing import hub
+
+    folder = Path(locate_model(model))
+    if not folder.is_dir():
+        fail(f"There is no folder {model}.")
+    url = hub.upload_model(folder, repository, token, private or None, message)
+    typer.echo(f"{model} is pushed: {url}")
+
+
+def push_space(
+    repository: Annotated[str, typer.Argument(help="user/name of the Space; created if it does not exist.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a model on the Hub that the Space loads; with --static it must be a distilled model.",
+            show_default="copies of the released models",
+        ),
+    ] = None,
+    static: Annotated[bool, typer.Option("--static", help="Push the page that generates in the browser.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a new Space as private.")] = False,
+    token: Token = None,
+) -> None:
+    """Pushes the app, or the page, to the Hub as a Space in one commit."""
+    from pokemon_ddpm.publishing import hub
+
+    url = hub.upload_space(repository, model, static, token, private or None)
+    typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
+
+
+def push_dataset(
+    repository: Annotated[str, typer.Argument(help="user/name of the data set; created if it does not exist.")],
+    data_dir: DataDir = None,
+    config_name: SpriteConfig = None,
+    public: Annotated[bool, typer.Option("--public", help="Make the data set visible to everybody.")] = False,
+    token: Token = None,
+) -> None:
+    """Pushes the sprites to the Hub, for load_dataset.
+
+    It pushes Parquet files with a card in one commit. The repository is private unless --public is given, since the
+    images of the archive belong to others. Without --data-dir it pushes the starter set, which may be public.
+    """
+    configs = sprite_configs(data_dir, config_name)
+
+    from pokemon_ddpm.publishing import hub
+
+    before, commit = hub.upload_dataset(repository, data_dir, configs, public, token)
+    kind = "private" if before.info.private else "public"
+    typer.echo(f"The sprites are pushed to the {kind} data set {before.info.id}: {commit.commit_url}")
