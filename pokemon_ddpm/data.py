@@ -432,7 +432,7 @@ def _list_images(
             needed = (
                 f"columns named {' and '.join(METADATA_COLUMNS)}" if flat else f"a column named {METADATA_COLUMNS[0]}"
             )
-            present = ", ".join(columns[:MAX_LISTED])
+            present = ", ".join(columns[:MAX_LISTED]) or "none"
             raise ValueError(f"{root / file} needs {needed}, but its columns are {present}.")
     levels = 1 if metadata else 2  # of names in the path, below the splits
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
