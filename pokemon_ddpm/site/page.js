@@ -430,7 +430,7 @@ const pngFile = async (canvas, name) => new File([await png(canvas)], `${name}.p
 /** Shares an image and its link by the system's dialog, or else copies the link. */
 async function share({ file, link, title }) {
   const shared = { files: [file], url: link, title };
-  if (!canShare || !navigator.canShare(shared)) return copy(link);
+  if (!navigator.canShare?.(shared)) return copy(link);
   await navigator.share(shared).catch(() => {}); // the visitor changed their mind
 }
 

@@ -13,7 +13,7 @@ const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Obj
 export const title = ({ makes, to, share, ...from }) => [start(from), ...(to ? ["to", start(to), share] : []), ...makes].join(" ");
 
 /** From 1. */
-export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
+const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 
 /** The conditions of what is made of it: of a morph, those of the nearer end. */
 export const conditionsOf = ({ conditions, to, share }) => (share > 0.5 ? to.conditions : conditions);
