@@ -19,7 +19,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
 
     A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural; of several words
     that name one attribute the first counts, and of types the first two. A word after "no" or "without" is not
-    understood, since no condition is the absence of something.
+    understood, since no condition is the absence of something, and neither is the size of a part, as in "big ears".
 
     Args:
         vocabulary: Of the model: attribute -> its values.
@@ -30,11 +30,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     plain = unicodedata.normalize("NFKD", text.lower())
     words = re.findall(r"[a-z0-9]+", re.sub(r"[\u0300-\u036f']", "", plain))
-    known, ignored, negations = (
-        _phrases(vocabulary, table["words"]),
-        table["ignored"].split(),
-        table["negations"].split(),
-    )
+    known = _phrases(vocabulary, table["words"])
+    ignored, negations, parts = (table[name].split() for name in ("ignored", "negations", "parts"))
     found: dict[str, str] = {}
     types: list[str] = []
     unknown, place = [], 0
@@ -44,7 +41,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
         phrase = " ".join(words[place : place + length])
         negated = place > 0 and words[place - 1] in negations
         place += length
-        if negated or values is None:
+        of_part = "size" in (values or ()) and not {*parts}.isdisjoint(words[place : place + 2])
+        if negated or of_part or values is None:
             if phrase not in ignored + negations:
                 unknown.append(phrase)
             continue

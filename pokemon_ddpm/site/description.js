@@ -21,7 +21,7 @@ function phrases(vocabulary, words, usual) {
 }
 
 /** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
-export function parseDescription(text, vocabulary, { words: synonyms, ignored, negations }, usual = { view: "front", finish: "normal" }) {
+export function parseDescription(text, vocabulary, { words: synonyms, ignored, negations, parts }, usual = { view: "front", finish: "normal" }) {
   const words = wordsOf(text), known = phrases(vocabulary, synonyms, usual), found = {}, types = [], unknown = [];
   const isFiller = (word) => `${ignored} ${negations}`.split(" ").includes(word);
   for (let place = 0, length; place < words.length; place += length) {
@@ -33,6 +33,8 @@ export function parseDescription(text, vocabulary, { words: synonyms, ignored, n
       if (values || length === 1) break;
     }
     if (place && negations.split(" ").includes(words[place - 1])) values = null;
+    const next = words.slice(place + length, place + length + 2);
+    if (values?.some(([name]) => name === "size") && next.some((word) => parts.split(" ").includes(word))) values = null;
     let taken = false;
     for (const [name, value] of values ?? []) {
       if (name !== "type") taken = (found[name] ??= value) === value || taken;
