@@ -24,7 +24,7 @@ def locate_model(model: str) -> str:
     released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}
     if model == FORMER_MODEL:  # it would be looked for on the Hub
         here = f"benchmarks/training/{model} in the project's repository"
-        raise ValueError(f"{model} is no released model any more. Use {' or '.join(released)}, or its folder, {here}.")
+        raise ValueError(f"{model} is no longer a released model. Use {' or '.join(released)}, or its folder, {here}.")
     return released.get(model, model)
 
 
