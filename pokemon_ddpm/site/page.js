@@ -26,7 +26,7 @@ let shown = null; // the large sprite; a morph on the way has `from`, where it s
 let card = null; // {parts, link, file, title} of the open card
 const still = matchMedia("(prefers-reduced-motion: reduce)"), canShare = Boolean(navigator.canShare?.({ url: location.href }));
 
-/** Shows the types at once, then loads the model. */
+/** Shows the types at once, and the name of a linked sprite, then loads the model. */
 async function start() {
   [$("retry").hidden, downloads] = [true, {}];
   say("Loading the model");
@@ -37,6 +37,12 @@ async function start() {
     config = await response.json();
     [words, names] = await Promise.all(["words.json", "names.json"].map(async (file) => (await fetch(file)).json()));
     addConditions();
+    const recipe = recipeOf(new URLSearchParams(location.search), config.vocabulary);
+    if (recipe) {
+      choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
+      showName({ recipe });
+      $("intro").className = "noise"; // the sprite that comes out of it has another name
+    }
   } catch {
     document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
     return fail(reason);
@@ -272,7 +278,6 @@ function focusAgain(button) {
 async function fromLink(parameters) {
   const recipe = recipeOf(parameters, config.vocabulary);
   if (!recipe) return say("This link names no sprite.");
-  choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
   const found = find(title(recipe));
   if (found) open(found);
   const { pixels } = await spriteOf(recipe, 0);
@@ -283,15 +288,19 @@ async function fromLink(parameters) {
 
 const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
 
-/** Shows a sprite large; what can be made of it, once it is finished. */
-function open(sprite) {
-  shown = sprite;
+function showName(sprite) {
   [$("title").textContent, $("title").title] = [nameOf(sprite), title(sprite.recipe)];
   $("badges").replaceChildren(...badges(sprite).map(([text, color]) => {
     const badge = Object.assign(document.createElement("span"), { textContent: text });
     badge.style.setProperty("--type", color);
     return badge;
   }));
+}
+
+/** Shows a sprite large; what can be made of it, once it is finished. */
+function open(sprite) {
+  shown = sprite;
+  showName(sprite);
   $("actions").disabled = $("link").disabled = !sprite.pixels;
   for (const each of made) each.item.children[0].ariaCurrent = each === (sprite.from ?? sprite);
   if (!sprite.pixels) return;

@@ -616,6 +616,9 @@ def test_while_the_model_loads(browser, url):
     with browser.new_context(service_workers="block", reduced_motion="reduce") as context:
         page = context.new_page()
         page.route("**/unet.onnx", lambda route: held.append(route))
+        page.goto(f"{url}?type=water&seed=5")
+        expect(page.locator("#title")).to_have_attribute("title", "water 5")
+        expect(page.locator("#intro")).to_have_class("noise")
         page.goto(url)
         page.get_by_role("radio", name="ghost").check(force=True)
         style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
