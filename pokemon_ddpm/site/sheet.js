@@ -28,7 +28,7 @@ export function sheetDescription(image, side, columns, names, metadata, about) {
   return { frames, meta: { app: "pokemon-ddpm", image, format: "RGBA8888", size, scale: "1", ...about } };
 }
 
-/** The second frame of an idle animation, a few rows lower; see squash in animation.py. */
+/** The second frame of an idle animation, a few rows lower; see squash in sheets.py. */
 export function squash(pixels) {
   const side = Math.sqrt(pixels.length / 4);
   const row = (y) => pixels.subarray(4 * side * y, 4 * side * (y + 1));
