@@ -122,12 +122,12 @@ def test_a_file_that_is_no_readable_zip_is_refused(small: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", r"../a.png sprites/../../a.png sprites/.. /a.png \a.png b\..\a.png C:/a.png".split())
 def test_a_zip_with_paths_that_leave_it_is_refused(name: str, small: Path, tmp_path: Path, cache: Path) -> None:
-    path = zip_of(small, tmp_path / "small.zip")
+    path, others = zip_of(small, tmp_path / "small.zip"), set(tmp_path.parent.rglob("a.png"))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(zipfile.ZipInfo(name), sprite(1))
     message = refusal(cache, path, skip_bad_images=True)
     assert f"{path} contains paths that lead out of it, such as {name!r}" in message
-    assert not list(tmp_path.parent.rglob("a.png"))
+    assert set(tmp_path.parent.rglob("a.png")) == others
 
 
 def test_unreadable_zip_entries_are_named(small: Path, tmp_path: Path, cache: Path) -> None:
