@@ -413,6 +413,7 @@ def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
         assert_same(saved_png(page), to_sprite(image))
     expect(page.locator("#made button")).to_have_count(3)
     page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#status")).to_have_text("The link is copied.")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{url}?type=water&seed=5&to-type=fire&to-seed=6&share=0.5&w=")
     page.get_by_role("button", name="Back").click()  # it is kept, since something was made of it
