@@ -32,7 +32,8 @@ NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
 ATTEMPTS = {None: 4, "same": 4, "next": 8}
 # Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
 # colors stay, and the details are of the quality that the model has without a reference. Next stages are sampled
-# without one, and get its colors: they are no copies then, and have a face twice as often.
+# without one, and get its colors: they are seldom copies then, and have a face twice as often. If all attempts are
+# copies, they are sampled from the reference.
 REFINE_STRENGTH = 0.6
 COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
@@ -139,27 +140,44 @@ def generate_stage(
             front, shiny = sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"]
             sprites[name] = swap_palette(reference, front, shiny)
             continue
-        types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
-        seen = reference if part.relation == "same" else None
-        samples = pipeline(
-            types,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            reference_image=None if seen is None else [seen] * len(seeds),
-            reference_view=part.view if part.finish == "shiny" else None,  # its reference has the same
-            image_guidance_scale=None if seen is None else creature.image_guidance_scale,
-            **conditions,
-            **arguments,
-        ).images
-        if part.view == "back" and part.finish == "normal":
-            samples = [*refined(pipeline, samples, seeds, types, conditions, **arguments), *samples]
-        made = [_processed(sample, part, creature, sprites) for sample in samples]
-        chosen = 0
-        if len(seeds) > 1:
+        for seen in (None, reference) if part.relation == "next" else (reference,):
+            samples = _samples(pipeline, creature, part, seeds, seen, **arguments)
+            made = [_processed(sample, part, creature, sprites) for sample in samples]
+            if len(seeds) == 1:
+                sprites[name] = made[0]
+                continue
             chosen, faults = best(samples, made, reference, part.relation, ranker)
-            attempt = chosen % len(seeds)  # all attempts refined, then all as they were
-            notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
-        sprites[name] = made[chosen]
+            is_copy = faults[chosen] in COPIES
+            if not is_copy or name not in sprites:
+                attempt = chosen % len(seeds)  # all attempts refined, then all as they were
+                sprites[name], notes[name] = (
+                    made[chosen],
+                    {"seed": seeds[attempt], "attempt": attempt, "faults": faults},
+                )
+            if not is_copy:
+                break
     return {name: sprites[name] for name in notes}, notes
+
+
+def _samples(
+    pipeline: PokemonDDPMPipeline,
+    creature: CreatureSettings,
+    part: Part,
+    seeds: Sequence[int],
+    reference: Image.Image | None,
+    **arguments: Any,
+) -> list[Image.Image]:
+    """A sample for each seed, from the reference if there is one; but for shinies, these also refined, in front."""
+    types, conditions, given = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline), {}
+    if reference is not None:
+        conditions["relation"] = part.relation
+        given = {"reference_image": [reference] * len(seeds), "image_guidance_scale": creature.image_guidance_scale}
+        given["reference_view"] = part.view if part.finish == "shiny" else None  # its reference has the same
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    samples = pipeline(types, generator=generators, **conditions, **given, **arguments).images
+    if reference is None or part.finish == "shiny":
+        return samples
+    return [*refined(pipeline, samples, seeds, types, conditions, **arguments), *samples]
 
 
 def refined(
@@ -170,7 +188,7 @@ def refined(
     conditions: Mapping[str, str],
     **arguments: Any,
 ) -> list[Image.Image]:
-    """Samples of a back, processed and then refined with their noise; see `REFINE_STRENGTH`."""
+    """Samples with a reference, processed and then refined without it, with their noise; see `REFINE_STRENGTH`."""
     conditions = {name: value for name, value in conditions.items() if name != "relation"}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return pipeline(

@@ -81,9 +81,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         # What is described is what was asked for, with noise of its own but for shinies.
         condition = {"type": call["types"][0], **{key: call[key] for key in frame["condition"] if key != "type"}}
         assert condition == frame["condition"]
-        assert (call["reference_image"] is None) == name.endswith(
-            "-front"
-        )  # of which next stages have the colors only
+        assert ("reference_image" in call) != name.endswith("-front")  # of its reference a next stage has the colors
         assert (frame["reference"] is None) == (name == "1-front")
         seeds = [generator.initial_seed() for generator in call["generator"]]
         if condition["finish"] == "shiny":
@@ -138,6 +136,27 @@ def test_the_best_has_no_fault_and_the_highest_score(monkeypatch: pytest.MonkeyP
     assert chosen(["torn", None, None, None], None) == 1
     assert chosen(["torn"] * 4, Ranker()) == 3
     assert chosen(["colors", "torn", "smaller", "silhouette"], Ranker()) == 1
+
+
+def test_a_next_stage_is_sampled_from_its_reference_if_all_attempts_are_copies(
+    model: Path, calls: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = creature.ATTEMPTS["next"]
+    front = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
+    pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
+    pipeline.set_progress_bar_config(disable=True)
+    for copies, way in ((attempts, [None] * 2 * attempts), (99, ["silhouette"] * attempts)):
+        faults = iter(["silhouette"] * copies + [None] * 99)
+        monkeypatch.setattr(creature, "fault", lambda *given, of=faults: next(of) if given[3] == "next" else None)
+        calls.clear()
+        _, notes = generate_stage(pipeline, CreatureSettings("fire", 3, 2), 2, {"1-front": front})
+        first, second, refined = calls[:3]
+        assert "reference_image" not in first and second["reference_image"] == [front] * attempts
+        assert second["relation"] == "next" and "relation" not in first and "image" in refined
+        assert [each.initial_seed() for each in first["generator"]] == [
+            each.initial_seed() for each in second["generator"]
+        ]
+        assert notes["2-front"]["faults"] == way and notes["2-front"]["attempt"] == 0  # those of what was chosen
 
 
 def test_a_next_stage_can_have_another_type(model: Path, tmp_path: Path) -> None:
