@@ -39,7 +39,7 @@ from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import describe_start
-from pokemon_ddpm.training.optimizer import make_optimizer
+from pokemon_ddpm.training.optimizer import EMBEDDING_FACTOR, make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.vocabulary import shown_name
 
@@ -105,6 +105,7 @@ class Trainer:
             config.optimizer,
             denoiser,
             torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32,
+            EMBEDDING_FACTOR if config.fine_tunes else 1.0,
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             weight_decay=config.adam_weight_decay,
@@ -156,7 +157,7 @@ class Trainer:
         rank, per_pass = accelerator.process_index, config.train_batch_size
         all_per_pass = per_pass * accelerator.num_processes
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * group["lr_factor"]
         conditioner = self.unwrapped.conditioner
         resample = self.resampler and self.resampler.sample
         batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, self.pairs)

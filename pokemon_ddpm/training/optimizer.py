@@ -10,29 +10,44 @@ from pokemon_ddpm.diffusion import ConditionalDenoiser
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 NEWTON_SCHULZ_STEPS = 5
+# Of the learning rate of new embeddings in fine-tuning. Adam moves a number by at most about the learning rate in an
+# update, so in 200 updates embeddings of a standard deviation of 0.3 would stay where they start.
+EMBEDDING_FACTOR = 40
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
 
 
 def make_optimizer(
-    name: str, denoiser: ConditionalDenoiser, dtype: torch.dtype = torch.float32, **options: Any
+    name: str,
+    denoiser: ConditionalDenoiser,
+    dtype: torch.dtype = torch.float32,
+    embedding_factor: float = 1.0,
+    **options: Any,
 ) -> torch.optim.AdamW:
     """AdamW, or with the name "muon" `Muon` for the matrices in the U-Net's blocks.
 
     Args:
         dtype: Of Muon's iteration, for which bfloat16 is enough (Jordan et al. 2024).
+        embedding_factor: Of the learning rate, for the conditioner's embeddings; see `EMBEDDING_FACTOR`.
         options: Of AdamW.
     """
-    # Fused, so that an update can be skipped on the device.
-    if name == "adamw":
-        return torch.optim.AdamW(denoiser.parameters(), fused=True, **options)
-    unet = denoiser.unet
-    inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
-    matrices = {id(p) for p in inside if p.ndim > 1}
+    unet, matrices, tables = denoiser.unet, set(), set()
+    if name == "muon":
+        inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
+        matrices = {id(p) for p in inside if p.ndim > 1}
+    if embedding_factor != 1:
+        tables = {id(p) for p in denoiser.conditioner.tables.parameters()}
+    kinds = {(False, False): 1.0, (False, True): embedding_factor, (True, False): 1.0}
     groups = [
-        {"params": [p for p in denoiser.parameters() if (id(p) in matrices) == orthogonal], "orthogonal": orthogonal}
-        for orthogonal in (False, True)
+        {
+            "params": [p for p in denoiser.parameters() if (id(p) in matrices, id(p) in tables) == kind],
+            "orthogonal": kind[0],
+            "lr_factor": factor,
+        }
+        for kind, factor in kinds.items()
     ]
-    return Muon(groups, dtype, fused=True, **options)
+    groups = [group for group in groups if group["params"]]
+    # Fused, so that an update can be skipped on the device.
+    return Muon(groups, dtype, fused=True, **options) if matrices else torch.optim.AdamW(groups, fused=True, **options)
 
 
 class Muon(torch.optim.AdamW):
