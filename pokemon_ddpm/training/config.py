@@ -139,7 +139,7 @@ class TrainingConfig:
     train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)
     gradient_accumulation_steps: int = _option(1, "Forward passes per update.", above=0, high=100_000, resume=True)
     num_epochs: int | None = _option(
-        None, "Default: 100, at least 1,000 updates; in fine-tuning 5,000 to 25,000 images.", above=0, resume=True
+        None, "Default: 100, at least 1,000 updates; in fine-tuning 16,000 to 25,000 images.", above=0, resume=True
     )
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume=True)
     max_train_seconds: float | None = _free(None, "Save everything and stop after so many seconds.", above=0)
