@@ -1,6 +1,7 @@
-"""The notebook: stored without outputs, and it runs from top to bottom."""
+"""The notebook: stored with its outputs, and it runs from top to bottom."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,15 +11,23 @@ from nbclient import NotebookClient
 
 from tests.test_package import ROOT
 
+FILE = ROOT / "notebooks" / "pokemon_ddpm.ipynb"
+SHOWS = re.compile("^(sprite_sheet|!|    print)", flags=re.MULTILINE)
+
 
 @pytest.fixture
 def notebook() -> nbformat.NotebookNode:
-    return nbformat.read(ROOT / "notebooks" / "pokemon_ddpm.ipynb", as_version=4)
+    return nbformat.read(FILE, as_version=4)
 
 
-def test_it_is_stored_without_outputs(notebook) -> None:
+def test_it_is_stored_with_the_outputs_of_all_cells(notebook) -> None:
     nbformat.validate(notebook)
-    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [bool(cell.outputs) for cell in cells] == [bool(SHOWS.search(cell.source)) for cell in cells]
+    assert sum("image/png" in output.get("data", ()) for cell in cells for output in cell.outputs) == 6
+    assert FILE.stat().st_size < 1e6 and not any(
+        each in FILE.read_text() for each in ("Traceback", "/home/", "/root/")
+    )
 
 
 def test_it_runs(notebook, tmp_path, monkeypatch) -> None:
