@@ -38,8 +38,8 @@ from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.losses import other_loss
-from pokemon_ddpm.training.networks import describe_start
-from pokemon_ddpm.training.optimizer import EMBEDDING_FACTOR, make_optimizer
+from pokemon_ddpm.training.networks import describe_start, new_attributes
+from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
 from pokemon_ddpm.vocabulary import shown_name
 
@@ -78,7 +78,9 @@ class Trainer:
         self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
         denoiser = setup.make_denoiser(config, unet, trained_conditioner, splits["training"])
+        new: list[str] = []
         if config.fine_tunes:
+            new = new_attributes(denoiser.conditioner, trained_conditioner)
             source = config.pretrained_model_name_or_path
             self.print(describe_start(denoiser.conditioner, trained_conditioner, source))
         self.scheduler = make_scheduler(
@@ -105,7 +107,7 @@ class Trainer:
             config.optimizer,
             denoiser,
             torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32,
-            EMBEDDING_FACTOR if config.fine_tunes else 1.0,
+            new,
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             weight_decay=config.adam_weight_decay,

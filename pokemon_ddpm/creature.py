@@ -90,6 +90,11 @@ class CreatureSettings:
     shared_palette: bool = True
 
     @property
+    def shares_palette(self) -> bool:
+        """Whether sprites get the colors of others; all colors of a sprite are too many for that."""
+        return self.shared_palette and self.palette is not None
+
+    @property
     def parts(self) -> list[Part]:
         """The parts of all stages."""
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage)]
@@ -136,24 +141,21 @@ def generate_stage(
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
-        if name == f"{stage}-back-shiny" and creature.shared_palette and creature.palette is not None:
-            front, shiny = sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"]
-            sprites[name] = swap_palette(reference, front, shiny)
+        if name == f"{stage}-back-shiny" and creature.shares_palette:
+            sprites[name] = swap_palette(reference, sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"])
             continue
-        for seen in (None, reference) if part.relation == "next" else (reference,):
+        # The colors make a next stage one of the family; without them it needs the reference at once.
+        for seen in (None, reference) if part.relation == "next" and creature.shares_palette else (reference,):
             samples = _samples(pipeline, creature, part, seeds, seen, **arguments)
             made = [_processed(sample, part, creature, sprites) for sample in samples]
-            if len(seeds) == 1:
+            if part.finish == "shiny":
                 sprites[name] = made[0]
-                continue
+                break
             chosen, faults = best(samples, made, reference, part.relation, ranker)
-            is_copy = faults[chosen] in COPIES
-            if not is_copy or name not in sprites:
-                attempt = chosen % len(seeds)  # all attempts refined, then all as they were
-                sprites[name], notes[name] = (
-                    made[chosen],
-                    {"seed": seeds[attempt], "attempt": attempt, "faults": faults},
-                )
+            is_copy, attempt = faults[chosen] in COPIES, chosen % len(seeds)  # all refined, then all as they were
+            if name not in sprites or not is_copy:
+                sprites[name] = made[chosen]
+                notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
             if not is_copy:
                 break
     return {name: sprites[name] for name in notes}, notes
@@ -231,7 +233,7 @@ def _processed(
     sprite, reference = reduce_palette(sprite, creature.palette), sprites.get(part.reference)
     if part.finish == "shiny":
         return limit_chroma(swap_palette(reference, reference, sprite))
-    return share_palette(sprite, reference) if creature.shared_palette and reference else sprite
+    return share_palette(sprite, reference) if creature.shares_palette and reference else sprite
 
 
 def generate_creature(
@@ -298,7 +300,12 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette swap", "next": "palette only"}
+    rules = {
+        "noise": NOISE,
+        "refine_strength": REFINE_STRENGTH,
+        "shiny": "palette swap",
+        "next": "palette, or reference",
+    }
     given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale

@@ -42,7 +42,8 @@ def share_palette(image: Image.Image, other: Image.Image) -> Image.Image:
 def swap_palette(image: Image.Image, one: Image.Image, other: Image.Image) -> Image.Image:
     """Gives each color of a sprite, RGBA, what most pixels of that color in `one` have in `other`, the same drawing.
 
-    So a shiny keeps the drawing to the pixel. A color that `one` does not have is taken for the nearest one in OKLab.
+    All are RGBA sprites of one size. So a shiny keeps the drawing to the pixel. A color that `one` does not have is
+    taken for the nearest one in OKLab.
     """
     pixels, before, after = np.array(image), np.asarray(one), np.asarray(other)
     both, visible = (before[..., 3] > 0) & (after[..., 3] > 0), pixels[..., 3] > 0

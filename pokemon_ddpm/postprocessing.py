@@ -233,7 +233,7 @@ def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: 
         distinct: Distance in OKLab below which two colors are similar.
 
     Returns:
-        What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were drawn for.
+        What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were made for.
     """
     means, weights, commons = means.copy(), weights.astype(np.float64), oklab(COMMON_COLORS)
     means[:, 0] = means[:, 0].clip(min=commons[0, 0])

@@ -24,7 +24,7 @@ from pokemon_ddpm.preprocessing import as_arrays, as_tensor
 
 RELEASED_RANKER = RELEASED / "sprite-ranker"
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
-WEIGHTS = (1.0, 0.8, -2.0)  # of the verdicts in a score; well drawn sprites are known ones more often
+WEIGHTS = (1.0, 0.8, -2.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 DARK = 0.3
@@ -103,18 +103,18 @@ def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASE
 
 
 def can_rank(pipeline: PokemonDDPMPipeline) -> bool:
-    """Whether the released ranker judges images of the pipeline's shape."""
+    """Whether the released ranker scores images of the pipeline's shape."""
     network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
     return pipeline.sample_shape == (network["in_channels"], network["sample_size"], network["sample_size"])
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
-    """The released ranker on the pipeline's device; None if it judges other shapes."""
+    """The released ranker on the pipeline's device; None if it scores other shapes."""
     return load_ranker(pipeline.device) if can_rank(pipeline) else None
 
 
 def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
-    """`CANDIDATES` of a distilled model whose samples the ranker can judge; others would take seconds a sprite: 1."""
+    """`CANDIDATES` of a distilled model whose samples the ranker can score; others would take seconds a sprite: 1."""
     return CANDIDATES if is_distilled(pipeline.scheduler) and can_rank(pipeline) else 1
 
 

@@ -186,16 +186,19 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
         augmentation.load_state_dict(old.state_dict())
 
 
+def new_attributes(conditioner: SpriteConditioner, trained: SpriteConditioner) -> list[str]:
+    """The attributes of a conditioner with other values than in the trained one, or that it lacks."""
+    known = trained.vocabulary
+    return [name for name, values in conditioner.vocabulary.items() if known.get(name) != values]
+
+
 def describe_start(conditioner: SpriteConditioner, trained: SpriteConditioner, source: str) -> str:
     """What fine-tuning on other classes begins with, in one line."""
-    now, before = (
-        {shown_name(name, each.vocabulary["type"]): values for name, values in each.vocabulary.items()}
-        for each in (conditioner, trained)
-    )
+    now, new = conditioner.vocabulary, new_attributes(conditioner, trained)
     parts = {
-        "new": [f"{name} ({len(values)} values)" for name, values in now.items() if before.get(name) != values],
-        "taken over": [name for name, values in now.items() if before.get(name) == values],
-        "left out": [name for name in before if name not in now],
+        "new": [f"{shown_name(name, now['type'])} ({len(now[name])} values)" for name in new],
+        "taken over": [shown_name(name, now["type"]) for name in now if name not in new],
+        "left out": [shown_name(name, trained.vocabulary["type"]) for name in trained.vocabulary if name not in now],
     }
     listed = (f"{title}: {', '.join(names)}" for title, names in parts.items() if names)
     return f"Fine-tuning with the U-Net of {source}. Conditions {'; '.join(listed)}."

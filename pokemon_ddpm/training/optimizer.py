@@ -1,5 +1,6 @@
 """Muon: momentum with orthogonal updates for the matrices inside the network, AdamW for everything else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from pokemon_ddpm.diffusion import ConditionalDenoiser
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 NEWTON_SCHULZ_STEPS = 5
-# Of the learning rate of new embeddings in fine-tuning. Adam moves a number by at most about the learning rate in an
+# Of the learning rate, for new embeddings beside trained weights. Adam moves a number by about the learning rate in an
 # update, so in 200 updates embeddings of a standard deviation of 0.3 would stay where they start.
 EMBEDDING_FACTOR = 40
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
@@ -20,23 +21,23 @@ def make_optimizer(
     name: str,
     denoiser: ConditionalDenoiser,
     dtype: torch.dtype = torch.float32,
-    embedding_factor: float = 1.0,
+    new_attributes: Sequence[str] = (),
     **options: Any,
 ) -> torch.optim.AdamW:
     """AdamW, or with the name "muon" `Muon` for the matrices in the U-Net's blocks.
 
     Args:
         dtype: Of Muon's iteration, for which bfloat16 is enough (Jordan et al. 2024).
-        embedding_factor: Of the learning rate, for the conditioner's embeddings; see `EMBEDDING_FACTOR`.
+        new_attributes: Those whose embeddings learn faster, see `EMBEDDING_FACTOR`.
         options: Of AdamW.
     """
     unet, matrices, tables = denoiser.unet, set(), set()
     if name == "muon":
         inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
         matrices = {id(p) for p in inside if p.ndim > 1}
-    if embedding_factor != 1:
-        tables = {id(p) for p in denoiser.conditioner.tables.parameters()}
-    kinds = {(False, False): 1.0, (False, True): embedding_factor, (True, False): 1.0}
+    for name in new_attributes:
+        tables.add(id(denoiser.conditioner.tables[f"{name}_embedding"].weight))
+    kinds = {(False, False): 1, (False, True): EMBEDDING_FACTOR, (True, False): 1}
     groups = [
         {
             "params": [p for p in denoiser.parameters() if (id(p) in matrices, id(p) in tables) == kind],

@@ -170,7 +170,7 @@ def test_a_next_stage_can_have_another_type(model: Path, tmp_path: Path) -> None
 def test_every_sprite_follows_its_reference(model: Path) -> None:
     pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    settings = CreatureSettings("fire", 3, 2)
+    settings = CreatureSettings("fire", 3, 2, palette=None)
     first, _ = generate_stage(pipeline, settings, 1, {})
     (second, _), (again, _) = (generate_stage(pipeline, settings, 2, first) for _ in range(2))
     other, _ = generate_stage(pipeline, settings, 2, {"1-front": first["1-back"]})
