@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from pokemon_ddpm import RELEASED_MODEL, load_sprites
 from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler
-from pokemon_ddpm.files import save_figure
 from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest, generate_with_steps
 from pokemon_ddpm.preprocessing import mode_of, preprocess
 
@@ -98,8 +97,8 @@ def main() -> None:
     pixels = preprocess(image, side, mode_of(channels))[..., :3]  # white where it is transparent
     ((_, steps),) = generate_with_steps(pipeline, [SpriteRequest(given.seed, given.type)])
     shown = [steps[i] for i in np.linspace(0, len(steps) - 1, min(COLUMNS, len(steps))).round().astype(int)]
-    save_figure(forward_process_figure(pixels, given.seed), given.output_dir / "forward_process.png", DPI)
-    save_figure(reverse_process_figure(shown), given.output_dir / "reverse_process.png", DPI)
+    forward_process_figure(pixels, given.seed).savefig(given.output_dir / "forward_process.png", dpi=DPI)
+    reverse_process_figure(shown).savefig(given.output_dir / "reverse_process.png", dpi=DPI)
 
 
 if __name__ == "__main__":

@@ -105,13 +105,6 @@ def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
     write_file(path, content.getvalue())
 
 
-def save_figure(figure: Any, path: str | Path, dpi: int) -> None:
-    """Saves a Matplotlib figure as PNG."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi)
-    write_file(path, content.getvalue())
-
-
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
     with path.open("rb") as file:

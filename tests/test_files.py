@@ -2,10 +2,9 @@ import errno
 import os
 
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
-from pokemon_ddpm.files import save_figure, save_image, write_file
+from pokemon_ddpm.files import save_image, write_file
 
 
 @pytest.mark.parametrize(("content", "expected"), [("é\n", b"\xc3\xa9\n"), (b"\xff\r\n", b"\xff\r\n"), ("", b"")])
@@ -45,9 +44,3 @@ def test_the_suffix_decides_the_format(tmp_path, name, options, expected):
     save_image(Image.new("RGB", (4, 5)), tmp_path / name, **options)
     with Image.open(tmp_path / name) as image:
         assert image.format == expected and image.size == (4, 5)
-
-
-def test_a_figure_is_saved_as_png_at_its_resolution(tmp_path):
-    save_figure(Figure(figsize=(2, 1)), tmp_path / "figure.png", dpi=50)
-    with Image.open(tmp_path / "figure.png") as image:
-        assert (image.format, image.size) == ("PNG", (100, 50))

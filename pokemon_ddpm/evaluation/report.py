@@ -1,16 +1,13 @@
-"""The report of an evaluation: `report.md`, the same numbers as `report.json`, and figures."""
+"""The report of an evaluation: `report.md`, the same numbers as `report.json`, and sheets."""
 
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from pokemon_ddpm.data import SpriteTensors
@@ -18,7 +15,7 @@ from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json
 from pokemon_ddpm.evaluation.images import SampleSet, random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
-from pokemon_ddpm.files import save_figure, save_image, write_file
+from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.provenance import Provenance
 from pokemon_ddpm.sheets import sprite_sheet
@@ -32,8 +29,7 @@ METRICS = {"kid": "KID", "precision": "precision", "recall": "recall"}
 GENERATION = "model scheduler num_inference_steps guidance_scale guidance_interval guidance_rescale dtype".split()
 
 SHEET_COLUMNS, SHEET_PANELS = 6, 2
-NUM_PAIRS, PAIRS_IN_ROW = 20, 10
-BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito, which people with any color vision can distinguish
+NUM_PAIRS, PAIR_PANELS = 20, 4
 
 
 def write_report(
@@ -46,7 +42,7 @@ def write_report(
     names: Sequence[str] | None,
     about: Mapping[str, Any],
 ) -> Numbers:
-    """Writes the report with its figures into an existing folder.
+    """Writes the report with its sheets into an existing folder.
 
     Args:
         name: For the title.
@@ -65,18 +61,17 @@ def write_report(
         **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances, train.type_names), **about},
     }
-    figures = {
-        "closest.png": closest_pairs_figure(samples.images, evaluation.nearest, train.images, names),
-        "types.png": types_figure(numbers),
+    sheets = {
+        "samples.png": sample_sheet(samples, train),
+        "closest.png": closest_sheet(samples.images, evaluation.nearest, train.images, names),
     }
     if names:
-        figures["closest-names.png"] = closest_pairs_figure(samples.images, evaluation.nearest, None, names)
-    for file, figure in figures.items():
-        save_figure(figure, folder / file, dpi=130)
-    save_image(sample_sheet(samples, train), folder / "samples.png")
+        sheets["closest-names.png"] = closest_sheet(samples.images, evaluation.nearest, None, names)
+    for file, sheet in sheets.items():
+        save_image(sheet, folder / file)
     text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
     write_file(folder / NUMBERS, text + "\n")
-    write_file(folder / REPORT, report_text(numbers, figures))
+    write_file(folder / REPORT, report_text(numbers, sheets))
     return numbers
 
 
@@ -102,9 +97,9 @@ def generation_of(provenances: Sequence[Provenance], type_names: Sequence[str] =
     return {**settings, "seeds": f"{min(seeds)} to {max(seeds)}", "conditions": ", ".join(conditions)}
 
 
-def report_text(numbers: Numbers, figures: Collection[str]) -> str:
-    """`report.md`; `closest-names.png` is only shown if it is among the figures."""
-    more = {"summary": summary(numbers), "figures": figures, "metrics": METRICS, "statistics": STATISTICS}
+def report_text(numbers: Numbers, sheets: Collection[str]) -> str:
+    """`report.md`; `closest-names.png` is only shown if it is among the sheets."""
+    more = {"summary": summary(numbers), "sheets": sheets, "metrics": METRICS, "statistics": STATISTICS}
     return _render("evaluation_report.md", numbers, **more)
 
 
@@ -170,72 +165,25 @@ def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
     return sprite_sheet(cells, columns, [names[k] for k in rows], max(1, 64 // side), panels)
 
 
-def closest_pairs_figure(
-    images: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
-) -> Figure:
-    """Shows the 20 samples that are nearest to training images: sample, distance, training image and its name.
+def closest_sheet(
+    samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
+) -> Image.Image:
+    """The samples that are nearest to training images, the nearest first: distance and name, sample, training image.
 
-    `images` are the samples, uint8 (N, 3, S, S), and `train` is uint8 (M, 3, S, S). Training images or their names
-    are left out if they are None.
+    `samples` are uint8 (N, 3, S, S), `train` is uint8 (M, 3, S, S). Training images or their names are left out if
+    they are None.
     """
-    closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS].tolist()
-    matches = nearest.index[closest].tolist()
-    shown = {"sample": images[closest]}
-    if train is not None:
-        shown["training"] = train[matches]
-    rows = math.ceil(len(closest) / PAIRS_IN_ROW)
-    height = rows * (1.3 * len(shown) + (0.4 if names else 0))
-    figure = Figure(figsize=(1.1 * PAIRS_IN_ROW, height), layout="constrained")
-    for place, (sample, match) in enumerate(zip(closest, matches, strict=True)):
-        row, column = divmod(place, PAIRS_IN_ROW)
-        for line, (label, sets) in enumerate(shown.items(), start=len(shown) * row):
-            cell = (len(shown) * rows, PAIRS_IN_ROW, line * PAIRS_IN_ROW + column + 1)
-            axes = figure.add_subplot(*cell, xticks=[], yticks=[])
-            axes.imshow(sets[place].permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
-            if column == 0:
-                axes.set_ylabel(label, fontsize=8)
-            if label == "sample":
-                axes.set_title(f"{nearest.distance[sample]:.3g}", fontsize=8)
-        if names:
-            axes.set_xlabel(names[match], fontsize=7)
-    return figure
+    closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
+    matches = nearest.index[closest]
+    sets = [samples[closest]] if train is None else [samples[closest], train[matches]]
+    labels = [f"{distance:.3g}" for distance in nearest.distance[closest].tolist()]
+    if names:
+        labels = [f"{label} {names[match]}" for label, match in zip(labels, matches.tolist(), strict=True)]
+    pairs = zip(*map(as_arrays, sets), strict=True)
+    images = [Image.fromarray(image) for pair in pairs for image in pair]
+    return sprite_sheet(images, len(sets), labels, max(1, 64 // samples.shape[-1]), panels=PAIR_PANELS)
 
 
 def class_word(numbers: Numbers) -> str:
     """What the classes of the samples are called: "type" of sprites, or "class" of other images."""
     return shown_name("type", numbers["types"])
-
-
-def types_figure(numbers: Numbers) -> Figure:
-    """KID and condition accuracy by type, with those of held-out images."""
-    types, word = numbers["types"], class_word(numbers)
-    by_value = numbers["condition_accuracy"]["type"]["by_value"]
-    kids = [[each[key] for each in types.values()] for key in ("kid", "floor")]
-    shares = [[by_value[name][key] for name in types] for key in ("accuracy", "real")]
-    shown = {f"KID to the training images of the {word}": kids, f"share in which the {word} is recognized": shares}
-    figure = Figure(figsize=(9, 1.2 + 0.3 * len(types)), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, (title, sets) in zip(panels, shown.items(), strict=True):
-        styles = ("samples", BLUE, -0.13), ("held-out", ORANGE, 0.13)
-        for estimates, (label, color, shift) in zip(sets, styles, strict=True):
-            values, low, high = (
-                np.array([each and each[key] for each in estimates], dtype=float) for key in ("value", "low", "high")
-            )
-            heights = np.arange(len(types)) + shift
-            axes.plot(values, heights, "o", color=color, markersize=4, label=label if axes is panels[0] else None)
-            axes.hlines(heights, low, high, color=color, linewidth=1)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel(title, fontsize=10)
-        axes.set_yticks(range(len(types)), [""] * len(types), fontsize=10)
-        axes.set_ylim(len(types) - 0.4, -0.6)  # the first at the top
-        axes.tick_params(labelsize=10)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color="#DDDDDD")
-        axes.set_axisbelow(True)  # the grid
-    panels[0].set_yticklabels([f"{name} ({found['kid']['n']})" for name, found in types.items()])
-    # The intervals of rare types are wider than the panel.
-    largest = max((each["value"] for found in types.values() for each in found.values() if each["value"]), default=1.0)
-    panels[0].set_xlim(-0.5 * largest, 1.5 * largest)
-    panels[1].set_xlim(-0.02, 1.02)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9.5, columnspacing=1.4)
-    return figure

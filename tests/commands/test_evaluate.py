@@ -93,7 +93,7 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
     assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
     assert about["held out"].startswith("validation split") and about["features"].endswith(", 8 dimensions")
     text = (folder / "report.md").read_text()
-    for name in ("samples", "closest", "closest-names", "types"):
+    for name in ("samples", "closest", "closest-names"):
         assert f"({name}.png)" in text and Image.open(folder / f"{name}.png").width > 100
     assert not any(part in text for part in ("None", " nan", "\n\n\n", str(folder.parent)))
     train, held_out = (sprite_tensors(load_sprites(split=split), 32, "fit") for split in ("train", "validation"))

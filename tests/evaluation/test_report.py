@@ -1,20 +1,20 @@
 import json
 from pathlib import Path
+from unittest import mock
 
-import numpy as np
 import pytest
 import torch
 
+from pokemon_ddpm.evaluation import report
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.report import (
-    closest_pairs_figure,
     estimate,
     generation_of,
     percent,
     report_text,
     summary,
-    types_figure,
 )
+from pokemon_ddpm.preprocessing import as_tensor
 from tests.sprite_sets import provenance
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "pokemon-ddpm-64"
@@ -36,7 +36,7 @@ ROWS = """
 def test_the_report_has_the_numbers():
     text = report_text(NUMBERS, [path.name for path in PUBLISHED.glob("*.png")])
     card = (CARDS / "pokemon-ddpm-64" / "README.md").read_text(encoding="utf-8")
-    assert "![KID and condition accuracy by type](types.png)" in text
+    assert "](closest-names.png)" in text
     assert [sentence for sentence in summary(NUMBERS) if sentence not in text or sentence not in card] == []
     assert [row for row in ROWS.strip().splitlines() if row not in text] == []
 
@@ -45,7 +45,7 @@ def test_other_images_have_classes():
     accuracy = NUMBERS["condition_accuracy"]["type"]
     accuracy = {**accuracy, "by_value": {"dog": accuracy["by_value"]["fire"]}}
     numbers = {**NUMBERS, "types": {"dog": NUMBERS["types"]["fire"]}, "condition_accuracy": {"type": accuracy}}
-    text = report_text(numbers, ["types.png"]).partition("## Settings")[0]
+    text = report_text(numbers, []).partition("## Settings")[0]
     assert "## Classes" in text and "| class | n |" in text and "**Condition accuracy.** The given class is" in text
     assert not any(word in text for word in ("sprites", "types ", "a type", "by type", "pixel art", "evolution line"))
 
@@ -70,32 +70,16 @@ def test_how_samples_were_generated():
     assert (found["num_inference_steps"], found["guidance_scale"]) == (2, 1.0)
 
 
-def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
-    return {"value": value, "low": low, "high": high, "n": 20}
-
-
-def test_types_without_a_value_are_left_out():
-    types = {
-        "bug": {"kid": estimate(0.5, 0.1, 0.9), "floor": estimate(None)},
-        "dark": {"kid": estimate(0.0), "floor": estimate(2.0)},
-    }
-    by_value = {name: {"accuracy": estimate(1.0, 0.8, 1.0), "real": None} for name in types}
-    kids, accuracies = types_figure({"types": types, "condition_accuracy": {"type": {"by_value": by_value}}}).axes
-    assert [line.get_xdata()[~np.isnan(line.get_xdata())].tolist() for line in kids.lines] == [[0.5, 0.0], [2.0]]
-    assert [label.get_text() for label in kids.get_yticklabels()] == ["bug (20)", "dark (20)"]
-    ours, real = (line.get_xdata() for line in accuracies.lines)
-    assert ours.tolist() == [1.0, 1.0] and np.isnan(real).all()
-
-
 @pytest.mark.parametrize("sets", [2, 1])
-def test_closest_pairs(sets: int):
+def test_closest_pairs(monkeypatch: pytest.MonkeyPatch, sets: int):
+    shown = mock.Mock()
+    monkeypatch.setattr(report, "sprite_sheet", shown)
     images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
     nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
     names = [f"name {i}" for i in range(9)]
-    axes = closest_pairs_figure(images, nearest, train if sets == 2 else None, names).axes
+    report.closest_sheet(images, nearest, train if sets == 2 else None, names)
     order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
-    assert [each.get_title() for each in axes[::sets]] == ["1", "1", "2", "3", "5"]
-    assert [each.get_xlabel() for each in axes[sets - 1 :: sets]] == [names[i] for i in matches]
+    cells, columns, labels, *_ = shown.call_args.args
+    assert (columns, labels) == (sets, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
     expected = torch.stack([images[order], train[matches]], dim=1)[:, :sets].flatten(0, 1)
-    shown = [torch.from_numpy(each.images[0].get_array().data) for each in axes]
-    assert torch.equal(torch.stack(shown).permute(0, 3, 1, 2), expected)
+    assert torch.equal(as_tensor(cells), expected)
