@@ -1,5 +1,6 @@
 """A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,6 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
-from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
@@ -64,6 +64,17 @@ def parts_of_stage(stage: int) -> list[Part]:
         Part(stage, "back", "normal", front, "same"),
         Part(stage, "back", "shiny", back, "same"),
     ]
+
+
+def part_seed(seed: int, part: str, attempt: int = 0) -> int:
+    """The first 31 bits of the SHA-256 of "seed/part/attempt", so that no part depends on which others are made.
+
+    Args:
+        seed: Of the creature.
+        part: The name of its sprite, such as "2-back". A shiny has the seed of the sprite that it recolors.
+        attempt: From 0.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{part}/{attempt}".encode()).digest()[:4], "big") >> 1
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import gradio as gr
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.creature import ATTEMPTS, best, refined
+from pokemon_ddpm.creature import ATTEMPTS, best, part_seed, refined
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
@@ -33,7 +33,6 @@ from pokemon_ddpm.generation import (
     generate_with_steps,
 )
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
-from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma

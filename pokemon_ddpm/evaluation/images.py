@@ -52,7 +52,7 @@ def load_images(
     title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"
     rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train", skip_bad_images=skip_bad_images)
     columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
-    names = [f"{name}\n{game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
+    names = [f"{name}, {game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
     return RealImages(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
 
 

@@ -181,7 +181,7 @@ def closest_sheet(
         labels = [f"{label} {names[match]}" for label, match in zip(labels, matches.tolist(), strict=True)]
     pairs = zip(*map(as_arrays, sets), strict=True)
     images = [Image.fromarray(image) for pair in pairs for image in pair]
-    return sprite_sheet(images, len(sets), labels, max(1, 64 // samples.shape[-1]), panels=PAIR_PANELS)
+    return sprite_sheet(images, len(sets), labels, panels=PAIR_PANELS)
 
 
 def class_word(numbers: Numbers) -> str:

@@ -13,8 +13,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pokemon_ddpm.app.server import App
+from pokemon_ddpm.creature import part_seed
 from pokemon_ddpm.generation import generate_files, read_settings
-from pokemon_ddpm.part_seed import part_seed
 from tests.app.running import DOCS, Network, expected_images, gallery_images
 
 

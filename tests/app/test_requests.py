@@ -15,8 +15,7 @@ from pokemon_ddpm.app.handlers import (
     same_creature,
     variations,
 )
-from pokemon_ddpm.creature import ATTEMPTS
-from pokemon_ddpm.part_seed import part_seed
+from pokemon_ddpm.creature import ATTEMPTS, part_seed
 from pokemon_ddpm.preprocessing import as_tensor
 from tests.app.running import new_job, new_sprite
 from tests.test_ranking import Reddest

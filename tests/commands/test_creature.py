@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import creature
-from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
-from pokemon_ddpm.part_seed import part_seed
+from pokemon_ddpm.creature import CreatureSettings, generate_stage, part_seed, parts_of_stage
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
@@ -241,3 +240,9 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
     ):
         code, output = make(source, tmp_path / "empty", *options)
         assert code == 2 and message in output and not contents(tmp_path / "empty")
+
+
+def test_the_seed_of_a_part_is_of_31_bits_and_its_own() -> None:
+    expected = {(7, "2-back", 0): 405938043, (7, "2-back", 1): 58816100, (2**63, "1-front", 0): 1929474508}
+    assert {key: part_seed(*key) for key in expected} == expected
+    assert len({part_seed(7, part, attempt) for part in ("1-back", "2-front") for attempt in range(4)}) == 8

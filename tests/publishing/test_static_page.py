@@ -26,12 +26,11 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
+from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature, part_seed
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
-from pokemon_ddpm.part_seed import part_seed
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
