@@ -27,7 +27,6 @@ from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
-IN_CREATURE = "as in a creature"
 NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
 RELATIONS = {"same": "back", "next": "next stage"}
 
@@ -119,20 +118,14 @@ def evaluate_references(
     if not (both and len(stages.targets)):
         raise ValueError("The images need backs, shinies and next stages of the same forms.")
 
-    def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> dict[str, torch.Tensor]:
-        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), and as `creature` makes them."""
+    def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> torch.Tensor:
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), as `creature` makes them."""
         count, references = len(pairs.targets), data.images[pairs.references]
         requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
-
-        def sprites(**given: Any) -> torch.Tensor:
-            samples = generate(pipeline, requests, **arguments, **given)
-            return default_output(as_tensor(tqdm(samples, "Generating", count)))
-
-        images = sprites(
-            references=references.float() / 127.5 - 1, relation=relation, image_guidance_scale=image_guidance_scale
-        )
-        alone = sprites() if relation == "next" else images
-        return {"generated": images, IN_CREATURE: _recolored(alone, references, is_shiny)}
+        given = {"references": references.float() / 127.5 - 1, "image_guidance_scale": image_guidance_scale}
+        samples = generate(pipeline, requests, **arguments, **(given if relation == "same" else {}))
+        images = default_output(as_tensor(tqdm(samples, "Generating", count)))
+        return _recolored(images, references, is_shiny)
 
     made_backs, made_shinies = made(backs, "same"), made(shinies, "same", is_shiny=True)
     numbers = {
@@ -141,7 +134,7 @@ def evaluate_references(
         "next stage": _next(data, stages, made(stages, "next"), network),
     }
     ones, others = ([pairs.references.tolist().index(row) for row in both] for pairs in (backs, shinies))
-    sets = [made_shinies[IN_CREATURE][others], made_backs[IN_CREATURE][ones]]
+    sets = [made_shinies[others], made_backs[ones]]
     return numbers, [data.images[both], *sets, data.images[backs.targets[ones]]]
 
 
@@ -155,7 +148,7 @@ def _recolored(images: torch.Tensor, references: torch.Tensor, is_shiny: bool) -
 
 
 def _back(
-    data: SpriteTensors, backs: Pairs, made: dict[str, torch.Tensor], network: SpriteFeatures
+    data: SpriteTensors, backs: Pairs, made: torch.Tensor, network: SpriteFeatures
 ) -> dict[str, dict[str, Estimate]]:
     """How often the real back of the right form is the nearest of all forms, or among the five nearest."""
     lines, forms = (data.labels[name][backs.targets] for name in ("line", "index"))
@@ -163,7 +156,7 @@ def _back(
     fronts = pairs_of(data, "same", FRONT, NORMAL, other_game=True).targets
     rows, places = (data.labels["index"][fronts][:, None] == forms).nonzero(as_tuple=True)
     queries = {
-        **{name: (images, all_forms) for name, images in made.items()},
+        "generated": (made, all_forms),
         "real front of another game": (data.images[fronts[rows]], places),
     }
     found: dict[str, dict[str, Estimate]] = {"right back nearest": {}, "right back among the five nearest": {}}
@@ -175,20 +168,18 @@ def _back(
     return found
 
 
-def _shiny(data: SpriteTensors, shinies: Pairs, made: dict[str, torch.Tensor]) -> dict[str, Estimate]:
+def _shiny(data: SpriteTensors, shinies: Pairs, made: torch.Tensor) -> dict[str, Estimate]:
     references, real = (data.images[rows] for rows in shinies)
     lines, found = data.labels["line"][shinies.targets], {}
-    for name, images in {**made, "real": real}.items():
+    for name, images in {"generated": made, "real": real}.items():
         found[f"{name}: change of color"] = over_lines(color_change(references, images), lines)
     return found
 
 
-def _next(
-    data: SpriteTensors, stages: Pairs, made: dict[str, torch.Tensor], network: SpriteFeatures
-) -> dict[str, Estimate]:
+def _next(data: SpriteTensors, stages: Pairs, made: torch.Tensor, network: SpriteFeatures) -> dict[str, Estimate]:
     references, real = (data.images[rows] for rows in stages)
     lines, before, found = data.labels["line"][stages.targets], _features(network, references), {}
-    for name, images in {**made, "real": real}.items():
+    for name, images in {"generated": made, "real": real}.items():
         distance = torch.cdist(mean_color(images), mean_color(references))
         color = (distance.diagonal()[:, None] <= distance).double().mean(dim=1)
         rank = nearer(_features(network, images), before, torch.arange(len(real))) / max(1, len(real) - 1)
