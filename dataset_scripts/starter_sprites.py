@@ -22,7 +22,7 @@ SIDES, HEADS = (26, 32, 39), (1.15, 1.0, 0.92)
 # Colors by their number in the palette; 0 is the background. At the first three begin four numbers: outline, shadow,
 # base and light of a color. The others are areas of one color.
 BODY, ACCENT, MARK = RAMPS = (1, 5, 9)
-SHADE, LIGHT, SPOT, PATCH, WHITE, DARK = 2, 4, 7, 11, 13, 14
+SPOT, PATCH, WHITE, DARK = 7, 11, 13, 14
 SECOND_TYPE_COLORS = {BODY: MARK, ACCENT: MARK, SPOT: PATCH}  # of a feature of the second type
 # The four are mixtures of the color with so many percent of these. Shadows are more violet and lights more yellow.
 TONES = np.array([(24, 14, 44), (44, 24, 92), (0, 0, 0), (255, 252, 228)])
@@ -59,18 +59,10 @@ BODY_PLANS = {
         oval("body", BODY, 10, -1, 2.5, 5), HEAD, oval("head", BODY, 0, 5, 6, 4)]),
     "cat": ("quadruped", (-5, 8, 6.5), (6, 7, 6), [oval("body", BODY, 9, 6, 4, 5), TORSO,
         poly("body", BODY, "2,0 7,0 7,12 2,12"), HEAD]),
-    "thinker": ("humanoid", (-4, 10, 7.5), (8, 4.5, 6), [oval("body", BODY, 10, -1, 7, 2.5),
-        oval("body", BODY, 7, 8, 7, 3), TORSO, poly("head", BODY, "0,-9 3,-11 8,-9 11,-3 9,4 5,10 0,11")]),
-    "boxer": ("arms", (-9, 4.5, 4.5), (1, 7, 6), [poly("body", BODY, "1,7 8,7 9,17 2,17"),
-        poly("body", BODY, "0,-11 11,-9 7,9 0,10"), oval("body", BODY, 13, -3, 4, 7),
-        oval("body", ACCENT, 14, 7, 5, 5.5), HEAD]),
     "bird": ("wings", (-5, 6, 5.5), (4, 7, 8), [poly("body", ACCENT, "1,8 6,8 5,13 2,13"), TORSO, HEAD,
         poly("head", ACCENT, "0,1 4,4 0,10")]),
     "sheet": ("blob", (-3, 8, 8), (4, 8, 9), [oval("body", BODY, 12, 0, 4, 2.5),
         poly("head", BODY, "0,-10 5,-9 9,-5 10,0 12,17 9,14 7,21 4,15 2,19 0,15")]),
-    "boulder": ("armor", (-1, 8, 7.5), (4, 8, 7), [oval("body", ACCENT, 12, 2, 4, 5),
-        poly("head", BODY, "0,-12 5,-11 10,-5 12,12 0,13"), poly("head", SHADE, "10,-5 12,12 7,5"),
-        poly("head", LIGHT, "0,-11 4,-10 7,-6 0,-4")]),
     "fish": ("fish", (-2, 9, 8), (2, 8, 8), [poly("body", ACCENT, "0,8 3,9 7,13 15,16 14,23 5,21 0,15"),
         poly("head", BODY, "0,-10 6,-9 10,-3 10,3 7,10 3,16 0,17")]),
     "beetle": ("bug-wings", (-7, 5, 4.5), (4, 5, 7), [oval("body", ACCENT, 15, -6, 9, 5),
@@ -81,8 +73,6 @@ FEATURES = {
     "bat wings": [poly("body", ACCENT, "5,-5 17,-18 27,-14 27,-2 22,-5 19,2 15,-1 8,5")],
     "bolts": [poly("head", ACCENT, "3,-6 10,-14 4,-14 10,-25 18,-25 13,-18 20,-18 8,-4")],
     "bow": [poly("head", ACCENT, "0,-10 9,-16 11,-6 0,-7"), oval("head", ACCENT, 0, -9, 2.5, 2.5)],
-    "cheeks": [oval("head", SPOT, 7, 4, 2.2, 1.8)],
-    "collar": [poly("body", ACCENT, "0,-7 7,-9 9,-6 4,-3 0,-1")],
     "ears": [oval("head", BODY, 8, -9, 4.5, 5.5), oval("head", SPOT, 8, -9, 2, 3)],
     "fins": [poly("head", ACCENT, "0,-18 3,-16 6,-8 0,-8"), poly("head", ACCENT, "7,-5 18,-9 15,-3 19,2 15,8 7,6")],
     "flame": [poly("head", ACCENT, "0,-33 3,-24 6,-27 7,-19 12,-22 12,-10 7,-4 0,-4")],
@@ -101,28 +91,28 @@ FEATURES = {
     "wings": [poly("body", ACCENT, "5,-5 16,-16 28,-17 25,-11 26,-8 22,-5 22,-1 17,0 6,4")],
     "wisps": [poly("head", ACCENT, "18,-20 21,-11 19,-7 16,-7 14,-11")],
 }
-IN_FRONT = {"bow", "cheeks", "collar", "headband", "mound", "plates", "slime"}  # others are behind
+IN_FRONT = {"bow", "headband", "mound", "plates", "slime"}  # others are behind
 # What tells a type from the others: the label of the color, the colors, body plan and features. Creatures with this
 # second type have its first feature.
 TYPE_STYLES = {
-    "bug": ("green", (156, 190, 48), (222, 236, 178), "beetle", ("antennae", "spikes", "collar")),
+    "bug": ("green", (156, 190, 48), (222, 236, 178), "beetle", ("antennae", "spikes", "horns")),
     "dark": ("black", (76, 70, 88), (214, 52, 66), "cat", ("pointed ears", "tail", "spikes")),
     "dragon": ("blue", (66, 76, 188), (244, 190, 84), "lizard", ("bat wings", "tail", "horns")),
-    "electric": ("yellow", (252, 214, 44), (110, 190, 250), "cat", ("bolts", "tail", "cheeks")),
-    "fairy": ("pink", (252, 186, 216), (240, 92, 150), "thinker", ("bow", "cheeks", "collar")),
-    "fighting": ("red", (178, 76, 54), (240, 222, 190), "boxer", ("headband", "collar", "spikes")),
+    "electric": ("yellow", (252, 214, 44), (110, 190, 250), "cat", ("bolts", "tail", "spikes")),
+    "fairy": ("pink", (252, 186, 216), (240, 92, 150), "sheet", ("bow", "tail", "ears")),
+    "fighting": ("red", (178, 76, 54), (240, 222, 190), "lizard", ("headband", "tail", "spikes")),
     "fire": ("red", (240, 106, 44), (255, 206, 64), "lizard", ("flame", "tail", "spikes")),
-    "flying": ("blue", (132, 190, 246), (238, 240, 244), "bird", ("wings", "cheeks", "collar")),
-    "ghost": ("purple", (104, 82, 164), (176, 226, 220), "sheet", ("wisps", "horns", "collar")),
-    "grass": ("green", (104, 196, 92), (40, 134, 62), "lizard", ("leaves", "cheeks", "collar")),
-    "ground": ("brown", (212, 166, 96), (128, 84, 48), "boulder", ("mound", "horns", "spikes")),
+    "flying": ("blue", (132, 190, 246), (238, 240, 244), "bird", ("wings", "tail", "horns")),
+    "ghost": ("purple", (104, 82, 164), (176, 226, 220), "sheet", ("wisps", "horns", "spikes")),
+    "grass": ("green", (104, 196, 92), (40, 134, 62), "lizard", ("leaves", "tail", "ears")),
+    "ground": ("brown", (212, 166, 96), (128, 84, 48), "fish", ("mound", "horns", "spikes")),
     "ice": ("white", (206, 240, 246), (92, 198, 224), "sheet", ("icicles", "orbs", "horns")),
-    "normal": ("brown", (206, 180, 148), (246, 232, 206), "cat", ("ears", "collar", "cheeks")),
+    "normal": ("brown", (206, 180, 148), (246, 232, 206), "cat", ("ears", "tail", "horns")),
     "poison": ("purple", (164, 66, 172), (150, 210, 72), "fish", ("slime", "spikes", "horns")),
-    "psychic": ("pink", (240, 84, 144), (120, 216, 232), "thinker", ("orbs", "collar", "horns")),
-    "rock": ("brown", (150, 126, 92), (104, 92, 84), "boulder", ("rocks", "spikes", "horns")),
-    "steel": ("gray", (158, 170, 186), (96, 110, 134), "boxer", ("plates", "spikes", "horns")),
-    "water": ("blue", (56, 136, 232), (140, 224, 250), "fish", ("fins", "cheeks", "horns")),
+    "psychic": ("pink", (240, 84, 144), (120, 216, 232), "bird", ("orbs", "tail", "horns")),
+    "rock": ("brown", (150, 126, 92), (104, 92, 84), "beetle", ("rocks", "spikes", "horns")),
+    "steel": ("gray", (158, 170, 186), (96, 110, 134), "beetle", ("plates", "spikes", "horns")),
+    "water": ("blue", (56, 136, 232), (140, 224, 250), "fish", ("fins", "tail", "horns")),
 }
 PATTERNS = [[oval("body", PATCH, 0, 4, 5.5, 5)], [oval("body", PATCH, 0, 3, 2, 2), oval("body", PATCH, 5, 5, 2, 2)]]
 EYES = [
