@@ -175,7 +175,7 @@ EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
     "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
-    "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_detail_scale=3"],
+    "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_scale=3"],
 }
 
 

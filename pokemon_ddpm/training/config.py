@@ -29,8 +29,7 @@ NEEDED_BY = {
     "train_data_dir": "exclude_faulty deduplicate skip_bad_images",
     "distill_from": "distill_teacher_steps distill_guidance_scale distill_image_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
-    "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale "
-    "autoguidance_detail_scale",
+    "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale",
     "validation_steps": "load_best_model_at_end",
     "push_to_hub": "hub_model_id hub_private_repo",
 }
@@ -133,7 +132,6 @@ class TrainingConfig:
     autoguidance_low: float = _option(0.2, "Autoguidance starts at this share of the timesteps.", low=0, high=1)
     autoguidance_high: float = _option(0.8, "Autoguidance ends below this share of the timesteps.", low=0, high=1)
     autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
-    autoguidance_detail_scale: float | None = _option(None, "Autoguidance scale of details. Default: the same.", low=1)
 
     # Optimization
     train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from diffusers import SchedulerMixin
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, student_scheduler
 from pokemon_ddpm.improved_ddpm import learned_variance_loss
@@ -239,9 +238,7 @@ class AutoguidanceLoss:
     The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
     3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions. The
     better one can be another model, too: the difference between copies of the network that were fine-tuned on its best
-    and on its worst samples leads to what readers like. Details, what `_details` leaves of the difference, may have
-    another w: guided more strongly they become clear, while colors stay (Sadat et al. 2025, *Guidance in the Frequency
-    Domain Enables High-Fidelity Sampling at Low CFG Scales*).
+    and on its worst samples leads to what readers like.
 
     The target is x_0, that of the plain loss, at other timesteps than those configured, since guided at all of them
     colors become too strong (docs/sampling.md); and for images with a reference, which the other models need not know,
@@ -303,18 +300,8 @@ class AutoguidanceLoss:
         timesteps, config = batch.timesteps, self.config
         found = [self._clean(batch.predict(model, noisy, timesteps), noisy, timesteps) for model in self.frozen_model]
         clean, worse, better = *found[:2], found[-1] if config.autoguidance_better else found[0]
-        guidance = (config.autoguidance_scale - 1) * (better - worse)
-        if config.autoguidance_detail_scale is not None:
-            guidance += (config.autoguidance_detail_scale - config.autoguidance_scale) * _details(better - worse)
-        return clean + guidance
+        return clean + (config.autoguidance_scale - 1) * (better - worse)
 
     def _clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         levels = self.schedule.alpha_sigma(timesteps)
         return predicted_original_sample(self.config.prediction_type, prediction.float(), noisy, *levels)
-
-
-def _details(images: Tensor) -> Tensor:
-    """What is left of images (B, C, S, S) without the means of blocks of S / 8 pixels, interpolated linearly."""
-    size = images.shape[-1]
-    means = functional.avg_pool2d(images, size // 8)
-    return images - functional.interpolate(means, size=size, mode="bilinear")

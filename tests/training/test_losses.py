@@ -1,6 +1,5 @@
 """The losses of training and of distillation, against computations by hand in float64."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -219,10 +218,10 @@ def test_which_teachers_are_refused():
 
 
 def guided_loss(
-    folder, vocabulary=None, channels: int = 3, size: int = 8, **settings: object
+    folder, vocabulary=None, channels: int = 3, **settings: object
 ) -> tuple[AutoguidanceLoss, ConditionalDenoiser, ConditionalDenoiser]:
     """The loss, the student and the worse model, which is saved in the folder."""
-    worse, better = (tiny_pipeline("sample", size, vocabulary, channels=channels) for _ in range(2))
+    worse, better = (tiny_pipeline("sample", 8, vocabulary, channels=channels) for _ in range(2))
     for module, factor in ((worse.unet, 0.5), (better.unet, 2.0)):
         torch.nn.init.normal_(module.conv_out.weight, std=factor / 10)
     worse.save_pretrained(folder)
@@ -284,19 +283,6 @@ def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
     other = ConditionalDenoiser(better.unet, better.conditioner)(*given).detach() - (target - difference)
     target += 2 * other
-    torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
-
-
-def test_details_have_a_scale_of_their_own(tmp_path):
-    """Details are what is left without the means of blocks of 2 of 16 pixels, interpolated between their centers."""
-    loss, denoiser, worse = guided_loss(tmp_path, size=16, autoguidance_scale=1.5, autoguidance_detail_scale=4.0)
-    batch = batch_at([500], 16)
-    noisy, target, difference = guided(loss, batch, denoiser, worse, torch.tensor([1.5]))
-    means = difference[0].reshape(3, 8, 2, 8, 2).mean(dim=(2, 4)).numpy()
-    places = (np.arange(16) + 0.5) / 2 - 0.5  # of the pixels, in blocks
-    columns = np.apply_along_axis(lambda row: np.interp(places, np.arange(8), row), 2, means)
-    smooth = np.apply_along_axis(lambda column: np.interp(places, np.arange(8), column), 1, columns)
-    target[0] += 2.5 * (difference[0] - torch.from_numpy(smooth))
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
