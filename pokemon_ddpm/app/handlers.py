@@ -197,13 +197,10 @@ def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str,
 
 
 def abilities(pipeline: PokemonDDPMPipeline) -> dict[str, bool]:
-    """Whether a model has learned each of `CHANGES` and those of a set, and has attributes.
-
-    The vocabulary of a model with references has all relations, but only Pokémon have stages.
-    """
+    """Whether a model has learned each of `CHANGES` and those of a set, and has attributes."""
     known = pipeline.conditioner.vocabulary
     can = {change: "relation" in known and value in known.get(name, ()) for change, (name, value) in CHANGES.items()}
-    can["evolve"] &= pipeline.conditioner.argument == "pokemon_type"
+    can["evolve"] &= pipeline.conditioner.argument == "pokemon_type"  # own images have all relations, but no stages
     return {**can, "set": can["back"] and can["shiny"], "attributes": bool(attributes(pipeline))}
 
 
@@ -262,8 +259,8 @@ def same_creature(
     settings, pipeline = chosen.settings, chosen.job.pipeline
     change = one_of("The change", change, tuple(CHANGES))
     if not abilities(pipeline)[change]:
-        has_references = "relation" in pipeline.conditioner.vocabulary
-        needed = f"the {' '.join(CHANGES[change])}" if has_references else "reference sprites"
+        known, wanted = pipeline.conditioner.vocabulary, f"the {' '.join(CHANGES[change])}"
+        needed = wanted if "relation" in known else "reference sprites"
         raise Refused(f"{settings['model']} was not trained with {needed}; choose another model.")
     if change == "back":
         settings["view"] = VIEWS[settings["view"] != "back"]

@@ -29,7 +29,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "app.md"
 def save_models(folder: Path) -> tuple[str, str, str]:
     """A model with alpha, all attributes and references; one in RGB with types only, distilled to two steps.
 
-    The third is of other classes, with references and two attributes, one of them its own.
+    The third is of other classes, with references and three attributes, one of which has the name of a setting.
     """
     values = {**CONDITIONS, "relation": RELATIONS}
     full = tiny_pipeline(vocabulary={name: list(each) for name, each in values.items()}, channels=4)
@@ -41,8 +41,8 @@ def save_models(folder: Path) -> tuple[str, str, str]:
     scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)
     fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
     fast.save_pretrained(folder / "fast")
-    values = {"type": ["bats", "orcs"], "view": list(VIEWS), "action": ["attack", "idle"], "relation": list(RELATIONS)}
-    units = tiny_pipeline(vocabulary=values, channels=4)
+    own = {"type": ["bats", "orcs"], "action": ["attack", "idle"], "quality": ["good", "poor"]}
+    units = tiny_pipeline(vocabulary={**own, "view": list(VIEWS), "relation": list(RELATIONS)}, channels=4)
     units.register_to_config(default_conditions={"view": "front"})
     units.save_pretrained(folder / "units")
     return str(folder / "full"), str(folder / "fast"), str(folder / "units")
