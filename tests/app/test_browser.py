@@ -139,7 +139,7 @@ def test_models_and_errors(page: Page, models: tuple[str, str, str]) -> None:
     unfold(page, "Settings", "Attributes")
     choose(page, "Model", models[1])
     expect(page.get_by_label("fast", exact=True)).to_be_disabled()
-    for control in ("Attributes", "Back", "Set"):
+    for control in ("Attributes", "Back", "Evolve"):
         expect(page.get_by_role("button", name=control)).to_have_count(0)
     choose(page, "Type", "any")
     choose(page, "Second type", "none")
