@@ -48,7 +48,11 @@ GUIDANCE = (1.0, 10.0)
 STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
-CHANGES = ("back", "shiny", "evolve")  # of a creature: the side, the colors, the stage
+# Of a creature: the side, the colors, the stage; and the attribute and value that a model needs for it.
+CHANGES = {"back": ("view", "back"), "shiny": ("finish", "shiny"), "evolve": ("relation", "next")}
+# The settings at first that are the same for all models, and names that no attribute has on the page.
+SETTINGS = {"pokemon_type": RANDOM, "second_type": ANY, "num_images": 4, "new_seed": True, "seed": 0}
+OTHER_NAMES = {*SETTINGS, "model", "quality", "guidance_scale", "type", "relation", "models"}
 # What the visitor gets.
 PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
@@ -145,26 +149,58 @@ def caption(request: SpriteRequest, note: str) -> str:
 
 def default_settings(models: Models, name: str) -> dict[str, Any]:
     """The settings of the page at first, with the model of a name."""
-    config, vocabulary = models[name].config, models[name].conditioner.vocabulary
+    config, known = models[name].config, attributes(models[name])
+    usual = {**USUAL, **config.default_conditions}
+    names = dict.fromkeys([*ATTRIBUTES, *(own for model in models.values() for own in attributes(model))])
     return {
-        "pokemon_type": RANDOM,
-        "second_type": ANY,
-        "num_images": 4,
-        "new_seed": True,
-        "seed": 0,
+        **SETTINGS,
         "model": name,
         "quality": "balanced",
         "guidance_scale": float(config.guidance_scale),
-        **dict.fromkeys(ATTRIBUTES, ANY),
-        **{each: value for each, value in USUAL.items() if value in vocabulary.get(each, ())},
-        **config.default_conditions,
+        **{each: usual[each] if usual.get(each) in known.get(each, ()) else ANY for each in names},
     }
 
 
-def type_choices(pipeline: PokemonDDPMPipeline) -> tuple[list[str], list[str]]:
-    """The choices of the type and of the second type."""
+def attributes(pipeline: PokemonDDPMPipeline) -> dict[str, list[str]]:
+    """The attributes of a model that the page offers, with their values."""
+    return {name: values for name, values in pipeline.conditioner.vocabulary.items() if name not in OTHER_NAMES}
+
+
+def type_choices(pipeline: PokemonDDPMPipeline) -> tuple[str, list[str], list[str]]:
+    """What the model calls a type, and the choices of the first and the second one; a sprite has only one class."""
     types = pipeline.conditioner.vocabulary["type"]
-    return [RANDOM, ANY, *types], [ANY, NONE, *types]
+    if pipeline.conditioner.argument == "pokemon_type":
+        return "type", [RANDOM, ANY, *types], [ANY, NONE, *types]
+    return "class", [RANDOM, ANY, *types], [ANY]
+
+
+def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Setting -> arguments of its Gradio component, of those that depend on the chosen model.
+
+    The guidance scale, and attributes without a value, get the model's defaults.
+    """
+    usual, pipeline = default_settings(models, settings["model"]), models[settings["model"]]
+    known, guided = attributes(pipeline), {"interactive": not is_distilled(pipeline.scheduler)}
+    found = {"quality": guided, "guidance_scale": {**guided, "value": usual["guidance_scale"]}}
+    word, *offered = type_choices(pipeline)
+    for name, choices in zip(("pokemon_type", "second_type"), offered, strict=True):
+        value = settings[name] if settings[name] in choices else usual[name]
+        found[name] = {"choices": choices, "value": value, "visible": len(choices) > 1}
+    found["pokemon_type"]["label"] = word.capitalize()
+    for name in settings.keys() - OTHER_NAMES:
+        values = known.get(name, [])
+        value = settings[name] if settings[name] in values else usual[name]
+        found[name] = {"choices": [ANY, *values], "value": value, "visible": name in known}
+    found["finish"]["choices"] = [(value.capitalize(), value) for value in found["finish"]["choices"]]
+    return found
+
+
+def abilities(pipeline: PokemonDDPMPipeline) -> dict[str, bool]:
+    """Whether a model has learned each of `CHANGES` and those of a set, and has attributes."""
+    known = pipeline.conditioner.vocabulary
+    can = {change: "relation" in known and value in known.get(name, ()) for change, (name, value) in CHANGES.items()}
+    can["evolve"] &= pipeline.conditioner.argument == "pokemon_type"  # own images have all relations, but no stages
+    return {**can, "set": can["back"] and can["shiny"], "attributes": bool(attributes(pipeline))}
 
 
 def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job:
@@ -181,9 +217,9 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     if not isinstance(is_new, bool):
         raise Refused("New seed must be true or false.")
     seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
-    types, attributes = (settings["pokemon_type"], settings["second_type"]), _attributes(pipeline, settings)
+    types, values = (settings["pokemon_type"], settings["second_type"]), _values(pipeline, settings)
     requests = [
-        SpriteRequest(first + i, _types(pipeline, *types, first), attributes)
+        SpriteRequest(first + i, _types(pipeline, *types, first), values)
         for first in range(seed, seed + count * candidates, candidates)
         for i in range(candidates)
     ]
@@ -219,15 +255,17 @@ def same_creature(
     Returns its sprites so far and the new one with captions, and the seed.
     """
     chosen = chosen_sprite(sprites, sprite)
-    settings = chosen.settings
-    if "relation" not in chosen.job.pipeline.conditioner.vocabulary:
-        raise Refused(f"{settings['model']} was not trained with reference sprites; choose another model.")
-    change = one_of("The change", change, CHANGES)
+    settings, pipeline = chosen.settings, chosen.job.pipeline
+    change = one_of("The change", change, tuple(CHANGES))
+    if not abilities(pipeline)[change]:
+        known, wanted = pipeline.conditioner.vocabulary, f"the {' '.join(CHANGES[change])}"
+        needed = wanted if "relation" in known else "reference sprites"
+        raise Refused(f"{settings['model']} was not trained with {needed}; choose another model.")
     if change == "back":
         settings["view"] = VIEWS[settings["view"] != "back"]
     elif change == "shiny":
         settings["finish"] = FINISHES[settings["finish"] != "shiny"]
-    elif settings["size"] != ANY:
+    elif settings["size"] in SIZES:
         settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
     reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
     job = new_sprites(models, settings, reference=reference, change=change, shiny_front=shiny_front)
@@ -262,8 +300,8 @@ def number(name: str, value: Any, low: float, high: float, whole: bool = False) 
 def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) -> str | None:
     """The pipeline's argument. A random type depends on the seed, so the same seed gives the same sprite again."""
     known = pipeline.conditioner.vocabulary["type"]
-    firsts, seconds = type_choices(pipeline)
-    first, second = one_of("The type", first, firsts), one_of("The second type", second, seconds)
+    word, firsts, seconds = type_choices(pipeline)
+    first, second = one_of(f"The {word}", first, firsts), one_of(f"The second {word}", second, seconds)
     if first == ANY and second == NONE:
         raise Refused("A sprite without a second type needs a type. Choose one.")
     if first == second and first in known:
@@ -273,13 +311,12 @@ def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) ->
     return "/".join(name for name in (first, second) if name != ANY) or None
 
 
-def _attributes(pipeline: PokemonDDPMPipeline, settings: Mapping[str, Any]) -> dict[str, str]:
-    values = {}
-    for name in ATTRIBUTES:
-        value, known = settings.get(name, ANY), pipeline.conditioner.vocabulary.get(name, [])
-        if not known and value != ANY:
+def _values(pipeline: PokemonDDPMPipeline, settings: Mapping[str, Any]) -> dict[str, str]:
+    values, known = {}, attributes(pipeline)
+    for name in (each for each in settings if each not in OTHER_NAMES):
+        if name not in known and settings[name] != ANY:
             raise Refused(f"{settings['model']} was not trained with the attribute {name}. Set it to any.")
-        value = one_of(f"The attribute {name}", value, (ANY, *known))
+        value = one_of(f"The attribute {name}", settings[name], (ANY, *known.get(name, ())))
         if value != ANY or name in pipeline.config.default_conditions:
             values[name] = value
     return values
@@ -403,22 +440,10 @@ class Handlers:
         return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
-        """What becomes of the settings and the row of the creature for the model that was chosen.
-
-        The guidance scale, and attributes without a value, get the model's defaults.
-        """
-        usual, pipeline = default_settings(self._models, settings["model"]), self._models[settings["model"]]
-        vocabulary, guided = pipeline.conditioner.vocabulary, not is_distilled(pipeline.scheduler)
-        first, second = type_choices(pipeline)
-        updates = dict.fromkeys(settings, gr.skip())
-        for name, choices in (("pokemon_type", first), ("second_type", second)):
-            updates[name] = gr.update(choices=choices, value=settings[name] if settings[name] in choices else ANY)
-        updates["quality"] = gr.update(interactive=guided)
-        updates["guidance_scale"] = gr.update(interactive=guided, value=usual["guidance_scale"])
-        for name in ATTRIBUTES:
-            value = settings[name] if settings[name] in vocabulary.get(name, ()) else usual[name]
-            updates[name] = gr.update(interactive=name in vocabulary, value=value)
-        return [*updates.values(), gr.update(visible="relation" in vocabulary)]
+        """What becomes of the settings for the model that was chosen, and of what it has `abilities` for."""
+        found, able = controls(self._models, settings), abilities(self._models[settings["model"]])
+        updates = [gr.update(**found[name]) if name in found else gr.skip() for name in settings]
+        return [*updates, *(gr.update(visible=each) for each in able.values())]
 
     def select(self, event: gr.SelectData) -> int:
         """The number of the sprite that was clicked."""

@@ -11,18 +11,20 @@ from pokemon_ddpm.app.handlers import (
     KINDS,
     MAX_IMAGES,
     MAX_SCALE,
+    OTHER_NAMES,
     QUALITIES,
     STRENGTH,
     Handlers,
     Models,
+    abilities,
+    controls,
     default_settings,
     gallery,
-    type_choices,
 )
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, CONDITIONS, TYPE_COLORS
+from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 TITLE = "Pokémon DDPM"
-INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose a type and press Generate."
+INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
 NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
 
 This is an unaffiliated research and education project.
@@ -75,13 +77,13 @@ class Page:
 
     def __init__(self, models: Models, handlers: Handlers):
         self._handlers, default = handlers, next(iter(models))
-        choices = type_choices(models[default])
+        self._able = abilities(models[default])
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
             gr.Markdown(INTRODUCTION)
             with gr.Row():
                 with gr.Column(scale=1, min_width=300):
-                    self._add_settings(list(models), default_settings(models, default), *choices)
+                    self._add_settings(models, default_settings(models, default))
                 with gr.Column(scale=2, min_width=320, elem_id="results"):
                     self._add_results()
                     self._add_editing()
@@ -90,25 +92,26 @@ class Page:
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
-    def _add_settings(self, models: list[str], settings: dict[str, Any], first: list[str], second: list[str]) -> None:
+    def _add_settings(self, models: Models, settings: dict[str, Any]) -> None:
+        found = controls(models, settings)
         with gr.Row():
             types = [
-                gr.Dropdown(first, label="Type", min_width=120, elem_id="type"),
-                gr.Dropdown(second, label="Second type", min_width=120),
+                gr.Dropdown(**found["pokemon_type"], min_width=120, elem_id="type"),
+                gr.Dropdown(**found["second_type"], label="Second type", min_width=120),
             ]
         self._generate = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Accordion("Settings", open=False):
             count = gr.Slider(1, MAX_IMAGES, step=1, label="Number of sprites")
-            quality = gr.Radio(list(QUALITIES), label="Quality", info="More steps take longer.")
-            info = "Higher values follow the type and the attributes more closely."
-            guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", info=info)
+            quality = gr.Radio(list(QUALITIES), label="Quality", info="More steps take longer.", **found["quality"])
+            info = "Higher values follow the conditions more closely."
+            guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", info=info, **found["guidance_scale"])
             new_seed = gr.Checkbox(label="New seed every time")
             seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
-            model = gr.Dropdown(models, label="Model")
-        with gr.Accordion("Attributes", open=False):
-            attributes = [_attribute(name) for name in ATTRIBUTES]
-        controls = [*types, count, new_seed, seed, model, quality, guidance, *attributes]
-        self._settings = dict(zip(settings, controls, strict=True))
+            model = gr.Dropdown(list(models), label="Model")
+        with gr.Accordion("Attributes", open=False, visible=self._able["attributes"]) as self._attributes:
+            attributes = [_attribute(name, **found[name]) for name in settings if name not in OTHER_NAMES]
+        added = [*types, count, new_seed, seed, model, quality, guidance, *attributes]
+        self._settings = dict(zip(settings, added, strict=True))
         for name, control in self._settings.items():
             control.value = settings[name]
 
@@ -121,11 +124,11 @@ class Page:
         self._sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
 
     def _add_editing(self) -> None:
-        with gr.Row(visible=False) as self._creature:
+        with gr.Row():
             self._changes = {
-                change: gr.Button(change.capitalize(), min_width=80, elem_id=change) for change in CHANGES
+                change: gr.Button(change.capitalize(), min_width=80, elem_id=change, visible=self._able[change])
+                for change in [*CHANGES, "set"]
             }
-            self._set = gr.Button("Set", min_width=80, elem_id="set")
         with gr.Accordion("Edit the chosen sprite", open=False):
             with gr.Row(equal_height=True):
                 info = "How much the variations differ from the sprite."
@@ -150,20 +153,18 @@ class Page:
     def _connect(self) -> None:
         """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        buttons = [self._generate, self._vary, *self._changes.values(), self._set]
+        buttons = [self._generate, self._vary, *self._changes.values()]
         started = [self._status, *buttons, self._cancel]
         gr.on([each.click for each in buttons], None, None, started, js=STARTED % len(buttons), **PRIVATE)
         outputs = [self._gallery, settings["seed"], self._sprites]
         options = {"outputs": outputs, "show_progress_on": self._status, **ONE_AT_A_TIME}
         edited, strength = [self._sprites, self._sprite], [settings["num_images"], self._strength]
+        changes = {change: partial(handlers.same_creature, change=change) for change in CHANGES}
+        changes["set"] = handlers.creature_set
         events = [
             self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options),
             self._vary.click(handlers.variations, edited + strength, api_name="variations", **options),
-            *(
-                button.click(partial(handlers.same_creature, change=change), edited, api_name=change, **options)
-                for change, button in self._changes.items()
-            ),
-            self._set.click(handlers.creature_set, edited, api_name="set", **options),
+            *(self._changes[name].click(each, edited, api_name=name, **options) for name, each in changes.items()),
         ]
         for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
             for ended in (event.then, event.failure):
@@ -173,13 +174,12 @@ class Page:
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
 
         self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
-        changes, offered = [self.blocks.load, settings["model"].change], list(settings.values())
-        gr.on(changes, handlers.choose_model, None, [*offered, self._creature], inputs_kwargs=settings, **PRIVATE)
+        offered = [*settings.values(), *self._changes.values(), self._attributes]
+        settings["model"].change(handlers.choose_model, None, offered, inputs_kwargs=settings, **PRIVATE)
         self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
 
 
-def _attribute(name: str) -> gr.Dropdown | gr.Radio:
-    choices = [ANY, *CONDITIONS[name]]
+def _attribute(name: str, **options: Any) -> gr.Dropdown | gr.Radio:
     if name == "finish":
-        return gr.Radio([(value.capitalize(), value) for value in choices], label="Shiny")
-    return gr.Dropdown(choices, label=name.capitalize())
+        return gr.Radio(label="Shiny", **options)
+    return gr.Dropdown(label=name.replace("_", " ").capitalize(), **options)

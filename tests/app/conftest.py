@@ -15,20 +15,20 @@ from tests.app.running import Network, running, save_models
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     """See `save_models`."""
     return save_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
-def known(models: tuple[str, str]) -> Models:
+def known(models: tuple[str, str, str]) -> Models:
     """The loaded models, with short names."""
     return {Path(source).name: GenerationSettings(source).load() for source in models}
 
 
 @pytest.fixture(scope="module")
-def app(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app with both models."""
+def app(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app with all models."""
     with running(models, tmp_path_factory.mktemp("app")) as app:
         # One thread generates, so the examples are finished then: tests count the evaluations of networks.
         Client(app.url, verbose=False).predict("fire", "any", 1, api_name="/generate")

@@ -20,14 +20,17 @@ from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
+from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, VIEWS
 from tests.tiny_models import tiny_pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
 
 
-def save_models(folder: Path) -> tuple[str, str]:
-    """A model with alpha, all attributes and references; one in RGB with types only, distilled to two steps."""
+def save_models(folder: Path) -> tuple[str, str, str]:
+    """A model with alpha, all attributes and references; one in RGB with types only, distilled to two steps.
+
+    The third is of other classes, with references and three attributes, one of which has the name of a setting.
+    """
     values = {**CONDITIONS, "relation": RELATIONS}
     full = tiny_pipeline(vocabulary={name: list(each) for name, each in values.items()}, channels=4)
     torch.nn.init.normal_(full.unet.conv_in.weight, std=0.1)  # it starts without a reference
@@ -38,7 +41,11 @@ def save_models(folder: Path) -> tuple[str, str]:
     scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)
     fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
     fast.save_pretrained(folder / "fast")
-    return str(folder / "full"), str(folder / "fast")
+    own = {"type": ["bats", "orcs"], "action": ["attack", "idle"], "quality": ["good", "poor"]}
+    units = tiny_pipeline(vocabulary={**own, "view": list(VIEWS), "relation": list(RELATIONS)}, channels=4)
+    units.register_to_config(default_conditions={"view": "front"})
+    units.save_pretrained(folder / "units")
+    return str(folder / "full"), str(folder / "fast"), str(folder / "units")
 
 
 def free_port() -> int:
@@ -104,8 +111,9 @@ def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attribu
 
 
 def new_job(models: Models, **settings: Any) -> Job:
-    """With the default settings otherwise, and a fixed seed."""
-    return new_sprites(models, {**default_settings(models, "full"), "new_seed": False, **settings})
+    """With the default settings of the model otherwise, and a fixed seed."""
+    usual = default_settings(models, settings.get("model", "full"))
+    return new_sprites(models, {**usual, "new_seed": False, **settings})
 
 
 def new_sprite(models: Models, **settings: Any) -> Sprite:

@@ -15,14 +15,14 @@ from PIL import Image
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.creature import part_seed
 from pokemon_ddpm.generation import generate_files, read_settings
-from tests.app.running import DOCS, Network, expected_images, gallery_images
+from tests.app.running import DOCS, Network, expected_images, gallery_images, running
 
 
 def captions(gallery: list[dict[str, Any]]) -> list[str]:
     return [shown["caption"] for shown in gallery]
 
 
-def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str]) -> None:
+def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str, str]) -> None:
     gallery, seed = client.predict("water", "flying", 5, False, 11, color="red", api_name="/generate")
     assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11"
     assert gallery_images(gallery) == expected_images(models[0], "water/flying", *range(11, 16), color="red")
@@ -74,12 +74,14 @@ def test_a_set_is_shiny_back_and_shiny_back(client: Client) -> None:
     assert colors[2] <= colors[0] and colors[3] <= colors[1]  # those of their fronts
 
 
-def test_a_downloaded_png_can_be_repeated_to_the_byte(client: Client, models: tuple[str, str], tmp_path: Path) -> None:
+def test_a_downloaded_png_can_be_repeated_to_the_byte(
+    client: Client, models: tuple[str, str, str], tmp_path: Path
+) -> None:
     client.predict("ghost", "water", 2, shape="ball", api_name="/generate")
     first = Path(client.predict(2, 4, api_name="/png"))
     client.predict(model=models[1], view="any", finish="any", api_name="/generate")
     second = Path(client.predict(api_name="/png"))
-    for png, model in zip((first, second), models, strict=True):
+    for png, model in zip((first, second), models[:2], strict=True):
         settings, request = read_settings(png)
         (again,) = generate_files(settings.load("cpu"), settings, [request], tmp_path)
         assert again.read_bytes() == png.read_bytes() and settings.model == model
@@ -92,6 +94,17 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
         other.predict(api_name="/png")
     other.predict("water", "any", 1, False, 9, api_name="/generate")
     assert [read_settings(each.predict(api_name="/png"))[1].seed for each in (client, other)] == [5, 9]
+
+
+def test_a_model_of_other_classes_alone(models: tuple[str, str, str], tmp_path: Path) -> None:
+    with running(models[2:], tmp_path) as app:
+        client = Client(app.url, verbose=False, download_files=tmp_path / "downloads")
+        gallery, _ = client.predict("orcs", num_images=1, seed=7, new_seed=False, action="idle", api_name="/generate")
+        assert captions(gallery) == ["orcs · idle · seed 7"]
+        shown, _ = client.predict(api_name="/back")
+        assert captions(shown)[1].startswith("orcs · back · idle · ")
+        with pytest.raises(AppError, match="units was not trained with the finish shiny"):
+            client.predict(api_name="/set")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +128,7 @@ def test_invalid_values(client: Client, network: Network, values: dict[str, Any]
     assert network.evaluations == 0
 
 
-def test_attribute_that_the_model_lacks(client: Client, models: tuple[str, str]) -> None:
+def test_attribute_that_the_model_lacks(client: Client, models: tuple[str, str, str]) -> None:
     with pytest.raises(AppError, match="fast was not trained with the attribute view. Set it to any"):
         client.predict(model=models[1], api_name="/generate")
 

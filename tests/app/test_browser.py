@@ -27,7 +27,7 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
-def url(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running(models, tmp_path_factory.mktemp("app")) as app:
         yield app.url
 
@@ -93,7 +93,7 @@ def pixels(page: Page) -> list[bytes]:
     return [Image.open(io.BytesIO(page.request.get(each).body())).tobytes() for each in sources]
 
 
-def test_generation_and_downloads(page: Page, models: tuple[str, str]) -> None:
+def test_generation_and_downloads(page: Page, models: tuple[str, str, str]) -> None:
     unfold(page, "Settings", "Download")
     generate(page)
     assert pixels(page) == expected_images(models[0], "fire", 7, 8)
@@ -135,23 +135,46 @@ def test_editing_of_the_chosen_sprite(page: Page) -> None:
     expect(captions(page)).to_have_text(["fire · seed 8"] + 2 * [re.compile("^fire · seed .* variation 0.6$")])
 
 
-def test_models_and_errors(page: Page, models: tuple[str, str]) -> None:
+def test_models_and_errors(page: Page, models: tuple[str, str, str]) -> None:
     unfold(page, "Settings", "Attributes")
     choose(page, "Model", models[1])
-    for label in ("Color", "fast"):
-        expect(page.get_by_label(label, exact=True)).to_be_disabled()
+    expect(page.get_by_label("fast", exact=True)).to_be_disabled()
+    for control in ("Attributes", "Back", "Evolve"):
+        expect(page.get_by_role("button", name=control)).to_have_count(0)
     choose(page, "Type", "any")
     choose(page, "Second type", "none")
     button(page, "Generate").click()
     expect(page.get_by_test_id("toast-body").last).to_contain_text("A sprite without a second type needs a type.")
     choose(page, "Model", models[0])
-    expect(page.get_by_label("Color", exact=True)).to_be_enabled()
     expect(page.get_by_label("View", exact=True)).to_have_value("front")  # the default comes back
     choose(page, "Second type", "any")
     generate(page)
 
 
-def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str], tmp_path: Path) -> None:
+def test_a_model_of_other_classes(browser: Browser, models: tuple[str, str, str], tmp_path: Path) -> None:
+    """It shows what it has at first, and again after another model was chosen."""
+    with running([models[2], models[0]], tmp_path) as app, browser.new_context(**DESKTOP) as context:
+        page = context.new_page()
+        page.goto(app.url)
+        expect(page.locator("#status")).to_contain_text("examples by")
+        expect(captions(page)).to_have_text(4 * [re.compile("^(bats|orcs) · seed")])
+        unfold(page, "Settings", "Attributes")
+        own, others = ("Class", "Action", "Back"), ("Type", "Second type", "Color", "Any", "Shiny", "Evolve", "Set")
+        for model, shown, hidden in ((2, own, others), (0, ("View", *others), ("Class", "Action")), (2, own, others)):
+            choose(page, "Model", models[model])
+            for name in shown:
+                expect(page.get_by_label(name, exact=True).or_(button(page, name)).first).to_be_visible()
+            for name in hidden:
+                expect(page.get_by_label(name, exact=True).or_(button(page, name))).to_have_count(0)
+        choose(page, "Class", "orcs")
+        choose(page, "Action", "idle")
+        button(page, "Generate").click()
+        expect(captions(page)).to_have_text(4 * [re.compile("^orcs · idle · seed")])
+        button(page, "Back").click()
+        expect(captions(page).nth(1)).to_contain_text("orcs · back · idle · ")
+
+
+def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str, str], tmp_path: Path) -> None:
     name, message = "<img src=x onerror=window.ran=1>", "was not trained with reference sprites"
     shutil.copytree(models[1], tmp_path / name)
     with running([str(tmp_path / name), models[0]], tmp_path) as app, browser.new_context(**DESKTOP) as context:

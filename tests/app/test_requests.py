@@ -83,6 +83,24 @@ def test_the_same_creature_needs_a_model_with_references(known: Models) -> None:
         same_creature(known, [new_sprite(known)], 1, "front")
 
 
+def test_a_model_of_other_classes_has_its_own_attributes_and_no_stages(known: Models) -> None:
+    job = new_job(known, model="units", pokemon_type="orcs", action="attack", seed=7)
+    assert caption(job.requests[0], "seed 7") == "orcs · attack · seed 7"
+    sprite = new_sprite(known, model="units")
+    back, _ = same_creature(known, [sprite], 1, "back")
+    assert back.requests[0].attributes == {"view": "back"}
+    for change, needed in {"shiny": "finish shiny", "evolve": "relation next"}.items():
+        with pytest.raises(Refused, match=f"units was not trained with the {needed}; choose another model."):
+            same_creature(known, [sprite], 1, change)
+    for setting, message in {
+        "pokemon_type": "The class must be one of: random, any, bats, orcs",
+        "second_type": "The second class must be one of: any",
+        "color": "units was not trained with the attribute color. Set it to any",
+    }.items():
+        with pytest.raises(Refused, match=message):
+            new_job(known, model="units", **{setting: "red"})
+
+
 def test_the_page_begins_with_what_the_model_has_by_default(known: Models) -> None:
     settings = [default_settings(known, name) for name in ("full", "fast")]
     assert [each["view"] for each in settings] == ["front", "any"]

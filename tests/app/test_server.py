@@ -40,7 +40,7 @@ def test_lost_connection_stops_the_network(http: httpx.Client, client: Client, n
 
 
 def test_only_files_of_the_app_can_be_read_and_uploads_are_small(
-    http: httpx.Client, client: Client, models: tuple[str, str]
+    http: httpx.Client, client: Client, models: tuple[str, str, str]
 ) -> None:
     client.predict(num_images=1, api_name="/generate")
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
@@ -59,7 +59,7 @@ def test_values_cannot_be_files(client: Client) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_stops_the_app_while_it_generates(models: tuple[str, str], tmp_path: Path, number: int) -> None:
+def test_signal_stops_the_app_while_it_generates(models: tuple[str, str, str], tmp_path: Path, number: int) -> None:
     port, code = free_port(), "import sys; from pokemon_ddpm.app import launch; launch([sys.argv[1]])"
     folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "PWD")}
     for folder in folders.values():
@@ -86,7 +86,7 @@ def test_signal_stops_the_app_while_it_generates(models: tuple[str, str], tmp_pa
     assert {path.parent.name for path in left["HOME"]} <= {"matplotlib"}  # its list of fonts
 
 
-def test_command(models: tuple[str, str], tmp_path: Path) -> None:
+def test_command(models: tuple[str, str, str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         result = CliRunner().invoke(command_line, ["app", "--port", port])
