@@ -64,7 +64,7 @@ def run_card(
     base, (data, kind) = config.distill_from or config.pretrained_model_name_or_path, _data(config)
     metadata = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
-        kind, metadata = None, _license_of(base)
+        kind, metadata = None, license_of(base)
     if config.dataset_name and not _is_path(config.dataset_name):
         metadata["datasets"] = [config.dataset_name]
     if base and "/" in _short(base):
@@ -159,7 +159,7 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
         )
 
 
-def _license_of(model: str) -> dict[str, str]:
+def license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
     file = Path(locate_model(model), CARD_FILE)
     try:

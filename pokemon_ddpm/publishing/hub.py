@@ -24,7 +24,7 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing.cards import CONFIGS, FACTS_LICENSE, STARTER, TEMPLATES, dataset_card
+from pokemon_ddpm.publishing.cards import CONFIGS, FACTS_LICENSE, STARTER, TEMPLATES, dataset_card, license_of
 
 LOGIN = "Store a token with write access with `hf auth login`, or give one with --token."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
@@ -177,7 +177,9 @@ def write_static_space(folder: Path, model: str | None = None) -> None:
     pipeline = GenerationSettings(model).load().to("cpu")
     write_page(pipeline, folder, model_name(model))
     check_export(pipeline, folder, print)
-    _write_card(folder, sdk="static", app_file="index.html", license="other", custom_headers=ISOLATED)
+    own = pipeline.conditioner.argument == "class_labels"
+    terms = license_of(model) if own else {"license": "other"}
+    _write_card(folder, own, sdk="static", app_file="index.html", **terms, custom_headers=ISOLATED)
 
 
 def write_space(folder: Path, model: str | None = None) -> None:
@@ -210,6 +212,6 @@ def write_space(folder: Path, model: str | None = None) -> None:
         shutil.copytree(home, folder / PACKAGE / part, ignore=ignored, dirs_exist_ok=True)
 
 
-def _write_card(folder: Path, **metadata: Any) -> None:
-    template = str(TEMPLATES / "space.md")
-    RepoCard.from_template(CardData(**metadata), template, begin=BEGIN, end=END).save(folder / CARD_FILE)
+def _write_card(folder: Path, own_classes: bool = False, **metadata: Any) -> None:
+    template, texts = str(TEMPLATES / "space.md"), {"own_classes": own_classes, "begin": BEGIN, "end": END}
+    RepoCard.from_template(CardData(**metadata), template, **texts).save(folder / CARD_FILE)

@@ -1,6 +1,7 @@
 """The page that generates in the browser: a folder for any web server."""
 
 import hashlib
+import re
 from html import escape
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
 from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
+from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONFIG_FILE, export_onnx
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.vocabulary import TYPE_COLORS, TYPES
+from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "site"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
@@ -23,25 +25,29 @@ RUNTIME_FILES = [
     *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 ]
+SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
 CREATURE = {
     "overlap": MAX_IOU,
     "attempts": {name: ATTEMPTS[name] for name in MAX_IOU},
     "chroma": SHINY_CHROMA,
 }
-INTRO_FILE, INTRO, INTRO_COLORS = "intro.png", SpriteRequest(4, "fire"), 32
+# The text of an element, and that for models of own classes.
+TEXTS = re.compile(r' data-own="(?P<own>[^"]*)">(?P<pokemon>[^<]*)<')
+SEED = 4  # of the sprites in the files
+INTRO_FILE, INTRO_TYPE, INTRO_COLORS = "intro.png", "fire", 32
 ICON_FILE, ICON_SIZE = "icon.png", 64
 PREVIEW_FILE, PREVIEW_SIZE, PREVIEW_COLUMNS, PREVIEW_COLORS = "preview.png", (1200, 630), 6, 256
-PREVIEW = [SpriteRequest(4, name) for name in TYPES]
+PREVIEW_COUNT = 18
 PREVIEW_TAGS = """
     <meta property="og:type" content="website" />
-    <meta property="og:title" content="New Pokémon of any type" />
+    <meta property="og:title" content="{title}" />
     <meta property="og:description" content="A small diffusion model generates them in your browser." />
     <meta property="og:url" content="{url}" />
     <meta property="og:image" content="{url}{image}" />
     <meta property="og:image:width" content="{width}" />
     <meta property="og:image:height" content="{height}" />
-    <meta property="og:image:alt" content="A sprite of each type, which the model generated" />
+    <meta property="og:image:alt" content="{sprites}, which the model generated" />
     <meta name="twitter:card" content="summary_large_image" />
     <meta name="twitter:image" content="{url}{image}" />"""
 
@@ -52,9 +58,9 @@ def write_page(
     """Writes the page with an exported model.
 
     Args:
-        pipeline: A distilled model for RGBA sprites with their types, in float32, on the CPU.
+        pipeline: A distilled model for RGBA sprites with a side of `SIDES`, in float32, on the CPU.
         folder: It exists; files of an earlier page are replaced.
-        name: Of the model.
+        name: Of the model. If its classes are no types, the page is not about Pokémon, and shows its license.
         runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets what it needs
             (41 MB).
         url: The public address of the page, for the previews that other sites show of a link to it.
@@ -72,19 +78,28 @@ def write_page(
         raise ValueError(
             f"{name} needs many steps with guidance, and browsers are too slow for this; use a distilled model."
         )
-    if pipeline.sample_shape[0] != 4 or pipeline.conditioner.vocabulary["type"] != list(TYPES):
-        raise ValueError(f"{name} is not a model of transparent sprites with the {len(TYPES)} types.")
+    channels, height, width = pipeline.sample_shape
+    if channels != 4 or height != width or width not in SIDES:
+        sides, shape = " or ".join(map(str, SIDES)), f"{width}x{height} pixels in {channels} channels"
+        raise ValueError(
+            f"{name} is not a model of transparent sprites with a side of {sides} pixels: its images have {shape}."
+        )
+    own, types = pipeline.conditioner.argument == "class_labels", pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
-    intro = denoising(pipeline, INTRO)
+    intro = denoising(pipeline, SpriteRequest(SEED, types[0] if own else INTRO_TYPE))
     sprite = intro.crop((intro.width - intro.height, 0, intro.width, intro.height))
     icon = sprite.resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
+    html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
+    terms = license_of(name) if own else {}
+    license = terms.get("license_name") or terms.get("license")
+    html = html.replace("LICENSE", escape(f"The license of the model is {license}.") if license else "")
     tags = ""
     if url:
         save_image(preview(pipeline).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
-        tags = preview_tags(url)
-    html = (SOURCE / PAGE).read_text(encoding="utf-8")
+        title = re.search("<title>(.*)</title>", html)[1]
+        tags = preview_tags(url, title, "Sprites" if own else "A sprite of each type")
     write_file(folder / PAGE, html.replace("\n    <!-- PREVIEW -->", tags))
     style = (SOURCE / STYLE).read_text(encoding="utf-8").replace("FRAMES", str(intro.width // intro.height))
     write_file(folder / STYLE, style)
@@ -94,9 +109,10 @@ def write_page(
         (folder / runtime).mkdir(exist_ok=True)
         for path in copied:
             write_file(folder / runtime / path.name, path.read_bytes())
-    export_onnx(
-        pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", type_colors=TYPE_COLORS, creature=CREATURE
-    )
+    # A color for each class, of the lightness of the types' colors.
+    colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
+    entries = {"type_colors": colors, "creature": CREATURE, **({"own_classes": True} if own else {})}
+    export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", **entries)
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
@@ -112,16 +128,18 @@ def denoising(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Image.Im
     return Image.fromarray(np.hstack([*(step.sample for step in steps[:-1]), to_sprite(image)]))
 
 
-def preview_tags(url: str) -> str:
+def preview_tags(url: str, title: str, sprites: str) -> str:
     """The tags of Open Graph and of Twitter's cards of the page at this address, with `PREVIEW_FILE`."""
-    width, height = PREVIEW_SIZE
-    return PREVIEW_TAGS.format(url=escape(f"{url.rstrip('/')}/"), image=PREVIEW_FILE, width=width, height=height)
+    texts = {"url": escape(f"{url.rstrip('/')}/"), "title": title, "sprites": sprites, "image": PREVIEW_FILE}
+    return PREVIEW_TAGS.format(**texts, width=PREVIEW_SIZE[0], height=PREVIEW_SIZE[1])
 
 
 def preview(pipeline: PokemonDDPMPipeline) -> Image.Image:
-    """The sprites of `PREVIEW` on white, RGB of `PREVIEW_SIZE`."""
+    """`PREVIEW_COUNT` sprites of the classes in turn on white, RGB of `PREVIEW_SIZE`."""
+    types = pipeline.conditioner.vocabulary["type"]
+    requests = [SpriteRequest(SEED + i // len(types), types[i % len(types)]) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
-    sprites = [to_sprite(each) for each in generate(pipeline, PREVIEW)]
+    sprites = [to_sprite(each) for each in generate(pipeline, requests)]
     sheet = sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
     image.paste(sheet, ((width - sheet.width) // 2, (height - sheet.height) // 2))
     return image

@@ -4,6 +4,7 @@ import { partSeed } from "./creature.js";
 
 /** The name of a stage, from 1, of the creature of a seed: its stages begin alike. The table is names.json. */
 export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
+  const first = Object.hasOwn(begin, type) ? begin[type] : begin.any;
   for (let attempt = 0; ; attempt++) {
     let number = partSeed(seed, "name", attempt);
     const choose = (syllables) => {
@@ -11,7 +12,7 @@ export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
       number = Math.floor(number / list.length);
       return syllable;
     };
-    const root = choose(begin[type] ?? begin.any) + choose(middle), names = ["1", "2", "3"].map((each) => root + choose(end[each]));
+    const root = choose(first) + choose(middle), names = ["1", "2", "3"].map((each) => root + choose(end[each]));
     const isAvoided = (name) => avoid.split(" ").some((part) => name.toLowerCase().includes(part));
     if (!names.some(isAvoided)) return names[Math.min(stage, 3) - 1];
   }

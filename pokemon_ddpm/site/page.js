@@ -16,6 +16,7 @@ const SET = [["shiny"], ["back"], ["back", "shiny"]];
 const AT_ONCE = 4, STORED = "pokemon-ddpm-sprites", GRAY = "#55536b";
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 const nameOf = ({ recipe }) => nameFor(recipe, names);
+const storeName = () => (config.own_classes ? `${STORED}-${config.name}` : STORED); // pages of one host share a storage
 const colorOf = (type) => config.type_colors[type] ?? GRAY;
 
 let worker, config, words, names, waiting = new Map(), requests = 0;
@@ -37,7 +38,7 @@ async function start() {
     config = await response.json();
     [words, names] = await Promise.all(["words.json", "names.json"].map(async (file) => (await fetch(file)).json()));
     addConditions();
-    const recipe = recipeOf(new URLSearchParams(location.search), config.vocabulary);
+    const recipe = recipeOf(new URLSearchParams(location.search), config);
     if (recipe) {
       choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
       showName({ recipe });
@@ -81,7 +82,7 @@ function ready(backend) {
   $("generate").disabled = false;
   $("credits").textContent = `Model ${config.name}, ${backend}.`;
   $("status").ariaLive = "polite";
-  say("Choose a type and press Generate.");
+  say(`Choose a ${config.own_classes ? "class" : "type"} and press Generate.`);
   if (!made.length) restore();
   const parameters = new URLSearchParams(location.search);
   if (parameters.has("type")) fromLink(parameters);
@@ -101,18 +102,21 @@ function fail(reason) {
 
 function addConditions() {
   if ($("types").querySelector("input")) return;
-  const { type: types, ...attributes } = config.vocabulary;
+  const { type: types, ...attributes } = config.vocabulary, first = config.own_classes ? types[0] : "fire";
   for (const type of [...types, ANY]) {
     const label = document.createElement("label");
     label.innerHTML = '<input type="radio" name="type" /><span></span>';
     const [input, span] = label.children;
-    [input.value, span.textContent, input.checked] = [type, type, type === "fire"];
+    [input.value, span.textContent, input.checked] = [type, type, type === first];
     label.style.setProperty("--type", colorOf(type));
     $("types").append(label);
   }
   $("more").open = matchMedia("(min-width: 56rem)").matches;
-  addSelect("second type", [...types, NONE], { id: "second" });
+  if (!config.own_classes) addSelect("second type", [...types, NONE], { id: "second" });
   for (const [name, values] of Object.entries(attributes)) if (!MADE.includes(name)) addSelect(name, values, { name });
+  $("more").hidden = !$("attributes").hasChildNodes();
+  $("wish").hidden = config.own_classes; // its words are those of Pokémon
+  offer({ conditions: {}, seed: 0, makes: [] });
 }
 
 /** An attribute has no id, since it can have any name. */
@@ -156,7 +160,7 @@ function showChips(unknown = []) {
     chip.onclick = () => {
       select.value = ANY;
       showChips();
-      $("wish").focus();
+      $(config.own_classes ? "generate" : "wish").focus();
     };
     return chip;
   });
@@ -165,7 +169,7 @@ function showChips(unknown = []) {
 
 /** The conditions that are chosen; what is any is left out. */
 function chosen() {
-  const [first, second] = [document.querySelector("input[name=type]:checked").value, $("second").value];
+  const [first, second] = [document.querySelector("input[name=type]:checked").value, $("second")?.value ?? ANY];
   const pair = first !== ANY && second !== ANY && first !== second;
   const type = pair ? `${first}/${second}` : first !== ANY || second === NONE ? first : second;
   const selects = [...$("attributes").querySelectorAll("select[name]")];
@@ -266,7 +270,7 @@ async function generate() {
   const begin = performance.now();
   const sprites = await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-  if (sprites.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. Evolve or share one.`);
+  if (sprites.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);
   $("generate").disabled = false;
 }
 
@@ -276,7 +280,7 @@ function focusAgain(button) {
 }
 
 async function fromLink(parameters) {
-  const recipe = recipeOf(parameters, config.vocabulary);
+  const recipe = recipeOf(parameters, config);
   if (!recipe) return say("This link names no sprite.");
   const found = find(title(recipe));
   if (found) open(found);
@@ -308,10 +312,7 @@ function open(sprite) {
   $("large").setAttribute("aria-label", describe(sprite));
   showSteps(sprite);
   if (!sprite.recipe.makes.length) replay(sprite); // others take up to 32 samples, for which the next sprite would wait
-  for (const button of document.querySelectorAll("[data-make]")) {
-    const { make } = button.dataset, [last] = following(sprite.recipe, make).slice(-1);
-    button.hidden = !isRecipe(last, config.vocabulary) || (make !== "vary" && !config.inputs.includes("reference"));
-  }
+  offer(sprite.recipe);
   if (!sprite.from) $("morph").value = 0;
   showOthers();
 }
@@ -354,6 +355,13 @@ function showOthers() {
   $("morph-row").hidden = !others.length || !canMorph(from);
   $("morph-to").replaceChildren(...others.map((each) => new Option(`${nameOf(each)}, ${typesOf(each).join("/")}`, title(each.recipe))));
   if (others.some((each) => title(each.recipe) === before)) $("morph-to").value = before;
+}
+
+/** Shows the buttons of what can be made of a sprite. */
+function offer(recipe) {
+  for (const button of document.querySelectorAll("[data-make]")) {
+    button.hidden = !isRecipe(following(recipe, button.dataset.make).at(-1), config);
+  }
 }
 
 /** The recipes of what a button makes of a sprite. */
@@ -474,9 +482,9 @@ async function showCard(parts) {
     badges: [...types.map((type) => [type, colorOf(type)]), ...(size ? [[`size: ${size}`, GRAY]] : [])],
     colors: types.map(colorOf),
     front: front.pixels,
-    small: back ? [["back", back.pixels], ["shiny", shiny.pixels]] : [],
+    small: Object.entries({ back, shiny }).filter(([, sprite]) => sprite).map(([text, { pixels }]) => [text, pixels]),
     stages: later,
-    notes: ["Generated by a small diffusion model; no real Pokémon.", `Model ${config.name}, seed ${front.recipe.seed}.`],
+    notes: [`Generated by a small diffusion model${config.own_classes ? "" : "; no real Pokémon"}.`, `Model ${config.name}, seed ${front.recipe.seed}.`],
   });
   const sentence = later.length ? ` It evolves into ${later.map(([each]) => each).join(", then ")}.` : "";
   $("card-image").setAttribute("aria-label", `The card of ${name}, ${types.join(" and ")}${size ? `, ${size}` : ""}.${sentence}`);
@@ -504,7 +512,7 @@ function store() {
   const finished = made.filter(({ pixels }) => pixels).slice(0, 100);
   const entries = finished.map(({ recipe, pixels }) => ({ recipe, pixels: btoa(String.fromCharCode(...pixels)) }));
   try {
-    localStorage.setItem(STORED, JSON.stringify({ weights: config.weights, entries }));
+    localStorage.setItem(storeName(), JSON.stringify({ weights: config.weights, entries }));
   } catch {
     say("This browser keeps no more sprites; save those that you like.");
   }
@@ -513,7 +521,7 @@ function store() {
 function restore() {
   let weights, entries;
   try {
-    ({ weights, entries } = JSON.parse(localStorage.getItem(STORED)));
+    ({ weights, entries } = JSON.parse(localStorage.getItem(storeName())));
   } catch {
     return; // there is none, it is damaged, or a frame of another origin may have none
   }
@@ -533,7 +541,7 @@ function readEntry(entry) {
   try {
     const pixels = Uint8ClampedArray.from(atob(entry.pixels), (letter) => letter.charCodeAt());
     const size = config.sample_shape.reduce((a, b) => a * b);
-    return isRecipe(entry.recipe, config.vocabulary) && pixels.length === size ? { recipe: entry.recipe, pixels } : null;
+    return isRecipe(entry.recipe, config) && pixels.length === size ? { recipe: entry.recipe, pixels } : null;
   } catch {
     return null;
   }

@@ -5,6 +5,9 @@ import { nameOf } from "./names.js";
 
 export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
 export const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
+const NEEDED = { // values that a model must have
+  back: { ...CHANGES.back, relation: "same" }, shiny: { ...CHANGES.shiny, relation: "same" }, evolve: { relation: "next" },
+};
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8;
 
 const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
@@ -40,7 +43,8 @@ export const isOfModel = (parameters, weights) => [null, digits(weights)].includ
 const digits = (weights) => weights.slice(0, SHOWN_DIGITS);
 
 /** The recipe that a link names, or null; what is no attribute of the model is passed over. */
-export function recipeOf(parameters, vocabulary) {
+export function recipeOf(parameters, config) {
+  const { vocabulary } = config;
   const { seed, make = "", share, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
   const conditions = (prefix) => {
     const given = Object.keys(vocabulary).map((name) => [name, parameters.get(prefix + name)]);
@@ -50,14 +54,15 @@ export function recipeOf(parameters, vocabulary) {
   const makes = make.replaceAll("next", "evolve").split(".").filter(Boolean);
   const recipe = { conditions: conditions(""), seed: number(seed), makes };
   if (share !== undefined) Object.assign(recipe, { to: { conditions: conditions(TO), seed: number(toSeed) }, share: Number(share) });
-  return isRecipe(recipe, vocabulary) ? recipe : null;
+  return isRecipe(recipe, config) ? recipe : null;
 }
 
 /** Whether the page can make it; links and what a browser stores come from anywhere. */
-export function isRecipe({ conditions, seed, makes, to, share }, vocabulary) {
+export function isRecipe({ conditions, seed, makes, to, share }, config) {
+  const { vocabulary } = config;
   const isMorph = to !== undefined && isStart(to, vocabulary) && 0 < share && share <= 1;
   if (!isStart({ conditions, seed }, vocabulary) || !(isMorph || to === undefined)) return false;
-  return makes.length <= MAX_MAKES && makes.every(isMake);
+  return makes.length <= MAX_MAKES && makes.every(isMake) && makes.every((make) => canMake(make, config));
 }
 
 const isStart = ({ conditions, seed }, vocabulary) => areKnown(conditions, vocabulary) && isSeed(seed);
@@ -74,13 +79,18 @@ const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_S
 const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
 const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
 
+/** Whether the model has learned it: no model of own classes has learned next stages. */
+function canMake(make, { vocabulary, own_classes: own }) {
+  const needed = Object.entries(NEEDED[make] ?? {});
+  return !(own && make === "evolve") && needed.every(([name, value]) => vocabulary[name]?.includes(value));
+}
+
 /** The recipes of a creature's card: the front that a sprite was made of, what is made of it, and its next stages. */
-export function cardRecipes(recipe, { vocabulary, inputs }) {
+export function cardRecipes(recipe, config) {
   const variation = recipe.makes.findLastIndex((each) => each.startsWith("vary"));
   const front = recipe.makes.slice(0, variation + 1).filter((each) => !["back", "shiny"].includes(each));
-  const made = { "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
-  const parts = { "1-front": [], ...(inputs.includes("reference") && made) };
+  const parts = { "1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
   const recipes = Object.entries(parts).map(([name, change]) => [name, { ...recipe, makes: [...front, ...change] }]);
-  const isPossible = (each) => isRecipe(each, vocabulary) && stageOf(each) <= Math.max(3, stageOf({ makes: front }));
+  const isPossible = (each) => isRecipe(each, config) && stageOf(each) <= Math.max(3, stageOf({ makes: front }));
   return Object.fromEntries(recipes.filter(([, each]) => isPossible(each)));
 }

@@ -88,12 +88,14 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
     assert hub.asked(f"GET /{MODEL}/resolve/.*unet/.*safetensors") and not hub.asked(r"\.py$")
 
 
-def test_the_page_is_a_static_space(hub, tmp_path):
-    tiny_student(16).save_pretrained(tmp_path / "student")
+@pytest.mark.parametrize("vocabulary", [None, {"type": ["orcs", "elves"]}])
+def test_the_page_is_a_static_space(hub, tmp_path, vocabulary):
+    tiny_student(16, vocabulary).save_pretrained(tmp_path / "student")
     upload_space(NAME, str(tmp_path / "student"), static=True)
     repository = hub.repository(NAME, "space")
     assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
     assert b"sdk: static" in repository.files()["README.md"] and b"require-corp" in repository.files()["README.md"]
+    assert (b"Nintendo" in repository.files()["README.md"]) == (vocabulary is None)
 
 
 class TestPush:

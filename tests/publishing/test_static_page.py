@@ -5,6 +5,7 @@ import http.server
 import io
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -176,7 +177,8 @@ def expect_sprite(page: Page, name: str) -> None:
 def pixels_of(page: Page, selector: str) -> np.ndarray:
     """The pixels of a canvas, uint8 (S, S, 4)."""
     code = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-    return np.array(page.locator(selector).first.evaluate(code), dtype=np.uint8).reshape(SIDE, SIDE, 4)
+    pixels = np.array(page.locator(selector).first.evaluate(code), dtype=np.uint8)
+    return pixels.reshape(math.isqrt(len(pixels) // 4), -1, 4)
 
 
 def equal_pixels(found: np.ndarray, expected: Image.Image) -> float:
@@ -794,11 +796,50 @@ def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatc
         assert code == 2 and f"--url {address} is not a complete address" in message
 
 
+def test_a_model_of_own_classes(browser, folder, tmp_path):
+    """Classes for types and nothing of Pokémon; only what the model has learned can be made."""
+    vocabulary = {"type": ["orcs", "elves"], "action": ["attack", "idle"], "view": ["front", "back"]}
+    student = tiny_student(32, {**vocabulary, "relation": list(RELATIONS)})
+    student.register_to_config(default_conditions={"view": "front"})
+    student.save_pretrained(tmp_path / "units")
+    card, site = tmp_path / "units" / "README.md", tmp_path / "page"
+    card.write_text(card.read_text(encoding="utf-8").replace("---\n", "---\nlicense: gpl-3.0\n", 1), encoding="utf-8")
+    site.mkdir()
+    write_page(student, site, str(tmp_path / "units"), str(folder / "runtime"), ADDRESS)
+    assert Image.open(site / "preview.png").size == (1200, 630)
+    with served(site) as url, browser.new_context(**PHONE) as context:
+        page = context.new_page()
+        page.goto(url)
+        ready(page)
+        assert "Pok" not in page.content() and "Nintendo" not in page.content()
+        expect(page.locator("footer")).to_contain_text("The license of the model is gpl-3.0.")
+        expect(page.get_by_role("radio", name="orcs")).to_be_checked()
+        expect(page.locator("#made button").first).to_have_attribute("title", re.compile("^orcs "))
+        expect(page.locator("[data-make]:visible")).to_have_text(["Back", "Variation"])
+        expect(page.locator("#wish")).to_be_hidden()
+        page.get_by_text("Attributes").click()
+        expect(page.locator("#attributes label")).to_have_count(1)
+        page.get_by_role("radio", name="elves").check(force=True)
+        page.get_by_label("action").select_option("idle")
+        page.get_by_role("button", name="Generate").click()
+        expect(page.locator("#status")).to_contain_text("4 sprites in ")
+        expect(page.locator("#made button").first).to_have_attribute("title", re.compile("^elves idle "))
+        page.evaluate("localStorage.clear()")
+        page.goto(f"{url}?type=elves&action=idle&seed=5&card=1")
+        expect(page.locator("#card")).to_be_visible()
+        titles = page.locator("#made button").evaluate_all("all => all.map((each) => each.title)")
+        assert titles == ["elves idle 5", "elves idle 5 back"]
+        image = student("elves", action="idle", generator=seeded(5)).images[0]
+        assert_same(pixels_of(page, "#made canvas"), to_sprite(image))
+        page.goto(f"{url}?type=elves&seed=5&make=evolve")
+        expect(page.locator("#status")).to_have_text("This link names no sprite.")
+
+
 def test_what_the_page_cannot_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="use a distilled model"):
         write_page(tiny_pipeline(channels=4), tmp_path, "tiny")
-    with pytest.raises(ValueError, match="not a model of transparent sprites"):
-        write_page(tiny_student(16, {"type": ["cat", "dog"]}), tmp_path, "tiny")
+    with pytest.raises(ValueError, match="not a model of transparent sprites .*: its images have 48x48 pixels in 4"):
+        write_page(tiny_student(48), tmp_path, "tiny")
     for runtime in ("nowhere/dist", str(SOURCE)):
         with pytest.raises(ValueError, match=f"{runtime} is neither a URL nor the dist folder .* ort.wasm.min.mjs"):
             write_page(tiny_student(SIDE), tmp_path, "tiny", runtime)
