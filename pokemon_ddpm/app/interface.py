@@ -21,10 +21,9 @@ from pokemon_ddpm.app.handlers import (
     default_settings,
     gallery,
 )
-from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 TITLE = "Pokémon DDPM"
-INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
+INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose, and press Generate."
 NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
 
 This is an unaffiliated research and education project.
@@ -47,18 +46,6 @@ ENDED = """(status) => {
   const text = status === 'Cancelled.' ? status : '';
   return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
 }"""
-
-# A card in the gallery has the colors of its types, with which the caption begins.
-TYPE_RULES = "\n".join(
-    [
-        f":root {{ --types: linear-gradient(to right, {', '.join(TYPE_COLORS.values())}); }}",
-        *(
-            f"""#sprites button:has([alt^="{name} "], [alt^="{name}/"]) {{ --first: {color}; }}
-#sprites button:has([alt*="/{name} "]) {{ --second: {color}; }}"""
-            for name, color in TYPE_COLORS.items()
-        ),
-    ]
-)
 
 
 def theme() -> gr.themes.Base:

@@ -15,7 +15,7 @@ import gradio as gr
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.interface import TITLE, TYPE_RULES, Page, theme
+from pokemon_ddpm.app.interface import TITLE, Page, theme
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name
 
@@ -76,7 +76,6 @@ def launch(
         prevent_thread_lock=True,
         quiet=True,
         theme=theme(),
-        css=TYPE_RULES,
         css_paths=Path(__file__).with_name("style.css"),
         footer_links=["api"],
         max_file_size="1mb",
