@@ -112,6 +112,7 @@ def write_page(
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
     entries = {"type_colors": colors, "creature": CREATURE, **({"own_classes": True} if own else {})}
+    name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", **entries)
     # With another version the browser drops what it kept of the page before.
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)

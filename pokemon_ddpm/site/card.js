@@ -19,8 +19,12 @@ export function drawCard(canvas, { name, badges, colors, front, small, stages, n
   context.font = font(44, 700);
   context.fillText(name, LEFT, 76, WIDTH - 2 * LEFT);
   drawBadges(context, badges);
-  drawSprite(context, front, LEFT, 156, small.length ? 340 : WIDTH - 2 * LEFT, 340);
-  small.forEach(([text, pixels], i) => drawSprite(context, pixels, 400, 156 + 174 * i, 160, 140, text));
+  const width = WIDTH - 2 * LEFT, isBelow = small.length === 1 && !stages.length;
+  drawSprite(context, front, LEFT, 156, small.length && !isBelow ? 340 : width, 340);
+  small.forEach(([text, pixels], i) => {
+    if (isBelow) drawSprite(context, pixels, LEFT, 516, width, 200, text);
+    else drawSprite(context, pixels, 400, 156 + 174 * i, 160, 140, text);
+  });
   stages.forEach(([text, pixels], i) => {
     drawSprite(context, pixels, LEFT + 270 * i, 516, 250, 200, text);
     context.fillStyle = MUTED;

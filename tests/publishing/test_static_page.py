@@ -812,6 +812,7 @@ def test_a_model_of_own_classes(browser, folder, tmp_path):
         page.goto(url)
         ready(page)
         assert "Pok" not in page.content() and "Nintendo" not in page.content()
+        expect(page.locator("#credits")).to_contain_text("Model units, WebAssembly")
         expect(page.locator("footer")).to_contain_text("The license of the model is gpl-3.0.")
         expect(page.get_by_role("radio", name="orcs")).to_be_checked()
         expect(page.locator("#made button").first).to_have_attribute("title", re.compile("^orcs "))
