@@ -71,6 +71,8 @@ NOT_RUN = {
     "python benchmarks/diffusion_figures.py": "tests/benchmarks runs it on a tiny model",
     "python benchmarks/rank_samples.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
+    f"{TRAIN} benchmarks/recipes/diffusers-64.yaml": "its network is large",
+    f"{TRAIN} --train_data_dir {DATA} --max_train_steps 6750": "the same without this flag is run",
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
     "apt-get download": "it downloads 128 MB",
     "dpkg-deb -x": "it needs the file",

@@ -23,7 +23,7 @@ from pokemon_ddpm.app.handlers import (
 )
 
 TITLE = "Pokémon DDPM"
-INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Choose, and press Generate."
+INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
 NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
 
 This is an unaffiliated research and education project.
