@@ -120,7 +120,8 @@ def screenshot(
         page = context.new_page()
         page.goto(url)
         generate(page)
-        page.screenshot(path=file)
+        page.locator("#generate:enabled").wait_for()
+        page.screenshot(path=file, animations="disabled")
 
 
 def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list[tuple[float, ...]]]:
