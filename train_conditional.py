@@ -365,6 +365,9 @@ def main() -> None:
             sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
         raise
     finally:
+        # First what DDP holds of the process group: its destructor waits for gloo's thread, and this one for the GIL.
+        trainer.denoiser = None
+        trainer.accelerator.free_memory()
         trainer.accelerator.end_training()
     if trainer.step < trainer.max_steps:
         trainer.print(

@@ -69,8 +69,7 @@ def write_report(
         sheets["closest-names.png"] = closest_sheet(samples.images, evaluation.nearest, None, names)
     for file, sheet in sheets.items():
         save_image(sheet, folder / file)
-    text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
-    write_file(folder / NUMBERS, text + "\n")
+    write_file(folder / NUMBERS, json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     write_file(folder / REPORT, report_text(numbers, sheets))
     return numbers
 
@@ -176,11 +175,9 @@ def closest_sheet(
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]
     sets = [samples[closest]] if train is None else [samples[closest], train[matches]]
-    labels = [f"{distance:.3g}" for distance in nearest.distance[closest].tolist()]
-    if names:
-        labels = [f"{label} {names[match]}" for label, match in zip(labels, matches.tolist(), strict=True)]
-    pairs = zip(*map(as_arrays, sets), strict=True)
-    images = [Image.fromarray(image) for pair in pairs for image in pair]
+    found = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
+    labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in found]
+    images = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
     return sprite_sheet(images, len(sets), labels, panels=PAIR_PANELS)
 
 
