@@ -119,7 +119,7 @@ def evaluate_references(
         raise ValueError("The images need backs, shinies and next stages of the same forms.")
 
     def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> torch.Tensor:
-        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), as `creature` makes them."""
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), recolored as in `creature`."""
         count, references = len(pairs.targets), data.images[pairs.references]
         requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
         given = {"references": references.float() / 127.5 - 1, "image_guidance_scale": image_guidance_scale}

@@ -1,4 +1,4 @@
-// The picture of a creature's card.
+// The image of a creature's card.
 
 import { enlarged } from "./canvas.js";
 import { centered } from "./sampling.js";

@@ -31,12 +31,11 @@ def make_optimizer(
         new_attributes: Those whose embeddings learn faster, see `EMBEDDING_FACTOR`.
         options: Of AdamW.
     """
-    unet, matrices, tables = denoiser.unet, set(), set()
+    unet, matrices = denoiser.unet, set()
     if name == "muon":
         inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
         matrices = {id(p) for p in inside if p.ndim > 1}
-    for name in new_attributes:
-        tables.add(id(denoiser.conditioner.tables[f"{name}_embedding"].weight))
+    tables = {id(denoiser.conditioner.tables[f"{each}_embedding"].weight) for each in new_attributes}
     kinds = {(False, False): 1, (False, True): EMBEDDING_FACTOR, (True, False): 1}
     groups = [
         {

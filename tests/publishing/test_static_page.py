@@ -44,7 +44,7 @@ from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
 from tests.test_package import ROOT
 from tests.tiny_models import seeded, tiny_pipeline, tiny_student
-from tests.training.runs import full_disk
+from tests.training.runs import full_disk, wait_until
 
 SIDE = 64
 VERSION = RUNTIME.split("@")[1].split("/")[0]
@@ -697,14 +697,16 @@ def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path,
         page.evaluate("navigator.serviceWorker.ready.then(() => {})")
         for name, old, new in (
             ("index.html", "<h1>New", "<h1>Newer"),
-            ("service-worker.js", '"pokemon-ddpm-', '"pokemon-ddpm-2'),
+            ("service-worker.js", 'CACHE = "pokemon-ddpm-', 'CACHE = "pokemon-ddpm-new-'),
         ):
             path = tmp_path / "page" / name
             path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
             os.utime(path, (2**31, 2**31))  # the server compares whole seconds
         page.reload()
-        read = "fetch('index.html').then((found) => found.text())"
-        page.wait_for_function(f"{read}.then((text) => text.includes('Newer'))")
+        kept = "caches.keys().then((names) => names.map((name) => name.slice(0, 16)))"  # by which versions
+        wait_until(lambda: page.evaluate(kept) == ["pokemon-ddpm-new"])
+        page.reload()
+        expect(page.locator("h1")).to_have_text(re.compile("^Newer "))
 
 
 @pytest.mark.parametrize(
