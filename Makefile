@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := outputs/demo
 SHEET := --type all --num-images 4 --panels 2
 # One thread a process; the tests of a file stay together, since they share fixtures.
-WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Two minutes are a few hundred updates: enough for the types only, with a short warm-up.
 DEMO_FLAGS := --max_train_seconds 120 --train_batch_size 16 --learning_rate 1e-3 --lr_warmup_steps 50 --conditions type
 

@@ -203,13 +203,13 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         for attribute, any_id in self.any_ids.items():
             ids = labels.get(attribute)
             if ids is None:
-                shape = (len(batch), 2) if attribute == "type" else (len(batch),)
+                shape = (batch.shape[0], 2) if attribute == "type" else batch.shape[:1]
                 ids = torch.full(shape, any_id, device=batch.device)
             embedded = self.tables[_table(attribute)](ids)
             total = total + (embedded.sum(dim=1) if attribute == "type" else embedded)
         if self.augmentation_embedding is not None:
             # Zeros too: training in several processes needs a gradient for every weight.
             if augmentation is None:
-                augmentation = batch.new_zeros(len(batch), self.config.augmentation_dim, dtype=total.dtype)
+                augmentation = batch.new_zeros(batch.shape[0], self.config.augmentation_dim, dtype=total.dtype)
             total = total + self.augmentation_embedding(augmentation)
         return total

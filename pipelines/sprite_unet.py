@@ -106,7 +106,7 @@ class SpriteUNet2DModel(UNet2DModel):
         packed = functional.pixel_unshuffle(torch.cat([sample, reference], dim=1), self.config.patch_size)
         prediction = super().forward(packed, timestep, class_labels, return_dict=False)[0]
         prediction = functional.pixel_shuffle(prediction, self.config.patch_size)
-        timesteps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
+        timesteps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         embedding = self.time_embedding(self.time_proj(timesteps).to(self.dtype))
         channels = [self.config.in_channels, self.config.out_channels]
         skip, scale = self.preconditioning(embedding)[:, :, None, None].split(channels, dim=1)

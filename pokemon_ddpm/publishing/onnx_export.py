@@ -79,6 +79,7 @@ def _unet_inputs(pipeline: PokemonDDPMPipeline) -> dict[str, Tensor]:
 
 
 def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, half: bool = True, **constants: Any) -> bytes:
+    batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
         program = torch.onnx.export(
@@ -86,7 +87,7 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, half: boo
             kwargs={**inputs, **constants},
             input_names=list(inputs),
             output_names=[output],
-            dynamic_shapes={**{name: {0: "batch"} for name in inputs}, **dict.fromkeys(constants)},
+            dynamic_shapes={**{name: {0: batch} for name in inputs}, **dict.fromkeys(constants)},
             dynamo=True,
             verbose=False,
         )

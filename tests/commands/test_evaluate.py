@@ -39,6 +39,7 @@ def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(features, "NUM_EPOCHS", 1)
     patch.setattr(two_sample, "STEPS", 2)
     patch.setattr(two_sample, "HALF_BATCH", 4)
+    patch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
 
 
 @pytest.fixture(scope="module", autouse=True)
