@@ -1,6 +1,7 @@
 // Keeps the page, the model and the runtime, so that the page works offline after the first visit.
 
-const CACHE = "pokemon-ddpm-VERSION";
+const OWN = `pokemon-ddpm ${self.registration.scope} `; // other pages on the same host have caches of their own
+const CACHE = `${OWN}VERSION`;
 const PAGE = "FILES".split(" "); // what the page has loaded before there was a service worker
 const FRESH = { cache: "no-cache" }; // the browser's own cache may have files of an earlier version
 
@@ -8,7 +9,7 @@ self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE.map((file) => new Request(file, FRESH)))).then(() => self.skipWaiting()));
 });
 self.addEventListener("activate", (event) => {
-  const former = (names) => names.filter((name) => name.startsWith("pokemon-ddpm-") && name !== CACHE);
+  const former = (names) => names.filter((name) => name.startsWith(OWN) && name !== CACHE);
   const clean = caches.keys().then((names) => Promise.all(former(names).map((name) => caches.delete(name))));
   event.waitUntil(clean.then(() => self.clients.claim()));
 });

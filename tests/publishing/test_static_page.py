@@ -689,25 +689,28 @@ def test_a_failure_is_named(page):
 
 
 def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path, monkeypatch):
-    """Also where the server lets the browser keep files for an hour."""
+    """Also where the server lets the browser keep files for an hour; what another page on this host keeps stays."""
     monkeypatch.setattr(Handler, "extra_headers", {"Cache-Control": "max-age=3600"})
     shutil.copytree(folder, tmp_path / "page", ignore=shutil.ignore_patterns("runtime", "*.onnx"))
     with served(tmp_path / "page") as url, browser.new_context() as context:
         page = context.new_page()
         page.goto(url)
         page.evaluate("navigator.serviceWorker.ready.then(() => {})")
+        other = f"pokemon-ddpm {url}other/ 1"
+        page.evaluate("name => caches.open(name).then(() => {})", other)
         for name, old, new in (
             ("index.html", "<h1>New", "<h1>Newer"),
-            ("service-worker.js", 'CACHE = "pokemon-ddpm-', 'CACHE = "pokemon-ddpm-new-'),
+            ("service-worker.js", "CACHE = `${OWN}", "CACHE = `${OWN}new "),
         ):
             path = tmp_path / "page" / name
             path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
             os.utime(path, (2**31, 2**31))  # the server compares whole seconds
         page.reload()
-        kept = "caches.keys().then((names) => names.map((name) => name.slice(0, 16)))"  # by which versions
-        wait_until(lambda: page.evaluate(kept) == ["pokemon-ddpm-new"])
+        names, own = lambda: page.evaluate("caches.keys()"), f"pokemon-ddpm {url} "
+        wait_until(lambda: all(name == other or name.startswith(f"{own}new ") for name in names()))
         page.reload()
         expect(page.locator("h1")).to_have_text(re.compile("^Newer "))
+        assert other in names() and len(names()) == 2
 
 
 def test_links_that_name_nothing(page, url):
