@@ -210,6 +210,6 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if self.augmentation_embedding is not None:
             # Zeros too: training in several processes needs a gradient for every weight.
             if augmentation is None:
-                augmentation = batch.new_zeros(batch.shape[0], self.config.augmentation_dim, dtype=total.dtype)
+                augmentation = total.new_zeros(total.shape[0], self.config.augmentation_dim)  # not len(), for exports
             total = total + self.augmentation_embedding(augmentation)
         return total

@@ -101,12 +101,11 @@ class SpriteUNet2DModel(UNet2DModel):
             reference: Reference sprites, (B, reference_channels, S, S); None for none.
         """
         if reference is None:
-            batch, _, height, width = sample.shape
-            reference = sample.new_zeros(batch, self.config.reference_channels, height, width)
+            reference = sample.new_zeros(sample.shape[0], self.config.reference_channels, *sample.shape[2:])
         packed = functional.pixel_unshuffle(torch.cat([sample, reference], dim=1), self.config.patch_size)
         prediction = super().forward(packed, timestep, class_labels, return_dict=False)[0]
         prediction = functional.pixel_shuffle(prediction, self.config.patch_size)
-        timesteps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
+        timesteps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])  # not len(), for exports
         embedding = self.time_embedding(self.time_proj(timesteps).to(self.dtype))
         channels = [self.config.in_channels, self.config.out_channels]
         skip, scale = self.preconditioning(embedding)[:, :, None, None].split(channels, dim=1)

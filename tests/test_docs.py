@@ -46,7 +46,7 @@ SHORT = {
     "pokemon-ddpm generate --model pokemon-ddpm-64 ": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm generate --model outputs": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm generate --type all": "--num-images 1 --candidates 1",
-    "pokemon-ddpm generate --type water --num-images 4 --seed 7": "--num-images 1",  # again below
+    "pokemon-ddpm generate --type water --num-images 4 --seed 7": "--num-images 1",  # --like repeats it
     "pokemon-ddpm generate": "--num-images 2 --candidates 1",  # by the model of four steps
     "pokemon-ddpm creature": "--num-inference-steps 1",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1",
