@@ -22,7 +22,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, pixel_digest
 from pokemon_ddpm.ranking import SpriteRanker, ranker_for
-from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description, squash
+from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description, squash
 
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
@@ -35,7 +35,6 @@ ATTEMPTS = {None: 4, "same": 4, "next": 8}
 # without one, and get its colors: they are seldom copies then, and have a face twice as often. If all attempts are
 # copies, they are sampled from the reference.
 REFINE_STRENGTH = 0.6
-COLUMNS = 4  # of the sheet
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
@@ -304,7 +303,7 @@ def generate_creature(
     for (name, image), lower in zip(images.items(), second, strict=False):
         save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
     _describe(file, pipeline, creature, about, notes, idle)
-    save_image(game_sheet([*images.values(), *second], COLUMNS), folder / SHEET_FILE)
+    save_image(game_sheet([*images.values(), *second], GAME_COLUMNS), folder / SHEET_FILE)
 
 
 def identity(
@@ -345,7 +344,7 @@ def _describe(
         metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
     names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
     size, sheet = pipeline.sample_shape[:0:-1], {"creature": about}
-    description = sheet_description(SHEET_FILE, size, COLUMNS, names, metadata * (1 + idle), sheet)
+    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, names, metadata * (1 + idle), sheet)
     write_file(file, json.dumps(description, indent=2) + "\n")
 
 

@@ -13,6 +13,7 @@ from pokemon_ddpm.postprocessing import MAX_OUTPUT_PIXELS, enlarge
 from pokemon_ddpm.preprocessing import on_white
 
 MARGIN = 4
+GAME_COLUMNS = 4  # of a sheet for games
 MAX_SIDE = 65_535  # of a GIF
 SQUASH = 20  # rows of a sprite of which an idle animation leaves one out
 

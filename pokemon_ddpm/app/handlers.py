@@ -39,7 +39,7 @@ from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, lim
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.ranking import default_candidates, ranker_for
-from pokemon_ddpm.sheets import game_sheet, save_animation, sheet_description
+from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
 
 MAX_IMAGES = 16
@@ -60,7 +60,6 @@ PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices 
 EXAMPLES_SEED = 76
 KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
 MAX_SCALE = 16
-COLUMNS = 4  # of a game sheet
 GALLERY_SIZE = 256  # side of an image in pixels, about
 ANIMATION_MS = 1500
 
@@ -502,7 +501,7 @@ def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
 
 def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
     """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
-    images, columns, metadata = [each.processed(scale) for each in sprites], min(COLUMNS, len(sprites)), []
+    images, columns, metadata = [each.processed(scale) for each in sprites], min(GAME_COLUMNS, len(sprites)), []
     for job, request in ((each.job, each.request) for each in sprites):
         row = {"model": job.generation.model, "condition": request.condition, "seed": request.seed}
         row |= {"variation_strength": job.strength, "relation": job.change and job.relation}
