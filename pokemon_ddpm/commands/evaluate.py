@@ -13,7 +13,6 @@ from pokemon_ddpm.commands.common import (
     ConfigName,
     Dtype,
     Guidance,
-    ImageGuidance,
     Model,
     Scheduler,
     SkipBadImages,
@@ -141,41 +140,6 @@ def _check_data(model: str, data_dir: str | None) -> None:
 
     if data_dir is None and Path(locate_model(model)).parent == RELEASED:
         fail(f"{model_name(model)} was trained on the sprite archive; give it with --data-dir.")
-
-
-def evaluate_references(
-    data_dir: Annotated[str, typer.Option(help="The sprite archive, as a folder or .zip.")],
-    model: Model = RELEASED_MODEL,
-    split: Split = "validation",
-    features: Features = None,
-    scheduler: Scheduler = None,
-    num_inference_steps: Steps = None,
-    guidance_scale: Guidance = None,
-    image_guidance_scale: ImageGuidance = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first sprite and of bootstraps.")] = 0,
-    output_dir: Annotated[Path, typer.Option(help="Folder for results and a sheet.")] = Path("references-report"),
-) -> None:
-    """Generates backs, shinies and next stages of real held-out fronts, and compares them with the real ones."""
-    check_packages()
-    make_folder("--output-dir", output_dir)
-
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.creatures import evaluate_references as measure
-    from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
-    from pokemon_ddpm.evaluation.report import write_references
-    from pokemon_ddpm.generation import GenerationSettings
-
-    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale)
-    pipeline = settings.load()
-    if "relation" not in pipeline.conditioner.vocabulary:
-        fail(f"{model} was not trained with reference sprites.")
-    data = load_tensors(data_dir, split, pipeline.sample_shape[1], config_name="all")
-    network = load_features(features or RELEASED_FEATURES)
-    arguments = {"image_guidance_scale": image_guidance_scale, **settings.arguments()}
-    numbers, sets = measure(pipeline, data, network, seed, **arguments)
-    about = {"split": split, "seed": seed, "features": network.name, **arguments}
-    _echo(write_references(output_dir, "references", numbers, sets, about, seed))
-    typer.echo(f"Sets (the columns are front, shiny, back, real back): {output_dir / 'sets.png'}")
 
 
 def _echo(results: dict[str, dict[str, dict]]) -> None:
