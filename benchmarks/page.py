@@ -28,7 +28,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.publishing.hub import ISOLATED
-from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
+from pokemon_ddpm.publishing.static_page import RUNTIME, write_pages
 
 AT_ONCE = 4  # both pages generate four sprites at first
 GENERATE = """
@@ -54,7 +54,7 @@ def make_page(folder: Path) -> None:
     )
     shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
     pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
-    write_page(pipeline, folder, Path(RELEASED_FAST_MODEL).name, str(folder / "package" / "dist"))
+    write_pages({RELEASED_FAST_MODEL: pipeline}, folder, print, str(folder / "package" / "dist"))
 
 
 @contextmanager

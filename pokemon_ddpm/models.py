@@ -10,6 +10,7 @@ from torch import nn
 
 from pokemon_ddpm import RELEASED
 
+LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 FORMER_MODEL = "pokemon-ddpm-32"  # until 1.0; its weights are in the repository, where a recipe begins with them
 
 

@@ -135,11 +135,11 @@ def evaluate(
 
 
 def _check_data(model: str, data_dir: str | None) -> None:
-    """Refuses to measure a released model on the starter sprites, which it was not trained on."""
+    """Refuses to measure a released model on the starter sprites."""
     from pokemon_ddpm.models import locate_model, model_name
 
     if data_dir is None and Path(locate_model(model)).parent == RELEASED:
-        fail(f"{model_name(model)} was trained on the sprite archive; give it with --data-dir.")
+        fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
 
 
 def _echo(results: dict[str, dict[str, dict]]) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands.common import DataDir, Model, SpriteConfig, fail, load, make_folder, sprite_configs
 
 Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
@@ -37,11 +37,12 @@ def export(
 def site(
     output_dir: Annotated[Path, typer.Argument(help="Folder for the page.")],
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="A distilled model: a folder, or a name on the Hub.", show_default=Path(RELEASED_FAST_MODEL).name
+            help="A distilled model: a folder, or a name on the Hub. Repeat the option for several pages.",
+            show_default="the released distilled models",
         ),
-    ] = RELEASED_FAST_MODEL,
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -58,18 +59,15 @@ def site(
     Any web server can serve the folder.
     """
     from pokemon_ddpm.generation import check_onnx
-    from pokemon_ddpm.models import model_name
 
     check_onnx()
     if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
         fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
-    from pokemon_ddpm.publishing.onnx_export import check_export
-    from pokemon_ddpm.publishing.static_page import RUNTIME, write_page
+    from pokemon_ddpm.publishing.static_page import PAGE_MODELS, RUNTIME, write_pages
 
-    pipeline = load(model).to("cpu")
+    pipelines = {each: load(each).to("cpu") for each in model or PAGE_MODELS}
     make_folder("OUTPUT_DIR", output_dir)
-    write_page(pipeline, output_dir, model_name(model), runtime or RUNTIME, url)
-    check_export(pipeline, output_dir, typer.echo)
+    write_pages(pipelines, output_dir, typer.echo, runtime or RUNTIME, url)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
     typer.echo(f"The page is in {output_dir}, {size / 1e6:.1f} MB. To see it: python -m http.server -d {output_dir}")
 

@@ -15,11 +15,10 @@ from typing import Any
 import datasets
 from huggingface_hub import CardData, CommitInfo, HfApi, RepoCard
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
-from pokemon_ddpm.models import locate_model, model_name
+from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
@@ -86,7 +85,7 @@ def upload_model(
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
         parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
-        for pattern in [INDEX_FILE, CARD_FILE, hub_mixin.newest_sheet(folder) or CARD_FILE, *parts]:
+        for pattern in [INDEX_FILE, CARD_FILE, LICENSE_FILE, hub_mixin.newest_sheet(folder) or CARD_FILE, *parts]:
             for file in folder.glob(pattern):
                 (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy / file.relative_to(folder))
@@ -164,20 +163,17 @@ def upload_space(
 
 
 def write_static_space(folder: Path, model: str | None = None) -> None:
-    """Writes the page of `static_page.write_page` with a card; by default of the project's distilled model.
+    """Writes the page of `static_page.write_pages` with a card; by default of the project's distilled models.
 
     Raises:
-        ValueError: See `static_page.write_page`, or if a package for ONNX is missing.
+        ValueError: See `static_page.write_pages`, or if a package for ONNX is missing.
     """
     check_onnx()
-    from pokemon_ddpm.publishing.onnx_export import check_export
-    from pokemon_ddpm.publishing.static_page import write_page
+    from pokemon_ddpm.publishing.static_page import PAGE_MODELS, write_pages
 
-    model = model or RELEASED_FAST_MODEL
-    pipeline = GenerationSettings(model).load().to("cpu")
-    write_page(pipeline, folder, model_name(model))
-    check_export(pipeline, folder, print)
-    own = pipeline.conditioner.argument == "class_labels"
+    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
+    write_pages(pipelines, folder, print)
+    own = next(iter(pipelines.values())).conditioner.argument == "class_labels"
     terms = license_of(model) if own else {"license": "other"}
     _write_card(folder, own, sdk="static", app_file="index.html", **terms, custom_headers=ISOLATED)
 
@@ -187,7 +183,7 @@ def write_space(folder: Path, model: str | None = None) -> None:
 
     Args:
         folder: An empty folder.
-        model: Name on the Hub, from which the Space loads it; by default the project's two in the package.
+        model: Name on the Hub, from which the Space loads it; by default those that come with the package.
 
     Raises:
         ValueError: If the model is a folder, or Gradio is not installed.
@@ -199,13 +195,14 @@ def write_space(folder: Path, model: str | None = None) -> None:
     python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
     models = {"license": "apache-2.0" if model else "other", "models": [model] if model else []}
     _write_card(folder, sdk="gradio", app_file="app.py", sdk_version=gradio, python_version=python, **models)
-    names = json.dumps([model] if model else [model_name(RELEASED_FAST_MODEL), model_name(RELEASED_MODEL)])
+    names = json.dumps([model]) if model else ""
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
     required = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
     lines = [f"{line}\n" for line in required if ";" not in line]
     (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")
-    (license_file,) = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == "LICENSE"]
-    (folder / "LICENSE").write_text(license_file.read_text("utf-8"), "utf-8")
+    files = importlib.metadata.files(DISTRIBUTION)
+    (license_file,) = [file for file in files if file.parts[-2:] == ("licenses", LICENSE_FILE)]
+    (folder / LICENSE_FILE).write_text(license_file.read_text("utf-8"), "utf-8")
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]

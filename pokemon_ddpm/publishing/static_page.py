@@ -2,23 +2,28 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
 from pokemon_ddpm.likeness import MAX_IOU
+from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
+from pokemon_ddpm.pipelines.model_folder import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.cards import license_of
-from pokemon_ddpm.publishing.onnx_export import CONFIG_FILE, export_onnx
+from pokemon_ddpm.publishing.onnx_export import CONFIG_FILE, check_export, export_onnx
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
+PAGE_MODELS = (RELEASED_FAST_MODEL,)
 SOURCE = Path(__file__).parents[1] / "site"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 RUNTIME_FILES = [
@@ -52,21 +57,28 @@ PREVIEW_TAGS = """
     <meta name="twitter:image" content="{url}{image}" />"""
 
 
-def write_page(
-    pipeline: PokemonDDPMPipeline, folder: Path, name: str, runtime: str = RUNTIME, url: str | None = None
+def write_pages(
+    pipelines: Mapping[str, PokemonDDPMPipeline],
+    folder: Path,
+    report: Callable[[str], None],
+    runtime: str = RUNTIME,
+    url: str | None = None,
 ) -> None:
-    """Writes the page with an exported model.
+    """Writes a page for each model, with links to the others, and compares its export with the model.
 
     Args:
-        pipeline: A distilled model for RGBA sprites with a side of `SIDES`, in float32, on the CPU.
-        folder: It exists; files of an earlier page are replaced.
-        name: Of the model. If its classes are no types, the page is not about Pokémon, and shows its license.
+        pipelines: By name or folder, distilled models for RGBA sprites with a side of `SIDES`, in float32, on the CPU.
+            Where the classes of a model are no types, its page is not about Pokémon, and shows its license.
+        folder: It exists. The first page is in it, those of the other models are in folders of their names in it.
+            Files of earlier pages are replaced.
+        report: As of `check_export`.
         runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets what it needs
             (41 MB).
         url: The public address of the page, for the previews that other sites show of a link to it.
 
     Raises:
-        ValueError: If the model is another one, or the runtime is neither; nothing is written then.
+        ValueError: If a model is another one or they have the same name, or the runtime is neither; nothing is
+            written then.
         OSError: If a file cannot be written.
     """
     copied = [] if "://" in runtime else [Path(runtime, file) for file in RUNTIME_FILES]
@@ -74,6 +86,27 @@ def write_page(
         raise ValueError(
             f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
         )
+    for name, pipeline in pipelines.items():
+        _check(pipeline, model_name(name))
+    places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
+    places |= {name: f"{name}/" for name in [*places][1:]}
+    if len(places) < len(pipelines):
+        raise ValueError("The page needs models with different names.")
+    if copied:
+        runtime = "runtime"
+        (folder / runtime).mkdir(exist_ok=True)
+    for path in copied:
+        write_file(folder / runtime / path.name, path.read_bytes())
+    for name, pipeline in reversed(pipelines.items()):  # the first page's version is of all files
+        place = places[Path(name).resolve().name]
+        up, address = "../" * bool(place), url and f"{url.rstrip('/')}/{place}"
+        links = {other: f"{up}{there}" for other, there in places.items() if there != place}
+        (folder / place).mkdir(exist_ok=True)
+        _write_page(pipeline, folder / place, name, links, runtime if "://" in runtime else f"{up}{runtime}", address)
+        check_export(pipeline, folder / place, report)
+
+
+def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
     if not is_distilled(pipeline.scheduler):
         raise ValueError(
             f"{name} needs many steps with guidance, and browsers are too slow for this; use a distilled model."
@@ -84,6 +117,11 @@ def write_page(
         raise ValueError(
             f"{name} is not a model of transparent sprites with a side of {sides} pixels: its images have {shape}."
         )
+
+
+def _write_page(
+    pipeline: PokemonDDPMPipeline, folder: Path, name: str, links: Mapping[str, str], runtime: str, url: str | None
+) -> None:
     own, types = pipeline.conditioner.argument == "class_labels", pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
@@ -92,9 +130,9 @@ def write_page(
     icon = sprite.resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
     html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
-    terms = license_of(name) if own else {}
-    license = terms.get("license_name") or terms.get("license")
-    html = html.replace("LICENSE", escape(f"The license of the model is {license}.") if license else "")
+    html = html.replace("LICENSE", _about(name, folder) if own else "")
+    others = "".join(f' <a href="{escape(link)}">{escape(other)}</a>' for other, link in links.items())
+    html = html.replace("<!-- MODELS -->", others and f"<p>Other models:{others}</p>")
     tags = ""
     if url:
         save_image(preview(pipeline).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
@@ -104,11 +142,6 @@ def write_page(
     style = (SOURCE / STYLE).read_text(encoding="utf-8").replace("FRAMES", str(intro.width // intro.height))
     write_file(folder / STYLE, style)
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
-    if copied:
-        runtime = "runtime"
-        (folder / runtime).mkdir(exist_ok=True)
-        for path in copied:
-            write_file(folder / runtime / path.name, path.read_bytes())
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
     entries = {"type_colors": colors, "creature": CREATURE, **({"own_classes": True} if own else {})}
@@ -121,6 +154,18 @@ def write_page(
     own = ["./", CONFIG_FILE, ICON_FILE, INTRO_FILE, *sources]
     code = (SOURCE / SERVICE_WORKER).read_text(encoding="utf-8")
     write_file(folder / SERVICE_WORKER, code.replace("VERSION", version).replace("FILES", " ".join(own)))
+
+
+def _about(name: str, folder: Path) -> str:
+    """A sentence on the license of a model of own classes, and links to its card and license, copied into the page."""
+    terms = license_of(name)
+    license = terms.get("license_name") or terms.get("license")
+    sentence = escape(f"The license of the model is {license}.") if license else ""
+    for file, copy in ((CARD_FILE, "card.txt"), (LICENSE_FILE, "license.txt")):
+        if (source := Path(locate_model(name), file)).is_file():
+            write_file(folder / f"model-{copy}", source.read_bytes())
+            sentence += f' <a href="model-{copy}">{copy.removesuffix(".txt")}</a>'
+    return sentence
 
 
 def denoising(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Image.Image:

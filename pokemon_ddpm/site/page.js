@@ -581,7 +581,8 @@ for (const button of document.querySelectorAll("[data-save]")) button.onclick = 
 /** Registers the service worker, which then keeps what the page loads. */
 async function keep() {
   await navigator.serviceWorker.register("service-worker.js");
-  if (navigator.serviceWorker.controller) return;
+  // The page of another model in the folder above may control this one until it has a service worker of its own.
+  if (navigator.serviceWorker.controller?.scriptURL === new URL("service-worker.js", location).href) return;
   await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
 }
 start();

@@ -159,7 +159,7 @@ def test_mistakes_are_reported_before_anything_is_generated(
         (model, ["--split", "train"], "--split train must be validation or test."),
         (model, ["--features", "nowhere"], "there is no config.json. For these images, make one with pokemon-ddpm"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
-        ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was trained on the sprite archive; give it with --data-dir"),
+        ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was not trained on the starter sprites; give its images"),
         ("small", [], "these have 24 px. For these images, make one with pokemon-ddpm fit-features"),
         ("own", [], "own has classes of its own; give their images with --data-dir."),
         (broken, [], "README.md are not YAML; repair"),

@@ -32,11 +32,13 @@ def refusal(*arguments: object) -> str:
 class TestPush:
     def test_a_folder(self, hub, tmp_path):
         tiny_pipeline().save_pretrained(tmp_path / "model")
+        (tmp_path / "model" / "LICENSE").write_text("Free.")
         options = ("--private", "--token", "hf_misty", "--message", "By hand")
         status, message = run("push", tmp_path / "model", "misty/model", *options)
         repository = hub.repository("misty/model")
         assert status == 0 and f"is pushed: {hub.endpoint}/misty/model/commit/{repository.at().id}" in message
         assert repository.private and repository.titles == ["By hand"] and "hf_misty" not in message
+        assert repository.files()["LICENSE"] == b"Free."
 
     def test_mistakes(self, hub, tmp_path):
         assert "There is no folder nowhere." in refusal("push", "nowhere", "ash/model")

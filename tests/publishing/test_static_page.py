@@ -37,7 +37,7 @@ from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing import static_page
 from pokemon_ddpm.publishing.hub import ISOLATED
-from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_page
+from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_pages
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
@@ -85,7 +85,7 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
     package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
-    write_page(pipeline, folder, "tiny", str(package / "dist"), ADDRESS)
+    write_pages({"tiny": pipeline}, folder, print, str(package / "dist"), ADDRESS)
     return folder
 
 
@@ -328,7 +328,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
 def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_path):
     """50 seeds, types in turn: 99 % of all pixels are those of Python."""
     pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
-    write_page(pipeline, tmp_path, "student", str(folder / "runtime"))
+    write_pages({"student": pipeline}, tmp_path, print, str(folder / "runtime"))
     equal = []
     with served(tmp_path) as url, browser.new_context(service_workers="block") as context:
         page = context.new_page()
@@ -796,8 +796,9 @@ def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatc
     assert Image.open(image).size == (int(tags["og:image:width"]), int(tags["og:image:height"])) == (1200, 630)
     assert image.stat().st_size < 60_000
     assert Image.open(folder / "icon.png").size == (64, 64) and 'href="icon.png"' in html
-    monkeypatch.setattr(static_page, "export_onnx", lambda *_, **__: None)
-    write_page(pipeline, tmp_path, "tiny")
+    for each in ("export_onnx", "check_export"):
+        monkeypatch.setattr(static_page, each, lambda *_, **__: None)
+    write_pages({"tiny": pipeline}, tmp_path, print)
     plain = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "og:" not in plain and "twitter:" not in plain and not (tmp_path / "preview.png").exists()
     for address in ("example.org", "ftp://example.org", "https:///page"):
@@ -805,22 +806,39 @@ def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatc
         assert code == 2 and f"--url {address} is not a complete address" in message
 
 
-def test_a_model_of_own_classes(browser, folder, tmp_path):
-    """Classes for types and nothing of Pokémon; only what the model has learned can be made."""
+def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
+    """Classes for types and nothing of Pokémon but the link; only what the model has learned can be made."""
     vocabulary = {"type": ["orcs", "elves"], "action": ["attack", "idle"], "view": ["front", "back"]}
     student = tiny_student(32, {**vocabulary, "relation": list(RELATIONS)})
     student.register_to_config(default_conditions={"view": "front"})
     student.save_pretrained(tmp_path / "units")
     card, site = tmp_path / "units" / "README.md", tmp_path / "page"
     card.write_text(card.read_text(encoding="utf-8").replace("---\n", "---\nlicense: gpl-3.0\n", 1), encoding="utf-8")
+    (tmp_path / "units" / "LICENSE").write_text("Free.", encoding="utf-8")
     site.mkdir()
-    write_page(student, site, str(tmp_path / "units"), str(folder / "runtime"), ADDRESS)
-    assert Image.open(site / "preview.png").size == (1200, 630)
+    models = {"user/tiny": pipeline, str(tmp_path / "units"): student}
+    write_pages(models, site, print, str(folder / "runtime"), ADDRESS)
+    assert Image.open(site / "units" / "preview.png").size == (1200, 630)
+    tags = (site / "units" / "index.html").read_text(encoding="utf-8")
+    assert f'content="{ADDRESS.replace("&", "&amp;").rstrip("/")}/units/"' in tags
     with served(site) as url, browser.new_context(**PHONE) as context:
         page = context.new_page()
         page.goto(url)
         ready(page)
-        assert "Pok" not in page.content() and "Nintendo" not in page.content()
+        page.get_by_role("link", name="units").click()
+        ready(page)
+        context.set_offline(True)  # after one visit
+        page.get_by_role("link", name="tiny").click()
+        ready(page)
+        assert page.url == url
+        page.get_by_role("link", name="units").click()
+        ready(page)
+        context.set_offline(False)
+        url += "units/"
+        assert page.url == url and "Pok" not in page.content() and "Nintendo" not in page.content()
+        for link, start in {"card": "---\nlicense: gpl-3.0\n", "license": "Free."}.items():
+            path = page.get_by_role("link", name=link, exact=True).get_attribute("href")
+            assert page.request.get(url + path).text().startswith(start)
         expect(page.locator("#credits")).to_contain_text("Model units, WebAssembly")
         expect(page.locator("footer")).to_contain_text("The license of the model is gpl-3.0.")
         expect(page.get_by_role("radio", name="orcs")).to_be_checked()
@@ -847,16 +865,18 @@ def test_a_model_of_own_classes(browser, folder, tmp_path):
 
 def test_what_the_page_cannot_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="use a distilled model"):
-        write_page(tiny_pipeline(channels=4), tmp_path, "tiny")
+        write_pages({"tiny": tiny_pipeline(channels=4)}, tmp_path, print)
     with pytest.raises(ValueError, match="not a model of transparent sprites .*: its images have 48x48 pixels in 4"):
-        write_page(tiny_student(48), tmp_path, "tiny")
+        write_pages({"tiny": tiny_student(48)}, tmp_path, print)
     for runtime in ("nowhere/dist", str(SOURCE)):
         with pytest.raises(ValueError, match=f"{runtime} is neither a URL nor the dist folder .* ort.wasm.min.mjs"):
-            write_page(tiny_student(SIDE), tmp_path, "tiny", runtime)
+            write_pages({"tiny": tiny_student(SIDE)}, tmp_path, print, runtime)
+    with pytest.raises(ValueError, match="models with different names"):
+        write_pages({"a/tiny": tiny_student(SIDE), "b/tiny": tiny_student(SIDE)}, tmp_path, print)
     assert not any(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_named(pipeline, tmp_path):
     with full_disk(5000), pytest.raises(OSError) as error:
-        write_page(pipeline, tmp_path, "tiny")
+        write_pages({"tiny": pipeline}, tmp_path, print)
     assert Path(error.value.filename).parent == tmp_path and error.value.strerror == "File too large"
