@@ -193,17 +193,17 @@ def write_space(folder: Path, model: str | None = None) -> None:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The app needs Gradio: pip install gradio")
     python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
-    models = {"license": "apache-2.0" if model else "other", "models": [model] if model else []}
+    models = {"license": "other", "models": [model] if model else []}
     _write_card(folder, sdk="gradio", app_file="app.py", sdk_version=gradio, python_version=python, **models)
     names = json.dumps([model]) if model else ""
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
     required = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
     lines = [f"{line}\n" for line in required if ";" not in line]
     (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")
-    files = importlib.metadata.files(DISTRIBUTION)
-    (license_file,) = [file for file in files if file.parts[-2:] == ("licenses", LICENSE_FILE)]
+    licenses = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == LICENSE_FILE]
+    (license_file,) = [file for file in licenses if file.parent.name in ("licenses", "")]  # others are of models
     (folder / LICENSE_FILE).write_text(license_file.read_text("utf-8"), "utf-8")
-    ignored = shutil.ignore_patterns("__pycache__", ".*")
+    ignored = shutil.ignore_patterns("__pycache__", ".*", *(["*-ddpm-64*"] if model else []))  # released models
     for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]
         shutil.copytree(home, folder / PACKAGE / part, ignore=ignored, dirs_exist_ok=True)

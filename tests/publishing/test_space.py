@@ -113,6 +113,9 @@ class TestPush:
         assert card.text.strip().startswith("Above.") and card.text.count("# Pokémon DDPM") == 1
         assert (card.data.title, card.data.emoji, card.data.pinned) == ("Sprites", "X", True)
         assert (card.data.sdk_version, card.data.models) == (gradio.__version__, [MODEL])
+        assert card.data.license == "other" and {
+            Path(name).parts[2] for name in files if name.startswith("pokemon_ddpm/released/")
+        } == {"sprite-features", "sprite-ranker"}  # for research and education only
 
     def test_failures(self, hub, model, tmp_path):
         hub.create("ash/app", "space", sdk="gradio").commit({"app.py": b"print()"})
