@@ -205,7 +205,9 @@ class ReferencePairs:
 
     @classmethod
     def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
-        """The pairs among images with the label "index", and perhaps "evolves_from", "game", "frame", "view": (N,).
+        """The pairs among images with the label "index", and perhaps "evolves_from", "view" and others: (N,) each.
+
+        One drawing are the images of a form that differ in view, finish and color alone.
 
         Raises:
             ValueError: If there is no "index".
@@ -213,8 +215,9 @@ class ReferencePairs:
         if "index" not in labels:
             raise ValueError("--reference_prob needs images with the column index (creature for your own images).")
         unknown = torch.zeros_like(labels["index"])
-        rows = torch.stack([labels.get(name, unknown).cpu() for name in ("index", "game", "frame", "view")], dim=1)
-        rows = rows.tolist()
+        others = sorted(labels.keys() - {"index", "evolves_from", "view", "finish", "color", "type"})
+        names = ("index", *others, "view")
+        rows = torch.stack([labels.get(name, unknown).cpu() for name in names], dim=1).tolist()
         earlier = dict(zip(labels["index"].tolist(), labels.get("evolves_from", unknown - 1).tolist(), strict=True))
         forms, drawings, fronts, later = (defaultdict(list) for _ in range(4))
         for image, (form, *drawing, view) in enumerate(rows):

@@ -6,6 +6,8 @@ import torch
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.training.batches import (
     BACK_PROB,
+    DRAWING,
+    FORM,
     ReferencePairs,
     augment,
     make_pairs,
@@ -55,6 +57,14 @@ def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
     assert share[4, NEXT] == pytest.approx(1 / 5, abs=0.03)
     assert share[2, PREVIOUS] == pytest.approx(1 / 15, abs=0.02)
     assert share[0, PREVIOUS] == pytest.approx(1 / 15, abs=0.02)
+
+
+def test_any_attribute_but_view_finish_and_color_tells_drawings_apart() -> None:
+    """Images 0 and 1 are one drawing in two finishes; image 2 is another pose."""
+    labels = {"index": [7, 7, 7], "finish": [0, 1, 0], "color": [3, 5, 3], "pose": [4, 4, 9], "view": [0, 0, 0]}
+    pairs = ReferencePairs.of({name: torch.tensor(column) for name, column in labels.items()})
+    assert [pairs.candidates(DRAWING, image) for image in range(3)] == [[1], [0], []]
+    assert [pairs.candidates(FORM, image) for image in range(3)] == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_backs_with_their_fronts_replace_other_images() -> None:
