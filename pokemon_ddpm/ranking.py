@@ -103,13 +103,15 @@ def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASE
 
 
 def can_rank(pipeline: PokemonDDPMPipeline) -> bool:
-    """Whether the released ranker scores images of the pipeline's shape."""
+    """Whether the released ranker is for the pipeline's images: sprites of its shape, with types as it has seen."""
+    if pipeline.conditioner.argument != "pokemon_type":
+        return False
     network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
     return pipeline.sample_shape == (network["in_channels"], network["sample_size"], network["sample_size"])
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
-    """The released ranker on the pipeline's device; None if it scores other shapes."""
+    """The released ranker on the pipeline's device; None if it is for others."""
     return load_ranker(pipeline.device) if can_rank(pipeline) else None
 
 

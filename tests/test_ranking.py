@@ -92,6 +92,11 @@ def test_a_model_of_another_size_has_no_candidates():
         next(generate_best(tiny_pipeline(), [SpriteRequest(0)], 2, Reddest()))
 
 
+def test_the_ranker_is_for_sprites_of_its_size_with_types():
+    own = tiny_student(64, {"type": ["orcs", "elves"]})
+    assert [ranking.can_rank(each) for each in (tiny_student(64), tiny_student(16), own)] == [True, False, False]
+
+
 def test_by_default_only_distilled_models_of_its_size_have_candidates(monkeypatch):
     monkeypatch.setattr(ranking, "can_rank", lambda pipeline: pipeline.sample_shape[0] == 4)
     students = [tiny_student(16), tiny_pipeline(channels=4), tiny_pipeline()]

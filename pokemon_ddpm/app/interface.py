@@ -22,11 +22,10 @@ from pokemon_ddpm.app.handlers import (
     gallery,
 )
 
-TITLE = "Pokémon DDPM"
-INTRODUCTION = f"# {TITLE}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
-NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
-
-This is an unaffiliated research and education project.
+TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
+INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
+SITE = "A page like this that needs no server is written by `pokemon-ddpm site FOLDER`."
+NOTICE = """This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
 KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
@@ -65,9 +64,11 @@ class Page:
     def __init__(self, models: Models, handlers: Handlers):
         self._handlers, default = handlers, next(iter(models))
         self._able = abilities(models[default])
-        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
+        own = all(each.conditioner.argument == "class_labels" for each in models.values())
+        title = OWN_TITLE if own else TITLE
+        with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
-            gr.Markdown(INTRODUCTION)
+            gr.Markdown(INTRODUCTION.format(title))
             with gr.Row():
                 with gr.Column(scale=1, min_width=300):
                     self._add_settings(models, default_settings(models, default))
@@ -75,7 +76,7 @@ class Page:
                     self._add_results()
                     self._add_editing()
                     self._add_downloads()
-            gr.Markdown(NOTICE)
+            gr.Markdown(SITE if own else f"{SITE}\n\n{NOTICE}")
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 

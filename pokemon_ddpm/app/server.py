@@ -15,7 +15,7 @@ import gradio as gr
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.interface import TITLE, Page, theme
+from pokemon_ddpm.app.interface import Page, theme
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name
 
@@ -85,7 +85,7 @@ def launch(
         ssr_mode=False,
     )
     app = App(page, folder)
-    print(f"{TITLE} runs on {app.url}", flush=True)
+    print(f"{page.title} runs on {app.url}", flush=True)
     if wait:
         _wait(app)
     return app

@@ -23,6 +23,7 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.publishing.cards import CONFIGS, FACTS_LICENSE, STARTER, TEMPLATES, dataset_card, license_of
 
 LOGIN = "Store a token with write access with `hf auth login`, or give one with --token."
@@ -153,13 +154,26 @@ def upload_space(
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (write_static_space if static else write_space)(folder, model)
+        if static:
+            write_static_space(folder, model)
+        else:
+            write_space(folder, model, bool(model) and _has_own_classes(model, token))
         with hub_errors(f"The push to {name}"):
-            if model and not static and not HfApi(token=token).file_exists(model, INDEX_FILE):
-                raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
             space = Repository(name, private, token, repo_type="space", space_sdk="static" if static else "gradio")
             merge_card(RepoCard.load(folder / CARD_FILE), space.card, keep=APPEARANCE).save(folder / CARD_FILE)
             return space.commit(folder, [f"{PACKAGE}/*"], commit_message="Upload the app").commit_url
+
+
+def _has_own_classes(model: str, token: str | None) -> bool:
+    """Whether the classes of a model on the Hub are no types."""
+    if Path(locate_model(model)).exists():
+        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
+    with hub_errors(f"Reading {model}"):
+        api = HfApi(token=token)
+        if not api.file_exists(model, INDEX_FILE):
+            raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
+        config = json.loads(Path(api.hf_hub_download(model, "conditioner/config.json")).read_text(encoding="utf-8"))
+        return SpriteConditioner.from_config(config).argument == "class_labels"
 
 
 def write_static_space(folder: Path, model: str | None = None) -> None:
@@ -178,23 +192,23 @@ def write_static_space(folder: Path, model: str | None = None) -> None:
     _write_card(folder, own, sdk="static", app_file="index.html", **terms, custom_headers=ISOLATED)
 
 
-def write_space(folder: Path, model: str | None = None) -> None:
+def write_space(folder: Path, model: str | None = None, own_classes: bool = False) -> None:
     """Writes a Space: card, app.py, requirements.txt and the package as it is in the wheel.
 
     Args:
         folder: An empty folder.
         model: Name on the Hub, from which the Space loads it; by default those that come with the package.
+        own_classes: Whether the model's classes are no types; then the card is not about Pokémon.
 
     Raises:
-        ValueError: If the model is a folder, or Gradio is not installed.
+        ValueError: If Gradio is not installed.
     """
-    if model and Path(locate_model(model)).exists():
-        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The app needs Gradio: pip install gradio")
     python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
-    models = {"license": "other", "models": [model] if model else []}
-    _write_card(folder, sdk="gradio", app_file="app.py", sdk_version=gradio, python_version=python, **models)
+    card = {"sdk_version": gradio, "python_version": python, "models": [model] if model else []}
+    card["license"] = "apache-2.0" if own_classes else "other"  # without or with weights for research and education
+    _write_card(folder, own_classes, sdk="gradio", app_file="app.py", **card)
     names = json.dumps([model]) if model else ""
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
     required = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
@@ -203,7 +217,8 @@ def write_space(folder: Path, model: str | None = None) -> None:
     licenses = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == LICENSE_FILE]
     (license_file,) = [file for file in licenses if file.parent.name in ("licenses", "")]  # others are of models
     (folder / LICENSE_FILE).write_text(license_file.read_text("utf-8"), "utf-8")
-    ignored = shutil.ignore_patterns("__pycache__", ".*", *(["*-ddpm-64*"] if model else []))  # released models
+    unused = ["released"] if own_classes else ["*-ddpm-64*"] if model else []
+    ignored = shutil.ignore_patterns("__pycache__", ".*", *unused)
     for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]
         shutil.copytree(home, folder / PACKAGE / part, ignore=ignored, dirs_exist_ok=True)

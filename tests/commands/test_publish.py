@@ -146,7 +146,7 @@ class TestPushDataset:
 
 
 def test_push_space(hub):
-    hub.create("ash/tiny").commit({"model_index.json": b"{}"})
+    tiny_pipeline().push_to_hub("ash/tiny")
     status, message = run("push-space", "app", "--model", "ash/tiny", "--private")
     repository = hub.repository("ash/app", "space")
     assert status == 0 and f"{hub.endpoint}/spaces/ash/app/commit/{repository.at().id}" in message

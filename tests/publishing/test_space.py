@@ -32,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(hub: LoopbackHub) -> str:
-    """The name of a repository that seems to hold a model; a push only looks for it."""
-    hub.create(MODEL).commit({"model_index.json": b"{}"})
+    """The name of a repository with a model."""
+    tiny_pipeline().push_to_hub(MODEL)
     return MODEL
 
 
@@ -64,11 +64,16 @@ class TestFolder:
         assert "unaffiliated research and education project" in card.text and "trademarks of Nintendo" in card.text
 
 
-def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
-    """Where only its own package can be imported."""
-    tiny_pipeline().push_to_hub(MODEL)
+@pytest.mark.parametrize("title", ["Pokémon DDPM", "New sprites of any class"])
+def test_it_runs_with_a_model_from_the_hub(hub, tmp_path, title):
+    """Where only its own package can be imported. A Space of own classes has nothing of Pokémon."""
+    own = title != "Pokémon DDPM"
+    tiny_pipeline(vocabulary={"type": ["orcs", "elves"]} if own else None).push_to_hub(MODEL)
     upload_space(NAME, MODEL)
-    for name, content in hub.repository(NAME, "space").files().items():
+    files = hub.repository(NAME, "space").files()
+    assert own is (b"license: apache-2.0" in files["README.md"]) is ("Pokémon" not in files["README.md"].decode())
+    assert own is not any(name.startswith("pokemon_ddpm/released/") for name in files)
+    for name, content in files.items():
         (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "space" / name).write_bytes(content)
     hub.requests.clear()
@@ -82,7 +87,8 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
         try:
             wait_until(lambda: process.poll() is not None or f"127.0.0.1:{port}" in log.read_text(), 120)
             assert process.poll() is None, log.read_text()
-            assert b"Pok" in urllib.request.urlopen(f"http://127.0.0.1:{port}").read()
+            page = urllib.request.urlopen(f"http://127.0.0.1:{port}").read().decode()
+            assert f'"{title}"' in page and own is not ("trademarks of Nintendo" in page)
         finally:
             process.terminate()
     assert hub.asked(f"GET /{MODEL}/resolve/.*unet/.*safetensors") and not hub.asked(r"\.py$")
