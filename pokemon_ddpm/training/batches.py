@@ -207,7 +207,8 @@ class ReferencePairs:
     def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
         """The pairs among images with the label "index", and perhaps "evolves_from", "view" and others: (N,) each.
 
-        One drawing are the images of a form that differ in view, finish and color alone.
+        One drawing are the images of a form that differ in view, finish and color alone. The front of a back need only
+        be of its game and frame.
 
         Raises:
             ValueError: If there is no "index".
@@ -216,23 +217,23 @@ class ReferencePairs:
             raise ValueError("--reference_prob needs images with the column index (creature for your own images).")
         unknown = torch.zeros_like(labels["index"])
         others = sorted(labels.keys() - {"index", "evolves_from", "view", "finish", "color", "type"})
-        names = ("index", *others, "view")
+        names = ("index", "game", "frame", "view", *others)
         rows = torch.stack([labels.get(name, unknown).cpu() for name in names], dim=1).tolist()
         earlier = dict(zip(labels["index"].tolist(), labels.get("evolves_from", unknown - 1).tolist(), strict=True))
         forms, drawings, fronts, later = (defaultdict(list) for _ in range(4))
-        for image, (form, *drawing, view) in enumerate(rows):
+        for image, (form, game, frame, view, *drawing) in enumerate(rows):
             forms[form].append(image)
             drawings[form, *drawing].append(image)
             if view == VIEWS.index("front"):
-                fronts[form, *drawing].append(image)
+                fronts[form, game, frame].append(image)
         for form, before in earlier.items():
             later[before] += forms[form]
 
         found = [[], [], [], [], []]  # for each kind and image
-        for image, (form, *drawing, view) in enumerate(rows):
+        for image, (form, game, frame, view, *drawing) in enumerate(rows):
             found[DRAWING].append([each for each in drawings[form, *drawing] if each != image])
             found[FORM].append([each for each in forms[form] if each != image])
-            found[FRONT].append([] if view == VIEWS.index("front") else fronts[form, *drawing])
+            found[FRONT].append([] if view == VIEWS.index("front") else fronts[form, game, frame])
             found[NEXT].append(forms[earlier[form]])
             found[PREVIOUS].append(later[form])
         count = torch.tensor([[len(images) for images in kind] for kind in found])
