@@ -160,12 +160,12 @@ def _about(name: str, folder: Path) -> str:
     """A sentence on the license of a model of own classes, and links to its card and license, copied into the page."""
     terms = license_of(name)
     license = terms.get("license_name") or terms.get("license")
-    sentence = escape(f"The license of the model is {license}.") if license else ""
-    for file, copy in ((CARD_FILE, "card.txt"), (LICENSE_FILE, "license.txt")):
+    sentence, links = escape(f"The license of the model is {license}.") if license else "", []
+    for file, word in ((CARD_FILE, "card"), (LICENSE_FILE, "license")):
         if (source := Path(locate_model(name), file)).is_file():
-            write_file(folder / f"model-{copy}", source.read_bytes())
-            sentence += f' <a href="model-{copy}">{copy.removesuffix(".txt")}</a>'
-    return sentence
+            write_file(folder / f"model-{word}.txt", source.read_bytes())
+            links.append(f'<a href="model-{word}.txt">{word}</a>')
+    return f"{sentence} See its {' and '.join(links)}." if links else sentence
 
 
 def denoising(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Image.Image:
