@@ -24,8 +24,9 @@ from pokemon_ddpm.app.handlers import (
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
-SITE = "A page like this that needs no server is written by `pokemon-ddpm site FOLDER`."
-NOTICE = """This is an unaffiliated research and education project.
+NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
+
+This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
 KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
@@ -76,7 +77,8 @@ class Page:
                     self._add_results()
                     self._add_editing()
                     self._add_downloads()
-            gr.Markdown(SITE if own else f"{SITE}\n\n{NOTICE}")
+            if not own:
+                gr.Markdown(NOTICE)
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 

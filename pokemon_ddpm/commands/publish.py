@@ -81,7 +81,7 @@ def push(
 ) -> None:
     """Pushes a model to the Hub in one commit.
 
-    It pushes the pipeline, its code, its card and the newest sample sheet, but no other files of a run.
+    It pushes the pipeline, its code, its card, LICENSE and the newest sample sheet, but no other files of a run.
     """
     from pokemon_ddpm.models import locate_model
     from pokemon_ddpm.publishing import hub

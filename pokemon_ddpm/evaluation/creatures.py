@@ -1,8 +1,4 @@
-"""Whether sprites show one creature: its back, its shiny colors and its next stage, beside real ones.
-
-References are real normal fronts of held-out lines, or the sprites of a model's own creatures. Real images of the same
-creatures say what can be reached.
-"""
+"""Whether sprites show one creature: the backs and next stages of a model's own creatures, beside real ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -20,7 +16,7 @@ from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
-NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
+NORMAL = FINISHES.index("normal")
 RELATIONS = {"same": "back", "next": "next stage"}
 
 

@@ -73,7 +73,7 @@ def upload_model(
     private: bool | None = None,
     commit_message: str = "Upload the model",
 ) -> str:
-    """Pushes the pipeline, current code, card and newest sheet of a folder in one commit, and returns its URL.
+    """Pushes pipeline, current code, card, license and newest sheet of a folder in one commit, and returns its URL.
 
     The folder, of a training run or `save_pretrained`, is only read. The other arguments are as of
     `HfApi.create_repo` and `create_commit`.
@@ -169,10 +169,10 @@ def _has_own_classes(model: str, token: str | None) -> bool:
     if Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
     with hub_errors(f"Reading {model}"):
-        api = HfApi(token=token)
-        if not api.file_exists(model, INDEX_FILE):
+        api, file = HfApi(token=token), "conditioner/config.json"
+        if not api.file_exists(model, file):  # as of another pipeline
             raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
-        config = json.loads(Path(api.hf_hub_download(model, "conditioner/config.json")).read_text(encoding="utf-8"))
+        config = json.loads(Path(api.hf_hub_download(model, file)).read_text(encoding="utf-8"))
         return SpriteConditioner.from_config(config).argument == "class_labels"
 
 

@@ -144,11 +144,13 @@ def _write_page(
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
-    entries = {"type_colors": colors, "creature": CREATURE, **({"own_classes": True} if own else {})}
+    flags = {"own_classes": own, "linked": "../" in links.values()}  # linked from the first page
+    entries = {"type_colors": colors, "creature": CREATURE, **{flag: True for flag, is_set in flags.items() if is_set}}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", **entries)
     # With another version the browser drops what it kept of the page before.
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SERVICE_WORKER)
+    paths = {*folder.rglob("*"), *(folder / runtime).glob("*")}
+    files = sorted(path for path in paths if path.is_file() and path.name != SERVICE_WORKER)
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     sources = sorted({path.name for path in SOURCE.iterdir()} - {SERVICE_WORKER})
     own = ["./", CONFIG_FILE, ICON_FILE, INTRO_FILE, *sources]
@@ -165,7 +167,9 @@ def _about(name: str, folder: Path) -> str:
         if (source := Path(locate_model(name), file)).is_file():
             write_file(folder / f"model-{word}.txt", source.read_bytes())
             links.append(f'<a href="model-{word}.txt">{word}</a>')
-    return f"{sentence} See its {' and '.join(links)}." if links else sentence
+    if not links and "/" in name and not Path(name).exists():
+        links = [f'<a href="https://huggingface.co/{escape(name)}">card</a>']
+    return f"{sentence} See the {' and the '.join(links)} of the model." if links else sentence
 
 
 def denoising(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Image.Image:

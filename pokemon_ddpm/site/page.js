@@ -16,7 +16,7 @@ const SET = [["shiny"], ["back"], ["back", "shiny"]];
 const AT_ONCE = 4, STORED = "pokemon-ddpm-sprites", GRAY = "#55536b";
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 const nameOf = ({ recipe }) => nameFor(recipe, names);
-const storeName = () => (config.own_classes ? `${STORED}-${config.name}` : STORED); // pages of one host share a storage
+const storeName = () => (config.own_classes || config.linked ? `${STORED}-${config.name}` : STORED); // a host has one storage
 const colorOf = (type) => config.type_colors[type] ?? GRAY;
 
 let worker, config, words, names, waiting = new Map(), requests = 0;
