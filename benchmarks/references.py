@@ -161,7 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     if "relation" not in pipeline.conditioner.vocabulary:
         parser.error(f"{options.model} was not trained with reference sprites.")
     data = load_tensors(options.data_dir, options.split, pipeline.sample_shape[1], config_name="all")
-    network, about = load_features(), {name: str(value) for name, value in vars(options).items()}
+    network = load_features()
+    about = {"features": network.name, **{name: str(value) for name, value in vars(options).items()}}
     numbers, sets = measure(pipeline, data, network, options.seed, options.image_guidance_scale)
     options.output.mkdir(parents=True, exist_ok=True)
     for question, rows in write_references(options.output, "references", numbers, sets, about, options.seed).items():

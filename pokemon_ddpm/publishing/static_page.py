@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -131,7 +132,7 @@ def _write_page(
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
     html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
     html = html.replace("LICENSE", _about(name, folder) if own else "")
-    others = "".join(f' <a href="{escape(link)}">{escape(other)}</a>' for other, link in links.items())
+    others = "".join(f' <a href="{quote(link)}">{escape(other)}</a>' for other, link in links.items())
     html = html.replace("<!-- MODELS -->", others and f"<p>Other models:{others}</p>")
     tags = ""
     if url:

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks.references import main, mean_color, nearer
 from tests.evaluation.test_creatures import save_tiny_model, square
+from tests.tiny_models import tiny_pipeline
 
 
 def test_nearer_counts_the_other_rows_before_the_own_one() -> None:
@@ -28,3 +30,10 @@ def test_on_real_sprites(sprites_dir: Path, tmp_path: Path) -> None:
     assert rows["chance"]["value"] == 1 / rows["generated"]["n"]
     assert results["shiny"]["real: change of color"]["value"] > 0.05
     assert (tmp_path / "sets.png").exists()
+
+
+def test_a_model_without_references_is_refused(tmp_path: Path, capsys) -> None:
+    tiny_pipeline(channels=4).save_pretrained(tmp_path / "model")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data_dir", "nowhere", "--model", str(tmp_path / "model"), "--output", str(tmp_path)])
+    assert "was not trained with reference sprites" in capsys.readouterr().err
