@@ -9,7 +9,6 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
-    DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
@@ -22,7 +21,6 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "dpmsolver++": DPMSolverMultistepScheduler,  # 2M, Lu et al. 2022
     "sde-dpmsolver++": DPMSolverMultistepScheduler,  # its SDE solver, 2M with noise in each step
     "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
-    "deis": DEISMultistepScheduler,  # order 2, Zhang & Chen 2023
 }
 SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
 

@@ -116,19 +116,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self._guidance_scale
 
     @property
-    def do_classifier_free_guidance(self) -> bool:
-        """Whether a guidance scale of that call is above 1."""
-        return bool(np.max(self._guidance_scale) > 1)
-
-    @property
     def num_timesteps(self) -> int:
         """Number of steps of that call."""
         return self._num_timesteps
-
-    @property
-    def interrupt(self) -> bool:
-        """Whether a callback has ended that call."""
-        return self._interrupt
 
     @torch.no_grad()
     def __call__(
@@ -182,9 +172,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             image_guidance_scale: How closely to follow the reference: a number, or one per image; by default the
                 model's own, for another stage at most `OTHER_STAGE_SCALE`. 1 means no guidance, which saves one of
                 three passes.
-            reference_view: What the reference shows, by default the view of `default_conditions`. Images with the same
-                view and the relation "same" keep its drawing: without `image`, sampling begins with the reference,
-                noised with a strength of `SAME_DRAWING`.
+            reference_view: What the reference shows, by default the view of `default_conditions`. If all images have
+                the same view and the relation "same", they keep its drawing: without `image`, sampling begins with the
+                reference, noised with a strength of `SAME_DRAWING`.
             image: Sprites to vary: an image, a list of one per image, or a tensor (N, C, S, S) in [-1, 1]. An image of
                 another size or mode than the model's is converted, for models with transparency as a reference is.
             mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
@@ -271,7 +261,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
                     tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
                     returned = callback_on_step_end(self, i, t, tensors) or {}
-                    latents = returned.get("latents", latents).to(latents)
+                    if (changed := returned.get("latents", latents)) is not latents:
+                        latents = changed.to(latents)
+                        self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
                     if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
                         scale = self._guidance_scale
                         guidance = guidance.with_scales(one_each("guidance_scale", scale, count, (list, tuple)), low=1)

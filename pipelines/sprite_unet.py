@@ -41,7 +41,7 @@ class SpriteUNet2DModel(UNet2DModel):
             weights start at zero, and zeros, which stand for no reference, change nothing.
         scaling_factor: The network is trained on samples multiplied by it, as on a VAE's latents. Pixels of a larger
             image share more of the same signal, so 32 / S is as much noise for the eye as at 32 px (Hoogeboom et al.
-            2023, section 3.1; Chen 2023, section 3.2).
+            2023, section 3.1; Chen 2023, section 2.2).
         **unet_arguments: Others of `UNet2DModel`, for the network on blocks.
 
     Raises:

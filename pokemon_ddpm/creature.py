@@ -184,7 +184,8 @@ def _samples(
     if reference is not None:
         conditions["relation"] = part.relation
         given = {"reference_image": [reference] * len(seeds), "image_guidance_scale": creature.image_guidance_scale}
-        given["reference_view"] = part.view if part.finish == "shiny" else None  # its reference has the same
+        if part.finish == "shiny" and "view" in pipeline.conditioner.vocabulary:
+            given["reference_view"] = part.view  # its reference has the same
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     samples = pipeline(types, generator=generators, **conditions, **given, **arguments).images
     if reference is None or part.finish == "shiny":

@@ -5,7 +5,7 @@ x_0 is a clean image, epsilon unit Gaussian noise, and the forward process (Ho e
     x_t = alpha_t x_0 + sigma_t epsilon,   alpha_t = sqrt(alpha_bar_t),   sigma_t = sqrt(1 - alpha_bar_t).
 
 The papers count t from 1 to T, the code from 0 to T - 1. Where a network has a scaling factor s, s x_0 takes the place
-of x_0 (Chen 2023, section 3.2); weights stay functions of alpha_t and sigma_t alone.
+of x_0 (Chen 2023, section 2.2); weights stay functions of alpha_t and sigma_t alone.
 """
 
 import inspect
@@ -24,7 +24,6 @@ SAMPLER_SETTINGS: dict[str, dict[str, str | int | bool]] = {
     "dpmsolver++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "sde-dpmsolver++": {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
-    "deis": {"algorithm_type": "deis", "solver_order": 2, "solver_type": "logrho"},
 }
 
 

@@ -1,7 +1,6 @@
 """Files that are written completely or not at all, and files of strangers, which are read with care."""
 
 import contextlib
-import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -103,9 +102,3 @@ def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
     content = io.BytesIO()
     image.save(content, **options)
     write_file(path, content.getvalue())
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,10 +29,6 @@ BACKENDS = ("torch", "onnx")
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
 
-class Interrupted(Exception):
-    """Generation was interrupted."""
-
-
 @dataclass(frozen=True)
 class SpriteRequest:
     """One sprite to generate."""

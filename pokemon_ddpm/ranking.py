@@ -125,7 +125,6 @@ def generate_best(
     requests: Sequence[SpriteRequest],
     candidates: int,
     ranker: SpriteRanker,
-    references: Tensor | None = None,
     **arguments: Any,
 ) -> Iterator[tuple[SpriteRequest, Image.Image]]:
     """The best of several samples for each request, as `generate` makes them.
@@ -133,7 +132,7 @@ def generate_best(
     A request with seed s chooses among s to s + `candidates` - 1; give requests whose seeds are as far apart.
 
     Args:
-        references, arguments: As of `generate`.
+        arguments: As of `generate`.
 
     Yields:
         The request with the chosen seed, which alone gives the same sample, and the sample, not processed.
@@ -145,8 +144,6 @@ def generate_best(
         wanted, found = ("x".join(map(str, shape)) for shape in (ranker.noise.shape, pipeline.sample_shape))
         raise ValueError(f"The ranker needs samples of {wanted}, but this model makes {found}; choose 1 candidate.")
     tried = [replace(each, seed=each.seed + i) for each in requests for i in range(candidates)]
-    if references is not None:
-        arguments["references"] = references.repeat_interleave(candidates, dim=0)
     samples = generate(pipeline, tried, **arguments)
     for start in range(0, len(tried), candidates):
         group = list(itertools.islice(samples, candidates))

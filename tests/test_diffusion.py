@@ -188,7 +188,7 @@ def test_stratified_timesteps_have_exactly_one_in_each_part_in_random_order(coun
 
 
 MEAN, STD = 0.3, 0.15
-SOLVERS = ["dpmsolver++", "unipc", "deis"]
+SOLVERS = ["dpmsolver++", "unipc"]
 
 
 class GaussianDenoiser(ModelMixin, ConfigMixin):
@@ -280,10 +280,9 @@ def test_an_exact_denoiser_gives_images_of_the_data(name, steps, prediction_type
     pipeline = gaussian_pipeline(name, prediction_type, scaling_factor)
     found = 2 * samples(pipeline, steps, count=8, output_type="pt") - 1
     assert found.mean().item() == pytest.approx(MEAN, abs=0.005)
-    # The last step leads to E[x_0 | x_t], which has less spread than the data, but DEIS goes on along the flow. The
-    # first order loses some more.
+    # The last step leads to E[x_0 | x_t], which has less spread than the data. The first order loses some more.
     alpha_bar = ALPHA_BAR[pipeline.unet.timesteps[-1]]
-    noise = 0 if name == "deis" else (1 - alpha_bar) / alpha_bar / (scaling_factor * STD) ** 2
+    noise = (1 - alpha_bar) / alpha_bar / (scaling_factor * STD) ** 2
     spread = STD / math.sqrt(1 + noise)
     assert found.std().item() == pytest.approx(spread, abs=0.005 if name in SOLVERS else 0.03)
 
@@ -297,7 +296,7 @@ def test_every_number_of_steps_has_as_many_timesteps(name):
         assert timesteps[0] == 999 and timesteps[-1] >= 0 and (timesteps.diff() < 0).all()
         if hasattr(scheduler, "sigmas"):
             assert len(scheduler.sigmas) == steps + 1
-            assert (scheduler.sigmas.diff() <= 0).all() and scheduler.sigmas[-1] < 0.01  # that of DEIS is not 0
+            assert (scheduler.sigmas.diff() <= 0).all() and scheduler.sigmas[-1] == 0
 
 
 @pytest.mark.parametrize(("spacing", "steps"), [("trailing", 67), ("trailing", 520), ("linspace", 50)])

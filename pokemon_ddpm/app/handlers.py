@@ -28,7 +28,6 @@ from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     DenoisingStep,
     GenerationSettings,
-    Interrupted,
     SpriteRequest,
     generate_with_steps,
 )
@@ -347,7 +346,7 @@ class Generation:
             if job.reference is not None:
                 return [self._best()]
             return self._finished if job.candidates == 1 else self._best_candidates()
-        except (Interrupted, ValueError) as error:  # the pipeline raises ValueError
+        except ValueError as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
 
     def _best(self) -> Sprite:
@@ -372,7 +371,7 @@ class Generation:
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
-            raise Interrupted("The generation was stopped.")
+            raise Refused("The generation was stopped.")
         job, done = self._job, len(self._finished)
         note = f"step {len(steps)} of {job.pipeline.num_timesteps}"
         shown = CHUNK_SIZE if job.reference is None else 1  # not all attempts

@@ -1,18 +1,15 @@
-"""What the commands share: options, loading a model, and errors of the user as one line."""
+"""What the commands share: options, and errors of the user as one line."""
 
 import functools
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-
-if TYPE_CHECKING:
-    from pokemon_ddpm import PokemonDDPMPipeline
 
 OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
@@ -43,7 +40,7 @@ SkipBadImages = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++, unipc or deis.", show_default=OWN),
+    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN),
 ]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (often faster) or float16.")]
 
@@ -154,10 +151,3 @@ def parse_type(text: str) -> str | dict[str, float]:
     if not all(map(math.isfinite, blend.values())):
         raise ValueError(f"{text!r} is not a blend; write a blend like fire=0.7,water=0.3.")
     return blend
-
-
-def load(model: str) -> "PokemonDDPMPipeline":
-    """Loads a model onto the best device."""
-    from pokemon_ddpm.generation import GenerationSettings
-
-    return GenerationSettings(model).load()

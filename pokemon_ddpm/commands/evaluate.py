@@ -19,7 +19,6 @@ from pokemon_ddpm.commands.common import (
     Split,
     Steps,
     fail,
-    load,
     make_folder,
 )
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
@@ -47,9 +46,10 @@ def describe(
 ) -> None:
     """Shows the size, the defaults and the conditions of a model."""
     from pokemon_ddpm.diffusion import sampler_name
+    from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.models import model_name
 
-    pipeline = load(model)
+    pipeline = GenerationSettings(model).load("cpu")
     config, scheduler = pipeline.config, pipeline.scheduler
     parameters = sum(p.numel() for part in (pipeline.unet, pipeline.conditioner) for p in part.parameters())
     _, height, width = pipeline.sample_shape

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import DataDir, Model, SpriteConfig, fail, load, make_folder, sprite_configs
+from pokemon_ddpm.commands.common import DataDir, Model, SpriteConfig, fail, make_folder, sprite_configs
 
 Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
 
@@ -20,13 +20,13 @@ def export(
 
     The weights are in float16, and the computation is in float32. The command compares the export with the model.
     """
-    from pokemon_ddpm.generation import check_onnx
+    from pokemon_ddpm.generation import GenerationSettings, check_onnx
     from pokemon_ddpm.models import model_name
 
     check_onnx()
     from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 
-    pipeline = load(model).to("cpu")
+    pipeline = GenerationSettings(model).load("cpu")
     make_folder("--output-dir", output_dir)
     export_onnx(pipeline, output_dir, model_name(model))
     for name in (UNET_FILE, CONDITIONER_FILE, CONFIG_FILE):
@@ -58,14 +58,14 @@ def site(
 
     Any web server can serve the folder.
     """
-    from pokemon_ddpm.generation import check_onnx
+    from pokemon_ddpm.generation import GenerationSettings, check_onnx
 
     check_onnx()
     if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
         fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
     from pokemon_ddpm.publishing.static_page import PAGE_MODELS, RUNTIME, write_pages
 
-    pipelines = {each: load(each).to("cpu") for each in model or PAGE_MODELS}
+    pipelines = {each: GenerationSettings(each).load("cpu") for each in model or PAGE_MODELS}
     make_folder("OUTPUT_DIR", output_dir)
     write_pages(pipelines, output_dir, typer.echo, runtime or RUNTIME, url)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())

@@ -110,7 +110,7 @@ def fit_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = TwoSampleClassifier().to(device, memory_format=torch.channels_last).train()
-    steps = max(1, STEPS * 64**2 // real.shape[-1] ** 2)
+    steps = max(11, STEPS * 64**2 // real.shape[-1] ** 2)  # 10 or fewer leave none to warm up
     optimizer = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, steps, pct_start=0.1, cycle_momentum=False

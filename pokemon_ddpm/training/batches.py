@@ -334,13 +334,13 @@ class Batch:
     def noise_and_predict(
         self, denoiser: nn.Module, schedule: NoiseSchedule, scaling_factor: float, timesteps: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 and x_t at timesteps (B,), and the network's prediction there, float32 (B, C, S, S) each."""
+        """x_0 and x_t at timesteps (B,), float32 (B, C, S, S), and the network's prediction there, see `predict`."""
         clean = scaling_factor * self.clean()
         noisy = add_noise(schedule, clean, self.noise, timesteps)
         return clean, noisy, self.predict(denoiser, noisy, timesteps)
 
     def predict(self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """The network's prediction at x_t, (B, C, S, S), under the batch's conditions."""
+        """The network's prediction at x_t under the batch's conditions, see `ConditionalDenoiser.forward`."""
         return denoiser(noisy, timesteps, self.labels, self.augmentation, self.reference)
 
     def rows(self, part: slice | Tensor) -> "Batch":

@@ -123,7 +123,7 @@ class TrainingConfig:
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
     distill_teacher_steps: int | None = _option(None, "Even number of DDIM steps; the student takes half.")
-    distill_guidance_scale: float | None = _option(None, "Guidance scale of the teacher. Default: its own.", low=0)
+    distill_guidance_scale: float | None = _option(None, "One guidance scale of the teacher. Default: its own.", low=0)
     distill_image_guidance_scale: float | None = _option(None, "Image guidance scale of the teacher, likewise.", low=0)
 
     # Autoguidance (Karras et al. 2024)
@@ -276,6 +276,8 @@ class TrainingConfig:
             raise ValueError(
                 "--autoguidance_from guides the mean; it cannot be used with --variance_type learned_range."
             )
+        if self.prediction_type == "epsilon" and self.snr_floor:
+            raise ValueError("--snr_floor cannot be used with --prediction_type epsilon; its weight has no limit.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
             raise ValueError(
                 "--rescale_betas_zero_snr cannot be used with --prediction_type epsilon or with a --snr_gamma "

@@ -29,6 +29,9 @@ from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
 CLEAN = -1  # the timestep of the clean image, before the first
+# What the models of autoguidance must have as the trained one.
+SHARED_WITH_GUIDES = ("sample_size", "in_channels", "out_channels", "scaling_factor", "prediction_type")
+SHARED_WITH_GUIDES += ("num_train_timesteps", "beta_schedule", "rescale_betas_zero_snr")
 
 
 def other_loss(
@@ -50,11 +53,11 @@ def other_loss(
     return None
 
 
-def _teacher(config: TrainingConfig, student: ConditionalDenoiser) -> ConditionalDenoiser:
-    teacher = copy.deepcopy(student).eval().requires_grad_(False)
+def _frozen(config: TrainingConfig, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
+    frozen = copy.deepcopy(denoiser).eval().requires_grad_(False)
     if config.compile:
-        teacher.compile()
-    return teacher
+        frozen.compile()
+    return frozen
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
@@ -173,7 +176,7 @@ class DistillationLoss:
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
-        self.frozen_model = _teacher(config, student)
+        self.frozen_model = _frozen(config, student)
         for module in student.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -253,26 +256,27 @@ class AutoguidanceLoss:
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser):
-        self.config, self.start = config, _teacher(config, denoiser)
+        self.config, self.start = config, _frozen(config, denoiser)
         self.schedule = NoiseSchedule.of(scheduler, next(denoiser.parameters()).device)
-        self.worse = self._other("autoguidance_from", denoiser)
-        self.better = self._other("autoguidance_better", denoiser) if config.autoguidance_better else self.start
+        self.worse = self._other("autoguidance_from", scheduler, denoiser)
+        better = config.autoguidance_better
+        self.better = self._other("autoguidance_better", scheduler, denoiser) if better else self.start
         self.frozen_model = nn.ModuleList([self.start, self.worse, *([self.better] * (self.better is not self.start))])
 
-    def _other(self, flag: str, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
+    def _other(self, flag: str, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
         config = self.config
         source = f"--{flag} {getattr(config, flag)}"
         pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(getattr(config, flag)))
-        found = pipeline.unet.config | pipeline.scheduler.config
-        needed = {name: denoiser.unet.config.get(name) for name in ("sample_size", "in_channels", "scaling_factor")}
-        for name, value in (needed | {"prediction_type": config.prediction_type}).items():
-            if found.get(name) != value:
-                raise ValueError(f"{source} has {name} {found.get(name)}, but needs {value}.")
+        found, needed = pipeline.unet.config | pipeline.scheduler.config, denoiser.unet.config | scheduler.config
+        for name in SHARED_WITH_GUIDES:
+            if found.get(name) != needed.get(name):
+                raise ValueError(f"{source} has {name} {found.get(name)}, but needs {needed.get(name)}.")
         if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
             raise ValueError(f"{source} has other conditions than the model.")
-        device = next(denoiser.parameters()).device
-        return _teacher(config, ConditionalDenoiser(pipeline.unet, pipeline.conditioner).to(device))
+        other, device = _frozen(config, denoiser), next(denoiser.parameters()).device  # with its mixed precision
+        other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
+        return other.requires_grad_(False)
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""

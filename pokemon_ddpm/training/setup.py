@@ -181,7 +181,7 @@ def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, Spr
     for name, value in required.items():
         if getattr(config, name) != value:
             raise ValueError(f"{source} needs --{name} {as_text(value)}.")
-    return unet, pipeline.conditioner
+    return unet.train(), pipeline.conditioner  # with dropout, which a loaded network has not
 
 
 def make_denoiser(

@@ -232,6 +232,10 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
     tiny_pipeline(channels=4).save_pretrained(tmp_path / "other")
     vocabulary = {"type": list(TYPES), "size": ["large", "small"], "relation": list(RELATIONS)}
     tiny_pipeline(channels=4, vocabulary=vocabulary).save_pretrained(tmp_path / "sizes")
+    tiny_pipeline(channels=4, vocabulary={"type": list(TYPES), "relation": list(RELATIONS)}).save_pretrained(
+        tmp_path / "no-views"
+    )
+    assert make(tmp_path / "no-views", tmp_path / "set-without-views")[0] == 0
     for source, options, message in (
         (tmp_path / "other", [], "was not trained with reference sprites"),
         (model, ["--type", "fir"], "Did you mean 'fire'?"),

@@ -178,7 +178,7 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
 @pytest.mark.parametrize(
     "options",
     [
-        "--type fire/flying --color red --guidance-scale 3 --scheduler deis",
+        "--type fire/flying --color red --guidance-scale 3 --scheduler dpmsolver++",
         "--type fire=0.7,bug=0.3 --dtype bfloat16 --palette 5 --min-fragment 9 --scale 2 --num-inference-steps 3",
     ],
 )

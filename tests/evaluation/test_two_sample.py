@@ -96,6 +96,11 @@ def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike
     assert torch.allclose(classifier_logits(classifiers[0], generated.flip(3)), first, atol=1e-5)
 
 
+def test_large_images_have_few_updates(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(two_sample, "STEPS", 10)
+    fit_classifier(*torch.zeros(2, 4, 4, 64, 64, dtype=torch.uint8))
+
+
 def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch: pytest.MonkeyPatch):
     """A half of the starter sprites is treated as if a model had made it."""
     monkeypatch.setattr(two_sample, "STEPS", 15)  # 60 at 32 px

@@ -89,6 +89,7 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
             "--autoguidance_low must be below --autoguidance_high.",
         ),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
+        ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
         (
             "--rescale_betas_zero_snr --snr_gamma 0.5",
             "--rescale_betas_zero_snr cannot be used with",

@@ -1,5 +1,7 @@
 """The losses of training and of distillation, against computations by hand in float64."""
 
+from types import MethodType
+
 import pytest
 import torch
 from torch import nn
@@ -286,6 +288,18 @@ def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
+def test_all_models_of_autoguidance_compute_in_the_same_precision(tmp_path):
+    tiny_pipeline("sample").save_pretrained(tmp_path)
+    pipeline, batch = tiny_pipeline("sample"), batch_at([300, 700], 16)
+    denoiser = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
+    in_bf16 = torch.autocast("cpu", torch.bfloat16)(ConditionalDenoiser.forward)  # as Accelerate does it
+    denoiser.forward = MethodType(in_bf16, denoiser)
+    config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path))
+    loss, clean = other_loss(config, make_scheduler(), denoiser), batch.clean()
+    # The worse model has the same weights, so guidance changes nothing.
+    assert torch.equal(loss.target(clean, batch), batch.predict(denoiser, clean, batch.timesteps).float())
+
+
 def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(tmp_path):
     vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
     loss, denoiser, worse = guided_loss(tmp_path, vocabulary, channels=4, autoguidance_scale=3.5)
@@ -310,6 +324,8 @@ def test_which_worse_models_are_refused(tmp_path):
         (
             (tiny_pipeline("sample", 8), "has sample_size 8, but needs 16"),
             (tiny_pipeline("v_prediction"), "has prediction_type v_prediction, but needs sample"),
+            (tiny_pipeline("sample", out_channels=6), "has out_channels 6, but needs 3"),
+            (tiny_pipeline("sample", beta_schedule="linear"), "has beta_schedule linear, but needs squaredcos_cap_v2"),
             (tiny_pipeline("sample", vocabulary={"type": ["cat", "dog"]}), "has other conditions than the model"),
         )
     ):
