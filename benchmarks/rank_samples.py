@@ -24,7 +24,7 @@ from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.evaluation.features import all_logits, load_features
-from pokemon_ddpm.evaluation.images import sample_requests
+from pokemon_ddpm.evaluation.images import random_rows, row_requests
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
@@ -61,7 +61,8 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
     )
     pipeline = settings.load()
     data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front", mode="pixel")
-    requests = sample_requests(data, pipeline.conditioner, options.num_samples, options.seed)
+    rows = random_rows(len(data), options.num_samples, options.seed)
+    requests = row_requests(data, pipeline.conditioner, rows, options.seed)
     others = dict.fromkeys(set(pipeline.conditioner.vocabulary) - {"type", "view", "finish", "relation"}, ANY)
     requests = [
         replace(each, attributes={**each.attributes, **others}) if i % 2 else each for i, each in enumerate(requests)

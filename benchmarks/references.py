@@ -1,13 +1,19 @@
-"""Backs, shinies and next stages of real held-out fronts beside the real ones, and what their colors and features say.
+"""What a model makes of references: of real fronts, or, with --creatures, of its own; both beside real pairs.
 
     python benchmarks/references.py --data_dir path/to/pokemon-sprites --output outputs/references
+    python benchmarks/references.py --data_dir path/to/pokemon-sprites --output outputs/creatures --creatures 2
 
-They are recolored as in `pokemon-ddpm creature`. OUTPUT/references.json has the results, and OUTPUT/sets.png fronts,
-shinies, backs and real backs of some forms.
+Of real held-out fronts it makes backs, shinies and next stages, recolored as in `pokemon-ddpm creature`, and compares
+their colors and features. Creatures are generated as by that command. OUTPUT/references.json has the results, and
+OUTPUT/sets.png some of the sprites: fronts, shinies, backs and real backs; or front and back of each stage.
 """
 
 import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,20 +21,74 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.creature import CreatureSettings, generate_creature
 from pokemon_ddpm.data import SpriteTensors, load_tensors
-from pokemon_ddpm.evaluation.creatures import BACK, FRONT, NORMAL, Pairs, more_foreground, over_lines, pairs_of
+from pokemon_ddpm.evaluation.evaluate import as_json
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, load_features
-from pokemon_ddpm.evaluation.images import default_output, row_requests
-from pokemon_ddpm.evaluation.metrics import Estimate
-from pokemon_ddpm.evaluation.report import estimate, write_references
+from pokemon_ddpm.evaluation.images import default_output, random_rows, row_requests
+from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
+from pokemon_ddpm.evaluation.report import estimate
+from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings, generate
-from pokemon_ddpm.likeness import color_change, lab, opaque
+from pokemon_ddpm.likeness import MAX_IOU, color_change, lab, likeness, opaque, palette_distance
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.postprocessing import limit_chroma, reduce_palette
-from pokemon_ddpm.preprocessing import as_arrays, as_tensor, over_white
-from pokemon_ddpm.vocabulary import FINISHES
+from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white
+from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
+from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
-SHINY = FINISHES.index("shiny")
+FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
+NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
+QUESTIONS = {"same": "back", "next": "next stage"}
+STAGES = 3  # of a creature
+
+
+class Pairs(NamedTuple):
+    """References and what they should become: rows of a split, int64 (K,) each."""
+
+    references: torch.Tensor
+    targets: torch.Tensor
+
+
+def pairs_of(data: SpriteTensors, relation: str, view: int, finish: int, other_game: bool = False) -> Pairs:
+    """Normal fronts, and the image of the same form or of the next stage with a view and a finish.
+
+    One pair for each form that a target has: of the same game and frame if there is one, and of the earliest game.
+
+    Args:
+        other_game: Whether a pair must be of two games.
+    """
+    kind, pairs = FORM if relation == "same" else NEXT, ReferencePairs.of(data.labels)
+    columns = (data.labels[name].tolist() for name in ("index", "game", "frame", "view", "finish"))
+    sprites, first = list(zip(*columns, strict=True)), {}
+    for target, (form, game, frame, *look) in enumerate(sprites):
+        for reference in pairs.candidates(kind, target) if look == [view, finish] else ():
+            _, game_before, frame_before, *look_before = sprites[reference]
+            pair = (game_before != game, frame_before != frame, game, reference, target)
+            if look_before == [FRONT, NORMAL] and (pair[0] or not other_game):
+                first[form] = min(pair, first.get(form, pair))
+    rows = torch.tensor([first[form][3:] for form in sorted(first)], dtype=torch.int64)
+    return Pairs(*rows.view(-1, 2).unbind(dim=1))
+
+
+def more_foreground(references: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Whether images have more opaque pixels than their references, bool (K,), of RGBA sprites, uint8 (K, 4, S, S)."""
+    return opaque(images).sum(dim=(1, 2)) > opaque(references).sum(dim=(1, 2))
+
+
+def over_lines(
+    values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean
+) -> Estimate:
+    """The average of values (K,), with the percentile interval of `line_resamples` of their lines, int64 (K,).
+
+    NaN, as of an empty sprite, is left out.
+    """
+    known = ~values.double().isnan()
+    values, lines = values[known].double().numpy(), lines[known].numpy()
+    resampled = [average(values[rows]) for rows in line_resamples(lines, seed=0)]
+    low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
+    return Estimate(float(average(values)), float(low), float(high), len(values), len(np.unique(lines)))
 
 
 def nearer(queries: torch.Tensor, gallery: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -43,7 +103,7 @@ def mean_color(images: torch.Tensor) -> torch.Tensor:
     return (torch.from_numpy(lab(images)) * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
 
 
-def measure(
+def measure_fronts(
     pipeline: PokemonDDPMPipeline,
     data: SpriteTensors,
     network: SpriteFeatures,
@@ -72,7 +132,7 @@ def measure(
     def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> torch.Tensor:
         """Sprites with the conditions of the targets, uint8 (K, 4, S, S), recolored as in `creature`."""
         count, references = len(pairs.targets), data.images[pairs.references]
-        requests = row_requests(data, pipeline.conditioner, pairs.targets, range(seed, seed + count))
+        requests = row_requests(data, pipeline.conditioner, pairs.targets, seed)
         given = {"references": references.float() / 127.5 - 1, "image_guidance_scale": image_guidance_scale}
         samples = generate(pipeline, requests, **(given if relation == "same" else {}))
         images = default_output(as_tensor(tqdm(samples, "Generating", count)))
@@ -147,27 +207,97 @@ def _features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
     return extract_features(network, over_white(images))
 
 
+def measure_creatures(
+    creatures: Sequence[Mapping[str, Image.Image]], data: SpriteTensors
+) -> dict[str, dict[str, Estimate]]:
+    """Question -> row -> `Estimate`, in which n is the number of pairs and m that of creatures, or of real lines.
+
+    Args:
+        creatures: Name of a part -> sprite, of creatures with as many stages.
+        data: Real sprites to compare with, in RGBA, with the columns of the sprites.
+    """
+    fronts = sorted(name for name in creatures[0] if name.endswith("-front"))
+    pairs = {"same": [(each, each.replace("front", "back")) for each in fronts], "next": list(pairwise(fronts))}
+    numbers: dict[str, dict[str, Estimate]] = {}
+    for relation, names in pairs.items():
+        ones, others = (as_tensor(each[pair[i]] for each in creatures for pair in names) for i in (0, 1))
+        found = _compare("generated", relation, ones, others, torch.arange(len(ones)) // len(names))
+        real = pairs_of(data, relation, BACK if relation == "same" else FRONT, NORMAL)
+        lines = data.labels["line"][real.targets]
+        found |= _compare("real", relation, data.images[real.references], data.images[real.targets], lines)
+        numbers[QUESTIONS[relation]] = found
+    return numbers
+
+
+def _compare(
+    name: str, relation: str, references: torch.Tensor, images: torch.Tensor, lines: torch.Tensor
+) -> dict[str, Estimate]:
+    iou, _ = likeness(references, images)
+    rows = {
+        f"silhouette IoU of at most {MAX_IOU[relation]}": over_lines((iou <= MAX_IOU[relation]).double(), lines),
+        "silhouette IoU, median": over_lines(iou, lines, np.median),
+        "more foreground": over_lines(more_foreground(references, images), lines),
+        "distance to the reference's palette": over_lines(palette_distance(references, images), lines),
+    }
+    return {f"{name}: {title}": value for title, value in rows.items()}
+
+
+def write_results(
+    folder: Path, numbers: Mapping[str, Any], sets: Sequence[torch.Tensor], about: Mapping[str, Any], seed: int
+) -> None:
+    """Writes and prints the results; the sheet has random sets of images, one column each."""
+    report = as_json({"about": about, "results": numbers})
+    write_file(folder / "references.json", json.dumps(report, indent=2) + "\n")
+    chosen = random_rows(len(sets[0]), min(24, len(sets[0])), seed)
+    rows = zip(*(as_arrays(each[chosen]) for each in sets), strict=True)
+    images = [Image.fromarray(each) for row in rows for each in row]
+    save_image(sprite_sheet(images, len(sets), panels=4), folder / "sets.png")
+    for question, found in report["results"].items():
+        for name, each in found.items():
+            print(f"{question}, {name}: {estimate(each)} ({each['n']} pairs)")
+
+
+def make_creatures(
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, per_type: int, seed: int, folder: Path
+) -> list[dict[str, Image.Image]]:
+    """Creatures of all types, as `pokemon-ddpm creature` makes them; those that are in the folder are only read."""
+    creatures = []
+    for i, name in enumerate(tqdm(pipeline.conditioner.vocabulary["type"] * per_type, "Generating")):
+        place = folder / f"{seed + i}"
+        place.mkdir(exist_ok=True)
+        parts = list(generate_creature(pipeline, settings, CreatureSettings(name, seed + i, STAGES), place))
+        creatures.append({part: open_image(place / f"{part}.png") for part in parts})
+    return creatures
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Reads the flags, generates and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", required=True, help="the sprite archive")
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name of a model with references")
-    parser.add_argument("--split", default="validation", choices=("validation", "test"))
-    parser.add_argument("--image_guidance_scale", type=float, help="by default the model's own")
+    parser.add_argument("--split", default="validation", choices=("train", "validation", "test"))
+    parser.add_argument("--image_guidance_scale", type=float, help="of real fronts; by default the model's own")
+    parser.add_argument("--creatures", type=int, metavar="N", help="N creatures of each type instead of real fronts")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--seed", type=int, default=0, help="of the first sprite")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    pipeline = GenerationSettings(options.model).load()
+    settings = GenerationSettings(options.model, dtype=options.dtype)
+    pipeline, about = settings.load(), {name: str(value) for name, value in vars(options).items()}
     if "relation" not in pipeline.conditioner.vocabulary:
         parser.error(f"{options.model} was not trained with reference sprites.")
     data = load_tensors(options.data_dir, options.split, pipeline.sample_shape[1], config_name="all")
-    network = load_features()
-    about = {"features": network.name, **{name: str(value) for name, value in vars(options).items()}}
-    numbers, sets = measure(pipeline, data, network, options.seed, options.image_guidance_scale)
     options.output.mkdir(parents=True, exist_ok=True)
-    for question, rows in write_references(options.output, "references", numbers, sets, about, options.seed).items():
-        for name, found in rows.items():
-            print(f"{question}, {name}: {estimate(found)} ({found['n']} pairs)")
+    if options.creatures:
+        creatures = make_creatures(pipeline, settings, options.creatures, options.seed, options.output)
+        numbers = measure_creatures(creatures, data)
+        shown = [name for name in creatures[0] if not name.endswith("shiny")]
+        sets = [as_tensor(each[name] for each in creatures) for name in shown]
+    else:
+        network = load_features()
+        about["features"] = network.name
+        numbers, sets = measure_fronts(pipeline, data, network, options.seed, options.image_guidance_scale)
+    write_results(options.output, numbers, sets, about, options.seed)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def _check_image(content: bytes) -> tuple[bytes, bytes]:
     if max(image.size) > MAX_SIDE:
         raise ValueError(f"{image.width}x{image.height} px is not a sprite (at most {MAX_SIDE} on each side)")
     opaque = preprocessing.on_white(image)
-    if opaque is not image:
+    if opaque is not image or len(content) > 4 * opaque.width * opaque.height + 2**16:  # with more than the image
         buffer = io.BytesIO()
         opaque.save(buffer, "PNG")
         content = buffer.getvalue()

@@ -143,6 +143,8 @@ def _check_sample_size(config: dict[str, Any]) -> None:
     sides = size if isinstance(size, (list, tuple)) else [size, size]
     if len(sides) != 2 or not all(side in range(factor, MAX_SIDE + 1, factor) for side in sides):
         raise ValueError(f"its sample_size is {size!r}, not a multiple of {factor} up to {MAX_SIDE}.")
+    if config.get("downsample_padding") not in (0, 1):
+        raise ValueError(f"its downsample_padding is {config['downsample_padding']!r}, not 0 or 1.")
 
 
 def _check_scheduler(config: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from typer.core import TyperGroup
 
 from pokemon_ddpm.commands.common import fail, report_errors
 from pokemon_ddpm.commands.creature import creature
-from pokemon_ddpm.commands.evaluate import describe, evaluate, evaluate_creatures, fit_features
+from pokemon_ddpm.commands.evaluate import describe, evaluate, fit_features
 from pokemon_ddpm.commands.generate import generate
 from pokemon_ddpm.commands.publish import export, push, push_dataset, push_space, site
 from pokemon_ddpm.commands.start import start_app, train
@@ -72,7 +72,7 @@ def about(
 
 
 for command in (
-    generate, creature, describe, evaluate, evaluate_creatures,
+    generate, creature, describe, evaluate,
     fit_features, export, site, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))

@@ -57,7 +57,8 @@ def write_file(path: str | Path, content: str | bytes) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)  # in a stranger's folder it may be a link to any file
+        with partial.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -78,9 +79,16 @@ def read_file(path: Path, folder: Path) -> bytes:
         OSError: If it cannot be read.
     """
     check_file(path)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError("is a link out of the folder")
+    check_inside(path, folder)
     return path.read_bytes()
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Raises ValueError if a path links out of a folder; in the Hub's cache, files link to its blobs."""
+    inside, target = folder.resolve(), path.resolve()
+    is_cached = inside.parent.name == "snapshots" and target.is_relative_to(inside.parents[1] / "blobs")
+    if not (is_cached or target.is_relative_to(inside)):
+        raise ValueError("is a link out of the folder")
 
 
 def check_file(path: Path, limit: float = MAX_BYTES) -> None:

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import load_sprites, sprite_tensors
-from pokemon_ddpm.data import SpriteTensors, is_class_folder, labelled_tensors, load_named, load_tensors
+from pokemon_ddpm.class_folder import is_class_folder
+from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.training.batches import FORM, FRONT, NEXT, ReferencePairs

@@ -65,7 +65,6 @@ NOT_RUN = {
     "python benchmarks/compare_models.py": "the test of the tables runs it",
     "pokemon-ddpm app": "it runs until it is stopped; tests/app starts it",
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_publish.py runs it against one of its own",
-    "pokemon-ddpm evaluate-creatures": "it takes minutes; tests/evaluation runs it on a tiny model",
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/diffusion_figures.py": "tests/benchmarks runs it on a tiny model",

@@ -4,7 +4,7 @@ import os
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.files import read_file, save_image, write_file
 
 
 @pytest.mark.parametrize(("content", "expected"), [("é\n", b"\xc3\xa9\n"), (b"\xff\r\n", b"\xff\r\n"), ("", b"")])
@@ -14,6 +14,26 @@ def test_content_is_written_exactly_and_replaces_the_old(tmp_path, content, expe
     write_file(str(path), content)
     assert path.read_bytes() == expected
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path):
+    (tmp_path / "other.txt").write_text("other")
+    (tmp_path / ".a.txt.partial").symlink_to(tmp_path / "other.txt")
+    write_file(tmp_path / "a.txt", "new")
+    assert (tmp_path / "other.txt").read_text() == "other" and (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_the_cache_of_the_hub_links_to_its_blobs(tmp_path):
+    for name in ("blobs/1", "refs/main"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    snapshot = tmp_path / "snapshots" / "0"
+    snapshot.mkdir(parents=True)
+    for target in ("blobs/1", "refs/main"):
+        (snapshot / target[:4]).symlink_to(f"../../{target}")
+    assert read_file(snapshot / "blob", snapshot) == b"blobs/1"
+    with pytest.raises(ValueError, match="is a link out of the folder"):
+        read_file(snapshot / "refs", snapshot)
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])

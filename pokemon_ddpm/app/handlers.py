@@ -1,323 +1,45 @@
-"""What happens when a visitor clicks something or calls the API.
-
-Values are checked here, whatever the page offers: they may come from any program.
-"""
+"""What happens when a visitor clicks something or calls the API."""
 
 import asyncio
 import contextlib
 import functools
 import html
-import json
-import random
-import re
-import secrets
 import threading
-import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.creature import ATTEMPTS, best, part_seed, refined
-from pokemon_ddpm.generation import (
-    CHUNK_SIZE,
-    DenoisingStep,
-    GenerationSettings,
-    SpriteRequest,
-    generate_with_steps,
+from pokemon_ddpm.app.downloads import write_download
+from pokemon_ddpm.app.jobs import (
+    MAX_IMAGES,
+    Job,
+    Models,
+    Refused,
+    Sprite,
+    abilities,
+    caption,
+    chosen_sprite,
+    controls,
+    default_settings,
+    generate,
+    new_sprites,
+    same_creature,
+    variations,
 )
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
-from pokemon_ddpm.pipelines.input_checks import is_distilled
-from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
+from pokemon_ddpm.creature import best, refined
+from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, generate_with_steps
+from pokemon_ddpm.palette_transport import swap_palette
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.ranking import default_candidates, ranker_for
-from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
+from pokemon_ddpm.ranking import ranker_for
 
-MAX_IMAGES = 16
-MAX_SEED = 2**31 - 1
-GUIDANCE = (1.0, 10.0)
-STRENGTH = (0.1, 1.0)
-QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
-RANDOM = "random"
-# Of a creature: the side, the colors, the stage; and the attribute and value that a model needs for it.
-CHANGES = {"back": ("view", "back"), "shiny": ("finish", "shiny"), "evolve": ("relation", "next")}
-# The settings at first that are the same for all models, and names that no attribute has on the page.
-SETTINGS = {"pokemon_type": RANDOM, "second_type": ANY, "num_images": 4, "new_seed": True, "seed": 0}
-OTHER_NAMES = {*SETTINGS, "model", "quality", "guidance_scale", "type", "relation", "models"}
-# What the visitor gets.
-PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
-Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 EXAMPLES_SEED = 76
-KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
-MAX_SCALE = 16
 GALLERY_SIZE = 256  # side of an image in pixels, about
-ANIMATION_MS = 1500
-
-
-class Refused(gr.Error):
-    """An invalid request; the visitor sees the message, as text although Gradio takes it for HTML."""
-
-    def __init__(self, message: str):
-        super().__init__(html.escape(message, quote=False), print_exception=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Sprites to generate."""
-
-    pipeline: PokemonDDPMPipeline
-    settings: Mapping[str, Any]  # of the page
-    generation: GenerationSettings
-    requests: Sequence[SpriteRequest]  # the candidates of each sprite one after the other; for a creature the attempts
-    candidates: int = 1  # of a new sprite
-    original: Image.Image | None = None  # the sample to vary
-    strength: float | None = None  # of variations
-    reference: "Sprite | None" = None  # whose creature is generated again
-    change: str | None = None  # of `CHANGES`
-    shiny_front: "Sprite | None" = None  # of a back, whose shiny has the same change of colors
-
-    def arguments(self) -> dict[str, Any]:
-        """The pipeline's arguments beside condition and seed."""
-        arguments = self.generation.arguments()
-        if self.original is not None:
-            arguments |= {"image": self.original, "strength": self.strength}
-        if self.reference is not None and self.relation == "same":  # a next stage has its colors only
-            view = self.requests[0].attributes.get("view")
-            same_view = view is not None and self.reference.request.attributes.get("view") == view
-            arguments["reference_image"] = self.reference.image
-            arguments["reference_view"] = view if same_view else None
-            arguments["relation"] = "same"
-        return arguments
-
-    @property
-    def relation(self) -> str:
-        """That of a creature to its reference."""
-        return "next" if self.change == "evolve" else "same"
-
-
-@dataclass(frozen=True, eq=False)
-class Sprite:
-    """A generated sprite, with all that is needed for its files and for editing it."""
-
-    job: Job
-    request: SpriteRequest
-    image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
-    predictions: Sequence[Image.Image]  # of the clean sample, in each denoising step
-    reference: Image.Image | None = None  # the processed one, whose drawing or colors it has
-
-    @property
-    def caption(self) -> str:
-        variation = "" if self.job.strength is None else f" · variation {self.job.strength:g}"
-        creature = {None: "", "evolve": " · next stage"}.get(self.job.change, " · same creature")
-        return caption(self.request, f"seed {self.request.seed}{variation}{creature}")
-
-    def processed(self, scale: int) -> Image.Image:
-        """What the visitor gets of it."""
-        image = replace(self.job.generation, scale=1).postprocess(self.image)
-        if self.reference is not None and self.job.change == "shiny":
-            image = swap_palette(self.reference, self.reference, image)
-            image = limit_chroma(image) if self.request.attributes.get("finish") == "shiny" else image
-        elif self.reference is not None:
-            image = share_palette(image, self.reference)
-        return enlarge(image, scale)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of the page for this sprite alone."""
-        first, _, second = (self.request.pokemon_type or ANY).partition("/")
-        seed = {"num_images": 1, "new_seed": False, "seed": self.request.seed}
-        types = {"pokemon_type": first, "second_type": second or ANY}
-        return {**self.job.settings, **self.request.attributes, **types, **seed}
-
-
-def caption(request: SpriteRequest, note: str) -> str:
-    """Such as "fire/flying · red · seed 7"."""
-    others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
-    return " · ".join([request.pokemon_type or ANY, *others, note])
-
-
-def default_settings(models: Models, name: str) -> dict[str, Any]:
-    """The settings of the page at first, with the model of a name."""
-    config, known = models[name].config, attributes(models[name])
-    usual = {**USUAL, **config.default_conditions}
-    names = dict.fromkeys([*ATTRIBUTES, *(own for model in models.values() for own in attributes(model))])
-    return {
-        **SETTINGS,
-        "model": name,
-        "quality": "balanced",
-        "guidance_scale": float(config.guidance_scale),
-        **{each: usual[each] if usual.get(each) in known.get(each, ()) else ANY for each in names},
-    }
-
-
-def attributes(pipeline: PokemonDDPMPipeline) -> dict[str, list[str]]:
-    """The attributes of a model that the page offers, with their values."""
-    return {name: values for name, values in pipeline.conditioner.vocabulary.items() if name not in OTHER_NAMES}
-
-
-def type_choices(pipeline: PokemonDDPMPipeline) -> tuple[str, list[str], list[str]]:
-    """What the model calls a type, and the choices of the first and the second one; a sprite has only one class."""
-    types = pipeline.conditioner.vocabulary["type"]
-    if pipeline.conditioner.argument == "pokemon_type":
-        return "type", [RANDOM, ANY, *types], [ANY, NONE, *types]
-    return "class", [RANDOM, ANY, *types], [ANY]
-
-
-def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Setting -> arguments of its Gradio component, of those that depend on the chosen model.
-
-    The guidance scale, and attributes without a value, get the model's defaults.
-    """
-    usual, pipeline = default_settings(models, settings["model"]), models[settings["model"]]
-    known, guided = attributes(pipeline), {"interactive": not is_distilled(pipeline.scheduler)}
-    found = {"quality": guided, "guidance_scale": {**guided, "value": usual["guidance_scale"]}}
-    word, *offered = type_choices(pipeline)
-    for name, choices in zip(("pokemon_type", "second_type"), offered, strict=True):
-        value = settings[name] if settings[name] in choices else usual[name]
-        found[name] = {"choices": choices, "value": value, "visible": len(choices) > 1}
-    found["pokemon_type"]["label"] = word.capitalize()
-    for name in settings.keys() - OTHER_NAMES:
-        values = known.get(name, [])
-        value = settings[name] if settings[name] in values else usual[name]
-        found[name] = {"choices": [ANY, *values], "value": value, "visible": name in known}
-    found["finish"]["choices"] = [(value.capitalize(), value) for value in found["finish"]["choices"]]
-    return found
-
-
-def abilities(pipeline: PokemonDDPMPipeline) -> dict[str, bool]:
-    """Whether a model has learned each of `CHANGES` and those of a set, and has attributes."""
-    known = pipeline.conditioner.vocabulary
-    can = {change: "relation" in known and value in known.get(name, ()) for change, (name, value) in CHANGES.items()}
-    can["evolve"] &= pipeline.conditioner.argument == "pokemon_type"  # own images have all relations, but no stages
-    return {**can, "set": can["back"] and can["shiny"], "attributes": bool(attributes(pipeline))}
-
-
-def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job:
-    """Sprites with such settings as `default_settings`; the first has the seed, the others the next ones.
-
-    Args:
-        edit: What `Job` has of an edit.
-    """
-    name = one_of("The model", settings["model"], tuple(models))
-    pipeline = models[name]
-    count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    candidates = 1 if edit else default_candidates(pipeline)
-    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count * candidates, settings["new_seed"]
-    if not isinstance(is_new, bool):
-        raise Refused("New seed must be true or false.")
-    seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
-    types, values = (settings["pokemon_type"], settings["second_type"]), _values(pipeline, settings)
-    requests = [
-        SpriteRequest(first + i, _types(pipeline, *types, first), values)
-        for first in range(seed, seed + count * candidates, candidates)
-        for i in range(candidates)
-    ]
-    steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
-    scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
-    if edit.get("change") in ("back", "shiny"):  # the slider is for sprites without a reference
-        scale = pipeline.config.reference_guidance_scale or scale
-    sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
-    return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates, **edit)
-
-
-def generate(models: Models, **settings: Any) -> tuple[Job, list[Sprite]]:
-    """Generates sprites. Returns the images with captions, and the seed of the first one."""
-    return new_sprites(models, settings), []
-
-
-def variations(
-    models: Models, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any
-) -> tuple[Job, list[Sprite]]:
-    """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
-    chosen = chosen_sprite(sprites, sprite)
-    count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
-    strength = number("The strength", strength, *STRENGTH)
-    settings = {**chosen.settings, "num_images": count, "new_seed": True}
-    return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
-
-
-def same_creature(
-    models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any, shiny_front: Sprite | None = None
-) -> tuple[Job, list[Sprite]]:
-    """Generates the creature of a sprite again: "back", "shiny" or "evolve".
-
-    Returns its sprites so far and the new one with captions, and the seed.
-    """
-    chosen = chosen_sprite(sprites, sprite)
-    settings, pipeline = chosen.settings, chosen.job.pipeline
-    change = one_of("The change", change, tuple(CHANGES))
-    if not abilities(pipeline)[change]:
-        known, wanted = pipeline.conditioner.vocabulary, f"the {' '.join(CHANGES[change])}"
-        needed = wanted if "relation" in known else "reference sprites"
-        raise Refused(f"{settings['model']} was not trained with {needed}; choose another model.")
-    if change == "back":
-        settings["view"] = VIEWS[settings["view"] != "back"]
-    elif change == "shiny":
-        settings["finish"] = FINISHES[settings["finish"] != "shiny"]
-    elif settings["size"] in SIZES:
-        settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
-    reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
-    job = new_sprites(models, settings, reference=reference, change=change, shiny_front=shiny_front)
-    (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
-    if change != "shiny":
-        name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
-        seeds = [part_seed(settings["seed"], name, attempt) for attempt in range(ATTEMPTS[job.relation])]
-    job = replace(job, requests=[replace(request, seed=seed) for seed in seeds])
-    is_creature = any(each.job.change for each in sprites)  # all sprites are of one creature
-    return job, list(sprites)[: MAX_IMAGES - 1] if is_creature else [chosen]
-
-
-def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
-    """The sprite of a number, from 1."""
-    if not sprites:
-        raise Refused("There are no sprites in memory. Generate some.")
-    return sprites[number("The number of the sprite", value, 1, len(sprites), whole=True) - 1]
-
-
-def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise Refused(f"{name} must be one of: {', '.join(allowed)}.")
-    return value
-
-
-def number(name: str, value: Any, low: float, high: float, whole: bool = False) -> int | float:
-    if not is_number(value, low, high) or (whole and value % 1):
-        raise Refused(f"{name} must be a {'whole ' * whole}number from {low:g} to {high:.10g}.")
-    return int(value) if whole else float(value)
-
-
-def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) -> str | None:
-    """The pipeline's argument. A random type depends on the seed, so the same seed gives the same sprite again."""
-    known = pipeline.conditioner.vocabulary["type"]
-    word, firsts, seconds = type_choices(pipeline)
-    first, second = one_of(f"The {word}", first, firsts), one_of(f"The second {word}", second, seconds)
-    if first == ANY and second == NONE:
-        raise Refused("A sprite without a second type needs a type. Choose one.")
-    if first == second and first in known:
-        raise Refused("Choose two different types. For only one type, set the second type to none.")
-    if first == RANDOM:
-        first = random.Random(seed).choice([name for name in known if name != second] or known)
-    return "/".join(name for name in (first, second) if name != ANY) or None
-
-
-def _values(pipeline: PokemonDDPMPipeline, settings: Mapping[str, Any]) -> dict[str, str]:
-    values, known = {}, attributes(pipeline)
-    for name in (each for each in settings if each not in OTHER_NAMES):
-        if name not in known and settings[name] != ANY:
-            raise Refused(f"{settings['model']} was not trained with the attribute {name}. Set it to any.")
-        value = one_of(f"The attribute {name}", settings[name], (ANY, *known.get(name, ())))
-        if value != ANY or name in pipeline.config.default_conditions:
-            values[name] = value
-    return values
 
 
 class Generation:
@@ -463,51 +185,3 @@ def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
     """Enlarged images of sprites, with captions."""
     scales = [max(1, GALLERY_SIZE // sprite.image.width) for sprite in sprites]
     return [(each.processed(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
-
-
-def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:
-    """Writes the file of a kind, see `KINDS`, and returns its path."""
-    scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
-    folder = cache / secrets.token_hex(16)  # nobody can guess it
-    folder.mkdir()
-    path = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}"
-    write = {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind]
-    try:
-        write(sprites if kind == "zip" else sprite, path, scale)
-    except ValueError as error:  # it would be too large
-        raise Refused(str(error)) from error
-    return str(path)
-
-
-def _name(sprite: Sprite) -> str:
-    """A file name without suffix, of the condition and the seed."""
-    name = re.sub(r"[^\w.+-]", "-", Path(sprite.request.file_name).stem)
-    return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
-
-
-def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
-    if sprite.job.original is not None or sprite.job.reference is not None:  # condition and seed do not repeat it
-        return sprite.processed(scale).save(path)
-    settings = replace(sprite.job.generation, scale=scale)
-    write_png(sprite.processed(scale), path, settings.provenance(sprite.job.pipeline, sprite.request))
-
-
-def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
-    """Writes the predicted image after each step, then the sprite, on white."""
-    frames = list(map(sprite.job.generation.postprocess, [*sprite.predictions, sprite.image]))
-    save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
-
-
-def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
-    """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
-    images, columns, metadata = [each.processed(scale) for each in sprites], min(GAME_COLUMNS, len(sprites)), []
-    for job, request in ((each.job, each.request) for each in sprites):
-        row = {"model": job.generation.model, "condition": request.condition, "seed": request.seed}
-        row |= {"variation_strength": job.strength, "relation": job.change and job.relation}
-        metadata.append({name: value for name, value in row.items() if value is not None})
-    names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
-    description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open("sheet.png", "w") as file:
-            game_sheet(images, columns).save(file, "PNG")
-        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")

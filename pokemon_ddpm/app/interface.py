@@ -5,21 +5,19 @@ from typing import Any
 
 import gradio as gr
 
-from pokemon_ddpm.app.handlers import (
+from pokemon_ddpm.app.downloads import KINDS, MAX_SCALE
+from pokemon_ddpm.app.handlers import Handlers, gallery
+from pokemon_ddpm.app.jobs import (
     CHANGES,
     GUIDANCE,
-    KINDS,
     MAX_IMAGES,
-    MAX_SCALE,
     OTHER_NAMES,
     QUALITIES,
     STRENGTH,
-    Handlers,
     Models,
     abilities,
     controls,
     default_settings,
-    gallery,
 )
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
@@ -32,6 +30,12 @@ KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
+ONE_FILE_AT_A_TIME = {
+    "concurrency_limit": 1,
+    "concurrency_id": "files",
+    "preprocess": False,
+    "show_progress": "hidden",
+}
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
 STARTED = """() => {
@@ -136,7 +140,7 @@ class Page:
                     button = gr.Button(label, min_width=120)
                     link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
                     written = button.click(
-                        partial(self._handlers.download, kind), inputs, link, api_name=kind, **AT_ONCE
+                        partial(self._handlers.download, kind), inputs, link, api_name=kind, **ONE_FILE_AT_A_TIME
                     )
                     written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
 

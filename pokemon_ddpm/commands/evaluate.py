@@ -1,11 +1,10 @@
-"""`pokemon-ddpm describe`, `evaluate` and others that begin so, and `fit-features`: models and samples."""
+"""`pokemon-ddpm describe`, `evaluate` and `fit-features`: models and samples."""
 
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands.common import (
@@ -142,57 +141,6 @@ def _check_data(model: str, data_dir: str | None) -> None:
         fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
 
 
-def _echo(results: dict[str, dict[str, dict]]) -> None:
-    from pokemon_ddpm.evaluation.report import estimate
-
-    for question, rows in results.items():
-        typer.echo(f"{question}:")
-        for name, found in rows.items():
-            typer.echo(f"  {name}: {estimate(found)} ({found['n']} pairs)")
-
-
-def evaluate_creatures(
-    model: Model = RELEASED_MODEL,
-    data_dir: Annotated[
-        str | None, typer.Option(help="The sprite archive, for real pairs.", show_default="none")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of the real pairs.")] = "train",
-    per_type: Annotated[int, typer.Option(min=1, max=100, help="Creatures of each type.")] = 2,
-    stages: Annotated[int, typer.Option(min=1, max=3, help="Evolution stages.")] = 3,
-    num_inference_steps: Steps = None,
-    dtype: Dtype = "float32",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the first creature.")] = 0,
-    output_dir: Annotated[Path, typer.Option(help="Folder for creatures and results.")] = Path("creatures-report"),
-) -> None:
-    """Generates creatures of all types, as `creature` does, and compares their backs and next stages with real ones.
-
-    After a stop, the same command continues.
-    """
-    check_packages()
-    make_folder("--output-dir", output_dir)
-
-    from pokemon_ddpm.creature import CreatureSettings, generate_creature
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.creatures import evaluate_creatures as measure
-    from pokemon_ddpm.evaluation.report import write_references
-    from pokemon_ddpm.generation import GenerationSettings
-    from pokemon_ddpm.preprocessing import as_tensor, open_image
-
-    settings = GenerationSettings(model, num_inference_steps=num_inference_steps, dtype=dtype)
-    pipeline, creatures = settings.load(), []
-    types = pipeline.conditioner.vocabulary["type"] * per_type
-    data = load_tensors(data_dir, split, pipeline.sample_shape[1], config_name="all") if data_dir else None
-    for i, pokemon_type in enumerate(tqdm(types, "Generating")):
-        folder = output_dir / f"{pokemon_type}-{seed + i}"
-        make_folder("--output-dir", folder)
-        names = list(generate_creature(pipeline, settings, CreatureSettings(pokemon_type, seed + i, stages), folder))
-        creatures.append({name: open_image(folder / f"{name}.png") for name in names})
-    sets = [as_tensor(each[name] for each in creatures) for name in names if not name.endswith("shiny")]
-    about = {"model": model, "seed": seed, "per_type": per_type, "stages": stages, **settings.arguments()}
-    _echo(write_references(output_dir, "creatures", measure(creatures, data), sets, about, seed))
-    typer.echo(f"Creatures (the columns are front and back of each stage): {output_dir / 'sets.png'}")
-
-
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
     data_dir: Images = None,
@@ -208,7 +156,8 @@ def fit_features(
     check_packages()
     make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.data import is_class_folder, load_tensors
+    from pokemon_ddpm.class_folder import is_class_folder
+    from pokemon_ddpm.data import load_tensors
     from pokemon_ddpm.evaluation.features import fit_features as fit
     from pokemon_ddpm.generation import best_device
 

@@ -13,7 +13,8 @@ from PIL import Image
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.data import SpriteTensors, is_class_folder, load_tensors, sprite_tensors
+from pokemon_ddpm.class_folder import is_class_folder
+from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
@@ -74,32 +75,15 @@ class SampleSet:
         return [each.condition for each in self.provenances]
 
 
-def sample_requests(
-    data: SpriteTensors,
-    conditioner: SpriteConditioner,
-    count: int,
-    seed: int = 0,
-) -> list[SpriteRequest]:
-    """Requests with the conditions of the images of `random_rows`; see `row_requests`.
-
-    Args:
-        seed: Of the order, and of the first request; the seeds of the others follow.
-    """
-    return row_requests(data, conditioner, random_rows(len(data), count, seed), range(seed, seed + count))
-
-
 def row_requests(
-    data: SpriteTensors,
-    conditioner: SpriteConditioner,
-    rows: torch.Tensor,
-    seeds: Sequence[int],
+    data: SpriteTensors, conditioner: SpriteConditioner, rows: torch.Tensor, first_seed: int = 0
 ) -> list[SpriteRequest]:
     """A request with the conditions of each of some images; types are given completely: "fire/none" for one.
 
     Args:
         conditioner: Of the model; attributes that it does not know are not given, and unknown labels are "any".
         rows: int64 (N,), the images.
-        seeds: N, of the requests.
+        first_seed: Of the first request; the seeds of the others follow.
 
     Raises:
         ValueError: If the model was trained on other classes.
@@ -107,7 +91,7 @@ def row_requests(
     vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
     check_classes("The model", vocabulary["type"], data.type_names)
     requests = []
-    for seed, row in zip(seeds, rows.tolist(), strict=True):
+    for seed, row in enumerate(rows.tolist(), first_seed):
         values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
         for name in vocabulary.keys() & data.labels.keys():
             ids = data.labels[name][row].view(-1).tolist()
@@ -142,7 +126,7 @@ def generate_sets(
 
     Args:
         count: Of the first; of the others there are as many as held-out images, or `MIN_SAMPLES`.
-        seed: See `sample_requests`; the seeds of the others follow.
+        seed: Of the random choice, and of the first sample; the seeds of the others follow.
         folder: For the folders "samples" and "held-out/samples".
 
     Returns:
@@ -150,11 +134,10 @@ def generate_sets(
     """
     folders = folder / "samples", folder / "held-out" / "samples"
     other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
-    requests = sample_requests(train, pipeline.conditioner, count, seed)
+    requests = row_requests(train, pipeline.conditioner, random_rows(len(train), count, seed), seed)
     generate_samples(pipeline, settings, requests, folders[0])
     rows = random_rows(len(held_out), other_count, next_seed)
-    others = row_requests(held_out, pipeline.conditioner, rows, range(next_seed, next_seed + other_count))
-    generate_samples(pipeline, settings, others, folders[1])
+    generate_samples(pipeline, settings, row_requests(held_out, pipeline.conditioner, rows, next_seed), folders[1])
     if not processes().is_main_process:
         return None
     samples, others = map(read_samples, folders)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json
+from pokemon_ddpm.evaluation.evaluate import Evaluation
 from pokemon_ddpm.evaluation.images import SampleSet, random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
@@ -72,19 +72,6 @@ def write_report(
     write_file(folder / NUMBERS, json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     write_file(folder / REPORT, report_text(numbers, sheets))
     return numbers
-
-
-def write_references(
-    folder: Path, name: str, numbers: Numbers, sets: Sequence[torch.Tensor], about: Numbers, seed: int
-) -> Numbers:
-    """Writes results as NAME.json and a sheet of random sets of images, one column each; returns them as in JSON."""
-    report = as_json({"about": about, "results": numbers})
-    write_file(folder / f"{name}.json", json.dumps(report, indent=2) + "\n")
-    chosen = random_rows(len(sets[0]), min(24, len(sets[0])), seed)
-    rows = zip(*(as_arrays(each[chosen]) for each in sets), strict=True)
-    images = [Image.fromarray(each) for row in rows for each in row]
-    save_image(sprite_sheet(images, len(sets), panels=4), folder / "sets.png")
-    return report["results"]
 
 
 def generation_of(provenances: Sequence[Provenance], type_names: Sequence[str] = TYPES) -> dict[str, Any]:

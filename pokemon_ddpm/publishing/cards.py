@@ -166,7 +166,7 @@ def license_of(model: str) -> dict[str, str]:
         data = RepoCard.load(file if file.parent.is_dir() else model).data.to_dict()
     except Exception:  # of the client, of yaml, or there is no card
         return {}
-    return {key: data[key] for key in ("license", "license_name", "license_link") if key in data}
+    return {key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)}
 
 
 def _result(kind: str, name: str, value: float, data: str, data_id: str | None = None, **more: Any) -> EvalResult:

@@ -18,6 +18,7 @@ from huggingface_hub import CardData, CommitInfo, HfApi, RepoCard
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.files import check_inside
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
 from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
@@ -89,6 +90,10 @@ def upload_model(
         parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
         for pattern in [INDEX_FILE, CARD_FILE, LICENSE_FILE, hub_mixin.newest_sheet(folder) or CARD_FILE, *parts]:
             for file in folder.glob(pattern):
+                try:
+                    check_inside(file, folder)
+                except ValueError as error:
+                    raise ValueError(f"{file} {error}, which would publish another file.") from error
                 (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy / file.relative_to(folder))
         hub_mixin.complete_folder(copy, pipeline)

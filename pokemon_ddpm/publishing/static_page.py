@@ -12,7 +12,7 @@ from PIL import Image
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
-from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.files import read_file, save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
 from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
@@ -20,7 +20,7 @@ from pokemon_ddpm.pipelines.model_folder import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.cards import license_of
-from pokemon_ddpm.publishing.onnx_export import CONFIG_FILE, check_export, export_onnx
+from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
@@ -98,7 +98,7 @@ def write_pages(
         (folder / runtime).mkdir(exist_ok=True)
     for path in copied:
         write_file(folder / runtime / path.name, path.read_bytes())
-    for name, pipeline in reversed(pipelines.items()):  # the first page's version is of all files
+    for name, pipeline in pipelines.items():
         place = places[Path(name).resolve().name]
         up, address = "../" * bool(place), url and f"{url.rstrip('/')}/{place}"
         links = {other: f"{up}{there}" for other, there in places.items() if there != place}
@@ -145,18 +145,28 @@ def _write_page(
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
-    flags = {"own_classes": own, "linked": "../" in links.values()}  # linked from the first page
-    entries = {"type_colors": colors, "creature": CREATURE, **{flag: True for flag, is_set in flags.items() if is_set}}
+    entries = {"type_colors": colors, "creature": CREATURE, **({"own_classes": True} if own else {})}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
-    export_onnx(pipeline, folder, name, runtime=runtime.removesuffix("/") + "/", **entries)
-    # With another version the browser drops what it kept of the page before.
-    paths = {*folder.rglob("*"), *(folder / runtime).glob("*")}
-    files = sorted(path for path in paths if path.is_file() and path.name != SERVICE_WORKER)
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    runtime = runtime.removesuffix("/") + "/"
+    export_onnx(pipeline, folder, name, runtime=runtime, **entries)
+    _write_service_worker(folder, runtime)
+
+
+def _write_service_worker(folder: Path, runtime: str) -> None:
+    """With another version, of all that it keeps, the browser drops what it kept of the page before."""
     sources = sorted({path.name for path in SOURCE.iterdir()} - {SERVICE_WORKER})
-    own = ["./", CONFIG_FILE, ICON_FILE, INTRO_FILE, *sources]
+    page, version = [CONFIG_FILE, ICON_FILE, INTRO_FILE, *sources], hashlib.sha256()
+    copied = sorted(path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES)
+    for path in (*(folder / name for name in (*page, UNET_FILE, CONDITIONER_FILE)), *copied):
+        version.update(path.read_bytes())
     code = (SOURCE / SERVICE_WORKER).read_text(encoding="utf-8")
-    write_file(folder / SERVICE_WORKER, code.replace("VERSION", version).replace("FILES", " ".join(own)))
+    for place, text in {
+        "VERSION": version.hexdigest()[:16],
+        "FILES": " ".join(["./", *page]),
+        "RUNTIME": runtime,
+    }.items():
+        code = code.replace(place, text)
+    write_file(folder / SERVICE_WORKER, code)
 
 
 def _about(name: str, folder: Path) -> str:
@@ -166,7 +176,7 @@ def _about(name: str, folder: Path) -> str:
     sentence, links = escape(f"The license of the model is {license}.") if license else "", []
     for file, word in ((CARD_FILE, "card"), (LICENSE_FILE, "license")):
         if (source := Path(locate_model(name), file)).is_file():
-            write_file(folder / f"model-{word}.txt", source.read_bytes())
+            write_file(folder / f"model-{word}.txt", read_file(source, source.parent))
             links.append(f'<a href="model-{word}.txt">{word}</a>')
     if not links and "/" in name and not Path(name).exists():
         links = [f'<a href="https://huggingface.co/{escape(name)}">card</a>']

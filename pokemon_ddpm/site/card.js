@@ -49,10 +49,10 @@ function drawBadges(context, badges) {
   context.font = font(24);
   let x = LEFT;
   for (const [text, color] of badges) {
-    const width = context.measureText(text).width + 32;
+    const width = Math.min(context.measureText(text).width + 32, WIDTH - LEFT - x);
     fillRounded(context, color, x, 96, width, 38, 19);
     context.fillStyle = "#ffffff";
-    context.fillText(text, x + 16, 123);
+    context.fillText(text, x + 16, 123, width - 32);
     x += width + 10;
   }
 }

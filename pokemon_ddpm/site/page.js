@@ -13,10 +13,10 @@ import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
-const AT_ONCE = 4, STORED = "pokemon-ddpm-sprites", GRAY = "#55536b";
+const AT_ONCE = 4, GRAY = "#55536b";
+const STORED = `pokemon-ddpm-sprites ${new URL("./", location).pathname}`; // a host has one storage for all its pages
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 const nameOf = ({ recipe }) => nameFor(recipe, names);
-const storeName = () => (config.own_classes || config.linked ? `${STORED}-${config.name}` : STORED); // a host has one storage
 const colorOf = (type) => config.type_colors[type] ?? GRAY;
 
 let worker, config, words, names, waiting = new Map(), requests = 0;
@@ -132,7 +132,7 @@ let wish = "", wished = []; // the description that was read last, and what it c
 
 /** Chooses what the description asks for, in place of what the one before did; other choices stay. */
 function readWish() {
-  if ($("wish").value === wish) return;
+  if (!names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;
   const vocabulary = Object.fromEntries(Object.entries(config.vocabulary).filter(([name]) => !MADE.includes(name)));
   const { conditions: { type = "", ...others }, unknown } = parseDescription($("wish").value, vocabulary, words);
@@ -264,6 +264,7 @@ function remove(sprite) {
 }
 
 async function generate() {
+  readWish();
   const conditions = chosen();
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
@@ -287,7 +288,9 @@ async function fromLink(parameters) {
   const { pixels } = await spriteOf(recipe, 0);
   if (!pixels) return; // the status line has the reason
   if (parameters.has("card")) await openCard();
-  if (!isOfModel(parameters, config.weights)) say("Another model made the sprite of this link. Here is what this model makes.");
+  if (isOfModel(parameters, config.weights)) return;
+  say("Another model made the sprite of this link. Here is what this model makes.");
+  navigator.serviceWorker?.addEventListener("controllerchange", () => location.reload()); // a new version may have it
 }
 
 const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
@@ -512,7 +515,7 @@ function store() {
   const finished = made.filter(({ pixels }) => pixels).slice(0, 100);
   const entries = finished.map(({ recipe, pixels }) => ({ recipe, pixels: btoa(String.fromCharCode(...pixels)) }));
   try {
-    localStorage.setItem(storeName(), JSON.stringify({ weights: config.weights, entries }));
+    localStorage.setItem(STORED, JSON.stringify({ weights: config.weights, entries }));
   } catch {
     say("This browser keeps no more sprites; save those that you like.");
   }
@@ -521,7 +524,7 @@ function store() {
 function restore() {
   let weights, entries;
   try {
-    ({ weights, entries } = JSON.parse(localStorage.getItem(storeName())));
+    ({ weights, entries } = JSON.parse(localStorage.getItem(STORED)));
   } catch {
     return; // there is none, it is damaged, or a frame of another origin may have none
   }
@@ -557,9 +560,7 @@ function clear() {
 $("generate").onclick = () => generate().then(() => focusAgain($("generate")));
 $("wish").onchange = readWish;
 $("wish").onkeydown = ({ key }) => {
-  if (key !== "Enter") return;
-  readWish();
-  $("generate").click();
+  if (key === "Enter") $("generate").click();
 };
 $("attributes").onchange = () => showChips();
 $("retry").onclick = start;

@@ -9,6 +9,8 @@ const NEEDED = { // values that a model must have
   back: { ...CHANGES.back, relation: "same" }, shiny: { ...CHANGES.shiny, relation: "same" }, evolve: { relation: "next" },
 };
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8;
+const TAKEN = ["seed", "make", "share", "w", "card"]; // by links; attributes of own images can have these names, too
+const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
 const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
 
@@ -32,9 +34,11 @@ export function nameFor(recipe, names) {
 
 /** The query of a link; `weights` is the digest of the model's. */
 export function queryOf({ conditions, seed, makes, to, share }, weights) {
-  const end = Object.entries({ type: ANY, ...to?.conditions, seed: to?.seed }).map(([name, value]) => [TO + name, value]);
-  const morph = to ? { ...Object.fromEntries(end), share } : {}, make = makes.length ? { make: makes.join(".") } : {};
-  return new URLSearchParams({ type: ANY, ...conditions, seed, ...morph, ...make, w: digits(weights) });
+  const named = (conditions, prefix = "") =>
+    Object.fromEntries(Object.entries({ type: ANY, ...conditions }).map(([name, value]) => [prefix + parameterOf(name), value]));
+  const morph = to ? { ...named(to.conditions, TO), [`${TO}seed`]: to.seed, share } : {};
+  const make = makes.length ? { make: makes.join(".") } : {};
+  return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, w: digits(weights) });
 }
 
 /** Whether a link is of the model with these weights, or of an earlier page, which did not say it. */
@@ -47,7 +51,7 @@ export function recipeOf(parameters, config) {
   const { vocabulary } = config;
   const { seed, make = "", share, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
   const conditions = (prefix) => {
-    const given = Object.keys(vocabulary).map((name) => [name, parameters.get(prefix + name)]);
+    const given = Object.keys(vocabulary).map((name) => [name, parameters.get(prefix + parameterOf(name))]);
     return Object.fromEntries(given.filter(([name, value]) => value !== null && (name !== "type" || value !== ANY)));
   };
   const number = (text) => (/^\d{1,10}$/.test(text) ? Number(text) : NaN);

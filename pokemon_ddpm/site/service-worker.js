@@ -2,26 +2,39 @@
 
 const OWN = `pokemon-ddpm ${self.registration.scope} `; // other pages on the same host have caches of their own
 const CACHE = `${OWN}VERSION`;
-const PAGE = "FILES".split(" "); // what the page has loaded before there was a service worker
+const address = (file) => new URL(file, self.registration.scope).href;
+const PAGE = "FILES".split(" ").map(address); // what the page has loaded before there was a service worker
+const MODEL = ["unet.onnx", "conditioner.onnx"].map(address);
 const FRESH = { cache: "no-cache" }; // the browser's own cache may have files of an earlier version
 
-self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE.map((file) => new Request(file, FRESH)))).then(() => self.skipWaiting()));
-});
+const withoutQuery = (url) => url.split(/[?#]/)[0];
+const isOurs = (url) => [...PAGE, ...MODEL].includes(url) || url.startsWith(address("RUNTIME")); // the host has other files, too
+
+self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => {
-  const former = (names) => names.filter((name) => name.startsWith(OWN) && name !== CACHE);
-  const clean = caches.keys().then((names) => Promise.all(former(names).map((name) => caches.delete(name))));
+  const clean = formerCaches().then((names) => Promise.all(names.map((name) => caches.delete(name))));
   event.waitUntil(clean.then(() => self.clients.claim()));
 });
 self.addEventListener("fetch", (event) => {
-  if (event.request.method === "GET") event.respondWith(answer(event.request));
+  if (event.request.method === "GET" && isOurs(withoutQuery(event.request.url))) event.respondWith(answer(event));
 });
 
-async function answer(request) {
+const formerCaches = async () => (await caches.keys()).filter((name) => name.startsWith(OWN) && name !== CACHE);
+
+/** A new version also fetches what the one before has kept, whose cache goes. */
+async function install() {
+  const former = (await formerCaches()).map(async (name) => (await caches.open(name)).keys());
+  const kept = (await Promise.all(former)).flat().map(({ url }) => withoutQuery(url)).filter(isOurs);
   const cache = await caches.open(CACHE);
-  const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
+  await cache.addAll([...new Set([...PAGE, ...kept])].map((url) => new Request(url, FRESH)));
+  await self.skipWaiting();
+}
+
+async function answer(event) {
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(event.request, { ignoreSearch: event.request.mode === "navigate" });
   if (kept) return kept;
-  const response = await fetch(request, FRESH);
-  if (response.ok) await cache.put(request, response.clone()).catch(() => {}); // without room for it
+  const response = await fetch(event.request, FRESH);
+  if (response.ok) event.waitUntil(cache.put(event.request, response.clone()).catch(() => {})); // without room for it
   return response;
 }

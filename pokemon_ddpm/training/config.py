@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from transformers import HfArgumentParser
 
-from pokemon_ddpm.data import is_class_folder
+from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.preprocessing import check_resolution
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest

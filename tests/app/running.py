@@ -15,7 +15,8 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app import launch
-from pokemon_ddpm.app.handlers import GALLERY_SIZE, Job, Models, Sprite, default_settings, new_sprites
+from pokemon_ddpm.app.handlers import GALLERY_SIZE
+from pokemon_ddpm.app.jobs import Job, Models, Sprite, default_settings, new_sprites
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate

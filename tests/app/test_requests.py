@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pokemon_ddpm.app import handlers
-from pokemon_ddpm.app.handlers import (
+from pokemon_ddpm.app import handlers, jobs
+from pokemon_ddpm.app.jobs import (
     MAX_IMAGES,
     Models,
     Refused,
@@ -27,7 +27,7 @@ def test_random_types_depend_on_the_seed(known: Models) -> None:
 
 
 def test_each_sprite_is_the_best_of_its_candidates(known: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "default_candidates", lambda pipeline: 3)
+    monkeypatch.setattr(jobs, "default_candidates", lambda pipeline: 3)
     monkeypatch.setattr(handlers, "ranker_for", lambda pipeline: Reddest())
     job = new_job(known, seed=3, num_images=2, quality="fast")
     assert [each.seed for each in job.requests] == [3, 4, 5, 6, 7, 8]

@@ -16,7 +16,7 @@ from pokemon_ddpm.commands.common import report_errors
 from tests.commands import run
 from tests.training import runs
 
-COMMANDS = "generate creature describe evaluate evaluate-creatures fit-features push push-dataset push-space app"
+COMMANDS = "generate creature describe evaluate fit-features push push-dataset push-space app"
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())

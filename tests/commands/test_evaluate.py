@@ -22,7 +22,7 @@ from pokemon_ddpm.evaluation import (
     two_sample,
 )
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig
-from pokemon_ddpm.evaluation.images import sample_requests
+from pokemon_ddpm.evaluation.images import random_rows, row_requests
 from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
@@ -100,7 +100,7 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
     train, held_out = (sprite_tensors(load_sprites(split=split), 32, "fit") for split in ("train", "validation"))
     count = max(COUNT, len(held_out))
     for data, name, number, seed in ((train, "samples", COUNT, 0), (held_out, "held-out/samples", count, COUNT)):
-        requests = sample_requests(data, pipeline().conditioner, number, seed=seed)
+        requests = row_requests(data, pipeline().conditioner, random_rows(len(data), number, seed), seed)
         found = [read_png(path) for path in (folder / name).iterdir()]
         expected = [(request.seed, list(request.pokemon_type)) for request in requests]
         assert sorted((each.seed, each.condition["type"]) for each in found) == expected

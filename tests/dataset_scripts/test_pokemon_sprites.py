@@ -50,6 +50,11 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
     assert (back["view"], back["color"]) == ("back", "green")
 
 
+def test_what_follows_an_image_in_its_file_is_not_kept(small: Path, cache: Path) -> None:
+    write(small, BULBASAUR, (small / BULBASAUR).read_bytes() + bytes(10**6))
+    assert all(len(each["bytes"]) < 100_000 for each in encoded(load_sprites(small, split="train", cache_dir=cache)))
+
+
 def test_a_configuration_selects(small: Path, cache: Path) -> None:
     for config, counts in {None: (2, 2, 1), "front": (2, 2, 1), "all": (4, 2, 1)}.items():
         assert sizes(load_sprites(small, config, cache_dir=cache)) == counts

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.data import is_class_folder, load_tensors
+from pokemon_ddpm.class_folder import is_class_folder
+from pokemon_ddpm.data import load_tensors
 from pokemon_ddpm.dataset_scripts.wesnoth_units import COPYRIGHT, UNITS, write_units
 
 

@@ -13,7 +13,7 @@ from pokemon_ddpm.evaluation.images import (
     random_rows,
     read_samples,
     reduced,
-    sample_requests,
+    row_requests,
 )
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.preprocessing import over_white
@@ -80,7 +80,7 @@ def labelled(count: int = 30) -> SpriteTensors:
 
 def test_requests_have_the_conditions_of_images():
     data, conditioner = labelled(), tiny_pipeline(vocabulary=VOCABULARY).conditioner
-    requests = sample_requests(data, conditioner, 61, seed=5)
+    requests = row_requests(data, conditioner, random_rows(30, 61, 5), 5)
     assert [request.seed for request in requests] == list(range(5, 66))
     conditions = [(request.pokemon_type, request.attributes["color"]) for request in requests]
     names, colors = (*TYPES, "none"), (*COLORS, "any")
@@ -89,21 +89,20 @@ def test_requests_have_the_conditions_of_images():
     for order in (conditions[:30], conditions[30:60]):
         assert sorted(order, key=str) == sorted(expected, key=str)
     assert conditions[:30] != conditions[30:60]
-    assert sample_requests(data, conditioner, 61, seed=5) == requests
     assert conditions == [expected[row] for row in random_rows(30, 61, 5).tolist()]
 
 
 def test_requests_for_other_classes_or_without_types():
     data, conditioner = labelled(), tiny_pipeline(vocabulary=VOCABULARY).conditioner
     data.labels["type"][:] = -1
-    assert sample_requests(data, conditioner, 1)[0].pokemon_type is None
+    assert row_requests(data, conditioner, torch.arange(1))[0].pokemon_type is None
     with pytest.raises(ValueError, match=r"trained on 2 classes \(cat, dog\), but the data have 18"):
-        sample_requests(data, tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).conditioner, 4)
+        row_requests(data, tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).conditioner, torch.arange(4))
 
 
 def test_samples_are_generated_once(tmp_path: Path):
     pipeline, settings = tiny_pipeline(channels=4), GenerationSettings("model", num_inference_steps=2)
-    requests = sample_requests(labelled(), pipeline.conditioner, 6)
+    requests = row_requests(labelled(), pipeline.conditioner, torch.arange(6))
     generate_samples(pipeline, settings, requests, tmp_path / "samples")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
     assert sorted(read_png(path).seed for path in kept) == list(range(6))
@@ -111,7 +110,7 @@ def test_samples_are_generated_once(tmp_path: Path):
     generate_samples(pipeline, settings, requests, tmp_path / "samples")
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     with pytest.raises(ValueError, match="contains 6 other files, such as"):
-        others = sample_requests(labelled(), pipeline.conditioner, 4, seed=99)
+        others = row_requests(labelled(), pipeline.conditioner, torch.arange(4), 99)
         generate_samples(pipeline, settings, others, tmp_path / "samples")
 
 

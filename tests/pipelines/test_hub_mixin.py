@@ -253,6 +253,7 @@ class TestLoading:
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
             *(("unet/config.json", {"sample_size": size}, f"its sample_size is {size}, not a multiple of 2 up to 1024")
               for size in (-1, 17, 10**9)),
+            ("unet/config.json", {"downsample_padding": 20_000}, "its downsample_padding is 20000, not 0 or 1"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
     )  # fmt: skip

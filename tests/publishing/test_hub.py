@@ -51,6 +51,14 @@ def test_a_run_without_its_other_files(hub, folder, tmp_path):
     assert RepoCard(files["README.md"].decode()).text.count(f'from_pretrained("{NAME}"') == 2
 
 
+def test_what_a_link_leads_to_is_not_published(hub, folder, tmp_path):
+    run, secret = Path(shutil.copytree(folder, tmp_path / "run")), tmp_path / "token"
+    secret.write_text("hf_secret")
+    (run / "LICENSE").symlink_to(secret)
+    assert f"{run / 'LICENSE'} is a link out of the folder" in refusal(run, NAME)
+    assert not hub.repositories
+
+
 def test_a_released_model_gets_the_code(hub):
     before = read(Path(RELEASED_MODEL))
     upload_model(Path(RELEASED_MODEL), NAME)

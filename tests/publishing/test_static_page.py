@@ -103,9 +103,10 @@ def npm_package(name: str, folder: Path) -> Path:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without a word; cuts the answers to the paths in `broken` once each."""
+    """Serves a folder without a word; cuts the answers to the paths in `broken` once each, and waits in `halves`."""
 
     broken: list[str] = []  # noqa: RUF012
+    halves: dict[str, threading.Event] = {}  # noqa: RUF012
     extra_headers: dict[str, str] = {}  # noqa: RUF012
 
     def end_headers(self) -> None:
@@ -121,6 +122,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         if self.path in self.broken:
             self.broken.remove(self.path)
             outputfile.write(source.read(100))
+        elif self.path in self.halves:
+            outputfile.write(source.read(Path(source.name).stat().st_size // 2))
+            self.halves[self.path].wait(TIMEOUT_MS / 1000)
+            super().copyfile(source, outputfile)
         else:
             super().copyfile(source, outputfile)
 
@@ -614,15 +619,20 @@ def test_it_is_accessible_and_fits(page, url, tmp_path):
 
 
 def test_while_the_model_loads(browser, url):
-    """A sprite comes out of noise and a type can be chosen, of which the first sprites are."""
-    held = []
+    """A sprite comes out of noise; a type can be chosen, and be described, of which the first sprites are."""
+    held, words = [], []
     with browser.new_context(service_workers="block", reduced_motion="reduce") as context:
         page = context.new_page()
         page.route("**/unet.onnx", lambda route: held.append(route))
         page.goto(f"{url}?type=water&seed=5")
         expect(page.locator("#title")).to_have_attribute("title", "water 5")
         expect(page.locator("#intro")).to_have_class("noise")
-        page.goto(url)
+        page.route("**/words.json", lambda route: words.append(route))
+        page.goto(url, wait_until="commit")
+        page.locator("#wish").fill("red")
+        page.locator("#wish").press("Enter")  # before the words are there
+        wait_until(lambda: page.evaluate("1") and words)
+        words.pop().continue_()
         page.get_by_role("radio", name="ghost").check(force=True)
         style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
         assert style["animationName"] == "none" and style["backgroundSize"].startswith("400% 100%")  # of four images
@@ -631,7 +641,7 @@ def test_while_the_model_loads(browser, url):
         held.pop().continue_()
         ready(page)
         titles = page.locator("#made button").evaluate_all("all => all.map((each) => each.title)")
-        assert all(title.startswith("ghost ") for title in titles)
+        assert all(title.startswith("ghost red ") for title in titles)
         expect(page.locator("#made button")).to_have_count(4)
         expect(page.locator("#intro")).to_be_hidden()
 
@@ -667,6 +677,18 @@ def test_webgpu(browser, url, pipeline):
         assert not failures
 
 
+def test_the_first_visit_shows_the_progress_of_its_downloads(browser, url, monkeypatch):
+    """Although a service worker keeps what is downloaded."""
+    go_on = threading.Event()
+    monkeypatch.setattr(Handler, "halves", {"/unet.onnx": go_on})
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        expect(page.locator("#status")).to_have_text(re.compile(r"Loading the model: (0\.[1-9]|[1-9]).* MB"))
+        go_on.set()
+        ready(page)
+
+
 def test_a_broken_download_is_tried_again(browser, url):
     Handler.broken[:] = ["/unet.onnx"]
     with browser.new_context(service_workers="block") as context:
@@ -691,13 +713,16 @@ def test_a_failure_is_named(page):
 def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path, monkeypatch):
     """Also where the server lets the browser keep files for an hour; what another page on this host keeps stays."""
     monkeypatch.setattr(Handler, "extra_headers", {"Cache-Control": "max-age=3600"})
-    shutil.copytree(folder, tmp_path / "page", ignore=shutil.ignore_patterns("runtime", "*.onnx"))
+    shutil.copytree(folder, tmp_path / "page")
     with served(tmp_path / "page") as url, browser.new_context() as context:
         page = context.new_page()
         page.goto(url)
-        page.evaluate("navigator.serviceWorker.ready.then(() => {})")
+        ready(page)
         other = f"pokemon-ddpm {url}other/ 1"
         page.evaluate("name => caches.open(name).then(() => {})", other)
+        for text in ("old", "new"):
+            (tmp_path / "page" / "post.txt").write_text(text)
+            assert page.evaluate("fetch('post.txt', {cache: 'reload'}).then((found) => found.text())") == text
         for name, old, new in (
             ("index.html", "<h1>New", "<h1>Newer"),
             ("service-worker.js", "CACHE = `${OWN}", "CACHE = `${OWN}new "),
@@ -711,6 +736,9 @@ def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path,
         page.reload()
         expect(page.locator("h1")).to_have_text(re.compile("^Newer "))
         assert other in names() and len(names()) == 2
+        context.set_offline(True)  # the new version also has the model and the runtime
+        page.reload()
+        ready(page)
 
 
 def test_links_that_name_nothing(page, url):
@@ -771,7 +799,8 @@ def test_damaged_storage_is_passed_over(page, weights, stored):
 def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name(browser, url, damaged):
     with browser.new_context(service_workers="block") as context:
         config = context.request.get(f"{url}config.json").json()
-        vocabulary = {**config["vocabulary"], "status": ["new"], "generate": ["now"], "second": ["one"]}
+        names = {"status": ["new"], "generate": ["now"], "second": ["one"], "seed": ["pea"], "make": ["ford"]}
+        vocabulary = {**config["vocabulary"], **names}
         answers = [{**config, "vocabulary": damaged}, {**config, "vocabulary": vocabulary}]
         context.route("**/config.json", lambda route: route.fulfill(json=answers.pop(0)))
         page = context.new_page()
@@ -784,6 +813,13 @@ def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name
         conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
         assert conditions[0] == "any" and "new" in conditions
         assert page.evaluate("document.querySelectorAll('#status, #generate, #second').length") == 3
+        recipe = {"conditions": {"type": "fire", "seed": "pea", "make": "ford"}, "seed": 7, "makes": []}
+        recipe |= {"to": {"conditions": {"make": "ford"}, "seed": 8}, "share": 0.5}
+        code = """async ([recipe, vocabulary]) => {
+            const { queryOf, recipeOf } = await import("./recipe.js");
+            return recipeOf(new URLSearchParams(`${queryOf(recipe, "0123")}`), { vocabulary });
+        }"""
+        assert page.evaluate(code, [recipe, vocabulary]) == recipe
 
 
 def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatch):
@@ -796,7 +832,7 @@ def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatc
     assert Image.open(image).size == (int(tags["og:image:width"]), int(tags["og:image:height"])) == (1200, 630)
     assert image.stat().st_size < 60_000
     assert Image.open(folder / "icon.png").size == (64, 64) and 'href="icon.png"' in html
-    for each in ("export_onnx", "check_export"):
+    for each in ("export_onnx", "check_export", "_write_service_worker"):
         monkeypatch.setattr(static_page, each, lambda *_, **__: None)
     write_pages({"tiny": pipeline}, tmp_path, print)
     plain = (tmp_path / "index.html").read_text(encoding="utf-8")

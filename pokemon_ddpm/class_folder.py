@@ -1,0 +1,236 @@
+"""Folders of labelled images: the class, split, creature and attributes of each image, from folders and metadata."""
+
+import hashlib
+import inspect
+import itertools
+import json
+import keyword
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+
+from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
+from pokemon_ddpm.files import MAX_LISTED, Problems, check_inside, read_file
+from pokemon_ddpm.vocabulary import ANY, CONDITIONS, NONE
+
+RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
+RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
+# What an image's file name ends with in a class folder; other files are ignored.
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
+HELD_OUT = 0.1  # of each class, without split folders
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")
+METADATA_COLUMNS = ["file_name", "label"]
+CREATURE = "creature"  # column whose images of one value can be references of each other
+MAX_VALUES = 100  # of an attribute; a column with more, or with one image for most of them, is text
+MAX_DEPTH = 6  # of folders in folders
+ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
+
+
+class LabelledFile(NamedTuple):
+    """An image in a class folder."""
+
+    label: str
+    file: Path  # in the folder
+    split: str
+    creature: str  # where none is named, the path of the file
+    row: Mapping[str, str]  # column -> value, of the metadata
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """What a class folder holds.
+
+    Attributes:
+        images: Of all splits, sorted by class and name.
+        names: Of the classes.
+        own_values: Attribute -> its values, of the columns of metadata that are attributes.
+        unused: The other columns, with the reason.
+        ignored: The files in it that are not images.
+    """
+
+    images: list[LabelledFile]
+    names: list[str]
+    own_values: dict[str, tuple[str, ...]]
+    unused: list[str]
+    ignored: list[str]
+
+
+def is_class_folder(path: str | Path) -> bool:
+    """Whether a path is a folder of labelled images as 🤗 datasets' imagefolder reads them, not the sprite archive.
+
+    The class of an image is the name of its folder, or is in the column "label" of a metadata.csv or metadata.jsonl.
+    Folders train, validation and test around all that are the splits. Without these, a tenth of each class is
+    "validation", chosen by the names of the files.
+    """
+    root = expand(path)
+    if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
+        return False
+    return any(len(file.parts) > 1 if _is_image(file) else file.name in METADATA_FILES for file in _files(root))
+
+
+def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
+    """Lists a folder for which `is_class_folder` holds, and adds what cannot be used to the problems.
+
+    Raises:
+        ValueError: If its metadata or the names of its classes cannot be used.
+    """
+    found = list(_files(folder))
+    rows, unlabelled = _metadata(folder, found)
+    images = _list_images(folder, found, problems, rows, unlabelled)
+    names = _sorted_names({each.label for each in images})
+    check_names("class names", names)
+    own_values, unused = _own_values(each.row for each in images)
+    others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
+    ignored = [name for name in others if not name.endswith(METADATA_FILES)]
+    return ClassFolder(images, names, own_values, unused, ignored)
+
+
+def _files(root: Path, folder: Path = Path(), depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """Files that are not hidden, relative to the root, in sub-folders up to a depth, without loops of links."""
+    here = (root / folder).resolve()
+    for entry in sorted((root / folder).iterdir()):
+        if entry.name.startswith((".", "__")):
+            continue
+        if not entry.is_dir():
+            yield folder / entry.name
+        elif depth and not here.is_relative_to(entry.resolve()):
+            yield from _files(root, folder / entry.name, depth - 1)
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, str]], dict[Path, list[str]]]:
+    """Image -> its row in a metadata file, and the columns of metadata files without labels."""
+    found, unlabelled = {}, {}
+    for file in (each for each in files if each.name in METADATA_FILES):
+        try:
+            content = read_file(root / file, root)
+            columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
+        except (ValueError, RecursionError) as error:
+            reason = "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            raise ValueError(f"{root / file} cannot be read: {reason}") from error
+        for row in rows:
+            texts = {name: "" if value is None else str(value) for name, value in row.items()}
+            if texts.get("file_name"):
+                found[file.parent / texts["file_name"]] = texts
+        if not set(METADATA_COLUMNS) <= set(columns):
+            unlabelled[file] = columns
+    return found, unlabelled
+
+
+def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
+    """As `read_csv`, of a file with an object in JSON a line."""
+    rows = [json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("each line must be an object")
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _list_images(
+    root: Path,
+    found: Iterable[Path],
+    problems: Problems,
+    rows: Mapping[Path, Mapping[str, str]],
+    unlabelled: Mapping[Path, Sequence[str]],
+) -> list[LabelledFile]:
+    """The files that must be images, sorted by class and name; for the last two arguments see `_metadata`."""
+    # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
+    files = [file for file in found if _is_image(file)]
+    metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
+    labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
+    flat = not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values())
+    for file, columns in unlabelled.items():
+        if flat or METADATA_COLUMNS[0] not in columns:
+            needed = (
+                f"columns named {' and '.join(METADATA_COLUMNS)}" if flat else f"a column named {METADATA_COLUMNS[0]}"
+            )
+            present = ", ".join(columns[:MAX_LISTED]) or "none"
+            raise ValueError(f"{root / file} needs {needed}, but its columns are {present}.")
+    levels = 1 if metadata else 2  # of names in the path, below the splits
+    splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
+    has_splits = any(splits.values())
+    images = []
+    for file in files:
+        split = splits.get(file) if has_splits else "train"
+        if file not in labels or not split:
+            expected = "SPLIT/" * has_splits + ("FILE, with a label in its metadata" if metadata else "CLASS/FILE")
+            problems.add(file.as_posix(), f"expected {expected}")
+        else:
+            row = rows.get(file, {})
+            with problems.caught(file.as_posix()):
+                check_inside(root / file, root)
+                images.append(LabelledFile(labels[file], file, split, row.get(CREATURE) or file.as_posix(), row))
+    for file in sorted(rows.keys() - set(files)):
+        problems.add(file.as_posix(), "there is no such image, but it is in the metadata")
+    images.sort()
+    return images if has_splits else _hold_out(images)
+
+
+def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
+    """The same files, sorted by class, with a tenth of each class, in whole creatures, as the split "validation"."""
+    held_out = set()
+    for _, group in itertools.groupby(images, key=lambda each: each.label):
+        # By a digest of the name: a new file does not move the others between the splits.
+        ranked = sorted((each.creature for each in group), key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked)))] if len(set(ranked)) > 1 else ())
+    return [each._replace(split="validation") if each.creature in held_out else each for each in images]
+
+
+def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The columns of metadata that are attributes, with their values, and those that are not, with the reason.
+
+    An attribute has from 2 to `MAX_VALUES` values, with two images each on average, and a name that can be an argument
+    of the pipeline. If all its values are those of an attribute of the sprites, it has these values in their order.
+    """
+    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline  # it imports diffusers
+
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, value in itertools.chain.from_iterable(row.items() for row in rows):
+        counts[name].update([value] * (value != ""))
+    reserved = {"type", "relation", "index", *inspect.signature(PokemonDDPMPipeline.__call__).parameters}
+    own_values, unused = {}, []
+    for name, values in counts.items():
+        if name in (*METADATA_COLUMNS, CREATURE):
+            continue
+        if not name.isidentifier() or keyword.iskeyword(name) or name in reserved:
+            unused.append(f"{name} (not a possible argument in Python)")
+        elif len(values) < 2:
+            unused.append(f"{name} (one value)")
+        elif len(values) > MAX_VALUES or 2 * len(values) > values.total():
+            unused.append(f"{name} ({len(values)} values in {values.total()} images)")
+        else:
+            known = CONDITIONS.get(name, ())
+            own_values[name] = known if values.keys() <= set(known) else tuple(_sorted_names(values))
+            check_names(f"values of {name} in the metadata", own_values[name], (ANY, "all"))
+    return own_values, unused
+
+
+def _sorted_names(names: Iterable[str]) -> list[str]:
+    """In alphabetical order, or as numbers if all are."""
+    are_numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))
+
+
+def check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESERVED_NAMES) -> None:
+    """Raises ValueError if the conditioner or the command line cannot take some of the names."""
+    count = Counter(name.lower() for name in names)  # the conditioner ignores case
+    wrong = []
+    for name in names:
+        usable = name.isprintable() and name == name.strip() and not set(name) & set(RESERVED_CHARACTERS)
+        if not usable or name.lower() in ("", *reserved) or count[name.lower()] > 1:
+            wrong.append(repr(name))
+    if wrong:
+        raise ValueError(
+            f"Unusable {what}: {', '.join(wrong[:MAX_LISTED])}. A name must be printable, must not begin or end with "
+            f"a space, contain any of {' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ "
+            "from the others by more than case. Rename the sub-folders or values, or use cast_column(COLUMN, "
+            "ClassLabel(names=[...]))."
+        )
