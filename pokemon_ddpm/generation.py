@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -284,16 +283,6 @@ def check_onnx() -> None:
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f"This needs {' and '.join(missing)}: pip install {' '.join(missing)}")
-
-
-def check_compiler(device: torch.device | str) -> None:
-    """Raises ValueError if torch.compile does not work on this machine, for example without a C++ compiler."""
-    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # in diffusers
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
-    except Exception as error:  # the compiler's backends have their own exceptions
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"torch.compile does not work on this machine: {reason}") from error
 
 
 def processes() -> PartialState:

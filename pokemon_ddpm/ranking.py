@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,9 +96,9 @@ def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
     return {"size": size, **means}
 
 
-def load_ranker(device: str | torch.device = "cpu", folder: str | Path = RELEASED_RANKER) -> SpriteRanker:
-    """The released ranker, or that of a folder, in float32."""
-    return SpriteRanker.from_pretrained(folder, torch_dtype=torch.float32).requires_grad_(False).to(device)
+def load_ranker(device: str | torch.device = "cpu") -> SpriteRanker:
+    """The released ranker, in float32."""
+    return SpriteRanker.from_pretrained(RELEASED_RANKER, torch_dtype=torch.float32).requires_grad_(False).to(device)
 
 
 def can_rank(pipeline: PokemonDDPMPipeline) -> bool:

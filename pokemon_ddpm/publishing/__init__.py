@@ -1,1 +1,1 @@
-"""What leaves the house: cards, pushes to the Hub, Spaces, ONNX files and the page for a web server."""
+"""What others see of a model: cards, pushes to the Hub, Spaces, ONNX files and the page for a web server."""

@@ -1,4 +1,4 @@
-"""The room in which a batch is made: its images and their order, condition dropout, augmentation and references.
+"""How a batch is made: its images and their order, condition dropout, augmentation and references.
 
 All randomness is a function of (seed, step). It is sampled for the whole global batch and then sliced by position, so
 that it depends neither on restarts nor on how a batch is divided over processes and accumulation. No state of a random

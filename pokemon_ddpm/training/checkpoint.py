@@ -238,7 +238,7 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
             **{f"--{field.name}": state.config.get(field.name, field.default) for field in fields},
             "the batch size": state.total_batch_size,
             "the checksum of the training images and labels": state.data_digest[:16],
-            "the checksum of the teacher's weights": state.teacher_digest[:16],
+            "the checksum of the weights of its teacher or guides": state.teacher_digest[:16],
             **{f"the network's {name}": value for name, value in state.network.items()},
         }
         for state in (saved, now)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -17,7 +16,7 @@ from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.evaluation.memorization import nearest_by_pixels
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.preprocessing import on_white, over_white
+from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 
 TIMESTEPS_PER_IMAGE = 2
@@ -138,7 +137,7 @@ def overfitting(
     types = pipeline.conditioner.vocabulary["type"]
     requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
     pipeline.set_progress_bar_config(disable=True)
-    samples = torch.from_numpy(np.stack(list(map(on_white, generate(pipeline, requests))))).permute(0, 3, 1, 2)
+    samples = as_tensor(map(on_white, generate(pipeline, requests)))
     images, held_out = over_white(train.images), over_white(held_out.images.cpu())
     usual = nearest_by_pixels(held_out, images).distance.median().item()
     near = int((nearest_by_pixels(samples, images).distance <= NEAR * usual).sum())

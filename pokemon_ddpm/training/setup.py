@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,6 @@ from diffusers import UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
-from pokemon_ddpm.generation import check_compiler
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
@@ -56,7 +56,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         name = accelerator.distributed_type.value
         raise ValueError(f"{name} is not supported. Choose multi-GPU training in `accelerate config`.")
     if config.compile:
-        check_compiler(accelerator.device)
+        _check_compiler(accelerator.device)
     if accelerator.device.type == "cpu":
         torch.set_num_threads(config.num_cpu_threads or cores_per_process())
         if accelerator.mixed_precision == "fp16":
@@ -132,6 +132,16 @@ def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
         return sprite_tensors(dataset, size, mode, config.image_column)
     except ValueError as error:
         raise ValueError(f"--dataset_name {name}: {error}") from error
+
+
+def _check_compiler(device: torch.device | str) -> None:
+    """Raises ValueError if torch.compile does not work on this machine, for example without a C++ compiler."""
+    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # in diffusers
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
+    except Exception as error:  # the compiler's backends have their own exceptions
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"torch.compile does not work on this machine: {reason}") from error
 
 
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:

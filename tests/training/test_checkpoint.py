@@ -238,8 +238,8 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     message = (
         "checkpoint-1 belongs to a run with other settings: --conditions was None, now type size; --seed was 0, now "
         "5; the batch size was 8, now 16; the checksum of the training images and labels was digest, now other; the "
-        "checksum of the teacher's weights was , now teacher; the network's dropout was 0.1, now None; the network's "
-        "act_fn was None, now relu. Keep them"
+        "checksum of the weights of its teacher or guides was , now teacher; the network's dropout was 0.1, now None; "
+        "the network's act_fn was None, now relu. Keep them"
     )
     with pytest.raises(ValueError, match=message):
         restore(folder, now, run.tensors)
