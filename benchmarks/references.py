@@ -1,7 +1,8 @@
 """What a model makes of references: of real fronts, or, with --creatures, of its own; both beside real pairs.
 
     python benchmarks/references.py --data_dir path/to/pokemon-sprites --output outputs/references
-    python benchmarks/references.py --data_dir path/to/pokemon-sprites --output outputs/creatures --creatures 2
+    python benchmarks/references.py --data_dir path/to/pokemon-sprites --output outputs/creatures --creatures 2 \
+        --split train
 
 Of real held-out fronts it makes backs, shinies and next stages, recolored as in `pokemon-ddpm creature`, and compares
 their colors and features. Creatures are generated as by that command. OUTPUT/references.json has the results, and

@@ -134,6 +134,7 @@ class Handlers:
     def __init__(self, models: Models, cache: Path):
         self._models, self._cache = models, cache
         self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
+        self._writing = threading.Lock()  # many large files at once would take the CPU from the model
         settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
         self._examples = self._thread.submit(Generation(new_sprites(models, settings)).run)
 
@@ -157,7 +158,8 @@ class Handlers:
 
     def download(self, kind: str, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> str:
         """Returns a file: "png" of a sprite, "gif" of its denoising steps, or "zip" of all sprites as a game sheet."""
-        return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
+        with self._writing:
+            return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
         """What becomes of the settings for the model that was chosen, and of what it has `abilities` for."""

@@ -30,12 +30,6 @@ KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
-ONE_FILE_AT_A_TIME = {
-    "concurrency_limit": 1,
-    "concurrency_id": "files",
-    "preprocess": False,
-    "show_progress": "hidden",
-}
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
 STARTED = """() => {
@@ -140,7 +134,7 @@ class Page:
                     button = gr.Button(label, min_width=120)
                     link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
                     written = button.click(
-                        partial(self._handlers.download, kind), inputs, link, api_name=kind, **ONE_FILE_AT_A_TIME
+                        partial(self._handlers.download, kind), inputs, link, api_name=kind, **AT_ONCE
                     )
                     written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
 

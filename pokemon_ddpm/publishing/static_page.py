@@ -89,6 +89,7 @@ def write_pages(
         )
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
+        _terms(name)
     places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
     places |= {name: f"{name}/" for name in [*places][1:]}
     if len(places) < len(pipelines):
@@ -174,13 +175,24 @@ def _about(name: str, folder: Path) -> str:
     terms = license_of(name)
     license = terms.get("license_name") or terms.get("license")
     sentence, links = escape(f"The license of the model is {license}.") if license else "", []
-    for file, word in ((CARD_FILE, "card"), (LICENSE_FILE, "license")):
-        if (source := Path(locate_model(name), file)).is_file():
-            write_file(folder / f"model-{word}.txt", read_file(source, source.parent))
-            links.append(f'<a href="model-{word}.txt">{word}</a>')
+    for word, content in _terms(name).items():
+        write_file(folder / f"model-{word}.txt", content)
+        links.append(f'<a href="model-{word}.txt">{word}</a>')
     if not links and "/" in name and not Path(name).exists():
         links = [f'<a href="https://huggingface.co/{escape(name)}">card</a>']
     return f"{sentence} See the {' and the '.join(links)} of the model." if links else sentence
+
+
+def _terms(name: str) -> dict[str, bytes]:
+    """Card and license of a model, as far as it has them here; raises ValueError if they cannot be copied."""
+    found = {}
+    for word, file in {"card": CARD_FILE, "license": LICENSE_FILE}.items():
+        if (source := Path(locate_model(name), file)).is_file():
+            try:
+                found[word] = read_file(source, source.parent)
+            except ValueError as error:
+                raise ValueError(f"{source} {error}.") from error
+    return found
 
 
 def denoising(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Image.Image:

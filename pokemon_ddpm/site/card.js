@@ -50,6 +50,7 @@ function drawBadges(context, badges) {
   let x = LEFT;
   for (const [text, color] of badges) {
     const width = Math.min(context.measureText(text).width + 32, WIDTH - LEFT - x);
+    if (width <= 32) break;
     fillRounded(context, color, x, 96, width, 38, 19);
     context.fillStyle = "#ffffff";
     context.fillText(text, x + 16, 123, width - 32);

@@ -25,6 +25,9 @@ let known = new Map(); // what was made of sprites, for others of the same creat
 let made = []; // {recipe, pixels, frames}, the newest first
 let shown = null; // the large sprite; a morph on the way has `from`, where it starts, and is not in the list
 let card = null; // {parts, link, file, title} of the open card
+const newVersion = new Promise((resolve) => {
+  if (navigator.serviceWorker?.controller) navigator.serviceWorker.addEventListener("controllerchange", resolve);
+});
 const still = matchMedia("(prefers-reduced-motion: reduce)"), canShare = Boolean(navigator.canShare?.({ url: location.href }));
 
 /** Shows the types at once, and the name of a linked sprite, then loads the model. */
@@ -38,6 +41,7 @@ async function start() {
     config = await response.json();
     [words, names] = await Promise.all(["words.json", "names.json"].map(async (file) => (await fetch(file)).json()));
     addConditions();
+    readWish();
     const recipe = recipeOf(new URLSearchParams(location.search), config);
     if (recipe) {
       choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
@@ -264,7 +268,6 @@ function remove(sprite) {
 }
 
 async function generate() {
-  readWish();
   const conditions = chosen();
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
@@ -290,7 +293,7 @@ async function fromLink(parameters) {
   if (parameters.has("card")) await openCard();
   if (isOfModel(parameters, config.weights)) return;
   say("Another model made the sprite of this link. Here is what this model makes.");
-  navigator.serviceWorker?.addEventListener("controllerchange", () => location.reload()); // a new version may have it
+  newVersion.then(() => location.reload()); // it may have that model
 }
 
 const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
@@ -560,7 +563,9 @@ function clear() {
 $("generate").onclick = () => generate().then(() => focusAgain($("generate")));
 $("wish").onchange = readWish;
 $("wish").onkeydown = ({ key }) => {
-  if (key === "Enter") $("generate").click();
+  if (key !== "Enter") return;
+  readWish();
+  $("generate").click();
 };
 $("attributes").onchange = () => showChips();
 $("retry").onclick = start;

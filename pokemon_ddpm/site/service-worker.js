@@ -4,11 +4,12 @@ const OWN = `pokemon-ddpm ${self.registration.scope} `; // other pages on the sa
 const CACHE = `${OWN}VERSION`;
 const address = (file) => new URL(file, self.registration.scope).href;
 const PAGE = "FILES".split(" ").map(address); // what the page has loaded before there was a service worker
-const MODEL = ["unet.onnx", "conditioner.onnx"].map(address);
+const MODEL = ["unet.onnx", "conditioner.onnx"].map(address), ORT = address("RUNTIME");
+const MAX_WAIT = 60_000; // in milliseconds
 const FRESH = { cache: "no-cache" }; // the browser's own cache may have files of an earlier version
 
 const withoutQuery = (url) => url.split(/[?#]/)[0];
-const isOurs = (url) => [...PAGE, ...MODEL].includes(url) || url.startsWith(address("RUNTIME")); // the host has other files, too
+const isOurs = (url) => [...PAGE, ...MODEL].includes(url) || url.startsWith(ORT); // the host has other files, too
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => {
@@ -21,12 +22,15 @@ self.addEventListener("fetch", (event) => {
 
 const formerCaches = async () => (await caches.keys()).filter((name) => name.startsWith(OWN) && name !== CACHE);
 
-/** A new version also fetches what the one before has kept, whose cache goes. */
+/** A new version also fetches what the one before has kept, whose cache goes, as far as that succeeds soon. */
 async function install() {
   const former = (await formerCaches()).map(async (name) => (await caches.open(name)).keys());
-  const kept = (await Promise.all(former)).flat().map(({ url }) => withoutQuery(url)).filter(isOurs);
+  const kept = (await Promise.all(former)).flat().map(({ url }) => withoutQuery(url));
+  const runtime = kept.map((url) => url.split("/").at(-1)).filter((name) => name.startsWith("ort")).map((name) => ORT + name);
   const cache = await caches.open(CACHE);
-  await cache.addAll([...new Set([...PAGE, ...kept])].map((url) => new Request(url, FRESH)));
+  await cache.addAll(PAGE.map((url) => new Request(url, FRESH)));
+  const again = [...MODEL.filter((url) => kept.includes(url)), ...runtime].map((url) => cache.add(new Request(url, FRESH)).catch(() => {}));
+  await Promise.race([Promise.all(again), new Promise((resolve) => setTimeout(resolve, MAX_WAIT))]);
   await self.skipWaiting();
 }
 

@@ -171,15 +171,12 @@ class DistillationLoss:
 
     Args:
         scheduler: With the noise schedule and the prediction type.
-        student: On the device; it still has its teacher's weights, which are copied. It is trained without dropout:
-            what it learns is a function of noise that is never sampled twice, so that it cannot be memorized.
+        student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
+            a function of noise that is never sampled twice, so that it cannot be memorized.
     """
 
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
         self.frozen_model = _frozen(config, student)
-        for module in student.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
         device = next(student.parameters()).device
         self.schedule = student_schedule(scheduler, device)
         self.steps = StudentSteps.of(config.ddpm_num_steps, config.ddpm_num_inference_steps, device)

@@ -167,7 +167,12 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
 
 
 def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, SpriteConditioner]:
-    """The network and the conditioner of a model; see `make_unet`."""
+    """The network and the conditioner of a model; see `make_unet`.
+
+    It is in evaluation mode, so it trains without dropout. With dropout, after 16,000 images of two classes the loss
+    of held-out images is lower (0.0139 instead of 0.0147), but readers name the class of fewer samples (86 instead of
+    93 %).
+    """
     pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(source))
     if config.distill_from:
         check_teacher(pipeline, config)
@@ -191,7 +196,7 @@ def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, Spr
     for name, value in required.items():
         if getattr(config, name) != value:
             raise ValueError(f"{source} needs --{name} {as_text(value)}.")
-    return unet.train(), pipeline.conditioner  # with dropout, which a loaded network has not
+    return unet, pipeline.conditioner
 
 
 def make_denoiser(

@@ -680,7 +680,8 @@ def test_webgpu(browser, url, pipeline):
 def test_the_first_visit_shows_the_progress_of_its_downloads(browser, url, monkeypatch):
     """Although a service worker keeps what is downloaded."""
     go_on = threading.Event()
-    monkeypatch.setattr(Handler, "halves", {"/unet.onnx": go_on})
+    names = ("unet.onnx", "conditioner.onnx", "runtime/ort-wasm-simd-threaded.wasm")
+    monkeypatch.setattr(Handler, "halves", {f"/{name}": go_on for name in names})
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(url)
@@ -730,11 +731,10 @@ def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path,
             path = tmp_path / "page" / name
             path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
             os.utime(path, (2**31, 2**31))  # the server compares whole seconds
-        page.reload()
+        page.goto(f"{url}?type=water&seed=5&w=01234567")
         names, own = lambda: page.evaluate("caches.keys()"), f"pokemon-ddpm {url} "
+        expect(page.locator("h1")).to_have_text(re.compile("^Newer "))  # which may have the model of the link
         wait_until(lambda: all(name == other or name.startswith(f"{own}new ") for name in names()))
-        page.reload()
-        expect(page.locator("h1")).to_have_text(re.compile("^Newer "))
         assert other in names() and len(names()) == 2
         context.set_offline(True)  # the new version also has the model and the runtime
         page.reload()
@@ -789,7 +789,7 @@ def test_a_link_of_another_model_with_what_others_added(page, url):
 def test_damaged_storage_is_passed_over(page, weights, stored):
     recipe = '{"conditions": {"type": "fire"}, "seed": 1, "makes": []}'
     stored = stored.replace("RECIPE", recipe).replace("WEIGHTS", f'"{weights}"')
-    page.add_init_script(f"localStorage.setItem('pokemon-ddpm-sprites', {json.dumps(stored)})")
+    page.add_init_script(f"localStorage.setItem('pokemon-ddpm-sprites /', {json.dumps(stored)})")
     page.reload()
     ready(page)
     expect(page.locator("#made button")).to_have_count(4)  # new ones
@@ -907,6 +907,12 @@ def test_what_the_page_cannot_run_is_refused(tmp_path):
     for runtime in ("nowhere/dist", str(SOURCE)):
         with pytest.raises(ValueError, match=f"{runtime} is neither a URL nor the dist folder .* ort.wasm.min.mjs"):
             write_pages({"tiny": tiny_student(SIDE)}, tmp_path, print, runtime)
+    student = tiny_student(SIDE)
+    student.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "LICENSE").symlink_to("/etc/hostname")
+    with pytest.raises(ValueError, match="model/LICENSE is a link out of the folder"):
+        write_pages({str(tmp_path / "model"): student}, tmp_path, print)
+    shutil.rmtree(tmp_path / "model")
     with pytest.raises(ValueError, match="models with different names"):
         write_pages({"a/tiny": tiny_student(SIDE), "b/tiny": tiny_student(SIDE)}, tmp_path, print)
     assert not any(tmp_path.iterdir())

@@ -77,7 +77,8 @@ def test_a_student_has_the_network_of_its_teacher(tmp_path):
     with pytest.raises(ValueError, match="model needs --variance_type fix"):
         setup.make_unet(TrainingConfig(**student, variance_type="learned_range"))
     network = setup.make_unet(TrainingConfig(**student))[0]
-    assert type(network) is UNet2DModel and network.training  # with dropout, if it has any
+    assert type(network) is UNet2DModel and not network.training  # without dropout
+    assert setup.make_unet(TrainingConfig())[0].training
 
 
 def test_the_network_by_default_and_what_epsilon_needs(tmp_path):
