@@ -24,7 +24,6 @@ ALPHA_BAR = np.cumprod(1 - BETA)
 BEFORE = np.concatenate([[1], ALPHA_BAR[:-1]])
 BETA_TILDE = (1 - BEFORE) / (1 - ALPHA_BAR) * BETA
 COSINE = NoiseSchedule.of(make_scheduler(T))
-ZERO_SNR = NoiseSchedule.of(make_scheduler(T, rescale_betas_zero_snr=True))
 M, S = 0.1, 0.3
 # Variance type, and the network's output for a learned one.
 VARIANCES = [("fixed_small", None), ("fixed_large", None), *(("learned_range", v) for v in (-1.0, -0.4, 1.0, 1.5))]
@@ -180,6 +179,19 @@ def test_the_terms_of_gaussian_data(prediction_type, variance_type, learned):
     error = clean_weight(BETA, ALPHA_BAR, BEFORE)[t] ** 2 * clean_variance(ALPHA_BAR[t])
     expected = 0.5 * (np.log(variance / BETA_TILDE[t]) - 1 + (BETA_TILDE[t] + error) / variance)
     np.testing.assert_allclose(computed.numpy(), expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("s", [1.0, 0.5])
+def test_the_first_term_is_the_likelihood_of_the_pixels(s):
+    """Of 8-bit levels around the predicted x_0, with the variance of the next timestep."""
+    clean = (s * LEVELS[[90, 120, 140, 200]]).view(1, 1, 2, 2)
+    predicted, first = clean + s * torch.tensor([0.01, -0.005, 0.0, 0.02]).view(1, 1, 2, 2), torch.tensor([0])
+    noisy = add_noise(COSINE, clean, torch.zeros_like(clean), first)
+    found = vlb.bound_term(COSINE, "sample", "fixed_small", predicted, clean, noisy, first, scaling_factor=s)
+    std = math.sqrt(BETA_TILDE[1])
+    pairs = zip(clean.flatten().tolist(), predicted.flatten().tolist(), strict=True)
+    mass = [upper_tail((x - s / 255 - m) / std) - upper_tail((x + s / 255 - m) / std) for x, m in pairs]
+    assert found.item() == pytest.approx(-np.log(mass).mean(), rel=1e-5)
 
 
 # Resampled timesteps

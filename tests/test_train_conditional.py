@@ -1,5 +1,6 @@
 """Whole runs of the training script: what they leave, exact resuming, stops and kills, divergence, and the Hub."""
 
+import copy
 import hashlib
 import os
 import re
@@ -13,7 +14,10 @@ import torch
 from safetensors.torch import load, load_file
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
+from pokemon_ddpm.diffusion import sampler_name
+from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.training import batches, monitoring
+from pokemon_ddpm.training.losses import DistillationLoss
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
@@ -66,6 +70,39 @@ def weights(run: Path, file: str = "model", step: int = 4) -> bytes:
 
 def newest(run: Path) -> int:
     return max((int(path.name.split("-")[1]) for path in run.glob("checkpoint-*")), default=0)
+
+
+# An update
+
+
+def test_an_update_is_that_of_adamw_by_hand(tmp_path):
+    """With importance weights, clipping and a learning rate of their own, and then the average of the weights."""
+    settings = (
+        "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"
+    )
+    more = [*BY_LOSS, "--lr_warmup_steps=0", *(f"--{each}" for each in settings.split())]
+    with runs.trainer([*runs.tiny_flags(tmp_path, dropout=0.0), *more]) as run:
+        for _ in range(10):
+            run.resampler.record(torch.arange(4), torch.tensor([4.0, 3, 2, 1]))
+        run.optimizer.param_groups[0]["lr_factor"] = 2.0
+        twin, averages = copy.deepcopy(run.unwrapped), None
+        adamw = torch.optim.AdamW(twin.parameters(), lr=1, betas=(0.5, 0.7), weight_decay=0.3, eps=1e-3)
+        for step in range(2):
+            adamw.param_groups[0]["lr"] = 2 * run.learning_rate
+            batch = batches.sample_batch(run.data, twin.conditioner, run.config, step, 32, run.resampler.sample)
+            loss = (batch.weights * run.losses(twin, batch)).mean()
+            adamw.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.02)
+            adamw.step()
+            assert norm > 0.02 and batch.weights.std() > 0.1
+            torch.testing.assert_close(run.train_step(), (loss.detach(), norm))
+            ours, theirs = (
+                torch.cat([p.detach().flatten() for p in each.parameters()]) for each in (run.unwrapped, twin)
+            )
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+            averages = theirs if averages is None else 0.05 * averages + 0.95 * theirs  # of the first update alone
+            torch.testing.assert_close(torch.cat([p.flatten() for p in run.ema.shadow_params]), averages)
 
 
 # What a run leaves
@@ -136,6 +173,42 @@ def test_a_mistake_is_one_sentence_and_changes_nothing_of_an_older_run(flags, ru
         with pytest.raises(SystemExit, match=f"^error: .*{message}") as stop:
             train([*flags, *wrong])
         assert len(str(stop.value).splitlines()) == 1 and contents(run) == before, wrong
+
+
+def test_other_images_or_another_network_are_noticed_on_resuming(flags, run, finished, tmp_path):
+    shutil.copytree(finished, run)
+    before, moved = contents(run), shutil.copytree(runs.shared() / "small", tmp_path / "moved")
+    first, second = sorted(moved.rglob("*.png"))[:2]
+    shutil.copyfile(first, second)
+    runs.tiny_flags(tmp_path, dropout=0.0)
+    network = [flag for flag in flags if "dropout" not in flag]
+    with pytest.raises(SystemExit, match="the network's dropout was 0.1, now 0.0"):
+        train([*network, LATEST])
+    runs.tiny_flags(tmp_path)
+    with pytest.raises(SystemExit, match="the checksum of the training images and labels was .*, now"):
+        train([*flags, LATEST, f"--train_data_dir={moved}"])
+    assert contents(run) == before
+
+
+def test_a_student_and_its_teacher(flags, run, finished, tmp_path):
+    """The trained pipeline has guidance, and its student has learned it."""
+    teacher = PokemonDDPMPipeline.from_pretrained(finished)
+    assert sampler_name(teacher.scheduler) == "sde-dpmsolver++" and teacher.config.guidance_scale == 3
+    teacher.save_pretrained(tmp_path / "teacher")
+    flags = runs.without(flags, "model_config_name_or_path", "ddpm_num_inference_steps")
+    flags = [*flags, f"--distill_from={tmp_path / 'teacher'}", "--distill_teacher_steps=8"]
+    train(flags)
+    student = PokemonDDPMPipeline.from_pretrained(run)
+    assert is_distilled(student.scheduler)
+    assert (student.config.num_inference_steps, student.config.guidance_scale) == (4, 1)
+    teacher.unet.conv_out.bias.data += 1
+    teacher.save_pretrained(tmp_path / "teacher")
+    with pytest.raises(SystemExit, match="the checksum of the weights of its teacher or guides was "):
+        train([*flags, LATEST])
+    with runs.trainer([*flags, f"--output_dir={tmp_path / 'other'}"]) as trainer:
+        trainer.train_step()
+        assert type(trainer.losses) is DistillationLoss
+        assert not any(module.training for module in trainer.unwrapped.unet.modules())  # without dropout
 
 
 def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path, capsys):

@@ -44,8 +44,9 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
 
 
 def test_a_variation_has_no_provenance(tmp_path: Path, sprites: list[Sprite]) -> None:
-    files = [Path(write_download("png", [], each, 1, tmp_path)).read_bytes() for each in sprites]
-    assert [b"pokemon-ddpm" in each for each in files] == [True, True, False]
+    back = replace(sprites[0], job=replace(sprites[0].job, reference=sprites[1], change="back"))
+    files = [Path(write_download("png", [], each, 1, tmp_path)).read_bytes() for each in (*sprites, back)]
+    assert [b"pokemon-ddpm" in each for each in files] == [True, True, False, False]
 
 
 def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:

@@ -54,13 +54,13 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: list[dict]) -> None:
-    code, output = make(model, tmp_path, "--stages", 2)
+    code, output = make(model, tmp_path, "--stages", 2, "--image-guidance-scale", 2.5)
     assert code == 0 and output.endswith(f"8 sprites in {tmp_path}")
     assert contents(tmp_path).keys() == {f"{name}.png" for name in NAMES} | {"creature.png", "creature.json"}
     description = json.loads((tmp_path / "creature.json").read_text())
     sheet = Image.open(tmp_path / "creature.png")
     made = description["meta"]["creature"]
-    assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
+    assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 2.5
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == NAMES
     # Backs are refined, from their noise.
@@ -82,6 +82,9 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         assert condition == frame["condition"]
         assert ("reference_image" in call) != name.endswith("-front")  # of its reference a next stage has the colors
         assert (frame["reference"] is None) == (name == "1-front")
+        if "reference_image" in call:
+            assert call["image_guidance_scale"] == 2.5
+            assert call.get("reference_view") == (call["view"] if condition["finish"] == "shiny" else None)
         seeds = [generator.initial_seed() for generator in call["generator"]]
         if condition["finish"] == "shiny":
             assert seeds == [frame["seed"]] == [frames[name.removesuffix("-shiny")]["seed"]]
@@ -100,10 +103,11 @@ def colors(file: Path) -> set[tuple[int, ...]]:
 
 
 def test_a_back_has_the_colors_of_its_front(model: Path, tmp_path: Path) -> None:
-    assert make(model, tmp_path, "--palette", 5)[0] == 0
+    assert make(model, tmp_path, "--palette", 5, "--stages", 2)[0] == 0
     for finish in ("", "-shiny"):
         front, back = (colors(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back"))
         assert back <= front and 1 < len(front) <= 5
+    assert colors(tmp_path / "2-front.png") <= colors(tmp_path / "1-front.png")
     assert make(model, tmp_path / "own", "--palette", 5, "--no-shared-palette")[0] == 0
     front, back = (colors(tmp_path / "own" / f"1-{view}.png") for view in ("front", "back"))
     assert not back <= front

@@ -1,5 +1,6 @@
 """Everything that can be wrong with an archive, as a folder and as a .zip."""
 
+import csv
 import re
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import load_sprites
+from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteDataError, expand
 from tests.small_archives import BULBASAUR, IMAGES, PARAS, POKEDEX, png, sprite, write, zip_of
 
@@ -40,6 +42,13 @@ def move(old: str, new: str) -> Spoil:
         (folder / old).rename(folder / new)
 
     return rename
+
+
+def test_no_evolution_line_is_in_two_splits() -> None:
+    with (Path(sprite_archive.__file__).parent / "sprite_facts.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 900 and {row["split"] for row in rows} == {"train", "validation", "test"}
+    assert len({row["line"] for row in rows}) == len({(row["line"], row["split"]) for row in rows})
 
 
 # How to damage the archive, and what the message must contain.

@@ -3,7 +3,7 @@ import torch
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import metrics, two_sample
-from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json, evaluate, evaluate_pixels
+from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json, comparisons, evaluate, evaluate_pixels
 from pokemon_ddpm.evaluation.images import as_rgba, default_output
 from pokemon_ddpm.evaluation.metrics import kid, share
 from pokemon_ddpm.evaluation.report import row
@@ -41,6 +41,16 @@ def test_a_model_as_good_as_new_images_passes():
         for key, features in zip(("kid", "floor"), others, strict=True):
             assert found["types"][name][key]["value"] == pytest.approx(kid(features, real).value, abs=1e-9)
             assert (found["types"][name][key]["n"], found["types"][name][key]["m"]) == (len(features), 80)
+
+
+def test_precision_and_recall_of_samples_that_are_too_alike():
+    """Of Gaussian features; the last row compares training and held-out images alone."""
+    generator = torch.Generator().manual_seed(0)
+    samples, train, held_out = (torch.randn(n, 4, generator=generator) for n in (150, 300, 150))
+    found = {(each["name"], each["to"]): each for each in comparisons(0.2 * samples, train, held_out, 0)}
+    alike, real = found["samples", "held-out"], found["train", "held-out"]
+    assert alike["precision"].value > 0.9 and alike["recall"].value < 0.2 and alike["kid"].low > 0.1
+    assert min(real["precision"].value, real["recall"].value) > 0.8 and real["kid"].low < 0 < real["kid"].high
 
 
 def test_a_model_that_returns_training_images_is_found_by_memorization_alone():

@@ -106,7 +106,9 @@ def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch:
     monkeypatch.setattr(two_sample, "STEPS", 15)  # 60 at 32 px
     monkeypatch.setattr(two_sample, "WIDTHS", (8, 16, 16, 16))
     train, held_out = (load_tensors(None, split, 32, mode="pixel") for split in ("train", "validation"))
-    (real, other), (held_real, held_other) = (torch.randperm(len(each)).tensor_split(2) for each in (train, held_out))
+    generator = torch.Generator().manual_seed(0)
+    orders = (torch.randperm(len(each), generator=generator) for each in (train, held_out))
+    (real, other), (held_real, held_other) = (order.tensor_split(2) for order in orders)
     lines = lines_of(held_out)[torch.cat([held_real, held_other])]
 
     def lightly_blurred(images: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from pokemon_ddpm.training.losses import (
     other_loss,
 )
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
-from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T
+from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T, as_prediction
 from tests.tiny_models import tiny_pipeline
 from tests.training.runs import load_script
 
@@ -103,24 +103,27 @@ def clean_of(label, timestep):
 
 
 class LabelTeacher(nn.Module):
-    def __init__(self, scaling_factor: float):
+    def __init__(self, scaling_factor: float, kind: str = "sample"):
         super().__init__()
-        self.scaling_factor = scaling_factor
+        self.scaling_factor, self.kind = scaling_factor, kind
         self.conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4)
 
     def forward(self, sample, timesteps, labels, augmentation, reference):
         assert len(augmentation) == len(sample)
-        return clean_of(labels["type"][:, 0], timesteps).view(-1, 1, 1, 1).expand_as(sample)
+        clean = clean_of(labels["type"][:, 0], timesteps).view(-1, 1, 1, 1).expand_as(sample)
+        return as_prediction(self.kind, clean, sample, *levels(timesteps.tolist())).float()
 
 
-@pytest.mark.parametrize(("scale", "s"), [(1.0, 1.0), (2.0, 0.5), (3.5, 1.0)])
-def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s):
+@pytest.mark.parametrize(
+    ("scale", "s", "kind"), [(1.0, 1.0, "sample"), (2.0, 0.5, "v_prediction"), (3.5, 1.0, "sample")]
+)
+def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s, kind):
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
-    settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": 2.0, "prediction_type": "sample"}
+    settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": 2.0, "prediction_type": kind}
     config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
-    loss = DistillationLoss(config, make_scheduler(), LabelTeacher(s))
+    loss = DistillationLoss(config, make_scheduler(), LabelTeacher(s, kind))
     batch.labels["type"][1] = ANY
 
     def step(z: torch.Tensor, now: list[int], then: list[int]) -> torch.Tensor:
@@ -137,7 +140,8 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s)
     expected = (reached - sigma_end / sigma * noisy) / (alpha_end - sigma_end / sigma * alpha)
     target = loss.target(noisy.float(), batch)
     torch.testing.assert_close(target.double(), expected, rtol=0, atol=1e-5)
-    losses = loss(lambda *_: torch.full((2, 3, 8, 8), 0.3), batch)
+    prediction = as_prediction(kind, torch.full((2, 3, 8, 8), 0.3), noisy, alpha, sigma)
+    losses = loss(lambda *_: prediction, batch)
     weight = (alpha / sigma).square().flatten().clamp(min=1)
     torch.testing.assert_close(
         losses.double(), weight * (0.3 - expected).square().mean(dim=(1, 2, 3)), rtol=1e-4, atol=0
@@ -289,15 +293,19 @@ def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
 
 
 def test_all_models_of_autoguidance_compute_in_the_same_precision(tmp_path):
-    tiny_pipeline("sample").save_pretrained(tmp_path)
-    pipeline, batch = tiny_pipeline("sample"), batch_at([300, 700], 16)
+    tiny_pipeline().save_pretrained(tmp_path)
+    pipeline, batch = tiny_pipeline(), batch_at([300, 700], 16)
     denoiser = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
     in_bf16 = torch.autocast("cpu", torch.bfloat16)(ConditionalDenoiser.forward)  # as Accelerate does it
     denoiser.forward = MethodType(in_bf16, denoiser)
-    config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path))
-    loss, clean = other_loss(config, make_scheduler(), denoiser), batch.clean()
-    # The worse model has the same weights, so guidance changes nothing.
-    assert torch.equal(loss.target(clean, batch), batch.predict(denoiser, clean, batch.timesteps).float())
+    settings = {"autoguidance_from": str(tmp_path), "prediction_type": "v_prediction"}
+    config = TrainingConfig(pretrained_model_name_or_path="a", **settings)
+    loss, noisy = other_loss(config, make_scheduler(prediction_type="v_prediction"), denoiser), batch.clean()
+    # The worse model has the same weights, so guidance changes nothing: x_0 = alpha x_t - sigma v.
+    (alpha, sigma), prediction = levels([300, 700]), batch.predict(denoiser, noisy, batch.timesteps).double()
+    torch.testing.assert_close(
+        loss.target(noisy, batch).double(), alpha * noisy - sigma * prediction, rtol=0, atol=1e-5
+    )
 
 
 def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(tmp_path):

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import (
     BACK_PROB,
     DRAWING,
@@ -14,6 +16,8 @@ from pokemon_ddpm.training.batches import (
     prepare_references,
     sample_augmentation,
 )
+from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 
 SAME, NEXT, PREVIOUS = range(3)
 # Forms 30 (one image) -> 10 (three) -> 20 (one) and 40 (two); 50 is alone with one image. The first two images of form
@@ -44,6 +48,32 @@ def sampled(pairs: ReferencePairs, image: int, count: int = 6000) -> list[tuple[
     images, number, relation = pairs.sample(torch.full((count,), image), seeded(image))
     kept = images == image
     return list(zip(number[kept].tolist(), relation[kept].tolist(), strict=True))
+
+
+def test_a_batch_has_the_references_of_its_images_mirrored_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image has its own gray level, and a black mark at the left."""
+    monkeypatch.setattr(batches, "AUGMENTED", 0)
+    labels = {**LABELS, "type": torch.zeros(8, 2, dtype=torch.int64), "finish": torch.zeros(8, dtype=torch.int64)}
+    images = (20 * torch.arange(1, 9)).view(-1, 1, 1, 1).expand(8, 4, 4, 4).contiguous().byte()
+    images[:, 3] = 255
+    images[:, :3, 0, 0] = 0
+    conditioner = SpriteConditioner({"type": list(TYPES), "relation": list(RELATIONS)}, embedding_dim=4)
+    data, pairs = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids), ReferencePairs.of(labels)
+    config = TrainingConfig(reference_prob=1, random_flip=True)
+    batch = batches.sample_batch(data, conditioner, config, 0, 2000, pairs=pairs)
+    reference = ((batch.reference + 1) * 127.5).round()
+    targets, numbers = (each[:, 0, 2, 2].long() // 20 - 1 for each in (batch.images, reference))
+    given = batch.labels["relation"] < len(RELATIONS)
+    found = set(zip(*(each[given].tolist() for each in (targets, numbers, batch.labels["relation"])), strict=True))
+    expected = {
+        (image, number, relation)
+        for image in range(8)
+        for kind, relation in {FORM: SAME, batches.NEXT: NEXT, batches.PREVIOUS: PREVIOUS}.items()
+        for number in pairs.candidates(kind, image)
+    }
+    assert found == expected and not batch.reference[~given].any()
+    sides = [each[given][:, 0, 0, 0] == 0 for each in (batch.images, reference)]  # the mark is at the left
+    assert torch.equal(*sides) and 0.4 < sides[0].float().mean() < 0.6
 
 
 def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
