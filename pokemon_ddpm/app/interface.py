@@ -5,8 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from pokemon_ddpm.app.downloads import KINDS, MAX_SCALE
-from pokemon_ddpm.app.handlers import Handlers, gallery
+from pokemon_ddpm.app.handlers import KINDS, MAX_SCALE, Handlers, gallery
 from pokemon_ddpm.app.jobs import (
     CHANGES,
     GUIDANCE,

@@ -89,7 +89,7 @@ def write_pages(
         )
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
-        _terms(name)
+        _terms(name)  # raises before anything is written
     places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
     places |= {name: f"{name}/" for name in [*places][1:]}
     if len(places) < len(pipelines):

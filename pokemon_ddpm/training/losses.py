@@ -30,8 +30,10 @@ from pokemon_ddpm.training.config import TrainingConfig
 
 CLEAN = -1  # the timestep of the clean image, before the first
 # What the models of autoguidance must have as the trained one.
-SHARED_WITH_GUIDES = ("sample_size", "in_channels", "out_channels", "scaling_factor", "prediction_type")
-SHARED_WITH_GUIDES += ("num_train_timesteps", "beta_schedule", "rescale_betas_zero_snr")
+SHARED_WITH_GUIDES = (
+    *("sample_size", "in_channels", "out_channels", "scaling_factor"),
+    *("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_betas_zero_snr"),
+)
 
 
 def other_loss(

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.app.downloads import write_download
-from pokemon_ddpm.app.handlers import gallery
+from pokemon_ddpm.app.handlers import gallery, write_download
 from pokemon_ddpm.app.jobs import Models, Sprite
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.provenance import read_png

@@ -98,7 +98,9 @@ def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike
 
 def test_large_images_have_few_updates(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(two_sample, "STEPS", 10)
-    fit_classifier(*torch.zeros(2, 4, 4, 64, 64, dtype=torch.uint8))
+    real, generated = torch.zeros(2, 4, 4, 64, 64, dtype=torch.uint8)
+    classifier = fit_classifier(real, generated)
+    assert not classifier.training and classifier_logits(classifier, real).isfinite().all()
 
 
 def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not(monkeypatch: pytest.MonkeyPatch):
