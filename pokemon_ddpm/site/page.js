@@ -25,9 +25,11 @@ let known = new Map(); // what was made of sprites, for others of the same creat
 let made = []; // {recipe, pixels, frames}, the newest first
 let shown = null; // the large sprite; a morph on the way has `from`, where it starts, and is not in the list
 let card = null; // {parts, link, file, title} of the open card
+const isKept = () => navigator.serviceWorker?.controller?.scriptURL === new URL("service-worker.js", location).href;
 const newVersion = new Promise((resolve) => {
-  if (navigator.serviceWorker?.controller) navigator.serviceWorker.addEventListener("controllerchange", resolve);
+  if (isKept()) navigator.serviceWorker.addEventListener("controllerchange", resolve);
 });
+newVersion.then(() => $("loaded").hidden || location.reload()); // it would load the model of the new version
 const still = matchMedia("(prefers-reduced-motion: reduce)"), canShare = Boolean(navigator.canShare?.({ url: location.href }));
 
 /** Shows the types at once, and the name of a linked sprite, then loads the model. */
@@ -588,7 +590,7 @@ for (const button of document.querySelectorAll("[data-save]")) button.onclick = 
 async function keep() {
   await navigator.serviceWorker.register("service-worker.js");
   // The page of another model in the folder above may control this one until it has a service worker of its own.
-  if (navigator.serviceWorker.controller?.scriptURL === new URL("service-worker.js", location).href) return;
+  if (isKept()) return;
   await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
 }
 start();
