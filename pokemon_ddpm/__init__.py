@@ -21,6 +21,9 @@ RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")
 RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")
 """Folder of the released model distilled to four steps without guidance, for the same conditions and references."""
 
+RELEASED_FREE_MODEL = str(RELEASED / "wesnoth-ddpm-64-fast")
+"""Folder of the released distilled model of the units of a game, trained on free images alone, under the GPL 3."""
+
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",
     "PokemonSprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
@@ -35,6 +38,7 @@ _HOMES = {
 __all__ = [
     "RELEASED",
     "RELEASED_FAST_MODEL",
+    "RELEASED_FREE_MODEL",
     "RELEASED_MODEL",
     "PokemonDDPMPipeline",
     "PokemonSprites",

@@ -45,6 +45,7 @@ SHORT = {
     "pokemon-ddpm generate --like": "",
     "pokemon-ddpm generate --model pokemon-ddpm-64 ": "--num-inference-steps 1 --num-images 2",
     "pokemon-ddpm generate --model outputs": "--num-inference-steps 1 --num-images 2",
+    "pokemon-ddpm generate --model wesnoth": "--num-images 1",
     "pokemon-ddpm generate --type all": "--num-images 1 --candidates 1",
     "pokemon-ddpm generate --type water --num-images 4 --seed 7": "--num-images 1",  # --like repeats it
     "pokemon-ddpm generate": "--num-images 2 --candidates 1",  # by the model of four steps
@@ -77,10 +78,9 @@ NOT_RUN = {
     "apt-get download": "it downloads 128 MB",
     "dpkg-deb -x": "it needs the file",
     "python -m pokemon_ddpm.dataset_scripts.wesnoth_units": "tests/dataset_scripts has some images",
-    f"{TRAIN} --train_data_dir wesnoth-units": "and this needs all of them",
+    f"{TRAIN} benchmarks/recipes/wesnoth-64.yaml": "and this needs all of them",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "pokemon-ddpm generate --model outputs/my-art-64": "it needs a model of these; tests/commands runs the flags",
-    "pokemon-ddpm generate --model outputs/wesnoth": "it needs the model of this folder",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
 }
 

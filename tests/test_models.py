@@ -9,9 +9,13 @@ from pokemon_ddpm.training.networks import build_conditioner
 from tests.tiny_models import seeded
 from tests.training.test_networks import tiny
 
+TYPES = {"pokemon_type": ["fire", "water"], "color": "red"}
+UNITS = {"class_labels": ["orcs", "undead-skeletal"], "action": "attack"}
 RELEASED_MODELS = {
-    "pokemon-ddpm-64": (64, 64, 4),
-    "pokemon-ddpm-64-fast": (64, 64, 4),
+    "pokemon-ddpm-64": TYPES,
+    "pokemon-ddpm-64-fast": TYPES,
+    "wesnoth-ddpm-64": UNITS,
+    "wesnoth-ddpm-64-fast": UNITS,
 }
 
 
@@ -22,8 +26,9 @@ def test_the_digest_is_of_the_weights_in_float32():
     assert models.weights_digest(coarse) == models.weights_digest(coarse.float()) != digest
 
 
-def test_a_former_released_model(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="Use pokemon-ddpm-64 or pokemon-ddpm-64-fast, or its folder, benchmarks/"):
+def test_a_model_that_is_not_in_the_package(tmp_path, monkeypatch):
+    text = " or ".join(RELEASED_MODELS)
+    with pytest.raises(ValueError, match=f"not contain pokemon-ddpm-32. Use {text}, or its folder, benchmarks/"):
         models.locate_model("pokemon-ddpm-32")
     monkeypatch.chdir(tmp_path)
     Path("pokemon-ddpm-32").mkdir()
@@ -36,8 +41,9 @@ def test_a_released_model_is_located_loaded_and_generates(name, tmp_path, monkey
     assert models.locate_model(name) == folder and models.model_name(folder) == name
     pipeline = PokemonDDPMPipeline.from_pretrained(models.locate_model(name))
     steps = None if "fast" in name else 2
-    images = pipeline(["fire", "water"], 1, steps, color="red", generator=seeded(0, 1), output_type="np").images
-    assert images.shape == (2, *RELEASED_MODELS[name]) and images.std() > 0.05
+    conditions = RELEASED_MODELS[name]
+    images = pipeline(num_inference_steps=steps, **conditions, generator=seeded(0, 1), output_type="np").images
+    assert images.shape == (2, 64, 64, 4) and images.std() > 0.05
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()  # a folder of that name takes precedence
     for other in (name, "someone/pokemon-ddpm-32", "pokemon-ddpm-128", "..", "sprite-features"):

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import gradio as gr
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import Page, theme
 from pokemon_ddpm.generation import GenerationSettings
@@ -52,7 +52,7 @@ def launch(
 
     Args:
         models: Folders, names of released models, or Hub names; the first is the default on the page. By
-            default the project's two.
+            default the project's three.
         host: Address to listen on; by default $GRADIO_SERVER_NAME, which a Space sets, or else 127.0.0.1.
         port: By default $GRADIO_SERVER_PORT, or else the first free one from 7860.
         share: Whether Gradio makes a public link.
@@ -61,7 +61,7 @@ def launch(
     Raises:
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
-    models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL]
+    models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL, RELEASED_FREE_MODEL]
     loaded = {model_name(source): GenerationSettings(source).load() for source in models}
     if len(loaded) < len(models):
         raise ValueError("The app needs models with different names.")

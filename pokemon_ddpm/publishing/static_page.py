@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import read_file, save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
@@ -24,7 +24,7 @@ from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, U
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
-PAGE_MODELS = (RELEASED_FAST_MODEL,)
+PAGE_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)
 SOURCE = Path(__file__).parents[1] / "site"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 RUNTIME_FILES = [

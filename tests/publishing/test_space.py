@@ -44,7 +44,8 @@ class TestFolder:
         assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
         assert files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
         assert files["app.py"].endswith(b"\nlaunch()\n")
-        assert "pokemon_ddpm/released/pokemon-ddpm-64/unet/diffusion_pytorch_model.safetensors" in package
+        models = {name.split("/")[2] for name in package if name.endswith("unet/diffusion_pytorch_model.safetensors")}
+        assert models == {"pokemon-ddpm-64", "pokemon-ddpm-64-fast", "wesnoth-ddpm-64-fast"}  # that the app offers
         lines = files["requirements.txt"].decode().splitlines()
         assert {"torch", "gradio"} <= {re.match(r"[\w-]+", line)[0] for line in lines}
         assert all(">=" in line and ";" not in line for line in lines) and "pillow<13,>=11" in lines
