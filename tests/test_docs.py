@@ -78,7 +78,7 @@ NOT_RUN = {
     "apt-get download": "it downloads 128 MB",
     "dpkg-deb -x": "it needs the file",
     "python -m pokemon_ddpm.dataset_scripts.wesnoth_units": "tests/dataset_scripts has some images",
-    f"{TRAIN} benchmarks/recipes/wesnoth-64.yaml": "and this needs all of them",
+    f"{TRAIN} benchmarks/recipes/wesnoth-64": "and these need all of them",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "pokemon-ddpm generate --model outputs/my-art-64": "it needs a model of these; tests/commands runs the flags",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
