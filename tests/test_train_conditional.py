@@ -218,7 +218,10 @@ def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path
     (art / "metadata.csv").write_text("\n".join(["file_name,view", *rows]))
     replaced = ("model_config_name_or_path", "train_data_dir", "dataset_config_name", "validation_steps")
     flags = [*runs.without(flags, *replaced), f"--train_data_dir={art}", f"--pretrained_model_name_or_path={finished}"]
+    (license_file := Path(finished) / "LICENSE").write_text("terms of the weights")
     train([*flags, "--learning_rate=1e-30"])
+    assert license_file.read_text() == (Path(run) / "LICENSE").read_text()
+    license_file.unlink()
     output = capsys.readouterr().out
     assert f"with the U-Net of {finished}. Conditions new: class (2 values); taken over: view; left out: " in output
     assert re.search(r"Validation loss [\d.]+, of training images [\d.]+. Of 32 samples \d+ are near a tr", output)

@@ -1,10 +1,12 @@
 """The page, built with Gradio, and its style beside style.css. Nothing is loaded from another host."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from pokemon_ddpm import RELEASED_FREE_MODEL
 from pokemon_ddpm.app.handlers import KINDS, MAX_SCALE, Handlers, gallery
 from pokemon_ddpm.app.jobs import (
     CHANGES,
@@ -25,6 +27,7 @@ NOTICE = """A page like this that needs no server is written by `pokemon-ddpm si
 
 This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
+FREE_NOTICE = "{} is under the GPL 3. It was trained on units of Battle for Wesnoth, which is not affiliated either."
 KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # visitors who can wait for the model
 # The handlers check all values themselves, hence no preprocessing.
@@ -76,6 +79,8 @@ class Page:
                     self._add_downloads()
             if not own:
                 gr.Markdown(NOTICE)
+            if (name := Path(RELEASED_FREE_MODEL).name) in models:
+                gr.Markdown(FREE_NOTICE.format(name))
             self._connect()
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 

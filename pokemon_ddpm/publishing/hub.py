@@ -214,7 +214,7 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
         raise ValueError("The app needs Gradio: pip install gradio")
     python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
     card = {"sdk_version": gradio, "python_version": python, "models": [model] if model else []}
-    card["license"] = "apache-2.0" if own_classes else "other"  # without or with weights for research and education
+    card["license"] = "apache-2.0" if own_classes else "other"  # without or with weights of several licenses
     _write_card(folder, own_classes, sdk="gradio", app_file="app.py", **card)
     names = json.dumps([model]) if model else ""
     (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")

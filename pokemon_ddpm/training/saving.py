@@ -9,8 +9,9 @@ from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_scheduler
-from pokemon_ddpm.files import save_image
+from pokemon_ddpm.files import read_file, save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.cards import run_card, write_card
 from pokemon_ddpm.sheets import sprite_sheet
@@ -54,12 +55,16 @@ def save_model(
 ) -> None:
     """Saves the pipeline with its model card (see `run_card`) into the output folder.
 
+    The LICENSE of the folder of initial weights goes with them.
+
     Raises:
         ValueError: If it cannot be written.
     """
-    folder = Path(config.output_dir)
+    folder, base = Path(config.output_dir), config.distill_from or config.pretrained_model_name_or_path
     try:
         pipeline.save_pretrained(folder)
+        if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
+            write_file(folder / LICENSE_FILE, read_file(source, source.parent))
         write_card(folder, run_card(pipeline, config, folder.resolve().name, step, counts, metrics))
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"The model could not be written into {folder} ({error}).") from error

@@ -13,7 +13,7 @@ from diffusers import UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
-from pokemon_ddpm.models import locate_model
+from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
@@ -25,7 +25,7 @@ from pokemon_ddpm.training.networks import build_conditioner, build_unet, other_
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
-RUN_CONTENTS = ("model_index.json", "unet", "conditioner", "scheduler", CONFIG_FILE, "samples", "logs")
+RUN_CONTENTS = ("model_index.json", "unet", "conditioner", "scheduler", LICENSE_FILE, CONFIG_FILE, "samples", "logs")
 
 
 def cores_per_process() -> int:
