@@ -16,7 +16,7 @@ def start_app(
         list[str] | None,
         typer.Option(
             help="Folder of a trained model, or its name on the Hub. Repeat the option to offer several models.",
-            show_default="the released ones",
+            show_default="the two of Pokémon, and wesnoth-ddpm-64-fast",
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 allows other machines.")] = "127.0.0.1",

@@ -61,7 +61,7 @@ def run_card(
         counts: Number of images by split.
         metrics: Losses by name, such as "validation_loss"; may be empty.
     """
-    base, (data, kind) = config.distill_from or config.pretrained_model_name_or_path, _data(config)
+    base, (data, kind) = config.initial_weights, _data(config)
     metadata = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
         kind, metadata = None, license_of(base)

@@ -202,6 +202,11 @@ class TrainingConfig:
         return bool(self.label_column) or not (self.dataset_name or self.dataset_config_name)
 
     @property
+    def initial_weights(self) -> str | None:
+        """The pipeline whose weights the training starts from, if any."""
+        return self.distill_from or self.pretrained_model_name_or_path
+
+    @property
     def fine_tunes(self) -> bool:
         """Whether trained weights are continued on images with classes of their own."""
         return bool(self.pretrained_model_name_or_path) and self.own_classes

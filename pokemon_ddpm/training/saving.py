@@ -60,7 +60,7 @@ def save_model(
     Raises:
         ValueError: If it cannot be written.
     """
-    folder, base = Path(config.output_dir), config.distill_from or config.pretrained_model_name_or_path
+    folder, base = Path(config.output_dir), config.initial_weights
     try:
         pipeline.save_pretrained(folder)
         if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():

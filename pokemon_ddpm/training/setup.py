@@ -151,7 +151,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         ValueError: If the configuration does not fit the network.
         OSError: If the pretrained model does not exist.
     """
-    source, conditioner = config.distill_from or config.pretrained_model_name_or_path, None
+    source, conditioner = config.initial_weights, None
     if source:
         unet, conditioner = _trained_unet(config, source)
     else:
