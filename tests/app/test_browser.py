@@ -90,7 +90,9 @@ def generate(page: Page, count: int = 2) -> None:
 def pixels(page: Page) -> list[bytes]:
     """Of the images in the gallery."""
     sources = [image.get_attribute("src") for image in page.locator("#sprites button img").all()]
-    return [Image.open(io.BytesIO(page.request.get(each).body())).tobytes() for each in sources]
+    # Tries again, since the server closes a connection that was idle for five seconds, perhaps at this moment.
+    answers = [page.request.get(each, max_retries=3) for each in sources]
+    return [Image.open(io.BytesIO(answer.body())).tobytes() for answer in answers]
 
 
 def test_generation_and_downloads(page: Page, models: tuple[str, str, str]) -> None:
