@@ -72,13 +72,18 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: list(values) for attribute, values in sorted(self.config.vocabulary.items())}
 
     @property
+    def has_types(self) -> bool:
+        """Whether the classes are Pokémon types, not those of other images."""
+        return {"fire", "water", "grass"} <= {*self.config.vocabulary["type"]}
+
+    @property
     def argument(self) -> str:
-        """The name of the pipeline's argument: "pokemon_type" of models for sprites, otherwise "class_labels"."""
-        return "pokemon_type" if {"fire", "water", "grass"} <= {*self.config.vocabulary["type"]} else "class_labels"
+        """The name of the pipeline's argument: "pokemon_type" if it has types, otherwise "class_labels"."""
+        return "pokemon_type" if self.has_types else "class_labels"
 
     @property
     def _word(self) -> str:
-        return "type" if self.argument == "pokemon_type" else "class"
+        return "type" if self.has_types else "class"
 
     @property
     def none_id(self) -> int:

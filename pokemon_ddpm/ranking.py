@@ -103,7 +103,7 @@ def load_ranker(device: str | torch.device = "cpu") -> SpriteRanker:
 
 def can_rank(pipeline: PokemonDDPMPipeline) -> bool:
     """Whether the released ranker is for the pipeline's images: sprites of its shape, with types as it has seen."""
-    if pipeline.conditioner.argument != "pokemon_type":
+    if not pipeline.conditioner.has_types:
         return False
     network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
     return pipeline.sample_shape == (network["in_channels"], network["sample_size"], network["sample_size"])

@@ -65,7 +65,7 @@ class Page:
     def __init__(self, models: Models, handlers: Handlers):
         self._handlers, default = handlers, next(iter(models))
         self._able = abilities(models[default])
-        own = all(each.conditioner.argument == "class_labels" for each in models.values())
+        own = not any(each.conditioner.has_types for each in models.values())
         title = OWN_TITLE if own else TITLE
         with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
             self._sprites = gr.State((), time_to_live=KEPT_SECONDS)

@@ -143,7 +143,7 @@ def attributes(pipeline: PokemonDDPMPipeline) -> dict[str, list[str]]:
 def type_choices(pipeline: PokemonDDPMPipeline) -> tuple[str, list[str], list[str]]:
     """What the model calls a type, and the choices of the first and the second one; a sprite has only one class."""
     types = pipeline.conditioner.vocabulary["type"]
-    if pipeline.conditioner.argument == "pokemon_type":
+    if pipeline.conditioner.has_types:
         return "type", [RANDOM, ANY, *types], [ANY, NONE, *types]
     return "class", [RANDOM, ANY, *types], [ANY]
 
@@ -173,7 +173,7 @@ def abilities(pipeline: PokemonDDPMPipeline) -> dict[str, bool]:
     """Whether a model has learned each of `CHANGES` and those of a set, and has attributes."""
     known = pipeline.conditioner.vocabulary
     can = {change: "relation" in known and value in known.get(name, ()) for change, (name, value) in CHANGES.items()}
-    can["evolve"] &= pipeline.conditioner.argument == "pokemon_type"  # own images have all relations, but no stages
+    can["evolve"] &= pipeline.conditioner.has_types  # own images have all relations, but no stages
     return {**can, "set": can["back"] and can["shiny"], "attributes": bool(attributes(pipeline))}
 
 

@@ -101,7 +101,7 @@ def evaluate(
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
-    if data_dir is None and pipeline.conditioner.argument == "class_labels":
+    if data_dir is None and not pipeline.conditioner.has_types:
         fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)

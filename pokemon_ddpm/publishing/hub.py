@@ -180,7 +180,7 @@ def _has_own_classes(model: str, token: str | None) -> bool:
             raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
         config = json.loads(Path(api.hf_hub_download(model, file)).read_text(encoding="utf-8"))
         with torch.device("meta"):  # which needs no memory, whatever a stranger's configuration says
-            return SpriteConditioner.from_config(config).argument == "class_labels"
+            return not SpriteConditioner.from_config(config).has_types
 
 
 def write_static_space(folder: Path, model: str | None = None) -> None:
@@ -194,7 +194,7 @@ def write_static_space(folder: Path, model: str | None = None) -> None:
 
     pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
     write_pages(pipelines, folder, print)
-    own = next(iter(pipelines.values())).conditioner.argument == "class_labels"
+    own = not next(iter(pipelines.values())).conditioner.has_types
     terms = license_of(model) if own else {"license": "other"}
     _write_card(folder, own, sdk="static", app_file="index.html", **terms, custom_headers=ISOLATED)
 

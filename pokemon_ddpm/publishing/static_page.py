@@ -124,7 +124,7 @@ def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
 def _write_page(
     pipeline: PokemonDDPMPipeline, folder: Path, name: str, links: Mapping[str, str], runtime: str, url: str | None
 ) -> None:
-    own, types = pipeline.conditioner.argument == "class_labels", pipeline.conditioner.vocabulary["type"]
+    own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
     intro = denoising(pipeline, SpriteRequest(SEED, types[0] if own else INTRO_TYPE))

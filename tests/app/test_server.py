@@ -8,12 +8,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from typer.testing import CliRunner
 
+from pokemon_ddpm import RELEASED_FREE_MODEL
+from pokemon_ddpm.app.handlers import Handlers
+from pokemon_ddpm.app.interface import Page
+from pokemon_ddpm.app.jobs import Models
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.cli import app as command_line
 from tests.app.running import DOCS, Network, free_port, wait_until
@@ -55,6 +60,22 @@ def test_values_cannot_be_files(client: Client) -> None:
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(AppError):
         client.predict(file, api_name="/generate")
+
+
+def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path) -> None:
+    types, units = known["full"], known["units"]
+    free, trademark, terms = Path(RELEASED_FREE_MODEL).name, "Pokémon and Pokémon character names", "under the GPL 3"
+    for models, title, shown in (
+        ({"fire": types}, "Pokémon DDPM", {trademark}),
+        ({"fire": types, free: units}, "Pokémon DDPM", {trademark, terms}),
+        ({free: units}, "New sprites of any class", {terms}),
+        ({"units": units}, "New sprites of any class", set()),
+    ):
+        page = Page(models, Handlers(models, tmp_path)).blocks
+        texts = " ".join(each.value for each in page.blocks.values() if isinstance(each, gr.Markdown))
+        assert page.title == title and f"# {title}" in texts
+        assert {text for text in (trademark, terms) if text in texts} == shown
+        assert (f"{free} is {terms}" in texts) == (terms in shown)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
