@@ -1,4 +1,4 @@
-"""Trains a class-conditional DDPM on Pokémon sprites. Read it from top to bottom: build, loss, step, loop, save.
+"""Trains a class-conditional DDPM on Pokémon sprites. Read it from top to bottom: loss, build, step, loop, save.
 
     accelerate launch train_conditional.py --train_data_dir path/to/pokemon-sprites
 
@@ -32,7 +32,6 @@ except ModuleNotFoundError:
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing import hub
 from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
@@ -251,10 +250,12 @@ class Trainer:
 
     def measure(self) -> None:
         """Makes the measurements and samples that are due at this step."""
-        if self.is_due(self.config.validation_steps):
+        config = self.config
+        chosen_from = config.load_best_model_at_end and self.is_due(config.checkpointing_steps)
+        if self.is_due(config.validation_steps) or chosen_from:
             self.metrics = self.validate()
             self.log(self.metrics)
-        if self.is_due(self.config.save_images_steps):
+        if self.is_due(config.save_images_steps):
             self.save_samples()
 
     def validate(self) -> dict[str, float]:
@@ -266,7 +267,8 @@ class Trainer:
         """Saves a sheet of samples of every type into `samples/` in the output folder."""
         if self.accelerator.is_main_process:
             path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
-            save_sheet(self.pipeline(), path, derive_seed(self.config.seed, SHEET))
+            pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
+            save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
@@ -298,10 +300,6 @@ class Trainer:
         self.skipped += state.skipped_updates
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
-
-    def pipeline(self) -> PokemonDDPMPipeline:
-        """The pipeline of the averaged weights."""
-        return make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
 
     def save_pipeline(self) -> None:
         """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run.

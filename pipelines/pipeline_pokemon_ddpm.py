@@ -305,7 +305,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
             example = "{'pokemon_type': 'fire', 'color': 'red'}"
             raise ValueError(f"a and b must each be the conditions of one sprite, such as {example}.")
-        ends = [self.encode_conditions(*_split_conditions(each))[0] for each in (a, b)]
+        has_reference = arguments.get("reference_image") is not None
+        conditions = [_split_conditions(each) for each in (a, b)]
+        ends = [self.encode_conditions(*each, has_reference=has_reference)[0] for each in conditions]
         first, second = image_generators(generator, 2)
         noises = self.prepare_latents([first, second])
         weights = [i / (steps - 1) for i in range(steps)]

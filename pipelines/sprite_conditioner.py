@@ -186,9 +186,10 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         labels = {"type": torch.tensor([slots for _, _, slots in parts], device=self.device)}
         labels |= {name: torch.tensor(values, device=self.device)[images] for name, values in ids.items()}
         embedded = self(labels)
-        weights = torch.tensor([weight for _, weight, _ in parts], device=self.device, dtype=embedded.dtype)
+        # Where the result is, which offloading to the CPU moves to another device than the weights.
+        weights = embedded.new_tensor([weight for _, weight, _ in parts])
         blended = embedded.new_zeros(len(blends), embedded.shape[1])
-        return blended.index_add_(0, images, embedded * weights[:, None])
+        return blended.index_add_(0, images.to(embedded.device), embedded * weights[:, None])
 
     def forward(self, labels: Mapping[str, Tensor], augmentation: Tensor | None = None) -> Tensor:
         """The network's `class_labels`, (B, D).

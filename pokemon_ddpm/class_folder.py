@@ -154,6 +154,11 @@ def _list_images(
             )
             present = ", ".join(columns[:MAX_LISTED]) or "none"
             raise ValueError(f"{root / file} needs {needed}, but its columns are {present}.")
+    if flat and labels:
+        raise ValueError(
+            f"{root}: {', '.join(sorted({*labels.values()}))} are splits and contain no folders of classes. Put the "
+            "images of each class into a folder."
+        )
     levels = 1 if metadata else 2  # of names in the path, below the splits
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
     has_splits = any(splits.values())
@@ -176,11 +181,14 @@ def _list_images(
 
 def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
     """The same files, sorted by class, with a tenth of each class, in whole creatures, as the split "validation"."""
+    groups = [[each.creature for each in group] for _, group in itertools.groupby(images, key=lambda each: each.label)]
     held_out = set()
-    for _, group in itertools.groupby(images, key=lambda each: each.label):
+    for creatures in groups:
         # By a digest of the name: a new file does not move the others between the splits.
-        ranked = sorted((each.creature for each in group), key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        ranked = sorted(creatures, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked)))] if len(set(ranked)) > 1 else ())
+    for creatures in groups:  # one creature can be in several classes, and all that one of them has
+        held_out.difference_update(creatures if held_out.issuperset(creatures) else ())
     return [each._replace(split="validation") if each.creature in held_out else each for each in images]
 
 
@@ -195,7 +203,8 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, value in itertools.chain.from_iterable(row.items() for row in rows):
         counts[name].update([value] * (value != ""))
-    reserved = {"type", "relation", "index", *inspect.signature(PokemonDDPMPipeline.__call__).parameters}
+    arguments = inspect.signature(PokemonDDPMPipeline.__call__).parameters
+    reserved = {"type", "relation", "index", "evolves_from", "line", *arguments}  # the data have these labels
     own_values, unused = {}, []
     for name, values in counts.items():
         if name in (*METADATA_COLUMNS, CREATURE):

@@ -10,7 +10,6 @@ import datasets
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset
-from PIL import ImageOps
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.class_folder import (
@@ -25,7 +24,7 @@ from pokemon_ddpm.class_folder import (
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand
 from pokemon_ddpm.files import MAX_LISTED, Problems
-from pokemon_ddpm.preprocessing import as_tensor, on_white, open_image, over_white, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
@@ -117,6 +116,8 @@ def load_tensors(
     Raises:
         OSError, ValueError: If the data cannot be read or used.
     """
+    preprocessing.check_resolution(resolution)
+    preprocessing.channels_of(mode)
     if data_dir is not None:
         root = expand(data_dir)
         if is_class_folder(root):
@@ -214,13 +215,14 @@ def _class_folder_tensors(
     images, usable, seen = [], [], set()
     for each in datasets.utils.tqdm(listed.images if split == "train" else of_split, desc="Reading images"):
         with problems.caught(each.file.as_posix()):
-            image = on_white(open_image(folder / each.file))
-            if ImageOps.invert(image).getbbox() is None:
+            image = open_image(folder / each.file)
+            pixels = preprocess(image, resolution, mode, full_frame=True)
+            if is_blank(pixels):
                 raise ValueError("is empty or white")
-            key = pixel_digest(image) if deduplicate else each.file
+            key = pixel_digest(on_white(image)) if deduplicate else each.file
             if each.split == split and key not in seen:
                 seen.add(key)
-                images.append(preprocess(image, resolution, mode, full_frame=True))
+                images.append(pixels)
                 usable.append(each)
     problems.check(folder, skip_bad_images)
     if not images:
@@ -281,7 +283,7 @@ def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, fu
         with problems.caught(f"row {row}"):
             if not value or not (value["bytes"] or value["path"]):
                 raise ValueError("no image")
-            image = on_white(open_image(value["bytes"] or Path(value["path"])))
+            image = open_image(value["bytes"] or Path(value["path"]))
             images[row] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
     if problems.found:
         raise ValueError(problems.report(f"{len(problems.found)} unusable images in the column {column}:"))

@@ -11,7 +11,7 @@ from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 WORDS_FILE = Path(__file__).parent / "site" / "words.json"  # the page has the same table and rules, description.js
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
-MADE = ("relation", "game")  # not what a sprite looks like
+LEFT_OUT = ("relation", "game")  # not what a sprite looks like
 
 
 def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
@@ -28,8 +28,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
         Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
-    plain = unicodedata.normalize("NFKD", text.lower())
-    words = re.findall(r"[a-z0-9]+", re.sub(r"[\u0300-\u036f']", "", plain))
+    words = _words(text)
     known = _phrases(vocabulary, table["words"])
     ignored, negations, parts = (table[name].split() for name in ("ignored", "negations", "parts"))
     found: dict[str, str] = {}
@@ -61,6 +60,11 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     return {name: found[name] for name in vocabulary if name in found}, unknown
 
 
+def _words(text: str) -> list[str]:
+    plain = unicodedata.normalize("NFKD", text.lower())
+    return re.findall(r"[a-z0-9]+", re.sub(r"[\u0300-\u036f']", "", plain))
+
+
 def _key(words: Sequence[str], place: int, length: int, known: Mapping[str, object]) -> str | None:
     """The known phrase of some words, as it is or without the plural of its last word."""
     phrase = " ".join(words[place : place + length])
@@ -78,6 +82,6 @@ def _phrases(
             phrases[phrase] = values
     for name, values in reversed([*vocabulary.items()]):
         for value in values:
-            if name not in MADE and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
-                phrases[" ".join(re.findall(r"[a-z0-9]+", value.lower()))] = {name: value}
+            if name not in LEFT_OUT and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
+                phrases[" ".join(_words(value))] = {name: value}
     return phrases

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.special import log_ndtr
 
 from pokemon_ddpm.diffusion import NoiseSchedule, at, denoising_loss
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample
+from pokemon_ddpm.pipelines.guidance import predicted_original_sample
 
 if TYPE_CHECKING:
     from pokemon_ddpm.training.batches import Batch

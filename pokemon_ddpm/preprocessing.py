@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pokemon_ddpm.files import check_file
-from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square, transparent
+from pokemon_ddpm.pipelines.sprite_preprocessing import binary_alpha, fit_square, transparent
 
 if TYPE_CHECKING:
     import torch  # commands read images without waiting for it
@@ -41,20 +41,36 @@ def open_image(source: bytes | Path) -> Image.Image:
         raise ValueError(f"cannot be decoded ({reason})") from error
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB, transparency composited on white; an opaque RGB image is returned unchanged.
+def with_8_bits(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB, or in RGBA if it has transparency; one in this mode is returned unchanged.
 
     Raises:
-        ValueError: If the mode has no known range of values, or cannot be converted to RGB.
+        ValueError: If the mode has no known range of values, or cannot be converted.
     """
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode}, which have no known range")
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB, transparency composited on white; for what is raised see `with_8_bits`."""
+    image = with_8_bits(image)
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def sprite_pixels(image: Image.Image) -> np.ndarray:
+    """An image of any mode as it looks on white, without its background: uint8 (H, W, 4), alpha 0 or 255.
+
+    The background is what has an alpha below one half or, where nothing has, the white connected to the border.
+    """
+    shown, image = np.asarray(on_white(image)), with_8_bits(image)
+    alpha = np.asarray(image)[..., 3] if image.mode == "RGBA" else None
+    return transparent(shown) if alpha is None or alpha.min() > 127 else binary_alpha(np.dstack([shown, alpha]))
 
 
 def pixel_digest(image: Image.Image) -> bytes:
@@ -89,28 +105,38 @@ def mode_of(channels: int, given: str | None = None) -> str:
 
 
 def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_frame: bool = False) -> np.ndarray:
-    """Crops an image to the box around everything that is not white, and fits it into a square.
+    """Crops an image to the box around everything that is not background, and fits it into a square.
 
     Args:
-        image: An image in RGB on a white background, of any size.
+        image: An image of any size and mode. Its background is transparent or white.
         resolution: Side S of the result in pixels, a multiple of 8.
-        mode: "pixel" keeps whole pixels and their colors: what does not fit is reduced by `vote`, and the background,
-            which is the white connected to the border, becomes transparent. "fit" smooths what does not fit; it is for
-            photographs. Both keep the aspect ratio, never enlarge and center; below 64 px they leave a margin of one
-            pixel. "thesis" repeats the preprocessing of the thesis with its faults, for comparison.
-        full_frame: An image without a white border, as a photograph, gets no margin.
+        mode: "pixel" keeps whole pixels and their colors: what does not fit is reduced by `vote`, and the background
+            (see `sprite_pixels`) is transparent. "fit" smooths what does not fit; it is for photographs. Both keep the
+            aspect ratio, never enlarge and center; below 64 px they leave a margin of one pixel. "thesis" repeats the
+            preprocessing of the thesis with its faults, for comparison.
+        full_frame: An image without such a border, as a photograph, gets no margin.
 
     Returns:
         uint8 (S, S, C) in [0, 255]: with "pixel" RGBA, alpha 0 or 255 and white where it is 0; otherwise RGB.
 
     Raises:
-        ValueError: If the resolution is not a multiple of 8, or the mode is unknown.
+        ValueError: If the resolution is not a multiple of 8, or a mode is unknown.
     """
     check_resolution(resolution)
     channels_of(mode)
     if mode == "thesis":
-        return _thesis(np.asarray(image), resolution)
-    return _fit(image, resolution, full_frame, smooth=mode == "fit")
+        return _thesis(np.asarray(on_white(image)), resolution)
+    shown = on_white(image) if mode == "fit" else Image.fromarray(sprite_pixels(image))
+    box = (ImageOps.invert(shown) if mode == "fit" else shown.getchannel("A")).getbbox() or (0, 0, 1, 1)
+    margin = 0 if resolution >= 64 or (full_frame and box == (0, 0, *image.size)) else 1
+    if mode == "fit":
+        return _smooth(shown.crop(box), resolution, margin)
+    return fit_square(np.asarray(shown), resolution, margin)
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Whether a result of `preprocess` shows nothing."""
+    return not pixels[..., 3].any() if pixels.shape[2] == 4 else pixels.min() == 255
 
 
 def over_white(images: "torch.Tensor") -> "torch.Tensor":
@@ -133,12 +159,7 @@ def as_tensor(images: Iterable[Image.Image | np.ndarray]) -> "torch.Tensor":
     return torch.from_numpy(np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2).copy())
 
 
-def _fit(image: Image.Image, resolution: int, full_frame: bool, smooth: bool) -> np.ndarray:
-    box = ImageOps.invert(image).getbbox() or (0, 0, 1, 1)
-    sprite = image.crop(box)
-    margin = 0 if resolution >= 64 or (full_frame and sprite.size == image.size) else 1
-    if not smooth:
-        return fit_square(transparent(np.asarray(sprite)), resolution, margin)
+def _smooth(sprite: Image.Image, resolution: int, margin: int) -> np.ndarray:
     scale = min(1, (resolution - 2 * margin) / max(sprite.size))
     width, height = (max(1, round(side * scale)) for side in sprite.size)
     # Hamming is as sharp as bicubic, and its ringing changes the white less than that of Lanczos. On a white

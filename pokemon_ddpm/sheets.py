@@ -65,7 +65,7 @@ def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
     """
     width, height = images[0].size
     check_sheet_size(len(images), columns, max(width, height))
-    sheet = Image.new("RGBA", (columns * width, -(-len(images) // columns) * height), (255, 255, 255, 0))
+    sheet = Image.new("RGBA", (columns * width, -(-len(images) // columns) * height), TRANSPARENT)
     for i, image in enumerate(images):
         sheet.paste(image.convert("RGBA"), (i % columns * width, i // columns * height))
     return sheet
@@ -103,6 +103,13 @@ def sheet_description(
     return {"frames": frames, "meta": {**meta, **(sheet_metadata or {})}}
 
 
+def check_animation_side(side: int) -> None:
+    """Raises ValueError if no GIF can have a side of so many pixels."""
+    if side > MAX_SIDE:
+        advice = f"{MAX_SIDE:,} are possible. Choose fewer sprites or a smaller scale."
+        raise ValueError(f"An animation with a side of {side:,} pixels is too large; {advice}")
+
+
 def save_animation(
     frames: Sequence[Image.Image], path: str | Path, duration_ms: int = 60, hold_ms: int = 2000, scale: int = 1
 ) -> None:
@@ -118,10 +125,7 @@ def save_animation(
     Raises:
         ValueError: If the enlarged frames are too large.
     """
-    side = scale * max(frames[0].size)
-    if side > MAX_SIDE:
-        advice = f"{MAX_SIDE:,} are possible. Choose fewer sprites or a smaller scale."
-        raise ValueError(f"An animation with a side of {side:,} pixels is too large; {advice}")
+    check_animation_side(scale * max(frames[0].size))
     first, *others = [enlarge(on_white(frame), scale) for frame in frames]
     durations = [duration_ms] * len(others) + [hold_ms]
     save_image(first, path, save_all=True, append_images=others, duration=durations, loop=0)

@@ -373,6 +373,30 @@ def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(
     assert "no image of b is usable; add one" in refused(load, tmp_path, skip_bad_images=True)
 
 
+def test_splits_are_no_classes(tmp_path: Path) -> None:
+    folder = folder_of_classes(tmp_path, {"train": 3, "Test": 2})
+    assert f"{folder}: Test, train are splits and contain no folders of classes. Put" in refused(load, folder)
+
+
+def test_a_creature_that_is_all_of_a_class_is_not_held_out(tmp_path: Path) -> None:
+    """It is also one of several creatures of another class."""
+    folder, names = folder_of_classes(tmp_path, {"blue": 3, "red": 2}), ("ant", "bat", "cat")
+    for shared in names:
+        creatures = {f"blue/{i:03d}.png": name for i, name in enumerate(names)}
+        creatures |= {f"red/{i:03d}.png": shared for i in range(2)}
+        lines = ["file_name,creature", *(f"{file},{name}" for file, name in creatures.items())]
+        (folder / "metadata.csv").write_text("\n".join(lines))
+        assert load(folder).labels["type"][:, 0].tolist().count(1) == 2
+
+
+def test_columns_with_names_of_labels_are_no_attributes(tmp_path: Path, caplog) -> None:
+    rows = [f"a/{i:03d}.png,{i % 2},{i % 2}" for i in range(6)]
+    folder = folder_of_classes(tmp_path, {"a": 6, "b": 6})
+    (folder / "metadata.csv").write_text("\n".join(["file_name,evolves_from,line", *rows]))
+    assert load(folder).own_values == {}
+    assert "evolves_from (not a possible argument in Python), line (not a possible" in caplog.text
+
+
 def test_names_of_digits_are_numbers(tmp_path: Path) -> None:
     assert load(folder_of_classes(tmp_path / "digits", {"10": 2, "9": 2, "1": 2})).type_names == ("1", "9", "10")
 

@@ -28,3 +28,4 @@ def test_a_model_with_other_classes_knows_its_own_words_only():
     vocabulary = {"type": ["elf archer", "orc"], "color": ["green"]}
     found = parse_description("Two green elf-archers with wings and an orc dragon", vocabulary)
     assert found == ({"type": "elf archer/orc", "color": "green"}, ["two", "wings", "dragon"])
+    assert parse_description("an orc's bär", {"type": ["Bär", "Orc's"]}) == ({"type": "Orc's/Bär"}, [])

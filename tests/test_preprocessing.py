@@ -210,6 +210,22 @@ def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> No
     assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
 
 
+def test_white_of_a_transparent_sprite_stays() -> None:
+    """A white sprite without an outline, its half-transparent shadow as on white, and a faint pixel."""
+    pixels = np.zeros((40, 50, 4), dtype=np.uint8)
+    pixels[10:20, 5:15] = 255
+    pixels[20, 5:15] = (100, 0, 50, 153)  # 0.6 of (100, 0, 50) on white
+    pixels[21, 5] = (0, 0, 0, 100)
+    sprite = np.full((11, 10, 4), 255, dtype=np.uint8)
+    sprite[10] = (162, 102, 132, 255)
+    found = preprocess(Image.fromarray(pixels), 64)
+    assert np.array_equal(box(found), opaque(sprite)) and np.count_nonzero(found[..., 3]) == 110
+    # Without transparency the white that is connected to the border is the background, whatever the mode.
+    pixels[..., 3], pixels[pixels[..., :3].sum(axis=2) == 0] = 255, 255
+    found = [preprocess(Image.fromarray(each), 64) for each in (pixels, pixels[..., :3])]
+    assert np.array_equal(*found) and np.count_nonzero(found[0][..., 3]) == 10
+
+
 def lightness_weight(color: np.ndarray) -> float:
     return 1 + DARK_WEIGHT * max(0.0, 1 - float(oklab(color)[0]) / DARK)
 

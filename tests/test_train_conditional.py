@@ -137,6 +137,13 @@ def test_the_best_checkpoint_is_kept_and_can_become_the_model(flags, run, monkey
         saved = load(weights(run, file, model))
         unet = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
         assert all(torch.equal(tensor, saved[f"unet.{name}"]) for name, tensor in unet.items())
+    # It is also measured where a checkpoint is saved, not only every so many steps.
+    losses = [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]  # at steps 2, 3 and 4
+    monkeypatch.setattr(monitoring.LossProbe, "measure", lambda _, *__: losses.pop(0))
+    train([*flags, "--load_best_model_at_end", "--validation_steps=3", "--checkpointing_steps=2"])
+    assert names(run) == ["checkpoint-2", "checkpoint-4"] and losses == []
+    unet, best = load_file(run / "unet" / "diffusion_pytorch_model.safetensors"), load(weights(run, "ema", 2))
+    assert all(torch.equal(tensor, best[f"unet.{name}"]) for name, tensor in unet.items())
 
 
 def test_kinds_of_data(tmp_path, run, finished):

@@ -227,7 +227,7 @@ def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
 
 def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
     """Writes the predicted image after each step, then the sprite, on white."""
-    frames = list(map(sprite.job.generation.postprocess, [*sprite.predictions, sprite.image]))
+    frames = [*map(sprite.job.generation.postprocess, sprite.predictions), sprite.processed(scale=1)]
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
 
 

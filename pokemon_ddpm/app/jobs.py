@@ -67,10 +67,8 @@ class Job:
         if self.original is not None:
             arguments |= {"image": self.original, "strength": self.strength}
         if self.reference is not None and self.relation == "same":  # a next stage has its colors only
-            view = self.requests[0].attributes.get("view")
-            same_view = view is not None and self.reference.request.attributes.get("view") == view
             arguments["reference_image"] = self.reference.image
-            arguments["reference_view"] = view if same_view else None
+            arguments["reference_view"] = self.reference.request.attributes.get("view")
             arguments["relation"] = "same"
         return arguments
 
@@ -98,7 +96,7 @@ class Sprite:
 
     def processed(self, scale: int) -> Image.Image:
         """What the visitor gets of it."""
-        image = replace(self.job.generation, scale=1).postprocess(self.image)
+        image = self.job.generation.postprocess(self.image)
         if self.reference is not None and self.job.change == "shiny":
             image = swap_palette(self.reference, self.reference, image)
             image = limit_chroma(image) if self.request.attributes.get("finish") == "shiny" else image

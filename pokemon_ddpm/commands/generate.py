@@ -33,7 +33,7 @@ from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.sheets import check_sheet_size, save_animation, sheet_description, sprite_sheet
+from pokemon_ddpm.sheets import check_animation_side, check_sheet_size, save_animation, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS
 
@@ -345,6 +345,7 @@ def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.
 
     pipeline, settings = job.pipeline, job.settings
     width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests)).size
+    check_animation_side(max(width, height))
     steps = settings.num_inference_steps or pipeline.config.num_inference_steps
     if steps * width * height > MAX_ANIMATION_PIXELS:
         size = f"{steps:,} frames of {width:,}x{height:,} pixels"

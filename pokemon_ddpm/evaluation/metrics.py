@@ -112,8 +112,9 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     size, found = smaller // blocks, []
-    for division in range(seed * KID_DIVISIONS, (seed + 1) * KID_DIVISIONS):
-        for pair in disjoint_blocks(samples, reference, blocks, size, division):
+    for division in range(KID_DIVISIONS):
+        own_seed = (seed * KID_DIVISIONS + division) % 2**63  # as large as a generator takes
+        for pair in disjoint_blocks(samples, reference, blocks, size, own_seed):
             result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
             found.append(result[KEY_METRIC_KID_MEAN])
     values = np.array(found).reshape(KID_DIVISIONS, blocks)

@@ -52,20 +52,16 @@ def hub_errors(action: str) -> Iterator[None]:
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error
 
 
-def _open(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> Repository:
-    with hub_errors(f"Creating {name}"):
-        repository = Repository(name, private, token, repo_type)
-        repository.api.auth_check(repository.info.id, repo_type=repo_type, write=True)
-        return repository
-
-
-def create_repository(name: str, private: bool | None, token: str | None) -> str:
-    """Creates a model repository if it does not exist, before anything slow starts, and returns "user/name".
+def open_repository(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> Repository:
+    """A repository, which is created if it does not exist, before anything slow starts.
 
     Raises:
         ValueError: If it cannot be written to or holds something else.
     """
-    return _open(name, private, token).info.id
+    with hub_errors(f"Creating {name}"):
+        repository = Repository(name, private, token, repo_type)
+        repository.api.auth_check(repository.info.id, repo_type=repo_type, write=True)
+        return repository
 
 
 def upload_model(
@@ -117,7 +113,7 @@ def upload_dataset(
         ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
             The repository is then as before.
     """
-    repository = _open(name, not public, token, "dataset")
+    repository = open_repository(name, not public, token, "dataset")
     if not public and repository.info.private is False:
         raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
     for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these

@@ -16,8 +16,9 @@ from pokemon_ddpm.files import read_file, save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
 from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
+from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.model_folder import CARD_FILE
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx

@@ -204,11 +204,14 @@ class ReferencePairs:
     count: Tensor
 
     @classmethod
-    def of(cls, labels: Mapping[str, Tensor]) -> "ReferencePairs":
+    def of(cls, labels: Mapping[str, Tensor], front: int | None = VIEWS.index("front")) -> "ReferencePairs":
         """The pairs among images with the label "index", and perhaps "evolves_from", "view" and others: (N,) each.
 
         One drawing are the images of a form that differ in view, finish and color alone. The front of a back need only
         be of its game and frame.
+
+        Args:
+            front: The id of the view "front", if there is one.
 
         Raises:
             ValueError: If there is no "index".
@@ -224,7 +227,7 @@ class ReferencePairs:
         for image, (form, game, frame, view, *drawing) in enumerate(rows):
             forms[form].append(image)
             drawings[form, *drawing].append(image)
-            if view == VIEWS.index("front"):
+            if view == front:
                 fronts[form, game, frame].append(image)
         for form, before in earlier.items():
             later[before] += forms[form]
@@ -233,7 +236,7 @@ class ReferencePairs:
         for image, (form, game, frame, view, *drawing) in enumerate(rows):
             found[DRAWING].append([each for each in drawings[form, *drawing] if each != image])
             found[FORM].append([each for each in forms[form] if each != image])
-            found[FRONT].append([] if view == VIEWS.index("front") else fronts[form, game, frame])
+            found[FRONT].append([] if view == front else fronts[form, game, frame])
             found[NEXT].append(forms[earlier[form]])
             found[PREVIOUS].append(later[form])
         count = torch.tensor([[len(images) for images in kind] for kind in found])
@@ -273,7 +276,8 @@ def make_pairs(data: SpriteTensors) -> ReferencePairs:
     Raises:
         ValueError: If a column is missing, or there are no pairs.
     """
-    pairs = ReferencePairs.of(data.labels)
+    views = data.own_values.get("view", VIEWS)
+    pairs = ReferencePairs.of(data.labels, views.index("front") if "front" in views else None)
     if not pairs.count.any():
         raise ValueError("--reference_prob needs two images of one form, or two stages of an evolution line.")
     return pairs

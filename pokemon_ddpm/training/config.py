@@ -194,7 +194,7 @@ class TrainingConfig:
         if self.learning_rate is None:
             self.learning_rate = 4e-4 if self.fine_tunes else 6e-4
         if self.lr_warmup_steps is None:
-            self.lr_warmup_steps = 20 if self.fine_tunes else 100
+            self.lr_warmup_steps = 0 if self.lr_scheduler == "constant" else 20 if self.fine_tunes else 100
 
     @property
     def own_classes(self) -> bool:

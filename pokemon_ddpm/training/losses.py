@@ -257,10 +257,8 @@ class AutoguidanceLoss:
     def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser):
         self.config, self.start = config, _frozen(config, denoiser)
         self.schedule = NoiseSchedule.of(scheduler, next(denoiser.parameters()).device)
-        self.worse = self._other("autoguidance_from", scheduler, denoiser)
-        better = config.autoguidance_better
-        self.better = self._other("autoguidance_better", scheduler, denoiser) if better else self.start
-        self.frozen_model = nn.ModuleList([self.start, self.worse, *([self.better] * (self.better is not self.start))])
+        flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
+        self.frozen_model = nn.ModuleList([self.start, *(self._other(name, scheduler, denoiser) for name in flags)])
 
     def _other(self, flag: str, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
@@ -302,7 +300,7 @@ class AutoguidanceLoss:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
         timesteps, config = batch.timesteps, self.config
         found = [self._clean(batch.predict(model, noisy, timesteps), noisy, timesteps) for model in self.frozen_model]
-        clean, worse, better = *found[:2], found[-1] if config.autoguidance_better else found[0]
+        clean, worse, better = [*found, found[0]][:3]  # without a better model the start is
         return clean + (config.autoguidance_scale - 1) * (better - worse)
 
     def _clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
-from pokemon_ddpm.publishing.hub import create_repository
+from pokemon_ddpm.publishing.hub import open_repository
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoint
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
@@ -97,7 +97,7 @@ def prepare_output(config: TrainingConfig) -> str | None:
     repository, folder = None, Path(config.output_dir)
     if config.push_to_hub:
         name = config.hub_model_id or folder.resolve().name
-        repository = create_repository(name, config.hub_private_repo or None, None)
+        repository = open_repository(name, config.hub_private_repo or None, None).info.id
     for path in _run_contents(folder) if config.overwrite_output_dir else ():
         delete(path)
     return repository
@@ -159,7 +159,9 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         channels, learned = channels_of(config.preprocessing), config.variance_type == "learned_range"
         unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
     if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
-        raise ValueError("--reference_prob needs a network with reference_channels, such as packed.")
+        raise ValueError(
+            "--reference_prob needs --preprocessing pixel and a network with 4 reference_channels, such as packed."
+        )
     # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
     if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
         raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")

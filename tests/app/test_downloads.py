@@ -11,6 +11,7 @@ from PIL import Image
 from pokemon_ddpm.app.handlers import gallery, write_download
 from pokemon_ddpm.app.jobs import Models, Sprite
 from pokemon_ddpm.generation import SpriteRequest
+from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import read_png
 from tests.app.running import new_sprite
 
@@ -53,6 +54,12 @@ def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:
     assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
     gif.seek(3)
     assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
+    shiny = replace(sprites[0].job, change="shiny", reference=sprites[1])
+    shiny = replace(sprites[0], job=shiny, reference=Image.new("RGBA", sprites[0].image.size, "blue"))
+    gif = Image.open(write_download("gif", [], shiny, 1, tmp_path))
+    gif.seek(3)  # the drawing of the reference, as the page shows it
+    assert gif.convert("RGB").tobytes() == on_white(shiny.processed(1)).tobytes()
+    assert shiny.processed(1) != shiny.job.generation.postprocess(shiny.image)
 
 
 def test_names_of_any_class(tmp_path: Path, sprites: list[Sprite]) -> None:

@@ -73,7 +73,11 @@ def test_the_same_creature_has_its_conditions_and_seed(
         assert "reference_image" not in arguments
         return
     assert (arguments["relation"], arguments["reference_image"]) == ("same", original.image)
-    assert arguments["reference_view"] == (None if change == "back" else "front")
+    assert arguments["reference_view"] == "front"
+    if change == "back":
+        back = Sprite(job, job.requests[0], original.image, ())
+        front, _ = same_creature(known, [back], 1, "back")
+        assert front.requests[0].attributes["view"] == "front" and front.arguments()["reference_view"] == "back"
 
 
 def test_the_same_creature_needs_a_model_with_references(known: Models) -> None:

@@ -69,6 +69,14 @@ def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline)
     assert [batch for batch, _ in calls] == [6, 4]
 
 
+def test_an_interpolation_with_a_reference_is_of_the_same_creature(pipeline):
+    seeds, arguments = [torch.Generator().manual_seed(5) for _ in range(3)], {"reference_image": sprite()}
+    arguments |= {"num_inference_steps": 2, "output_type": "latent"}
+    ends = pipeline.interpolate("fire", "fire", 2, seeds[:2], **arguments).images
+    alone = pipeline("fire", generator=seeds[2], **arguments).images
+    torch.testing.assert_close(ends, alone.expand_as(ends), rtol=0, atol=1e-4)
+
+
 def test_a_model_may_have_another_guidance_scale_with_a_reference(pipeline):
     pipeline.register_to_config(reference_guidance_scale=3.0)
     latents = {"latents": torch.randn(1, *SHAPE)}

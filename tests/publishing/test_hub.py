@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import RepoCard
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.publishing.hub import create_repository, upload_model
+from pokemon_ddpm.publishing.hub import open_repository, upload_model
 from tests.pipelines.test_hub_mixin import FILES, names, read
 from tests.tiny_models import tiny_pipeline
 
@@ -125,7 +125,7 @@ def test_before_a_training_run_and_before_a_push(hub, folder, monkeypatch, name,
     monkeypatch.setenv("HF_TOKEN", token)
     assert sentence in refusal(folder, name)
     with pytest.raises(ValueError, match=sentence.replace("`", ".")):
-        create_repository(name, None, None)
+        open_repository(name, None, None)
     assert {len(repository.titles) for repository in hub.repositories.values()} == {1}
 
 

@@ -145,6 +145,7 @@ def test_class_folders_have_their_own_rules(tmp_path):
         {"train_data_dir": "a b.zip", "learning_rate": 1e-5, "max_train_seconds": 0.5, "output_dir": "-a b"},
         {"dataset_name": "user/boxes", "image_column": "a b", "label_column": "kind", "conditions": ["type"]},
         {"distill_from": "a", "distill_teacher_steps": 4, "mixed_precision": "no", "checkpoints_total_limit": 0},
+        {"lr_scheduler": "constant"},
     ],
 )
 def test_a_saved_configuration_can_be_read_again(tmp_path, settings):

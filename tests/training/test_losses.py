@@ -271,7 +271,7 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     before = denoiser.unet.conv_in.weight.clone()
     loss(denoiser, batch).sum().backward()
     torch.optim.SGD(denoiser.parameters(), lr=0.1).step()
-    for frozen, weights in ((loss.start, before), (loss.worse, worse.unet.conv_in.weight)):
+    for frozen, weights in zip(loss.frozen_model, (before, worse.unet.conv_in.weight), strict=True):
         assert torch.equal(frozen.unet.conv_in.weight, weights) and not frozen.training
         assert all(p.grad is None and not p.requires_grad for p in frozen.parameters())
 

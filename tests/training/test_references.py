@@ -10,6 +10,7 @@ from pokemon_ddpm.training.batches import (
     BACK_PROB,
     DRAWING,
     FORM,
+    FRONT,
     ReferencePairs,
     augment,
     make_pairs,
@@ -102,6 +103,9 @@ def test_backs_with_their_fronts_replace_other_images() -> None:
     images, number, relation = ReferencePairs.of(LABELS).sample(torch.full((6000,), 5), seeded())
     assert set(zip(images.tolist(), number.tolist(), relation.tolist(), strict=True)) == {(5, -1, -1), (3, 1, SAME)}
     assert (images == 3).float().mean() == pytest.approx(BACK_PROB, abs=0.03)
+    turned = ReferencePairs.of({**LABELS, "view": 1 - LABELS["view"]}, front=1)  # another order of the views
+    assert torch.equal(turned.count, ReferencePairs.of(LABELS).count)
+    assert not ReferencePairs.of(LABELS, front=None).count[FRONT].any()
     no_backs = ReferencePairs.of({**LABELS, "view": torch.zeros(8, dtype=torch.int64)})
     assert (no_backs.sample(torch.arange(8), seeded())[0] == torch.arange(8)).all()
 
