@@ -35,6 +35,7 @@ COMMANDS = list(
 )
 DATA = "path/to/pokemon-sprites"
 TRAIN = "accelerate launch train_conditional.py"
+TRAIN_IN_TWO = "ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train_conditional.py"
 TWO_UPDATES = (
     "--max_train_steps 2 --train_batch_size 2 --validation_steps 0 --load_best_model_at_end false --num_cpu_threads 1"
 )
@@ -51,7 +52,7 @@ SHORT = {
     "pokemon-ddpm generate": "--num-images 2 --candidates 1",  # by the model of four steps
     "pokemon-ddpm creature": "--num-inference-steps 1",
     "pokemon-ddpm evaluate": "--num-samples 50 --num-inference-steps 1",
-    f"{TRAIN} benchmarks/recipes/packed-64-student.yaml": TWO_UPDATES,  # its number of steps is fixed
+    f"{TRAIN_IN_TWO} benchmarks/recipes/packed-64-student.yaml": TWO_UPDATES,  # its number of steps is fixed
     TRAIN: SHORT_RUN,
 }
 NOT_RUN = {
@@ -78,7 +79,7 @@ NOT_RUN = {
     "apt-get download": "it downloads 128 MB",
     "dpkg-deb -x": "it needs the file",
     "python -m pokemon_ddpm.dataset_scripts.wesnoth_units": "tests/dataset_scripts has some images",
-    f"{TRAIN} benchmarks/recipes/wesnoth-64": "and these need all of them",
+    f"{TRAIN_IN_TWO} benchmarks/recipes/wesnoth-64": "and these need all of them",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "pokemon-ddpm generate --model outputs/my-art-64": "it needs a model of these; tests/commands runs the flags",
     "accelerate launch --multi_gpu": "it needs GPUs; two processes on a CPU are tested",
@@ -123,8 +124,9 @@ def test_command(line: str, clone: Path, monkeypatch: pytest.MonkeyPatch, reques
     if DATA in line:
         line = line.replace(DATA, request.getfixturevalue("some_sprites"))
     arguments = shlex.split(f"{line} {added}")
-    if line.startswith(TRAIN):
-        train([*arguments[3:], "--overwrite_output_dir"] if "--resume" not in line else arguments[3:])
+    if "train_conditional.py" in arguments:  # in this process
+        arguments = arguments[arguments.index("train_conditional.py") + 1 :]
+        train(arguments if "--resume" in line else [*arguments, "--overwrite_output_dir"])
     else:
         monkeypatch.setattr(two_sample, "STEPS", 1)
         monkeypatch.setattr(metrics, "NUM_BOOTSTRAPS", 10)
@@ -137,7 +139,7 @@ def test_flags_of_other_commands(clone: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(clone)
     commands = typer.main.get_command(app).commands
     for program, *arguments in (shlex.split(line) for line in COMMANDS if matching(line, NOT_RUN) is not None):
-        if program == "accelerate":
+        if "train_conditional.py" in arguments:
             parse_config(arguments[arguments.index("train_conditional.py") + 1 :])
         elif program == "pokemon-ddpm":
             name, *flags = arguments
