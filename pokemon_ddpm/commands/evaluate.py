@@ -31,8 +31,7 @@ Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel for RGBA, fit for RGB")
 ]
 Features = Annotated[
-    Path | None,
-    typer.Option(exists=True, help="Folder of a network made by fit-features.", show_default="the released one"),
+    Path | None, typer.Option(help="Folder of a network made by fit-features.", show_default="the released one")
 ]
 
 
