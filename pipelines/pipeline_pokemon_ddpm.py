@@ -307,6 +307,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError(f"a and b must each be the conditions of one sprite, such as {example}.")
         has_reference = arguments.get("reference_image") is not None
         conditions = [_split_conditions(each) for each in (a, b)]
+        if any("relation" in attributes for _, attributes in conditions):
+            raise ValueError("interpolate takes no relation: with a reference all sprites show the same creature.")
         ends = [self.encode_conditions(*each, has_reference=has_reference)[0] for each in conditions]
         first, second = image_generators(generator, 2)
         noises = self.prepare_latents([first, second])

@@ -146,7 +146,7 @@ def _list_images(
     files = [file for file in found if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
     labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    flat = not metadata and all(label.lower() in SPLIT_FOLDERS for label in labels.values())
+    flat = not metadata and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
     for file, columns in unlabelled.items():
         if flat or METADATA_COLUMNS[0] not in columns:
             needed = (
@@ -182,13 +182,13 @@ def _list_images(
 def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
     """The same files, sorted by class, with a tenth of each class, in whole creatures, as the split "validation"."""
     groups = [[each.creature for each in group] for _, group in itertools.groupby(images, key=lambda each: each.label)]
+    needed = {creatures[0] for creatures in groups if len(set(creatures)) == 1}  # all that a class has
     held_out = set()
     for creatures in groups:
         # By a digest of the name: a new file does not move the others between the splits.
         ranked = sorted(creatures, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-        held_out.update(ranked[: max(1, round(HELD_OUT * len(ranked)))] if len(set(ranked)) > 1 else ())
-    for creatures in groups:  # one creature can be in several classes, and all that one of them has
-        held_out.difference_update(creatures if held_out.issuperset(creatures) else ())
+        free = [name for name in ranked if name not in needed]
+        held_out.update(free[: max(1, round(HELD_OUT * len(ranked)))] if len(set(ranked)) > 1 else ())
     return [each._replace(split="validation") if each.creature in held_out else each for each in images]
 
 

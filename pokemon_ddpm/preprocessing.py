@@ -66,11 +66,12 @@ def on_white(image: Image.Image) -> Image.Image:
 def sprite_pixels(image: Image.Image) -> np.ndarray:
     """An image of any mode as it looks on white, without its background: uint8 (H, W, 4), alpha 0 or 255.
 
-    The background is what has an alpha below one half or, where nothing has, the white connected to the border.
+    The background is what has an alpha below one half or, where nothing or everything has, the white connected to the
+    border.
     """
     shown, image = np.asarray(on_white(image)), with_8_bits(image)
-    alpha = np.asarray(image)[..., 3] if image.mode == "RGBA" else None
-    return transparent(shown) if alpha is None or alpha.min() > 127 else binary_alpha(np.dstack([shown, alpha]))
+    alpha = np.asarray(image)[..., 3] if image.mode == "RGBA" else np.array([255])
+    return binary_alpha(np.dstack([shown, alpha])) if alpha.min() <= 127 < alpha.max() else transparent(shown)
 
 
 def pixel_digest(image: Image.Image) -> bytes:

@@ -376,6 +376,7 @@ def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(
 def test_splits_are_no_classes(tmp_path: Path) -> None:
     folder = folder_of_classes(tmp_path, {"train": 3, "Test": 2})
     assert f"{folder}: Test, train are splits and contain no folders of classes. Put" in refused(load, folder)
+    assert load(folder_of_classes(tmp_path / "vehicles" / "train", {"train": 3}).parent).type_names == ("train",)
 
 
 def test_a_creature_that_is_all_of_a_class_is_not_held_out(tmp_path: Path) -> None:
@@ -387,6 +388,7 @@ def test_a_creature_that_is_all_of_a_class_is_not_held_out(tmp_path: Path) -> No
         lines = ["file_name,creature", *(f"{file},{name}" for file, name in creatures.items())]
         (folder / "metadata.csv").write_text("\n".join(lines))
         assert load(folder).labels["type"][:, 0].tolist().count(1) == 2
+        assert load(folder, "validation").labels["type"][:, 0].tolist() == [0]
 
 
 def test_columns_with_names_of_labels_are_no_attributes(tmp_path: Path, caplog) -> None:

@@ -220,6 +220,8 @@ def test_white_of_a_transparent_sprite_stays() -> None:
     sprite[10] = (162, 102, 132, 255)
     found = preprocess(Image.fromarray(pixels), 64)
     assert np.array_equal(box(found), opaque(sprite)) and np.count_nonzero(found[..., 3]) == 110
+    faint = np.full((40, 40, 4), 100, dtype=np.uint8)  # a ghost of which nothing is more than half opaque
+    assert np.count_nonzero(preprocess(Image.fromarray(faint), 64)[..., 3]) == 1600
     # Without transparency the white that is connected to the border is the background, whatever the mode.
     pixels[..., 3], pixels[pixels[..., :3].sum(axis=2) == 0] = 255, 255
     found = [preprocess(Image.fromarray(each), 64) for each in (pixels, pixels[..., :3])]

@@ -75,6 +75,8 @@ def test_an_interpolation_with_a_reference_is_of_the_same_creature(pipeline):
     ends = pipeline.interpolate("fire", "fire", 2, seeds[:2], **arguments).images
     alone = pipeline("fire", generator=seeds[2], **arguments).images
     torch.testing.assert_close(ends, alone.expand_as(ends), rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="interpolate takes no relation"):
+        pipeline.interpolate({"pokemon_type": "fire", "relation": "next"}, "fire", 2, **arguments)
 
 
 def test_a_model_may_have_another_guidance_scale_with_a_reference(pipeline):
