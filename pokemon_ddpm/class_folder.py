@@ -188,7 +188,7 @@ def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
         # By a digest of the name: a new file does not move the others between the splits.
         ranked = sorted(creatures, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         free = [name for name in ranked if name not in needed]
-        held_out.update(free[: max(1, round(HELD_OUT * len(ranked)))] if len(set(ranked)) > 1 else ())
+        held_out.update(free[: max(1, round(HELD_OUT * len(ranked)))])
     return [each._replace(split="validation") if each.creature in held_out else each for each in images]
 
 
@@ -210,7 +210,7 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
         if name in (*METADATA_COLUMNS, CREATURE):
             continue
         if not name.isidentifier() or keyword.iskeyword(name) or name in reserved:
-            unused.append(f"{name} (not a possible argument in Python)")
+            unused.append(f"{name} (not a possible name of an attribute)")
         elif len(values) < 2:
             unused.append(f"{name} (one value)")
         elif len(values) > MAX_VALUES or 2 * len(values) > values.total():

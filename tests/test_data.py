@@ -296,7 +296,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     train, held_out = load(art), load(art, "validation")
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
-    reasons = "text (40 values in 40 images), style (one value), class (not a possible argument in Python)"
+    reasons = "text (40 values in 40 images), style (one value), class (not a possible name of an attribute)"
     assert f"these columns of the metadata are not attributes: {reasons}" in caplog.text
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
@@ -396,7 +396,7 @@ def test_columns_with_names_of_labels_are_no_attributes(tmp_path: Path, caplog) 
     folder = folder_of_classes(tmp_path, {"a": 6, "b": 6})
     (folder / "metadata.csv").write_text("\n".join(["file_name,evolves_from,line", *rows]))
     assert load(folder).own_values == {}
-    assert "evolves_from (not a possible argument in Python), line (not a possible" in caplog.text
+    assert "evolves_from (not a possible name of an attribute), line (not a possible" in caplog.text
 
 
 def test_names_of_digits_are_numbers(tmp_path: Path) -> None:
