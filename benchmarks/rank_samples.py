@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.evaluation.features import all_logits, load_features
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     requests, paths, real = generate(options)
     sprites = as_tensor(Image.open(path) for path in paths)
-    order = ranks(load_ranker().score(sprites).numpy(), sprites, requests, real)
+    order = ranks(load_ranker(RELEASED_FAST_MODEL).score(sprites).numpy(), sprites, requests, real)
     columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
     features = datasets.Features({name: FEATURES[name] for name in columns})
     for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():

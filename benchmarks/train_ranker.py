@@ -1,10 +1,12 @@
 """Fits the ranker to verdicts of readers, and measures it on sprites that it has not seen.
 
-    python benchmarks/train_ranker.py --output pokemon_ddpm/released/sprite-ranker
+    python benchmarks/train_ranker.py
+    python benchmarks/train_ranker.py --model wesnoth-ddpm-64-fast --verdicts benchmarks/verdicts/units
 
-benchmarks/verdicts has the sprites, 50 in a row of sprites-1.png and those after it, and verdicts.csv with the number
-of the sprite, how it was made, and what a reader said; blind_reading.py says how. Nothing but the linear layer is
-fitted: a few thousand verdicts are too few for a network (fine-tuned for five epochs, it ranked no better).
+It is written into the folder of the model. benchmarks/verdicts has the sprites, 50 in a row of sprites-1.png and those
+after it, and verdicts.csv with the number of the sprite, how it was made, and what a reader said; blind_reading.py
+says how. Nothing but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for five
+epochs, it ranked no better).
 """
 
 import argparse
@@ -14,15 +16,15 @@ import numpy as np
 import pandas
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from scipy.stats import spearmanr
 
-from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.models import network_config
-from pokemon_ddpm.ranking import BATCH_SIZE, VERDICTS, WEIGHTS, SpriteRanker, looks
+from pokemon_ddpm import RELEASED_FAST_MODEL, PokemonDDPMPipeline
+from pokemon_ddpm.models import locate_model
+from pokemon_ddpm.ranking import BATCH_SIZE, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, looks
 
 FOLDER = Path(__file__).parent / "verdicts"
 SIDE = 64
-TIMESTEP = 300  # the best of 20, 100 and 300
 PENALTY = 3000.0
 FOLDS = 8
 USABLE = 3
@@ -31,9 +33,8 @@ USABLE = 3
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="pokemon-ddpm-64", help="whose network sees the sprites")
+    parser.add_argument("--model", default=RELEASED_FAST_MODEL, help="whose network sees the sprites")
     parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites-*.png and verdicts.csv")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the ranker")
     return parser.parse_args(arguments)
 
 
@@ -53,18 +54,6 @@ def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
     return sprites[means.index].contiguous(), means
 
 
-def make_ranker(model: str) -> SpriteRanker:
-    """A ranker with the network of a model, and a linear layer of zeros."""
-    pipeline = GenerationSettings(model).load("cpu")
-    alpha_bar = float(pipeline.scheduler.alphas_cumprod[TIMESTEP])
-    ranker = SpriteRanker(network_config(pipeline.unet), TIMESTEP, alpha_bar).eval().requires_grad_(False)
-    ranker.unet.load_state_dict(pipeline.unet.state_dict())
-    anything = {"type": torch.full((1, 2), pipeline.conditioner.any_ids["type"])}
-    ranker.class_embedding.copy_(pipeline.conditioner(anything)[0])
-    ranker.noise.copy_(torch.randn(ranker.noise.shape, generator=torch.Generator().manual_seed(0)))
-    return ranker
-
-
 def ridge(features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights (K, F) and biases (K,) of a ridge regression on standardized features, float64 (N, F), of (N, K)."""
     mean, std = features.mean(dim=0), features.std(dim=0) + 1e-6
@@ -80,7 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Fits, measures and saves the ranker."""
     options = parse(arguments)
     sprites, means = read(options.verdicts)
-    ranker = make_ranker(options.model)
+    folder = Path(locate_model(options.model))
+    ranker = SpriteRanker(PokemonDDPMPipeline.from_pretrained(folder))
     features = torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
     targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
     appearance = looks(sprites)
@@ -107,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{name}: rank correlation {spearmanr(scores, values).statistic:.2f}, of the readers {of_readers:.2f}")
     solution, bias = ridge(features, targets, weights)
     ranker.head.weight.copy_(solution), ranker.head.bias.copy_(bias)
-    ranker.half().save_pretrained(options.output)
+    save_file(ranker.head.state_dict(), folder / RANKER_FILE)
 
 
 if __name__ == "__main__":

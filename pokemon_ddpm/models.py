@@ -12,22 +12,19 @@ from pokemon_ddpm import RELEASED
 
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 # Models of which only the project's repository has the weights, with their folders there.
-OUTSIDE = {
-    "pokemon-ddpm-32": "benchmarks/training/pokemon-ddpm-32",  # until 1.0; a recipe begins with it
-    "wesnoth-ddpm-64": "pokemon_ddpm/released/wesnoth-ddpm-64",  # the wheel would be too large with it
-}
+OUTSIDE = {"pokemon-ddpm-32": "benchmarks/training/pokemon-ddpm-32"}  # released until 1.0; a recipe begins with it
 
 
 def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself.
 
     Raises:
-        ValueError: If it is one of `OUTSIDE`, and not here.
+        ValueError: If it is one of `OUTSIDE`.
     """
     if Path(model).exists():
         return model
     released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}
-    if model in OUTSIDE.keys() - released.keys():  # it would be looked for on the Hub
+    if model in OUTSIDE:  # it would be looked for on the Hub
         here = f"{OUTSIDE[model]} in the project's repository"
         raise ValueError(f"The package does not contain {model}. Use {' or '.join(released)}, or its folder, {here}.")
     return released.get(model, model)

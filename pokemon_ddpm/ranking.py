@@ -1,27 +1,29 @@
 """Choosing among samples: a model of what readers said of sprites, and the best of several candidates."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pokemon_ddpm import RELEASED
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor
 
-RELEASED_RANKER = RELEASED / "sprite-ranker"
+RANKING_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)  # whose networks rank sprites of their classes
+RANKER_FILE = "ranker.safetensors"  # the linear layer, in the model's folder
+TIMESTEP = 300  # the best of 20, 100 and 300
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
 WEIGHTS = (1.0, 0.8, -2.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
@@ -29,57 +31,57 @@ CANDIDATES = 8  # by default, where a sample takes a few passes of the network o
 DARK = 0.3
 
 
-class SpriteRanker(ModelMixin, ConfigMixin):
+class SpriteRanker(nn.Module):
     """Predicts the mean verdicts of readers from a processed sprite.
 
     A denoising network knows what creatures look like (Baranchuk et al. 2022, *Label-Efficient Semantic Segmentation
     with Diffusion Models*). It sees the sprite with a fixed noise at one timestep; the verdicts are a linear function
     of the mean, maximum and standard deviation of each channel of its middle block and its first two decoder blocks
-    above, and of the logarithm of its denoising error. Sprites face left, so a mirror image says nothing more.
+    above, and of the logarithm of its denoising error. Sprites face one side, so a mirror image says nothing more.
 
     Args:
-        network: Configuration of its `SpriteUNet2DModel`.
-        timestep: Of the noise.
-        alpha_bar: Of that timestep in the noise schedule.
+        pipeline: Whose network it uses, in float32.
     """
 
-    config_name = "config.json"
-
-    @register_to_config
-    def __init__(self, network: dict[str, Any], timestep: int, alpha_bar: float):
+    def __init__(self, pipeline: PokemonDDPMPipeline):
         super().__init__()
-        self.unet = SpriteUNet2DModel(**network)
-        size, channels = network["sample_size"], network["in_channels"]
-        self.activations: list[Tensor] = []
-        widths = network["block_out_channels"]
-        blocks = (self.unet.mid_block, self.unet.up_blocks[1], self.unet.up_blocks[2])
-        for block in blocks:
-            block.register_forward_hook(lambda _module, _inputs, output: self.activations.append(output))
+        self.unet, self.sample_shape = pipeline.unet, pipeline.sample_shape
+        self.types = frozenset(pipeline.conditioner.vocabulary["type"])
+        self.alpha_bar = float(pipeline.scheduler.alphas_cumprod[TIMESTEP])
+        noise = torch.randn(self.sample_shape, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("noise", noise, persistent=False)
+        self.register_buffer("class_embedding", pipeline.conditioner.encode([None])[0].detach(), persistent=False)
+        widths = self.unet.config.block_out_channels
         self.head = nn.Linear(1 + 3 * (widths[-1] + widths[-2] + widths[-3]), len(VERDICTS))
-        self.register_buffer("class_embedding", torch.zeros(self.unet.time_embedding.linear_2.out_features))
-        self.register_buffer("noise", torch.zeros(channels, size, size))
 
     def features(self, images: Tensor) -> Tensor:
         """What the verdicts are a linear function of, float32 (N, F), of sprites, uint8 (N, C, S, S)."""
-        clean = (images.to(self.device).float() / 127.5 - 1) * self.unet.config.scaling_factor
-        alpha_bar = self.config.alpha_bar
-        noisy = (alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * self.noise).to(self.dtype)
-        self.activations.clear()
+        clean = (images.to(self.noise.device).float() / 127.5 - 1) * self.unet.config.scaling_factor
+        noisy = self.alpha_bar**0.5 * clean + (1 - self.alpha_bar) ** 0.5 * self.noise
+        activations: list[Tensor] = []
+        blocks = (self.unet.mid_block, self.unet.up_blocks[1], self.unet.up_blocks[2])
+        hooks = [block.register_forward_hook(lambda *given: activations.append(given[2])) for block in blocks]
         labels = self.class_embedding.expand(len(images), -1)
-        predicted = self.unet(noisy, self.config.timestep, labels, return_dict=False)[0].float()
+        predicted = self.unet(noisy, TIMESTEP, labels, return_dict=False)[0]
+        for hook in hooks:
+            hook.remove()
         error = (predicted - clean).square().mean(dim=(1, 2, 3)).log()[:, None]
-        parts = [each.float().flatten(2) for each in self.activations]
+        parts = [each.flatten(2) for each in activations]
         return torch.cat([error, *(f for each in parts for f in (each.mean(2), each.amax(2), each.std(2)))], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of processed sprites, uint8 (N, 4, S, S)."""
-        return nn.functional.linear(self.features(images), self.head.weight.float(), self.head.bias.float())
+        """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
+        return self.head(self.features(images))
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:
         """One number for each sprite, float32 (N,), higher for better: the verdicts weighted by `WEIGHTS`."""
         verdicts = torch.cat([self(part) for part in images.split(BATCH_SIZE)])
         return verdicts.cpu() @ torch.tensor(WEIGHTS)
+
+    def fits(self, pipeline: PokemonDDPMPipeline) -> bool:
+        """Whether the pipeline's samples are sprites of the shape and of classes that the ranker knows."""
+        return pipeline.sample_shape == self.sample_shape and {*pipeline.conditioner.vocabulary["type"]} <= self.types
 
 
 def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
@@ -96,34 +98,31 @@ def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
     return {"size": size, **means}
 
 
-def load_ranker(device: str | torch.device = "cpu") -> SpriteRanker:
-    """The released ranker, in float32."""
-    return SpriteRanker.from_pretrained(RELEASED_RANKER, torch_dtype=torch.float32).requires_grad_(False).to(device)
-
-
-def can_rank(pipeline: PokemonDDPMPipeline) -> bool:
-    """Whether the released ranker is for the pipeline's images: sprites of its shape, with types as it has seen."""
-    if not pipeline.conditioner.has_types:
-        return False
-    network = SpriteRanker.load_config(RELEASED_RANKER)["network"]
-    return pipeline.sample_shape == (network["in_channels"], network["sample_size"], network["sample_size"])
+@functools.cache
+def load_ranker(model: str, device: str = "cpu") -> SpriteRanker:
+    """The ranker of one of `RANKING_MODELS`, with a network of its own."""
+    ranker = SpriteRanker(PokemonDDPMPipeline.from_pretrained(model))
+    ranker.head.load_state_dict(load_file(Path(model, RANKER_FILE)))
+    return ranker.requires_grad_(False).to(device)
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
-    """The released ranker on the pipeline's device; None if it is for others."""
-    return load_ranker(pipeline.device) if can_rank(pipeline) else None
+    """The ranker that fits the pipeline's samples, on its device; None if there is none."""
+    installed = [each for each in RANKING_MODELS if Path(each, RANKER_FILE).is_file()]  # a Space has not all
+    rankers = (load_ranker(each, str(pipeline.device)) for each in installed)
+    return next((each for each in rankers if each.fits(pipeline)), None)
 
 
 def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
-    """`CANDIDATES` of a distilled model whose samples the ranker can score; others would take seconds a sprite: 1."""
-    return CANDIDATES if is_distilled(pipeline.scheduler) and can_rank(pipeline) else 1
+    """`CANDIDATES` of a distilled model whose samples a ranker can score; others would take seconds a sprite: 1."""
+    return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) else 1
 
 
 def generate_best(
     pipeline: PokemonDDPMPipeline,
     requests: Sequence[SpriteRequest],
     candidates: int,
-    ranker: SpriteRanker,
+    ranker: SpriteRanker | None,
     **arguments: Any,
 ) -> Iterator[tuple[SpriteRequest, Image.Image]]:
     """The best of several samples for each request, as `generate` makes them.
@@ -137,11 +136,11 @@ def generate_best(
         The request with the chosen seed, which alone gives the same sample, and the sample, not processed.
 
     Raises:
-        ValueError: If the samples have another shape than the ranker's sprites.
+        ValueError: If there is no ranker to choose.
     """
-    if candidates > 1 and pipeline.sample_shape != tuple(ranker.noise.shape):
-        wanted, found = ("x".join(map(str, shape)) for shape in (ranker.noise.shape, pipeline.sample_shape))
-        raise ValueError(f"The ranker needs samples of {wanted}, but this model makes {found}; choose 1 candidate.")
+    if candidates > 1 and ranker is None:
+        names = " and ".join(Path(each).name for each in RANKING_MODELS)
+        raise ValueError(f"Only sprites like those of {names} can be ranked; choose 1 candidate for this model.")
     tried = [replace(each, seed=each.seed + i) for each in requests for i in range(candidates)]
     samples = generate(pipeline, tried, **arguments)
     for start in range(0, len(tried), candidates):

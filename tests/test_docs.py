@@ -71,6 +71,7 @@ NOT_RUN = {
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
     "python benchmarks/diffusion_figures.py": "tests/benchmarks runs it on a tiny model",
     "python benchmarks/references.py": "it needs whole evolution lines; tests/benchmarks runs it on the archive",
+    "python benchmarks/train_ranker.py": "it would write into the package; tests/benchmarks runs it on a tiny model",
     "python benchmarks/rank_samples.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     "python benchmarks/latency.py": "it takes minutes; tests/benchmarks runs it on a tiny model",
     f"{TRAIN} benchmarks/recipes/diffusers-64.yaml": "its network is large",

@@ -3,16 +3,17 @@
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from pokemon_ddpm import ranking
+from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel, ranking
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.ranking import CANDIDATES, VERDICTS, WEIGHTS, SpriteRanker, generate_best
+from pokemon_ddpm.ranking import CANDIDATES, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, generate_best
+from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import tiny_pipeline, tiny_student
 
 UNET = {
-    "sample_size": 32,
     "block_out_channels": (4, 8, 8, 12),
     "down_block_types": ("DownBlock2D",) * 4,
     "up_block_types": ("UpBlock2D",) * 4,
@@ -20,17 +21,16 @@ UNET = {
     "norm_num_groups": 4,
     "add_attention": False,
     "class_embed_type": "identity",
-    "patch_size": 2,
-    "in_channels": 4,
 }
 
 
-@pytest.fixture(scope="module")
-def ranker() -> SpriteRanker:
+def ranking_student(size: int) -> PokemonDDPMPipeline:
+    """One whose network has the blocks that a ranker needs."""
+    pipeline = tiny_student(size)
     torch.manual_seed(0)
-    ranker = SpriteRanker(UNET, 300, 0.8).eval()
-    torch.nn.init.normal_(ranker.noise), torch.nn.init.normal_(ranker.class_embedding)
-    return ranker
+    unet = SpriteUNet2DModel(sample_size=size, **UNET).eval()
+    conditioner = SpriteConditioner(pipeline.conditioner.vocabulary, unet.time_embedding.linear_2.out_features)
+    return PokemonDDPMPipeline(unet, conditioner.eval(), pipeline.scheduler, **pipeline.defaults)
 
 
 def sprites(count: int) -> torch.Tensor:
@@ -38,29 +38,35 @@ def sprites(count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_verdicts_are_linear_in_the_activations(ranker, tmp_path):
-    images, unet, seen = sprites(3), ranker.unet, []
+def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
+    student = ranking_student(32)
+    images, unet, seen = sprites(3), student.unet, []
+    alpha_bar = student.scheduler.alphas_cumprod[300]
     clean = 0.5 * (images.float() / 127.5 - 1)
-    noisy = 0.8**0.5 * clean + 0.2**0.5 * ranker.noise
+    noise = torch.randn((4, 32, 32), generator=torch.Generator().manual_seed(0))
+    noisy = alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * noise
     blocks = (unet.mid_block, unet.up_blocks[1], unet.up_blocks[2])
     hooks = [block.register_forward_hook(lambda *given: seen.append(given[2].double())) for block in blocks]
-    predicted = unet(noisy, 300, ranker.class_embedding.expand(3, -1)).sample
+    anything = student.conditioner({"type": torch.full((3, 2), len(TYPES) + 1)})
+    predicted = unet(noisy, 300, anything).sample
     [hook.remove() for hook in hooks]
     features = [((predicted - clean) ** 2).mean(dim=(1, 2, 3)).log()[:, None]]
     for each in seen:
         features += [each.mean(dim=(2, 3)), each.amax(dim=(2, 3)), each.std(dim=(2, 3))]
+    ranker = SpriteRanker(student)
     expected = torch.cat(features, dim=1).float() @ ranker.head.weight.T + ranker.head.bias
     torch.testing.assert_close(ranker(images), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ranker.score(images), expected @ torch.tensor(WEIGHTS), rtol=1e-4, atol=1e-4)
-    ranker.save_pretrained(tmp_path)
-    again = SpriteRanker.from_pretrained(tmp_path)
-    assert torch.equal(again(images), ranker(images)) and expected.shape == (3, len(VERDICTS))
+    assert expected.shape == (3, len(VERDICTS)) and not unet.mid_block._forward_hooks
+    student.save_pretrained(tmp_path)
+    save_file(ranker.head.state_dict(), tmp_path / RANKER_FILE)
+    monkeypatch.setattr(ranking, "RANKING_MODELS", (str(tmp_path / "none"), str(tmp_path)))
+    again = ranking.ranker_for(student)
+    assert torch.equal(again(images), ranker(images)) and ranking.ranker_for(tiny_student(16)) is None
 
 
 class Reddest:
     """Ranks by the mean of red."""
-
-    noise = torch.zeros(4, 16, 16)
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
         return images[:, 0].float().mean(dim=(1, 2))
@@ -87,17 +93,19 @@ def red(image: Image.Image) -> float:
     return Reddest().score(as_tensor([to_sprite(image)])).item()
 
 
-def test_a_model_of_another_size_has_no_candidates():
-    with pytest.raises(ValueError, match="needs samples of 4x16x16, but this model makes 3x16x16; choose 1 candidate"):
-        next(generate_best(tiny_pipeline(), [SpriteRequest(0)], 2, Reddest()))
-
-
-def test_the_ranker_is_for_sprites_of_its_size_with_types():
-    own = tiny_student(64, {"type": ["orcs", "elves"]})
-    assert [ranking.can_rank(each) for each in (tiny_student(64), tiny_student(16), own)] == [True, False, False]
-
-
-def test_by_default_only_distilled_models_of_its_size_have_candidates(monkeypatch):
-    monkeypatch.setattr(ranking, "can_rank", lambda pipeline: pipeline.sample_shape[0] == 4)
-    students = [tiny_student(16), tiny_pipeline(channels=4), tiny_pipeline()]
-    assert [ranking.default_candidates(each) for each in students] == [CANDIDATES, 1, 1]
+@pytest.mark.parametrize(("vocabulary", "size", "model"), [
+    (None, 64, "pokemon-ddpm-64-fast"),
+    ({"type": ["fire", "water"], "mood": ["sad"]}, 64, "pokemon-ddpm-64-fast"),
+    ({"type": ["orcs", "elves-wood"]}, 64, "wesnoth-ddpm-64-fast"),
+    ({"type": ["orcs", "cars"]}, 64, None),
+    (None, 16, None),
+])  # fmt: skip
+def test_a_ranker_is_for_sprites_of_its_size_and_classes(vocabulary, size, model):
+    pipeline = tiny_student(size, vocabulary)
+    ranker = ranking.ranker_for(pipeline)
+    assert ranker is (model and ranking.load_ranker(str(RELEASED / model), "cpu"))
+    assert ranking.default_candidates(pipeline) == (CANDIDATES if model else 1)
+    assert ranking.default_candidates(tiny_pipeline(size=size, vocabulary=vocabulary, channels=4)) == 1  # no student
+    if not model:
+        with pytest.raises(ValueError, match="Only sprites like those of pokemon-ddpm-64-fast and wesnoth.* 1 cand"):
+            next(generate_best(pipeline, [SpriteRequest(0)], 2, ranker))

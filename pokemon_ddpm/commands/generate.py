@@ -215,10 +215,10 @@ class _Job(NamedTuple):
     candidates: int = 1
 
     def choose(self) -> Callable[..., Any]:
-        """`ranking.generate_best` with the candidates and the released ranker."""
-        from pokemon_ddpm.ranking import generate_best, load_ranker
+        """`ranking.generate_best` with the candidates and the ranker."""
+        from pokemon_ddpm.ranking import generate_best, ranker_for
 
-        ranker = load_ranker(self.pipeline.device) if self.candidates > 1 else None
+        ranker = ranker_for(self.pipeline) if self.candidates > 1 else None
         return functools.partial(generate_best, candidates=self.candidates, ranker=ranker)
 
     def chosen(self) -> "Iterator[tuple[SpriteRequest, Image.Image]]":

@@ -20,7 +20,7 @@ from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.files import check_inside
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
-from pokemon_ddpm.models import LICENSE_FILE, OUTSIDE, locate_model
+from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
@@ -220,7 +220,8 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
     licenses = [file for file in importlib.metadata.files(DISTRIBUTION) if file.name == LICENSE_FILE]
     (license_file,) = [file for file in licenses if file.parent.name in ("licenses", "")]  # others are of models
     (folder / LICENSE_FILE).write_text(license_file.read_text("utf-8"), "utf-8")
-    unused = ["released"] if own_classes else ["*-ddpm-64*"] if model else [*OUTSIDE]
+    # Of the released models a Space has those that the app offers, or the one that ranks samples of Pokémon.
+    unused = ["released"] if own_classes else ["wesnoth-*", "pokemon-ddpm-64"] if model else ["wesnoth-ddpm-64"]
     ignored = shutil.ignore_patterns("__pycache__", ".*", *unused)
     for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]

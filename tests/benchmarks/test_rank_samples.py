@@ -62,7 +62,7 @@ def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):
     pipeline.register_to_config(num_inference_steps=1, default_conditions={"view": "front"})
     pipeline.save_pretrained(tmp_path / "model")
     reddest = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
-    monkeypatch.setattr(rank_samples, "load_ranker", lambda: reddest)
+    monkeypatch.setattr(rank_samples, "load_ranker", lambda model: reddest)
     output = tmp_path / "ranked"
     flags = ["--model", tmp_path / "model", "--data_dir", sprites_dir, "--num_samples", "40", "--output", output]
     rank_samples.main(list(map(str, flags)))

@@ -6,6 +6,8 @@ from PIL import Image
 
 from benchmarks import train_ranker
 from pokemon_ddpm import ranking
+from pokemon_ddpm.preprocessing import as_tensor
+from tests.test_ranking import ranking_student
 
 
 def test_the_regression_solves_its_normal_equations():
@@ -18,6 +20,25 @@ def test_the_regression_solves_its_normal_equations():
     left = z.T @ (weights[:, None] * z) + train_ranker.PENALTY * torch.eye(20, dtype=torch.float64)
     expected = torch.linalg.solve(left, z.T @ (weights[:, None] * (y - center)))
     torch.testing.assert_close((3 * x + 1) @ solution.T + bias, z @ expected + center, rtol=1e-5, atol=1e-8)
+
+
+def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
+    """Readers like horizontal stripes, which no size nor color explains."""
+    stripes = [np.zeros((64, 64, 4), np.uint8) for _ in range(50)]
+    for i, each in enumerate(stripes):
+        edge = 8 + i // 2 % 2
+        drawn = each[edge:-edge, edge:-edge]
+        drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 4 % 2]
+        drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
+    Image.fromarray(np.hstack(stripes)).save(tmp_path / "sprites-1.png")
+    rows = [f"{i},first,s,w,fire,{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
+    header = "sprite,reading,setting,weights,condition,seed,reader,face,quality,known"
+    (tmp_path / "verdicts.csv").write_text("\n".join([header, *rows]))
+    ranking_student(64).save_pretrained(tmp_path / "model")
+    train_ranker.main(["--model", str(tmp_path / "model"), "--verdicts", str(tmp_path)])
+    assert "rank correlation with the readers' quality 0." in capsys.readouterr().out
+    scores = ranking.load_ranker(str(tmp_path / "model")).score(as_tensor(map(Image.fromarray, stripes)))
+    assert (scores[1::2, None] > scores[None, ::2]).float().mean() > 0.95
 
 
 def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):

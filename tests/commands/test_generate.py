@@ -202,7 +202,7 @@ def test_other_weights_make_no_other_sprite(files, tmp_path: Path) -> None:
 
 def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
     """The file has the first seed of its candidates in its name and the chosen one inside; a rerun keeps it."""
-    monkeypatch.setattr(ranking, "load_ranker", lambda _: SimpleNamespace(noise=torch.zeros(4, 16, 16), score=last))
+    monkeypatch.setattr(ranking, "ranker_for", lambda _: SimpleNamespace(score=last))
     names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
     assert names == ["fire_5_best-of-3.png", "fire_8_best-of-3.png"]
     assert [read_png(tmp_path / "files" / name).seed for name in names] == [7, 10]

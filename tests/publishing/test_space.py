@@ -122,7 +122,7 @@ class TestPush:
         assert (card.data.sdk_version, card.data.models) == (gradio.__version__, [MODEL])
         assert card.data.license == "other" and {
             Path(name).parts[2] for name in files if name.startswith("pokemon_ddpm/released/")
-        } == {"sprite-features", "sprite-ranker"}  # for research and education only
+        } == {"sprite-features", "pokemon-ddpm-64-fast"}  # for research and education only
 
     def test_failures(self, hub, model, tmp_path):
         hub.create("ash/app", "space", sdk="gradio").commit({"app.py": b"print()"})
