@@ -5,8 +5,8 @@
 
 It is written into the folder of the model. benchmarks/verdicts has the sprites, 50 in a row of sprites-1.png and those
 after it, and verdicts.csv with the number of the sprite, how it was made, and what a reader said; blind_reading.py
-says how. Nothing but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for five
-epochs, it ranked no better).
+says how. Nothing but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for
+five epochs, it ranked no better).
 """
 
 import argparse

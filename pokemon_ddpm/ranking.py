@@ -58,16 +58,24 @@ class SpriteRanker(nn.Module):
         """What the verdicts are a linear function of, float32 (N, F), of sprites, uint8 (N, C, S, S)."""
         clean = (images.to(self.noise.device).float() / 127.5 - 1) * self.unet.config.scaling_factor
         noisy = self.alpha_bar**0.5 * clean + (1 - self.alpha_bar) ** 0.5 * self.noise
+        predicted, activations = self.predict(noisy, TIMESTEP, self.class_embedding.expand(len(images), -1))
+        error = (predicted - clean).square().mean(dim=(1, 2, 3)).log()[:, None]
+        return torch.cat([error, activations], dim=1)
+
+    def predict(self, *inputs: Any, **arguments: Any) -> tuple[Tensor, Tensor]:
+        """The network's prediction (N, C, S, S) and the `features` of its activations (N, F - 1), of its arguments."""
         activations: list[Tensor] = []
         blocks = (self.unet.mid_block, self.unet.up_blocks[1], self.unet.up_blocks[2])
         hooks = [block.register_forward_hook(lambda *given: activations.append(given[2])) for block in blocks]
-        labels = self.class_embedding.expand(len(images), -1)
-        predicted = self.unet(noisy, TIMESTEP, labels, return_dict=False)[0]
+        predicted = self.unet(*inputs, return_dict=False, **arguments)[0]
         for hook in hooks:
             hook.remove()
-        error = (predicted - clean).square().mean(dim=(1, 2, 3)).log()[:, None]
         parts = [each.flatten(2) for each in activations]
-        return torch.cat([error, *(f for each in parts for f in (each.mean(2), each.amax(2), each.std(2)))], dim=1)
+        return predicted, torch.cat([f for each in parts for f in (each.mean(2), each.amax(2), each.std(2))], dim=1)
+
+    def score_weights(self) -> Tensor:
+        """The weights (F,) of the `features` in the `score`, which has a constant beside them."""
+        return torch.tensor(WEIGHTS) @ self.head.weight
 
     def forward(self, images: Tensor) -> Tensor:
         """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
@@ -101,14 +109,21 @@ def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
 @functools.cache
 def load_ranker(model: str, device: str = "cpu") -> SpriteRanker:
     """The ranker of one of `RANKING_MODELS`, with a network of its own."""
-    ranker = SpriteRanker(PokemonDDPMPipeline.from_pretrained(model))
-    ranker.head.load_state_dict(load_file(Path(model, RANKER_FILE)))
-    return ranker.requires_grad_(False).to(device)
+    return read_ranker(PokemonDDPMPipeline.from_pretrained(model), model).to(device)
+
+
+def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | None:
+    """The ranker with the pipeline's network, if the folder of its model has one."""
+    if not (file := Path(model, RANKER_FILE)).is_file():
+        return None
+    ranker = SpriteRanker(pipeline).requires_grad_(False)
+    ranker.head.load_state_dict(load_file(file))
+    return ranker
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
     """The ranker that fits the pipeline's samples, on its device; None if there is none."""
-    installed = [each for each in RANKING_MODELS if Path(each, RANKER_FILE).is_file()]  # a Space has not all
+    installed = (each for each in RANKING_MODELS if Path(each).is_dir())  # a Space has not all
     rankers = (load_ranker(each, str(pipeline.device)) for each in installed)
     return next((each for each in rankers if each.fits(pipeline)), None)
 

@@ -5,32 +5,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel, ranking
+from pokemon_ddpm import RELEASED, ranking
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.ranking import CANDIDATES, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, generate_best
 from pokemon_ddpm.vocabulary import TYPES
-from tests.tiny_models import tiny_pipeline, tiny_student
-
-UNET = {
-    "block_out_channels": (4, 8, 8, 12),
-    "down_block_types": ("DownBlock2D",) * 4,
-    "up_block_types": ("UpBlock2D",) * 4,
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "add_attention": False,
-    "class_embed_type": "identity",
-}
-
-
-def ranking_student(size: int) -> PokemonDDPMPipeline:
-    """One whose network has the blocks that a ranker needs."""
-    pipeline = tiny_student(size)
-    torch.manual_seed(0)
-    unet = SpriteUNet2DModel(sample_size=size, **UNET).eval()
-    conditioner = SpriteConditioner(pipeline.conditioner.vocabulary, unet.time_embedding.linear_2.out_features)
-    return PokemonDDPMPipeline(unet, conditioner.eval(), pipeline.scheduler, **pipeline.defaults)
+from tests.tiny_models import ranking_student, tiny_pipeline, tiny_student
 
 
 def sprites(count: int) -> torch.Tensor:

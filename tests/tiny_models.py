@@ -51,6 +51,27 @@ def tiny_student(size: int, vocabulary: dict[str, list[str]] | None = None) -> P
     return pipeline
 
 
+def ranking_student(size: int, vocabulary: dict[str, list[str]] | None = None) -> PokemonDDPMPipeline:
+    """A student whose network has the blocks that a ranker needs, in float16, too."""
+    pipeline = tiny_student(size, vocabulary)
+    torch.manual_seed(0)
+    unet = SpriteUNet2DModel(
+        sample_size=size,
+        block_out_channels=(4, 8, 8, 12),
+        down_block_types=("DownBlock2D",) * 4,
+        up_block_types=("UpBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        add_attention=False,
+        class_embed_type="identity",
+    )
+    conditioner = SpriteConditioner(pipeline.conditioner.vocabulary, unet.time_embedding.linear_2.out_features)
+    parts = [each.half().float().eval() for each in (unet, conditioner)]
+    pipeline = PokemonDDPMPipeline(*parts, pipeline.scheduler, **pipeline.defaults)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 def seeded(*seeds: int) -> list[torch.Generator]:
     """One generator an image, freshly seeded."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -26,6 +26,7 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.input_checks import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline
+from pokemon_ddpm.ranking import TIMESTEP, SpriteRanker
 
 logger = logging.getLogger(__name__)
 
@@ -46,23 +47,48 @@ class _Conditioner(nn.Module):
         return self.conditioner({"type": ids[:, :2], **{name: ids[:, 2 + i] for i, name in enumerate(others)}})
 
 
-def export_onnx(pipeline: PokemonDDPMPipeline, folder: Path, name: str, **entries: Any) -> None:
+class _RankingUNet(nn.Module):
+    """A ranker's network, with a second output: the score of its input, but for what the denoising error adds."""
+
+    def __init__(self, ranker: SpriteRanker):
+        super().__init__()
+        self.ranker, self.weights = ranker, ranker.score_weights()[1:]
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        given = {} if reference is None else {"reference": reference}
+        prediction, activations = self.ranker.predict(sample, timestep, class_labels, **given)
+        return prediction, activations @ self.weights
+
+
+def export_onnx(
+    pipeline: PokemonDDPMPipeline, folder: Path, name: str, ranker: SpriteRanker | None = None, **entries: Any
+) -> None:
     """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`, weights in float16 with computation in float32.
 
     The network takes float32 `sample` (B, C, S, S), `timestep` (B,), `class_labels` (B, D) and, if it was trained with
     references, `reference` (B, C, S, S) with zeros where there is none; it returns `prediction`. The conditioner takes
-    int32 `ids` (B, 1 + number of attributes) and returns `class_labels`.
+    int32 `ids` (B, 1 + number of attributes) and returns `class_labels`. With a ranker, the network also returns
+    `activations_score` (B,): the part of `SpriteRanker.score` that is not of the denoising error.
 
     Args:
         pipeline: In float32, on the CPU.
         folder: It exists.
         name: Of the model.
+        ranker: With the pipeline's network.
         **entries: Further ones of `CONFIG_FILE`.
     """
     inputs = _unet_inputs(pipeline)
     ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
-    write_file(folder / UNET_FILE, _export(pipeline.unet, inputs, "prediction", return_dict=False))
-    write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, "class_labels"))
+    if ranker is None:
+        exported = _export(pipeline.unet, inputs, ["prediction"], return_dict=False)
+    else:
+        exported = _export(_RankingUNet(ranker), inputs, ["prediction", "activations_score"])
+        error_weight = float(ranker.score_weights()[0])
+        entries["ranker"] = {"timestep": TIMESTEP, "alpha_bar": ranker.alpha_bar, "error_weight": error_weight}
+    write_file(folder / UNET_FILE, exported)
+    write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"]))
     weights = weights_digest(pipeline.unet, pipeline.conditioner)
     config = {"name": name, "weights": weights, "inputs": list(inputs), **sampling_config(pipeline), **entries}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
@@ -79,7 +105,9 @@ def _unet_inputs(pipeline: PokemonDDPMPipeline) -> dict[str, Tensor]:
     return inputs
 
 
-def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, half: bool = True, **constants: Any) -> bytes:
+def _export(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], half: bool = True, **constants: Any
+) -> bytes:
     batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
@@ -87,7 +115,7 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, half: boo
             module.eval(),
             kwargs={**inputs, **constants},
             input_names=list(inputs),
-            output_names=[output],
+            output_names=outputs,
             dynamic_shapes={**{name: {0: batch} for name in inputs}, **dict.fromkeys(constants)},
             dynamo=True,
             verbose=False,
@@ -172,7 +200,7 @@ class OnnxUNet(nn.Module):
         given = {"sample": sample, "class_labels": class_labels, "reference": zeros}
         given["timestep"] = torch.as_tensor(timestep).float().expand(len(sample))
         names = [each.name for each in self.session.get_inputs()]
-        (prediction,) = self.session.run(None, {name: given[name].detach().numpy() for name in names})
+        prediction, *_ = self.session.run(None, {name: given[name].detach().numpy() for name in names})
         return (torch.from_numpy(prediction),)
 
 
@@ -189,7 +217,7 @@ def cached_unet(pipeline: PokemonDDPMPipeline) -> OnnxUNet:
         with contextlib.suppress(Exception):  # there is none, or it is damaged
             return OnnxUNet((cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE).read_bytes(), pipeline.unet)
         logger.warning("Exporting the network for onnxruntime; this happens once and takes about half a minute.")
-        exported = _export(pipeline.unet, _unet_inputs(pipeline), "prediction", half=False, return_dict=False)
+        exported = _export(pipeline.unet, _unet_inputs(pipeline), ["prediction"], half=False, return_dict=False)
         try:  # also if there is a file in place of the folder
             write_file(cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE, exported)
         except (OSError, ValueError) as error:

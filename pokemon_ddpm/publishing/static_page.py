@@ -13,7 +13,7 @@ from PIL import Image
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import read_file, save_image, write_file
-from pokemon_ddpm.generation import SpriteRequest, generate, generate_with_steps
+from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
 from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
 from pokemon_ddpm.pipelines.input_checks import is_distilled
@@ -22,6 +22,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
+from pokemon_ddpm.ranking import CANDIDATES, SpriteRanker, generate_best, read_ranker
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
@@ -126,6 +127,7 @@ def _write_page(
     pipeline: PokemonDDPMPipeline, folder: Path, name: str, links: Mapping[str, str], runtime: str, url: str | None
 ) -> None:
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
+    ranker = read_ranker(pipeline, locate_model(name))
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
     intro = denoising(pipeline, SpriteRequest(SEED, types[0] if own else INTRO_TYPE))
@@ -138,7 +140,7 @@ def _write_page(
     html = html.replace("<!-- MODELS -->", others and f"<p>Other models:{others}</p>")
     tags = ""
     if url:
-        save_image(preview(pipeline).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
+        save_image(preview(pipeline, ranker).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
         title = re.search("<title>(.*)</title>", html)[1]
         tags = preview_tags(url, title, "Sprites" if own else "A sprite of each type")
     write_file(folder / PAGE, html.replace("\n    <!-- PREVIEW -->", tags))
@@ -150,7 +152,7 @@ def _write_page(
     entries = {"type_colors": colors, "creature": CREATURE, **({"own_classes": True} if own else {})}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     runtime = runtime.removesuffix("/") + "/"
-    export_onnx(pipeline, folder, name, runtime=runtime, **entries)
+    export_onnx(pipeline, folder, name, ranker, runtime=runtime, **entries)
     _write_service_worker(folder, runtime)
 
 
@@ -208,12 +210,12 @@ def preview_tags(url: str, title: str, sprites: str) -> str:
     return PREVIEW_TAGS.format(**texts, width=PREVIEW_SIZE[0], height=PREVIEW_SIZE[1])
 
 
-def preview(pipeline: PokemonDDPMPipeline) -> Image.Image:
-    """`PREVIEW_COUNT` sprites of the classes in turn on white, RGB of `PREVIEW_SIZE`."""
-    types = pipeline.conditioner.vocabulary["type"]
-    requests = [SpriteRequest(SEED + i // len(types), types[i % len(types)]) for i in range(PREVIEW_COUNT)]
+def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -> Image.Image:
+    """`PREVIEW_COUNT` sprites of the classes in turn on white, RGB of `PREVIEW_SIZE`; with a ranker the best."""
+    types, candidates = pipeline.conditioner.vocabulary["type"], CANDIDATES if ranker else 1
+    requests = [SpriteRequest(SEED + i * candidates, types[i % len(types)]) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
-    sprites = [to_sprite(each) for each in generate(pipeline, requests)]
+    sprites = [to_sprite(each) for _, each in generate_best(pipeline, requests, candidates, ranker)]
     sheet = sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
     image.paste(sheet, ((width - sheet.width) // 2, (height - sheet.height) // 2))
     return image

@@ -13,7 +13,7 @@ import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
-const AT_ONCE = 4, GRAY = "#55536b";
+const AT_ONCE = 4, CANDIDATES = 4, GRAY = "#55536b";
 const STORED = `pokemon-ddpm-sprites ${new URL("./", location).pathname}`; // a host has one storage for all its pages
 const randomSeed = () => Math.floor(Math.random() * MAX_SEED);
 const nameOf = ({ recipe }) => nameFor(recipe, names);
@@ -70,7 +70,7 @@ function receive(message) {
   if (!request) return fail(message.error);
   if (message.error || message.done) waiting.delete(message.id);
   if (message.error) request.reject(new Error(message.error));
-  else if (message.done) request.resolve(message.pixels);
+  else if (message.done) request.resolve(message.pixels ?? message.seed);
   else request.onStep(message.pixels, message.step);
 }
 
@@ -269,14 +269,24 @@ function remove(sprite) {
   showOthers();
 }
 
+/** A random seed; where the model has a ranker, of some the best. */
+async function goodSeed(conditions) {
+  const seeds = Array.from({ length: CANDIDATES }, randomSeed);
+  return config.ranker ? sample({ conditions, seeds }) : seeds[0];
+}
+
 async function generate() {
   const conditions = chosen();
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
-  const begin = performance.now();
-  const sprites = await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => add({ conditions, seed: randomSeed(), makes: [] }, i)));
-  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-  if (sprites.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);
+  const begin = performance.now(), sprites = [];
+  try {
+    for (let i = 0; i < AT_ONCE; i++) sprites.push(add({ conditions, seed: await goodSeed(conditions), makes: [] }, i));
+  } catch (error) {
+    fail(error.message);
+  }
+  const all = await Promise.all(sprites), seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  if (all.length === AT_ONCE && all.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);
   $("generate").disabled = false;
 }
 

@@ -64,15 +64,38 @@ function toPixels(channels) {
 export class Sampler {
   /**
    * @param config The export's config.json.
-   * @param unet, conditioner Functions from named arrays {name: [array, shape]} to a Float32Array.
+   * @param unet, conditioner Functions from named arrays {name: [array, shape]} to {name: Float32Array}.
    */
   constructor(config, unet, conditioner) {
     Object.assign(this, { config, unet, conditioner, size: config.sample_shape.reduce((a, b) => a * b) });
   }
 
   async embedding(conditions) {
-    const ids = conditionIds(this.config.vocabulary, { ...this.config.default_conditions, ...conditions });
-    return this.conditioner({ ids: [ids, [1, ids.length]] });
+    const ids = conditionIds(this.config.vocabulary, conditions);
+    return (await this.conditioner({ ids: [ids, [1, ids.length]] })).class_labels;
+  }
+
+  /** What the network returns for one sample. */
+  predict(sample, timestep, labels, reference = new Float32Array(this.size)) {
+    const { sample_shape: shape, inputs: names } = this.config;
+    const inputs = {
+      sample: [sample, [1, ...shape]],
+      timestep: [Float32Array.of(timestep), [1]],
+      class_labels: [labels, [1, labels.length]],
+      reference: [reference, [1, ...shape]],
+    };
+    return this.unet(Object.fromEntries(names.map((name) => [name, inputs[name]])));
+  }
+
+  /** The score of a sprite, RGBA pixels, up to a constant; see SpriteRanker in ranking.py. */
+  async score(pixels) {
+    const { scaling_factor: scale, ranker } = this.config, labels = await this.embedding({});
+    const clean = toChannels(pixels).map((value) => scale * value), noise = normal(this.size, 0);
+    const [alpha, sigma] = [Math.sqrt(ranker.alpha_bar), Math.sqrt(1 - ranker.alpha_bar)];
+    const noisy = clean.map((value, i) => alpha * value + sigma * noise[i]);
+    const { prediction, activations_score: [score] } = await this.predict(noisy, ranker.timestep, labels);
+    const error = prediction.reduce((sum, value, i) => sum + (value - clean[i]) ** 2, 0) / this.size;
+    return score + ranker.error_weight * Math.log(error);
   }
 
   /**
@@ -83,11 +106,11 @@ export class Sampler {
    */
   async *sample({ conditions, seed, reference, image, towards, share }) {
     const { config } = this;
-    const given = reference ? { relation: "same", ...conditions } : conditions;
+    const given = { ...config.default_conditions, ...(reference && { relation: "same" }), ...conditions };
     let labels = await this.embedding(given);
     let noise = normal(this.size, seed);
     if (towards) {
-      labels = lerp(labels, await this.embedding(towards.conditions), share);
+      labels = lerp(labels, await this.embedding({ ...config.default_conditions, ...towards.conditions }), share);
       noise = slerp(noise, normal(this.size, towards.seed), share);
     }
     const clean = reference ? toChannels(centered(reference.pixels)) : new Float32Array(this.size);
@@ -100,14 +123,8 @@ export class Sampler {
     if (from) sample = noise.map((value, i) => alpha[start] * config.scaling_factor * from[i] + sigma[start] * value);
     yield toPixels(sample);
     for (let step = start; step < count; step++) {
-      const inputs = {
-        sample: [sample, [1, ...config.sample_shape]],
-        timestep: [Float32Array.of(config.timesteps[step]), [1]],
-        class_labels: [labels, [1, labels.length]],
-        reference: [clean, [1, ...config.sample_shape]],
-      };
-      const output = await this.unet(Object.fromEntries(config.inputs.map((name) => [name, inputs[name]])));
-      const predicted = originalSample(config.prediction_type, output, sample, alpha[step], sigma[step]);
+      const { prediction } = await this.predict(sample, config.timesteps[step], labels, clean);
+      const predicted = originalSample(config.prediction_type, prediction, sample, alpha[step], sigma[step]);
       yield toPixels(predicted.map((value) => value / config.scaling_factor));
       const [nextAlpha, nextSigma] = step + 1 < count ? [alpha[step + 1], sigma[step + 1]] : [1, 0];
       // DDIM (Song et al. 2021, equation 12)

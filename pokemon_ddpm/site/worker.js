@@ -1,5 +1,5 @@
 // Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
-// step 0, {id, pixels, done} or {id, error} out.
+// step 0, {id, pixels, done} or {id, error} out. A request with seeds gets {id, seed, done}: that of the best sprite.
 
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
@@ -32,7 +32,7 @@ async function download(file) {
   }
 }
 
-/** A function from named arrays to the network's output. */
+/** A function from named arrays to those that the network returns. */
 async function network(ort, file, providers) {
   const options = { executionProviders: providers, logSeverityLevel: 3 }; // not that shapes are computed on the CPU
   const session = await ort.InferenceSession.create(await file, options);
@@ -43,7 +43,7 @@ async function network(ort, file, providers) {
       new ort.Tensor(kinds[values.constructor.name], values, shape),
     ]);
     const outputs = await session.run(Object.fromEntries(tensors));
-    return outputs[session.outputNames[0]].data;
+    return Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, data]));
   };
 }
 
@@ -75,9 +75,21 @@ addEventListener("message", ({ data: { config, id, request } }) => {
   sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
 });
 
+/** Of some seeds that of the sprite which the ranker scores highest. */
+async function best(loaded, { seeds, conditions }) {
+  let found, highest = -Infinity, pixels;
+  for (const seed of seeds) {
+    for await (pixels of loaded.sample({ conditions, seed }));
+    const score = await loaded.score(toSprite(pixels, loaded.config.sprite));
+    if (score > highest) [found, highest] = [seed, score];
+  }
+  return found;
+}
+
 async function run(id, request) {
   try {
     const loaded = await sampler;
+    if (request.seeds) return postMessage({ id, seed: await best(loaded, request), done: true });
     let pixels, step = 0;
     for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: step++ });
     postMessage({ id, pixels: toSprite(pixels, loaded.config.sprite), done: true });

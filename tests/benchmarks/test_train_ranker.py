@@ -7,7 +7,7 @@ from PIL import Image
 from benchmarks import train_ranker
 from pokemon_ddpm import ranking
 from pokemon_ddpm.preprocessing import as_tensor
-from tests.test_ranking import ranking_student
+from tests.tiny_models import ranking_student
 
 
 def test_the_regression_solves_its_normal_equations():

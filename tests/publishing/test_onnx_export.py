@@ -24,10 +24,11 @@ from pokemon_ddpm.publishing.onnx_export import (
     check_export,
     export_onnx,
 )
+from pokemon_ddpm.ranking import SpriteRanker
 from pokemon_ddpm.training.losses import trailing_timesteps
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 from tests.commands import run
-from tests.tiny_models import tiny_pipeline, tiny_student
+from tests.tiny_models import ranking_student, tiny_pipeline, tiny_student
 
 VOCABULARY = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
 
@@ -54,6 +55,27 @@ def test_the_network(pipeline, folder, batch):
         with torch.inference_mode():
             (expected,) = pipeline.unet(sample, timesteps, labels, return_dict=False, reference=given)
         torch.testing.assert_close(exported(sample, timesteps, labels, given)[0], expected, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_with_a_ranker_the_network_gives_its_score(tmp_path):
+    """Beside the prediction; the part of the denoising error is added in float64."""
+    student = ranking_student(32, VOCABULARY)
+    ranker = SpriteRanker(student)
+    export_onnx(student, tmp_path, "tiny", ranker)
+    given = json.loads((tmp_path / CONFIG_FILE).read_text())["ranker"]
+    sprites = torch.randint(256, (5, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clean = (sprites / 127.5 - 1).numpy() * student.unet.config.scaling_factor
+    noise = torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
+    noisy = (given["alpha_bar"] ** 0.5 * clean + (1 - given["alpha_bar"]) ** 0.5 * noise).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(tmp_path / UNET_FILE), providers=["CPUExecutionProvider"])
+    labels = student.conditioner.encode([None] * 5).numpy()
+    inputs = {"timestep": np.full(5, given["timestep"], np.float32), "reference": np.zeros_like(noisy)}
+    prediction, score = session.run(None, {"sample": noisy, "class_labels": labels, **inputs})
+    score = score + given["error_weight"] * np.log(((prediction - clean) ** 2).mean(axis=(1, 2, 3)))
+    expected = ranker.score(sprites).numpy()
+    np.testing.assert_allclose(score - score.mean(), expected - expected.mean(), atol=1e-4)
+    assert expected.std() > 1e-3
 
 
 def test_large_weights_are_stored_as_float16(pipeline, folder):

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
 
@@ -28,7 +29,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature, part_seed
-from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
@@ -38,12 +39,13 @@ from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing import static_page
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_pages
+from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
 from tests.test_package import ROOT
-from tests.tiny_models import seeded, tiny_pipeline, tiny_student
+from tests.tiny_models import ranking_student, seeded, tiny_pipeline, tiny_student
 from tests.training.runs import full_disk, wait_until
 
 SIDE = 64
@@ -854,11 +856,16 @@ def test_a_link_to_the_page_has_a_preview(pipeline, folder, tmp_path, monkeypatc
 
 
 def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
-    """Classes for types and nothing of Pokémon but the link; only what the model has learned can be made."""
+    """Classes for types and nothing of Pokémon but the link; only what the model has learned can be made.
+
+    It has a ranker, so each sprite is the best of four seeds.
+    """
     vocabulary = {"type": ["orcs", "elves"], "action": ["attack", "idle"], "view": ["front", "back"]}
-    student = tiny_student(32, {**vocabulary, "relation": list(RELATIONS)})
+    student = ranking_student(32, {**vocabulary, "relation": list(RELATIONS)})
     student.register_to_config(default_conditions={"view": "front"})
     student.save_pretrained(tmp_path / "units")
+    ranker = SpriteRanker(student)
+    save_file(ranker.head.state_dict(), tmp_path / "units" / RANKER_FILE)
     card, site = tmp_path / "units" / "README.md", tmp_path / "page"
     card.write_text(card.read_text(encoding="utf-8").replace("---\n", "---\nlicense: gpl-3.0\n", 1), encoding="utf-8")
     (tmp_path / "units" / "LICENSE").write_text("Free.", encoding="utf-8")
@@ -870,6 +877,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
     assert f'content="{ADDRESS.replace("&", "&amp;").rstrip("/")}/units/"' in tags
     with served(site) as url, browser.new_context(**PHONE) as context:
         page = context.new_page()
+        page.add_init_script(SHARE)
         page.goto(url)
         ready(page)
         page.get_by_role("link", name="units").click()
@@ -898,7 +906,12 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         page.get_by_label("action").select_option("idle")
         page.get_by_role("button", name="Generate").click()
         expect(page.locator("#status")).to_contain_text("4 sprites in ")
-        expect(page.locator("#made button").first).to_have_attribute("title", re.compile("^elves idle "))
+        titles = page.locator("#made button").evaluate_all("all => all.map((each) => each.title)")
+        tried = [each["seeds"] for each in page.evaluate("requests") if "seeds" in each][-4:]
+        for title, seeds in zip(titles[:4], tried, strict=True):
+            found = generate(student, [SpriteRequest(seed, "elves", {"action": "idle"}) for seed in seeds])
+            scores = ranker.score(as_tensor(map(to_sprite, found)))
+            assert title == f"elves idle {seeds[scores.argmax()]}" and len({*seeds}) == 4
         page.evaluate("localStorage.clear()")
         page.goto(f"{url}?type=elves&action=idle&seed=5&card=1")
         expect(page.locator("#card")).to_be_visible()
