@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, PokemonDDPMPipeline
-from pokemon_ddpm.models import locate_model
+from pokemon_ddpm.models import locate_model, weights_digest
 from pokemon_ddpm.ranking import BATCH_SIZE, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, looks
 
 FOLDER = Path(__file__).parent / "verdicts"
@@ -70,7 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     sprites, means = read(options.verdicts)
     folder = Path(locate_model(options.model))
-    ranker = SpriteRanker(PokemonDDPMPipeline.from_pretrained(folder))
+    pipeline = PokemonDDPMPipeline.from_pretrained(folder)
+    ranker = SpriteRanker(pipeline)
     features = torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
     targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
     appearance = looks(sprites)
@@ -97,7 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{name}: rank correlation {spearmanr(scores, values).statistic:.2f}, of the readers {of_readers:.2f}")
     solution, bias = ridge(features, targets, weights)
     ranker.head.weight.copy_(solution), ranker.head.bias.copy_(bias)
-    save_file(ranker.head.state_dict(), folder / RANKER_FILE)
+    metadata = {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}
+    save_file(ranker.head.state_dict(), folder / RANKER_FILE, metadata)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class SpriteRanker(nn.Module):
     def __init__(self, pipeline: PokemonDDPMPipeline):
         super().__init__()
         self.unet, self.sample_shape = pipeline.unet, pipeline.sample_shape
-        self.types = frozenset(pipeline.conditioner.vocabulary["type"])
+        self.conditioner, self.scoring = pipeline.conditioner, threading.Lock()  # the hooks are of one call
         self.alpha_bar = float(pipeline.scheduler.alphas_cumprod[TIMESTEP])
         noise = torch.randn(self.sample_shape, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
@@ -67,9 +68,11 @@ class SpriteRanker(nn.Module):
         activations: list[Tensor] = []
         blocks = (self.unet.mid_block, self.unet.up_blocks[1], self.unet.up_blocks[2])
         hooks = [block.register_forward_hook(lambda *given: activations.append(given[2])) for block in blocks]
-        predicted = self.unet(*inputs, return_dict=False, **arguments)[0]
-        for hook in hooks:
-            hook.remove()
+        try:
+            predicted = self.unet(*inputs, return_dict=False, **arguments)[0]
+        finally:
+            for hook in hooks:
+                hook.remove()
         parts = [each.flatten(2) for each in activations]
         return predicted, torch.cat([f for each in parts for f in (each.mean(2), each.amax(2), each.std(2))], dim=1)
 
@@ -84,12 +87,15 @@ class SpriteRanker(nn.Module):
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:
         """One number for each sprite, float32 (N,), higher for better: the verdicts weighted by `WEIGHTS`."""
-        verdicts = torch.cat([self(part) for part in images.split(BATCH_SIZE)])
+        with self.scoring:
+            verdicts = torch.cat([self(part) for part in images.split(BATCH_SIZE)])
         return verdicts.cpu() @ torch.tensor(WEIGHTS)
 
     def fits(self, pipeline: PokemonDDPMPipeline) -> bool:
-        """Whether the pipeline's samples are sprites of the shape and of classes that the ranker knows."""
-        return pipeline.sample_shape == self.sample_shape and {*pipeline.conditioner.vocabulary["type"]} <= self.types
+        """Whether the pipeline's samples are sprites of the shape and, if these are no types, the classes it knows."""
+        own, other = self.conditioner, pipeline.conditioner
+        is_known = own.has_types or {*other.vocabulary["type"]} <= {*own.vocabulary["type"]}
+        return pipeline.sample_shape == self.sample_shape and own.has_types == other.has_types and is_known
 
 
 def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
@@ -123,7 +129,7 @@ def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | Non
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
     """The ranker that fits the pipeline's samples, on its device; None if there is none."""
-    installed = (each for each in RANKING_MODELS if Path(each).is_dir())  # a Space has not all
+    installed = (each for each in RANKING_MODELS if Path(each, RANKER_FILE).is_file())  # a Space has not all
     rankers = (load_ranker(each, str(pipeline.device)) for each in installed)
     return next((each for each in rankers if each.fits(pipeline)), None)
 

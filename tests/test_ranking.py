@@ -1,12 +1,16 @@
 """The ranker against its formula by hand, and candidates against the samples of their seeds."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from pokemon_ddpm import RELEASED, ranking
+from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, ranking
 from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.ranking import CANDIDATES, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, generate_best
@@ -46,6 +50,14 @@ def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
     assert torch.equal(again(images), ranker(images)) and ranking.ranker_for(tiny_student(16)) is None
 
 
+@pytest.mark.parametrize("model", ranking.RANKING_MODELS)
+def test_a_released_ranker_is_of_its_network(model):
+    """When weights are released anew, benchmarks/train_ranker.py fits it again."""
+    pipeline = PokemonDDPMPipeline.from_pretrained(model)
+    with safe_open(Path(model, RANKER_FILE), "pt") as file:
+        assert file.metadata() == {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}
+
+
 class Reddest:
     """Ranks by the mean of red."""
 
@@ -76,7 +88,8 @@ def red(image: Image.Image) -> float:
 
 @pytest.mark.parametrize(("vocabulary", "size", "model"), [
     (None, 64, "pokemon-ddpm-64-fast"),
-    ({"type": ["fire", "water"], "mood": ["sad"]}, 64, "pokemon-ddpm-64-fast"),
+    ({"type": [*TYPES, "stellar"], "mood": ["sad"]}, 64, "pokemon-ddpm-64-fast"),
+    ({"type": ["ice", "rock", "ground"]}, 64, None),
     ({"type": ["orcs", "elves-wood"]}, 64, "wesnoth-ddpm-64-fast"),
     ({"type": ["orcs", "cars"]}, 64, None),
     (None, 16, None),

@@ -78,7 +78,7 @@ Candidates = Annotated[
         min=1,
         max=MAX_CANDIDATES,
         help="Samples for each sprite; the best one is kept.",
-        show_default="8 for a distilled model of Pokémon of 64 px, else 1",
+        show_default="8 for a distilled model of sprites like the released ones, else 1",
     ),
 ]
 

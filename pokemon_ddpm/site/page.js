@@ -196,24 +196,27 @@ function drawLarge(pixels) {
   draw($("large"), pixels);
 }
 
-/** Adds a sprite to the page and makes it; the first one is shown large. */
-async function add(recipe, place = 0) {
+/** Adds a sprite to the page and makes it, the best of some at its turn, if there is one; the first one is shown large. */
+async function add(recipe, place = 0, turn = null) {
   const sprite = { recipe, frames: [] };
   made.splice(place, 0, sprite);
   show(sprite);
   if (!place) open(sprite);
-  sprite.done = run(sprite);
+  sprite.done = run(sprite, turn);
   await sprite.done;
   return sprite;
 }
 
-async function run(sprite) {
+async function run(sprite, turn) {
+  const onStep = (frame) => {
+    if (still.matches) return;
+    draw(sprite.canvas, frame);
+    if (shown === sprite) drawLarge(frame);
+  };
   try {
-    finish(sprite, await sampleRecipe(sprite, (frame) => {
-      if (still.matches) return;
-      draw(sprite.canvas, frame);
-      if (shown === sprite) drawLarge(frame);
-    }));
+    await turn;
+    if (turn && config.ranker) await chooseSeed(sprite, onStep);
+    finish(sprite, await sampleRecipe(sprite, onStep));
     if (shown === sprite) open(sprite);
     store();
   } catch (error) {
@@ -221,6 +224,14 @@ async function run(sprite) {
     if (shown === sprite && made.length) open(made[0]);
     fail(error.message);
   }
+}
+
+/** Gives a sprite the best of some seeds. */
+async function chooseSeed(sprite, onStep) {
+  const { recipe } = sprite, seeds = [recipe.seed, ...Array.from({ length: CANDIDATES - 1 }, randomSeed)];
+  sprite.recipe = { ...recipe, seed: await sample({ conditions: recipe.conditions, seeds }, onStep) };
+  label(sprite);
+  if (shown === sprite) showName(sprite);
 }
 
 const find = (wanted) => made.find(({ recipe }) => title(recipe) === wanted);
@@ -248,12 +259,17 @@ function show(sprite) {
   item.innerHTML = "<button><canvas width=64 height=64></canvas><span></span></button>";
   const [button] = item.children;
   [sprite.item, sprite.canvas] = [item, button.children[0]];
-  [button.children[1].textContent, button.title] = [nameOf(sprite), title(sprite.recipe)];
+  label(sprite);
   button.style.setProperty("--type", colorOf(typesOf(sprite)[0]));
   button.disabled = true;
   button.onclick = () => open(sprite);
   $("made").insertBefore(item, $("made").children[made.indexOf(sprite)] ?? null);
   $("clear").hidden = false;
+}
+
+function label({ item, ...sprite }) {
+  const [button] = item.children;
+  [button.children[1].textContent, button.title] = [nameOf(sprite), title(sprite.recipe)];
 }
 
 function finish(sprite, pixels) {
@@ -269,24 +285,14 @@ function remove(sprite) {
   showOthers();
 }
 
-/** A random seed; where the model has a ranker, of some the best. */
-async function goodSeed(conditions) {
-  const seeds = Array.from({ length: CANDIDATES }, randomSeed);
-  return config.ranker ? sample({ conditions, seeds }) : seeds[0];
-}
-
 async function generate() {
   const conditions = chosen();
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
   const begin = performance.now(), sprites = [];
-  try {
-    for (let i = 0; i < AT_ONCE; i++) sprites.push(add({ conditions, seed: await goodSeed(conditions), makes: [] }, i));
-  } catch (error) {
-    fail(error.message);
-  }
+  for (let i = 0; i < AT_ONCE; i++) sprites.push(add({ conditions, seed: randomSeed(), makes: [] }, i, sprites.at(-1) ?? true));
   const all = await Promise.all(sprites), seconds = ((performance.now() - begin) / 1000).toFixed(1);
-  if (all.length === AT_ONCE && all.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);
+  if (all.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);
   $("generate").disabled = false;
 }
 

@@ -1,5 +1,5 @@
 // Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
-// step 0, {id, pixels, done} or {id, error} out. A request with seeds gets {id, seed, done}: that of the best sprite.
+// step 0, {id, pixels, done} or {id, error} out. With seeds in place of a seed it ends with {id, seed, done}, that of the best.
 
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
@@ -75,24 +75,24 @@ addEventListener("message", ({ data: { config, id, request } }) => {
   sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
 });
 
+async function make(loaded, id, request) {
+  let pixels, step = 0;
+  for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: step++ });
+  return toSprite(pixels, loaded.config.sprite);
+}
+
 /** Of some seeds that of the sprite which the ranker scores highest. */
-async function best(loaded, { seeds, conditions }) {
-  let found, highest = -Infinity, pixels;
-  for (const seed of seeds) {
-    for await (pixels of loaded.sample({ conditions, seed }));
-    const score = await loaded.score(toSprite(pixels, loaded.config.sprite));
-    if (score > highest) [found, highest] = [seed, score];
-  }
-  return found;
+async function best(loaded, id, { seeds, conditions }) {
+  const scores = [];
+  for (const seed of seeds) scores.push(await loaded.score(await make(loaded, id, { conditions, seed })));
+  return seeds[scores.indexOf(Math.max(...scores))];
 }
 
 async function run(id, request) {
   try {
     const loaded = await sampler;
-    if (request.seeds) return postMessage({ id, seed: await best(loaded, request), done: true });
-    let pixels, step = 0;
-    for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: step++ });
-    postMessage({ id, pixels: toSprite(pixels, loaded.config.sprite), done: true });
+    if (request.seeds) return postMessage({ id, seed: await best(loaded, id, request), done: true });
+    postMessage({ id, pixels: await make(loaded, id, request), done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }
