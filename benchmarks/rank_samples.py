@@ -6,11 +6,14 @@ The samples have the conditions of random training fronts, half of them the type
 their first type, without what size and colors explain of the score, so that the best are not the small ones. Instead,
 how much size and colors are like those of real sprites of this type counts, and whether the type and the color that a
 sample was conditioned on are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an
-interrupted run. OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md.
+interrupted run. OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md. Of a
+model of own classes they are folders of images, for `--train_data_dir`.
 """
 
 import argparse
+import csv
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +23,18 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
-from pokemon_ddpm.evaluation.features import all_logits, load_features
+from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, SpriteFeatures, all_logits, load_features
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
-from pokemon_ddpm.ranking import load_ranker, looks
+from pokemon_ddpm.ranking import looks, ranker_for
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES
 
-GUIDANCE_SCALES = (1.5, 2.5, 3.5)  # in turn: good and bad samples differ more among several
 SHARE = 0.2  # of the samples that are the best, and the worst
 # In standard deviations of the score: one of the likeness to real sprites, and a condition that is not recognized
 LIKENESS, MISSED = 0.7, 1.5
@@ -42,7 +45,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
-    parser.add_argument("--data_dir", required=True, help="the sprite archive")
+    parser.add_argument("--data_dir", required=True, help="the sprite archive, or own images")
+    parser.add_argument("--features", type=Path, default=RELEASED_FEATURES, help="of pokemon-ddpm fit-features")
+    parser.add_argument(
+        "--guidance_scales",
+        type=float,
+        nargs="+",
+        default=[1.5, 2.5, 3.5],
+        help="in turn: good and bad samples differ more among several; a student has 1 alone",
+    )
     parser.add_argument("--num_samples", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1_000_000, help="of the first sample; the others follow")
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
@@ -50,16 +61,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Path], SpriteTensors]:
+def generate(
+    options: argparse.Namespace, settings: GenerationSettings, pipeline: PokemonDDPMPipeline
+) -> tuple[list[SpriteRequest], list[Path], SpriteTensors]:
     """The requests, the files of their processed samples, which exist then, and the real sprites."""
-    settings = GenerationSettings(
-        options.model,
-        dtype=options.dtype,
-        transparent=True,
-        palette=PALETTE_SIZE,
-        min_fragment=MIN_FRAGMENT,
-    )
-    pipeline = settings.load()
     data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front", mode="pixel")
     rows = random_rows(len(data), options.num_samples, options.seed)
     requests = row_requests(data, pipeline.conditioner, rows, options.seed)
@@ -69,25 +74,23 @@ def generate(options: argparse.Namespace) -> tuple[list[SpriteRequest], list[Pat
     ]
     folder, paths = options.output / "samples", {}
     folder.mkdir(parents=True, exist_ok=True)
-    for i, scale in enumerate(GUIDANCE_SCALES):
-        of_scale = requests[i :: len(GUIDANCE_SCALES)]
+    for i, scale in enumerate(options.guidance_scales):
+        of_scale = requests[i :: len(options.guidance_scales)]
         files = generate_files(pipeline, replace(settings, guidance_scale=scale), of_scale, folder)
         for path in tqdm(files, f"Generating at {scale}", len(of_scale)):
             paths[path.name] = path
     return requests, [paths[each.file_name] for each in requests], data
 
 
-def missed(sprites: torch.Tensor, requests: list[SpriteRequest]) -> np.ndarray:
+def missed(sprites: torch.Tensor, requests: list[SpriteRequest], features: SpriteFeatures) -> np.ndarray:
     """How many of a request's color, if it has one, and its first type are not recognized in its sample, int (N,)."""
-    features = load_features()
     logits = all_logits(features, over_white(sprites))
-    colors, types = features.vocabulary["color"], list(features.vocabulary["type"])
-    color = [each.attributes.get("color", ANY) for each in requests]
-    wrong = [
-        name not in (ANY, colors[k]) for name, k in zip(color, logits["color"].argmax(dim=1).tolist(), strict=True)
-    ]
+    colors, types = features.vocabulary.get("color", ()), list(features.vocabulary["type"])
     first = torch.tensor([types.index(each.pokemon_type[0]) for each in requests])
-    return np.array(wrong, dtype=int) + (logits["type"].gather(1, first[:, None])[:, 0] <= 0).numpy()
+    wrong = (logits["type"].gather(1, first[:, None])[:, 0] <= 0).numpy().astype(int)
+    for i, k in enumerate(logits["color"].argmax(dim=1).tolist() if colors else ()):
+        wrong[i] += requests[i].attributes.get("color", ANY) not in (ANY, colors[k])
+    return wrong
 
 
 def likeness_to_real(
@@ -109,14 +112,20 @@ def likeness_to_real(
     return projected / max(projected.std(), 1e-9)
 
 
-def ranks(scores: np.ndarray, sprites: torch.Tensor, requests: list[SpriteRequest], real: SpriteTensors) -> np.ndarray:
+def ranks(
+    scores: np.ndarray,
+    sprites: torch.Tensor,
+    requests: list[SpriteRequest],
+    real: SpriteTensors,
+    features: SpriteFeatures,
+) -> np.ndarray:
     """The share of the samples of its type that a sample is better than, float (N,); see the module's docstring."""
     columns = np.stack(list(looks(sprites).values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
-    types = np.array([TYPES.index(each.pokemon_type[0]) for each in requests])
+    types = np.array([real.type_names.index(each.pokemon_type[0]) for each in requests])
     likeness = likeness_to_real(sprites, types, real.images, real.labels["type"][:, 0].numpy())
-    rest += rest.std() * (LIKENESS * likeness - MISSED * missed(sprites, requests))
+    rest += rest.std() * (LIKENESS * likeness - MISSED * missed(sprites, requests, features))
     result = np.empty(len(scores))
     for number in set(types.tolist()):
         rows = np.flatnonzero(types == number)
@@ -135,20 +144,46 @@ def as_row(request: SpriteRequest, path: Path) -> dict[str, object]:
     return {"image": on_white(Image.open(path)), "type1": first, "type2": second, **values}
 
 
+def write_folder(folder: Path, chosen: list[tuple[SpriteRequest, Path]]) -> None:
+    """Samples of own classes as a folder of images with their conditions in metadata.csv."""
+    rows = []
+    for request, path in chosen:
+        shutil.copyfile(path, folder / path.name)
+        values = {name: "" if value == ANY else value for name, value in request.attributes.items()}
+        rows.append({"file_name": path.name, "label": request.pokemon_type[0], **values})
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+def write_dataset(folder: Path, chosen: list[tuple[SpriteRequest, Path]]) -> None:
+    """Samples with types as a data set with the columns of the sprites."""
+    columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
+    features = datasets.Features({name: FEATURES[name] for name in columns})
+    rows = [as_row(*each) for each in chosen]
+    rows = [{column: row.get(column) for column in columns} for row in rows]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Generates, ranks and writes both data sets."""
     options = parse(arguments)
-    requests, paths, real = generate(options)
+    processed = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
+    settings = GenerationSettings(options.model, dtype=options.dtype, **processed)
+    pipeline = settings.load()
+    ranker = ranker_for(pipeline)
+    if ranker is None:
+        raise SystemExit(f"There is no ranker for the samples of {options.model}.")
+    requests, paths, real = generate(options, settings, pipeline)
     sprites = as_tensor(Image.open(path) for path in paths)
-    order = ranks(load_ranker(RELEASED_FAST_MODEL).score(sprites).numpy(), sprites, requests, real)
-    columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
-    features = datasets.Features({name: FEATURES[name] for name in columns})
+    order = ranks(ranker.score(sprites).numpy(), sprites, requests, real, load_features(options.features))
+    write = write_dataset if real.type_names == TYPES else write_folder
     for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():
-        rows = [as_row(*each) for each in itertools.compress(zip(requests, paths, strict=True), chosen)]
-        rows = [{column: row.get(column) for column in columns} for row in rows]
+        rows = [*itertools.compress(zip(requests, paths, strict=True), chosen)]
         folder = options.output / name
         folder.mkdir(exist_ok=True)
-        datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
+        write(folder, rows)
         print(f"{len(rows):,} samples in {folder}")
 
 

@@ -3,13 +3,16 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from benchmarks import rank_samples
-from pokemon_ddpm.data import SpriteTensors, load_named, sprite_tensors
+from pokemon_ddpm.data import SpriteTensors, load_named, load_tensors, sprite_tensors
+from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import tiny_pipeline, tiny_student
 
 
 def test_ranks_are_within_types_and_not_by_size():
@@ -20,7 +23,8 @@ def test_ranks_are_within_types_and_not_by_size():
     types = ["fire" if i < 40 else "ice" for i in range(60)]
     requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
     labels = torch.tensor([[TYPES.index(name), 0] for name in types])
-    found = rank_samples.ranks(merit - 50 * size, sprites, requests, SpriteTensors(sprites, {"type": labels}))
+    real = SpriteTensors(sprites, {"type": labels})
+    found = rank_samples.ranks(merit - 50 * size, sprites, requests, real, load_features())
     assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
         own = np.sort(found[[each == name for each in types]])
@@ -31,8 +35,8 @@ def test_another_color_than_asked_is_missed():
     sprites = torch.zeros(40, 4, 64, 64, dtype=torch.uint8)
     sprites[:, 3, 16:48, 16:48], sprites[:20, 0, 16:48, 16:48], sprites[20:, 2, 16:48, 16:48] = 255, 220, 220
     requests = [SpriteRequest(i, ("fire",), {"color": "red"} if i % 2 else {}) for i in range(40)]
-    found = rank_samples.missed(sprites, requests)
-    without = rank_samples.missed(sprites, [SpriteRequest(i, ("fire",)) for i in range(40)])
+    found = rank_samples.missed(sprites, requests, load_features())
+    without = rank_samples.missed(sprites, [SpriteRequest(i, ("fire",)) for i in range(40)], load_features())
     assert (found - without).tolist() == [int(i >= 20 and i % 2) for i in range(40)]
 
 
@@ -62,7 +66,7 @@ def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):
     pipeline.register_to_config(num_inference_steps=1, default_conditions={"view": "front"})
     pipeline.save_pretrained(tmp_path / "model")
     reddest = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
-    monkeypatch.setattr(rank_samples, "load_ranker", lambda model: reddest)
+    monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: reddest)
     output = tmp_path / "ranked"
     flags = ["--model", tmp_path / "model", "--data_dir", sprites_dir, "--num_samples", "40", "--output", output]
     rank_samples.main(list(map(str, flags)))
@@ -71,3 +75,26 @@ def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):
     for data in sets:
         assert 3 <= len(data) <= 20 and data.images.shape[1:] == (4, 16, 16) and (data.labels["type"] >= 0).all()
         assert (data.labels["view"] == 0).all() and -1 in data.labels["color"].tolist()
+
+
+def test_sets_of_own_classes_are_folders_of_images(tmp_path, monkeypatch):
+    art = tmp_path / "art"
+    for name, shade in (("orcs", 90), ("elves", 160)):
+        (art / name).mkdir(parents=True)
+        for i in range(6):
+            image = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+            image.paste((shade, 10 * i, 30, 255), (2, 2, 8 + i, 14))
+            image.save(art / name / f"{i}.png")
+    pipeline = tiny_student(16, {"type": ["elves", "orcs"], "view": ["front", "back"]})
+    pipeline.save_pretrained(tmp_path / "model")
+    reddest = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
+    monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: reddest)
+    monkeypatch.setattr(rank_samples, "missed", lambda sprites, *_: np.zeros(len(sprites)))
+    output = tmp_path / "ranked"
+    flags = ["--model", tmp_path / "model", "--data_dir", art, "--num_samples", "20", "--output", output]
+    rank_samples.main([*map(str, flags), "--guidance_scales", "1"])
+    sets = [load_tensors(str(output / name), "train", 16, mode="pixel") for name in ("worst", "best")]
+    assert all(2 <= len(data) <= 8 and set(data.type_names) <= {"elves", "orcs"} for data in sets)
+    monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: None)
+    with pytest.raises(SystemExit, match="There is no ranker for the samples of"):
+        rank_samples.main(list(map(str, flags)))
