@@ -130,7 +130,9 @@ def _write_page(
     ranker = read_ranker(pipeline, locate_model(name))
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
-    intro = denoising(pipeline, SpriteRequest(SEED, types[0] if own else INTRO_TYPE))
+    first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE)
+    request, _ = next(generate_best(pipeline, [first], CANDIDATES if ranker else 1, ranker))
+    intro = denoising(pipeline, request)
     sprite = intro.crop((intro.width - intro.height, 0, intro.width, intro.height))
     icon = sprite.resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
