@@ -1,6 +1,6 @@
 // RGBA pixels of a square on a canvas, and a canvas as a file.
 
-/** Draws pixels in their own size. */
+/** Shows pixels in their own size. */
 export function draw(canvas, pixels) {
   const side = Math.sqrt(pixels.length / 4);
   canvas.width = canvas.height = side;

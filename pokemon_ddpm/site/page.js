@@ -136,7 +136,7 @@ function addSelect(text, values, properties) {
 
 let wish = "", wished = []; // the description that was read last, and what it chose beside the type
 
-/** Chooses what the description asks for, in place of what the one before did; other choices stay. */
+/** Chooses the conditions of the description, in place of those of the one before; other choices stay. */
 function readWish() {
   if (!names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;

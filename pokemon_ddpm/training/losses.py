@@ -39,7 +39,7 @@ SHARED_WITH_GUIDES = (
 def other_loss(
     config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser
 ) -> "Callable[[nn.Module, Batch], Tensor] | None":
-    """The loss that the configuration asks for in place of the plain one, None for the plain one.
+    """The loss of the configuration in place of the plain one, None for the plain one.
 
     Raises:
         ValueError, OSError: If the model of --autoguidance_from cannot be used.
