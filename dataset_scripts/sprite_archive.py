@@ -54,6 +54,9 @@ def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
         columns, *rows = [row for row in reader if row] or [[]]
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if repeated:
+        raise ValueError(f"there are several columns named {', '.join(repeated)}")
     for number, row in enumerate(rows, start=1):
         if len(row) != len(columns):
             raise ValueError(f"row {number} has {len(row)} values, but there are {len(columns)} columns")

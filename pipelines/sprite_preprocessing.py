@@ -158,7 +158,7 @@ def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = F
         return np.array(on_white.resize((side, side), Image.Resampling.LANCZOS))  # as `VaeImageProcessor` does
     pixels = transparent(np.array(image)) if image.mode == "RGB" else binary_alpha(np.array(image))
     if not pixels[..., 3].any():
-        raise ValueError(f"{name} shows nothing: {image!r} is empty or white.")
+        raise ValueError(f"{name} shows nothing: the image is empty or white.")
     return fit_square(pixels, side, margin=0 if side >= 64 else 1)
 
 

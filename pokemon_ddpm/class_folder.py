@@ -6,6 +6,7 @@ import itertools
 import json
 import keyword
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,8 +120,10 @@ def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, s
             raise ValueError(f"{root / file} cannot be read: {reason}") from error
         for row in rows:
             texts = {name: "" if value is None else str(value) for name, value in row.items()}
-            if texts.get("file_name"):
-                found[file.parent / texts["file_name"]] = texts
+            if not texts.get("file_name"):
+                continue
+            if found.setdefault(file.parent / texts["file_name"], texts) != texts:
+                raise ValueError(f"{root / file} has two different rows for {texts['file_name']}; keep one.")
         if not set(METADATA_COLUMNS) <= set(columns):
             unlabelled[file] = columns
     return found, unlabelled
@@ -128,7 +131,12 @@ def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, s
 
 def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
     """As `read_csv`, of a file with an object in JSON a line."""
-    rows = [json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()]
+    rows = []
+    for number, line in enumerate(content.decode("utf-8-sig").split("\n"), start=1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {error.msg}") from error
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("each line must be an object")
     return list(dict.fromkeys(name for row in rows for name in row)), rows
@@ -180,15 +188,22 @@ def _list_images(
 
 
 def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
-    """The same files, sorted by class, with a tenth of each class, in whole creatures, as the split "validation"."""
-    groups = [[each.creature for each in group] for _, group in itertools.groupby(images, key=lambda each: each.label)]
-    needed = {creatures[0] for creatures in groups if len(set(creatures)) == 1}  # all that a class has
-    held_out = set()
-    for creatures in groups:
-        # By a digest of the name: a new file does not move the others between the splits.
-        ranked = sorted(creatures, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-        free = [name for name in ranked if name not in needed]
-        held_out.update(free[: max(1, round(HELD_OUT * len(ranked)))])
+    """The same files, with a tenth of each class, in whole creatures, as the split "validation".
+
+    None is held out with which less than a third of a class would be left for training.
+    """
+    classes: dict[str, Counter[str]] = defaultdict(Counter)  # of the images of each creature
+    for each in images:
+        classes[each.creature][each.label] += 1
+    counts, held_out = Counter(each.label for each in images), set()
+    left = dict(counts)
+    # By a digest of the name: a new file does not move the others between the splits.
+    for name in sorted(classes, key=lambda name: hashlib.sha256(os.fsencode(name)).digest()):
+        rest = {label: left[label] - n for label, n in classes[name].items()}
+        is_wanted = any(counts[label] - left[label] < max(1, round(HELD_OUT * counts[label])) for label in rest)
+        if is_wanted and all(3 * n >= counts[label] for label, n in rest.items()):
+            held_out.add(name)
+            left |= rest
     return [each._replace(split="validation") if each.creature in held_out else each for each in images]
 
 
@@ -230,16 +245,17 @@ def _sorted_names(names: Iterable[str]) -> list[str]:
 
 def check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESERVED_NAMES) -> None:
     """Raises ValueError if the conditioner or the command line cannot take some of the names."""
-    count = Counter(name.lower() for name in names)  # the conditioner ignores case
+    # The conditioner ignores case and the form of Unicode.
+    count = Counter(unicodedata.normalize("NFC", name).lower() for name in names)
     wrong = []
     for name in names:
         usable = name.isprintable() and name == name.strip() and not set(name) & set(RESERVED_CHARACTERS)
-        if not usable or name.lower() in ("", *reserved) or count[name.lower()] > 1:
+        if not usable or name.lower() in ("", *reserved) or count[unicodedata.normalize("NFC", name).lower()] > 1:
             wrong.append(repr(name))
     if wrong:
         raise ValueError(
             f"Unusable {what}: {', '.join(wrong[:MAX_LISTED])}. A name must be printable, must not begin or end with "
             f"a space, contain any of {' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ "
-            "from the others by more than case. Rename the sub-folders or values, or use cast_column(COLUMN, "
-            "ClassLabel(names=[...]))."
+            "from the others by more than case. Rename the sub-folders or values, remove the column, or use "
+            "cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
         )

@@ -274,6 +274,10 @@ def generate_creature(
     file, found, notes = folder / DESCRIPTION_FILE, None, {}
     if file.exists():
         found, notes = _read_description(file)
+    else:
+        for name in (SHEET_FILE, *(f"{part.name}.png" for part in creature.parts)):
+            if (folder / name).exists():
+                raise ValueError(f"{folder} contains {name} without {DESCRIPTION_FILE}; choose another folder.")
     for part in creature.parts:
         pipeline.conditioner.type_blend(creature.type_of(part))
         for name, value in creature.conditions(part, pipeline).items():
@@ -291,7 +295,7 @@ def generate_creature(
         raise ValueError(f"{folder} contains another creature; choose another folder, or delete this one.")
     ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
-        sprites = _read_stage(folder, stage, notes)
+        sprites = _read_stage(folder, stage, notes, pipeline.sample_shape)
         if sprites is None:
             sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
             notes |= made
@@ -361,10 +365,18 @@ def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, A
         raise ValueError(f"{file} does not describe a creature; choose another folder, or delete this one.") from error
 
 
-def _read_stage(folder: Path, stage: int, notes: Mapping[str, Any]) -> dict[str, Image.Image] | None:
-    """Name -> sprite of a finished stage."""
-    names = [part.name for part in parts_of_stage(stage)]
-    try:
-        return {name: open_image(folder / f"{name}.png") for name in names} if notes.keys() >= set(names) else None
-    except ValueError:  # missing or damaged
-        return None
+def _read_stage(
+    folder: Path, stage: int, notes: Mapping[str, Any], shape: tuple[int, ...]
+) -> dict[str, Image.Image] | None:
+    """Name -> sprite of a finished stage, perhaps edited since then; `shape` is that of a sample."""
+    sprites, size = {}, shape[:0:-1]
+    for part in parts_of_stage(stage):
+        file = folder / f"{part.name}.png"
+        try:
+            sprite = open_image(file)
+        except ValueError:  # missing or damaged
+            return None
+        if sprite.size != size:
+            raise ValueError(f"{file} has the size {sprite.size} instead of {size}; scale it back, or delete it.")
+        sprites[part.name] = sprite.convert("RGBA" if shape[0] == 4 else "RGB")
+    return sprites if notes.keys() >= sprites.keys() else None

@@ -229,10 +229,10 @@ def _class_folder_tensors(
         raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
     if problems.found and split == "train":
         logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable images were left out:"))
-    unseen = {each.label for each in of_split} - {each.label for each in usable}
+    unseen = {*listed.names} - {each.label for each in usable}
     if unseen and split == "train":
         some = ", ".join([name for name in listed.names if name in unseen][:MAX_LISTED])
-        raise ValueError(f"{folder}: no image of {some} is usable; add one, or remove the class.")
+        raise ValueError(f"{folder}: no training image of {some} is usable; add one, or remove the class.")
     labels = torch.tensor([listed.names.index(each.label) for each in usable])
     data = _with_classes(as_tensor(images), labels, listed.names)
     data.labels.update(_own_labels(listed, usable))

@@ -83,5 +83,8 @@ def _phrases(
     for name, values in reversed([*vocabulary.items()]):
         for value in values:
             if name not in LEFT_OUT and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
-                phrases[" ".join(_words(value))] = {name: value}
+                phrase = " ".join(_words(value))
+                phrases[phrase] = {name: value}
+                for end, by in PLURALS:  # classes are often plurals
+                    phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
     return phrases

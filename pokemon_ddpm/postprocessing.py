@@ -106,14 +106,18 @@ def limit_chroma(image: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def check_enlargement(width: int, height: int, factor: int) -> None:
+    """Raises ValueError for what `enlarge` does not do with an image of this size."""
+    check_number("The enlargement", factor, 1, math.isqrt(MAX_OUTPUT_PIXELS // (width * height)), Integral)
+
+
 def enlarge(image: Image.Image, factor: int) -> Image.Image:
     """Makes every pixel a square of `factor` x `factor` pixels.
 
     Raises:
         ValueError: If the factor is not a whole number from 1, or the result would exceed `MAX_OUTPUT_PIXELS`.
     """
-    most = math.isqrt(MAX_OUTPUT_PIXELS // (image.width * image.height))
-    check_number("The enlargement", factor, 1, most, Integral)
+    check_enlargement(image.width, image.height, factor)
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 

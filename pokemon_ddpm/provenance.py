@@ -59,7 +59,8 @@ def read_png(path: str | Path) -> Provenance:
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is not a PNG, or is damaged.") from error
     if text is None:
-        raise ValueError(f"{path} does not say how it was generated. Image editors may remove this; use the original.")
+        known = "Files of --output-dir, of --like and of the app do, if no image editor removed it; sheets do not."
+        raise ValueError(f"{path} does not say how it was generated. {known}")
     try:
         return _parse(text)
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,7 @@
 """From data sets, archives and class folders to the tensors that training indexes."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -234,12 +235,12 @@ def test_a_tenth_of_each_class_is_held_out(art: Path) -> None:
 
 
 def test_folders_above_the_classes_are_splits(tmp_path: Path) -> None:
-    for split, counts in {"Train": {"a": 3, "b": 2}, "val": {"b": 1}, "test": {"c": 2}}.items():
+    for split, counts in {"Train": {"a": 3, "b": 2}, "val": {"b": 1}, "test": {"a": 2}}.items():
         folder_of_classes(tmp_path / split, counts)
     found = {split: load(tmp_path, split) for split in ("train", "validation", "test")}
     classes = {split: data.labels["type"][:, 0].tolist() for split, data in found.items()}
-    assert classes == {"train": [0, 0, 0, 1, 1], "validation": [1], "test": [2, 2]}
-    assert {data.type_names for data in found.values()} == {("a", "b", "c")}
+    assert classes == {"train": [0, 0, 0, 1, 1], "validation": [1], "test": [0, 0]}
+    assert {data.type_names for data in found.values()} == {("a", "b")}
     (tmp_path / "val").rename(tmp_path / "elsewhere")
     assert "elsewhere/b/000.png: expected SPLIT/CLASS/FILE" in refused(load, tmp_path)
     shutil.rmtree(tmp_path / "elsewhere")
@@ -278,8 +279,13 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
     assert contents(data) | held_out == expected_contents
     box_image(0, 7).save(folder / "new.png")
     assert "images/new.png: expected " in (message := refused(load, tmp_path)) and "FILE, with a label" in message
-    (tmp_path / split / f"metadata.{kind}").write_text('file_name,label\n"' if kind == "csv" else "{")
-    assert f"metadata.{kind} cannot be read: " in refused(load, tmp_path)
+    (tmp_path / split / f"metadata.{kind}").write_text('file_name,label\n"' if kind == "csv" else "\n{")
+    assert f"metadata.{kind} cannot be read: line 2" in refused(load, tmp_path)
+    again = '{"file_name": "images/0.png", "label": 9}'
+    (tmp_path / split / f"metadata.{kind}").write_text(
+        "\n".join([*lines, again if kind == "jsonl" else "images/0.png,x,9"])
+    )
+    assert f"metadata.{kind} has two different rows for images/0.png; keep one." in refused(load, tmp_path)
 
 
 def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> None:
@@ -317,6 +323,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
         ("name,view\na/000.png,front", "metadata.csv needs a column named file_name, but its columns are name, view."),
         ("file_name;view\na/000.png;front", "needs a column named file_name, but its columns are file_name;view."),
         ("file_name,view\n000.png,front", "000.png: there is no such image, but it is in the metadata"),
+        ("file_name,mood,mood\na/000.png,a,b", "metadata.csv cannot be read: there are several columns named mood"),
         ("file_name,mood\na/000.png,fr\xf6hlich", "metadata.csv cannot be read: it is not in UTF-8"),
     ],
 )
@@ -370,7 +377,10 @@ def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(
         (folder_of_classes(tmp_path / split, {"a": 2, "b": 1}) / "b" / "000.png").write_bytes(b"no image")
     message = refused(load, tmp_path)
     assert "2 unusable" in message and "train/b/000.png" in message and "val/b/000.png" in message
-    assert "no image of b is usable; add one" in refused(load, tmp_path, skip_bad_images=True)
+    assert "no training image of b is usable; add one" in refused(load, tmp_path, skip_bad_images=True)
+    folder_of_classes(tmp_path / "val", {"only-val": 1}), shutil.rmtree(tmp_path / "train" / "b")
+    (tmp_path / "val" / "b" / "000.png").unlink()
+    assert "no training image of only-val is usable; add one" in refused(load, tmp_path)
 
 
 def test_splits_are_no_classes(tmp_path: Path) -> None:
@@ -389,6 +399,19 @@ def test_a_creature_that_is_all_of_a_class_is_not_held_out(tmp_path: Path) -> No
         (folder / "metadata.csv").write_text("\n".join(lines))
         assert load(folder).labels["type"][:, 0].tolist().count(1) == 2
         assert load(folder, "validation").labels["type"][:, 0].tolist() == [0]
+
+
+def test_no_more_than_two_thirds_of_a_class_are_held_out(tmp_path: Path) -> None:
+    """Of large creatures that come first, of creatures of two classes, and of pairs."""
+    folder = folder_of_classes(tmp_path, {"a": 10, "b": 8, "c": 2})
+    for first, second in itertools.permutations("xy"):
+        creatures = {"a": [first] * 9 + [second], "b": ["p"] * 4 + ["q"] * 4, "c": ["p", "q"]}
+        rows = [f"{label}/{i:03d}.png,{name}" for label, names in creatures.items() for i, name in enumerate(names)]
+        (folder / "metadata.csv").write_text("\n".join(["file_name,creature", *rows]))
+        counts = [
+            torch.bincount(load(folder, split).labels["type"][:, 0]).tolist() for split in ("train", "validation")
+        ]
+        assert counts == [[9, 4, 1], [1, 4, 1]]
 
 
 def test_columns_with_names_of_labels_are_no_attributes(tmp_path: Path, caplog) -> None:

@@ -28,4 +28,6 @@ def test_a_model_with_other_classes_knows_its_own_words_only():
     vocabulary = {"type": ["elf archer", "orc"], "color": ["green"]}
     found = parse_description("Two green elf-archers with wings and an orc dragon", vocabulary)
     assert found == ({"type": "elf archer/orc", "color": "green"}, ["two", "wings", "dragon"])
+    plurals = {"type": ["orcs", "undead-spirits", "wolves", "ants"], "color": ["orc"]}
+    assert parse_description("an orc, an undead spirit and a wolf", plurals)[0]["type"] == "undead-spirits/wolves"
     assert parse_description("an orc's bär", {"type": ["Bär", "Orc's"]}) == ({"type": "Orc's/Bär"}, [])

@@ -328,6 +328,13 @@ def test_a_full_disk_costs_no_earlier_checkpoint(flags, run, finished):
     assert same(run, finished)
 
 
+def test_every_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
+    for schedule in ("linear", "cosine", "polynomial"):
+        more = [f"--lr_scheduler={schedule}", "--max_train_steps=1", "--lr_warmup_steps=1", "--overwrite_output_dir"]
+        train([*flags, *more])
+        assert names(run) == ["checkpoint-1"]
+
+
 def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags, run, capsys):
     train(flags, sample_batch=nan_in(2, 3))
     assert [state(run / name)["skipped_updates"] for name in names(run)] == [0, 0, 1, 2]

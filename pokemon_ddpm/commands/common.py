@@ -73,10 +73,10 @@ def report_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def check_beside(context: typer.Context, name: str, *others: str) -> None:
     """Refuses other parameters of a command, which have no effect together with the one of this name."""
+    shown = {parameter.name: parameter.opts[0] for parameter in context.command.params}  # arguments have no dashes
     for other in others:
         if context.get_parameter_source(other).name == "COMMANDLINE":
-            given, useless = (f"--{parameter.replace('_', '-')}" for parameter in (name, other))
-            fail(f"{useless} has no effect with {given}; leave it out.")
+            fail(f"{shown[other]} has no effect with {shown[name]}; leave it out.")
 
 
 def check_file(output: Path, *suffixes: str) -> None:

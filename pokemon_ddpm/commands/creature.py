@@ -52,15 +52,14 @@ def creature(
     """
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings
-    from pokemon_ddpm.preprocessing import open_image
+    from pokemon_ddpm.preprocessing import open_image, with_8_bits
 
     sprite = None
     if front is not None:
         try:
-            sprite = open_image(front)
+            sprite = with_8_bits(open_image(front))
         except ValueError as error:
             fail(f"--front {front} {error}.")
-        sprite = sprite.convert("RGBA" if sprite.has_transparency_data else "RGB")
     pokemon_type, stage_types = None if type is None else parse_type(type), tuple(map(parse_type, stage_type or ()))
     if len(stage_types) >= stages:
         fail(f"--stage-type is given {len(stage_types)} times, but --stages {stages} has {stages - 1} next stages.")

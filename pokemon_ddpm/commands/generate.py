@@ -31,7 +31,7 @@ from pokemon_ddpm.commands.common import (
 )
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_animation_side, check_sheet_size, save_animation, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
@@ -97,7 +97,10 @@ Output = Annotated[
 GameSheet = Annotated[bool, typer.Option("--game-sheet", help="Write a sheet for game engines, and its .json.")]
 OutputDir = Annotated[
     Path | None,
-    typer.Option(help="Write a PNG of each sprite here instead. After a stop, the same command continues."),
+    typer.Option(
+        help="Write a PNG of each sprite here instead, and replace others of this name. After a stop, "
+        "the same command continues."
+    ),
 ]
 Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG again; --output-dir wrote the PNG.")]
 
@@ -164,10 +167,11 @@ def generate(
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
     if description is not None:
-        given = _described(description, pipeline.conditioner.vocabulary) | {k: v for k, v in given.items() if v}
+        given = _described(description, pipeline.conditioner.vocabulary, model) | {k: v for k, v in given.items() if v}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     job = _Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
+        check_enlargement(*pipeline.sample_shape[1:], settings.scale)
         _write_files(job, output_dir)
         return
     columns = num_images if labels else min(num_images, 8)  # a single row is wrapped
@@ -261,11 +265,11 @@ def make_requests(
     return requests, labels if len(labels) > 1 else []
 
 
-def _described(description: str, vocabulary: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _described(description: str, vocabulary: Mapping[str, Sequence[str]], model: str) -> dict[str, list[str]]:
     """The conditions of a description; says which they are, and what is not understood."""
     found, unknown = parse_description(description, vocabulary)
     if not found:
-        raise ValueError(f"{description!r} contains no condition of the model; `pokemon-ddpm describe` lists all.")
+        raise ValueError(f"{description!r} contains no condition of the model; see `pokemon-ddpm describe {model}`.")
     understood = ", ".join(f"{name} {value}" for name, value in found.items())
     typer.echo(f"Understood: {understood}." + f" Not understood: {', '.join(unknown)}." * bool(unknown))
     return {name: [value] for name, value in found.items()}
@@ -276,6 +280,8 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
+        if name == "relation":
+            fail("--attribute relation needs a reference; use `pokemon-ddpm creature`.")
         if not (name and equals and value) or name in CONDITIONS:
             fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
         given.setdefault(name, []).append(value)

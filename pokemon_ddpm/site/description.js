@@ -15,7 +15,15 @@ function phrases(vocabulary, words, usual) {
   }
   for (const [name, values] of Object.entries(vocabulary).reverse()) {
     if (LEFT_OUT.includes(name)) continue;
-    for (const value of values) if (![...UNNAMED, usual[name]].includes(value)) known.set(wordsOf(value).join(" "), [[name, value]]);
+    for (const value of values) {
+      if ([...UNNAMED, usual[name]].includes(value)) continue;
+      const phrase = wordsOf(value).join(" ");
+      known.set(phrase, [[name, value]]);
+      for (const [end, by] of PLURALS) { // classes are often plurals
+        const singular = phrase.replace(end, by);
+        if (!known.has(singular)) known.set(singular, [[name, value]]);
+      }
+    }
   }
   return known;
 }

@@ -84,15 +84,20 @@ class TrainingTensors:
             shapes = [{key: tensor.shape for key, tensor in each[name].items()} for each in (saved, own)]
             if shapes[0] != shapes[1]:
                 raise ValueError(f"{folder} does not belong to the configured network.")
+        # The order of the parameters depends on which tables were new. Their states have their shapes.
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        states = [(key.split(".", 1), value) for key, value in saved[OPTIMIZER].items()]
+        if any(name != "step" and value.shape != parameters[int(number)].shape for (number, name), value in states):
+            raise ValueError(
+                f"{folder} began with other weights: resume with the first --pretrained_model_name_or_path."
+            )
         for name in own.keys() - {OPTIMIZER}:
             for key, tensor in own[name].items():
                 tensor.data.copy_(saved[name][key])
         if self.ema is not None:
             self.ema.optimization_step = step
         restored = self.optimizer.state_dict()
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        for key, value in saved[OPTIMIZER].items():
-            number, name = key.split(".", 1)
+        for (number, name), value in states:
             if name != "step":  # in the memory layout of the parameter, which fused kernels need
                 value = torch.empty_like(parameters[int(number)], dtype=value.dtype).copy_(value)
             restored["state"].setdefault(int(number), {})[name] = value

@@ -69,15 +69,18 @@ def check_output_dir(config: TrainingConfig) -> None:
     """Creates the output folder. Raises ValueError if it has another run, or no checkpoint to resume from."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
     folder.mkdir(parents=True, exist_ok=True)
-    present, found = _run_contents(folder), name and find_checkpoint(folder, name)
+    found, weights = name and find_checkpoint(folder, name), config.initial_weights
+    if config.overwrite_output_dir and weights and Path(locate_model(weights)).resolve() == folder.resolve():
+        raise ValueError(f"--overwrite_output_dir would delete {weights}, from which the training starts.")
     # A run that was killed before its first checkpoint starts again.
-    resumed = found or (name and not (folder / "model_index.json").exists())
-    if present and not (config.overwrite_output_dir or resumed):
-        continued = "Continue it with --resume_from_checkpoint latest"
+    saved = [*filter(Path.exists, [folder / "model_index.json"]), *checkpoints(folder)]
+    if saved and not (config.overwrite_output_dir or found):
+        continued = "Continue it with --resume_from_checkpoint latest, choose another --output_dir"
         if not checkpoints(folder):
-            continued = f"It has no checkpoint; start from its weights with --pretrained_model_name_or_path {folder}"
+            start = f"start from its weights with --pretrained_model_name_or_path {folder}"
+            continued = f"It has no checkpoint; choose another --output_dir, in which you can {start}"
         raise ValueError(
-            f"{folder} already contains a run ({present[0].name}). {continued}, choose another --output_dir, or "
+            f"{folder} already contains a run ({saved[0].name}). {continued}, or "
             "delete it with --overwrite_output_dir."
         )
 

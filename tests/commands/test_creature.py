@@ -201,7 +201,14 @@ def test_an_interrupted_set_goes_on_and_is_the_same_to_the_byte(
     assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and len(calls) == 8
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     calls.clear()
-    assert make(model, tmp_path / "part", "--stages", 3)[0] == 0 and not calls
+    back = tmp_path / "part" / "3-back.png"
+    edited = Image.open(back).quantize(8)
+    edited.save(back)
+    code, _ = make(model, tmp_path / "part", "--stages", 3)
+    assert code == 0 and not calls and (pixels(tmp_path / "part" / "creature.png")[..., 3] > 0).any()
+    edited.resize((128, 128)).save(back)
+    code, output = make(model, tmp_path / "part", "--stages", 3)
+    assert code == 2 and "3-back.png has the size (128, 128) instead of (" in output
 
 
 def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[dict]) -> None:
@@ -221,6 +228,11 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     Image.new("RGB", (9, 9), "white").save(tmp_path / "white.png")
     code, output = make(model, tmp_path / "other", "--front", tmp_path / "white.png")
     assert code == 2 and "shows nothing" in output
+    gray = np.zeros((9, 9), np.uint16)
+    gray[2:8, 2:8] = np.linspace(0x1000, 0xE000, 6)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    assert make(model, tmp_path / "gray", "--front", tmp_path / "gray.png", "--palette", 0)[0] == 0
+    assert len(np.unique(pixels(tmp_path / "gray" / "1-front.png")[..., 0])) >= 6
 
 
 def test_mistakes(model: Path, tmp_path: Path) -> None:
@@ -228,6 +240,13 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
     code, output = make(model, tmp_path / "set", "--stages", 2)
     assert code == 2 and f"{tmp_path / 'set'} contains another creature; choose another folder" in output
     assert contents(tmp_path / "set") == before
+    (tmp_path / "own").mkdir()
+    for name in ("creature.png", "1-back.png"):
+        (drawing := tmp_path / "own" / name).write_bytes(b"of mine")
+        code, output = make(model, tmp_path / "own")
+        assert code == 2 and f"contains {name} without creature.json; choose another" in output
+        assert drawing.read_bytes() == b"of mine"
+        drawing.unlink()
     file = tmp_path / "set" / "creature.json"
     weights, text = json.loads(file.read_text())["meta"]["creature"]["weights"], file.read_text()
     for other, message in ((text.replace(weights, "0" * 64), "with other weights"), ("[]", "does not describe")):

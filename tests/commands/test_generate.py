@@ -238,6 +238,8 @@ MISTAKES = [
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
     (["--game-sheet", "--output-dir", "new"], "Give either --game-sheet or --output-dir, not both."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
+    (["dragon", "--like", "foreign.png"], "description has no effect with --like; leave it out."),
+    (["--attribute", "relation=same"], "--attribute relation needs a reference; use `pokemon-ddpm creature`."),
     (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be created: Not a directory."),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
@@ -246,6 +248,15 @@ MISTAKES = [
     (["--like", "foreign.png"], "foreign.png does not say how it was generated."),
 ]
 IMPOSSIBLE = {"transparent": False, "palette": None, "min_fragment": None, "scale": 10**6}
+
+
+def test_a_scale_that_is_too_large_is_refused_before_sampling(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pokemon_ddpm.postprocessing.MAX_OUTPUT_PIXELS", 32 * 32)
+    code, output = run("generate", "--model", model, "--scale", 3, "--output-dir", tmp_path / "new")
+    assert code == 2 and "The enlargement must be a whole number from 1 to 2, not 3." in output
+    assert "Generating" not in output and not any((tmp_path / "new").iterdir())
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES)

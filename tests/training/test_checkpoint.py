@@ -222,6 +222,12 @@ def test_a_checkpoint_of_another_network_or_version_is_refused(tmp_path):
     before = run.all()
     with pytest.raises(ValueError, match="checkpoint-1 does not belong to the configured network"):
         run.restore(folder)
+    other = Run(2).train(1)
+    other.tensors.optimizer.param_groups[0]["params"].reverse()  # as with a new table
+    reversed_run = other.all()
+    with pytest.raises(ValueError, match="began with other weights: resume with the first --pretrained"):
+        other.restore(Run().train(1).save(tmp_path / "other"))
+    assert equal(other, reversed_run)
     change_manifest(folder, lambda manifest: manifest["state"].pop("skipped_updates"))
     with pytest.raises(ValueError, match="checkpoint-1 is damaged, or was written by another version"):
         run.restore(folder)

@@ -27,9 +27,10 @@ LATEST = {"resume_from_checkpoint": "latest"}
             {},
             r"already contains a run \(checkpoint-3\). Continue it with --resume_from_checkpoint",
         ),
-        (["model_index.json"], LATEST, "already contains .* It has no checkpoint; start from its weights"),
+        (["model_index.json"], LATEST, "already contains .* It has no checkpoint; choose .* start from its weights"),
         (["checkpoint-3/x"], {"resume_from_checkpoint": "checkpoint-4"}, "there is no checkpoint-4; checkpoints in"),
         ([CONFIG_FILE], LATEST, None),
+        ([CONFIG_FILE], {}, None),  # it was killed before the first checkpoint
         (["model_index.json"], {"overwrite_output_dir": True}, None),
         (["samples/mine.png", "checkpoint-best/x"], {}, None),
     ],
@@ -39,6 +40,14 @@ def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
         path.parent.mkdir(exist_ok=True), path.touch()
     with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
         setup.check_output_dir(TrainingConfig(output_dir=str(tmp_path), **settings))
+
+
+def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
+    own = {"output_dir": str(tmp_path / "." / "run"), "overwrite_output_dir": True}
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ValueError, match="--overwrite_output_dir would delete .*run, from which the training starts"):
+        setup.check_output_dir(TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "run"), **own))
+    setup.check_output_dir(TrainingConfig(pretrained_model_name_or_path="pokemon-ddpm-64", **own))
 
 
 def test_only_the_run_is_deleted_from_its_folder(tmp_path):
