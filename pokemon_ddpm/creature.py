@@ -365,9 +365,7 @@ def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, A
         raise ValueError(f"{file} does not describe a creature; choose another folder, or delete this one.") from error
 
 
-def _read_stage(
-    folder: Path, stage: int, notes: Mapping[str, Any], shape: tuple[int, ...]
-) -> dict[str, Image.Image] | None:
+def _read_stage(folder: Path, stage: int, notes: Mapping, shape: Sequence[int]) -> dict[str, Image.Image] | None:
     """Name -> sprite of a finished stage, perhaps edited since then; `shape` is that of a sample."""
     sprites, size = {}, shape[:0:-1]
     for part in parts_of_stage(stage):

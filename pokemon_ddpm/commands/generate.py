@@ -97,10 +97,7 @@ Output = Annotated[
 GameSheet = Annotated[bool, typer.Option("--game-sheet", help="Write a sheet for game engines, and its .json.")]
 OutputDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Write a PNG of each sprite here instead, and replace others of this name. After a stop, "
-        "the same command continues."
-    ),
+    typer.Option(help="Write or replace a PNG of each sprite here. After a stop, the same command continues."),
 ]
 Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG again; --output-dir wrote the PNG.")]
 
