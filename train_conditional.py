@@ -113,9 +113,7 @@ class Trainer:
             eps=config.adam_epsilon,
         )
         # Only its function of the step is used, so there is no scheduler state to save.
-        warmup = min(
-            config.lr_warmup_steps, self.max_steps - 1
-        )  # "polynomial" divides by the number of steps after it
+        warmup = min(config.lr_warmup_steps, self.max_steps - 1)  # "polynomial" divides by the updates after it
         steps = {"num_warmup_steps": warmup, "num_training_steps": self.max_steps}
         self.lr_factor = get_scheduler(config.lr_scheduler, optimizer, **steps).lr_lambdas[0]
         self.unwrapped = denoiser  # without what Accelerate wraps around it

@@ -245,17 +245,16 @@ def _sorted_names(names: Iterable[str]) -> list[str]:
 
 def check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESERVED_NAMES) -> None:
     """Raises ValueError if the conditioner or the command line cannot take some of the names."""
-    # The conditioner ignores case and the form of Unicode.
-    count = Counter(unicodedata.normalize("NFC", name).lower() for name in names)
-    wrong = []
-    for name in names:
+    forms = [unicodedata.normalize("NFC", name).lower() for name in names]  # as the conditioner compares them
+    count, wrong = Counter(forms), []
+    for name, form in zip(names, forms, strict=True):
         usable = name.isprintable() and name == name.strip() and not set(name) & set(RESERVED_CHARACTERS)
-        if not usable or name.lower() in ("", *reserved) or count[unicodedata.normalize("NFC", name).lower()] > 1:
+        if not usable or form in ("", *reserved) or count[form] > 1:
             wrong.append(repr(name))
     if wrong:
         raise ValueError(
             f"Unusable {what}: {', '.join(wrong[:MAX_LISTED])}. A name must be printable, must not begin or end with "
             f"a space, contain any of {' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ "
-            "from the others by more than case. Rename the sub-folders or values, remove the column, or use "
-            "cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
+            "from the others by more than case or the form of Unicode. Rename the sub-folders or values, remove the "
+            "column, or use cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
         )

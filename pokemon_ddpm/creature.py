@@ -266,7 +266,7 @@ def generate_creature(
         idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
-        ValueError: If the folder has another creature, or the model cannot make one.
+        ValueError: If the folder has another creature or files of its names, or the model cannot make one.
         OSError: If a file cannot be written.
     """
     if "relation" not in pipeline.conditioner.vocabulary:

@@ -85,6 +85,7 @@ def _phrases(
             if name not in LEFT_OUT and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
                 phrase = " ".join(_words(value))
                 phrases[phrase] = {name: value}
-                for end, by in PLURALS:  # classes are often plurals
+                # Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
+                for end, by in PLURALS if name == "type" else ():
                     phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
     return phrases

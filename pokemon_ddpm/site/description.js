@@ -19,7 +19,8 @@ function phrases(vocabulary, words, usual) {
       if ([...UNNAMED, usual[name]].includes(value)) continue;
       const phrase = wordsOf(value).join(" ");
       known.set(phrase, [[name, value]]);
-      for (const [end, by] of PLURALS) { // classes are often plurals
+      // Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
+      for (const [end, by] of name === "type" ? PLURALS : []) {
         const singular = phrase.replace(end, by);
         if (!known.has(singular)) known.set(singular, [[name, value]]);
       }

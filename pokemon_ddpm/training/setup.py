@@ -66,12 +66,18 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 
 def check_output_dir(config: TrainingConfig) -> None:
-    """Creates the output folder. Raises ValueError if it has another run, or no checkpoint to resume from."""
+    """Creates the output folder.
+
+    Raises:
+        ValueError: If it has another run, no checkpoint to resume from, or weights of this run that it would delete.
+    """
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
     folder.mkdir(parents=True, exist_ok=True)
-    found, weights = name and find_checkpoint(folder, name), config.initial_weights
-    if config.overwrite_output_dir and weights and Path(locate_model(weights)).resolve() == folder.resolve():
-        raise ValueError(f"--overwrite_output_dir would delete {weights}, from which the training starts.")
+    found = name and find_checkpoint(folder, name)
+    needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)
+    for weights in filter(None, needed if config.overwrite_output_dir else ()):
+        if Path(locate_model(weights)).resolve() == folder.resolve():
+            raise ValueError(f"--overwrite_output_dir would delete {weights}, which the training needs.")
     # A run that was killed before its first checkpoint starts again.
     saved = [*filter(Path.exists, [folder / "model_index.json"]), *checkpoints(folder)]
     if saved and not (config.overwrite_output_dir or found):

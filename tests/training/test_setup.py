@@ -45,8 +45,15 @@ def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
 def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
     own = {"output_dir": str(tmp_path / "." / "run"), "overwrite_output_dir": True}
     (tmp_path / "run").mkdir()
-    with pytest.raises(ValueError, match="--overwrite_output_dir would delete .*run, from which the training starts"):
-        setup.check_output_dir(TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "run"), **own))
+    base, run = {"pretrained_model_name_or_path": "pokemon-ddpm-64"}, str(tmp_path / "run")
+    for settings in (
+        {"pretrained_model_name_or_path": run},
+        {"distill_from": run, "distill_teacher_steps": 8},
+        {**base, "autoguidance_from": run},
+        {**base, "autoguidance_from": "pokemon-ddpm-64", "autoguidance_better": run},
+    ):
+        with pytest.raises(ValueError, match="--overwrite_output_dir would delete .*run, which the training needs"):
+            setup.check_output_dir(TrainingConfig(**own, **settings))
     setup.check_output_dir(TrainingConfig(pretrained_model_name_or_path="pokemon-ddpm-64", **own))
 
 
