@@ -83,6 +83,10 @@ class TrainingConfig:
         "pixel", "pixel: whole pixels, transparent background; fit: smoothed, on white; thesis: as in the thesis."
     )
 
+    class_balance: float = _option(
+        0.0, "0: all images are trained equally often; 1: all classes; 0.5 is between.", low=0, high=1
+    )
+
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
     translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)

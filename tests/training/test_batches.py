@@ -40,6 +40,29 @@ def test_each_epoch_is_a_permutation_whatever_the_batch_size(size, batch_size):
     assert torch.equal(whole.view(4, size).sort(dim=1).values, torch.arange(size).expand(4, size))
 
 
+@pytest.mark.parametrize("balance", [0, 0.5, 1])
+def test_images_of_rare_classes_come_up_more_often(balance):
+    classes = torch.tensor([0] * 36 + [1] * 4 + [2])
+    epochs = torch.arange(41).repeat(1000)
+    chosen = batches.balance_classes(epochs, classes, balance, torch.Generator().manual_seed(0))
+    share = classes[chosen].bincount() / len(epochs)
+    expected = torch.tensor([36.0, 4, 1]) ** (1 - balance)
+    torch.testing.assert_close(share, expected / expected.sum(), rtol=0.01, atol=0)
+    each = chosen.bincount(minlength=41)
+    assert each.min() > 0 and (each[:36].float() / each[:36].sum() * 36 - 1).abs().max() < 0.25
+    if not balance:
+        assert torch.equal(chosen, epochs)
+
+
+def test_a_batch_has_the_classes_of_class_balance(data):
+    rare = (torch.arange(60) < 6).long()[:, None] * torch.tensor([[1, 0]])
+    labels = data.labels | {"type": rare + torch.tensor([[0, 17]])}
+    settings = {"class_balance": 1.0, "conditioning_dropout_prob": 0.0}
+    images = sampled(dataclasses.replace(data, labels=labels), 0, 600, **settings).images
+    share = (images[:, None] == data.images[:6]).all(dim=(2, 3, 4)).any(dim=1).float().mean()
+    assert abs(share - 0.5) < 0.03  # 0.1 without
+
+
 # Batches
 
 TYPE_AND_COLOR = conditioner_of("type", "color")
