@@ -164,7 +164,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if attribute == "type":
             raise ValueError(f"Pass the {self._word} as the argument {self.argument}.")
         if attribute not in self.config.vocabulary:
-            raise ValueError(f"This model is not conditioned on {attribute}, only on {', '.join(self.vocabulary)}.")
+            known = ", ".join(self._word if name == "type" else name for name in self.vocabulary)
+            raise ValueError(f"This model is not conditioned on {attribute}, only on {known}.")
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]
         return _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])

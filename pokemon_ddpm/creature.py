@@ -54,15 +54,17 @@ class Part:
         return f"{self.stage}-{self.view}" + "-shiny" * (self.finish == "shiny")
 
 
-def parts_of_stage(stage: int) -> list[Part]:
-    """The four sprites of a stage, each after its reference."""
-    front, back = f"{stage}-front", f"{stage}-back"
-    return [
+def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
+    """The sprites of a stage that a model knows, each after its reference: front and back, and shinies of both."""
+    front, back, known = f"{stage}-front", f"{stage}-back", pipeline.conditioner.vocabulary
+    views, finishes = (("front", *known.get("view", ())), ("normal", *known.get("finish", ())))
+    parts = [
         Part(stage, "front", "normal", *((f"{stage - 1}-front", "next") if stage > 1 else (None, None))),
         Part(stage, "front", "shiny", front, "same"),
         Part(stage, "back", "normal", front, "same"),
         Part(stage, "back", "shiny", back, "same"),
     ]
+    return [part for part in parts if part.view in views and part.finish in finishes]
 
 
 def part_seed(seed: int, part: str, attempt: int = 0) -> int:
@@ -104,10 +106,9 @@ class CreatureSettings:
         """Whether sprites get the colors of others; all colors of a sprite are too many for that."""
         return self.shared_palette and self.palette is not None
 
-    @property
-    def parts(self) -> list[Part]:
-        """The parts of all stages."""
-        return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage)]
+    def parts(self, pipeline: PokemonDDPMPipeline) -> list[Part]:
+        """The parts of all stages that a model knows."""
+        return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
 
     def type_of(self, part: Part) -> PokemonType:
         """The type of a sprite."""
@@ -130,7 +131,7 @@ def generate_stage(
     ranker: SpriteRanker | None = None,
     **arguments: Any,
 ) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
-    """The four sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
+    """The sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
     Args:
         given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
@@ -142,7 +143,7 @@ def generate_stage(
         ValueError: If the model was not trained with references, or does not know the type.
     """
     sprites, notes = dict(given), {}
-    for part in parts_of_stage(stage):
+    for part in parts_of_stage(stage, pipeline):
         name, reference = part.name, sprites.get(part.reference)
         if part.finish == "shiny":  # the drawing of what it recolors
             seeds = [notes[part.reference]["seed"]]
@@ -271,14 +272,14 @@ def generate_creature(
     """
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites; choose another model.")
-    file, found, notes = folder / DESCRIPTION_FILE, None, {}
+    file, found, notes, parts = folder / DESCRIPTION_FILE, None, {}, creature.parts(pipeline)
     if file.exists():
         found, notes = _read_description(file)
     else:
-        for name in (SHEET_FILE, *(f"{part.name}.png" for part in creature.parts)):
+        for name in (SHEET_FILE, *(f"{part.name}.png" for part in parts)):
             if (folder / name).exists():
                 raise ValueError(f"{folder} contains {name} without {DESCRIPTION_FILE}; choose another folder.")
-    for part in creature.parts:
+    for part in parts:
         pipeline.conditioner.type_blend(creature.type_of(part))
         for name, value in creature.conditions(part, pipeline).items():
             pipeline.conditioner.attribute_id(name, value)
@@ -295,7 +296,7 @@ def generate_creature(
         raise ValueError(f"{folder} contains another creature; choose another folder, or delete this one.")
     ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
-        sprites = _read_stage(folder, stage, notes, pipeline.sample_shape)
+        sprites = _read_stage(folder, stage, notes, pipeline)
         if sprites is None:
             sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
             notes |= made
@@ -342,7 +343,7 @@ def _describe(
     file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict, idle: bool = False
 ) -> None:
     """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
-    parts, metadata = [part for part in creature.parts if part.name in notes], []
+    parts, metadata = [part for part in creature.parts(pipeline) if part.name in notes], []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
         seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
@@ -365,16 +366,18 @@ def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, A
         raise ValueError(f"{file} does not describe a creature; choose another folder, or delete this one.") from error
 
 
-def _read_stage(folder: Path, stage: int, notes: Mapping, shape: Sequence[int]) -> dict[str, Image.Image] | None:
-    """Name -> sprite of a finished stage, perhaps edited since then; `shape` is that of a sample."""
-    sprites, size = {}, shape[:0:-1]
-    for part in parts_of_stage(stage):
+def _read_stage(
+    folder: Path, stage: int, notes: Mapping, pipeline: PokemonDDPMPipeline
+) -> dict[str, Image.Image] | None:
+    """Name -> sprite of a finished stage, perhaps edited since then."""
+    sprites, (channels, *size) = {}, pipeline.sample_shape
+    for part in parts_of_stage(stage, pipeline):
         file = folder / f"{part.name}.png"
         try:
             sprite = open_image(file)
         except ValueError:  # missing or damaged
             return None
-        if sprite.size != size:
-            raise ValueError(f"{file} has the size {sprite.size} instead of {size}; scale it back, or delete it.")
-        sprites[part.name] = sprite.convert("RGBA" if shape[0] == 4 else "RGB")
+        if sprite.size != (*size,):  # of a square
+            raise ValueError(f"{file} has the size {sprite.size} instead of {(*size,)}; scale it back, or delete it.")
+        sprites[part.name] = sprite.convert("RGBA" if channels == 4 else "RGB")
     return sprites if notes.keys() >= sprites.keys() else None

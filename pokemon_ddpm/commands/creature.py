@@ -46,7 +46,7 @@ def creature(
         bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
     ] = False,
 ) -> None:
-    """Generates the front and back of a creature, and shiny versions of both.
+    """Generates the front and back of a creature, and shiny versions of both, if the model knows them.
 
     It does this for each stage of its evolution, and writes a sheet for game engines.
     """
@@ -68,5 +68,6 @@ def creature(
     wanted = CreatureSettings(
         pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette
     )
-    names = generate_creature(settings.load(), settings, wanted, output_dir, sprite, idle)
-    typer.echo(f"{len(list(tqdm(names, 'Generating', 4 * stages)))} sprites in {output_dir}")
+    pipeline = settings.load()
+    names = generate_creature(pipeline, settings, wanted, output_dir, sprite, idle)
+    typer.echo(f"{len(list(tqdm(names, 'Generating', len(wanted.parts(pipeline)))))} sprites in {output_dir}")

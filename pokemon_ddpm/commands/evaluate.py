@@ -31,7 +31,8 @@ Preprocessing = Annotated[
     str | None, typer.Option(help="pixel, fit or thesis, as in training.", show_default="pixel for RGBA, fit for RGB")
 ]
 Features = Annotated[
-    Path | None, typer.Option(help="Folder of a network made by fit-features.", show_default="the released one")
+    Path | None,
+    typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
 ]
 
 
@@ -107,7 +108,13 @@ def evaluate(
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
-    network = load_network(features, data, data_dir)
+    try:
+        network = load_network(features, data, data_dir)
+    except ValueError as error:
+        if features is not None:
+            raise
+        network = None
+        typer.echo(f"Without distances and condition accuracy: {error}")
     sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
     if sets is None:  # the main process goes on
         return
@@ -121,7 +128,7 @@ def evaluate(
         "training images": len(data.train),
         "searched for memorization": f"{len(data.all_train)} training images",
         "held out": f"{split} split, {len(data.held_out)} images",
-        "features": f"{network.name}, {network.dimension} dimensions",
+        "features": network and f"{network.name}, {network.dimension} dimensions",
         "pokemon-ddpm": version("pokemon-ddpm"),
     }
     name = folder.resolve().name

@@ -34,8 +34,8 @@ class Evaluation:
 
     Attributes:
         numbers: As in report.json:
-            "distances": See `comparisons`.
-            "memorization": "pixels" and "features" -> see `memorization`.
+            "distances": See `comparisons`; empty without a network, as what follows but for the names of types.
+            "memorization": "pixels" and, with a network, "features" -> see `memorization`.
             "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions.
             "types": Type that samples are conditioned on -> KID to the training images that have it: "kid" of these
                 samples and "floor" of the held-out images that have it.
@@ -56,7 +56,7 @@ def evaluate(
     train: SpriteTensors,
     held_out: SpriteTensors,
     all_train: SpriteTensors,
-    network: SpriteFeatures,
+    network: SpriteFeatures | None,
     seed: int = 0,
 ) -> Evaluation:
     """Compares samples with training and held-out images of the same resolution and classes, at least four of each.
@@ -65,20 +65,40 @@ def evaluate(
 
     Args:
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
-        network: For distances and the condition accuracy, with the classes of the images.
+        network: For distances and the condition accuracy, with the classes of the images; None to leave these out.
         seed: Of subsets.
     """
+    nearest = [nearest_by_pixels(each.images, all_train.images) for each in (samples, held_out)]
+    numbers = {
+        "distances": [],
+        "memorization": {"pixels": memorization(*(each.distance for each in nearest))},
+        "condition_accuracy": {},
+        "types": dict.fromkeys(train.type_names, {}),
+    }
+    if network is not None:
+        by_features, further = _by_features(samples, train, held_out, all_train, network, seed)
+        numbers["memorization"]["features"] = by_features
+        numbers |= further
+    return Evaluation(as_json(numbers), nearest[0])
+
+
+def _by_features(
+    samples: SampleSet,
+    train: SpriteTensors,
+    held_out: SpriteTensors,
+    all_train: SpriteTensors,
+    network: SpriteFeatures,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The memorization by features, and all others of `Evaluation.numbers`."""
     given = given_values(samples.conditions, network.vocabulary)
     sets = tqdm((samples, train, held_out, all_train), "Features")
     of_samples, of_train, of_held_out, searched = (extract_features(network, each.images) for each in sets)
     compared = (samples.images, of_samples), (held_out.images, of_held_out)
-    nearest = {
-        "pixels": [nearest_by_pixels(images, all_train.images) for images, _ in compared],
-        "features": [
-            nearest_by_features(features, extract_features(network, images.flip(-1)), searched)
-            for images, features in compared
-        ],
-    }
+    distances = [
+        nearest_by_features(features, extract_features(network, images.flip(-1)), searched).distance
+        for images, features in compared
+    ]
     real_types = [label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train)]
     types = {}
     for k, name in enumerate(train.type_names):
@@ -86,13 +106,11 @@ def evaluate(
         ours, floor, real = (features[has[:, k]] for features, has in sets)
         if len(ours):
             types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
-    numbers = {
+    return memorization(*distances), {
         "distances": comparisons(of_samples, of_train, of_held_out, seed),
-        "memorization": {by: memorization(*(each.distance for each in pair)) for by, pair in nearest.items()},
         "condition_accuracy": _condition_accuracies(samples, given, held_out, network),
         "types": types,
     }
-    return Evaluation(as_json(numbers), nearest["pixels"][0])
 
 
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ BACKBONE = {
 BATCH_SIZE = 64
 
 # The training
-NUM_EPOCHS, TRAIN_BATCH_SIZE, SEED = 6, 64, 0
+NUM_EPOCHS, MIN_UPDATES, TRAIN_BATCH_SIZE, SEED = 6, 600, 64, 0  # few images are seen in more epochs
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.05  # of AdamW; the rate is the maximum, after the warm-up
 DROPOUT = 0.3  # of the features before the heads, because few species in many views are soon memorized
 MAX_SHIFT = 3  # pixels
@@ -219,11 +219,12 @@ def fit_features(
             {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        updates = -(-len(train) // TRAIN_BATCH_SIZE) * NUM_EPOCHS
+        batches = -(-len(train) // TRAIN_BATCH_SIZE)
+        num_epochs = max(NUM_EPOCHS, -(-MIN_UPDATES // batches))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, LEARNING_RATE, max(2, updates), pct_start=0.1, cycle_momentum=False
+            optimizer, LEARNING_RATE, num_epochs * batches, pct_start=0.1, cycle_momentum=False
         )
-        for _ in (bar := tqdm(range(NUM_EPOCHS), "Training", unit="epoch")):
+        for _ in (bar := tqdm(range(num_epochs), "Training", unit="epoch")):
             network.train()
             generator, losses = torch.Generator().manual_seed(int(torch.randint(2**62, ()))), []
             for rows in torch.randperm(len(train), generator=generator).to(device).split(TRAIN_BATCH_SIZE):

@@ -125,13 +125,14 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentenc
     card = ModelCard(card.content, ignore_metadata_errors=True)
     # Only results of an evaluation have "held_out"; those of a training run stay.
     results = [each for each in card.data.eval_results or [] if "held_out" not in (each.metric_args or {})]
-    measured = {"samples": about["samples"], "features": about["features"], "held_out": about["held out"]}
+    measured = {"samples": about["samples"], "held_out": about["held out"]}
+    measured |= {"features": about["features"]} if about["features"] else {}
     for *metric, of in _metrics(numbers, split):
         results.append(_result(*metric, data, dataset_split=of, metric_args=measured))
     card.data.model_name, card.data.eval_results = card.data.model_name or numbers["name"], results
     introduction = (
         f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
-        f"`pokemon-ddpm evaluate` with {about['features']}:"
+        f"`pokemon-ddpm evaluate`{about['features'] and ' with ' + about['features'] or ''}:"
     )
     summary = "\n".join(f"- {sentence}" for sentence in sentences)
     section = "\n\n".join([BEGIN_FIGURES, "## Evaluation", introduction, summary, END_FIGURES, ""])
@@ -143,11 +144,10 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentenc
 def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, str]]:
     """Type, name and value of what was measured, and the split of the images."""
     splits = {"train": "train", "held-out": split}
-    for to, of in splits.items():
-        row = next(each for each in numbers["distances"] if (each["name"], each["to"]) == ("all samples", to))
+    for row in (each for each in numbers["distances"] if each["name"] == "all samples"):
         for key in ("kid", "precision", "recall"):
             if row[key]["value"] is not None:
-                yield key, f"{_title(key)} to {to} images", row[key]["value"], of
+                yield key, f"{_title(key)} to {row['to']} images", row[key]["value"], splits[row["to"]]
     for by, found in numbers["memorization"].items():
         yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
     for name, found in numbers["condition_accuracy"].items():

@@ -37,6 +37,7 @@ def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "KID_DIVISIONS", 1)
     patch.setattr(features, "BACKBONE", BACKBONE)
     patch.setattr(features, "NUM_EPOCHS", 1)
+    patch.setattr(features, "MIN_UPDATES", 2)
     patch.setattr(two_sample, "STEPS", 2)
     patch.setattr(two_sample, "HALF_BATCH", 4)
     patch.setattr(images, "to_sprite", lambda image: image.convert("RGBA"))
@@ -155,12 +156,13 @@ def test_mistakes_are_reported_before_anything_is_generated(
     tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).save_pretrained("own")
     broken = shutil.copytree(model, "broken")
     Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
+    fit = "For these images, make one with pokemon-ddpm fit-features"
     for source, options, message in (
         (model, ["--split", "train"], "--split train must be validation or test."),
-        (model, ["--features", "nowhere"], "there is no config.json. For these images, make one with pokemon-ddpm"),
+        (model, ["--features", "nowhere"], f"there is no config.json. {fit}"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was not trained on the starter sprites; give its images"),
-        ("small", [], "these have 24 px. For these images, make one with pokemon-ddpm fit-features"),
+        ("small", ["--features", model.parent / "features"], f"these have 24 px. {fit}"),
         ("own", [], "own has classes of its own; give their images with --data-dir."),
         (broken, [], "README.md are not YAML; repair"),
     ):
@@ -184,8 +186,14 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     small.save_pretrained(tmp_path / "model")
     assert "The model was trained on 18" in run("evaluate", "--data-dir", data, "--skip-bad-images")[1]
     given = ["--model", tmp_path / "model", "--data-dir", data, "--skip_bad_images"]
-    options = ["--features", tmp_path / "features", "--num-samples", COUNT, "--num-inference-steps", 2]
-    status, output = run("evaluate", *given, *options, "--output-dir", tmp_path / "report")
+    given += ["--num-samples", COUNT, "--num-inference-steps", 2, "--output-dir", tmp_path / "report"]
+    status, output = run("evaluate", *given)
+    assert status == 0 and "make one with pokemon-ddpm fit-features" in output, output
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "(closest.png)" in text and "Memorization, pixels" in text and "fit-features" in text
+    section = (tmp_path / "model" / "README.md").read_text().partition("## Evaluation")[2]
+    assert "Memorization, pixels" in section and not any(word in text + section for word in ("None", "KID"))
+    status, output = run("evaluate", *given, "--features", tmp_path / "features")
     assert status == 0, output
     numbers = report(tmp_path / "report")
     assert list(numbers["condition_accuracy"]) == ["type"] and numbers["about"]["data"] == "art"

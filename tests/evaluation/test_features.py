@@ -110,7 +110,7 @@ def squares(count: int, seed: int = 0, side: int = 32) -> SpriteTensors:
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    values = {"BACKBONE": BACKBONE, "NUM_EPOCHS": 2, "TRAIN_BATCH_SIZE": 16, "LEARNING_RATE": 1e-2}
+    values = {"BACKBONE": BACKBONE, "NUM_EPOCHS": 2, "MIN_UPDATES": 1, "TRAIN_BATCH_SIZE": 16, "LEARNING_RATE": 1e-2}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setattr(f"{MODULE}.{name}", value)
