@@ -2,9 +2,9 @@
 
     python -m pokemon_ddpm.dataset_scripts.wesnoth_units wesnoth-units UNPACKED_PACKAGE
 
-A class is a folder of the game, such as orcs. Most images are under the GPL 2 or later, the others under CC BY-SA 4.0,
-which permits the GPL 3 for works that are made of both. So a model of all is under the GPL 3. The package's copyright
-file, which names the artists, is copied beside the images.
+A class is a folder of the game, such as orcs; that of monsters is divided by `KINDS`. Most images are under the GPL 2
+or later, the others under CC BY-SA 4.0, which permits the GPL 3 for works that are made of both. So a model of all is
+under the GPL 3. The package's copyright file, which names the artists, is copied beside the images.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pokemon_ddpm.preprocessing import on_white, open_image, pixel_digest
 
 UNITS = "usr/share/games/wesnoth/*/data/core/images/units"
 COPYRIGHT = "usr/share/doc/wesnoth-*-data/copyright"
-SIZE = (72, 72)  # of most units
+MAX_SIZE = 72  # pixels that are not transparent in a row or column: larger units would be reduced too much
 MIN_OPAQUE = 400  # pixels; an image with fewer shows only a shadow, a flame or a weapon
 LEFT_OUT = {"colormap", "death", "die", "dying", "fall", "halo", "mask", "shadow", "teleport", "wind"}
 AWAY = {"n", "ne", "nw"}  # where a unit looks that is seen from behind
@@ -30,6 +30,14 @@ ACTIONS = {  # the first that applies
     ),
     "move": {"fly", "flying", "moving", "run"},
     "idle": {"bob", "breeze", "idle", "stand", "standing"},
+}
+KINDS = {  # classes of monsters, which have little in common, by what a path contains
+    "beasts": "bear boar direwolf horse icemonax rat stoat wolf yeti",
+    "birds": "falcon gryphon raven roc",
+    "insects": "ant dragonfly scarab",
+    "scorpions": "scorpion",
+    "sea-monsters": "caribe croc cuttlefish deep kraken seahorse seaserpent water",
+    "spiders": "spider",
 }
 ACTION_WORDS = set().union(*ACTIONS.values())
 COLUMNS = ("file_name", "view", "action", "creature")
@@ -46,7 +54,10 @@ def describe(file: Path) -> dict[str, str] | None:
     if unit in ("soulless", "zombie"):  # of many bodies, such as zombie-wolf
         unit = next((word for word in words if word not in ACTION_WORDS), unit)
     action = next((name for name, known in ACTIONS.items() if known & {*words}), "")
-    name, view = f"{file.parts[0]}/{'-'.join(file.parts[1:])}", "back" if AWAY & {*words} else "front"
+    label, *folders = file.parts[:-1]
+    if label == "monsters":
+        label = next((kind for kind, known in KINDS.items() if {*folders, unit, *words} & {*known.split()}), label)
+    name, view = f"{label}/{'-'.join(file.parts[1:])}", "back" if AWAY & {*words} else "front"
     return dict(zip(COLUMNS, (name, view, action, f"{file.parent.as_posix()}/{unit}"), strict=True))
 
 
@@ -64,7 +75,10 @@ def write_units(root: Path, output: Path) -> Counter[str]:
     rows, digests = [], set()
     for path in sorted(units.glob("*/**/*.png")):
         row, image = describe(path.relative_to(units)), open_image(path).convert("RGBA")
-        if not row or image.size != SIZE or sum(image.getchannel("A").histogram()[128:]) < MIN_OPAQUE:
+        if not row or sum(image.getchannel("A").histogram()[128:]) < MIN_OPAQUE:
+            continue
+        left, top, right, bottom = image.getbbox()
+        if max(right - left, bottom - top) > MAX_SIZE:
             continue
         if (digest := pixel_digest(on_white(image))) not in digests:
             digests.add(digest)

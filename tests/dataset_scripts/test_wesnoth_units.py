@@ -13,7 +13,7 @@ from pokemon_ddpm.dataset_scripts.wesnoth_units import COPYRIGHT, UNITS, write_u
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """Six images to be kept: two units of orcs with a frame each from behind, and two bats. All the others are not."""
+    """Eight images to be kept: two units of orcs with a frame each from behind, two bats and two monsters."""
     root = tmp_path / "package"
     units = root / UNITS.replace("*", "1.18")
     license_file = root / COPYRIGHT.replace("*", "1.18")
@@ -26,10 +26,13 @@ def package(tmp_path: Path) -> Path:
         "orcs/leader/leader-n-bob1",
         "bats/bat-se-1",
     ]
-    names += ["bats/bloodbat-se-1", "orcs/grunt-die-1", "bats/Bat_ColorMap", "transport/boat", "random-dice"]
+    names += ["bats/bloodbat-se-1", "monsters/raven/raven-flying", "monsters/giant-mudcrawler"]
+    names += ["orcs/grunt-die-1", "bats/Bat_ColorMap", "transport/boat", "random-dice"]
     for number, name in enumerate([*names, "orcs/large", "orcs/small", "orcs/zcopy"]):
-        body, size = (9, 9) if name == "orcs/small" else (24, 30), (96, 96) if name == "orcs/large" else (72, 72)
-        image = Image.new("RGBA", size)
+        body = {"orcs/small": (9, 9), "orcs/large": (24, 73), "monsters/raven/raven-flying": (72, 30)}.get(
+            name, (24, 30)
+        )
+        image = Image.new("RGBA", (96, 96) if max(body) > 40 else (72, 72))
         image.paste((9, 9, 9 * (0 if name == "orcs/zcopy" else number), 255), (20, 20, 20 + body[0], 20 + body[1]))
         (units / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(units / f"{name}.png")
@@ -38,11 +41,13 @@ def package(tmp_path: Path) -> Path:
 
 def test_whole_units_are_written_with_view_action_and_creature(package: Path, tmp_path: Path) -> None:
     art = tmp_path / "art"
-    assert write_units(package, art) == {"orcs": 4, "bats": 2}
+    assert write_units(package, art) == {"orcs": 4, "bats": 2, "birds": 1, "monsters": 1}
     with (art / "metadata.csv").open() as file:
         assert [tuple(row.values()) for row in csv.DictReader(file)] == [
             ("bats/bat-se-1.png", "front", "", "bats/bat"),
             ("bats/bloodbat-se-1.png", "front", "", "bats/bloodbat"),
+            ("monsters/giant-mudcrawler.png", "front", "", "monsters/giant"),
+            ("birds/raven-raven-flying.png", "front", "move", "monsters/raven/raven"),
             ("orcs/grunt-ne-attack-2.png", "back", "attack", "orcs/grunt"),
             ("orcs/grunt.png", "front", "", "orcs/grunt"),
             ("orcs/leader-leader-n-bob1.png", "back", "idle", "orcs/leader/leader"),
@@ -51,10 +56,10 @@ def test_whole_units_are_written_with_view_action_and_creature(package: Path, tm
     assert "GPL-2+" in (art / "copyright").read_text() and is_class_folder(art)
     splits = {split: load_tensors(art, split, 64) for split in ("train", "validation")}
     assert {split: len(data) for split, data in splits.items()} == {
-        "train": 3,
+        "train": 5,
         "validation": 3,
     }  # a bat, and both frames of an orc
-    assert splits["train"].type_names == ("bats", "orcs")
+    assert splits["train"].type_names == ("bats", "birds", "monsters", "orcs")
     with pytest.raises(ValueError, match="is not empty"):
         write_units(package, art)
     with pytest.raises(ValueError, match="lacks usr/share/games"):
