@@ -370,14 +370,15 @@ def _read_stage(
     folder: Path, stage: int, notes: Mapping, pipeline: PokemonDDPMPipeline
 ) -> dict[str, Image.Image] | None:
     """Name -> sprite of a finished stage, perhaps edited since then."""
-    sprites, (channels, *size) = {}, pipeline.sample_shape
+    sprites, (channels, height, width) = {}, pipeline.sample_shape
+    size = (width, height)
     for part in parts_of_stage(stage, pipeline):
         file = folder / f"{part.name}.png"
         try:
             sprite = open_image(file)
         except ValueError:  # missing or damaged
             return None
-        if sprite.size != (*size,):  # of a square
-            raise ValueError(f"{file} has the size {sprite.size} instead of {(*size,)}; scale it back, or delete it.")
+        if sprite.size != size:
+            raise ValueError(f"{file} has the size {sprite.size} instead of {size}; scale it back, or delete it.")
         sprites[part.name] = sprite.convert("RGBA" if channels == 4 else "RGB")
     return sprites if notes.keys() >= sprites.keys() else None

@@ -91,13 +91,14 @@ def balance_classes(indices: Tensor, classes: Tensor, balance: float, generator:
     [i, i + 1).
 
     Args:
-        indices: int64 (B,) in [0, N).
+        indices: int64 (B,) in [0, N), on the CPU, as is the result.
         classes: Of all images, int64 (N,).
         balance: From 0, which changes nothing, to 1, with which all classes come up equally often.
     """
+    classes = classes.cpu()  # in float64, which MPS lacks
     frequency = classes.bincount().double()[classes] ** -balance
     ends = frequency.cumsum(0) * (len(classes) / frequency.sum())
-    points = indices + torch.rand(len(indices), generator=generator, device=generator.device).to(indices.device)
+    points = indices + torch.rand(len(indices), generator=generator, device=generator.device).cpu()
     return torch.searchsorted(ends, points.double(), right=True).clamp(max=len(classes) - 1)
 
 
@@ -390,10 +391,11 @@ def sample_batch(
         pairs: Of the training split, on the device, for `--reference_prob`.
     """
     device = data.images.device
-    indices = batch_indices(len(data.images), config.seed, step, batch_size).to(device)
+    indices = batch_indices(len(data.images), config.seed, step, batch_size)
     generator = generator_for(device, config.seed, BATCH, step)
     if config.class_balance:
         indices = balance_classes(indices, data.labels["type"][:, 0], config.class_balance, generator)
+    indices = indices.to(device)
     if pairs is not None:
         chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.reference_prob
         targets, number, relation = pairs.sample(indices, generator)
