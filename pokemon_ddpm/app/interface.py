@@ -9,14 +9,12 @@ import gradio as gr
 from pokemon_ddpm import RELEASED_FREE_MODEL
 from pokemon_ddpm.app.handlers import KINDS, MAX_SCALE, Handlers, gallery
 from pokemon_ddpm.app.jobs import (
-    CHANGES,
     GUIDANCE,
     MAX_IMAGES,
     OTHER_NAMES,
     QUALITIES,
-    STRENGTH,
     Models,
-    abilities,
+    attributes,
     controls,
     default_settings,
 )
@@ -38,13 +36,12 @@ STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
   const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
   if (top < 0 || top > innerHeight / 2) results.scrollIntoView({behavior});
-  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(%d).fill(update({interactive: false}));
-  return ['Generating …', ...buttons, update({visible: true})];
+  const update = (props) => ({__type__: 'update', ...props});
+  return ['Generating …', update({interactive: false}), update({visible: true})];
 }"""
 ENDED = """(status) => {
-  const update = (props) => ({__type__: 'update', ...props}), buttons = Array(%d).fill(update({interactive: true}));
-  const text = status === 'Cancelled.' ? status : '';
-  return [text, ...buttons, update({visible: false}), update({selected_index: 0})];
+  const update = (props) => ({__type__: 'update', ...props}), text = status === 'Cancelled.' ? status : '';
+  return [text, update({interactive: true}), update({visible: false}), update({selected_index: 0})];
 }"""
 
 
@@ -64,7 +61,6 @@ class Page:
 
     def __init__(self, models: Models, handlers: Handlers):
         self._handlers, default = handlers, next(iter(models))
-        self._able = abilities(models[default])
         own = not any(each.conditioner.has_types for each in models.values())
         title = OWN_TITLE if own else TITLE
         with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
@@ -75,7 +71,6 @@ class Page:
                     self._add_settings(models, default_settings(models, default))
                 with gr.Column(scale=2, min_width=320, elem_id="results"):
                     self._add_results()
-                    self._add_editing()
                     self._add_downloads()
             if not own:
                 gr.Markdown(NOTICE)
@@ -85,7 +80,7 @@ class Page:
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
     def _add_settings(self, models: Models, settings: dict[str, Any]) -> None:
-        found = controls(models, settings)
+        found, known = controls(models, settings), attributes(models[settings["model"]])
         with gr.Row():
             types = [
                 gr.Dropdown(**found["pokemon_type"], min_width=120, elem_id="type"),
@@ -100,9 +95,9 @@ class Page:
             new_seed = gr.Checkbox(label="New seed every time")
             seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
             model = gr.Dropdown(list(models), label="Model")
-        with gr.Accordion("Attributes", open=False, visible=self._able["attributes"]) as self._attributes:
-            attributes = [_attribute(name, **found[name]) for name in settings if name not in OTHER_NAMES]
-        added = [*types, count, new_seed, seed, model, quality, guidance, *attributes]
+        with gr.Accordion("Attributes", open=False, visible=bool(known)) as self._attributes:
+            added = [_attribute(name, **found[name]) for name in settings if name not in OTHER_NAMES]
+        added = [*types, count, new_seed, seed, model, quality, guidance, *added]
         self._settings = dict(zip(settings, added, strict=True))
         for name, control in self._settings.items():
             control.value = settings[name]
@@ -114,18 +109,6 @@ class Page:
         options = {"show_label": False, "allow_preview": False, "selected_index": 0, "buttons": []}
         self._gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
         self._sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
-
-    def _add_editing(self) -> None:
-        with gr.Row():
-            self._changes = {
-                change: gr.Button(change.capitalize(), min_width=80, elem_id=change, visible=self._able[change])
-                for change in [*CHANGES, "set"]
-            }
-        with gr.Accordion("Edit the chosen sprite", open=False):
-            with gr.Row(equal_height=True):
-                info = "How much the variations differ from the sprite."
-                self._strength = gr.Slider(*STRENGTH, value=0.6, step=0.1, label="Strength", info=info)
-                self._vary = gr.Button("Variations", elem_id="vary")
 
     def _add_downloads(self) -> None:
         """A click on a button writes the file, and then clicks a hidden button that downloads it."""
@@ -145,28 +128,19 @@ class Page:
     def _connect(self) -> None:
         """Connects everything but the downloads."""
         handlers, settings = self._handlers, self._settings
-        buttons = [self._generate, self._vary, *self._changes.values()]
-        started = [self._status, *buttons, self._cancel]
-        gr.on([each.click for each in buttons], None, None, started, js=STARTED % len(buttons), **PRIVATE)
+        started = [self._status, self._generate, self._cancel]
+        self._generate.click(None, None, started, js=STARTED, **PRIVATE)
         outputs = [self._gallery, settings["seed"], self._sprites]
         options = {"outputs": outputs, "show_progress_on": self._status, **ONE_AT_A_TIME}
-        edited, strength = [self._sprites, self._sprite], [settings["num_images"], self._strength]
-        changes = {change: partial(handlers.same_creature, change=change) for change in CHANGES}
-        changes["set"] = handlers.creature_set
-        events = [
-            self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options),
-            self._vary.click(handlers.variations, edited + strength, api_name="variations", **options),
-            *(self._changes[name].click(each, edited, api_name=name, **options) for name, each in changes.items()),
-        ]
-        for event in events:  # a cancelled event has failed, for Gradio; after a failure it does not trigger `then`
-            for ended in (event.then, event.failure):
-                ended(None, self._status, [*started, self._gallery], js=ENDED % len(buttons), **PRIVATE)
-            event.success(handlers.finish, self._sprites, [self._status, self._sprite], **PRIVATE)
-            event.failure(gallery, self._sprites, self._gallery, **PRIVATE)
-        self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=events, **PRIVATE)
+        event = self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
+        for ended in (event.then, event.failure):  # a cancelled event has failed: then it does not trigger `then`
+            ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
+        event.success(handlers.finish, self._sprites, [self._status, self._sprite], **PRIVATE)
+        event.failure(gallery, self._sprites, self._gallery, **PRIVATE)
+        self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=event, **PRIVATE)
 
         self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
-        offered = [*settings.values(), *self._changes.values(), self._attributes]
+        offered = [*settings.values(), self._attributes]
         settings["model"].change(handlers.choose_model, None, offered, inputs_kwargs=settings, **PRIVATE)
         self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
 

@@ -7,30 +7,25 @@ import html
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.creature import ATTEMPTS, part_seed
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge, limit_chroma
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge
 from pokemon_ddpm.ranking import default_candidates
-from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, FINISHES, NONE, SIZES, USUAL, VIEWS
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES = 16
 MAX_SEED = 2**31 - 1
 GUIDANCE = (1.0, 10.0)
-STRENGTH = (0.1, 1.0)
 QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
 RANDOM = "random"
-# Of a creature: the side, the colors, the stage; and the attribute and value that a model needs for it.
-CHANGES = {"back": ("view", "back"), "shiny": ("finish", "shiny"), "evolve": ("relation", "next")}
 # The settings at first that are the same for all models, and names that no attribute has on the page.
 SETTINGS = {"pokemon_type": RANDOM, "second_type": ANY, "num_images": 4, "new_seed": True, "seed": 0}
 OTHER_NAMES = {*SETTINGS, "model", "quality", "guidance_scale", "type", "relation", "models"}
@@ -51,66 +46,27 @@ class Job:
     """Sprites to generate."""
 
     pipeline: PokemonDDPMPipeline
-    settings: Mapping[str, Any]  # of the page
     generation: GenerationSettings
-    requests: Sequence[SpriteRequest]  # the candidates of each sprite one after the other; for a creature the attempts
-    candidates: int = 1  # of a new sprite
-    original: Image.Image | None = None  # the sample to vary
-    strength: float | None = None  # of variations
-    reference: "Sprite | None" = None  # whose creature is generated again
-    change: str | None = None  # of `CHANGES`
-    shiny_front: "Sprite | None" = None  # of a back, whose shiny has the same change of colors
-
-    def arguments(self) -> dict[str, Any]:
-        """The pipeline's arguments beside condition and seed."""
-        arguments = self.generation.arguments()
-        if self.original is not None:
-            arguments |= {"image": self.original, "strength": self.strength}
-        if self.reference is not None and self.relation == "same":  # a next stage has its colors only
-            arguments["reference_image"] = self.reference.image
-            arguments["reference_view"] = self.reference.request.attributes.get("view")
-            arguments["relation"] = "same"
-        return arguments
-
-    @property
-    def relation(self) -> str:
-        """That of a creature to its reference."""
-        return "next" if self.change == "evolve" else "same"
+    requests: Sequence[SpriteRequest]  # the candidates of each sprite one after the other
+    candidates: int = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """A generated sprite, with all that is needed for its files and for editing it."""
+    """A generated sprite, with all that is needed for its files."""
 
     job: Job
     request: SpriteRequest
     image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
     predictions: Sequence[Image.Image]  # of the clean sample, in each denoising step
-    reference: Image.Image | None = None  # the processed one, whose drawing or colors it has
 
     @property
     def caption(self) -> str:
-        variation = "" if self.job.strength is None else f" · variation {self.job.strength:g}"
-        creature = {None: "", "evolve": " · next stage"}.get(self.job.change, " · same creature")
-        return caption(self.request, f"seed {self.request.seed}{variation}{creature}")
+        return caption(self.request, f"seed {self.request.seed}")
 
     def processed(self, scale: int) -> Image.Image:
         """What the visitor gets of it."""
-        image = self.job.generation.postprocess(self.image)
-        if self.reference is not None and self.job.change == "shiny":
-            image = swap_palette(self.reference, self.reference, image)
-            image = limit_chroma(image) if self.request.attributes.get("finish") == "shiny" else image
-        elif self.reference is not None:
-            image = share_palette(image, self.reference)
-        return enlarge(image, scale)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of the page for this sprite alone."""
-        first, _, second = (self.request.pokemon_type or ANY).partition("/")
-        seed = {"num_images": 1, "new_seed": False, "seed": self.request.seed}
-        types = {"pokemon_type": first, "second_type": second or ANY}
-        return {**self.job.settings, **self.request.attributes, **types, **seed}
+        return enlarge(self.job.generation.postprocess(self.image), scale)
 
 
 def caption(request: SpriteRequest, note: str) -> str:
@@ -167,24 +123,12 @@ def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str,
     return found
 
 
-def abilities(pipeline: PokemonDDPMPipeline) -> dict[str, bool]:
-    """Whether a model has learned each of `CHANGES` and those of a set, and has attributes."""
-    known = pipeline.conditioner.vocabulary
-    can = {change: "relation" in known and value in known.get(name, ()) for change, (name, value) in CHANGES.items()}
-    can["evolve"] &= pipeline.conditioner.has_types  # own images have all relations, but no stages
-    return {**can, "set": can["back"] and can["shiny"], "attributes": bool(attributes(pipeline))}
-
-
-def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job:
-    """Sprites with such settings as `default_settings`; the first has the seed, the others the next ones.
-
-    Args:
-        edit: What `Job` has of an edit.
-    """
+def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
+    """Checks such settings as `default_settings`; the first sprite has the seed, the others the next ones."""
     name = one_of("The model", settings["model"], tuple(models))
     pipeline = models[name]
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    candidates = 1 if edit else default_candidates(pipeline)
+    candidates = default_candidates(pipeline)
     seed, last, is_new = settings["seed"], MAX_SEED + 1 - count * candidates, settings["new_seed"]
     if not isinstance(is_new, bool):
         raise Refused("New seed must be true or false.")
@@ -197,57 +141,8 @@ def new_sprites(models: Models, settings: Mapping[str, Any], **edit: Any) -> Job
     ]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
-    if edit.get("change") in ("back", "shiny"):  # the slider is for sprites without a reference
-        scale = pipeline.config.reference_guidance_scale or scale
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
-    return Job(pipeline, settings, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates, **edit)
-
-
-def generate(models: Models, **settings: Any) -> tuple[Job, list[Sprite]]:
-    """Generates sprites. Returns the images with captions, and the seed of the first one."""
-    return new_sprites(models, settings), []
-
-
-def variations(
-    models: Models, sprites: Sequence[Sprite], sprite: Any, num_images: Any, strength: Any
-) -> tuple[Job, list[Sprite]]:
-    """Generates variations of a sprite. Returns it and them with captions, and the seed of the first of them."""
-    chosen = chosen_sprite(sprites, sprite)
-    count = min(number("The number of sprites", num_images, 1, MAX_IMAGES, whole=True), MAX_IMAGES - 1)
-    strength = number("The strength", strength, *STRENGTH)
-    settings = {**chosen.settings, "num_images": count, "new_seed": True}
-    return new_sprites(models, settings, original=chosen.image, strength=strength), [chosen]
-
-
-def same_creature(
-    models: Models, sprites: Sequence[Sprite], sprite: Any, change: Any, shiny_front: Sprite | None = None
-) -> tuple[Job, list[Sprite]]:
-    """Generates the creature of a sprite again: "back", "shiny" or "evolve".
-
-    Returns its sprites so far and the new one with captions, and the seed.
-    """
-    chosen = chosen_sprite(sprites, sprite)
-    settings, pipeline = chosen.settings, chosen.job.pipeline
-    change = one_of("The change", change, tuple(CHANGES))
-    if not abilities(pipeline)[change]:
-        known, wanted = pipeline.conditioner.vocabulary, f"the {' '.join(CHANGES[change])}"
-        needed = wanted if "relation" in known else "reference sprites"
-        raise Refused(f"{settings['model']} was not trained with {needed}; choose another model.")
-    if change == "back":
-        settings["view"] = VIEWS[settings["view"] != "back"]
-    elif change == "shiny":
-        settings["finish"] = FINISHES[settings["finish"] != "shiny"]
-    elif settings["size"] in SIZES:
-        settings["size"] = SIZES[min(SIZES.index(settings["size"]) + 1, len(SIZES) - 1)]
-    reference = replace(chosen, predictions=(), job=replace(chosen.job, reference=None))  # without its own history
-    job = new_sprites(models, settings, reference=reference, change=change, shiny_front=shiny_front)
-    (request,), seeds = job.requests, [settings["seed"]]  # a shiny has the noise of what it recolors
-    if change != "shiny":
-        name = f"{1 + (change == 'evolve')}-{VIEWS[request.attributes.get('view') == 'back']}"
-        seeds = [part_seed(settings["seed"], name, attempt) for attempt in range(ATTEMPTS[job.relation])]
-    job = replace(job, requests=[replace(request, seed=seed) for seed in seeds])
-    is_creature = any(each.job.change for each in sprites)  # all sprites are of one creature
-    return job, list(sprites)[: MAX_IMAGES - 1] if is_creature else [chosen]
+    return Job(pipeline, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates)
 
 
 def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:

@@ -14,9 +14,9 @@ from diffusers import DPMSolverMultistepScheduler, UNet2DModel
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.app import launch
+from pokemon_ddpm.app import jobs, launch
 from pokemon_ddpm.app.handlers import GALLERY_SIZE
-from pokemon_ddpm.app.jobs import Job, Models, Sprite, default_settings, new_sprites
+from pokemon_ddpm.app.jobs import Job, Models, Sprite, default_settings
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
@@ -114,7 +114,7 @@ def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attribu
 def new_job(models: Models, **settings: Any) -> Job:
     """With the default settings of the model otherwise, and a fixed seed."""
     usual = default_settings(models, settings.get("model", "full"))
-    return new_sprites(models, {**usual, "new_seed": False, **settings})
+    return jobs.new_job(models, {**usual, "new_seed": False, **settings})
 
 
 def new_sprite(models: Models, **settings: Any) -> Sprite:

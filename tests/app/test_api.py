@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from PIL import Image
 
 from pokemon_ddpm.app.server import App
-from pokemon_ddpm.creature import part_seed
 from pokemon_ddpm.generation import generate_files, read_settings
 from tests.app.running import DOCS, Network, expected_images, gallery_images, running
 
@@ -37,41 +34,6 @@ def test_defaults_over_http(app: App) -> None:
         str(seed + i) for i in range(4)
     ]
     assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
-
-
-def test_variations(client: Client) -> None:
-    generated, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
-    varied, seed = client.predict(2, 3, 0.5, api_name="/variations")
-    assert captions(varied) == ["fire · seed 6", *(f"fire · seed {seed + i} · variation 0.5" for i in range(3))]
-    assert gallery_images(varied)[0] == gallery_images(generated)[1] != gallery_images(varied)[1]
-
-
-def test_one_creature_is_collected(client: Client) -> None:
-    first, _ = client.predict("fire", "any", 2, False, 5, api_name="/generate")
-    _, seed = client.predict(2, api_name="/back")
-    assert seed == part_seed(6, "1-back")
-    client.predict(1, api_name="/shiny")
-    grown, _ = client.predict(1, api_name="/evolve")
-    looks = (
-        "seed 6",
-        r"back · seed (\d+) · same creature",
-        "shiny · seed 6 · same creature",
-        r"seed (\d+) · next stage",
-    )
-    found = [re.fullmatch(f"fire · {look}", each) for look, each in zip(looks, captions(grown), strict=True)]
-    for match, name in ((found[1], "1-back"), (found[3], "2-front")):
-        assert int(match[1]) in [part_seed(6, name, attempt) for attempt in range(8)]
-    images = gallery_images(grown)
-    assert len(set(images)) == 4 and images[0] == gallery_images(first)[1]
-
-
-def test_a_set_is_shiny_back_and_shiny_back(client: Client) -> None:
-    client.predict("fire", "any", 2, False, 5, api_name="/generate")
-    shown, _ = client.predict(2, api_name="/set")
-    looks = "", " · shiny", " · back", " · back · shiny"
-    assert [re.sub(r" · seed.*", "", each) for each in captions(shown)] == [f"fire{look}" for look in looks]
-    colors = [set(map(tuple, np.asarray(Image.open(each["image"])).reshape(-1, 4)[::7])) for each in shown]
-    assert colors[2] <= colors[0] and colors[3] <= colors[1]  # those of their fronts
 
 
 def test_a_downloaded_png_can_be_repeated_to_the_byte(
@@ -101,10 +63,6 @@ def test_a_model_of_other_classes_alone(models: tuple[str, str, str], tmp_path: 
         client = Client(app.url, verbose=False, download_files=tmp_path / "downloads")
         gallery, _ = client.predict("orcs", num_images=1, seed=7, new_seed=False, action="idle", api_name="/generate")
         assert captions(gallery) == ["orcs · idle · seed 7"]
-        shown, _ = client.predict(api_name="/back")
-        assert captions(shown)[1].startswith("orcs · back · idle · ")
-        with pytest.raises(AppError, match="units was not trained with the finish shiny"):
-            client.predict(api_name="/set")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +94,7 @@ def test_attribute_that_the_model_lacks(client: Client, models: tuple[str, str, 
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("variations", {"sprite": 2}, "The number of the sprite must be a whole number from 1 to 1"),
-        ("variations", {"strength": 0}, "The strength must be a number from 0.1 to 1"),
+        ("png", {"sprite": 2}, "The number of the sprite must be a whole number from 1 to 1"),
         ("gif", {"scale": 17}, "The scale must be a whole number from 1 to 16"),
     ],
 )

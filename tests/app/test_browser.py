@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (
 TIMEOUT_MS = 60_000
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
-FOLDED = ("Settings", "Attributes", "Edit the chosen", "Download")
+FOLDED = ("Settings", "Attributes", "Download")
 ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -128,21 +128,11 @@ def test_cancel_ends_quietly(page: Page, network: Network) -> None:
     expect(page.get_by_text("Error", exact=True).filter(visible=True)).to_have_count(0)
 
 
-def test_editing_of_the_chosen_sprite(page: Page) -> None:
-    unfold(page, "Settings", "Edit the chosen sprite")
-    generate(page)
-    page.locator("#sprites button").nth(1).click()
-    expect(page.get_by_label("Number of the sprite")).to_have_value("2")
-    button(page, "Variations").click()
-    expect(captions(page)).to_have_text(["fire · seed 8"] + 2 * [re.compile("^fire · seed .* variation 0.6$")])
-
-
 def test_models_and_errors(page: Page, models: tuple[str, str, str]) -> None:
     unfold(page, "Settings", "Attributes")
     choose(page, "Model", models[1])
     expect(page.get_by_label("fast", exact=True)).to_be_disabled()
-    for control in ("Attributes", "Back", "Evolve"):
-        expect(page.get_by_role("button", name=control)).to_have_count(0)
+    expect(page.get_by_role("button", name="Attributes")).to_have_count(0)
     choose(page, "Type", "any")
     choose(page, "Second type", "none")
     button(page, "Generate").click()
@@ -161,7 +151,7 @@ def test_a_model_of_other_classes(browser: Browser, models: tuple[str, str, str]
         expect(page.locator("#status")).to_contain_text("examples by")
         expect(captions(page)).to_have_text(4 * [re.compile("^(bats|orcs) · seed")])
         unfold(page, "Settings", "Attributes")
-        own, others = ("Class", "Action", "Back"), ("Type", "Second type", "Color", "Any", "Shiny", "Evolve", "Set")
+        own, others = ("Class", "Action"), ("Type", "Second type", "Color", "Any")
         for model, shown, hidden in ((2, own, others), (0, ("View", *others), ("Class", "Action")), (2, own, others)):
             choose(page, "Model", models[model])
             for name in shown:
@@ -172,23 +162,17 @@ def test_a_model_of_other_classes(browser: Browser, models: tuple[str, str, str]
         choose(page, "Action", "idle")
         button(page, "Generate").click()
         expect(captions(page)).to_have_text(4 * [re.compile("^orcs · idle · seed")])
-        button(page, "Back").click()
-        expect(captions(page).nth(1)).to_contain_text("orcs · back · idle · ")
 
 
 def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str, str], tmp_path: Path) -> None:
-    name, message = "<img src=x onerror=window.ran=1>", "was not trained with reference sprites"
+    name = "<img src=x onerror=window.ran=1>"
     shutil.copytree(models[1], tmp_path / name)
-    with running([str(tmp_path / name), models[0]], tmp_path) as app, browser.new_context(**DESKTOP) as context:
+    with running([str(tmp_path / name)], tmp_path) as app, browser.new_context(**DESKTOP) as context:
         page = context.new_page()
         page.goto(app.url)
         expect(page.locator("#status")).to_contain_text(f"examples by {tmp_path / name}.")
         button(page, "Generate").click()
         expect(page.locator("#status")).to_contain_text(f"4 sprites by {tmp_path / name}.")
-        unfold(page, "Settings")
-        choose(page, "Model", models[0])
-        button(page, "Back").click()
-        expect(page.get_by_test_id("toast-body").last).to_contain_text(f"{name} {message}")
         assert page.evaluate("window.ran") is None
 
 
