@@ -57,22 +57,23 @@ def transparent(pixels: np.ndarray, tolerance: int = 0) -> np.ndarray:
     The background, with alpha 0 and exact white, is what is connected to the border, horizontally or vertically,
     through pixels that differ from white by at most `tolerance` (0 to 255) in each channel.
     """
-    near_white = 255 - pixels.min(axis=-1) <= tolerance
-    near_white = np.pad(near_white, 1, constant_values=True)  # a ring of white connects the whole border
-    background = np.zeros_like(near_white)
-    background[0] = True
-    found = 0
-    while found != (found := np.count_nonzero(background)):
-        for axis in (0, 1):
-            # All pixels of a run of white belong to the background if one does. In one line, row after row, the runs
-            # at the ends of the rows are those of the ring.
-            white = near_white.swapaxes(0, axis)
-            run = np.cumsum(~white)
-            reached = np.zeros(run[-1] + 1, dtype=bool)
-            reached[run[background.swapaxes(0, axis).ravel()]] = True
-            background = (reached[run].reshape(white.shape) & white).swapaxes(0, axis)
+    white = 255 - pixels.min(axis=-1) <= tolerance
+    white = np.pad(white, 1, constant_values=True)  # a ring of white connects the whole border
+    # In one line, row after row, the runs of white pixels; those at the ends of the rows are of the ring.
+    run = np.cumsum(~white).reshape(white.shape)
+    touching = white[:-1] & white[1:]
+    touching[:, 1:] &= ~touching[:, :-1]  # the first pixel of a contact is enough
+    edges = np.stack([run[:-1][touching], run[1:][touching]], axis=1)
+    # Boruvka 1926: each component joins the one at its first edge, which at least halves their number.
+    root, own = np.arange(run[-1, -1] + 1), np.arange(run[-1, -1] + 1)
+    while len(edges := edges[edges[:, 0] != edges[:, 1]]):
+        root[edges[::-1]] = edges[::-1, ::-1]  # of several values the last one stays
+        root = np.where(root[root] == own, np.minimum(root, own), root)  # of two that join one another
+        while (root != (root := root[root])).any():
+            pass
+        edges = root[edges]
     result = np.insert(pixels, 3, 255, axis=2)
-    result[background[1:-1, 1:-1]] = TRANSPARENT
+    result[(white & (root == root[0])[run])[1:-1, 1:-1]] = TRANSPARENT
     return result
 
 
@@ -117,18 +118,23 @@ def vote(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     chosen[opaque] = np.searchsorted(color_codes(colors), color_codes(pixels[opaque][:, :3]))
     darkness = np.clip(1 - oklab(colors)[:, 0] / DARK, 0, 1)
     weights = np.append(1 + DARK_WEIGHT * darkness, 1)
-    rows, columns = _coverage(pixels.shape[0], height), _coverage(pixels.shape[1], width)
+    areas = np.zeros((len(weights), height, width))
+    for row, in_row in _coverage(pixels.shape[0], height):
+        for column, in_column in _coverage(pixels.shape[1], width):
+            cells = np.ravel_multi_index((chosen, row[:, None], column), areas.shape)
+            areas += np.bincount(cells.ravel(), np.outer(in_row, in_column).ravel(), areas.size).reshape(areas.shape)
     # Rounded, so that equal areas are equal on every machine.
-    areas = [(weight * (rows @ (chosen == i) @ columns.T)).round(9) for i, weight in enumerate(weights)]
+    areas = (weights[:, None, None] * areas).round(9)
     palette = np.concatenate([np.insert(colors, 3, 255, axis=1), [TRANSPARENT]]).astype(np.uint8)
     return palette[np.argmax(areas, axis=0)]
 
 
-def _coverage(size: int, reduced: int) -> np.ndarray:
-    """Share of each of `size` pixels in a row that each of `reduced` larger pixels covers, (reduced, size)."""
-    edges = np.arange(reduced + 1) * size / reduced
-    low, high = edges[:-1, None], edges[1:, None]
-    return (np.minimum(high, np.arange(size) + 1) - np.maximum(low, np.arange(size))).clip(0)
+def _coverage(size: int, reduced: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The two of `reduced` larger pixels that each of `size` pixels in a row meets, each with the share it covers."""
+    pixel = np.arange(size)
+    first = pixel * reduced // size
+    share = np.minimum((first + 1) * size / reduced - pixel, 1)
+    return [(first, share), (np.minimum(first + 1, reduced - 1), 1 - share)]
 
 
 def check_image(name: str, image: Any) -> None:
