@@ -24,8 +24,10 @@ from .model_folder import (
     DEFAULTS,
     DEFAULTS_KEY,
     INDEX_FILE,
+    LICENSE_KEY,
     WEIGHTS_KEY,
     as_list,
+    license_terms,
     load_pipeline,
 )
 
@@ -99,7 +101,7 @@ def pipeline_card(
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
     vocabulary, argument = pipeline.conditioner.vocabulary, pipeline.conditioner.argument
     return RepoCard.from_template(
-        CardData(**METADATA | (metadata or {})),
+        CardData(**METADATA | pipeline.license | (metadata or {})),
         template_str=CARD_TEMPLATE,
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
         **{"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
@@ -154,7 +156,7 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
         if file.parent.name == "conditioner":
-            config[DEFAULTS_KEY] = pipeline.defaults
+            config |= {DEFAULTS_KEY: pipeline.defaults, LICENSE_KEY: pipeline.license}
         is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes
         file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
 
@@ -260,6 +262,17 @@ class HubMixin:
     def defaults(self) -> dict[str, Any]:
         """The defaults of a call, which are saved with the model."""
         return {name: self.config[name] for name in DEFAULTS}
+
+    @property
+    def license(self) -> dict[str, str]:
+        """What its card says of the license, which is saved with the model, too."""
+        return license_terms(self.conditioner.config.get(LICENSE_KEY))
+
+    @classmethod
+    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
+        """A pipeline with the components and defaults of another one; arguments as in diffusers."""
+        # diffusers leaves out components that are of a subclass of what the constructor names.
+        return super().from_pipe(pipeline, **{**pipeline.components, **kwargs})
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, safe_serialization: bool = True, variant: str | None = None

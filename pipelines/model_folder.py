@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import diffusers
 import safetensors.torch
 import torch
 from diffusers import SchedulerMixin, UNet2DModel
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, metadata_load
 from safetensors import safe_open
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
@@ -24,10 +24,13 @@ COMPONENTS = ("unet", "conditioner", "scheduler")
 DEFAULTS = (
     "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
 )  # fmt: skip
+LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 # diffusers passes keys that begin with "_" on, but not to a constructor.
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
-DEFAULTS_KEY = "_defaults"  # in the conditioner's configuration: `DEFAULTS` of the saved model
+# In the conditioner's configuration, which goes wherever the model goes.
+DEFAULTS_KEY = "_defaults"  # `DEFAULTS` of the saved model
+LICENSE_KEY = "_license"  # `LICENSE` of its card
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 MAX_SIDE = 1024  # of a sample, in pixels
 
@@ -35,6 +38,12 @@ MAX_SIDE = 1024  # of a sample, in pixels
 def as_list(value: Any) -> list:
     """The values of a key in JSON or YAML that may hold one or a list of them."""
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def license_terms(metadata: Any) -> dict[str, str]:
+    """What metadata of a card, or what a configuration has of them, say of the license."""
+    metadata = metadata if isinstance(metadata, dict) else {}
+    return {key: metadata[key] for key in LICENSE if isinstance(metadata.get(key), str)}
 
 
 def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
@@ -70,6 +79,9 @@ def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: A
             pipeline.check_defaults()
         if (folder / CARD_FILE).is_file():
             pipeline._card_text = (folder / CARD_FILE).read_text(encoding="utf-8")
+            with suppress(Exception):  # of yaml; saving the model names a damaged card
+                terms = license_terms(metadata_load(folder / CARD_FILE))
+                pipeline.conditioner.register_to_config(**{LICENSE_KEY: terms or pipeline.license})
     return pipeline.to(device)
 
 

@@ -15,6 +15,7 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLI
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
+from pokemon_ddpm.pipelines.model_folder import license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.vocabulary import shown_name
 
@@ -166,7 +167,7 @@ def license_of(model: str) -> dict[str, str]:
         data = RepoCard.load(file if file.parent.is_dir() else model).data.to_dict()
     except Exception:  # of the client, of yaml, or there is no card
         return {}
-    return {key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)}
+    return license_terms(data)
 
 
 def _result(kind: str, name: str, value: float, data: str, data_id: str | None = None, **more: Any) -> EvalResult:

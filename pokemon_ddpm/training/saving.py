@@ -12,6 +12,7 @@ from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_sc
 from pokemon_ddpm.files import read_file, save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.models import LICENSE_FILE, locate_model
+from pokemon_ddpm.pipelines.model_folder import LICENSE_KEY, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.cards import run_card, write_card
 from pokemon_ddpm.sheets import sprite_sheet
@@ -62,10 +63,12 @@ def save_model(
     """
     folder, base = Path(config.output_dir), config.initial_weights
     try:
+        card = run_card(pipeline, config, folder.resolve().name, step, counts, metrics)
+        pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
         pipeline.save_pretrained(folder)
         if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
             write_file(folder / LICENSE_FILE, read_file(source, source.parent))
-        write_card(folder, run_card(pipeline, config, folder.resolve().name, step, counts, metrics))
+        write_card(folder, card)
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"The model could not be written into {folder} ({error}).") from error
 

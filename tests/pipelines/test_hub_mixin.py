@@ -325,6 +325,16 @@ class TestLoading:
             assert type(pipeline)(**pipeline.components).defaults == pipeline.defaults
         assert type(pipeline)(**pipeline.components, guidance_scale=4.0).config.guidance_scale == 4
 
+    def test_from_pipe_shares_the_components(self, pipeline):
+        class Mine(PokemonDDPMPipeline):
+            pass
+
+        pipeline.register_to_config(guidance_scale=1.5)
+        made, scheduler = Mine.from_pipe(pipeline), DDIMScheduler.from_config(pipeline.scheduler.config)
+        assert made.components == pipeline.components and made.defaults == pipeline.defaults
+        other = PokemonDDPMPipeline.from_pipe(made, scheduler=scheduler, guidance_scale=3.0)
+        assert other.unet is made.unet and other.scheduler is scheduler and other.config.guidance_scale == 3
+
 
 # Samples with a model where pokemon_ddpm cannot be imported, and saves it again.
 STRANGER = """
@@ -340,6 +350,7 @@ arguments = {"num_inference_steps": 3, "output_type": "latent"}
 torch.save(pipeline(["fire", "water/ice", None], generator=generators, **arguments).images, "images.pt")
 pipeline.save_pretrained(again)
 assert type(pipeline).from_pretrained(again, trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
+assert type(pipeline).from_pipe(pipeline).components == pipeline.components
 assert "diffusers_modules" in type(pipeline).__module__
 """
 
@@ -383,6 +394,35 @@ def test_two_versions_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Pat
             path.rename(path.with_stem(f"{path.stem[:-8]}{version * 8}"))
     # It raises if the code, which has the assertions, fails.
     stranger(VERSIONS, environment(tmp_path, hub.endpoint), tmp_path, tmp_path / "1", tmp_path / "2")
+
+
+PUSH = """
+import sys
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
+for name in sys.argv[2:]:
+    pipeline.push_to_hub(name)
+"""
+
+
+def test_the_license_travels_with_the_model(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    terms = {"license": "other", "license_name": "research-only"}
+    card = pipeline_card(tiny_pipeline(), NAME, terms)
+    tiny_pipeline().save_pretrained(tmp_path / "model")
+    card.save(tmp_path / "model" / "README.md")
+    load(tmp_path / "model").push_to_hub(NAME)
+    names = ["ash/new", "ash/mit", "ash/components"]
+    for name in names[1:]:
+        hub.create(name).commit({"README.md": b"---\nlicense: mit\nlicense_link: LICENSE\n---\n# Soon\n"})
+    monkeypatch.setenv("HF_TOKEN", "hf_ash")
+    stranger(PUSH, environment(tmp_path, hub.endpoint, "hf_ash"), tmp_path, NAME, *names[:2])
+    PokemonDDPMPipeline(**load(NAME).components).push_to_hub(names[2])
+    for name in names:
+        data = RepoCard(hub.repository(name).files()["README.md"].decode()).data.to_dict()
+        assert {key: data[key] for key in data if "license" in key} == terms
+    (tmp_path / "model" / "README.md").write_text("---\nlicense: [\n---\n")
+    assert load(tmp_path / "model").license == {}
 
 
 class TestPulling:
