@@ -4,8 +4,10 @@ This file imports nothing of the project, since a saved model carries a copy of 
 """
 
 import difflib
+import keyword
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
@@ -16,6 +18,59 @@ from torch import Tensor, nn
 
 NONE = "none"
 ANY = "any"
+RESERVED_CHARACTERS = "/=,"  # "fire/flying", and on the command line "fire=0.7,water=0.3"
+MAX_ATTRIBUTES, MAX_VALUES, MAX_LENGTH = 64, 10_000, 100  # values of one attribute; characters of a name
+MAX_LISTED = 20  # names in a message
+# Of `encode` and of the pipeline's call, beside which attributes are passed.
+ARGUMENTS = frozenset(
+    """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
+    guidance_rescale negative_pokemon_type reference_image image_guidance_scale reference_view image mask_image
+    strength generator latents class_embeddings output_type return_dict callback_on_step_end
+    callback_on_step_end_tensor_inputs class_labels batch_size attributes""".split()
+)
+
+
+def is_attribute_name(name: str) -> bool:
+    """Whether a name can be that of an attribute, which is an argument beside others."""
+    usable = name.isidentifier() and not keyword.iskeyword(name) and len(name) <= MAX_LENGTH
+    return usable and name not in ARGUMENTS
+
+
+def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
+    """Checks names that folders, metadata and models of strangers bring; see `SpriteConditioner`.
+
+    Raises:
+        ValueError: If there are no types, too many names, or some that a call, a command line or a page cannot take.
+    """
+    if not vocabulary.get("type"):
+        raise ValueError("The vocabulary must contain 'type' with at least one value.")
+    wrong = [repr(name)[:MAX_LENGTH] for name in vocabulary if not is_attribute_name(name)]
+    if wrong or len(vocabulary) > MAX_ATTRIBUTES:
+        raise ValueError(
+            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are Python identifiers of at most "
+            f"{MAX_LENGTH} characters and no arguments of the pipeline, but there are "
+            f"{', '.join(wrong[:3]) or len(vocabulary)}."
+        )
+    for attribute, values in vocabulary.items():
+        what, reserved = f"values of {attribute}", (ANY, "all")  # of the command line
+        if attribute == "type":
+            what, reserved = "class names", (NONE, ANY, "all")
+        if len(values) > MAX_VALUES:
+            raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
+        forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
+        count, wrong = Counter(forms), []
+        for value, form in zip(values, forms, strict=True):
+            usable = value.isprintable() and value == value.strip() and not set(value) & set(RESERVED_CHARACTERS)
+            if not usable or form in ("", *reserved) or count[form] > 1 or len(value) > MAX_LENGTH:
+                wrong.append(repr(value)[:MAX_LENGTH])
+        if wrong:
+            raise ValueError(
+                f"Unusable {what}: {', '.join(wrong[:MAX_LISTED])}. A name must be printable with at most "
+                f"{MAX_LENGTH} characters, must not begin or end with a space, contain any of "
+                f"{' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ from the others by "
+                "more than case or the form of Unicode. Rename the sub-folders or values, remove the column, or use "
+                "cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
+            )
 
 
 def _table(attribute: str) -> str:
@@ -42,7 +97,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     not matter; the row before `any` is `none` (there is no second type).
 
     Args:
-        vocabulary: Attribute -> its values; the position of a value is its id. Must contain "type".
+        vocabulary: Attribute -> its values; the position of a value is its id. Must contain "type"; for the names see
+            `check_vocabulary`.
         embedding_dim: Width D of the embedding, equal to that of the network's time embedding.
         augmentation_dim: Number of augmentation parameters of a training image (Karras et al. 2022, appendix F). Their
             linear map has no bias and starts at zero, so zeros, as at sampling, change nothing.
@@ -53,8 +109,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, vocabulary: Mapping[str, list[str]], embedding_dim: int, augmentation_dim: int = 0):
         super().__init__()
-        if not vocabulary.get("type"):
-            raise ValueError(f"The vocabulary must contain 'type' with at least one value, but is {dict(vocabulary)}.")
+        check_vocabulary(vocabulary)
         rows = {attribute: len(values) + 1 + (attribute == "type") for attribute, values in vocabulary.items()}
         self.tables = nn.ModuleDict({_table(name): nn.Embedding(count, embedding_dim) for name, count in rows.items()})
         # Two slots for the types and one for every other attribute: the sum starts with unit variance.

@@ -1,12 +1,9 @@
 """Folders of labelled images: the class, split, creature and attributes of each image, from folders and metadata."""
 
 import hashlib
-import inspect
 import itertools
 import json
-import keyword
 import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +14,8 @@ import datasets
 
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
 from pokemon_ddpm.files import MAX_LISTED, Problems, check_inside, read_file
-from pokemon_ddpm.vocabulary import ANY, CONDITIONS, NONE
+from pokemon_ddpm.vocabulary import CONDITIONS
 
-RESERVED_NAMES = (NONE, ANY, "all")  # values of the conditioner and of the command line
-RESERVED_CHARACTERS = "/=,"  # "fire/flying" and "fire=0.7,water=0.3"
 # What an image's file name ends with in a class folder; other files are ignored.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
@@ -81,12 +76,15 @@ def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
     Raises:
         ValueError: If its metadata or the names of its classes cannot be used.
     """
+    from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary  # it imports diffusers
+
     found = list(_files(folder))
     rows, unlabelled = _metadata(folder, found)
     images = _list_images(folder, found, problems, rows, unlabelled)
     names = _sorted_names({each.label for each in images})
-    check_names("class names", names)
     own_values, unused = _own_values(each.row for each in images)
+    if names:
+        check_vocabulary({"type": names, **own_values})
     others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
     ignored = [name for name in others if not name.endswith(METADATA_FILES)]
     return ClassFolder(images, names, own_values, unused, ignored)
@@ -213,18 +211,17 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
     An attribute has from 2 to `MAX_VALUES` values, with two images each on average, and a name that can be an argument
     of the pipeline. If all its values are those of an attribute of the sprites, it has these values in their order.
     """
-    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline  # it imports diffusers
+    from pokemon_ddpm.pipelines.sprite_conditioner import is_attribute_name
 
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, value in itertools.chain.from_iterable(row.items() for row in rows):
         counts[name].update([value] * (value != ""))
-    arguments = inspect.signature(PokemonDDPMPipeline.__call__).parameters
-    reserved = {"type", "relation", "index", "evolves_from", "line", *arguments}  # the data have these labels
+    reserved = {"type", "relation", "index", "evolves_from", "line"}  # the data have these labels
     own_values, unused = {}, []
     for name, values in counts.items():
         if name in (*METADATA_COLUMNS, CREATURE):
             continue
-        if not name.isidentifier() or keyword.iskeyword(name) or name in reserved:
+        if not is_attribute_name(name) or name in reserved:
             unused.append(f"{name} (not a possible name of an attribute)")
         elif len(values) < 2:
             unused.append(f"{name} (one value)")
@@ -233,7 +230,6 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
         else:
             known = CONDITIONS.get(name, ())
             own_values[name] = known if values.keys() <= set(known) else tuple(_sorted_names(values))
-            check_names(f"values of {name} in the metadata", own_values[name], (ANY, "all"))
     return own_values, unused
 
 
@@ -241,20 +237,3 @@ def _sorted_names(names: Iterable[str]) -> list[str]:
     """In alphabetical order, or as numbers if all are."""
     are_numbers = all(name.isdecimal() for name in names)
     return sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))
-
-
-def check_names(what: str, names: Sequence[str], reserved: Sequence[str] = RESERVED_NAMES) -> None:
-    """Raises ValueError if the conditioner or the command line cannot take some of the names."""
-    forms = [unicodedata.normalize("NFC", name).lower() for name in names]  # as the conditioner compares them
-    count, wrong = Counter(forms), []
-    for name, form in zip(names, forms, strict=True):
-        usable = name.isprintable() and name == name.strip() and not set(name) & set(RESERVED_CHARACTERS)
-        if not usable or form in ("", *reserved) or count[form] > 1:
-            wrong.append(repr(name))
-    if wrong:
-        raise ValueError(
-            f"Unusable {what}: {', '.join(wrong[:MAX_LISTED])}. A name must be printable, must not begin or end with "
-            f"a space, contain any of {' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ "
-            "from the others by more than case or the form of Unicode. Rename the sub-folders or values, remove the "
-            "column, or use cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
-        )

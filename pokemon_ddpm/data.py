@@ -17,13 +17,13 @@ from pokemon_ddpm.class_folder import (
     CREATURE,
     ClassFolder,
     LabelledFile,
-    check_names,
     is_class_folder,
     list_class_folder,
 )
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand
 from pokemon_ddpm.files import MAX_LISTED, Problems
+from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
 
@@ -191,7 +191,7 @@ def labelled_tensors(
     """
     _check_kind(dataset, "--label_column", label_column, ClassLabel)
     names, labels = dataset.features[label_column].names, _ids(dataset, label_column)
-    check_names("class names", names)
+    check_vocabulary({"type": names})
     if not 0 <= (largest := max(labels.tolist(), default=-1)) < len(names):
         raise ValueError(
             f"The column {label_column} has the label {largest}, which is not from 0 to {len(names) - 1}."

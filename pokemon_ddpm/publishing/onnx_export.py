@@ -36,15 +36,23 @@ BATCH = 3  # of the examples for the exporter: more than 1, which would be taken
 
 
 class _Conditioner(nn.Module):
-    """The conditioner with one tensor of ids: both types, then the other attributes in the order of the vocabulary."""
+    """The conditioner with one tensor of ids: both types, then the other attributes in the order of the vocabulary.
+
+    Its tables have numbers in place of names, which the exporter would write into source code that it runs.
+    """
 
     def __init__(self, conditioner: nn.Module):
         super().__init__()
-        self.conditioner = conditioner
+        names = list(conditioner.vocabulary)
+        self.tables = nn.ModuleList(conditioner.tables[f"{name}_embedding"] for name in names)
+        self.type_at = names.index("type")
 
     def forward(self, ids: Tensor) -> Tensor:
-        others = [name for name in self.conditioner.vocabulary if name != "type"]
-        return self.conditioner({"type": ids[:, :2], **{name: ids[:, 2 + i] for i, name in enumerate(others)}})
+        slots = list(ids[:, 2:].unbind(dim=1))
+        slots.insert(self.type_at, ids[:, :2])
+        embedded = [table(each) for table, each in zip(self.tables, slots, strict=True)]
+        embedded[self.type_at] = embedded[self.type_at].sum(dim=1)
+        return sum(embedded)
 
 
 class _RankingUNet(nn.Module):
@@ -236,9 +244,10 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
     """
     exported = OnnxUNet((folder / UNET_FILE).read_bytes(), pipeline.unet)
     session = onnxruntime.InferenceSession(str(folder / CONDITIONER_FILE), providers=["CPUExecutionProvider"])
-    ids = torch.zeros(2, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)
-    found = session.run(None, {"ids": ids.numpy()})[0]
-    difference = np.abs(found - _Conditioner(pipeline.conditioner)(ids).numpy(force=True)).max()
+    names = pipeline.conditioner.vocabulary
+    found = session.run(None, {"ids": np.zeros((2, 1 + len(names)), dtype=np.int32)})[0]
+    labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}
+    difference = np.abs(found - pipeline.conditioner(labels).numpy(force=True)).max()
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
     one, other = (
         each(num_images_per_type=4, output_type="np", generator=torch.Generator().manual_seed(0)).images

@@ -1,12 +1,15 @@
 """The conditioner: the ids of every way to give a condition, what is refused, and the embedding."""
 
+import inspect
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm import SpriteConditioner
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
+from pokemon_ddpm.pipelines.sprite_conditioner import ARGUMENTS
 from pokemon_ddpm.vocabulary import COLORS, TYPES
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # the 18 types are in alphabetical order, then none, then any
@@ -88,8 +91,37 @@ def test_unknown_attributes_and_values_are_refused_with_the_known_ones(condition
         conditioner.attribute_id("view", None)
     with pytest.raises(ValueError, match="some of color, legendary, type, but have colour, shape"):
         conditioner({**LABELS, "shape": LABELS["color"], "colour": LABELS["color"]})
-    with pytest.raises(ValueError, match="must contain 'type'"):
-        SpriteConditioner({"color": ["red"], "type": []}, embedding_dim=8)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"type": []}, "must contain 'type'"),
+        *(({name: ["a", "b"]}, f"Python identifiers .* but there are {re.escape(repr(name))[:90]}")
+          for name in ("class", "a b", "a.b", "", "types", "generator", "x" * 101, "a\rb")),
+        ({f"a{i}": ["x"] for i in range(64)}, "A model can have 64 attributes, .* but there are 65."),
+        *(({"mood": ["sad", value]}, f"Unusable values of mood: {re.escape(repr(value))[:90]}")
+          for value in ("\x1b]0;x\a", "a/b", "a=b", "a,b", "x" * 900_000, " a", "", "Any", "all")),
+        ({"type": ["cat", "none"]}, "Unusable class names: 'none'"),
+        ({"type": ["cat", "Cat"]}, "Unusable class names: 'cat', 'Cat'"),
+        ({"type": [str(i) for i in range(10_001)]}, "There are 10,001 class names, but at most 10,000 are possible"),
+    ],
+    ids=lambda value: str(value)[:30].encode("unicode_escape").decode(),
+)  # fmt: skip
+def test_unusable_names_are_refused(vocabulary, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        SpriteConditioner({"type": ["cat"], **vocabulary}, embedding_dim=8)
+    assert len(str(caught.value)) < 1000
+
+
+def test_usable_names_are_taken():
+    vocabulary = {"type": ["wide box", "Écran & périphériques", "猫", "none-such"], "größe": ["none", "x" * 100]}
+    assert SpriteConditioner(vocabulary, embedding_dim=8).vocabulary == vocabulary
+
+
+def test_attributes_are_arguments_beside_those_of_the_calls():
+    calls = (PokemonDDPMPipeline.__call__, SpriteConditioner.encode)
+    assert {name for call in calls for name in inspect.signature(call).parameters} == ARGUMENTS
 
 
 def test_the_embedding_is_the_sum_of_rows(conditioner):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from huggingface_hub import cached_assets_path
 
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
+from pokemon_ddpm.pipelines import sprite_conditioner
 from pokemon_ddpm.publishing import onnx_export
 from pokemon_ddpm.publishing.onnx_export import (
     CONDITIONER_FILE,
@@ -157,6 +159,20 @@ def test_another_network_is_found_out(pipeline, folder):
     mixed = type(pipeline)(other.unet, pipeline.conditioner, pipeline.scheduler, num_inference_steps=4)
     with pytest.raises(ValueError, match="differ by"):
         check_export(mixed, folder, lines.append)
+
+
+def test_names_of_a_foreign_model_run_nothing(folder, tmp_path, monkeypatch):
+    """torch.fx writes the names of modules into source and runs it; this one ran a command."""
+    tables = {each.name for each in onnx.load(folder / CONDITIONER_FILE).graph.initializer}
+    assert {each for each in tables if not re.fullmatch(r"tables\.\d\.weight(_float16)?|val_\d+", each)} == set()
+    monkeypatch.chdir(tmp_path)
+    name = 'a")\rgetattr(__import__("os"),"system")("touch canary")\rdef g(self):\r    pass #'
+    with monkeypatch.context() as patch:
+        patch.setattr(sprite_conditioner, "check_vocabulary", lambda _: None)
+        tiny_pipeline(vocabulary={**VOCABULARY, name: ["x", "y"]}, channels=4).save_pretrained("model")
+    for command in ("export --output-dir out --model model", "site out --model model", "describe model"):
+        status, output = run(*command.split())
+        assert status and "names are Python identifiers" in output and not Path("canary").exists(), output
 
 
 def test_the_command(tmp_path):
