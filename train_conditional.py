@@ -43,6 +43,10 @@ from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, sa
 from pokemon_ddpm.vocabulary import shown_name
 
 MAX_SKIPPED_UPDATES = 10
+GO_BACK = (
+    "Go back to an earlier checkpoint with --resume_from_checkpoint, with a lower --learning_rate or a longer "
+    "--lr_warmup_steps; --mixed_precision no may help too."
+)
 
 
 def plain_loss(
@@ -205,11 +209,7 @@ class Trainer:
         """
         skipped = int(self.accelerator.gather(self.skipped[None]).max())
         if skipped > MAX_SKIPPED_UPDATES:
-            raise ValueError(
-                f"Update {self.step:,}: {skipped} updates were NaN or infinite. Go back to an earlier checkpoint with "
-                "--resume_from_checkpoint, with a lower --learning_rate or a longer --lr_warmup_steps; "
-                "--mixed_precision no may help too."
-            )
+            raise ValueError(f"Update {self.step:,}: {skipped} updates were NaN or infinite. {GO_BACK}")
         return skipped
 
     def train(self) -> None:
@@ -273,7 +273,13 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
-        """Saves `checkpoint-STEP/` in the output folder."""
+        """Saves `checkpoint-STEP/` in the output folder.
+
+        Raises:
+            ValueError: If the weights are no longer finite.
+        """
+        if not checkpoint.is_finite(tensor for part in self.tensors.files().values() for tensor in part.values()):
+            raise ValueError(f"Update {self.step:,}: the weights are NaN or infinite, and are not saved. {GO_BACK}")
         now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped_updates()}
         if self.accelerator.is_main_process:
             state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())

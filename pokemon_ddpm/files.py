@@ -70,15 +70,15 @@ def write_file(path: str | Path, content: str | bytes) -> None:
             partial.unlink()
 
 
-def read_file(path: Path, folder: Path) -> bytes:
+def read_file(path: Path, folder: Path, limit: float = MAX_BYTES) -> bytes:
     """The content of a file in a folder that may come from anybody.
 
     Raises:
         ValueError: With a short reason, if it is no regular file, which may never end, links out of the folder, or is
-            larger than `MAX_BYTES`.
+            larger than `limit` bytes.
         OSError: If it cannot be read.
     """
-    check_file(path)
+    check_file(path, limit)
     check_inside(path, folder)
     return path.read_bytes()
 

@@ -350,6 +350,18 @@ def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags,
     assert names(run)[-1] == "checkpoint-3"  # so `latest` does not return to the diverged weights
 
 
+@pytest.mark.parametrize("file", ["model", "optimizer", "ema", "timesteps"])
+def test_what_is_not_finite_is_never_saved(tmp_path, file):
+    with runs.trainer([*runs.tiny_flags(tmp_path), *BY_LOSS]) as run:
+        run.train_step(), run.save_checkpoint(), run.train_step()
+        tensors = run.tensors.files()[f"{file}.safetensors"].values()
+        tensor = run.resampler.losses if file == "timesteps" else [each for each in tensors if each.dim()][-1].data
+        tensor.view(-1)[-1] = torch.inf
+        with pytest.raises(ValueError, match="^Update 2: the weights are NaN or infinite, and are not saved. Go back"):
+            run.save_checkpoint()
+    assert names(tmp_path / "run") == ["checkpoint-1"]
+
+
 # Stops and kills
 
 

@@ -13,40 +13,67 @@ from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from pokemon_ddpm.files import read_file, write_file
+from pokemon_ddpm.files import MAX_BYTES, read_file, write_file
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER, TIMESTEPS = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
 MANIFEST = "manifest.json"
+MAX = 10**18  # of numbers in a manifest
+
+Scalar = bool | int | float | str | None
+
+
+class DamagedCheckpoint(ValueError):
+    """A file of a checkpoint is missing, damaged or of another version."""
 
 
 @contextlib.contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """One message for everything that can be wrong with a checkpoint's files."""
+def _named(file: Path) -> Iterator[None]:
+    """One message for everything that can be wrong with a checkpoint's file."""
+    damage = (OSError, ValueError, LookupError, TypeError, RecursionError)
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ValueError(f"{folder} is damaged, or was written by another version ({error}).") from error
+    except (*damage, SafetensorError, StrictDataclassError) as error:
+        reason = _shown(" ".join(str(error).split()))
+        raise DamagedCheckpoint(f"{file} is damaged, or was written by another version ({reason}).") from error
 
 
-@dataclasses.dataclass(frozen=True)
+def _shown(value: Any) -> str:
+    """A value of a file for a message."""
+    return "".join(filter(str.isprintable, str(as_text(value))))[:200]
+
+
+@strict
+@dataclasses.dataclass
 class TrainingState:
-    """The state of a run beside its tensors."""
+    """The state of a run beside its tensors.
+
+    Raises:
+        StrictDataclassError: If a value is not of its type or range.
+    """
 
     step: int  # updates done
     total_batch_size: int  # images of an update, over all processes and accumulation
-    config: dict[str, Any]  # `TrainingConfig` as a dictionary
-    network: dict[str, Any]  # configuration of the `UNet2DModel`
+    config: dict[str, Scalar | list[Scalar]]  # `TrainingConfig` as a dictionary
+    network: dict[str, Scalar | list[Scalar]]  # configuration of the `UNet2DModel`
     data_digest: str  # of the training split
     metrics: dict[str, float]  # measured at this step
     skipped_updates: int  # so far, because they were not finite
-    grad_scaler: dict[str, Any]  # state of the fp16 loss scaler
+    grad_scaler: dict[str, int | float]  # state of the fp16 loss scaler
     teacher_digest: str = ""  # of its weights
+
+    def validate_values(self) -> None:
+        if not all(0 <= value < MAX for value in (self.step, self.skipped_updates, *self.grad_scaler.values())):
+            raise ValueError("a number is out of its range")
+        if not all(map(str.isidentifier, self.metrics)):  # they are printed
+            raise ValueError("a metric has an unusual name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,32 +103,30 @@ class TrainingTensors:
         """Restores the tensors of a checkpoint in place.
 
         Raises:
-            ValueError: If a file is damaged or of another network; nothing is changed then.
+            ValueError: If a file is damaged, not finite or of another network; nothing is changed then.
         """
-        own = self.files()
+        own = self.files() | {OPTIMIZER: self._moments()}
         saved = _load_tensors(folder, own)
-        for name in own.keys() - {OPTIMIZER}:
-            shapes = [{key: tensor.shape for key, tensor in each[name].items()} for each in (saved, own)]
-            if shapes[0] != shapes[1]:
-                raise ValueError(f"{folder} does not belong to the configured network.")
-        # The order of the parameters depends on which tables were new. Their states have their shapes.
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        states = [(key.split(".", 1), value) for key, value in saved[OPTIMIZER].items()]
-        if any(name != "step" and value.shape != parameters[int(number)].shape for (number, name), value in states):
-            raise ValueError(
-                f"{folder} began with other weights: resume with the first --pretrained_model_name_or_path."
-            )
         for name in own.keys() - {OPTIMIZER}:
             for key, tensor in own[name].items():
                 tensor.data.copy_(saved[name][key])
         if self.ema is not None:
             self.ema.optimization_step = step
         restored = self.optimizer.state_dict()
-        for (number, name), value in states:
-            if name != "step":  # in the memory layout of the parameter, which fused kernels need
-                value = torch.empty_like(parameters[int(number)], dtype=value.dtype).copy_(value)
+        for key, value in saved[OPTIMIZER].items():  # in the memory layout of the parameter, which fused kernels need
+            number, name = key.split(".")
+            value = torch.empty_like(own[OPTIMIZER][key]).copy_(value)
             restored["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(restored)
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        """By name, tensors of the shapes of the optimizer's state."""
+        groups, moments = self.optimizer.param_groups, {}
+        parameters = [(each, group.get("orthogonal")) for group in groups for each in group["params"]]
+        for number, (parameter, orthogonal) in enumerate(parameters):
+            names = ["momentum"] if orthogonal else ["exp_avg", "exp_avg_sq"]
+            moments |= {f"{number}.step": torch.zeros(())} | {f"{number}.{name}": parameter for name in names}
+        return moments
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -181,29 +206,58 @@ def _load_manifest(folder: Path) -> tuple[TrainingState, dict[str, str]]:
     """The state of a checkpoint, and file name -> checksum.
 
     Raises:
-        ValueError: If the manifest is missing, damaged, changed or of another version.
+        DamagedCheckpoint: If the manifest is missing, damaged, changed or of another version.
     """
-    with _named(folder):
+    with _named(folder / MANIFEST):
         manifest = json.loads(read_file(folder / MANIFEST, folder))
-        return TrainingState(**manifest["state"]), manifest["files"]
+        return TrainingState(**manifest["state"]), dict(manifest["files"])
 
 
-def _load_tensors(folder: Path, names: Iterable[str]) -> dict[str, dict[str, torch.Tensor]]:
-    """Tensors by the name of their file. Raises ValueError if a file is missing or was changed."""
+def _load_tensors(folder: Path, own: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Tensors by the name of their file, which are as those of the run but for their values.
+
+    Raises:
+        ValueError: If a file is missing, was changed, has other tensors or numbers that are not possible.
+    """
     checksums, tensors = _load_manifest(folder)[1], {}
-    with _named(folder):
-        for name in names:
-            content = (folder / name).read_bytes()
+    for name, expected in own.items():
+        with _named(folder / name):
+            limit = MAX_BYTES + sum(tensor.nbytes for tensor in expected.values())
+            content = read_file(folder / name, folder, limit)
             if hashlib.sha256(content).hexdigest() != checksums[name]:
-                raise ValueError(f"{name} was changed")
-            tensors[name] = load(content)
+                raise ValueError("was changed")
+            found = load(content)
+        if name == OPTIMIZER:  # it has no state of parameters without a gradient
+            numbers = {key.split(".")[0] for key in found}
+            expected = {key: each for key, each in expected.items() if key.split(".")[0] in numbers}
+        kinds = [{key: (each.shape, each.dtype) for key, each in part.items()} for part in (found, expected)]
+        if kinds[0] != kinds[1]:
+            reason = "does not belong to the configured network"
+            if name == OPTIMIZER:  # the order of the parameters depends on which tables were new
+                reason = "began with other weights: resume with the first --pretrained_model_name_or_path"
+            raise ValueError(f"{folder} {reason}.")
+        with _named(folder / name):
+            positive = [each for key, each in found.items() if key.endswith((".step", ".exp_avg_sq"))]
+            if not is_finite(found.values()) or any((each < 0).any() for each in positive):
+                raise ValueError("has impossible numbers")
+        tensors[name] = found
     return tensors
 
 
+def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether no tensor has NaN or infinity; waits for the device."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
 def load_weights(folder: Path, model: nn.Module) -> TrainingState:
-    """Loads a checkpoint's EMA weights, or its plain ones without EMA, into the run's model; returns its state."""
+    """Loads a checkpoint's EMA weights, or its plain ones without EMA, into the run's model; returns its state.
+
+    Raises:
+        ValueError: If a file is damaged, not finite or of another network; nothing is changed then.
+    """
     state, checksums = _load_manifest(folder)
-    saved = _load_tensors(folder, {MODEL, EMA} & checksums.keys())
+    own = {MODEL: model.state_dict()} | ({EMA: dict(model.named_parameters())} if EMA in checksums else {})
+    saved = _load_tensors(folder, own)
     model.load_state_dict(saved[MODEL] | saved.get(EMA, {}))
     return state
 
@@ -230,6 +284,9 @@ def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> Train
     """
     state, _ = _load_manifest(folder)
     _check_same_run(folder, state, now)
+    scalers = [{name: type(value) for name, value in each.grad_scaler.items()} for each in (state, now)]
+    if scalers[0] != scalers[1]:
+        raise DamagedCheckpoint(f"{folder} is damaged: it has no state of the loss scaler.")
     tensors.load(folder, state.step)
     return state
 
@@ -249,7 +306,7 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
         for state in (saved, now)
     )
     changed = "; ".join(
-        f"{name} was {as_text(before.get(name))}, now {as_text(after.get(name))}"
+        f"{_shown(name)} was {_shown(before.get(name))}, now {_shown(after.get(name))}"
         for name in [*before, *sorted(after.keys() - before.keys())]
         if before.get(name) != after.get(name)
     )

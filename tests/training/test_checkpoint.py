@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pokemon_ddpm.improved_ddpm import TimestepResampler
@@ -201,11 +201,93 @@ def test_damage_is_named_before_anything_is_restored(tmp_path, name):
     for damage, apply in DAMAGE.items():
         folder = shutil.copytree(whole, tmp_path / damage)
         apply(folder / name)
-        with pytest.raises(ValueError, match=f"{damage} is damaged"):
+        with pytest.raises(ValueError, match=f"{damage}/.* is damaged"):
             other.restore(folder)
     assert equal(other, before)
     (whole / "manifest.json").write_text("null")
     other.save(tmp_path, limit=1, validation_loss=0.5)  # rotation passes over it
+
+
+LONG = "x" * 10**6
+FORGED_STATES = [
+    *((name, None) for name in ("step", "config", "network", "metrics", "skipped_updates", "grad_scaler")),
+    *(("step", value) for value in ("1", "12", -1, True, 2.0, 10**30, 10**400, math.nan, [1])),
+    *(("skipped_updates", value) for value in ("0", -1, 10**400, 0.5)),
+    *(("metrics", value) for value in ([1], {"validation_loss": "0.5"}, {"kid": 10**400}, {"a b": 0.5}, "x")),
+    *(("config", value) for value in ([], "x", {"seed": {}}, {"seed": [[]]}, {"conditions": [{"type": 1}]})),
+    *(("network", value) for value in ({"dropout": {}}, {"dropout": [[0.1]]})),
+    *(("grad_scaler", value) for value in ({"scale": 1.0}, {"scale": math.nan}, {"scale": "1"}, [])),
+    *(("data_digest", value) for value in (1, None, ["digest"])),
+    *(("total_batch_size", value) for value in ("8", None, 8.0)),
+    ("teacher_digest", 0), ("unknown", 1), ("\x1b]0;title\x07", 1), ("config", LONG), ("step", LONG),
+]  # fmt: skip
+NAN, INF, FLOAT = torch.tensor(math.nan), torch.tensor(math.inf), torch.zeros(5, 3)
+FORGED_TENSORS = [
+    *(("optimizer", key, FLOAT) for key in ("999999.exp_avg", "x", "x.y.z", "-1.exp_avg", "0.unknown", "0.momentum")),
+    *(("optimizer", "0.exp_avg", value) for value in (FLOAT[:1], None, FLOAT + NAN, FLOAT - INF, FLOAT.double())),
+    *(("optimizer", "0.exp_avg_sq", value) for value in (FLOAT - 1, FLOAT + INF, FLOAT.T.contiguous())),
+    *(("optimizer", "0.step", value) for value in (torch.zeros(7), -torch.ones(()), NAN, torch.ones((), dtype=int))),
+    *(("ema", "0.bias", value) for value in (torch.zeros(1), None, torch.zeros(5) + NAN)),
+    *(("model", "0.bias", value) for value in (torch.zeros(5, dtype=int), torch.zeros(5) - INF, torch.zeros(6))),
+    ("ema", "9.bias", torch.zeros(1)), ("model", "0.bias", None), ("model", "9.bias", torch.zeros(5)),
+    ("timesteps", "losses", torch.zeros(1)), ("timesteps", "losses", torch.zeros(4, 10) + NAN),
+    ("timesteps", "recorded", None), ("timesteps", "recorded", torch.zeros(4)),
+    ("model", "0.bias", torch.zeros(5).to(torch.float8_e4m3fn)),
+]  # fmt: skip
+FORGED_FILES = [
+    *(("manifest.json", content) for content in (b"[" * 200_000, b"null", b"[]", b"{}", b"\xff", os.mkfifo, b"")),
+    *(("manifest.json", b'{"state": %s, "files": {}}' % state) for state in (b"null", b"[]", b"1", b"{}", b'"x"')),
+    *(("model.safetensors", content) for content in (os.mkfifo, "/dev/urandom", "/dev/zero", 2**40, os.mkdir)),
+]
+
+
+def forged(folder: Path, name: str, what: object, value: object = None) -> None:
+    """Forges a state, a tensor, a file or the list of files of a checkpoint; the checksums fit."""
+    file = folder / (name if "." in name else f"{name}.safetensors")
+    if name == "state":
+        return change_manifest(folder, lambda manifest: manifest["state"].update({what: value}))
+    if name == "files":
+        manifest = json.loads((folder / "manifest.json").read_text()) | {"files": what}
+        return (folder / "manifest.json").write_text(json.dumps(manifest))
+    if "." not in name:
+        tensors = {key: each.clone() for key, each in (load_file(file) | {what: value}).items() if each is not None}
+        return save_file(tensors, file), change_manifest(folder, lambda _: None)
+    file.unlink()
+    if isinstance(what, bytes):
+        file.write_bytes(what)
+    elif isinstance(what, str):
+        file.symlink_to(what)
+    elif isinstance(what, int):
+        file.touch(), os.truncate(file, what)
+    else:
+        what(file)
+
+
+FORGED = [
+    *(("state", *each) for each in FORGED_STATES),
+    *FORGED_TENSORS,
+    *FORGED_FILES,
+    *(("files", each) for each in (None, [], {}, "x", {"model.safetensors": ""}, {"model.safetensors": [1]})),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, not to be changed."""
+    return Run().train(1).save(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("forgery", FORGED, ids=lambda each: " ".join(str(part)[:20] for part in each))
+def test_what_is_forged_is_refused_before_anything_is_restored(tmp_path, whole, forgery):
+    """In one printable line, also where weights are loaded; the search for the best checkpoint passes over it."""
+    folder, run = shutil.copytree(whole, tmp_path / "checkpoint-1"), Run(1).train(1)
+    before, other_parts = run.all(), {"optimizer", "timesteps", "grad_scaler"} & {*map(str, forgery)}
+    forged(folder, *forgery)
+    for load in (run.restore, lambda path: checkpoint.load_weights(path, run.model))[: 1 if other_parts else 2]:
+        with pytest.raises(ValueError, match="checkpoint-1[ /]") as refused:
+            load(folder)
+        assert str(refused.value).isprintable() and len(str(refused.value)) < 600
+    assert equal(run, before) and checkpoint.best_checkpoint(tmp_path) is None
 
 
 def test_nothing_is_unpickled(tmp_path):
@@ -213,7 +295,7 @@ def test_nothing_is_unpickled(tmp_path):
     for name in TENSOR_FILES:
         torch.save({"0.weight": torch.zeros(5, 3)}, folder / name)
         change_manifest(folder, lambda _: None)
-        with pytest.raises(ValueError, match="checkpoint-1 is damaged"):
+        with pytest.raises(ValueError, match="checkpoint-1/.* is damaged"):
             Run().restore(folder)
 
 
@@ -229,7 +311,7 @@ def test_a_checkpoint_of_another_network_or_version_is_refused(tmp_path):
         other.restore(Run().train(1).save(tmp_path / "other"))
     assert equal(other, reversed_run)
     change_manifest(folder, lambda manifest: manifest["state"].pop("skipped_updates"))
-    with pytest.raises(ValueError, match="checkpoint-1 is damaged, or was written by another version"):
+    with pytest.raises(ValueError, match="checkpoint-1/manifest.json is damaged, or was written by another version"):
         run.restore(folder)
     assert equal(run, before)
 
