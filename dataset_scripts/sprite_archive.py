@@ -8,12 +8,13 @@ import itertools
 import math
 import re
 import zipfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas
 
-from pokemon_ddpm.files import Problems, SpriteDataError, check_file, check_size, read_file
+from pokemon_ddpm.files import MAX_LISTED, Problems, SpriteDataError, check_file, check_size, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
@@ -54,7 +55,7 @@ def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
         columns, *rows = [row for row in reader if row] or [[]]
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
-    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(columns).items() if name and count > 1)[:MAX_LISTED]
     if repeated:
         raise ValueError(f"there are several columns named {', '.join(repeated)}")
     for number, row in enumerate(rows, start=1):

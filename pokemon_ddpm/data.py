@@ -210,7 +210,8 @@ def _class_folder_tensors(
             some = ", ".join(listed.ignored[:3]) + ", ..." * (len(listed.ignored) > 3)
             logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {some}")
         if listed.unused:
-            logger.warning(f"{folder}: these columns of the metadata are not attributes: {', '.join(listed.unused)}")
+            some = ", ".join(listed.unused[:MAX_LISTED])
+            logger.warning(f"{folder}: these columns of the metadata are not attributes: {some}")
     of_split = [each for each in listed.images if each.split == split]
     images, usable, seen = [], [], set()
     for each in datasets.utils.tqdm(listed.images if split == "train" else of_split, desc="Reading images"):

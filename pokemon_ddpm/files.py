@@ -11,6 +11,7 @@ from PIL import Image
 
 MAX_BYTES = 16 * 2**20  # of a file that is read at once
 MAX_LISTED = 20  # problems in a message
+MAX_NAME = 246  # bytes in a file's name; systems allow 255, and `write_file` first writes under one 9 bytes longer
 
 
 class SpriteDataError(ValueError):
@@ -85,7 +86,10 @@ def read_file(path: Path, folder: Path, limit: float = MAX_BYTES) -> bytes:
 
 def check_inside(path: Path, folder: Path) -> None:
     """Raises ValueError if a path links out of a folder; in the Hub's cache, files link to its blobs."""
-    inside, target = folder.resolve(), path.resolve()
+    try:
+        inside, target = folder.resolve(), path.resolve()
+    except RuntimeError as error:  # of a link to itself, until Python 3.12
+        raise ValueError("is not a file") from error
     is_cached = inside.parent.name == "snapshots" and target.is_relative_to(inside.parents[1] / "blobs")
     if not (is_cached or target.is_relative_to(inside)):
         raise ValueError("is a link out of the folder")

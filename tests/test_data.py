@@ -21,11 +21,13 @@ from pokemon_ddpm import load_sprites, sprite_tensors
 from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
+from pokemon_ddpm.dataset_scripts.sprite_archive import read_csv
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.training.batches import FORM, FRONT, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import COLORS
 from tests.labelled_images import CLASSES, SIZE, box_image, expected, folder_of_classes, labelled, parquet
 from tests.small_archives import PARAS, png, write
+from tests.test_preprocessing import calls_within
 
 NUMBERS = {
     "color", "shape", "game", "view", "finish", "form", "frame", "legendary", "height", "weight", "dex_number",
@@ -333,6 +335,12 @@ def test_mistakes_in_the_metadata_beside_class_folders(tmp_path: Path, content: 
     assert message in refused(load, folder)
 
 
+def test_a_table_of_many_columns_takes_few_passes() -> None:
+    names = [f"column{number}" for number in range(3000)]
+    (columns, rows), calls = calls_within(read_csv, "\n".join([",".join(names)] * 2).encode())
+    assert columns == names and rows == [dict(zip(names, names, strict=True))] and calls < 1000
+
+
 def test_metadata_is_a_file_in_the_folder(tmp_path: Path) -> None:
     file, outside = folder_of_classes(tmp_path / "art", {"a": 2, "b": 2}) / "metadata.jsonl", tmp_path / "outside"
     outside.write_text("file_name,label\na/000.png,x\n")
@@ -438,22 +446,23 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     (art / "Cat" / "link.png").symlink_to(outside / "fox" / "000.png")
     (art / "fox").symlink_to(outside / "fox")
     (art / "Cat" / "gone.png").symlink_to(art / "Cat" / "nowhere.png")
+    (art / "Cat" / "itself.png").symlink_to("itself.png")
     (art / "Cat" / "inside.png").symlink_to(art / "Cat" / "000.png")
     (art / "dog" / "notes.txt").write_text("no image")
     (art / "dog" / "half.png").write_bytes((art / "dog" / "001.png").read_bytes()[:60])
     box_image(0, 0).save(art / "stray.png")
     Image.new("L", (9, 9), 255).save(art / "dog" / "white.png")
     message = refused(load, art)
-    assert message.startswith(f"{art}: 6 unusable. Repair or remove them, or pass --skip_bad_images")
+    assert message.startswith(f"{art}: 7 unusable. Repair or remove them, or pass --skip_bad_images")
     lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
     assert lines == {
-        "Cat/gone.png: is not a file", "Cat/link.png: is a link out of the folder",
+        "Cat/gone.png: is not a file", "Cat/itself.png: is not a file", "Cat/link.png: is a link out of the folder",
         "fox/000.png: is a link out of the folder", "stray.png: expected CLASS/FILE",
         "dog/half.png: cannot be decoded", "dog/white.png: is empty or white",
     }  # fmt: skip
     data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
     assert caplog.text.count("1 files are not images and are ignored: dog/notes.txt") == 1 + 1  # refused, and here
-    assert caplog.text.count("6 unusable images were left out:") == 1
+    assert caplog.text.count("7 unusable images were left out:") == 1
     assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.files import MAX_NAME
 
 OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
@@ -83,6 +84,8 @@ def check_file(output: Path, *suffixes: str) -> None:
     """Refuses an --output that cannot be written or has another suffix, before anything slow starts."""
     if suffixes and output.suffix.lower() not in suffixes:
         fail(f"--output {output} must end in {' or '.join(suffixes)}.")
+    if len(os.fsencode(output.name)) > MAX_NAME:
+        fail(f"--output {output}: the name is too long; at most {MAX_NAME} bytes.")
     if output.is_dir():
         fail(f"--output {output} is a folder.")
     if not output.parent.is_dir():

@@ -233,6 +233,7 @@ MISTAKES = [
     (["--num-images", 10**4, "--candidates", 101], "10,000 sprites with 101 candidates each are too many"),
     (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
     (["--output", "sheet.jpg"], "--output sheet.jpg must end in .png or .gif."),
+    (["--output", f"{'é' * 122}.png"], "é.png: the name is too long; at most 246 bytes."),
     (["--output", "folder.png"], "--output folder.png is a folder."),
     (["--output", "/nowhere/sheet.png"], "--output /nowhere/sheet.png: the folder /nowhere does not exist."),
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
