@@ -166,7 +166,8 @@ class Trainer:
             group["lr"] = self.learning_rate * group["lr_factor"]
         conditioner = self.unwrapped.conditioner
         resample = self.resampler and self.resampler.sample
-        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, self.pairs)
+        mirrors = self.unwrapped.unet.config.get("mirrors_references", False)
+        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, self.pairs, mirrors)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
             start = micro_step * all_per_pass

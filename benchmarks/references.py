@@ -11,6 +11,7 @@ OUTPUT/sets.png some of the sprites: fronts, shinies, backs and real backs; or f
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,6 @@ from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.postprocessing import limit_chroma, reduce_palette
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.training.batches import FORM, NEXT, ReferencePairs
 from pokemon_ddpm.vocabulary import FINISHES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
@@ -60,11 +60,13 @@ def pairs_of(data: SpriteTensors, relation: str, view: int, finish: int, other_g
     Args:
         other_game: Whether a pair must be of two games.
     """
-    kind, pairs = FORM if relation == "same" else NEXT, ReferencePairs.of(data.labels)
+    wanted = data.labels["index" if relation == "same" else "evolves_from"].tolist()
     columns = (data.labels[name].tolist() for name in ("index", "game", "frame", "view", "finish"))
-    sprites, first = list(zip(*columns, strict=True)), {}
+    sprites, first, forms = list(zip(*columns, strict=True)), {}, defaultdict(list)
+    for row, (form, *_) in enumerate(sprites):
+        forms[form].append(row)
     for target, (form, game, frame, *look) in enumerate(sprites):
-        for reference in pairs.candidates(kind, target) if look == [view, finish] else ():
+        for reference in forms[wanted[target]] if look == [view, finish] else ():
             _, game_before, frame_before, *look_before = sprites[reference]
             pair = (game_before != game, frame_before != frame, game, reference, target)
             if look_before == [FRONT, NORMAL] and (pair[0] or not other_game):

@@ -15,7 +15,7 @@ from pokemon_ddpm import preprocessing, vocabulary
 from pokemon_ddpm.dataset_scripts.sprite_archive import FAULTY_IMAGES, SpriteArchive
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
 from pokemon_ddpm.files import Problems, SpriteDataError
-from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import ANY, BODIES, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS
 
 SPLITS = ("train", "validation", "test")
 MAX_SIDE = 1024
@@ -27,6 +27,7 @@ COLUMNS = {
     "type2": (ClassLabel(names=[*TYPES, NONE]), f"second type; `{NONE}`: there is no second type"),
     "color": (ClassLabel(names=[*COLORS, ANY]), f"main color; `{ANY}`: unknown, as for shiny, Alola and Galar forms"),
     "shape": (ClassLabel(names=[*SHAPES]), "body shape"),
+    "body": (ClassLabel(names=[*BODIES, ANY]), f"body that readers see in most fronts of the form; `{ANY}`: unknown"),
     "game": (
         ClassLabel(names=[*GAMES, ANY]),
         f"Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White, or generation; `{ANY}`: none",

@@ -26,6 +26,7 @@ from .input_checks import (
 )
 from .model_folder import DEFAULTS_KEY
 from .sprite_preprocessing import check_image, check_number, is_number, model_pixels
+from .sprite_unet import other_view
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
@@ -239,6 +240,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if strength is None:
             strength = 0.6 if mask is None else 1.0
         keeps_drawing = reference is not None and self._keeps_drawing(values, reference_view)
+        if reference is not None and self.unet.config.get("mirrors_references"):
+            reference = self._mirror_other_views(reference, values.get("view"), reference_view)
         if keeps_drawing and clean is None:
             clean, strength = reference, SAME_DRAWING
         clean = None if clean is None else clean * self.scaling_factor
@@ -490,6 +493,15 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if {attribute_id(name, each) for each in values.get(name, ())} != {attribute_id(name, shown)}:
                 return False
         return True
+
+    def _mirror_other_views(self, reference: Tensor, views: list | None, reference_view: str | None) -> Tensor:
+        """The references (N, C, S, S), mirrored where the images show another view, see `other_view`."""
+        shown = reference_view or self.config.default_conditions.get("view")
+        if not views or "view" not in self.conditioner.vocabulary:
+            return reference
+        ids = torch.tensor([self.conditioner.attribute_id("view", each) for each in (shown, *views)])
+        other = other_view(ids[1:], ids[0], self.conditioner.any_ids["view"]).to(reference.device)
+        return torch.where(other.view(-1, 1, 1, 1), reference.flip(-1), reference)
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
         """The timesteps, and the sample (N, C, S, S) at the first: noise, or a noised clean sample.

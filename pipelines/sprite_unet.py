@@ -24,6 +24,15 @@ def _with_unet_arguments(init: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
+def other_view(views: Tensor, reference_views: Tensor, any_id: int) -> Tensor:
+    """Which references a network with `mirrors_references` gets mirrored, bool (B,).
+
+    Args:
+        views, reference_views: What the images and their references show, int64 (B,); `any_id` where unknown.
+    """
+    return (views != reference_views) & (views != any_id) & (reference_views != any_id)
+
+
 class SpriteUNet2DModel(UNet2DModel):
     """A `UNet2DModel` on blocks of pixels, with room for a reference sprite.
 
@@ -39,6 +48,8 @@ class SpriteUNet2DModel(UNet2DModel):
         patch_size: Side of a block, a divisor of S; 1 for single pixels.
         reference_channels: Channels of a reference sprite beside the sample (Brooks et al. 2023, section 3.2). Their
             weights start at zero, and zeros, which stand for no reference, change nothing.
+        mirrors_references: Whether references of another view than the sample's are given mirrored: turning a body
+            round mirrors its outline, which a convolution cannot.
         scaling_factor: The network is trained on samples multiplied by it, as on a VAE's latents. Pixels of a larger
             image share more of the same signal, so 32 / S is as much noise for the eye as at 32 px (Hoogeboom et al.
             2023, section 3.1; Chen 2023, section 2.2).
@@ -58,6 +69,7 @@ class SpriteUNet2DModel(UNet2DModel):
         out_channels: int = 4,
         patch_size: int = 2,
         reference_channels: int = 4,
+        mirrors_references: bool = False,
         scaling_factor: float = 0.5,
         **unet_arguments: Any,
     ):

@@ -67,6 +67,8 @@ class SpriteTensors:
         """SHA-256, in hexadecimal, of images, labels and, where they are not the sprites', the names of values."""
         total = hashlib.sha256(self.images.cpu().numpy())
         for name, ids in sorted(self.labels.items()):
+            if name == "body" and name not in self.own_values:  # checkpoints of earlier versions were without
+                continue
             total.update(name.encode() + ids.cpu().numpy().tobytes())
         if self.type_names != TYPES:
             total.update("\0".join(self.type_names).encode())
@@ -76,7 +78,7 @@ class SpriteTensors:
 
     def conditioned_on(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
         """The same images with labels for these attributes only; the given id of each replaces -1."""
-        labels = {}
+        labels = {name: self.labels[name] for name in {"body"} & self.labels.keys()}  # for --class_balance
         for name, any_id in any_ids.items():
             ids = self.labels.get(name, torch.full((len(self),), -1, device=self.images.device))
             labels[name] = torch.where(ids >= 0, ids, any_id)

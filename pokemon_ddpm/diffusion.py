@@ -239,6 +239,8 @@ class ConditionalDenoiser(nn.Module):
 
         For labels and augmentation see `SpriteConditioner.forward`; for the reference `SpriteUNet2DModel.forward`.
         """
+        if augmentation is not None:  # models of earlier versions know fewer kinds
+            augmentation = augmentation[:, : self.conditioner.config.augmentation_dim]
         embedding = self.conditioner(labels, augmentation)
         arguments = {} if reference is None else {"reference": reference}
         return self.unet(sample, timesteps, class_labels=embedding, return_dict=False, **arguments)[0]

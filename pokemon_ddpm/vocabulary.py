@@ -33,13 +33,17 @@ GAMES = ("gen3_e", "gen3_fl", "gen4_dp", "gen4_hs", "gen5", "gen6", "gen7", "gen
 VIEWS = ("front", "back")
 FINISHES = ("normal", "shiny")
 FORMS = ("base", "mega", "gmax", "alola", "galar")
+# What readers see in the fronts.
+BODIES = (
+    "biped", "blob", "fish", "head", "insect", "multiple", "object", "plant", "quadruped", "serpent", "winged",
+)  # fmt: skip
 SIZES = ("tiny", "small", "medium", "large", "huge")
 # Heights in decimeters at which the next size begins, in even steps of the logarithm.
 SIZE_LIMITS = (4, 8, 16, 32)
 LEGENDARY = ("no", "yes")
 
-# What an image is to its reference sprite: another image of the same creature, or its next or previous stage.
-RELATIONS = ("same", "next", "previous")
+# What an image is to its reference sprite: another image of the same creature. Earlier models know more of them.
+RELATIONS = ("same",)
 
 # What a sprite is without another condition, of models that have these attributes.
 USUAL = {"view": "front", "finish": "normal"}

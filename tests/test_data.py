@@ -23,14 +23,14 @@ from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.dataset_scripts.sprite_archive import read_csv
 from pokemon_ddpm.preprocessing import preprocess
-from pokemon_ddpm.training.batches import FORM, FRONT, NEXT, ReferencePairs
+from pokemon_ddpm.training.batches import FORM, FRONT, ReferencePairs
 from pokemon_ddpm.vocabulary import COLORS
 from tests.labelled_images import CLASSES, SIZE, box_image, expected, folder_of_classes, labelled, parquet
 from tests.small_archives import PARAS, png, write
 from tests.test_preprocessing import calls_within
 
 NUMBERS = {
-    "color", "shape", "game", "view", "finish", "form", "frame", "legendary", "height", "weight", "dex_number",
+    "color", "shape", "body", "game", "view", "finish", "form", "frame", "legendary", "height", "weight", "dex_number",
     "index", "line", "evolves_from",
 }  # fmt: skip
 LABELS = [0, 1, 2, 1, 0, 2, 2, 0, 1]
@@ -311,7 +311,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]
     pairs = ReferencePairs.of(train.labels)
     assert (pairs.count[FORM] == 3).all() and pairs.count[FRONT].tolist() == (2 * train.labels["view"]).tolist()
-    assert not pairs.count[NEXT].any() and pairs.candidates(FORM, 0) == [1, 2, 3]
+    assert pairs.candidates(FORM, 0) == [1, 2, 3]
     assert train.digest() != replace(train, own_values={**train.own_values, "mood": ("x", "y", "z")}).digest()
     rows = [{**row, "mood": "any" if row["mood"] == "9" else row["mood"]} for row in rows]
     (art / "metadata.csv").unlink()

@@ -20,9 +20,9 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.cli import app
 from pokemon_ddpm.evaluation import images, metrics, two_sample
 from pokemon_ddpm.training.config import parse_config
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
+from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_package import ROOT
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import RELATIONS, tiny_pipeline
 from tests.training.runs import train
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -7,6 +7,8 @@ from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DMod
 from pokemon_ddpm.diffusion import student_scheduler
 from pokemon_ddpm.vocabulary import TYPES
 
+RELATIONS = ("same", "next", "previous")  # of the released models
+
 
 def tiny_pipeline(
     prediction_type: str = "v_prediction",

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, sample_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.pipelines.sprite_unet import other_view
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 
@@ -31,9 +32,11 @@ TYPES_ONLY, ALL_ATTRIBUTES = 3 / 9, 2 / 9
 
 # Augmentation of whole pixels that does not leak into generated images (Karras et al. 2022, appendix F). Each kind has
 # its own probability. Its parameters are an input of the conditioner: zero where nothing was done, and at sampling.
-# Here kind -> number of parameters. An angle is (cos - 1, sin), which is zero without rotation and has no seam.
-AUGMENTATIONS = {"translate": 2, "hue": 2}
-AUGMENTATION_DIM = sum(AUGMENTATIONS.values())
+# Here kind -> its columns. An angle is (cos - 1, sin), which is zero without rotation and has no seam. Models without
+# mirroring have the columns before it only.
+AUGMENTATIONS = {"translate": slice(0, 2), "hue": slice(2, 4), "mirror": slice(4, 5)}
+AUGMENTATION_DIM = 5
+HUE, MIRROR = AUGMENTATIONS["hue"], AUGMENTATIONS["mirror"]
 
 TRANSLATION_STD = 0.125  # of the image's side (Karras et al. 2022, table 6)
 
@@ -41,15 +44,15 @@ TRANSLATION_STD = 0.125  # of the image's side (Karras et al. 2022, table 6)
 _GRAY = torch.full((3, 1), 3**-0.5)
 _CROSS = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * 3**-0.5
 
-# A reference is another view or finish of the same drawing, any image of the same form, the front of a back, or an
-# image of a neighboring stage.
-DRAWING, FORM, FRONT, NEXT, PREVIOUS = range(5)
-KIND_CHOICES = (DRAWING, DRAWING, FORM, FRONT, NEXT, PREVIOUS)  # each is as likely, of those that an image has
+# Of these labels class_balance makes rare values come up more often.
+BALANCED = ("type", "body")
+
+# A reference is another view or finish of the same drawing, any image of the same form, or the front of a back.
+DRAWING, FORM, FRONT = range(3)
+KIND_CHOICES = (DRAWING, DRAWING, FORM, FRONT)  # each is as likely, of those that an image has
 # Backs are one image in five, and what is least like its reference needs most examples: so many of the images with a
 # reference are replaced by a back with its front.
 BACK_PROB = 0.6
-# Of each kind
-RELATION = torch.tensor([RELATIONS.index(name) for name in ("same", "same", "same", "next", "previous")])
 AUGMENTED = 0.25  # share of the references that are shifted, and of those that are noised
 NOISE_STD = 0.2  # at most, for images in [-1, 1]
 
@@ -83,23 +86,25 @@ def batch_indices(size: int, seed: int, step: int, batch_size: int) -> Tensor:
     )
 
 
-def balance_classes(indices: Tensor, classes: Tensor, balance: float, generator: torch.Generator) -> Tensor:
+def balance_classes(indices: Tensor, classes: Sequence[Tensor], balance: float, generator: torch.Generator) -> Tensor:
     """Changes a batch of `batch_indices` so that images of rare classes come up more often.
 
     That is n ** -balance as often for each image of a class of n images; 0.5 is the square-root sampling of Mahajan et
-    al. 2018. The N images divide [0, N) in proportion to this, and index i takes the one at a random point in
-    [i, i + 1).
+    al. 2018. Of several kinds of classes, such as types and bodies, the factors are multiplied. The N images divide
+    [0, N) in proportion to this, and index i takes the one at a random point in [i, i + 1).
 
     Args:
         indices: int64 (B,) in [0, N), on the CPU, as is the result.
-        classes: Of all images, int64 (N,).
-        balance: From 0, which changes nothing, to 1, with which all classes come up equally often.
+        classes: Of all images, int64 (N,) each; -1 where unknown.
+        balance: From 0, which changes nothing, to 1, with which all classes of one kind come up equally often.
     """
-    classes = classes.cpu()  # in float64, which MPS lacks
-    frequency = classes.bincount().double()[classes] ** -balance
-    ends = frequency.cumsum(0) * (len(classes) / frequency.sum())
+    frequency = torch.ones(len(classes[0]), dtype=torch.float64)  # on the CPU, since MPS lacks float64
+    for each in classes:
+        each = each.cpu() + 1
+        frequency *= each.bincount().double()[each] ** -balance
+    ends = frequency.cumsum(0) * (len(frequency) / frequency.sum())
     points = indices + torch.rand(len(indices), generator=generator, device=generator.device).cpu()
-    return torch.searchsorted(ends, points.double(), right=True).clamp(max=len(classes) - 1)
+    return torch.searchsorted(ends, points.double(), right=True).clamp(max=len(frequency) - 1)
 
 
 def drop_conditions(
@@ -153,22 +158,22 @@ def sample_augmentation(images: Tensor, probabilities: Mapping[str, float], gene
     """Augmentation parameters, float32 (B, AUGMENTATION_DIM), of images uint8 (B, C, S, S), on the images' device.
 
     In the order of `AUGMENTATIONS`: translation to the right and down as a share of the side, by whole pixels and so
-    that the sprite stays inside the image; rotation of the hue. The probabilities are those of the kinds; 0 for kinds
-    left out.
+    that the sprite stays inside the image; rotation of the hue; and 0, since who calls this mirrors the images before.
+    The probabilities are those of the kinds; 0 for kinds left out.
     """
     count, side, device = len(images), images.shape[-1], generator.device
     normal = torch.randn(count, 2, generator=generator, device=device)
     angle = (torch.rand(count, generator=generator, device=device) * 2 - 1) * math.pi
-    uniform = torch.rand(count, len(AUGMENTATIONS), generator=generator, device=device)
+    uniform = torch.rand(count, 2, generator=generator, device=device)
     normal, angle, uniform = (each.to(images.device) for each in (normal, angle, uniform))
     before, after = _margins(images)
     pixels = (normal * TRANSLATION_STD * side).round().maximum(-before).minimum(after)
     sampled = {"translate": pixels / side, "hue": torch.stack([angle.cos() - 1, angle.sin()], dim=1)}
     parts = [
         torch.where(uniform[:, number, None] < probabilities.get(kind, 0.0), sampled[kind], 0.0)
-        for number, kind in enumerate(AUGMENTATIONS)
+        for number, kind in enumerate(sampled)
     ]
-    return torch.cat(parts, dim=1)
+    return torch.cat([*parts, torch.zeros_like(parts[0][:, :1])], dim=1)
 
 
 def _margins(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,12 +184,11 @@ def _margins(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def augment(images: Tensor, parameters: Tensor) -> Tensor:
-    """Augments images, float32 (B, C, S, S) in [-1, 1], by parameters of `sample_augmentation`.
+    """Augments mirrored images, float32 (B, C, S, S) in [-1, 1], by parameters of `sample_augmentation`.
 
     Colors that a rotated hue moves out of [-1, 1] are clipped. Images with zero parameters stay unchanged.
     """
-    translation, hue = parameters.split(list(AUGMENTATIONS.values()), dim=1)
-    return _translate(_rotate_hue(images, hue), translation)
+    return _translate(_rotate_hue(images, parameters[:, HUE]), parameters[:, AUGMENTATIONS["translate"]])
 
 
 def _translate(images: Tensor, translation: Tensor) -> Tensor:
@@ -211,11 +215,11 @@ def _rotate_hue(images: Tensor, rotation: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ReferencePairs:
-    """Which images can be the reference of an image; see `RELATIONS` for what an image is to its reference.
+    """Which images can be the reference of an image: others of the same creature.
 
     Attributes:
         references: int64 (M,), those of every image for each kind of pair, one after the other, and -1 at the end.
-        first, count: int64 (5, N), where those of each kind and image begin, and how many they are.
+        first, count: int64 (3, N), where those of each kind and image begin, and how many they are.
     """
 
     references: Tensor
@@ -224,7 +228,7 @@ class ReferencePairs:
 
     @classmethod
     def of(cls, labels: Mapping[str, Tensor], front: int | None = VIEWS.index("front")) -> "ReferencePairs":
-        """The pairs among images with the label "index", and perhaps "evolves_from", "view" and others: (N,) each.
+        """The pairs among images with the label "index", and perhaps "view" and others: (N,) each.
 
         One drawing are the images of a form that differ in view, finish and color alone. The front of a back need only
         be of its game and frame.
@@ -241,23 +245,18 @@ class ReferencePairs:
         others = sorted(labels.keys() - {"index", "evolves_from", "view", "finish", "color", "type"})
         names = ("index", "game", "frame", "view", *others)
         rows = torch.stack([labels.get(name, unknown).cpu() for name in names], dim=1).tolist()
-        earlier = dict(zip(labels["index"].tolist(), labels.get("evolves_from", unknown - 1).tolist(), strict=True))
-        forms, drawings, fronts, later = (defaultdict(list) for _ in range(4))
+        forms, drawings, fronts = (defaultdict(list) for _ in range(3))
         for image, (form, game, frame, view, *drawing) in enumerate(rows):
             forms[form].append(image)
             drawings[form, *drawing].append(image)
             if view == front:
                 fronts[form, game, frame].append(image)
-        for form, before in earlier.items():
-            later[before] += forms[form]
 
-        found = [[], [], [], [], []]  # for each kind and image
+        found = [[], [], []]  # for each kind and image
         for image, (form, game, frame, view, *drawing) in enumerate(rows):
             found[DRAWING].append([each for each in drawings[form, *drawing] if each != image])
             found[FORM].append([each for each in forms[form] if each != image])
             found[FRONT].append([] if view == front else fronts[form, game, frame])
-            found[NEXT].append(forms[earlier[form]])
-            found[PREVIOUS].append(later[form])
         count = torch.tensor([[len(images) for images in kind] for kind in found])
         references = torch.tensor([*(each for kind in found for images in kind for each in images), -1])
         return cls(references, count.flatten().cumsum(0).view_as(count) - count, count)
@@ -271,12 +270,12 @@ class ReferencePairs:
         """The same tables on another device."""
         return ReferencePairs(**{name: table.to(device) for name, table in vars(self).items()})
 
-    def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A random reference for each image, int64 (B,): the images, the references and the relations' ids.
+    def sample(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A random reference for each image, int64 (B,): the images and the references, -1 where there is none.
 
-        The last two are -1 for an image that has none. `BACK_PROB` of the images are others than those given.
+        `BACK_PROB` of the images are others than those given.
         """
-        choices, relation = (torch.as_tensor(each, device=images.device) for each in (KIND_CHOICES, RELATION))
+        choices = torch.tensor(KIND_CHOICES, device=images.device)
         uniform = torch.rand(len(images), len(KIND_CHOICES) + 3, generator=generator, device=generator.device)
         uniform, replaced, back, within = uniform.to(images.device).tensor_split([-3, -2, -1], dim=1)
         backs = self.count[FRONT].nonzero().flatten()
@@ -286,7 +285,7 @@ class ReferencePairs:
         highest, choice = (uniform * (self.count[choices][:, images].T > 0)).max(dim=1)
         kind = torch.where(replaced, FRONT, choices[choice])
         number = self.references[self.first[kind, images] + (within.flatten() * self.count[kind, images]).long()]
-        return images, torch.where(highest > 0, number, -1), torch.where(highest > 0, relation[kind], -1)
+        return images, torch.where(highest > 0, number, -1)
 
 
 def make_pairs(data: SpriteTensors) -> ReferencePairs:
@@ -298,7 +297,7 @@ def make_pairs(data: SpriteTensors) -> ReferencePairs:
     views = data.own_values.get("view", VIEWS)
     pairs = ReferencePairs.of(data.labels, views.index("front") if "front" in views else None)
     if not pairs.count.any():
-        raise ValueError("--reference_prob needs two images of one form, or two stages of an evolution line.")
+        raise ValueError("--reference_prob needs two images of one form.")
     return pairs
 
 
@@ -312,7 +311,7 @@ def prepare_references(
     Args:
         images: uint8 (B, C, S, S).
         given: bool (B,), which of them to use.
-        mirrored: bool (B,), which targets are mirrored: their references are, too.
+        mirrored: bool (B,), which of them are mirrored; None for none.
         augmentation: Parameters of the targets, float32 (B, AUGMENTATION_DIM): hues are rotated alike.
     """
     device, shape = images.device, (len(images), 1, 1, 1)
@@ -320,7 +319,7 @@ def prepare_references(
         images = torch.where(mirrored.view(shape), images.flip(-1), images)
     parameters = sample_augmentation(images, {"translate": AUGMENTED}, generator)
     if augmentation is not None:
-        parameters[:, -AUGMENTATIONS["hue"] :] = augmentation[:, -AUGMENTATIONS["hue"] :]
+        parameters[:, HUE] = augmentation[:, HUE]
     noise = torch.randn(images.shape, generator=generator, device=generator.device)
     std, uniform = torch.rand(2, *shape, generator=generator, device=generator.device)
     noise = (NOISE_STD * std * (uniform < AUGMENTED) * noise).to(device)
@@ -381,6 +380,7 @@ def sample_batch(
     batch_size: int,
     resample: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | None = None,
     pairs: ReferencePairs | None = None,
+    mirrors_references: bool = False,
 ) -> Batch:
     """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
 
@@ -389,16 +389,18 @@ def sample_batch(
         batch_size: Over all processes and accumulation.
         resample: `TimestepResampler.sample`, for `--timestep_sampling loss_second_moment`.
         pairs: Of the training split, on the device, for `--reference_prob`.
+        mirrors_references: See `SpriteUNet2DModel`.
     """
     device = data.images.device
     indices = batch_indices(len(data.images), config.seed, step, batch_size)
     generator = generator_for(device, config.seed, BATCH, step)
     if config.class_balance:
-        indices = balance_classes(indices, data.labels["type"][:, 0], config.class_balance, generator)
+        classes = [data.labels[name].view(len(data), -1)[:, 0] for name in BALANCED if name in data.labels]
+        indices = balance_classes(indices, classes, config.class_balance, generator)
     indices = indices.to(device)
     if pairs is not None:
         chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.reference_prob
-        targets, number, relation = pairs.sample(indices, generator)
+        targets, number = pairs.sample(indices, generator)
         given = chosen.to(device) & (number >= 0)
         indices = torch.where(given, targets, indices)
     images = data.images[indices]
@@ -412,20 +414,26 @@ def sample_batch(
     labels = {name: data.labels[name][indices] for name in conditioner.vocabulary if name != "relation"}
     labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
     mirrored = reference = None
-    if config.random_flip:
-        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < 0.5).to(device)
+    if mirror_prob := 0.5 if config.random_flip else config.mirror_prob:
+        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < mirror_prob).to(device)
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     probabilities = {kind: getattr(config, f"{kind}_prob") for kind in AUGMENTATIONS}
     if any(probabilities.values()):
         augmentation = sample_augmentation(images, probabilities, generator)
+        if config.mirror_prob:
+            augmentation[:, MIRROR] = mirrored[:, None].float()
         if "color" in labels:  # a sprite of another hue has another color
-            same = (augmentation[:, -AUGMENTATIONS["hue"] :] == 0).all(dim=1)
+            same = (augmentation[:, HUE] == 0).all(dim=1)
             labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
     if pairs is not None:
-        reference = prepare_references(data.images[number], given, mirrored, augmentation, generator)
+        turned = torch.zeros_like(given) if mirrored is None else mirrored
+        if mirrors_references and "view" in labels:
+            views, any_id = data.labels["view"], conditioner.any_ids["view"]
+            turned = turned ^ other_view(views[indices], views[number], any_id)
+        reference = prepare_references(data.images[number], given, turned, augmentation, generator)
         for name in REFERENCE_CONDITIONS & labels.keys():  # not dropped
             labels[name] = torch.where(given, data.labels[name][indices], labels[name])
-        labels["relation"] = torch.where(given, relation, conditioner.any_ids["relation"])
+        labels["relation"] = torch.where(given, RELATIONS.index("same"), conditioner.any_ids["relation"])
     elif "relation" in conditioner.vocabulary:
         labels["relation"] = torch.full_like(indices, conditioner.any_ids["relation"])
     return Batch(images, labels, timesteps, noise, weights, augmentation, reference)

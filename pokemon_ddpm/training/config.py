@@ -35,6 +35,7 @@ NEEDED_BY = {
 }
 EXCLUDED_BY = {
     "dataset_name": "train_data_dir",
+    "random_flip": "mirror_prob",
     "distill_from": "model_config_name_or_path pretrained_model_name_or_path conditions snr_gamma snr_floor",
     "pretrained_model_name_or_path": "model_config_name_or_path",
     "resume_from_checkpoint": "overwrite_output_dir",
@@ -84,11 +85,12 @@ class TrainingConfig:
     )
 
     class_balance: float = _option(
-        0.0, "0: all images are trained equally often; 1: all classes; 0.5 is between.", low=0, high=1
+        0.0, "0: all images are trained equally often; 1: all classes, and bodies; 0.5 is between.", low=0, high=1
     )
 
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
+    mirror_prob: float = _option(0.0, "Probability of mirroring, which doubles the images.", low=0, high=1)
     translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)
     hue_prob: float = _option(0.0, "Probability of another palette, by rotating the hues.", low=0, high=1)
 

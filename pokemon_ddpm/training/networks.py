@@ -10,7 +10,7 @@ from diffusers import UNet2DModel
 
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
-from pokemon_ddpm.training.batches import AUGMENTATION_DIM
+from pokemon_ddpm.training.batches import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL, shown_name
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
@@ -132,6 +132,7 @@ def build_conditioner(
     attributes: Iterable[str] = ("type",),
     trained: SpriteConditioner | None = None,
     values: Mapping[str, Sequence[str]] = CONDITIONS,
+    knows_mirroring: bool = False,
 ) -> SpriteConditioner:
     """Builds the conditioner for a network, with some of the attributes of `values`, and "relation".
 
@@ -144,7 +145,9 @@ def build_conditioner(
     vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
     if trained is not None and not other_values(trained, values):
         vocabulary |= trained.vocabulary
-    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, AUGMENTATION_DIM)
+    knows_mirroring |= trained is not None and trained.config.augmentation_dim == AUGMENTATION_DIM
+    parameters = AUGMENTATION_DIM if knows_mirroring else MIRROR.start
+    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, parameters)
     if trained is not None:
         _take_over(conditioner, trained)
     return conditioner
@@ -152,7 +155,7 @@ def build_conditioner(
 
 def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:
     """The attributes of a trained conditioner that have other values in `values`, or are not there."""
-    known = {**values, "relation": RELATIONS}
+    known = {**values, "relation": trained.vocabulary.get("relation")}  # more of them in earlier versions
     return [name for name, names in trained.vocabulary.items() if list(known.get(name, ())) != names]
 
 
@@ -182,8 +185,8 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
         usual = known.index(USUAL[name]) if USUAL.get(name) in known else -1
         tables["type"] += old_tables[name][usual] / 2  # there are two slots
     augmentation, old = conditioner.augmentation_embedding, trained.augmentation_embedding
-    if old is not None and old.weight.shape == augmentation.weight.shape:  # earlier versions had more kinds
-        augmentation.load_state_dict(old.state_dict())
+    if old is not None and old.in_features in (MIRROR.start, AUGMENTATION_DIM):  # earlier versions had more kinds
+        augmentation.weight[:, : old.in_features] = old.weight
 
 
 def new_attributes(conditioner: SpriteConditioner, trained: SpriteConditioner) -> list[str]:

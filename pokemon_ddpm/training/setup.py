@@ -171,6 +171,8 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | 
         raise ValueError(
             "--reference_prob needs --preprocessing pixel and a network with 4 reference_channels, such as packed."
         )
+    if config.reference_prob and not config.distill_from:  # a student has the references of its teacher
+        unet.register_to_config(mirrors_references=True)
     # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
     if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
         raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
@@ -232,7 +234,8 @@ def make_denoiser(
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
     attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
-    return ConditionalDenoiser(unet, build_conditioner(unet, attributes, trained, data.vocabulary))
+    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob))
+    return ConditionalDenoiser(unet, conditioner)
 
 
 def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> int:

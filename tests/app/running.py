@@ -21,8 +21,8 @@ from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, VIEWS
-from tests.tiny_models import tiny_pipeline
+from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
+from tests.tiny_models import RELATIONS, tiny_pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
 

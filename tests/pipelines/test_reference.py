@@ -7,9 +7,9 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import preprocess
-from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, network_inputs, with_scheduler
-from tests.tiny_models import network_calls, tiny_pipeline
+from tests.tiny_models import RELATIONS, network_calls, tiny_pipeline
 
 SAME, NEXT = 0, 1
 SHAPE = (4, 16, 16)
@@ -67,6 +67,22 @@ def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline)
     generate(pipeline, ["fire", "water"], 1, reference_image=sprite())
     generate(pipeline, ["fire", "water"], 1)  # there is no reference to guide by
     assert [batch for batch, _ in calls] == [6, 4]
+
+
+@pytest.mark.parametrize("mirrors", [False, True])
+def test_references_of_another_view_are_mirrored_for_networks_that_learned_so(pipeline, mirrors):
+    pipeline.unet.register_to_config(mirrors_references=mirrors)
+    references, given = torch.rand(3, *SHAPE) * 2 - 1, []
+    forward = pipeline.unet.forward
+    pipeline.unet.forward = lambda *args, **kwargs: given.append(kwargs["reference"]) or forward(*args, **kwargs)
+    views = {"view": ["back", "front", "any"], "guidance_scale": 1, "reference_image": references}
+    for shown, turned in {"front": [True, False, False], "back": [False, True, False], None: [False] * 3}.items():
+        generate(pipeline, ["fire"] * 3, 1, reference_view=shown, **views)
+        expected = torch.where(torch.tensor(turned).view(3, 1, 1, 1) & mirrors, references.flip(-1), references)
+        assert torch.equal(given.pop(), expected)
+    pipeline.register_to_config(default_conditions={"view": "front"})
+    generate(pipeline, ["fire"] * 3, 1, **views)
+    assert torch.equal(given[0][0], references[0].flip(-1) if mirrors else references[0])
 
 
 def test_an_interpolation_with_a_reference_is_of_the_same_creature(pipeline):

@@ -28,9 +28,9 @@ from pokemon_ddpm.publishing.onnx_export import (
 )
 from pokemon_ddpm.ranking import SpriteRanker
 from pokemon_ddpm.training.losses import trailing_timesteps
-from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.commands import run
-from tests.tiny_models import ranking_student, tiny_pipeline, tiny_student
+from tests.tiny_models import RELATIONS, ranking_student, tiny_pipeline, tiny_student
 
 VOCABULARY = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
 

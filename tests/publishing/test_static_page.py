@@ -41,11 +41,11 @@ from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_pages
 from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.sheets import sheet_description, squash
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES, USUAL
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
 from tests.test_package import ROOT
-from tests.tiny_models import ranking_student, seeded, tiny_pipeline, tiny_student
+from tests.tiny_models import RELATIONS, ranking_student, seeded, tiny_pipeline, tiny_student
 from tests.training.runs import full_disk, wait_until
 
 SIDE = 64

@@ -39,7 +39,7 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
 def parameters(right: int = 0, down: int = 0, hue: float = 0.0) -> torch.Tensor:
     """(1, AUGMENTATION_DIM) as documented; the translation in pixels, the hue in degrees."""
     color = math.radians(hue)
-    return torch.tensor([[right / SIZE, down / SIZE, math.cos(color) - 1, math.sin(color)]])
+    return torch.tensor([[right / SIZE, down / SIZE, math.cos(color) - 1, math.sin(color), 0]])
 
 
 def assert_equal(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -58,7 +58,7 @@ def test_each_kind_has_its_probability_independently_of_the_others():
 
 def test_the_distributions():
     """The translation is that of Karras et al. 2022, table 6, by whole pixels; angles are uniform."""
-    found = sample(CENTERED, ALL).double()
+    found = sample(CENTERED, ALL).double()[:, :4]
     pixels, (cos, sin) = found[:, :2] * 17, found[:, 2:].unbind(dim=1)
     assert_equal(pixels, pixels.round())
     # Rounding adds the variance of a uniform error of half a pixel to each side.

@@ -42,9 +42,10 @@ def test_each_epoch_is_a_permutation_whatever_the_batch_size(size, batch_size):
 
 @pytest.mark.parametrize("balance", [0, 0.5, 1])
 def test_images_of_rare_classes_come_up_more_often(balance):
-    classes = torch.tensor([0] * 36 + [1] * 4 + [2])
+    classes = torch.tensor([0] * 36 + [1] * 4 + [-1])
     epochs = torch.arange(41).repeat(1000)
-    chosen = batches.balance_classes(epochs, classes, balance, torch.Generator().manual_seed(0))
+    chosen = batches.balance_classes(epochs, [classes], balance, torch.Generator().manual_seed(0))
+    classes = classes % 3
     share = classes[chosen].bincount() / len(epochs)
     expected = torch.tensor([36.0, 4, 1]) ** (1 - balance)
     torch.testing.assert_close(share, expected / expected.sum(), rtol=0.01, atol=0)
@@ -52,6 +53,11 @@ def test_images_of_rare_classes_come_up_more_often(balance):
     assert each.min() > 0 and (each[:36].float() / each[:36].sum() * 36 - 1).abs().max() < 0.25
     if not balance:
         assert torch.equal(chosen, epochs)
+    # The factors of two kinds of classes are multiplied: of the 36 images, 4 have a rare body.
+    bodies = torch.tensor([0] * 32 + [1] * 4 + [0] * 5)
+    found = batches.balance_classes(epochs, [classes, bodies], balance, torch.Generator().manual_seed(0)).bincount()
+    expected = torch.tensor([36.0, 4, 1])[classes] ** -balance * torch.tensor([37.0, 4])[bodies] ** -balance
+    torch.testing.assert_close(found / len(epochs), expected / expected.sum(), rtol=0.15, atol=0)
 
 
 def test_a_batch_has_the_classes_of_class_balance(data):

@@ -17,9 +17,9 @@ from pokemon_ddpm.training.losses import (
     check_teacher,
     other_loss,
 )
-from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T, as_prediction
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import RELATIONS, tiny_pipeline
 from tests.training.runs import load_script
 
 FIRE, WATER, ANY = 6, 17, 19

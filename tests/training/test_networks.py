@@ -103,7 +103,8 @@ def test_networks_that_cannot_be_built_are_a_value_error(wrong):
 
 def test_the_embedding_of_the_conditioner_is_the_class_embedding_of_the_network():
     unet = tiny()
-    conditioner, sample, timesteps = build_conditioner(unet, ["type"]), torch.randn(2, 3, 16, 16), torch.tensor([5, 9])
+    conditioner = build_conditioner(unet, ["type"], knows_mirroring=True)
+    sample, timesteps = torch.randn(2, 3, 16, 16), torch.tensor([5, 9])
     nn.init.normal_(conditioner.augmentation_embedding.weight)
     labels, augmentation = {"type": torch.tensor([[1, 2], [3, 18]])}, torch.randn(2, AUGMENTATION_DIM)
     denoiser = ConditionalDenoiser(unet, conditioner)
@@ -113,16 +114,19 @@ def test_the_embedding_of_the_conditioner_is_the_class_embedding_of_the_network(
         assert torch.equal(plain, denoiser(sample, timesteps, labels)) and not torch.allclose(found, plain, atol=1e-3)
 
 
-@pytest.mark.parametrize("augmentation_dim", [0, AUGMENTATION_DIM, 8])  # 8 in earlier versions
-def test_an_extended_conditioner_is_the_trained_one_where_new_attributes_are_any(augmentation_dim):
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("augmentation_dim", [0, 4, AUGMENTATION_DIM, 8])  # without mirroring 4; 8 in earlier versions
+def test_an_extended_conditioner_is_the_trained_one_where_new_attributes_are_any(augmentation_dim, mirrored):
     trained = SpriteConditioner({"type": list(TYPES)}, 32, augmentation_dim)
     for parameter in trained.parameters():
         nn.init.normal_(parameter)
-    extended = build_conditioner(tiny(), ["view", "finish"], trained)
+    extended = build_conditioner(tiny(), ["view", "finish"], trained, knows_mirroring=mirrored)
+    parameters = 5 if mirrored or augmentation_dim == 5 else 4
+    assert extended.config.augmentation_dim == parameters
     assert set(extended.vocabulary) == {"type", "view", "finish"}
-    types, augmentation = torch.tensor([[1, 2], [3, 18], [19, 19]]), torch.randn(3, AUGMENTATION_DIM)
-    expected = trained({"type": types}, augmentation if augmentation_dim == AUGMENTATION_DIM else None)
-    assert torch.equal(extended({"type": types}, augmentation), expected)
+    types, augmentation = torch.tensor([[1, 2], [3, 18], [19, 19]]), torch.randn(3, parameters)
+    expected = trained({"type": types}, augmentation[:, :augmentation_dim] if augmentation_dim in (4, 5) else None)
+    torch.testing.assert_close(extended({"type": types}, augmentation), expected)
     for name in ("view", "finish"):  # new values differ
         rows = extended.tables[f"{name}_embedding"].weight[:-1]
         assert (torch.cdist(rows, rows) + torch.eye(len(rows)) > 0.1).all()

@@ -7,6 +7,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import (
+    AUGMENTATION_DIM,
     BACK_PROB,
     DRAWING,
     FORM,
@@ -18,25 +19,22 @@ from pokemon_ddpm.training.batches import (
     sample_augmentation,
 )
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.vocabulary import RELATIONS, TYPES
+from pokemon_ddpm.vocabulary import RELATIONS, TYPES, VIEWS
 
-SAME, NEXT, PREVIOUS = range(3)
-# Forms 30 (one image) -> 10 (three) -> 20 (one) and 40 (two); 50 is alone with one image. The first two images of form
-# 10 are front and back of one drawing, those of form 40 are of two games, and image 6 is another frame.
+# Forms 10 (three images) and 40 (two); the others have one image. The first two images of form 10 are front and back
+# of one drawing, those of form 40 are of two games, and image 6 is another frame.
 LABELS = {
     "index": torch.tensor([20, 10, 40, 10, 30, 50, 10, 40]),
-    "evolves_from": torch.tensor([10, 30, 10, 30, -1, -1, 30, 10]),
     "game": torch.tensor([5, 3, 2, 3, 1, 1, 3, 1]),
     "frame": torch.tensor([1, 1, 1, 1, 1, 1, 2, 1]),
     "view": torch.tensor([0, 0, 0, 1, 0, 0, 0, 1]),
 }
 EXPECTED = {
-    0: {(1, NEXT), (3, NEXT), (6, NEXT)},
-    1: {(3, SAME), (6, SAME), (4, NEXT), (0, PREVIOUS), (2, PREVIOUS), (7, PREVIOUS)},
-    2: {(7, SAME), (1, NEXT), (3, NEXT), (6, NEXT)},
-    4: {(1, PREVIOUS), (3, PREVIOUS), (6, PREVIOUS)},
-    5: {(-1, -1)},
-    6: {(1, SAME), (3, SAME), (4, NEXT), (0, PREVIOUS), (2, PREVIOUS), (7, PREVIOUS)},
+    0: {-1},
+    1: {3, 6},
+    2: {7},
+    5: {-1},
+    6: {1, 3},
 }
 
 
@@ -44,50 +42,45 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def sampled(pairs: ReferencePairs, image: int, count: int = 6000) -> list[tuple[int, int]]:
-    """References and relations of an image, where no back has replaced it."""
-    images, number, relation = pairs.sample(torch.full((count,), image), seeded(image))
-    kept = images == image
-    return list(zip(number[kept].tolist(), relation[kept].tolist(), strict=True))
+def sampled(pairs: ReferencePairs, image: int, count: int = 6000) -> list[int]:
+    """References of an image, where no back has replaced it."""
+    images, number = pairs.sample(torch.full((count,), image), seeded(image))
+    return number[images == image].tolist()
 
 
-def test_a_batch_has_the_references_of_its_images_mirrored_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each image has its own gray level, and a black mark at the left."""
+@pytest.mark.parametrize("mirrors", [False, True])
+def test_a_batch_has_the_references_of_its_images_mirrored_as_they_are(monkeypatch, mirrors: bool) -> None:
+    """Each image has its own gray level, and a black mark at the left. References of the other view are mirrored."""
     monkeypatch.setattr(batches, "AUGMENTED", 0)
     labels = {**LABELS, "type": torch.zeros(8, 2, dtype=torch.int64), "finish": torch.zeros(8, dtype=torch.int64)}
+    labels["view"] = torch.tensor([0, 0, 0, 1, 0, 0, 2, 1])  # 2: unknown
     images = (20 * torch.arange(1, 9)).view(-1, 1, 1, 1).expand(8, 4, 4, 4).contiguous().byte()
     images[:, 3] = 255
     images[:, :3, 0, 0] = 0
-    conditioner = SpriteConditioner({"type": list(TYPES), "relation": list(RELATIONS)}, embedding_dim=4)
+    vocabulary = {"type": list(TYPES), "relation": list(RELATIONS), "view": list(VIEWS)}
+    conditioner = SpriteConditioner(vocabulary, embedding_dim=4, augmentation_dim=AUGMENTATION_DIM)
     data, pairs = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids), ReferencePairs.of(labels)
-    config = TrainingConfig(reference_prob=1, random_flip=True)
-    batch = batches.sample_batch(data, conditioner, config, 0, 2000, pairs=pairs)
+    config = TrainingConfig(reference_prob=1, mirror_prob=0.3)
+    batch = batches.sample_batch(data, conditioner, config, 0, 2000, pairs=pairs, mirrors_references=mirrors)
     reference = ((batch.reference + 1) * 127.5).round()
     targets, numbers = (each[:, 0, 2, 2].long() // 20 - 1 for each in (batch.images, reference))
     given = batch.labels["relation"] < len(RELATIONS)
-    found = set(zip(*(each[given].tolist() for each in (targets, numbers, batch.labels["relation"])), strict=True))
-    expected = {
-        (image, number, relation)
-        for image in range(8)
-        for kind, relation in {FORM: SAME, batches.NEXT: NEXT, batches.PREVIOUS: PREVIOUS}.items()
-        for number in pairs.candidates(kind, image)
-    }
+    found = set(zip(*(each[given].tolist() for each in (targets, numbers)), strict=True))
+    expected = {(image, number) for image in range(8) for number in pairs.candidates(FORM, image)}
     assert found == expected and not batch.reference[~given].any()
-    sides = [each[given][:, 0, 0, 0] == 0 for each in (batch.images, reference)]  # the mark is at the left
-    assert torch.equal(*sides) and 0.4 < sides[0].float().mean() < 0.6
+    left, reference_left = (each[given][:, 0, 0, 0] == 0 for each in (batch.images, reference))  # the mark
+    assert torch.equal(batch.augmentation[given][:, 4] == 1, ~left) and 0.6 < left.float().mean() < 0.8
+    views, shown = (labels["view"][each[given]] for each in (targets, numbers))
+    turned = (views + shown == 1) & mirrors  # front and back
+    assert torch.equal(left ^ turned, reference_left) and turned.any() == mirrors and (views + shown > 1).any()
 
 
-def test_references_are_of_the_same_form_or_of_a_neighboring_stage() -> None:
+def test_references_are_of_the_same_form() -> None:
     pairs = ReferencePairs.of(LABELS)
     for image, expected in EXPECTED.items():
         assert set(sampled(pairs, image)) == expected
-    found = sampled(pairs, 1)  # two lots of five for its drawing, one each for its form and both stages
-    share = {pair: found.count(pair) / len(found) for pair in EXPECTED[1]}
-    assert share[3, SAME] == pytest.approx(2 / 5 + 1 / 10, abs=0.03)
-    assert share[6, SAME] == pytest.approx(1 / 10, abs=0.02)
-    assert share[4, NEXT] == pytest.approx(1 / 5, abs=0.03)
-    assert share[2, PREVIOUS] == pytest.approx(1 / 15, abs=0.02)
-    assert share[0, PREVIOUS] == pytest.approx(1 / 15, abs=0.02)
+    found = sampled(pairs, 1)  # two lots of three for its drawing, one for its form
+    assert found.count(3) / len(found) == pytest.approx(2 / 3 + 1 / 6, abs=0.03)
 
 
 def test_any_attribute_but_view_finish_and_color_tells_drawings_apart() -> None:
@@ -100,8 +93,8 @@ def test_any_attribute_but_view_finish_and_color_tells_drawings_apart() -> None:
 
 def test_backs_with_their_fronts_replace_other_images() -> None:
     """Image 3 is the only back whose front is of the same game and frame."""
-    images, number, relation = ReferencePairs.of(LABELS).sample(torch.full((6000,), 5), seeded())
-    assert set(zip(images.tolist(), number.tolist(), relation.tolist(), strict=True)) == {(5, -1, -1), (3, 1, SAME)}
+    images, number = ReferencePairs.of(LABELS).sample(torch.full((6000,), 5), seeded())
+    assert set(zip(images.tolist(), number.tolist(), strict=True)) == {(5, -1), (3, 1)}
     assert (images == 3).float().mean() == pytest.approx(BACK_PROB, abs=0.03)
     turned = ReferencePairs.of({**LABELS, "view": 1 - LABELS["view"]}, front=1)  # another order of the views
     assert torch.equal(turned.count, ReferencePairs.of(LABELS).count)
@@ -111,10 +104,10 @@ def test_backs_with_their_fronts_replace_other_images() -> None:
 
 
 def test_images_without_pairs_are_refused() -> None:
-    alone = {**LABELS, "index": torch.arange(8), "evolves_from": torch.full((8,), -1)}
+    alone = {**LABELS, "index": torch.arange(8)}
     some, none = (SpriteTensors(torch.zeros(8, 4, 8, 8), labels) for labels in (LABELS, alone))
     assert make_pairs(some).count.any()
-    with pytest.raises(ValueError, match="two images of one form, or two stages"):
+    with pytest.raises(ValueError, match="two images of one form"):
         make_pairs(none)
     assert ReferencePairs.of(alone).sample(torch.arange(8), seeded())[1].eq(-1).all()
     with pytest.raises(ValueError, match="needs images with the column index"):
