@@ -37,8 +37,8 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
     assert sorted(found) == sorted(IMAGES)
     assert found[SPEAROW] == {
         "split": "validation", "type1": "normal", "type2": "flying", "color": "brown", "shape": "wings",
-        "body": "winged", "game": "gen4_dp", "view": "front", "finish": "normal", "form": "base", "frame": 2, "legendary": False,
-        "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8,
+        "body": "winged", "game": "gen4_dp", "view": "front", "finish": "normal", "form": "base", "frame": 2,
+        "legendary": False, "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8,
         "evolves_from": None, "path": SPEAROW,
     }  # fmt: skip
     gmax, alola, shiny, back = (
