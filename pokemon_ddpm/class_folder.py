@@ -19,6 +19,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS
 # What an image's file name ends with in a class folder; other files are ignored.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_KEYWORDS.items() for name in names}
+ONE_CLASS = "image"  # not the folder's name, which need not be usable, and may change
 HELD_OUT = 0.1  # of each class, without split folders
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 METADATA_COLUMNS = ["file_name", "label"]
@@ -61,13 +62,13 @@ def is_class_folder(path: str | Path) -> bool:
     """Whether a path is a folder of labelled images as 🤗 datasets' imagefolder reads them, not the sprite archive.
 
     The class of an image is the name of its folder, or is in the column "label" of a metadata.csv or metadata.jsonl.
-    Folders train, validation and test around all that are the splits. Without these, a tenth of each class is
-    "validation", chosen by the names of the files.
+    Without both, all images are of one class, `ONE_CLASS`. Folders train, validation and test around class folders or
+    metadata are the splits. Without these, a tenth of each class is "validation", chosen by the names of the files.
     """
     root = expand(path)
     if not root.is_dir() or any(any(root.glob(name)) for name in ARCHIVE):
         return False
-    return any(len(file.parts) > 1 if _is_image(file) else file.name in METADATA_FILES for file in _files(root))
+    return any(_is_image(file) or file.name in METADATA_FILES for file in _files(root))
 
 
 def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
@@ -165,6 +166,8 @@ def _list_images(
             f"{root}: {', '.join(sorted({*labels.values()}))} are splits and contain no folders of classes. Put the "
             "images of each class into a folder."
         )
+    if not labels and not rows:
+        labels = dict.fromkeys(files, ONE_CLASS)
     levels = 1 if metadata else 2  # of names in the path, below the splits
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}
     has_splits = any(splits.values())

@@ -125,8 +125,7 @@ def load_tensors(
         if is_class_folder(root):
             return _class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
         if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
-            wanted = "nor a sub-folder of images for each class, nor metadata.csv"
-            raise ValueError(f"{root} contains neither {POKEDEX} and sprites/ {wanted}.")
+            raise ValueError(f"{root} contains neither {POKEDEX} and sprites/ nor images, also in a folder a class.")
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
     dataset = load_sprites(data_dir, config_name, split=split, cache_dir=cache_dir, **options)
     return sprite_tensors(dataset, resolution, mode)

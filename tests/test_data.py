@@ -236,6 +236,12 @@ def test_a_tenth_of_each_class_is_held_out(art: Path) -> None:
     assert {each for each in contents(held_out) if each[0] == 0} == chosen
 
 
+def test_images_without_folders_are_one_class(art: Path) -> None:
+    train, held_out = load(art / "Cat"), load(art / "Cat", "validation")
+    assert train.type_names == held_out.type_names == ("image",) and (len(train), len(held_out)) == (23, 2)
+    assert contents(train) | contents(held_out) == {(0, expected(0, number).tobytes()) for number in range(25)}
+
+
 def test_folders_above_the_classes_are_splits(tmp_path: Path) -> None:
     for split, counts in {"Train": {"a": 3, "b": 2}, "val": {"b": 1}, "test": {"a": 2}}.items():
         folder_of_classes(tmp_path / split, counts)
@@ -480,10 +486,11 @@ def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_p
     nested.mkdir()
     small.rename(nested / "archive")
     box_image(0, 0).save(nested / "archive" / "preview.png")
-    for path in (nested / "archive", nested, art / "Cat", tmp_path / "nowhere"):
+    (tmp_path / "empty").mkdir()
+    for path in (nested / "archive", nested, tmp_path / "empty", tmp_path / "nowhere"):
         assert not is_class_folder(path), path
     for path, reason in {
-        art / "Cat": "neither pokedex.csv and sprites/ nor a sub-folder of images for each class, nor metadata.csv.",
+        tmp_path / "empty": "contains neither pokedex.csv and sprites/ nor images, also in a folder a class.",
         tmp_path / "nowhere": "does not exist.",
     }.items():
         assert reason in refused(load_tensors, path, "train", 32)
