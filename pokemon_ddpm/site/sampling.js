@@ -49,6 +49,12 @@ function toChannels(pixels) {
   return Float32Array.from({ length: pixels.length }, (_, i) => pixels[(i % size) * 4 + Math.floor(i / size)] / 127.5 - 1);
 }
 
+/** Channels (4, S, S) with left and right exchanged. */
+function mirrored(channels) {
+  const side = Math.sqrt(channels.length / 4);
+  return channels.map((_, i) => channels[i - (i % side) + side - 1 - (i % side)]);
+}
+
 /** Channels (4, S, S) to RGBA pixels with an alpha of 0 or 255, white where it is 0. */
 function toPixels(channels) {
   const size = channels.length / 4;
@@ -113,8 +119,11 @@ export class Sampler {
       labels = lerp(labels, await this.embedding({ ...config.default_conditions, ...towards.conditions }), share);
       noise = slerp(noise, normal(this.size, towards.seed), share);
     }
-    const clean = reference ? toChannels(centered(reference.pixels)) : new Float32Array(this.size);
-    const sameDrawing = reference && given.relation === "same" && this.view(given) === this.view(reference.conditions);
+    const [view, shown] = [given, reference?.conditions ?? {}].map((each) => this.view(each));
+    let clean = reference ? toChannels(centered(reference.pixels)) : new Float32Array(this.size);
+    const isOtherView = view !== shown && ![view, shown].some((each) => (each ?? "any") === "any");
+    if (config.mirrors_references && isOtherView) clean = mirrored(clean);
+    const sameDrawing = reference && given.relation === "same" && view === shown;
     const from = image ? toChannels(image) : sameDrawing ? clean : null;
     const count = config.timesteps.length;
     const start = from ? count - Math.max(1, Math.floor(count * (image ? VARIATION : config.same_drawing))) : 0;

@@ -79,6 +79,7 @@ def pipeline():
     vocabulary = {**{name: list(values) for name, values in CONDITIONS.items()}, "relation": list(RELATIONS)}
     pipeline = tiny_student(SIDE, vocabulary)
     pipeline.register_to_config(default_conditions=USUAL)
+    pipeline.unet.register_to_config(mirrors_references=True)
     return pipeline
 
 
