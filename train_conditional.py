@@ -71,7 +71,10 @@ class Trainer:
         self.config, self.output_dir = config, Path(config.output_dir)
         self.accelerator = setup.make_accelerator(config)
         self.device = self.accelerator.device
-        setup.check_output_dir(config)
+        if self.accelerator.is_main_process:
+            self.lock = setup.lock_output_dir(self.output_dir)
+        self.accelerator.wait_for_everyone()
+        setup.check_output_dir(config)  # which no other run changes now
 
         # The data and the network
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
@@ -136,7 +139,7 @@ class Trainer:
         self.probes = monitoring.loss_probes(self.data, self.held_out, config.ddpm_num_steps) if self.held_out else {}
         self.skipped = torch.zeros((), device=self.device)  # updates that were not finite
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
-        self.step = 0
+        self.step, self.saved_step = 0, 0
         self.metrics: dict[str, float] = {}  # measured at the present step
         network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
         self.initial_state = checkpoint.TrainingState(
@@ -150,7 +153,8 @@ class Trainer:
             config.save(self.output_dir)
         # TensorBoard takes neither None nor lists.
         settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
-        self.accelerator.init_trackers("pokemon-ddpm", settings)
+        with monitoring.warn_only():
+            self.accelerator.init_trackers("pokemon-ddpm", settings)
 
     @property
     def learning_rate(self) -> float:
@@ -247,7 +251,8 @@ class Trainer:
 
     def log(self, values: dict[str, float]) -> None:
         """Prints values of this step, and writes them to the tracker."""
-        self.accelerator.log(values, self.step)
+        with monitoring.warn_only():
+            self.accelerator.log(values, self.step)
         self.print(monitoring.log_line(self.step, values))
 
     def measure(self) -> None:
@@ -268,13 +273,14 @@ class Trainer:
     def save_samples(self) -> None:
         """Saves a sheet of samples of every type into `samples/` in the output folder."""
         if self.accelerator.is_main_process:
-            path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
-            pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
-            save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
+            with monitoring.warn_only():
+                path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
+                pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
+                save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
-        """Saves `checkpoint-STEP/` in the output folder.
+        """Saves `checkpoint-STEP/` in the output folder; if it cannot be written, the run continues.
 
         Raises:
             ValueError: If the weights are no longer finite.
@@ -284,7 +290,9 @@ class Trainer:
         now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped_updates()}
         if self.accelerator.is_main_process:
             state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
-            checkpoint.save_checkpoint(self.output_dir, state, self.tensors, self.config.checkpoints_total_limit)
+            with monitoring.warn_only():
+                checkpoint.save_checkpoint(self.output_dir, state, self.tensors, self.config.checkpoints_total_limit)
+                self.saved_step = self.step
         self.accelerator.wait_for_everyone()
 
     def grad_scaler(self) -> dict[str, float]:
@@ -293,18 +301,26 @@ class Trainer:
         return scaler.state_dict() if scaler else {}
 
     def resume(self, name: str) -> None:
-        """Restores the latest checkpoint, or a named one."""
-        folder = checkpoint.find_checkpoint(self.output_dir, name)
-        if folder is None:
+        """Restores the latest checkpoint that is not damaged, or a named one."""
+        found = checkpoint.find_checkpoints(self.output_dir, name)
+        if not found:
             self.print(f"{self.output_dir} has no checkpoint yet; starting from the beginning.")
             return
-        state = checkpoint.restore(folder, self.initial_state, self.tensors)
+        for folder in found:
+            try:
+                state = checkpoint.restore(folder, self.initial_state, self.tensors)
+                break
+            except checkpoint.DamagedCheckpoint as error:
+                if folder == found[-1]:
+                    raise
+                self.print(f"warning: {error} Trying the one before.")
         if state.step > self.max_steps:
             raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
         if later := [path.name for path in checkpoint.later(self.output_dir, state.step)]:
             self.print(f"The next checkpoint replaces {', '.join(later)}.")
         self.print(f"Resuming from {folder}.")
-        self.step, self.metrics = state.step, state.metrics
+        self.step = self.saved_step = state.step
+        self.metrics = state.metrics
         self.skipped += state.skipped_updates
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
@@ -325,8 +341,9 @@ class Trainer:
         denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
         best = checkpoint.best_checkpoint(self.output_dir)
         if config.load_best_model_at_end and finished and best:
-            metrics = checkpoint.load_weights(best, denoiser).metrics
-            self.print(f"The model has the weights of {best}.")
+            with monitoring.warn_only("The model has the last weights."):
+                metrics = checkpoint.load_weights(best, denoiser).metrics
+                self.print(f"The model has the weights of {best}.")
         pipeline = make_pipeline(denoiser, self.scheduler, config)
         save_model(pipeline, config, self.step, self.counts, metrics)
         self.print(f"The model is in {self.output_dir}.")
@@ -339,6 +356,8 @@ class Trainer:
             except (ValueError, OSError) as error:
                 command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
                 raise ValueError(f"{error}\nThe model is saved; push it with `{command}`.") from error
+        if self.saved_step != self.step:
+            raise ValueError(f"The model is saved, but no checkpoint of update {self.step:,} could be written.")
 
     def summary(self) -> str:
         """What is trained, in one line."""
@@ -374,7 +393,8 @@ def main() -> None:
         # First what DDP holds of the process group: its destructor waits for gloo's thread, and this one for the GIL.
         trainer.denoiser = None
         trainer.accelerator.free_memory()
-        trainer.accelerator.end_training()
+        with monitoring.warn_only():
+            trainer.accelerator.end_training()
     if trainer.step < trainer.max_steps:
         trainer.print(
             f"Stopped by {trainer.stop.reason} after {trainer.step:,} updates. "

@@ -1,5 +1,6 @@
 """Whole runs of the training script: what they leave, exact resuming, stops and kills, divergence, and the Hub."""
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -16,7 +17,7 @@ from safetensors.torch import load, load_file
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.pipelines.input_checks import is_distilled
-from pokemon_ddpm.training import batches, monitoring
+from pokemon_ddpm.training import batches, checkpoint, monitoring
 from pokemon_ddpm.training.losses import DistillationLoss
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
@@ -318,14 +319,61 @@ def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
 # Full disks and divergence
 
 
-def test_a_full_disk_costs_no_earlier_checkpoint(flags, run, finished):
-    train([*flags, "--max_train_seconds=1e-9"])
-    message = rf"^error: {run}/checkpoint-2 could not be written \(.*File too large.*\)"
-    with pytest.raises(SystemExit, match=message), runs.full_disk(10_000):
-        train([*flags, LATEST])
-    assert names(run) == ["checkpoint-1"]
+def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, finished, monkeypatch, capsys):
+    flags, save = [*flags, "--checkpoints_total_limit=2"], checkpoint.save_checkpoint
+
+    def save_or_fail(output_dir: Path, of: checkpoint.TrainingState, *rest: object) -> None:
+        with runs.full_disk(10_000) if of.step in (2, 4) else contextlib.nullcontext():
+            save(output_dir, of, *rest)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(SystemExit, match="^error: The model is saved, but no checkpoint of update 4 could be written"),
+    ):
+        patch.setattr(checkpoint, "save_checkpoint", save_or_fail)
+        train(flags)
+    warning = rf"warning: {run}/checkpoint-2 could not be written \(.*File too large.*\)\. The run continues\."
+    assert re.search(warning, capsys.readouterr().out) and names(run) == ["checkpoint-1", "checkpoint-3"]
+    PokemonDDPMPipeline.from_pretrained(run)
     train([*flags, LATEST])
-    assert same(run, finished)
+    assert same(run / "checkpoint-4", finished / "checkpoint-4")
+
+
+@pytest.mark.parametrize("first", ["model.safetensors", "manifest.json"])
+def test_latest_names_damaged_checkpoints_and_passes_over_them(flags, run, finished, capsys, first):
+    shutil.copytree(finished, run)
+    (run / "checkpoint-4" / first).unlink(), (run / "checkpoint-3" / "ema.safetensors").write_bytes(b"?")
+    train([*flags, LATEST])
+    output = capsys.readouterr().out
+    for name in (f"checkpoint-4/{first}", "checkpoint-3/ema.safetensors"):
+        assert re.search(rf"^warning: {run}/{name} is damaged, .* Trying the one before\.$", output, re.M)
+    assert f"Resuming from {run}/checkpoint-2." in output and same(run, finished)
+    (run / "checkpoint-4" / first).unlink()
+    with pytest.raises(SystemExit, match=f"^error: {run}/checkpoint-4/{first} is damaged"):
+        train([*flags, "--resume_from_checkpoint=checkpoint-4"])
+
+
+def test_a_sheet_and_a_tracker_that_fail_are_warnings(flags, run, finished, monkeypatch, capsys):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no login")
+
+    for name in ("init_trackers", "log", "end_training"):
+        monkeypatch.setattr(f"accelerate.Accelerator.{name}", fail)
+    train([*flags, "--save_images_steps=2"], save_sheet=fail)
+    assert capsys.readouterr().out.count("warning: no login. The run continues.") == 1 + 4 + 2 + 1
+    assert weights(run) == weights(finished) and (run / "model_index.json").is_file()
+
+
+def test_the_model_has_the_last_weights_where_the_best_are_damaged(flags, run, monkeypatch, capsys):
+    def damaged(folder: Path) -> Path:
+        os.truncate(folder / "checkpoint-1" / "ema.safetensors", 8)
+        return folder / "checkpoint-1"
+
+    monkeypatch.setattr(checkpoint, "best_checkpoint", damaged)
+    train([*flags, "--load_best_model_at_end", "--validation_steps=4"])
+    warning = r"^warning: .*ema.safetensors is damaged, .* The model has the last weights\.$"
+    assert re.search(warning, capsys.readouterr().out, re.M)
+    assert (run / "model_index.json").is_file()
 
 
 def test_every_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
@@ -381,6 +429,18 @@ def test_a_second_interrupt_ends_the_process_at_once(flags, run, tmp_path):
         os.kill(process.pid, signal.SIGINT)
         assert exit_codes(process) == [-signal.SIGINT] and not prints(output, "Traceback")
     assert names(run) == []
+
+
+def test_a_second_run_in_the_same_folder_is_refused(flags, run, tmp_path):
+    output = tmp_path / "output"
+    with forked([*flags, *ENDLESS, "--checkpointing_steps=1000000"], output) as first:
+        runs.wait_until(lambda: prints(output, "step 2 "), first)
+        before = contents(run)
+        for more in ([], [OVERWRITE], [LATEST]):
+            with pytest.raises(SystemExit, match="in use by another run. Wait for it, or stop it."):
+                train([*flags, *more])
+            assert contents(run) == before and first.is_alive()
+    train([*flags, OVERWRITE])  # a killed run leaves no lock
 
 
 @pytest.mark.parametrize("reason", ["SIGTERM", "the end of its launcher"])

@@ -262,8 +262,8 @@ def load_weights(folder: Path, model: nn.Module) -> TrainingState:
     return state
 
 
-def find_checkpoint(output_dir: Path, name: str) -> Path | None:
-    """The run's checkpoint with this path or name, or the newest for "latest"; None if there is no newest one.
+def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
+    """The run's checkpoint with this path or name; for "latest" all, newest first.
 
     Raises:
         ValueError: If there is no checkpoint with this name.
@@ -273,7 +273,7 @@ def find_checkpoint(output_dir: Path, name: str) -> Path | None:
     if not found and name != "latest":
         names = ", ".join(path.name for path in known) or "none"
         raise ValueError(f"--resume_from_checkpoint: there is no {name}; checkpoints in {output_dir}: {names}.")
-    return found[-1] if found else None
+    return found[::-1]
 
 
 def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> TrainingState:

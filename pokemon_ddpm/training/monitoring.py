@@ -1,15 +1,17 @@
 """What watches over a run: its log, requests to stop, and what is measured of its averaged weights."""
 
+import contextlib
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
 import torch
 from accelerate import Accelerator
 from torch import nn
+from tqdm import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
@@ -57,6 +59,15 @@ def log_line(step: int, values: Mapping[str, float]) -> str:
     """What was measured at a step, in a line: "step 20  images_seen 640  loss 0.1234"."""
     numbers = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values.values())
     return "  ".join([f"step {step:,}", *map(" ".join, zip(values, numbers, strict=True))])
+
+
+@contextlib.contextmanager
+def warn_only(consequence: str = "The run continues.") -> Iterator[None]:
+    """Turns an error that a run survives into a warning."""
+    try:
+        yield
+    except Exception as error:  # trackers have their own
+        tqdm.write(f"warning: {str(error).rstrip('.') or type(error).__name__}. {consequence}")
 
 
 class StopRequest:

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
 from diffusers import UNet2DModel
+from filelock import FileLock, Timeout
 
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
@@ -18,7 +19,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.preprocessing import CHANNELS, channels_of
 from pokemon_ddpm.publishing.hub import open_repository
-from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoint
+from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, other_values, unet_config
@@ -65,15 +66,28 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
+def lock_output_dir(folder: Path) -> FileLock:
+    """Creates the output folder and locks it until the process ends.
+
+    Raises:
+        ValueError: If another process holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        (lock := FileLock(folder / ".lock", timeout=0)).acquire()
+    except Timeout as error:
+        raise ValueError(f"--output_dir {folder} is in use by another run. Wait for it, or stop it.") from error
+    return lock
+
+
 def check_output_dir(config: TrainingConfig) -> None:
-    """Creates the output folder.
+    """Checks the output folder.
 
     Raises:
         ValueError: If it has another run, no checkpoint to resume from, or weights of this run that it would delete.
     """
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
-    folder.mkdir(parents=True, exist_ok=True)
-    found = name and find_checkpoint(folder, name)
+    found = name and find_checkpoints(folder, name)
     needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)
     for weights in filter(None, needed if config.overwrite_output_dir else ()):
         if Path(locate_model(weights)).resolve() == folder.resolve():

@@ -25,7 +25,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from tqdm import tqdm
 
-from pokemon_ddpm.training import batches
+from pokemon_ddpm.training import batches, setup
 from pokemon_ddpm.training.config import parse_config
 from tests.small_archives import write_small_archive
 
@@ -77,12 +77,16 @@ def load_script(**replaced: object) -> ModuleType:
 
 @contextlib.contextmanager
 def own_process() -> Iterator[None]:
-    """Restores what a run changes in this process."""
-    threads = torch.get_num_threads()
+    """Restores what a run changes in this process, and releases its lock, as the end of a process does."""
+    threads, lock, locks = torch.get_num_threads(), setup.lock_output_dir, []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    setup.lock_output_dir = lambda folder: locks.append(lock(folder))
     try:
         yield
     finally:
+        setup.lock_output_dir = lock
+        for each in locks:
+            each.release()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         torch.set_num_threads(threads)

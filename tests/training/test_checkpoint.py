@@ -19,7 +19,7 @@ from torch import nn
 
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.training import checkpoint
-from pokemon_ddpm.training.checkpoint import TrainingState, TrainingTensors, checkpoints, find_checkpoint, restore
+from pokemon_ddpm.training.checkpoint import TrainingState, TrainingTensors, checkpoints, find_checkpoints, restore
 from pokemon_ddpm.training.config import TrainingConfig
 from tests.training.runs import names
 
@@ -118,10 +118,10 @@ def test_the_limit_keeps_the_newest_and_the_best(tmp_path):
     # In order of the number, not of the name.
     assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (2, 10, 11)]
     assert checkpoint.best_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    assert find_checkpoint(tmp_path, "latest") == tmp_path / "checkpoint-11"
+    assert find_checkpoints(tmp_path, "latest") == [tmp_path / f"checkpoint-{step}" for step in (11, 10, 2)]
     with pytest.raises(ValueError, match="there is no checkpoint-3; checkpoints in .*: checkpoint-2, checkpoint-10, "):
-        find_checkpoint(tmp_path, "checkpoint-3")
-    run.restore(find_checkpoint(tmp_path, "checkpoint-2"))
+        find_checkpoints(tmp_path, "checkpoint-3")
+    run.restore(*find_checkpoints(tmp_path, "checkpoint-2"))
     run.train(1).save(tmp_path, limit=1, validation_loss=0.9)
     assert names(tmp_path) == ["checkpoint-2", "checkpoint-3"]  # later ones are replaced
 
