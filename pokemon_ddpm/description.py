@@ -18,7 +18,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     """The conditions that a description names, and the words that were not understood.
 
     A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural; of several words
-    that name one attribute the first counts, and of types the first two. A word after "no" or "without" is not
+    that name one attribute the first counts, and of types the first two. What is denied, see `_denied`, is not
     understood, since no condition is the absence of something, and neither is the size of a part, as in "big ears".
 
     Args:
@@ -28,41 +28,57 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
         Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
-    words = _words(text)
     known = _phrases(vocabulary, table["words"])
-    ignored, negations, parts = (table[name].split() for name in ("ignored", "negations", "parts"))
+    fillers, parts = f"{table['ignored']} {table['negations']} non".split(), table["parts"].split()
     found: dict[str, str] = {}
     types: list[str] = []
-    unknown, place = [], 0
-    while place < len(words):
-        lengths = range(min(LONGEST, len(words) - place), 0, -1)
-        length, values = next(((n, known[key]) for n in lengths if (key := _key(words, place, n, known))), (1, None))
-        phrase = " ".join(words[place : place + length])
-        negated = place > 0 and words[place - 1] in negations
-        place += length
-        of_part = "size" in (values or ()) and not {*parts}.isdisjoint(words[place : place + 2])
-        if negated or of_part or values is None:
-            if phrase not in ignored + negations:
-                unknown.append(phrase)
-            continue
-        taken = False
-        for name, value in values.items():
-            if name == "type":
-                if value in types or len(types) < 2:
+    unknown: list[str] = []
+    for number, span in enumerate(re.split(_denied(table), _plain(text), flags=re.ASCII)):  # every other one is denied
+        words, place = _words(span), 0
+        while place < len(words):
+            lengths = range(min(LONGEST, len(words) - place), 0, -1)
+            length, values = next(
+                ((n, known[key]) for n in lengths if (key := _key(words, place, n, known))), (1, None)
+            )
+            phrase = " ".join(words[place : place + length])
+            denied = number % 2 and place  # a value may begin with "no"
+            place += length
+            of_part = "size" in (values or ()) and not {*parts}.isdisjoint(words[place : place + 2])
+            if denied or of_part or values is None:
+                if phrase not in fillers:
+                    unknown.append(phrase)
+                continue
+            taken = False
+            for name, value in values.items():
+                if name == "type":
+                    if value in types or len(types) < 2:
+                        taken = True
+                        types += [value] * (value not in types)
+                elif found.setdefault(name, value) == value:
                     taken = True
-                    types += [value] * (value not in types)
-            elif found.setdefault(name, value) == value:
-                taken = True
-        if not taken:
-            unknown.append(phrase)
+            if not taken:
+                unknown.append(phrase)
     if types:
         found["type"] = "/".join(types)
     return {name: found[name] for name in vocabulary if name in found}, unknown
 
 
+def _denied(table: Mapping[str, str]) -> str:
+    """A pattern of what a word such as "without" denies: up to the end of its clause, or the one word after "non".
+
+    A comma is no end before a further "or": "without horns, wings or a tail".
+    """
+    begins, ends = (rf"\b(?:{table[name].replace(' ', '|')})\b" for name in ("negations", "ends"))
+    goes_on = rf"(?:(?!{ends}|{begins})[^;:.!?])*?\bn?or\b"
+    return rf"(\bnon\b[^a-z0-9]*[a-z0-9]+|{begins}[^;:.!?]*?(?={ends}|[;:.!?]|,(?!{goes_on})|$))"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", text.lower()))
+
+
 def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKD", text.lower())
-    return re.findall(r"[a-z0-9]+", re.sub(r"[\u0300-\u036f']", "", plain))
+    return re.findall(r"[a-z0-9]+", _plain(text))
 
 
 def _key(words: Sequence[str], place: int, length: int, known: Mapping[str, object]) -> str | None:

@@ -8,12 +8,24 @@ import pytest
 from pokemon_ddpm.description import WORDS_FILE, parse_description
 from pokemon_ddpm.vocabulary import CONDITIONS
 
-PHRASES = json.loads((Path(__file__).parent / "descriptions.json").read_text(encoding="utf-8"))
+PHRASES, NEGATED = (
+    json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    for name in ("descriptions.json", "negated_descriptions.json")
+)
 
 
 @pytest.mark.parametrize(("text", "conditions", "unknown"), PHRASES)
 def test_what_a_description_asks_for(text, conditions, unknown):
     assert parse_description(text, CONDITIONS) == (conditions, unknown)
+
+
+@pytest.mark.parametrize(("text", "meant", "opposite"), NEGATED)  # written by somebody who had not seen the rules
+def test_no_description_gives_the_opposite(text, meant, opposite):
+    """What is meant is found, or shown as not understood."""
+    conditions, unknown = parse_description(text, CONDITIONS)
+    assert not any(conditions.get(name) in values for name, values in opposite.items())
+    for name, value in meant.items():
+        assert conditions.get(name) == value or {name, value, *opposite.get(name, [])} & set(unknown)
 
 
 def test_every_synonym_names_values_and_no_word_is_one_and_ignored():
@@ -30,4 +42,5 @@ def test_a_model_with_other_classes_knows_its_own_words_only():
     assert found == ({"type": "elf archer/orc", "color": "green"}, ["two", "wings", "dragon"])
     plurals = {"type": ["orcs", "undead-spirits", "wolves", "ants"], "color": ["orc"]}
     assert parse_description("an orc, an undead spirit and a wolf", plurals)[0]["type"] == "undead-spirits/wolves"
+    assert parse_description("an ant with no hat", {**plurals, "hat": ["no hat"]})[0]["hat"] == "no hat"
     assert parse_description("an orc's bär", {"type": ["Bär", "Orc's"]}) == ({"type": "Orc's/Bär"}, [])

@@ -4,7 +4,15 @@ const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
 const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game"];
 
-const wordsOf = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f']/g, "").match(/[a-z0-9]+/g) ?? [];
+const plain = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f'’]/g, "");
+const wordsOf = (text) => plain(text).match(/[a-z0-9]+/g) ?? [];
+
+/** A pattern of what a word such as "without" denies, as `_denied` in Python. */
+function denied(table) {
+  const [begins, ends] = [table.negations, table.ends].map((words) => `\\b(?:${words.replaceAll(" ", "|")})\\b`);
+  const goesOn = `(?:(?!${ends}|${begins})[^;:.!?])*?\\bn?or\\b`;
+  return new RegExp(`(\\bnon\\b[^a-z0-9]*[a-z0-9]+|${begins}[^;:.!?]*?(?=${ends}|[;:.!?]|,(?!${goesOn})|$))`);
+}
 
 /** Phrase -> attribute -> value: the synonyms whose values are known, then the values themselves. */
 function phrases(vocabulary, words, usual) {
@@ -30,29 +38,32 @@ function phrases(vocabulary, words, usual) {
 }
 
 /** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
-export function parseDescription(text, vocabulary, { words: synonyms, ignored, negations, parts }, usual = { view: "front", finish: "normal" }) {
-  const words = wordsOf(text), known = phrases(vocabulary, synonyms, usual), found = {}, types = [], unknown = [];
-  const isFiller = (word) => `${ignored} ${negations}`.split(" ").includes(word);
-  for (let place = 0, length; place < words.length; place += length) {
-    let values, phrase;
-    for (length = Math.min(LONGEST, words.length - place); ; length--) {
-      phrase = words.slice(place, place + length).join(" ");
-      const key = [phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each));
-      values = known.get(key);
-      if (values || length === 1) break;
-    }
-    if (place && negations.split(" ").includes(words[place - 1])) values = null;
-    const next = words.slice(place + length, place + length + 2);
-    if (values?.some(([name]) => name === "size") && next.some((word) => parts.split(" ").includes(word))) values = null;
-    let taken = false;
-    for (const [name, value] of values ?? []) {
-      if (name !== "type") taken = (found[name] ??= value) === value || taken;
-      else if (types.includes(value) || types.length < 2) {
-        taken = true;
-        if (!types.includes(value)) types.push(value);
+export function parseDescription(text, vocabulary, table, usual = { view: "front", finish: "normal" }) {
+  const known = phrases(vocabulary, table.words, usual), found = {}, types = [], unknown = [];
+  const fillers = `${table.ignored} ${table.negations} non`.split(" "), parts = table.parts.split(" ");
+  for (const [number, span] of plain(text).split(denied(table)).entries()) { // every other one is denied
+    const words = wordsOf(span);
+    for (let place = 0, length; place < words.length; place += length) {
+      let values, phrase;
+      for (length = Math.min(LONGEST, words.length - place); ; length--) {
+        phrase = words.slice(place, place + length).join(" ");
+        const key = [phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each));
+        values = known.get(key);
+        if (values || length === 1) break;
       }
+      if (number % 2 && place) values = null; // a value may begin with "no"
+      const next = words.slice(place + length, place + length + 2);
+      if (values?.some(([name]) => name === "size") && next.some((word) => parts.includes(word))) values = null;
+      let taken = false;
+      for (const [name, value] of values ?? []) {
+        if (name !== "type") taken = (found[name] ??= value) === value || taken;
+        else if (types.includes(value) || types.length < 2) {
+          taken = true;
+          if (!types.includes(value)) types.push(value);
+        }
+      }
+      if (!taken && (values || !fillers.includes(phrase))) unknown.push(phrase);
     }
-    if (!taken && (values || !isFiller(phrase))) unknown.push(phrase);
   }
   if (types.length) found.type = types.join("/");
   return { conditions: found, unknown };

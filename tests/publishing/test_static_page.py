@@ -29,6 +29,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature, part_seed
+from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
 from pokemon_ddpm.models import weights_digest
@@ -436,7 +437,8 @@ def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
 
 
 def test_descriptions_and_names_are_those_of_the_tables(page):
-    phrases = json.loads((Path(__file__).parents[1] / "descriptions.json").read_text(encoding="utf-8"))
+    files = [Path(__file__).parents[1] / name for name in ("descriptions.json", "negated_descriptions.json")]
+    phrases = [text for file in files for text, *_ in json.loads(file.read_text(encoding="utf-8"))]
     code = """async ([texts, vocabulary, types]) => {
         const read = async (file) => (await fetch(file)).json();
         const [{ parseDescription }, { nameOf }] = [await import("./description.js"), await import("./names.js")];
@@ -448,8 +450,8 @@ def test_descriptions_and_names_are_those_of_the_tables(page):
     }"""
     vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
     types = [*TYPES, "any"]
-    parsed, found, names = page.evaluate(code, [[text for text, *_ in phrases], vocabulary, types])
-    assert parsed == [expected for _, *expected in phrases]
+    parsed, found, names = page.evaluate(code, [phrases, vocabulary, types])
+    assert parsed == [list(parse_description(text, CONDITIONS)) for text in phrases]
     for type, creatures in zip(types, found, strict=True):
         roots = {"".join(pair) for pair in itertools.product(names["begin"][type].split(), names["middle"].split())}
         ends = [set(names["end"][stage].split()) for stage in "123"]
