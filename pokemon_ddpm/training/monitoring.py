@@ -126,7 +126,8 @@ class LossProbe:
             rows = slice(start, start + CHUNK)
             part = self.data.rows(rows)
             noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
-            batch = Batch(part.images, part.labels, self.timesteps[rows], noise)
+            labels = {name: part.labels[name] for name in denoiser.conditioner.any_ids if name in part.labels}
+            batch = Batch(part.images, labels, self.timesteps[rows], noise)
             with torch.no_grad(), accelerator.autocast():
                 total += losses(denoiser, batch).sum()
         return accelerator.reduce(total, "sum").item() / len(self.data)

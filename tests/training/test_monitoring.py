@@ -72,12 +72,13 @@ def measured(probe: monitoring.LossProbe, batches: list, index: int = 0, count: 
         batches.append(batch)
         return batch.timesteps.float()
 
-    return probe.measure(losses, None, process)
+    return probe.measure(losses, SimpleNamespace(conditioner=SimpleNamespace(any_ids={"type": 18})), process)
 
 
 def test_a_probe_measures_each_image_twice_the_same_way_each_time():
     images = torch.randint(256, (COUNT, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data, before = SpriteTensors(images, {"type": torch.arange(COUNT)[:, None].repeat(1, 2)}), torch.get_rng_state()
+    labels = {"type": torch.arange(COUNT)[:, None].repeat(1, 2), "body": torch.arange(COUNT)}  # no condition
+    data, before = SpriteTensors(images, labels), torch.get_rng_state()
     probes, batches, again = [monitoring.LossProbe(data, COUNT, T) for _ in range(2)], [], []
     loss = measured(probes[0], batches)
     assert measured(probes[1], again) == loss and torch.equal(torch.get_rng_state(), before)
@@ -90,7 +91,7 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
     parts = timesteps.sort().values * 2 * COUNT / T  # one timestep in each of equal parts
     assert ((parts - torch.arange(2 * COUNT)).abs() < 1.01).all()
     assert torch.corrcoef(noise.flatten(1)).fill_diagonal_(0).abs().max() < 0.4
-    assert all(batch.weights is batch.augmentation is None for batch in batches)
+    assert all(batch.weights is batch.augmentation is None and [*batch.labels] == ["type"] for batch in batches)
 
     assert sum(measured(probes[0], [], i, 3) for i in range(3)) == pytest.approx(loss, rel=1e-6)
     sizes = {name: len(each.data) for name, each in monitoring.loss_probes(data, data.rows(types[:9]), T).items()}
