@@ -152,6 +152,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
         Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model,
         and `pipeline.config.default_conditions` the values that a call uses by default; "any" means no condition.
+        Without `image`, `reference_image` and `class_embeddings`, an image draws color, shape and size that are not
+        given from its seed, see `SpriteConditioner.draw`.
 
         Args:
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
@@ -221,20 +223,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs,
         )  # fmt: skip
 
-        embeddings, values = self.encode_conditions(
-            pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
-        )
+        conditions = pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
+        embeddings, values = self.encode_conditions(*conditions)
         count = len(embeddings)
         scale, image_scale = self._scales(guidance_scale, image_guidance_scale, values.get("relation"))
         scales = one_each("guidance_scale", scale, count, (list, tuple))
         image_scales = one_each("image_guidance_scale", image_scale, count, (list, tuple))
         guidance = Guidance(scales, image_scales, guidance_interval, guidance_rescale)
-        all_embeddings = self._all_embeddings(
-            embeddings, values, negative_pokemon_type, num_images_per_type, reference_image is not None
-        )
-        if torch.equal(*all_embeddings[-2:]):
-            guidance = guidance.with_scales([1])  # both predictions would be equal
-
         clean, mask = self.prepare_image(image, mask_image, count)
         reference = self.prepare_reference(reference_image, count)
         if strength is None:
@@ -247,6 +242,14 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         clean = None if clean is None else clean * self.scaling_factor
 
         generators = image_generators(generator, count)
+        if image is None and reference_image is None and class_embeddings is None:
+            seeds = [each.initial_seed() for each in generators]
+            embeddings, values = self.encode_conditions(*conditions, seeds)
+        all_embeddings = self._all_embeddings(
+            embeddings, values, negative_pokemon_type, num_images_per_type, reference_image is not None
+        )
+        if torch.equal(*all_embeddings[-2:]):
+            guidance = guidance.with_scales([1])  # both predictions would be equal
         noise = self.prepare_latents(generators, latents)
         set_timesteps(self.scheduler, steps, self._execution_device)
         timesteps, latents = self._start(noise, clean, float(strength))
@@ -312,8 +315,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         conditions = [_split_conditions(each) for each in (a, b)]
         if any("relation" in attributes for _, attributes in conditions):
             raise ValueError("interpolate takes no relation: with a reference all sprites show the same creature.")
-        ends = [self.encode_conditions(*each, has_reference=has_reference)[0] for each in conditions]
         first, second = image_generators(generator, 2)
+        draws = not has_reference and arguments.get("image") is None
+        seeds = [[each.initial_seed()] if draws else None for each in (first, second)]
+        ends = [
+            self.encode_conditions(*each, has_reference=has_reference, seeds=of)[0]
+            for each, of in zip(conditions, seeds, strict=True)
+        ]
         noises = self.prepare_latents([first, second])
         weights = [i / (steps - 1) for i in range(steps)]
         return self(
@@ -419,10 +427,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
         has_reference: bool = False,
+        seeds: Sequence[int] | None = None,
     ) -> tuple[Tensor, dict[str, list[AttributeValue]]]:
         """The class embeddings (N, D), and attribute -> its value for each image, as far as they are known.
 
-        Arguments as of `__call__`. Values that are not given are the default ones, and to a reference "same".
+        Arguments as of `__call__`. Values that are not given are the default ones, and to a reference "same"; with the
+        seeds of the images they are drawn, see `SpriteConditioner.draw`.
         """
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
@@ -455,6 +465,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if class_embeddings is not None:
             return class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0), values
         types = [each for each in types for _ in range(num_images_per_type)]
+        for i, (kind, seed) in enumerate(zip(types, seeds or (), strict=False)):
+            drawn = self.conditioner.draw(kind, {name: column[i] for name, column in values.items()}, seed)
+            for name, value in drawn.items():
+                values.setdefault(name, [None] * len(types))[i] = value
         return self.conditioner.encode(types, **values), values
 
     def _all_embeddings(

@@ -4,12 +4,14 @@ This file imports nothing of the project, since a saved model carries a copy of 
 """
 
 import difflib
+import hashlib
 import keyword
 import math
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -21,6 +23,8 @@ ANY = "any"
 RESERVED_CHARACTERS = "/=,"  # "fire/flying", and on the command line "fire=0.7,water=0.3"
 MAX_ATTRIBUTES, MAX_VALUES, MAX_LENGTH = 64, 10_000, 100  # values of one attribute; characters of a name
 MAX_LISTED = 20  # names in a message
+MAX_ROWS = 100_000  # of training conditions
+MIN_LINES = 4
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
     """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
@@ -89,6 +93,14 @@ def _position(attribute: str, value: str, known: Sequence[str]) -> int:
     raise ValueError(f"Unknown {attribute} {value!r}. {hint}Known: {', '.join(known)}.")
 
 
+def _pick(rows: Tensor, key: str) -> Tensor:
+    """One of the rows (R, F), by the first six bytes of the SHA-256 of a key: of a random line, a random row."""
+    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
+    lines = rows[:, 0].unique()
+    of_line = rows[rows[:, 0] == lines[number % len(lines)]]
+    return of_line[number // len(lines) % len(of_line)]
+
+
 class SpriteConditioner(ModelMixin, ConfigMixin):
     """Embeds the conditions of a sprite, as a text encoder embeds a prompt.
 
@@ -102,12 +114,23 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         embedding_dim: Width D of the embedding, equal to that of the network's time embedding.
         augmentation_dim: Number of augmentation parameters of a training image (Karras et al. 2022, appendix F). Their
             linear map has no bias and starts at zero, so zeros, as at sampling, change nothing.
+        training_conditions: What `draw` draws from: "attributes"; "drawn", those of them that are drawn; and "rows",
+            in each the ids of a training image as a text, "line type type attribute ...". None draws nothing.
+
+    Raises:
+        ValueError: If the vocabulary or the training conditions cannot be used.
     """
 
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, vocabulary: Mapping[str, list[str]], embedding_dim: int, augmentation_dim: int = 0):
+    def __init__(
+        self,
+        vocabulary: Mapping[str, list[str]],
+        embedding_dim: int,
+        augmentation_dim: int = 0,
+        training_conditions: Mapping[str, list[str]] | None = None,
+    ):
         super().__init__()
         check_vocabulary(vocabulary)
         rows = {attribute: len(values) + 1 + (attribute == "type") for attribute, values in vocabulary.items()}
@@ -119,6 +142,21 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if augmentation_dim:
             self.augmentation_embedding = nn.Linear(augmentation_dim, embedding_dim, bias=False)
             nn.init.zeros_(self.augmentation_embedding.weight)
+        self._rows = None if training_conditions is None else self._read_rows(training_conditions)
+
+    def _read_rows(self, table: Mapping[str, list[str]]) -> Tensor:
+        """The rows of `training_conditions`, int64 (R, 3 + number of attributes)."""
+        limits = self.any_ids
+        try:
+            numbers = [[int(number) for number in row.split()] for row in table["rows"][: MAX_ROWS + 1]]
+            rows = torch.tensor(numbers).view(-1, 3 + len(table["attributes"]))
+            most = torch.tensor([2**53, *[limits["type"]] * 2, *(limits[name] for name in table["attributes"])])
+            valid = 0 < len(rows) <= MAX_ROWS and set(table["drawn"]) <= {*table["attributes"]} - {"type"}
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            valid = False
+        if not (valid and (rows >= 0).all() and (rows <= most).all()):
+            raise ValueError("The training_conditions do not fit the vocabulary; remove them, and nothing is drawn.")
+        return rows
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
@@ -224,6 +262,45 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]
         return _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
+
+    def draw(self, pokemon_type: Any, given: Mapping[str, Any], seed: int) -> dict[str, str]:
+        """Values of attributes that are not given, from a model's training images; the same for the same seed.
+
+        Of "any" shape, a network makes the mean of all shapes. What is drawn first need not be averaged (Ramesh et al.
+        2022, section 2.2; Li et al. 2024). Among the rows that meet most of what is given, of `MIN_LINES` evolution
+        lines or more, the color comes from one line and all else from another, so that no species is copied.
+
+        Args:
+            pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
+            given: Attribute -> its value, or None, as in `attribute_id`. "any" is given, too.
+            seed: Of the image; from 0.
+
+        Returns:
+            Attribute -> value, perhaps "any" where it is unknown; empty for models without training conditions.
+
+        Raises:
+            ValueError, TypeError: As `type_blend` and `attribute_id`.
+        """
+        table = self.config.training_conditions
+        if table is None:
+            return {}
+        any_ids, columns = self.any_ids, {name: 3 + number for number, name in enumerate(table["attributes"])}
+        _, slots = max(self.type_blend(pokemon_type), key=lambda part: part[0])
+        wanted = {name: self.attribute_id(name, value) for name, value in given.items() if value is not None}
+        met = sum((self._rows[:, 1:3] == slot).any(dim=1).int() for slot in slots if slot != any_ids["type"])
+        for name in columns.keys() & wanted.keys():
+            met = met + ((self._rows[:, columns[name]] == wanted[name]) & (wanted[name] != any_ids[name])).int()
+        rows = self._rows
+        for least in sorted(set(met.tolist()), reverse=True) if isinstance(met, Tensor) else ():
+            rows = self._rows[met >= least]
+            if len(rows[:, 0].unique()) >= MIN_LINES:
+                break
+        one = _pick(rows, f"{seed}/color")
+        others = rows[rows[:, 0] != one[0]]
+        other = _pick(others if len(others) else rows, f"{seed}/shape")
+        missing = [name for name in table["drawn"] if name not in wanted]
+        ids = {name: int((one if name == "color" else other)[columns[name]]) for name in missing}
+        return {name: [*self.config.vocabulary[name], ANY][number] for name, number in ids.items()}
 
     def encode(self, types: Sequence, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.

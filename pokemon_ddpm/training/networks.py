@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, MIRROR
@@ -30,6 +31,9 @@ _SMALL = {
     "layers_per_block": 1,
     "attention_head_dim": 32,
 }
+# What the table of `SpriteConditioner.draw` does not have, and what is only given.
+NOT_IN_TABLE = {"type", "view", "game", "relation"}
+NOT_DRAWN = {"finish", "form", "legendary"}
 _SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DModel`
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -133,13 +137,14 @@ def build_conditioner(
     trained: SpriteConditioner | None = None,
     values: Mapping[str, Sequence[str]] = CONDITIONS,
     knows_mirroring: bool = False,
+    data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
     """Builds the conditioner for a network, with some of the attributes of `values`, and "relation".
 
     A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
     without a change where they are not given. With other classes or values the attributes are the given ones: rows of
     the same name are taken over, others begin around the mean of the old ones, and the usual or unknown value of an
-    attribute that is lost is added to the types.
+    attribute that is lost is added to the types. With `data`, what is not given is drawn from its conditions.
     """
     known = {**values, "relation": RELATIONS}
     vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
@@ -147,10 +152,34 @@ def build_conditioner(
         vocabulary |= trained.vocabulary
     knows_mirroring |= trained is not None and trained.config.augmentation_dim == AUGMENTATION_DIM
     parameters = AUGMENTATION_DIM if knows_mirroring else MIRROR.start
-    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, parameters)
+    table = None if data is None else training_conditions(data, sorted(vocabulary))
+    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, parameters, table)
     if trained is not None:
         _take_over(conditioner, trained)
     return conditioner
+
+
+def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[str, list[str]] | None:
+    """The table of `SpriteConditioner`, of the fronts among the training images; None if there is nothing to draw.
+
+    The line is that of evolution; without one the creature, or else all images with the same conditions.
+    """
+    names = [name for name in attributes if name not in NOT_IN_TABLE]
+    drawn = [name for name in names if name not in NOT_DRAWN]
+    if not drawn:
+        return None
+    vocabulary, labels, count = data.vocabulary, data.labels, len(data)
+    line = labels.get("line", labels.get("index"))
+    types = torch.where(labels["type"] < 0, len(vocabulary["type"]) + 1, labels["type"])
+    ids = [labels.get(name, torch.full((count,), -1)) for name in names]
+    ids = [torch.where(each < 0, len(vocabulary[name]), each) for name, each in zip(names, ids, strict=True)]
+    rows = torch.stack([torch.zeros(count) if line is None else line, *types.T, *ids], dim=1).long()
+    if "view" in labels and USUAL["view"] in vocabulary["view"]:
+        rows = rows[labels["view"] == vocabulary["view"].index(USUAL["view"])]
+    rows = rows.unique(dim=0)
+    if line is None:
+        rows[:, 0] = torch.arange(len(rows))
+    return {"attributes": names, "drawn": drawn, "rows": [" ".join(map(str, row)) for row in rows.tolist()]}
 
 
 def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:

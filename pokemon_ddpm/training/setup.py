@@ -248,7 +248,7 @@ def make_denoiser(
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
     attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
-    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob))
+    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob), data)
     return ConditionalDenoiser(unet, conditioner)
 
 

@@ -1,5 +1,6 @@
 """The conditioner: the ids of every way to give a condition, what is refused, and the embedding."""
 
+import hashlib
 import inspect
 import math
 import re
@@ -189,3 +190,69 @@ def test_the_augmentation_is_added_linearly_and_saved(tmp_path):
     loaded = SpriteConditioner.from_pretrained(tmp_path)
     assert loaded.vocabulary == augmented.vocabulary and loaded.config.augmentation_dim == 8
     assert torch.equal(loaded(LABELS, AUGMENTATION), found)
+
+
+# Drawn conditions
+
+THREE_COLORS, BODIES = ["red", "green", "blue"], ["ball", "fish", "wings"]
+# Of 6 lines; the first two have several images. Types: 0 is fire, 1 water, 2 grass, 3 none.
+TABLE_ROWS = [
+    "10 0 3 0 0 0", "10 0 3 0 0 1", "10 0 1 0 0 1", "20 0 3 1 1 0", "20 1 3 1 1 1",
+    "30 0 2 2 2 0", "40 0 3 0 2 1", "50 1 3 2 1 1", "60 2 3 3 1 0",
+]  # fmt: skip
+TABLE = {"attributes": ["color", "shape", "size"], "drawn": ["color", "shape"], "rows": TABLE_ROWS}
+
+
+def drawing(**changes: object) -> SpriteConditioner:
+    vocabulary = {"type": ["fire", "water", "grass"], "color": THREE_COLORS, "shape": BODIES}
+    vocabulary |= {"size": ["small", "large"], "view": ["a", "b"]}
+    return SpriteConditioner(vocabulary, 16, training_conditions={**TABLE, **changes})
+
+
+def test_what_is_not_given_is_drawn_from_two_lines_among_the_rows_that_fit_best():
+    """Against the rows themselves: SHA-256 decides, first the line and then its row."""
+    conditioner, rows = drawing(), [[int(number) for number in row.split()] for row in TABLE_ROWS]
+
+    def picked(fitting: list[list[int]], key: str) -> list[int]:
+        number = int(hashlib.sha256(key.encode()).hexdigest()[:12], 16)
+        lines = sorted({row[0] for row in fitting})
+        of_line = [row for row in fitting if row[0] == lines[number % len(lines)]]
+        return of_line[number // len(lines) % len(of_line)]
+
+    fire = [row for row in rows if 0 in row[1:3]]  # of four lines
+    large_or_water = [row for row in rows if 1 in row[1:3] or row[5] == 1]  # both: of three lines only
+    for kind, given, fitting in (
+        ("fire", {}, fire),
+        ("water", {"size": "large", "view": "b"}, large_or_water),
+        ({"fire": 0.7, "water": 0.3}, {"color": None}, fire),
+        (None, {"size": "any"}, rows),
+    ):
+        for seed in range(40):
+            one = picked(fitting, f"{seed}/color")
+            other = picked([row for row in fitting if row[0] != one[0]], f"{seed}/shape")
+            expected = {"color": [*THREE_COLORS, "any"][one[3]], "shape": BODIES[other[4]]}
+            assert conditioner.draw(kind, given, seed) == expected
+    assert conditioner.draw("fire", {"color": "blue", "shape": "any"}, 7) == {}
+    assert SpriteConditioner({"type": ["fire"]}, 16).draw("fire", {}, 0) == {}
+    with pytest.raises(ValueError, match="Unknown color 'pnk'"):
+        conditioner.draw("fire", {"color": "pnk"}, 0)
+
+
+def test_lines_are_equally_likely():
+    drawn = [drawing().draw(None, {}, seed)["color"] for seed in range(600)]
+    shares = {"red": 2 / 6, "green": 1 / 6, "blue": 2 / 6, "any": 1 / 6}
+    assert {color: drawn.count(color) / 600 for color in shares} == pytest.approx(shares, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": []}, {"rows": ["10 0 3 0 0"]}, {"rows": ["10 0 5 0 0 0"]}, {"rows": ["-1 0 3 0 0 0"]}, {"rows": [7]},
+        {"rows": ["10 0 3 4 0 0"]}, {"rows": "10"}, {"rows": None}, {"drawn": ["view"]}, {"drawn": ["type"]},
+        {"attributes": ["color", "shape", "mood"]}, {"rows": ["10 0 3 0 0 0"] * 100_001},
+    ],
+    ids=lambda wrong: str(wrong)[:40],
+)  # fmt: skip
+def test_training_conditions_that_do_not_fit_are_refused(wrong):
+    with pytest.raises(ValueError, match="The training_conditions do not fit the vocabulary"):
+        drawing(**wrong)

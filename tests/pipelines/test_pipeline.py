@@ -11,11 +11,11 @@ from diffusers.callbacks import MultiPipelineCallbacks, SDCFGCutoffCallback
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.guidance import Guidance
 from pokemon_ddpm.pipelines.input_checks import SAMPLERS
-from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from pokemon_ddpm.vocabulary import COLORS, CONDITIONS, SHAPES, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas, zero_terminal
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
@@ -648,3 +648,46 @@ def test_infinite_samples_are_refused():
     torch.nn.init.constant_(pipeline.unet.conv_out.weight, 1e38)
     with pytest.raises(ValueError, match="The samples are NaN or infinite"):
         pipeline("fire", num_inference_steps=2)
+
+
+# Drawn conditions
+
+
+@pytest.fixture
+def drawing() -> PokemonDDPMPipeline:
+    """Each color and shape is that of one line, of any type."""
+    vocabulary = {"type": list(TYPES), "color": list(COLORS), "shape": list(SHAPES)}
+    pipeline = tiny_pipeline(vocabulary=vocabulary, channels=4)
+    rows = [f"{line} {line} 18 {line} {line}" for line in range(10)]
+    table = {"attributes": ["color", "shape"], "drawn": ["color", "shape"], "rows": rows}
+    pipeline.conditioner = SpriteConditioner(**pipeline.conditioner.config | {"training_conditions": table})
+    return pipeline
+
+
+def test_each_image_draws_what_is_not_given_from_its_own_seed(drawing):
+    conditioner, seeds = drawing.conditioner, [11, 12, 13]
+    drawn = [conditioner.draw(kind, {"color": color}, seed) for kind, color, seed in zip(
+        ["fire", "water", None], [None, "any", "red"], seeds, strict=True)]  # fmt: skip
+    assert [set(each) for each in drawn] == [{"color", "shape"}, {"shape"}, {"shape"}]
+    colors, shapes = [drawn[0]["color"], "any", "red"], [each["shape"] for each in drawn]
+    kinds, generators = ["fire", "water", None], [torch.Generator().manual_seed(seed) for seed in seeds]
+    found = generate(drawing, kinds, color=[None, "any", "red"], generator=generators)
+    expected = generate(drawing, kinds, color=colors, shape=shapes, generator=torch.Generator().manual_seed(11))
+    assert torch.equal(found, expected)
+    averaged = generate(drawing, kinds, color="any", shape="any", generator=torch.Generator().manual_seed(11))
+    assert not torch.isclose(found, averaged).flatten(1).all(dim=1).any()
+    pair = drawing.interpolate("fire", "fire", 2, torch.Generator().manual_seed(11), num_inference_steps=3,
+                               output_type="latent").images  # fmt: skip
+    assert torch.allclose(pair[0], found[0], atol=1e-5)
+
+
+def test_nothing_is_drawn_for_an_image_or_for_class_embeddings(drawing):
+    image, seed = Image.new("RGBA", (16, 16), "red"), {"color": "any", "shape": "any"}
+    for given in ({"image": image}, {"class_embeddings": drawing.conditioner.encode(["fire"])}):
+        kind = None if "class_embeddings" in given else "fire"
+        attributes = {} if kind is None else seed
+        found, expected = (
+            generate(drawing, kind, generator=torch.Generator().manual_seed(3), **given, **each)
+            for each in ({}, attributes)
+        )
+        assert torch.equal(found, expected)

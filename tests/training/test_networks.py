@@ -1,5 +1,7 @@
 """The networks: the presets, configurations that are refused, conditioners that are extended."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import UNet2DModel
@@ -7,11 +9,12 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.models import network_config
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
-from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
-from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from pokemon_ddpm.training.networks import build_conditioner, build_unet, training_conditions, unet_config
+from pokemon_ddpm.vocabulary import CONDITIONS, SHAPES, TYPES
 from tests.tiny_models import tiny_pipeline
 
 TINY = network_config(tiny_pipeline().unet)
@@ -149,3 +152,19 @@ def test_with_other_classes_a_conditioner_begins_where_the_trained_one_knows_not
     (cat, dog), old = found.tables["type_embedding"].weight[:2], trained.tables["type_embedding"].weight[:18]
     lost = (trained.tables["finish_embedding"].weight[0] + trained.tables["color_embedding"].weight[10]) / 2
     assert 0.5 < (cat - lost - old.mean(dim=0)).std() / old.std(dim=0).mean() < 2 and (cat - dog).norm() > 1
+
+
+def test_the_table_of_conditions_is_that_of_the_fronts_by_line():
+    """Images 0 and 1 are alike, 2 is a back, 3 has neither color nor line of its own."""
+    labels = {"type": [[6, 18], [6, 18], [6, 18], [6, 7]], "color": [2, 2, 3, 10], "shape": [4, 4, 5, 6]}
+    labels |= {"line": [70, 70, 70, 9], "view": [0, 0, 1, 0], "finish": [0, 0, 0, 1], "size": [1, 1, 1, -1]}
+    tensors = {name: torch.tensor(ids) for name, ids in labels.items()}
+    data, names = SpriteTensors(torch.zeros(4, 4, 8, 8), tensors), ["color", "finish", "shape", "size", "type", "view"]
+    table = training_conditions(data, names)
+    assert table["attributes"] == ["color", "finish", "shape", "size"] and table["drawn"] == ["color", "shape", "size"]
+    assert table["rows"] == ["9 6 7 10 1 6 5", "70 6 18 2 0 4 1"]
+    alone = replace(data, labels={name: tensors[name] for name in ("type", "shape")})
+    assert training_conditions(alone, ["type", "shape"])["rows"] == ["0 6 7 6", "1 6 18 4", "2 6 18 5"]
+    assert training_conditions(data, ["type", "view", "finish"]) is None
+    found = build_conditioner(tiny(), names, data=data)
+    assert found.draw("fire", {"finish": "shiny"}, 0)["shape"] in SHAPES
