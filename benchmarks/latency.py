@@ -19,7 +19,6 @@ import torch
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler
-from pokemon_ddpm.models import locate_model
 
 MANY = 64
 THESIS_STEPS = 1000
@@ -33,7 +32,7 @@ COLD = (
 
 def load(model: str, dtype: torch.dtype = torch.float32) -> PokemonDDPMPipeline:
     """A model without a progress bar."""
-    pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(model), dtype=dtype)
+    pipeline = PokemonDDPMPipeline.from_pretrained(model, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -57,7 +56,7 @@ def measure(model: str, distilled: list[str], turns: int) -> dict[str, list[floa
     for generate in variants.values():
         generate()
     for count in (1, MANY):
-        command = [sys.executable, "-c", COLD, locate_model(model), str(count)]
+        command = [sys.executable, "-c", COLD, model, str(count)]
         variants[f"{count} cold (process start), fp32"] = partial(
             subprocess.run, command, check=True, capture_output=True
         )

@@ -3,6 +3,7 @@
 A saved model carries a copy of this file.
 """
 
+import importlib
 import inspect
 import json
 import os
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DModel
@@ -30,6 +31,9 @@ from .model_folder import (
     license_terms,
     load_pipeline,
 )
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
 
 DIGEST = "__" + "[0-9a-f]" * 8
 # A model's code in its folder; that of the first versions has no digest in its name.
@@ -269,7 +273,7 @@ class HubMixin:
         return license_terms(self.conditioner.config.get(LICENSE_KEY))
 
     @classmethod
-    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
+    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> "Self":
         """A pipeline with the components and defaults of another one; arguments as in diffusers."""
         # diffusers leaves out components that are of a subclass of what the constructor names.
         return super().from_pipe(pipeline, **{**pipeline.components, **kwargs})
@@ -311,11 +315,11 @@ class HubMixin:
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike, dtype: torch.dtype | None = None, **kwargs: Any
-    ) -> Any:
+    ) -> "Self":
         """Loads a saved pipeline; runs no code of its folder and opens no pickles.
 
         Args:
-            pretrained_model_name_or_path: A folder, or a repository on the Hub.
+            pretrained_model_name_or_path: A folder, the name of a released model, or a repository on the Hub.
             dtype: Of the weights in memory; by default float32, whatever they are saved in.
             **kwargs: Components to use instead of the saved ones (`unet`, `conditioner`, `scheduler`); `variant`,
                 `revision`, `token`, `cache_dir`, `force_download`, `local_files_only` and `torch_dtype` as in
@@ -327,4 +331,5 @@ class HubMixin:
         """
         if __name__.startswith("diffusers_modules"):  # a copy of this file that diffusers was trusted to run
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
-        return load_pipeline(cls, os.fspath(pretrained_model_name_or_path), dtype, **kwargs)
+        models = importlib.import_module("..models", __package__)  # which a saved model does not carry
+        return load_pipeline(cls, models.locate_model(os.fspath(pretrained_model_name_or_path)), dtype, **kwargs)

@@ -3,6 +3,9 @@
 A saved model carries a copy of this file.
 """
 
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -42,6 +45,20 @@ def check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: flo
         raise ValueError(f"{name} must be a tensor of floating-point numbers, but is {tensor.dtype}.")
     if not torch.isfinite(tensor).all() or (low is not None and not ((tensor >= low) & (tensor <= 1)).all()):
         raise ValueError(f"{name} must have finite values" + ("." if low is None else f" in [{low}, 1]."))
+
+
+def check_names(names: Iterable[str], call: Callable, argument: str, vocabulary: Mapping) -> None:
+    """Raises ValueError for further keywords of a call that are no attributes, with the nearest known name.
+
+    `argument` is the call's name of the attribute "type".
+    """
+    attributes = [name for name in vocabulary if name != "type"]
+    for name in [each for each in names if each not in attributes]:
+        known = [*inspect.signature(call).parameters][:-1] + attributes  # without that of the further keywords
+        near = difflib.get_close_matches(name, known, n=1)
+        near = {"prompt": [argument], "type": [argument], "timesteps": ["num_inference_steps"]}.get(name, near)
+        hint = f"did you mean {near[0]}?" if near else f"the conditions are {', '.join([argument, *attributes])}."
+        raise ValueError(f"Unexpected argument {name}; {hint}")
 
 
 def is_distilled(scheduler: SchedulerMixin) -> bool:

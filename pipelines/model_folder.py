@@ -193,6 +193,9 @@ def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
     try:
         return Path(HfApi().snapshot_download(name, allow_patterns=files, **arguments))
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
+        cause = error.__cause__ or error  # the client may say only that there is nothing in its cache
+        if getattr(getattr(cause, "response", None), "status_code", 0) in {429, *range(500, 600)}:
+            raise OSError(f"The Hub cannot give {name} now; try again later: {cause}".splitlines()[0]) from error
         reason = " ".join(str(error).split())[:300]
         hint = "`hf auth login` stores a token for private models"
         raise OSError(f"{name} is neither a folder nor a model that the Hub gives you ({hint}): {reason}") from error

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from diffusers import DDPMScheduler, SchedulerMixin, UNet2DModel
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput  # as type checkers see them
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from .guidance import Guidance, predicted_original_sample
 from .hub_mixin import HubMixin
 from .input_checks import (
+    check_names,
     check_scheduler,
     check_tensor,
     is_distilled,
@@ -147,7 +149,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         class_labels: PokemonType | list[PokemonType] = None,
         batch_size: int | None = None,
         **attributes: AttributeValue | list[AttributeValue],
-    ) -> ImagePipelineOutput | tuple:
+    ) -> ImagePipelineOutput | Any:
         r"""Generates sprites.
 
         Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model,
@@ -291,7 +293,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         steps: int,
         generator: list[torch.Generator] | torch.Generator | None = None,
         **arguments: Any,
-    ) -> ImagePipelineOutput | tuple:
+    ) -> ImagePipelineOutput | Any:
         """Generates sprites between two: class embeddings are interpolated linearly, initial noise spherically.
 
         With a scheduler that adds noise in each step, all sprites get the same noise.
@@ -441,6 +443,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if "relation" in given and not has_reference:
             raise ValueError("relation needs a reference; pass reference_image as well.")
         argument = self.conditioner.argument
+        check_names(given, self.__call__, argument, self.conditioner.vocabulary)
         if class_embeddings is None:
             if getattr(pokemon_type, "ndim", 0) == 1:  # an array or tensor of ids
                 pokemon_type = pokemon_type.tolist()

@@ -310,8 +310,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             **attributes: Attribute -> one value an image, as in `attribute_id`.
 
         Raises:
-            ValueError, TypeError: As `type_blend` and `attribute_id`.
+            ValueError, TypeError: As `type_blend` and `attribute_id`; and if something has no entries.
         """
+        for name, entries in {"types": types, **attributes}.items():
+            if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
+                raise TypeError(f"{name} must be a list with one entry per image, such as [{entries!r}].")
         blends = [self.type_blend(each) for each in types]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}
         parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]

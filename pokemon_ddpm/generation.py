@@ -13,7 +13,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
-from pokemon_ddpm.models import locate_model, model_name, weights_digest
+from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white, open_image
@@ -152,7 +152,7 @@ class GenerationSettings:
                 raise ValueError(f"onnxruntime computes in float32, not in {self.dtype}.")
             check_onnx()
             device = "cpu"
-        pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(self.model), dtype=getattr(torch, self.dtype))
+        pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=getattr(torch, self.dtype))
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
         if self.weights not in (None, pipeline.weights):
             raise ValueError(

@@ -39,7 +39,7 @@ def test_a_model_that_is_not_in_the_package(tmp_path, monkeypatch):
 def test_a_released_model_is_located_loaded_and_generates(name, tmp_path, monkeypatch):
     folder = str(RELEASED / name)
     assert models.locate_model(name) == folder and models.model_name(folder) == name
-    pipeline = PokemonDDPMPipeline.from_pretrained(models.locate_model(name))
+    pipeline = PokemonDDPMPipeline.from_pretrained(name)
     steps = None if "fast" in name else 2
     conditions = RELEASED_MODELS[name]
     images = pipeline(num_inference_steps=steps, **conditions, generator=seeded(0, 1), output_type="np").images

@@ -10,10 +10,13 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import get_overloads, get_type_hints
 
 import yaml
+from datasets import Dataset, DatasetDict
 from filelock import FileLock
 
+from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from tests.small_archives import write_small_archive
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +92,7 @@ def test_what_is_in_it(tmp_path_factory):
         found = {path.name for path in (site / "pokemon_ddpm" / folder).glob(pattern)}
         of_clone = ROOT / "pokemon_ddpm" / folder if folder == "templates" else ROOT / folder
         assert found == {path.name for path in of_clone.glob(pattern)} != set()
+    assert (site / "pokemon_ddpm" / "py.typed").is_file()
     models = site / "pokemon_ddpm" / "released"
     released = {f"{name}-ddpm-64{end}" for name in ("pokemon", "wesnoth") for end in ("", "-fast")}
     assert {path.name for path in models.iterdir()} == {"sprite-features"} | released
@@ -97,6 +101,11 @@ def test_what_is_in_it(tmp_path_factory):
         in_the_clone = ROOT / "pokemon_ddpm" / "released" / model.name
         assert {*files} == {path.relative_to(in_the_clone) for path in in_the_clone.rglob("*")}
     assert all(file.stat().st_size < 60e6 for pattern in ("*.whl", "*.tar.gz") for file in site.parent.glob(pattern))
+
+
+def test_what_type_checkers_see():
+    assert [get_type_hints(each)["return"] for each in get_overloads(load_sprites)] == [DatasetDict, Dataset]
+    assert PokemonDDPMPipeline.from_pretrained.__annotations__["return"] == "Self"
 
 
 def test_one_version():

@@ -113,7 +113,8 @@ def write_pages(
 def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
     if not is_distilled(pipeline.scheduler):
         raise ValueError(
-            f"{name} needs many steps with guidance, and browsers are too slow for this; use a distilled model."
+            f"{name} needs many steps with guidance, and browsers are too slow for this. Distill it first: "
+            f"pokemon-ddpm train --distill_from {name} --distill_teacher_steps 8, with the flags for its images."
         )
     channels, height, width = pipeline.sample_shape
     if channels != 4 or height != width or width not in SIDES:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, student_scheduler
 from pokemon_ddpm.improved_ddpm import learned_variance_loss
-from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.guidance import guided_prediction, predicted_original_sample
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
     REFERENCE_CONDITIONS,
@@ -264,7 +263,7 @@ class AutoguidanceLoss:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
         config = self.config
         source = f"--{flag} {getattr(config, flag)}"
-        pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(getattr(config, flag)))
+        pipeline = PokemonDDPMPipeline.from_pretrained(getattr(config, flag))
         found, needed = pipeline.unet.config | pipeline.scheduler.config, denoiser.unet.config | scheduler.config
         for name in SHARED_WITH_GUIDES:
             if found.get(name) != needed.get(name):

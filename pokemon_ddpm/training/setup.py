@@ -200,7 +200,7 @@ def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, Spr
     of held-out images is lower (0.0139 instead of 0.0147), but readers name the class of fewer samples (86 instead of
     93 %).
     """
-    pipeline = PokemonDDPMPipeline.from_pretrained(locate_model(source))
+    pipeline = PokemonDDPMPipeline.from_pretrained(source)
     if config.distill_from:
         check_teacher(pipeline, config)
     trained, unet = pipeline.scheduler.config, pipeline.unet

@@ -90,6 +90,11 @@ def test_unknown_attributes_and_values_are_refused_with_the_known_ones(condition
         conditioner.attribute_id("color", "rde")
     with pytest.raises(ValueError, match="not conditioned on view, only on color, legendary, type"):
         conditioner.attribute_id("view", None)
+    with pytest.raises(ValueError, match="Pass the type as the argument pokemon_type"):
+        conditioner.attribute_id("type", "fire")
+    for types, attributes in (("fire", {}), ({"fire": 1.0}, {}), (["fire"], {"color": "red"})):
+        with pytest.raises(TypeError, match="must be a list with one entry per image, such as"):
+            conditioner.encode(types, **attributes)
     with pytest.raises(ValueError, match="some of color, legendary, type, but have colour, shape"):
         conditioner({**LABELS, "shape": LABELS["color"], "colour": LABELS["color"]})
 

@@ -464,6 +464,14 @@ class TestPulling:
         with pytest.raises(OSError, match="ash/elsewhere is neither a folder nor a model that the Hub gives you"):
             load("ash/elsewhere")
 
+    def test_a_hub_under_load(self, hub, files):
+        hub.create(NAME).commit(files)
+        for where, status in {"/revision/": 429, "/resolve/": 503}.items():
+            hub.fail(where, status)
+            with pytest.raises(OSError, match=f"^The Hub cannot give ash/model now; try again later: .*{status}.*$"):
+                load()
+            hub.heal()
+
     def test_given_components_are_used_and_not_downloaded(self, hub, files):
         hub.create(NAME).commit(files)
         unet, scheduler = tiny_pipeline().unet, DDIMScheduler()

@@ -556,9 +556,14 @@ SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
     [
         ("pokemon_type", ["fier"], "Did you mean 'fire'.*Known: bug, .*water, none, any"),
         ("pokemon_type", [[]], "empty list"),
-        ("size", ["tiny", ["tiny"]], "not conditioned on size, only on color, type"),
+        ("size", ["tiny", ["tiny"]], "Unexpected argument size; the conditions are pokemon_type, color."),
+        ("height", [32], "Unexpected argument height; the conditions are"),
+        ("colour", ["red"], "Unexpected argument colour; did you mean color?"),
+        ("num_images_per_prompt", [4], "Unexpected argument .* did you mean num_images_per_type?"),
+        ("prompt", ["fire"], "Unexpected argument prompt; did you mean pokemon_type?"),
+        ("timesteps", [[999, 0]], "Unexpected argument timesteps; did you mean num_inference_steps?"),
         ("color", [["red"] * 2, []], "color must have one entry for each pokemon_type .1., but has"),
-        ("type", ["fire"], "Pass the type as the argument pokemon_type"),
+        ("type", ["fire"], "Unexpected argument type; did you mean pokemon_type?"),
         *((name, [0, True, 1.5, "2", 10**12], "num_images_per_type must be a whole number from 1 to 10000")
           for name in ("num_images_per_type", "batch_size")),
         ("types+batch_size", [2], "batch_size is the number of images of one type; pass only num_images_per_type"),

@@ -927,7 +927,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
 
 
 def test_what_the_page_cannot_run_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="use a distilled model"):
+    with pytest.raises(ValueError, match="Distill it first: pokemon-ddpm train --distill_from "):
         write_pages({"tiny": tiny_pipeline(channels=4)}, tmp_path, print)
     with pytest.raises(ValueError, match="not a model of transparent sprites .*: its images have 48x48 pixels in 4"):
         write_pages({"tiny": tiny_student(48)}, tmp_path, print)
