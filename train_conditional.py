@@ -6,11 +6,13 @@ Without arguments it trains on a small procedural set of sprites. `--help` lists
 YAML or JSON file given first. The output folder becomes a complete diffusers pipeline.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
@@ -383,12 +385,14 @@ def main() -> None:
     try:
         trainer.train()
         trainer.save_pipeline()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}" if trainer.accelerator.is_main_process else 1)
-    except RuntimeError as error:
-        if should_reduce_batch_size(error):
+    except Exception as error:
+        with contextlib.suppress(OSError), (trainer.output_dir / setup.ERROR_LOG).open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        if isinstance(error, RuntimeError) and should_reduce_batch_size(error):
             sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
-        raise
+        if not isinstance(error, (ValueError, OSError)):
+            raise
+        sys.exit(f"error: {error}" if trainer.accelerator.is_main_process else 1)
     finally:
         # First what DDP holds of the process group: its destructor waits for gloo's thread, and this one for the GIL.
         trainer.denoiser = None

@@ -68,7 +68,10 @@ def _version(is_given: bool) -> None:
 def about(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
 ) -> None:
-    """Generate new Pokémon of a chosen type with a class-conditional DDPM."""
+    """Generate new Pokémon of a chosen type with a class-conditional DDPM.
+
+    The environment variable POKEMON_DDPM_TRACEBACK=1 shows where an error comes from.
+    """
 
 
 for command in (

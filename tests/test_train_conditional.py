@@ -390,6 +390,7 @@ def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags,
     flags = [*flags, "--resume_from_checkpoint=checkpoint-2", "--max_train_steps=20", "--checkpointing_steps=9"]
     with pytest.raises(SystemExit, match="^error: Update 13: 11 updates were NaN or infinite. Go back to an earlier"):
         train(flags, sample_batch=nan_in(*range(2, 20)))
+    assert "raise ValueError(" in (run / "error.log").read_text()
     with pytest.raises(SystemExit, match="--adam_beta1 was 0.9, now 0.5"):
         train([*flags, "--adam_beta1=0.5"])
     train([*flags, "--learning_rate=0.0001", "--lr_warmup_steps=5", "--max_train_seconds=1e-9"])

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,6 +13,7 @@ import typer
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.files import MAX_NAME
 
+TRACEBACK = "POKEMON_DDPM_TRACEBACK"  # the environment variable that shows where an error comes from
 OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
 
@@ -59,12 +61,13 @@ def report_errors(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (ValueError, TypeError) as error:
-            fail(error)
         except BrokenPipeError:
             raise  # click ends quietly
-        except OSError as error:
-            fail(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else error)
+        except (ValueError, TypeError, OSError) as error:
+            if os.environ.get(TRACEBACK):
+                traceback.print_exc()
+            named = isinstance(error, OSError) and error.filename and error.strerror
+            fail(f"{error.filename}: {error.strerror}." if named else error)
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from None

@@ -25,8 +25,12 @@ from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, other_values, unet_config
 from pokemon_ddpm.vocabulary import CONDITIONS
 
+ERROR_LOG = "error.log"  # tracebacks
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
-RUN_CONTENTS = ("model_index.json", "unet", "conditioner", "scheduler", LICENSE_FILE, CONFIG_FILE, "samples", "logs")
+RUN_CONTENTS = (
+    *("model_index.json", "unet", "conditioner", "scheduler"),
+    *(LICENSE_FILE, CONFIG_FILE, ERROR_LOG, "samples", "logs"),
+)
 
 
 def cores_per_process() -> int:

@@ -37,7 +37,7 @@ def test_every_command_has_help(command: str) -> None:
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
     ],
 )
-def test_an_error_is_one_line(error: BaseException, status: int, output: str) -> None:
+def test_an_error_is_one_line(error: BaseException, status: int, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def command() -> None:
         raise error
 
@@ -45,6 +45,10 @@ def test_an_error_is_one_line(error: BaseException, status: int, output: str) ->
     app.command()(report_errors(command))
     result = CliRunner().invoke(app)
     assert (result.exit_code, result.stderr) == (status, output)
+    monkeypatch.setenv("POKEMON_DDPM_TRACEBACK", "1")
+    result = CliRunner().invoke(app)
+    assert result.exit_code == status and result.stderr.endswith(output)
+    assert result.stderr.startswith("Traceback (most recent call last)") == (status == 2)
 
 
 def test_the_version_and_options_that_are_empty_or_have_underscores() -> None:

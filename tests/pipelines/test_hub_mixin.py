@@ -312,6 +312,15 @@ class TestLoading:
             with pytest.raises(OSError, match=f"There is no model folder '{name}'"):  # not looked for on the Hub
                 load(name)
 
+    @pytest.mark.parametrize("error", [MemoryError("9 GB"), ImportError("no scipy"), torch.OutOfMemoryError("CUDA")])
+    def test_what_is_not_a_fault_of_the_files_is_raised_as_it_is(self, saved, monkeypatch, error):
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(safetensors.torch, "load", fail)
+        with pytest.raises(type(error), match=str(error)):
+            load(saved)
+
     def test_components_carry_the_defaults_of_their_model(self, tmp_path):
         tiny_pipeline(vocabulary={"type": ["fire"], "view": ["front"]}).save_pretrained(tmp_path / "1.x")
         index = json.loads((tmp_path / "1.x" / INDEX).read_text())

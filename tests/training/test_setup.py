@@ -59,7 +59,8 @@ def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
 
 def test_only_the_run_is_deleted_from_its_folder(tmp_path):
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    for name in ("run/model_index.json", "run/samples/1.png", "run/checkpoint-3/x", "run/notes.txt", "elsewhere/x"):
+    files = "run/model_index.json run/samples/1.png run/checkpoint-3/x run/error.log run/notes.txt elsewhere/x"
+    for name in files.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True), (tmp_path / name).touch()
     (run / "checkpoint-7").symlink_to(elsewhere)
     overwrite = TrainingConfig(output_dir=str(run), overwrite_output_dir=True)
