@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -93,10 +94,10 @@ def _position(attribute: str, value: str, known: Sequence[str]) -> int:
     raise ValueError(f"Unknown {attribute} {value!r}. {hint}Known: {', '.join(known)}.")
 
 
-def _pick(rows: Tensor, key: str) -> Tensor:
+def _pick(rows: np.ndarray, key: str) -> np.ndarray:
     """One of the rows (R, F), by the first six bytes of the SHA-256 of a key: of a random line, a random row."""
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
-    lines = rows[:, 0].unique()
+    lines = np.unique(rows[:, 0])
     of_line = rows[rows[:, 0] == lines[number % len(lines)]]
     return of_line[number // len(lines) % len(of_line)]
 
@@ -144,15 +145,16 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             nn.init.zeros_(self.augmentation_embedding.weight)
         self._rows = None if training_conditions is None else self._read_rows(training_conditions)
 
-    def _read_rows(self, table: Mapping[str, list[str]]) -> Tensor:
+    def _read_rows(self, table: Mapping[str, list[str]]) -> np.ndarray:
         """The rows of `training_conditions`, int64 (R, 3 + number of attributes)."""
         limits = self.any_ids
         try:
             numbers = [[int(number) for number in row.split()] for row in table["rows"][: MAX_ROWS + 1]]
-            rows = torch.tensor(numbers).view(-1, 3 + len(table["attributes"]))
-            most = torch.tensor([2**53, *[limits["type"]] * 2, *(limits[name] for name in table["attributes"])])
+            # Not a tensor, since models are built on the meta device.
+            rows = np.array(numbers, dtype=np.int64).reshape(-1, 3 + len(table["attributes"]))
+            most = [2**53, *[limits["type"]] * 2, *(limits[name] for name in table["attributes"])]
             valid = 0 < len(rows) <= MAX_ROWS and set(table["drawn"]) <= {*table["attributes"]} - {"type"}
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             valid = False
         if not (valid and (rows >= 0).all() and (rows <= most).all()):
             raise ValueError("The training_conditions do not fit the vocabulary; remove them, and nothing is drawn.")
@@ -287,13 +289,14 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         any_ids, columns = self.any_ids, {name: 3 + number for number, name in enumerate(table["attributes"])}
         _, slots = max(self.type_blend(pokemon_type), key=lambda part: part[0])
         wanted = {name: self.attribute_id(name, value) for name, value in given.items() if value is not None}
-        met = sum((self._rows[:, 1:3] == slot).any(dim=1).int() for slot in slots if slot != any_ids["type"])
+        met = np.zeros(len(self._rows), dtype=int)
+        for slot in slots:
+            met += (self._rows[:, 1:3] == slot).any(axis=1) & (slot != any_ids["type"])
         for name in columns.keys() & wanted.keys():
-            met = met + ((self._rows[:, columns[name]] == wanted[name]) & (wanted[name] != any_ids[name])).int()
-        rows = self._rows
-        for least in sorted(set(met.tolist()), reverse=True) if isinstance(met, Tensor) else ():
+            met += (self._rows[:, columns[name]] == wanted[name]) & (wanted[name] != any_ids[name])
+        for least in sorted({*met.tolist()}, reverse=True):
             rows = self._rows[met >= least]
-            if len(rows[:, 0].unique()) >= MIN_LINES:
+            if len(np.unique(rows[:, 0])) >= MIN_LINES:
                 break
         one = _pick(rows, f"{seed}/color")
         others = rows[rows[:, 0] != one[0]]

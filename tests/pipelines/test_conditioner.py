@@ -243,6 +243,13 @@ def test_what_is_not_given_is_drawn_from_two_lines_among_the_rows_that_fit_best(
         conditioner.draw("fire", {"color": "pnk"}, 0)
 
 
+def test_a_saved_conditioner_draws_the_same(tmp_path):
+    conditioner = drawing()
+    conditioner.save_pretrained(tmp_path)
+    found = SpriteConditioner.from_pretrained(tmp_path)
+    assert [found.draw("fire", {}, seed) for seed in range(9)] == [conditioner.draw("fire", {}, i) for i in range(9)]
+
+
 def test_lines_are_equally_likely():
     drawn = [drawing().draw(None, {}, seed)["color"] for seed in range(600)]
     shares = {"red": 2 / 6, "green": 1 / 6, "blue": 2 / 6, "any": 1 / 6}
