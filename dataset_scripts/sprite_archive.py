@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas
 
-from pokemon_ddpm.files import MAX_LISTED, Problems, SpriteDataError, check_file, check_size, read_file
+from pokemon_ddpm.files import MAX_LISTED, Problems, SpriteDataError
+from pokemon_ddpm.pipelines.file_checks import check_file, check_size, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"

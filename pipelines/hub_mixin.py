@@ -134,7 +134,8 @@ def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) 
     if "license" in now:  # the keys about the license belong together
         before = {key: value for key, value in before.items() if key not in ("license_name", "license_link")}
     metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
-    metadata["tags"] = list(dict.fromkeys(as_list(now.get("tags")) + as_list(before.get("tags")))) or None
+    tags = as_list(now.get("tags")) + as_list(before.get("tags"))
+    metadata["tags"] = [tag for i, tag in enumerate(tags) if tag not in tags[:i]] or None  # some may be lists
     text, own_text = new.text, GENERATED.sub("", old.text).strip()
     if own_text:
         text = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"

@@ -4,6 +4,7 @@ A saved model carries a copy of this file.
 """
 
 import importlib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import torch
 from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import HfApi, metadata_load
 from safetensors import safe_open
+
+from .file_checks import MAX_BYTES, check_file, check_inside
 
 COMPONENTS = ("unet", "conditioner", "scheduler")
 # Of a call.
@@ -64,12 +67,15 @@ def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: A
         raise OSError(f"There is no model folder {source!r}.")
     folder = Path(source) if is_local else _pull(source, [INDEX_FILE, CARD_FILE], kwargs)
     with _damage_of(source):
+        _check_files(folder, INDEX_FILE)
         index = {**cls.load_config(folder)}
         missing = {name: kind for name, kind in _component_classes(index).items() if parts.get(name) is None}
     if not is_local:  # the large files, now that it is known to be ours, and of the same commit
         files = [f"{name}/*.{suffix}" for name in missing for suffix in ("json", "safetensors")]
         folder = _pull(source, files, kwargs | {"revision": folder.name})
     with _damage_of(source):
+        _check_files(folder, *(f"{name}/*.json" for name in missing))
+        _check_files(folder, *(f"{name}/*.safetensors" for name in missing), limit=math.inf)
         for name, kind in missing.items():
             parts[name] = _load_component(kind, folder, name, variant, dtype, index)
         pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
@@ -77,12 +83,29 @@ def load_pipeline(cls: type, source: str, dtype: torch.dtype | None, **kwargs: A
             pipeline.conditioner.register_to_config(**{DEFAULTS_KEY: pipeline.defaults})
         if len(missing) == len(COMPONENTS):  # others may need other arguments
             pipeline.check_defaults()
-        if (folder / CARD_FILE).is_file():
-            pipeline._card_text = (folder / CARD_FILE).read_text(encoding="utf-8")
+        if card := card_text(folder):
+            pipeline._card_text = card
             with suppress(Exception):  # of yaml; saving the model names a damaged card
                 terms = license_terms(metadata_load(folder / CARD_FILE))
                 pipeline.conditioner.register_to_config(**{LICENSE_KEY: terms or pipeline.license})
     return pipeline.to(device)
+
+
+def card_text(folder: Path) -> str | None:
+    """The card in a model's folder, if there is one; raises ValueError or OSError if it cannot be read."""
+    _check_files(folder, CARD_FILE)
+    file = folder / CARD_FILE
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def _check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
+    """Raises ValueError if a file links out of a model's folder, so that saving the model copies another file."""
+    for file in (each for pattern in patterns for each in folder.glob(pattern)):
+        try:
+            check_inside(file, folder)
+            check_file(file, limit)
+        except ValueError as error:
+            raise ValueError(f"{file.relative_to(folder).as_posix()} {error}.") from error
 
 
 @contextmanager
@@ -94,7 +117,7 @@ def _damage_of(source: str) -> Iterator[None]:
         raise  # nothing is wrong with the files
     except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
         kind = OSError if isinstance(error, OSError) else ValueError
-        message = " ".join(str(error).split())[:300]
+        message = "".join(filter(str.isprintable, " ".join(str(error).split())))[:300]
         if not isinstance(error, (OSError, ValueError)):
             message = f"a file is damaged ({type(error).__name__}: {message})."
         raise kind(f"{source} contains no model that can be loaded: {message}") from error
@@ -147,8 +170,17 @@ def _check_network(kind: type, config: dict[str, Any], file: Path) -> None:
     blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
     if blocks * config.get("layers_per_block", 1) > len(shapes):
         raise ValueError(f"its configuration has more layers than {file.parent.name}/{file.name}.")
-    with torch.device("meta"):  # which needs no memory
-        kind.from_config(config).load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
+    with torch.device("meta"), torch.no_grad():  # which needs no memory
+        network = kind.from_config(config).eval()
+        network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
+        if issubclass(kind, UNet2DModel):
+            _check_sample_size(network.config)
+            size, labels = network.config.sample_size, torch.zeros(1, network.time_embedding.linear_2.out_features)
+            height, width = size if isinstance(size, (list, tuple)) else (size, size)
+            try:  # what can be built may not run
+                network(torch.zeros(1, network.config.in_channels, height, width), 0, class_labels=labels)
+            except Exception as error:  # diffusers and torch fail in many ways
+                raise ValueError(f"its network cannot run: {error}.") from error
 
 
 def _check_sample_size(config: dict[str, Any]) -> None:
@@ -168,6 +200,9 @@ def _check_scheduler(config: dict[str, Any]) -> None:
         raise ValueError(f"its scheduler has {timesteps} timesteps, but from 2 to 100,000 are possible.")
     if order not in (1, 2, 3):
         raise ValueError(f"its scheduler has solver_order {order!r}, not 1, 2 or 3.")
+    for name, value in config.items():
+        if not str(value).isprintable():  # commands show some of them
+            raise ValueError(f"its scheduler has {name} {value!r}.")
 
 
 def _load_component(kind: type, folder: Path, name: str, variant: str | None, dtype: torch.dtype, index: dict) -> Any:
@@ -179,8 +214,6 @@ def _load_component(kind: type, folder: Path, name: str, variant: str | None, dt
         file = _find_weights(folder / name, variant)
         _check_network(kind, config, file)
         component = kind.from_config(config).eval()
-        if name == "unet":
-            _check_sample_size(component.config)
     torch.nn.Module.to(component, dtype)  # diffusers' own warns
     # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
     component.load_state_dict(_read_weights(folder, file, index.get(WEIGHTS_KEY, {})))

@@ -1,5 +1,6 @@
 """`PokemonDDPMPipeline`: new sprites under given conditions, used as any diffusers pipeline."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 # Saved folders carry these files, too; diffusers copies only those that are imported here.
+from .file_checks import MAX_BYTES  # noqa: F401 (for model_folder)
 from .guidance import Guidance, predicted_original_sample
 from .hub_mixin import HubMixin
 from .input_checks import (
+    SCHEDULERS,
     check_names,
     check_scheduler,
     check_tensor,
@@ -381,6 +384,20 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         self._check_steps(config.num_inference_steps)
         for scale in (config.guidance_scale, config.reference_guidance_scale or 1):
             Guidance([scale], [config.image_guidance_scale])
+        if isinstance(self.scheduler, SCHEDULERS):
+            self._try_step()
+
+    def _try_step(self) -> None:
+        """Raises ValueError if the scheduler fails at a first step of zeros: what can be built may not run."""
+        trial = type(self)(**self.components | {"scheduler": copy.deepcopy(self.scheduler)})  # which has a state
+        sample, out_channels = torch.zeros(1, *self.sample_shape), self.unet.config.out_channels
+        try:
+            first, *_ = set_timesteps(trial.scheduler, self.config.num_inference_steps, "cpu")
+            trial._step(sample[:, :1].repeat(1, out_channels, 1, 1), first, sample, [torch.Generator()])
+        except ValueError:
+            pass  # a call says so, with other arguments or another scheduler it may be possible
+        except Exception as error:  # diffusers checks little
+            raise ValueError(f"its {type(self.scheduler).__name__} cannot make a step: {error}.") from error
 
     def _check_steps(self, num_inference_steps: int) -> None:
         total = self.scheduler.config.num_train_timesteps

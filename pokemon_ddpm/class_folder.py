@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import datasets
 
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
-from pokemon_ddpm.files import MAX_LISTED, Problems, check_inside, read_file
+from pokemon_ddpm.files import MAX_LISTED, Problems
+from pokemon_ddpm.pipelines.file_checks import check_inside, read_file
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 # What an image's file name ends with in a class folder; other files are ignored.

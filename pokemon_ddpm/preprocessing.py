@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pokemon_ddpm.files import check_file
+from pokemon_ddpm.pipelines.file_checks import check_file
 from pokemon_ddpm.pipelines.sprite_preprocessing import binary_alpha, fit_square, transparent
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
@@ -119,11 +121,16 @@ def load_ranker(model: str, device: str = "cpu") -> SpriteRanker:
 
 
 def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | None:
-    """The ranker with the pipeline's network, if the folder of its model has one."""
+    """The ranker with the pipeline's network, if its model's folder has one; raises ValueError for a damaged one."""
     if not (file := Path(model, RANKER_FILE)).is_file():
         return None
-    ranker = SpriteRanker(pipeline).requires_grad_(False)
-    ranker.head.load_state_dict(load_file(file))
+    try:
+        ranker, weights = SpriteRanker(pipeline).requires_grad_(False), load(read_file(file, file.parent))
+        if not all(values.isfinite().all() for values in weights.values()):
+            raise ValueError("it has values that are NaN or infinite")
+        ranker.head.load_state_dict(weights)
+    except (ValueError, RuntimeError, IndexError, SafetensorError) as error:
+        raise ValueError(f"{file} is no ranker of this model: {' '.join(str(error).split())}.") from error
     return ranker
 
 

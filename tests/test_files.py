@@ -4,7 +4,8 @@ import os
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.files import read_file, save_image, write_file
+from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.pipelines.file_checks import read_file
 
 
 @pytest.mark.parametrize(("content", "expected"), [("é\n", b"\xc3\xa9\n"), (b"\xff\r\n", b"\xff\r\n"), ("", b"")])

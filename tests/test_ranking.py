@@ -50,6 +50,23 @@ def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
     assert torch.equal(again(images), ranker(images)) and ranking.ranker_for(tiny_student(16)) is None
 
 
+@pytest.mark.parametrize("forged", ["text", "shape", "nan", "huge", "link"])
+def test_a_forged_ranker_is_refused(tmp_path, forged):
+    student, file = ranking_student(32), tmp_path / RANKER_FILE
+    weights = SpriteRanker(student).head.state_dict()
+    if forged == "text":
+        file.write_text("x" * 100)
+    elif forged == "link":
+        file.symlink_to("/etc/hostname")
+    else:
+        save_file({**weights, "bias": {"shape": torch.ones(7)}.get(forged, weights["bias"] * torch.nan)}, file)
+    if forged == "huge":
+        with file.open("ab") as opened:
+            opened.truncate(9 * 2**30)
+    with pytest.raises(ValueError, match=f"^{file} is no ranker of this model: "):
+        ranking.read_ranker(student, str(tmp_path))
+
+
 @pytest.mark.parametrize("model", ranking.RANKING_MODELS)
 def test_a_released_ranker_is_of_its_network(model):
     """When weights are released anew, benchmarks/train_ranker.py fits it again."""

@@ -15,7 +15,7 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLI
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
-from pokemon_ddpm.pipelines.model_folder import license_terms
+from pokemon_ddpm.pipelines.model_folder import card_text, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.vocabulary import shown_name
 
@@ -104,15 +104,13 @@ def _data(config: Any) -> tuple[str, str]:
 
 def write_card(folder: Path, card: RepoCard) -> None:
     """Writes a card into a folder, merged with the one that is there; see `merge_card`."""
-    file = folder / CARD_FILE
-    old_text = file.read_text(encoding="utf-8") if file.exists() else None
-    write_file(file, merge_card(card, old_text).content)
+    write_file(folder / CARD_FILE, merge_card(card, card_text(folder)).content)
 
 
 def folder_card(folder: Path) -> RepoCard | None:
     """The card in a model's folder, if there is one. Raises ValueError or OSError if it cannot be read."""
-    file = folder / CARD_FILE
-    return read_card(file.read_text(encoding="utf-8")) if file.exists() else None
+    text = card_text(folder)
+    return None if text is None else read_card(text)
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
@@ -162,9 +160,9 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
 
 def license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
-    file = Path(locate_model(model), CARD_FILE)
+    folder = Path(locate_model(model))
     try:
-        data = RepoCard.load(file if file.parent.is_dir() else model).data.to_dict()
+        data = (folder_card(folder) if folder.is_dir() else RepoCard.load(model)).data.to_dict()
     except Exception:  # of the client, of yaml, or there is no card
         return {}
     return license_terms(data)

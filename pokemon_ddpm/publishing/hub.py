@@ -18,10 +18,10 @@ from huggingface_hub import CardData, CommitInfo, HfApi, RepoCard
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.files import check_inside
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
 from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
+from pokemon_ddpm.pipelines.file_checks import check_inside, read_file
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
 from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -176,7 +176,8 @@ def _has_own_classes(model: str, token: str | None) -> bool:
         api, file = HfApi(token=token), "conditioner/config.json"
         if not api.file_exists(model, file):  # as of another pipeline
             raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
-        config = json.loads(Path(api.hf_hub_download(model, file)).read_text(encoding="utf-8"))
+        path = Path(api.hf_hub_download(model, file))
+        config = json.loads(read_file(path, path.parents[1]))
         with torch.device("meta"):  # which needs no memory, whatever a stranger's configuration says
             return not SpriteConditioner.from_config(config).has_types
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
-from pokemon_ddpm.files import read_file, save_image, write_file
+from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
 from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
+from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.model_folder import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -89,9 +90,11 @@ def write_pages(
         raise ValueError(
             f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
         )
+    rankers = {}
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
         _terms(name)  # raises before anything is written
+        rankers[name] = read_ranker(pipeline, locate_model(name))
     places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
     places |= {name: f"{name}/" for name in [*places][1:]}
     if len(places) < len(pipelines):
@@ -106,7 +109,8 @@ def write_pages(
         up, address = "../" * bool(place), url and f"{url.rstrip('/')}/{place}"
         links = {other: f"{up}{there}" for other, there in places.items() if there != place}
         (folder / place).mkdir(exist_ok=True)
-        _write_page(pipeline, folder / place, name, links, runtime if "://" in runtime else f"{up}{runtime}", address)
+        own_runtime = runtime if "://" in runtime else f"{up}{runtime}"
+        _write_page(pipeline, folder / place, name, rankers[name], links, own_runtime, address)
         check_export(pipeline, folder / place, report)
 
 
@@ -125,10 +129,15 @@ def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
 
 
 def _write_page(
-    pipeline: PokemonDDPMPipeline, folder: Path, name: str, links: Mapping[str, str], runtime: str, url: str | None
+    pipeline: PokemonDDPMPipeline,
+    folder: Path,
+    name: str,
+    ranker: SpriteRanker | None,
+    links: Mapping[str, str],
+    runtime: str,
+    url: str | None,
 ) -> None:
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
-    ranker = read_ranker(pipeline, locate_model(name))
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
     first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE)

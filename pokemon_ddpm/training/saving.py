@@ -9,9 +9,10 @@ from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_scheduler
-from pokemon_ddpm.files import read_file, save_image, write_file
+from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.models import LICENSE_FILE, locate_model
+from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.model_folder import LICENSE_KEY, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.cards import run_card, write_card

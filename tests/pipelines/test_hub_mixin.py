@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import math
 import os
 import pickle
 import re
@@ -15,7 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from diffusers import DDIMScheduler, DDPMPipeline
+from diffusers import DDIMScheduler, DDPMPipeline, DPMSolverMultistepScheduler
 from huggingface_hub import RepoCard
 from huggingface_hub.utils import _http
 
@@ -245,6 +246,13 @@ class TestLoading:
             (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
             (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
             (SCHEDULER, None, "scheduler_config.json"),
+            (SCHEDULER, {"trained_betas": [0.1] * 10}, "its DDPMScheduler cannot make a step: index 999 is"),
+            (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"a step: quantile\(\) q must be in"),
+            (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"has prediction_type '\\x1b\]0;x\\x07'"),
+            ("unet/config.json", {"norm_num_groups": -4}, "its network cannot run: Expected num groups to be greater"),
+            ("unet/config.json", {"attention_head_dim": -8}, "its network cannot run: invalid shape dimension -2"),
+            ("unet/config.json", {"dropout": math.nan}, "its network cannot run: dropout probability has"),
+            (INDEX, {"_class_name": "\x1b]0;x\a"}, "it is a ]0;x, not a PokemonDDPMPipeline"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
             (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
@@ -266,6 +274,32 @@ class TestLoading:
             load(folder)
         message = str(caught.value)
         assert message.startswith(f"{folder} contains no model that can be loaded: ") and "\n" not in message
+
+    def test_a_scheduler_that_cannot_make_a_step(self, folder):
+        scheduler = {**DPMSolverMultistepScheduler(lambda_min_clipped=1e9, timestep_spacing="trailing").config}
+        (folder / SCHEDULER).write_text(json.dumps(scheduler))
+        change_index(folder, scheduler=["diffusers", "DPMSolverMultistepScheduler"])
+        with pytest.raises(ValueError, match="its DPMSolverMultistepScheduler cannot make a step: index -1 is out of"):
+            load(folder)
+
+    @pytest.mark.parametrize("name", ["README.md", INDEX, "unet/config.json", UNET, SCHEDULER])
+    def test_a_link_out_of_the_folder_is_not_followed(self, folder, tmp_path, name):
+        """Saving or pushing the model would copy the file."""
+        (folder / name).rename(tmp_path / "other")
+        (folder / name).symlink_to(tmp_path / "other")
+        with pytest.raises(ValueError, match=f"no model that can be loaded: {name} is a link out of the folder"):
+            load(folder)
+        (tmp_path / "other").rename(folder / "other")
+        (folder / name).unlink()
+        (folder / name).symlink_to(folder / "other")
+        assert load(folder)._card_text
+
+    @pytest.mark.parametrize("name", ["README.md", INDEX, "unet/config.json"])
+    def test_a_huge_file_is_not_read(self, folder, name):
+        with (folder / name).open("ab") as file:
+            file.truncate(6 * 2**30)
+        with pytest.raises(ValueError, match=f"{name} larger than 16 MiB"):
+            load(folder)
 
     def test_the_weights_of_another_model(self, folder):
         other_pipeline().unet.save_pretrained(folder / "unet")
@@ -588,6 +622,7 @@ class TestCards:
     @pytest.mark.parametrize(
         ("new", "old", "merged"),
         [
+            ({}, {"tags": [["a"], ["a"], "b"]}, {"tags": ["ddpm", ["a"], "b"]}),
             ({}, {"language": "en", "own": 1}, {"tags": ["ddpm"], "language": "en", "own": 1}),
             ({"pipeline_tag": "b"}, {"pipeline_tag": "a"}, {"tags": ["ddpm"], "pipeline_tag": "b"}),
             ({}, {"tags": "garden"}, {"tags": ["ddpm", "garden"]}),
