@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from pokemon_ddpm.files import MAX_BYTES, write_file
+from pokemon_ddpm.files import write_file
 from pokemon_ddpm.improved_ddpm import TimestepResampler
-from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, read_file
 from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER, TIMESTEPS = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
