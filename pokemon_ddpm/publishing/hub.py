@@ -46,9 +46,7 @@ def hub_errors(action: str) -> Iterator[None]:
         yield
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         said = " ".join((getattr(error, "server_message", None) or str(error)).split())[:300].rstrip(".:")
-        # An error of the client when it cannot download is a ValueError, too.
-        ours = isinstance(error, ValueError) and not isinstance(error, OSError)
-        hint = "" if ours else " Try again later; a push is never partial."
+        hint = "" if isinstance(error, ValueError) else " Try again later; a push is never partial."
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
             hint = f" {LOGIN}"
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error

@@ -99,12 +99,6 @@ def test_an_error_of_the_hub(hub, folder, where):
     assert names(hub.repository(NAME).files()) == FILES and len(hub.repository(NAME).titles) == 1 + len(before)
 
 
-def test_a_hub_that_refuses_downloads(hub, folder):
-    hub.create(NAME).commit({"README.md": b"# Before\n"})
-    hub.fail("/resolve/", 429)
-    assert LATER in refusal(folder, NAME)
-
-
 def test_a_change_by_somebody_else_is_not_undone(hub, folder):
     hub.create(NAME)
     hub.meanwhile("/preupload/", lambda: hub.repository(NAME).commit({"README.md": b"theirs"}))
