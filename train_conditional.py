@@ -19,6 +19,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if __name__ == "__main__":  # until training starts there is nothing to save: Ctrl-C ends the process at once
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+try:
+    from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
+except ModuleNotFoundError:
+    sys.exit("Install the project first, in the folder of the clone: pip install -e .")
+if __name__ == "__main__":
+    parse_config()  # a mistake is refused before the slow import of torch
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -26,18 +32,12 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
-try:
-    import pokemon_ddpm.dataset_scripts  # noqa: F401
-except ModuleNotFoundError:
-    sys.exit("Install the project first, in the folder of the clone: pip install -e .")
-
 from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
 from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.publishing import hub
 from pokemon_ddpm.training import checkpoint, monitoring, setup
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
-from pokemon_ddpm.training.config import TrainingConfig, as_text, parse_config
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import describe_start, new_attributes
 from pokemon_ddpm.training.optimizer import make_optimizer
@@ -73,6 +73,8 @@ class Trainer:
         self.config, self.output_dir = config, Path(config.output_dir)
         self.accelerator = setup.make_accelerator(config)
         self.device = self.accelerator.device
+        count, precision = self.accelerator.num_processes, self.accelerator.mixed_precision.replace("no", "fp32")
+        self.print(f"{count} process{'es' if count > 1 else ''} on {self.device.type} ({precision}).")
         if self.accelerator.is_main_process:
             self.lock = setup.lock_output_dir(self.output_dir)
         self.accelerator.wait_for_everyone()
@@ -363,14 +365,13 @@ class Trainer:
 
     def summary(self) -> str:
         """What is trained, in one line."""
-        config, precision = self.config, self.accelerator.mixed_precision
+        config = self.config
         vocabulary = self.unwrapped.conditioner.vocabulary
         conditions = [shown_name(name, vocabulary["type"]) for name in vocabulary]
         return (
             f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, {len(self.data):,} "
             f"images of {config.resolution}x{config.resolution}, conditioned on "
-            f"{', '.join(conditions)}, batch size {self.batch_size}, {self.max_steps:,} "
-            f"updates, on {self.device} ({precision if precision != 'no' else 'fp32'})."
+            f"{', '.join(conditions)}, batch size {self.batch_size}, {self.max_steps:,} updates."
         )
 
 

@@ -35,7 +35,7 @@ COMMANDS = list(
 )
 DATA = "path/to/pokemon-sprites"
 TRAIN = "accelerate launch train_conditional.py"
-TRAIN_IN_TWO = "ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train_conditional.py"
+TRAIN_IN_TWO = "torchrun --nproc_per_node 2 train_conditional.py"
 TWO_UPDATES = (
     "--max_train_steps 2 --train_batch_size 2 --validation_steps 0 --load_best_model_at_end false --num_cpu_threads 1"
 )

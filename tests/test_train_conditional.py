@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +121,8 @@ def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags,
     metrics = [set(state(run / f"checkpoint-{step}")["metrics"]) for step in (1, 2, 3, 4)]
     assert metrics == [set(), set(), *[{"validation_loss", "train_split_loss"}] * 2]  # the last update always
     output = capsys.readouterr().out
-    assert "4 images of 16x16, conditioned on" in output and "batch size 8, 4 updates, on cpu (fp32)." in output
+    assert output.startswith("1 process on cpu (fp32).\n")
+    assert "4 images of 16x16, conditioned on" in output and "batch size 8, 4 updates." in output
     lines = re.findall(r"^step (\d)  loss [\d.]+ .* lr (\S+)  skipped_updates 0  images_seen (\d+)$", output, re.M)
     # The learning rate is that of the update that follows.
     assert lines == [("1", "0.0005", "8"), ("2", "0.001", "16"), ("3", "0.0005", "24"), ("4", "0", "32")]
@@ -160,6 +163,15 @@ def test_kinds_of_data(tmp_path, run, finished):
     assert weights(finished) == weights(run) and not (run / "logs").exists()  # of the run that was overwritten
     with pytest.raises(SystemExit, match="^error: --dataset_name .* train with --validation_steps 0."):
         train([*flags, f"--dataset_name={tmp_path / 'own'}", "--validation_steps=1"])
+
+
+@pytest.mark.parametrize("wrong", ["--train_batch_size=0", "--save_images_epochs=1"])
+def test_a_wrong_flag_is_refused_before_torch_is_imported(wrong):
+    start = (
+        f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({str(runs.SCRIPT)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", start, wrong], capture_output=True, text=True)
+    assert done.returncode == 2 and f"error: {'unknown argument ' if 'epochs' in wrong else ''}--" in done.stderr
 
 
 MISTAKES = [
@@ -308,7 +320,7 @@ def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
     train([*flags, f"--output_dir={one}"])
     train([*halves, f"--output_dir={accumulated}", "--gradient_accumulation_steps=2"])
     with runs.two_processes([*halves, f"--output_dir={two}"], tmp_path) as processes:
-        assert exit_codes(*processes) == [0, 0]
+        assert exit_codes(*processes) == [0, 0] and prints(tmp_path / "rank-0", "2 processes on cpu (fp32).")
     expected, metrics = load(weights(one)), state(one / "checkpoint-4")["metrics"]
     for run in (accumulated, two):
         for name, tensor in load(weights(run)).items():

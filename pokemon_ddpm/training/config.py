@@ -1,6 +1,7 @@
 """The configuration of a training run: one documented dataclass, read from flags and from YAML or JSON files."""
 
 import dataclasses
+import difflib
 import json
 import operator
 import sys
@@ -344,7 +345,12 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     try:
         if arguments and not arguments[0].startswith("-"):
             arguments[:1] = _flags_in(arguments[0])
-        return TrainingConfig(**vars(parser.parse_args(arguments)))
+        values, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            flag, known = unknown[0].split("=")[0], [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
+            near = difflib.get_close_matches(flag, known, n=1)
+            raise ValueError(f"unknown argument {flag}." + (f" Did you mean {near[0]}?" if near else ""))
+        return TrainingConfig(**vars(values))
     except (ValueError, OSError) as error:
         parser.error(" ".join(str(error).split()))
 

@@ -45,15 +45,21 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Creates the accelerator, and sets the number of threads.
 
     Raises:
-        ValueError: If the tracker or the precision is not available, or weights would be sharded.
+        ValueError: If the tracker or the precision is not available, weights would be sharded, or each of several
+            processes would train alone.
     """
     tracker = config.report_to
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # or Accelerate does not see other processes on the CPU
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=None if tracker == "none" else tracker,
         project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
+    if (count := int(os.environ.get("WORLD_SIZE", 1))) != accelerator.num_processes:
+        raise ValueError(
+            f"WORLD_SIZE is {count}, but this process would train alone. Use one process, or ACCELERATE_USE_CPU=true."
+        )
     if tracker != "none" and not accelerator.log_with:  # it was dropped silently
         raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}")
     # These shard the weights: a checkpoint would contain a part only.

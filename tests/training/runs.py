@@ -171,7 +171,7 @@ def two_processes(flags: Sequence[str], folder: Path) -> Iterator[tuple[Any, Any
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "false"}  # as by torchrun
     ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
     with forked(flags, folder / "rank-0", ranks[0]) as first, forked(flags, folder / "rank-1", ranks[1]) as second:
         yield first, second

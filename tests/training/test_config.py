@@ -62,8 +62,10 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--learning_rat 3", "unrecognized arguments: --learning_rat 3"),
-        ("--seed 1 pikachu", "unrecognized arguments: pikachu"),
+        ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
+        ("--save_images_epochs=1", "unknown argument --save_images_epochs. Did you mean --save_images_steps?"),
+        ("--eval_batch_size 8", "unknown argument --eval_batch_size. Did you mean --train_batch_size?"),
+        ("--seed 1 pikachu", "unknown argument pikachu."),
         ("missing.yaml", "cannot read missing.yaml: "),
         ("--resolution 30", "resolution must be a multiple of 8 from 8 to 1024"),
         ("--train_batch_size 1000000000", "--train_batch_size must be at most 100000, but is 1000000000."),
@@ -109,7 +111,7 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("resolutoin: 64\n", "unrecognized arguments: --resolutoin=64"),
+        ("resolutoin: 64\n", "unknown argument --resolutoin. Did you mean --resolution?"),
         ("", "run.yaml must contain flags and their values, such as `resolution: 32`."),
         ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
         ("lr_scheduler: wavy\n", "invalid choice: 'wavy'"),

@@ -12,7 +12,7 @@ from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline
-from tests.training.runs import tiny_flags
+from tests.training.runs import own_process, tiny_flags
 
 LATEST = {"resume_from_checkpoint": "latest"}
 
@@ -40,6 +40,13 @@ def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
         path.parent.mkdir(exist_ok=True), path.touch()
     with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
         setup.check_output_dir(TrainingConfig(output_dir=str(tmp_path), **settings))
+
+
+def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)  # such as MPS, which takes one process
+    monkeypatch.setenv("WORLD_SIZE", "2"), monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
+    with own_process(), pytest.raises(ValueError, match="WORLD_SIZE is 2, but this process would train alone"):
+        setup.make_accelerator(TrainingConfig(output_dir=str(tmp_path)))
 
 
 def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
