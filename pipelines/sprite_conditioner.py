@@ -24,6 +24,10 @@ ANY = "any"
 RESERVED_CHARACTERS = "/=,"  # "fire/flying", and on the command line "fire=0.7,water=0.3"
 MAX_ATTRIBUTES, MAX_VALUES, MAX_LENGTH = 64, 10_000, 100  # values of one attribute; characters of a name
 MAX_LISTED = 20  # names in a message
+POKEMON_TYPES = frozenset(
+    "bug dark dragon electric fairy fighting fire flying ghost grass ground ice normal poison psychic rock steel "
+    "water".split()
+)
 MAX_ROWS = 100_000  # of training conditions
 MIN_LINES = 4
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
@@ -117,6 +121,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             linear map has no bias and starts at zero, so zeros, as at sampling, change nothing.
         training_conditions: What `draw` draws from: "attributes"; "drawn", those of them that are drawn; and "rows",
             in each the ids of a training image as a text, "line type type attribute ...". None draws nothing.
+        has_types: Whether the classes are Pokémon types, not those of other images; None if all types are among them.
 
     Raises:
         ValueError: If the vocabulary or the training conditions cannot be used.
@@ -131,6 +136,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         embedding_dim: int,
         augmentation_dim: int = 0,
         training_conditions: Mapping[str, list[str]] | None = None,
+        has_types: bool | None = None,
     ):
         super().__init__()
         check_vocabulary(vocabulary)
@@ -169,7 +175,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     @property
     def has_types(self) -> bool:
         """Whether the classes are Pokémon types, not those of other images."""
-        return {"fire", "water", "grass"} <= {*self.config.vocabulary["type"]}
+        given = self.config.get("has_types")
+        return {*self.config.vocabulary["type"]} >= POKEMON_TYPES if given is None else bool(given)
 
     @property
     def argument(self) -> str:

@@ -61,8 +61,8 @@ ATTRIBUTES = tuple(name for name in CONDITIONS if name != "type")
 
 
 def shown_name(attribute: str, class_names: Iterable[str]) -> str:
-    """The name of an attribute in texts: "class" for the "type" of images whose classes are no types."""
-    return "class" if attribute == "type" and not set(class_names) <= set(TYPES) else attribute
+    """The name of an attribute in texts: "class" for the "type" of images whose classes lack some of the types."""
+    return "class" if attribute == "type" and not set(TYPES) <= set(class_names) else attribute
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -107,6 +107,7 @@ def red(image: Image.Image) -> float:
     (None, 64, "pokemon-ddpm-64-fast"),
     ({"type": [*TYPES, "stellar"], "mood": ["sad"]}, 64, "pokemon-ddpm-64-fast"),
     ({"type": ["ice", "rock", "ground"]}, 64, None),
+    ({"type": ["fire", "water", "grass"]}, 64, None),
     ({"type": ["orcs", "elves-wood"]}, 64, "wesnoth-ddpm-64-fast"),
     ({"type": ["orcs", "cars"]}, 64, None),
     (None, 16, None),

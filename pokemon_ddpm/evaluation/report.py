@@ -57,6 +57,7 @@ def write_report(
     numbers = {
         "name": name,
         "resolution": samples.images.shape[-1],
+        "class_word": shown_name("type", train.type_names),
         **evaluation.numbers,
         **further,
         "about": {"samples": len(samples.images), **generation_of(samples.provenances, train.type_names), **about},
@@ -99,7 +100,7 @@ def _render(template: str, numbers: Numbers, **more: Any) -> str:
     formats = {"count": "{:,}".format, "digits": digits, "estimate": estimate, "percent": percent, "share": share_text}
     environment.filters |= formats
     text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(numbers, class_word=class_word(numbers), **more).rstrip() + "\n"
+    return environment.from_string(text).render(numbers, **more).rstrip() + "\n"
 
 
 def row(numbers: Numbers, name: str, to: str) -> Numbers:
@@ -166,8 +167,3 @@ def closest_sheet(
     labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in found]
     images = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
     return sprite_sheet(images, len(sets), labels, panels=PAIR_PANELS)
-
-
-def class_word(numbers: Numbers) -> str:
-    """What the classes of the samples are called: "type" of sprites, or "class" of other images."""
-    return shown_name("type", numbers["types"])

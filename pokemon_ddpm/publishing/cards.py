@@ -17,7 +17,6 @@ from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
 from pokemon_ddpm.pipelines.model_folder import card_text, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.vocabulary import shown_name
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 # Kind of the training images -> metadata of their license, where it is known.
@@ -152,7 +151,7 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
     for name, found in numbers["condition_accuracy"].items():
         yield (
             "condition_accuracy",
-            f"condition accuracy, {shown_name(name, numbers['types'])}",
+            f"condition accuracy, {numbers['class_word'] if name == 'type' else name}",
             found["accuracy"]["value"],
             split,
         )

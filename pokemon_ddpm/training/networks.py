@@ -153,7 +153,11 @@ def build_conditioner(
     knows_mirroring |= trained is not None and trained.config.augmentation_dim == AUGMENTATION_DIM
     parameters = AUGMENTATION_DIM if knows_mirroring else MIRROR.start
     table = None if data is None else training_conditions(data, sorted(vocabulary))
-    conditioner = SpriteConditioner(vocabulary, unet.time_embedding.linear_2.out_features, parameters, table)
+    has_types = shown_name("type", vocabulary["type"]) == "type"
+    if trained is not None and vocabulary["type"] == trained.vocabulary["type"]:
+        has_types = trained.has_types
+    width = unet.time_embedding.linear_2.out_features
+    conditioner = SpriteConditioner(vocabulary, width, parameters, table, has_types)
     if trained is not None:
         _take_over(conditioner, trained)
     return conditioner

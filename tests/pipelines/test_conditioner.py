@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
-from pokemon_ddpm.pipelines.sprite_conditioner import ARGUMENTS
-from pokemon_ddpm.vocabulary import COLORS, TYPES
+from pokemon_ddpm.pipelines.sprite_conditioner import ARGUMENTS, POKEMON_TYPES
+from pokemon_ddpm.vocabulary import COLORS, TYPES, shown_name
 
 FIRE, FLYING, NONE, ANY = 6, 7, 18, 19  # the 18 types are in alphabetical order, then none, then any
 LABELS = {"type": torch.tensor([[FIRE, NONE], [3, ANY]]), "color": torch.tensor([1, 4])}
@@ -77,6 +77,21 @@ def test_other_images_have_classes_not_types():
             conditioner.type_ids(wrong)
     with pytest.raises(TypeError, match="^class_labels takes names, ids"):
         conditioner.type_ids(1.0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "given", "has_types"),
+    [
+        (TYPES, None, True), ([*TYPES, "stellar"], None, True), (["fire", "water", "grass"], None, False),
+        (["fire", "water", "grass"], True, True), (TYPES, False, False),
+    ],
+)  # fmt: skip
+def test_whether_it_is_one_of_pokemon(classes, given, has_types):
+    conditioner = SpriteConditioner({"type": list(classes)}, embedding_dim=8, has_types=given)
+    assert conditioner.has_types == has_types and {*TYPES} == POKEMON_TYPES
+    assert conditioner.argument == ("pokemon_type" if has_types else "class_labels")
+    if given is None:
+        assert shown_name("type", classes) == ("type" if has_types else "class")
 
 
 @pytest.mark.parametrize("wrong", [True, torch.tensor(True), 1.0, ["fire"], (None,)])

@@ -135,7 +135,7 @@ def numbers(kid: float = 0.08) -> dict:
         "distances": [{"name": "all samples", "to": to, **row} for to in ("train", "held-out")],
         "memorization": {"pixels": {"nearer": {"value": 0.0288}}, "features": {"nearer": {"value": 0.0874}}},
         "condition_accuracy": {"color": {"accuracy": {"value": 0.45}}, "type": {"accuracy": {"value": 0.28}}},
-        "types": {"fire": {}},
+        "class_word": "type",
         "about": {"samples": 2048, "features": "sprite-features da25", "held out": "validation split, 404 images"},
     }
 

@@ -134,6 +134,7 @@ def test_an_extended_conditioner_is_the_trained_one_where_new_attributes_are_any
         rows = extended.tables[f"{name}_embedding"].weight[:-1]
         assert (torch.cdist(rows, rows) + torch.eye(len(rows)) > 0.1).all()
     assert build_conditioner(tiny(), [], extended).vocabulary == extended.vocabulary
+    assert extended.config.has_types is True
 
 
 def test_with_other_classes_a_conditioner_begins_where_the_trained_one_knows_nothing():
@@ -144,6 +145,7 @@ def test_with_other_classes_a_conditioner_begins_where_the_trained_one_knows_not
     values = {**CONDITIONS, "type": ("cat", "dog", "fire"), "view": ("back", "front", "side"), "mood": ("glad", "sad")}
     found = build_conditioner(tiny(), ["type", "view", "mood"], trained, values)
     assert found.vocabulary == {name: list(values[name]) for name in ("mood", "type", "view")}
+    assert found.config.has_types is False
     augmentation, fire = torch.randn(3, AUGMENTATION_DIM), TYPES.index("fire")
     given = {"type": torch.tensor([[2, 3], [2, 4], [4, 4]]), "view": torch.tensor([0, 1, 3])}
     same = {"type": torch.tensor([[fire, 18], [fire, 19], [19, 19]]), "view": torch.tensor([1, 0, 2])}
