@@ -31,7 +31,6 @@ from .input_checks import (
 )
 from .model_folder import DEFAULTS_KEY
 from .sprite_preprocessing import check_image, check_number, is_number, model_pixels
-from .sprite_unet import other_view
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
@@ -70,6 +69,15 @@ def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
     if angle < 1e-4:
         return torch.lerp(a, b, weight)
     return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
+
+
+def other_view(views: Tensor, reference_views: Tensor, any_id: int) -> Tensor:
+    """Which references a network with `mirrors_references` gets mirrored, bool (B,).
+
+    Args:
+        views, reference_views: What the images and their references show, int64 (B,); `any_id` where unknown.
+    """
+    return (views != reference_views) & (views != any_id) & (reference_views != any_id)
 
 
 class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):

@@ -24,15 +24,6 @@ def _with_unet_arguments(init: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
-def other_view(views: Tensor, reference_views: Tensor, any_id: int) -> Tensor:
-    """Which references a network with `mirrors_references` gets mirrored, bool (B,).
-
-    Args:
-        views, reference_views: What the images and their references show, int64 (B,); `any_id` where unknown.
-    """
-    return (views != reference_views) & (views != any_id) & (reference_views != any_id)
-
-
 class SpriteUNet2DModel(UNet2DModel):
     """A `UNet2DModel` on blocks of pixels, with room for a reference sprite.
 

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, sample_timesteps
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, other_view
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.pipelines.sprite_unet import other_view
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import RELATIONS, VIEWS
 
