@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from pokemon_ddpm import RELEASED_MODEL, load_sprites
 from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler
-from pokemon_ddpm.generation import DenoisingStep, GenerationSettings, SpriteRequest, generate_with_steps
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.preprocessing import mode_of, preprocess
+from pokemon_ddpm.studio import DenoisingStep, generate_sprites
 
 SCHEDULES = {
     title: NoiseSchedule.of(make_scheduler(beta_schedule=name))
@@ -95,7 +96,8 @@ def main() -> None:
     channels, _, side = pipeline.sample_shape
     image = load_sprites(split="train")[0]["image"]
     pixels = preprocess(image, side, mode_of(channels))[..., :3]  # white where it is transparent
-    ((_, steps),) = generate_with_steps(pipeline, [SpriteRequest(given.seed, given.type)])
+    (sprite,) = generate_sprites(pipeline, [SpriteRequest(given.seed, given.type)], with_steps=True)
+    steps = sprite.steps
     shown = [steps[i] for i in np.linspace(0, len(steps) - 1, min(COLUMNS, len(steps))).round().astype(int)]
     forward_process_figure(pixels, given.seed).savefig(given.output_dir / "forward_process.png", dpi=DPI)
     reverse_process_figure(shown).savefig(given.output_dir / "reverse_process.png", dpi=DPI)

@@ -28,11 +28,12 @@ from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
 from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, SpriteFeatures, all_logits, load_features
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate_files
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.ranking import looks, ranker_for
+from pokemon_ddpm.studio import generate_files
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES
 
 SHARE = 0.2  # of the samples that are the best, and the worst

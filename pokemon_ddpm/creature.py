@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pokemon_ddpm import studio
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
@@ -20,7 +21,7 @@ from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
-from pokemon_ddpm.preprocessing import as_tensor, open_image, pixel_digest
+from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.ranking import SpriteRanker, ranker_for
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description, squash
 
@@ -229,10 +230,7 @@ def best(
     pairs = zip(map(remove_background, samples), sprites, strict=True)
     faults = [fault(*pair, reference, relation) for pair in pairs]
     severity = [0 if each is None else 2 if each in COPIES else 1 for each in faults]
-    places = [i for i, each in enumerate(severity) if each == min(severity)]
-    if ranker is None or len(places) == 1:
-        return places[0], faults
-    return places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())], faults
+    return studio.best(sprites, ranker, severity), faults
 
 
 def _processed(

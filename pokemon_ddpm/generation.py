@@ -2,22 +2,21 @@
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import PartialState
-from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
-from pokemon_ddpm.preprocessing import on_white, open_image
-from pokemon_ddpm.provenance import Provenance, read_png, write_png
+from pokemon_ddpm.preprocessing import on_white
+from pokemon_ddpm.provenance import Provenance, read_png
 
 logger = logging.getLogger(__name__)
 CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
@@ -53,14 +52,6 @@ class SpriteRequest:
         return "_".join(parts).replace("/", "-") + ".png"
 
 
-class DenoisingStep(NamedTuple):
-    """One step of a sprite: its timestep, the sample after it, and the clean sample predicted in it."""
-
-    timestep: int
-    sample: Image.Image
-    pred_original_sample: Image.Image
-
-
 def generate(
     pipeline: PokemonDDPMPipeline,
     requests: Sequence[SpriteRequest],
@@ -90,32 +81,6 @@ def generate(
             **arguments,
         ).images
         yield from images[: len(requests) - start]
-
-
-def generate_with_steps(
-    pipeline: PokemonDDPMPipeline,
-    requests: Sequence[SpriteRequest],
-    watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
-    **arguments: Any,
-) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
-    """As `generate`, with the denoising steps of each sprite.
-
-    `watch` gets the steps so far of the sprites that are being generated, after each step the step of every sprite.
-    """
-    steps: list[list[DenoisingStep]] = []
-    names = ("latents", "pred_original_sample")
-
-    def record(pipeline: PokemonDDPMPipeline, _: int, timestep: int, tensors: dict[str, torch.Tensor]) -> None:
-        images = (pipeline.postprocess(tensors[name], "pil") for name in names)
-        steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
-        if watch is not None:
-            watch(steps)
-
-    arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
-    for i, image in enumerate(generate(pipeline, requests, **arguments)):
-        yield image, [step[i % CHUNK_SIZE] for step in steps]
-        if (i + 1) % CHUNK_SIZE == 0:  # the next image is of another chunk
-            steps.clear()
 
 
 @dataclass(frozen=True)
@@ -224,58 +189,6 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
 
 def _without_lists(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
-
-
-def generate_files(
-    pipeline: PokemonDDPMPipeline,
-    settings: GenerationSettings,
-    requests: Sequence[SpriteRequest],
-    folder: Path,
-    raw: bool = False,
-    candidates: int = 1,
-    generate_best: Callable[..., Iterator[tuple[SpriteRequest, Image.Image]]] | None = None,
-) -> Iterator[Path]:
-    """Generates each request into a PNG of its own, and yields the paths as they are finished.
-
-    Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped. The
-    pipeline is that of `settings.load`, and no request stands twice. With `raw` the files are the samples as they are,
-    in RGBA with alpha as predicted.
-
-    Args:
-        candidates: Samples among which `ranking.generate_best` chooses for each request; files then have the seed of
-            the first in their name, and that of the chosen one in their provenance.
-        generate_best: That function with its ranker and the number of candidates, for more than one.
-
-    Raises:
-        OSError: If a file cannot be written.
-    """
-    paths = {}
-    for request in requests:
-        path = folder / request.file_name
-        path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
-        if _exists(path, settings.provenance(pipeline, request), candidates):
-            yield path
-        else:
-            paths[path] = request
-    missing, arguments = list(paths.values()), settings.arguments() | ({"output_type": "np"} if raw else {})
-    if generate_best is None:
-        generated = zip(missing, generate(pipeline, missing, **arguments), strict=True)
-    else:
-        generated = generate_best(pipeline, missing, **arguments)
-    for path, (request, image) in zip(paths, generated, strict=True):
-        image = VaeImageProcessor.numpy_to_pil(image)[0] if raw else settings.postprocess(image)
-        write_png(image, path, settings.provenance(pipeline, request))
-        yield path
-
-
-def _exists(path: Path, provenance: Provenance, candidates: int) -> bool:
-    try:
-        found = read_png(path)
-        open_image(path)  # a truncated file can still have its text
-        chosen = provenance.seed <= found.seed < provenance.seed + candidates
-        return chosen and found == replace(provenance, seed=found.seed)
-    except (OSError, ValueError):
-        return False
 
 
 def check_onnx() -> None:

@@ -1,28 +1,21 @@
-"""Choosing among samples: a model of what readers said of sprites, and the best of several candidates."""
+"""A model of what readers said of sprites, which scores others."""
 
 import functools
-import itertools
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
-from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.preprocessing import as_arrays, as_tensor
+from pokemon_ddpm.preprocessing import as_arrays
 
 RANKING_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)  # whose networks rank sprites of their classes
 RANKER_FILE = "ranker.safetensors"  # the linear layer, in the model's folder
@@ -30,7 +23,6 @@ TIMESTEP = 300  # the best of 20, 100 and 300
 VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
 WEIGHTS = (1.0, 0.8, -2.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
-CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 DARK = 0.3
 
 
@@ -139,39 +131,3 @@ def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
     installed = (each for each in RANKING_MODELS if Path(each, RANKER_FILE).is_file())  # a Space has not all
     rankers = (load_ranker(each, str(pipeline.device)) for each in installed)
     return next((each for each in rankers if each.fits(pipeline)), None)
-
-
-def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
-    """`CANDIDATES` of a distilled model whose samples a ranker can score; others would take seconds a sprite: 1."""
-    return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) else 1
-
-
-def generate_best(
-    pipeline: PokemonDDPMPipeline,
-    requests: Sequence[SpriteRequest],
-    candidates: int,
-    ranker: SpriteRanker | None,
-    **arguments: Any,
-) -> Iterator[tuple[SpriteRequest, Image.Image]]:
-    """The best of several samples for each request, as `generate` makes them.
-
-    A request with seed s chooses among s to s + `candidates` - 1; give requests whose seeds are as far apart.
-
-    Args:
-        arguments: As of `generate`.
-
-    Yields:
-        The request with the chosen seed, which alone gives the same sample, and the sample, not processed.
-
-    Raises:
-        ValueError: If there is no ranker to choose.
-    """
-    if candidates > 1 and ranker is None:
-        names = " and ".join(Path(each).name for each in RANKING_MODELS)
-        raise ValueError(f"Only sprites like those of {names} can be ranked; choose 1 candidate for this model.")
-    tried = [replace(each, seed=each.seed + i) for each in requests for i in range(candidates)]
-    samples = generate(pipeline, tried, **arguments)
-    for start in range(0, len(tried), candidates):
-        group = list(itertools.islice(samples, candidates))
-        best = int(ranker.score(as_tensor(map(to_sprite, group))).argmax()) if candidates > 1 else 0
-        yield tried[start + best], group[best]

@@ -15,11 +15,11 @@ from pokemon_ddpm.generation import (
     GenerationSettings,
     SpriteRequest,
     generate,
-    generate_files,
     read_settings,
 )
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
+from pokemon_ddpm.studio import generate_files, generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_diffusion import ALPHA_BAR
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
@@ -76,7 +76,7 @@ def test_chunks_are_whole_and_yielded_when_they_are_finished(known, scale, rows)
     next(images)
     assert [size for size, _ in calls] == [rows] * 3
     assert len(list(images)) == 4 and [size for size, _ in calls] == [rows] * 6
-    assert list(generate(known, [])) == list(generation.generate_with_steps(known, [])) == []
+    assert list(generate(known, [])) == list(generate_sprites(known, [])) == []
     with pytest.raises(ValueError, match="Unknown type 'fyre'"):
         next(generate(known, [SpriteRequest(0, "fyre")]))
 
@@ -88,7 +88,8 @@ def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
         samples.append(tensors["latents"])
 
     requests = [REQUESTS[3], REQUESTS[1], *REQUESTS[1:4]]
-    found = list(generation.generate_with_steps(known, requests, guidance_scale=1))
+    made = generate_sprites(known, requests, with_steps=True, guidance_scale=1)
+    found = [(sprite.sample, sprite.steps) for sprite in made]
     assert [image.tobytes() for image, _ in found] == contents(known, requests, guidance_scale=1)
     for image, steps in found:
         assert image.tobytes() == steps[-1].sample.tobytes()

@@ -1,19 +1,17 @@
-"""The ranker against its formula by hand, and candidates against the samples of their seeds."""
+"""The ranker against its formula by hand, and which sprites it is for."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, ranking
-from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.ranking import CANDIDATES, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, generate_best
+from pokemon_ddpm.ranking import RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker
+from pokemon_ddpm.studio import CANDIDATES, default_candidates, generate_sprites
 from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import ranking_student, tiny_pipeline, tiny_student
 
@@ -75,34 +73,6 @@ def test_a_released_ranker_is_of_its_network(model):
         assert file.metadata() == {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}
 
 
-class Reddest:
-    """Ranks by the mean of red."""
-
-    def score(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, 0].float().mean(dim=(1, 2))
-
-
-def test_the_best_candidate_is_the_sample_of_its_seed():
-    pipeline, seed = tiny_pipeline(channels=4), 7
-    requests = [SpriteRequest(seed, "fire"), SpriteRequest(seed + 3, "ice")]
-    found = list(generate_best(pipeline, requests, 3, Reddest(), num_inference_steps=2))
-    for i, (request, image) in enumerate(found):
-        seeds = [seed + 3 * i + k for k in range(3)]
-        alone = [
-            next(generate(pipeline, [SpriteRequest(each, request.pokemon_type)], num_inference_steps=2))
-            for each in seeds
-        ]
-        reds = [red(image) for image in alone]
-        assert len(set(reds)) == 3 and request.seed == seeds[reds.index(max(reds))]
-        assert image.tobytes() == alone[reds.index(max(reds))].tobytes()
-    (only, _), *_ = generate_best(pipeline, requests, 1, Reddest(), num_inference_steps=2)
-    assert only == requests[0]
-
-
-def red(image: Image.Image) -> float:
-    return Reddest().score(as_tensor([to_sprite(image)])).item()
-
-
 @pytest.mark.parametrize(("vocabulary", "size", "model"), [
     (None, 64, "pokemon-ddpm-64-fast"),
     ({"type": [*TYPES, "stellar"], "mood": ["sad"]}, 64, "pokemon-ddpm-64-fast"),
@@ -116,8 +86,8 @@ def test_a_ranker_is_for_sprites_of_its_size_and_classes(vocabulary, size, model
     pipeline = tiny_student(size, vocabulary)
     ranker = ranking.ranker_for(pipeline)
     assert ranker is (model and ranking.load_ranker(str(RELEASED / model), "cpu"))
-    assert ranking.default_candidates(pipeline) == (CANDIDATES if model else 1)
-    assert ranking.default_candidates(tiny_pipeline(size=size, vocabulary=vocabulary, channels=4)) == 1  # no student
+    assert default_candidates(pipeline) == (CANDIDATES if model else 1)
+    assert default_candidates(tiny_pipeline(size=size, vocabulary=vocabulary, channels=4)) == 1  # no student
     if not model:
         with pytest.raises(ValueError, match="Only sprites like those of pokemon-ddpm-64-fast and wesnoth.* 1 cand"):
-            next(generate_best(pipeline, [SpriteRequest(0)], 2, ranker))
+            next(generate_sprites(pipeline, [SpriteRequest(0)], 2))

@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +20,17 @@ from pokemon_ddpm.app.jobs import (
     Job,
     Models,
     Refused,
-    Sprite,
+    Result,
     attributes,
     caption,
-    chosen_sprite,
     controls,
     default_settings,
     new_job,
     number,
 )
-from pokemon_ddpm.generation import CHUNK_SIZE, DenoisingStep, generate_with_steps
-from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.ranking import ranker_for
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
+from pokemon_ddpm.studio import DenoisingStep, Sprite, generate_sprites
 
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 EXAMPLES_SEED = 76
@@ -52,35 +49,25 @@ class Generation:
         self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
         self.stopped = threading.Event()  # set it to stop the run after its current step
 
-    def run(self) -> list[Sprite]:
+    def run(self) -> Result:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
-        job = self._job
+        job, arguments = self._job, self._job.settings.arguments()
+        options = {"with_steps": True, "watch": self._after_step}
         try:
-            for start in range(0, len(job.requests), CHUNK_SIZE):
-                chunk = job.requests[start : start + CHUNK_SIZE]
-                generated = generate_with_steps(job.pipeline, chunk, self._after_step, **job.generation.arguments())
-                for request, (image, steps) in zip(chunk, generated, strict=True):
-                    predictions = [step.pred_original_sample for step in steps]
-                    self._finished.append(Sprite(job, request, image, predictions))
-            return self._finished if job.candidates == 1 else self._best_candidates()
+            for sprite in generate_sprites(job.pipeline, job.requests, job.candidates, **options, **arguments):
+                self._finished.append(sprite)
         except ValueError as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
-
-    def _best_candidates(self) -> list[Sprite]:
-        """Of the candidates of each sprite that which the ranker scores highest."""
-        size, found = self._job.candidates, self._finished
-        scores = ranker_for(self._job.pipeline).score(as_tensor(each.processed(1) for each in found))
-        return [found[start + int(scores[start : start + size].argmax())] for start in range(0, len(found), size)]
+        return Result(job, self._finished)
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
             raise Refused("The generation was stopped.")
-        job, done = self._job, len(self._finished)
+        job, done = self._job, self._finished
         note = f"step {len(steps)} of {job.pipeline.num_timesteps}"
-        current = zip(steps[-1], job.requests[done : done + CHUNK_SIZE], strict=False)
-        preview = [(sprite.image, sprite.caption) for sprite in self._finished]
-        preview += [(step.pred_original_sample, caption(request, note)) for step, request in current]
-        self.preview = preview[:: job.candidates]  # of each sprite the first candidate
+        current = zip(steps[-1][:: job.candidates], job.requests[len(done) :], strict=False)  # of each sprite one
+        preview = [(each.sample, caption(each.request)) for each in done]
+        self.preview = preview + [(step.pred_original_sample, caption(request, note)) for step, request in current]
 
 
 class Handlers:
@@ -106,16 +93,18 @@ class Handlers:
             while not (await asyncio.wait([run], timeout=PREVIEW_SECONDS))[0]:
                 if generation.preview:
                     yield generation.preview, seed, gr.skip()
-            sprites = run.result()
+            result = run.result()
         finally:
             generation.stopped.set()
             run.cancel()
-        yield await asyncio.to_thread(gallery, sprites), seed, sprites
+        yield await asyncio.to_thread(gallery, result), seed, result
 
-    def download(self, kind: str, sprites: Sequence[Sprite], sprite: Any, scale: Any) -> str:
+    def download(self, kind: str, result: Result | None, sprite: Any, scale: Any) -> str:
         """Returns a file: "png" of a sprite, "gif" of its denoising steps, or "zip" of all sprites as a game sheet."""
+        if result is None:
+            raise Refused("There are no sprites in memory. Generate some.")
         with self._writing:
-            return write_download(kind, sprites, chosen_sprite(sprites, sprite), scale, self._cache)
+            return write_download(kind, result, result.sprite(sprite), scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
         """What becomes of the settings for the model that was chosen, and whether there are attributes."""
@@ -127,33 +116,33 @@ class Handlers:
         """The number of the sprite that was clicked."""
         return event.index + 1
 
-    def finish(self, sprites: Sequence[Sprite]) -> tuple[str, int]:
+    def finish(self, result: Result) -> tuple[str, int]:
         """After a generation: status, and number of the first sprite."""
-        plural, model = "s" if len(sprites) > 1 else "", html.escape(sprites[0].job.generation.model)
-        return f"{len(sprites)} sprite{plural} by {model}.", 1
+        count, model = len(result.sprites), html.escape(result.job.settings.model)
+        return f"{count} sprite{'s' * (count > 1)} by {model}.", 1
 
-    def examples(self) -> tuple[list[Sprite], list[tuple[Image.Image, str]], str]:
+    def examples(self) -> tuple[Result, list[tuple[Image.Image, str]], str]:
         """What a new visitor sees: sprites, gallery and status."""
-        sprites = self._examples.result()
-        text = f"Press Generate. These are examples by {html.escape(sprites[0].job.generation.model)}."
-        return sprites, gallery(sprites), text
+        result = self._examples.result()
+        text = f"Press Generate. These are examples by {html.escape(result.job.settings.model)}."
+        return result, gallery(result), text
 
 
-def gallery(sprites: Sequence[Sprite]) -> list[tuple[Image.Image, str]]:
+def gallery(result: Result | None) -> list[tuple[Image.Image, str]]:
     """Enlarged images of sprites, with captions."""
-    scales = [max(1, GALLERY_SIZE // sprite.image.width) for sprite in sprites]
-    return [(each.processed(scale), each.caption) for each, scale in zip(sprites, scales, strict=True)]
+    sprites = result.sprites if result else ()
+    scales = [max(1, GALLERY_SIZE // each.sample.width) for each in sprites]
+    return [(result.processed(*each), caption(each[0].request)) for each in zip(sprites, scales, strict=True)]
 
 
-def write_download(kind: str, sprites: Sequence[Sprite], sprite: Sprite, scale: Any, cache: Path) -> str:
+def write_download(kind: str, result: Result, sprite: Sprite, scale: Any, cache: Path) -> str:
     """Writes the file of a kind, see `KINDS`, and returns its path."""
     scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
     path = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}"
-    write = {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind]
     try:
-        write(sprites if kind == "zip" else sprite, path, scale)
+        {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind](result, sprite, path, scale)
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
@@ -165,24 +154,24 @@ def _name(sprite: Sprite) -> str:
     return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
 
 
-def _write_png(sprite: Sprite, path: Path, scale: int) -> None:
-    settings = replace(sprite.job.generation, scale=scale)
-    write_png(sprite.processed(scale), path, settings.provenance(sprite.job.pipeline, sprite.request))
+def _write_png(result: Result, sprite: Sprite, path: Path, scale: int) -> None:
+    settings = replace(result.job.settings, scale=scale)
+    provenance = settings.provenance(result.job.pipeline, sprite.chosen)
+    write_png(settings.postprocess(sprite.sample), path, provenance)
 
 
-def _write_animation(sprite: Sprite, path: Path, scale: int) -> None:
+def _write_animation(result: Result, sprite: Sprite, path: Path, scale: int) -> None:
     """Writes the predicted image after each step, then the sprite, on white."""
-    frames = [*map(sprite.job.generation.postprocess, sprite.predictions), sprite.processed(scale=1)]
+    frames = [*(step.pred_original_sample for step in sprite.steps), sprite.sample]
+    frames = list(map(result.job.settings.postprocess, frames))
     save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
 
 
-def _write_game_sheet(sprites: Sequence[Sprite], path: Path, scale: int) -> None:
-    """Writes a sheet for games, and its description with the sprites' conditions and seeds."""
-    images, columns = [each.processed(scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
-    metadata = [
-        {"model": each.job.generation.model, "condition": each.request.condition, "seed": each.request.seed}
-        for each in sprites
-    ]
+def _write_game_sheet(result: Result, _: Sprite, path: Path, scale: int) -> None:
+    """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
+    sprites, model = result.sprites, result.job.settings.model
+    images, columns = [result.processed(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
+    metadata = [{"model": model, "condition": each.chosen.condition, "seed": each.chosen.seed} for each in sprites]
     names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
     description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
     with zipfile.ZipFile(path, "w") as archive:

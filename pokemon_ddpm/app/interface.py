@@ -64,7 +64,7 @@ class Page:
         own = not any(each.conditioner.has_types for each in models.values())
         title = OWN_TITLE if own else TITLE
         with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
-            self._sprites = gr.State((), time_to_live=KEPT_SECONDS)
+            self._result = gr.State(None, time_to_live=KEPT_SECONDS)
             gr.Markdown(INTRODUCTION.format(title))
             with gr.Row():
                 with gr.Column(scale=1, min_width=300):
@@ -115,7 +115,7 @@ class Page:
         with gr.Accordion("Download", open=False):
             with gr.Row():
                 scale = gr.Slider(1, MAX_SCALE, value=1, step=1, label="Scale")
-            inputs = [self._sprites, self._sprite, scale]
+            inputs = [self._result, self._sprite, scale]
             with gr.Row():
                 for kind, label in KINDS.items():
                     button = gr.Button(label, min_width=120)
@@ -130,19 +130,19 @@ class Page:
         handlers, settings = self._handlers, self._settings
         started = [self._status, self._generate, self._cancel]
         self._generate.click(None, None, started, js=STARTED, **PRIVATE)
-        outputs = [self._gallery, settings["seed"], self._sprites]
+        outputs = [self._gallery, settings["seed"], self._result]
         options = {"outputs": outputs, "show_progress_on": self._status, **ONE_AT_A_TIME}
         event = self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
         for ended in (event.then, event.failure):  # a cancelled event has failed: then it does not trigger `then`
             ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
-        event.success(handlers.finish, self._sprites, [self._status, self._sprite], **PRIVATE)
-        event.failure(gallery, self._sprites, self._gallery, **PRIVATE)
+        event.success(handlers.finish, self._result, [self._status, self._sprite], **PRIVATE)
+        event.failure(gallery, self._result, self._gallery, **PRIVATE)
         self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=event, **PRIVATE)
 
         self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
         offered = [*settings.values(), self._attributes]
         settings["model"].change(handlers.choose_model, None, offered, inputs_kwargs=settings, **PRIVATE)
-        self.blocks.load(handlers.examples, None, [self._sprites, self._gallery, self._status], **PRIVATE)
+        self.blocks.load(handlers.examples, None, [self._result, self._gallery, self._status], **PRIVATE)
 
 
 def _attribute(name: str, **options: Any) -> gr.Dropdown | gr.Radio:

@@ -7,7 +7,7 @@ import html
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -17,8 +17,8 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
-from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, enlarge
-from pokemon_ddpm.ranking import default_candidates
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
+from pokemon_ddpm.studio import Sprite, default_candidates
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES = 16
@@ -46,33 +46,31 @@ class Job:
     """Sprites to generate."""
 
     pipeline: PokemonDDPMPipeline
-    generation: GenerationSettings
-    requests: Sequence[SpriteRequest]  # the candidates of each sprite one after the other
-    candidates: int = 1
+    settings: GenerationSettings
+    requests: Sequence[SpriteRequest]
+    candidates: int  # of each
 
 
 @dataclass(frozen=True, eq=False)
-class Sprite:
-    """A generated sprite, with all that is needed for its files."""
+class Result:
+    """The sprites of a job, with all that is needed for their files."""
 
     job: Job
-    request: SpriteRequest
-    image: Image.Image  # the sample, RGB or RGBA of the model's size; see `GenerationSettings.postprocess`
-    predictions: Sequence[Image.Image]  # of the clean sample, in each denoising step
+    sprites: Sequence[Sprite]
 
-    @property
-    def caption(self) -> str:
-        return caption(self.request, f"seed {self.request.seed}")
-
-    def processed(self, scale: int) -> Image.Image:
+    def processed(self, sprite: Sprite, scale: int = 1) -> Image.Image:
         """What the visitor gets of it."""
-        return enlarge(self.job.generation.postprocess(self.image), scale)
+        return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
+
+    def sprite(self, value: Any) -> Sprite:
+        """The sprite of a number, from 1."""
+        return self.sprites[number("The number of the sprite", value, 1, len(self.sprites), whole=True) - 1]
 
 
-def caption(request: SpriteRequest, note: str) -> str:
-    """Such as "fire/flying · red · seed 7"."""
+def caption(request: SpriteRequest, note: str | None = None) -> str:
+    """Such as "fire/flying · red · seed 7", or with a note in place of the seed."""
     others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
-    return " · ".join([request.pokemon_type or ANY, *others, note])
+    return " · ".join([request.pokemon_type or ANY, *others, note or f"seed {request.seed}"])
 
 
 def default_settings(models: Models, name: str) -> dict[str, Any]:
@@ -134,22 +132,12 @@ def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
         raise Refused("New seed must be true or false.")
     seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
     types, values = (settings["pokemon_type"], settings["second_type"]), _values(pipeline, settings)
-    requests = [
-        SpriteRequest(first + i, _types(pipeline, *types, first), values)
-        for first in range(seed, seed + count * candidates, candidates)
-        for i in range(candidates)
-    ]
+    seeds = range(seed, seed + count * candidates, candidates)
+    requests = [SpriteRequest(each, _types(pipeline, *types, each), values) for each in seeds]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
     return Job(pipeline, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates)
-
-
-def chosen_sprite(sprites: Sequence[Sprite], value: Any) -> Sprite:
-    """The sprite of a number, from 1."""
-    if not sprites:
-        raise Refused("There are no sprites in memory. Generate some.")
-    return sprites[number("The number of the sprite", value, 1, len(sprites), whole=True) - 1]
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

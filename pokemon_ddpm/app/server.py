@@ -19,7 +19,7 @@ from pokemon_ddpm.app.interface import Page, theme
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import model_name
 
-MAX_SESSIONS = 200  # visitors with sprites in memory: at most 9 MB each at 64x64 px, usually 1 MB
+MAX_SESSIONS = 100  # visitors with sprites in memory: at most 17 MB each at 64x64 px, usually 1 MB
 
 
 @dataclass(frozen=True)

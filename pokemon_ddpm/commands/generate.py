@@ -40,6 +40,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS
 if TYPE_CHECKING:
     from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
     from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
+    from pokemon_ddpm.studio import Sprite
 
 MAX_SPRITES = 1_000_000
 MAX_CANDIDATES = 1000
@@ -147,7 +148,7 @@ def generate(
         return
 
     from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
-    from pokemon_ddpm.ranking import default_candidates
+    from pokemon_ddpm.studio import default_candidates
 
     settings = GenerationSettings(
         model,
@@ -179,7 +180,7 @@ def generate(
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     job = job._replace(settings=replace(settings, scale=1))  # the sheet is enlarged instead
     if output.suffix.lower() == ".png":
-        save_image(layout(_sprites(job)[1]), output)
+        save_image(layout(job.finished()[1]), output)
     else:
         _write_animation(job, layout, output)
     _report(requests, output)
@@ -215,17 +216,19 @@ class _Job(NamedTuple):
     requests: "Sequence[SpriteRequest]"
     candidates: int = 1
 
-    def choose(self) -> Callable[..., Any]:
-        """`ranking.generate_best` with the candidates and the ranker."""
-        from pokemon_ddpm.ranking import generate_best, ranker_for
+    def sprites(self, with_steps: bool = False) -> "Iterator[Sprite]":
+        """The chosen candidate of each request."""
+        from pokemon_ddpm.studio import generate_sprites
 
-        ranker = ranker_for(self.pipeline) if self.candidates > 1 else None
-        return functools.partial(generate_best, candidates=self.candidates, ranker=ranker)
+        made = generate_sprites(
+            self.pipeline, self.requests, self.candidates, with_steps=with_steps, **self.settings.arguments()
+        )
+        return tqdm(made, "Generating", len(self.requests))
 
-    def chosen(self) -> "Iterator[tuple[SpriteRequest, Image.Image]]":
-        """Each request, of candidates the chosen one, and its sample."""
-        generated = self.choose()(self.pipeline, self.requests, **self.settings.arguments())
-        return tqdm(generated, "Generating", len(self.requests))
+    def finished(self) -> "tuple[tuple[SpriteRequest, ...], list[Image.Image]]":
+        """Each chosen candidate and its processed sprite."""
+        chosen, samples = zip(*((each.chosen, each.sample) for each in self.sprites()), strict=True)
+        return chosen, [self.settings.postprocess(sample) for sample in samples]
 
 
 def make_requests(
@@ -306,25 +309,19 @@ def _generate_like(like: Path, output: Path) -> None:
     pipeline = settings.load()
     if request.attributes.keys() - pipeline.conditioner.vocabulary.keys():  # it could name arguments of the pipeline
         fail(f"{like} was made by another version of this project, or with another model.")
-    _, (image,) = _sprites(_Job(pipeline, settings, [request]))
+    _, (image,) = _Job(pipeline, settings, [request]).finished()
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
 
-def _sprites(job: _Job) -> "tuple[tuple[SpriteRequest, ...], list[Image.Image]]":
-    requests, samples = zip(*job.chosen(), strict=True)
-    return requests, [job.settings.postprocess(sample) for sample in samples]
-
-
 def _write_files(job: _Job, output_dir: Path) -> None:
     """A file of each sprite; of several processes each generates its share."""
-    from pokemon_ddpm.generation import generate_files, processes
+    from pokemon_ddpm.generation import processes
+    from pokemon_ddpm.studio import generate_files
 
     state = processes()
     requests = job.requests[state.process_index :: state.num_processes]
-    paths = generate_files(
-        job.pipeline, job.settings, requests, output_dir, candidates=job.candidates, generate_best=job.choose()
-    )
+    paths = generate_files(job.pipeline, job.settings, requests, output_dir, candidates=job.candidates)
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)
 
@@ -333,7 +330,7 @@ def _write_game_sheet(job: _Job, columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
     from pokemon_ddpm.generation import full_condition
 
-    (requests, images), file = _sprites(job), output.with_suffix(".json")
+    (requests, images), file = job.finished(), output.with_suffix(".json")
     names = [each.file_name for each in requests]
     metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in requests]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
@@ -344,8 +341,6 @@ def _write_game_sheet(job: _Job, columns: int, output: Path) -> None:
 
 def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.Image], output: Path) -> None:
     """The predicted clean sprites after each step, laid out as on a sheet."""
-    from pokemon_ddpm.generation import generate_with_steps
-
     pipeline, settings = job.pipeline, job.settings
     width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests)).size
     check_animation_side(max(width, height))
@@ -353,11 +348,10 @@ def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.
     if steps * width * height > MAX_ANIMATION_PIXELS:
         size = f"{steps:,} frames of {width:,}x{height:,} pixels"
         raise ValueError(f"{size} are too many for an animation. Choose fewer sprites or steps, or a smaller scale.")
-    requests = job.requests if job.candidates == 1 else [request for request, _ in job.chosen()]
-    frames, generated = [], generate_with_steps(pipeline, requests, **settings.arguments())
-    for image, denoising in tqdm(generated, "Generating", len(requests)):
-        predictions = [step.pred_original_sample for step in denoising]
-        frames.append([settings.postprocess(frame) for frame in [*predictions, image]])
+    frames = []
+    for sprite in job.sprites(with_steps=True):
+        predictions = [step.pred_original_sample for step in sprite.steps]
+        frames.append([settings.postprocess(frame) for frame in [*predictions, sprite.sample]])
     save_animation([layout(sprites) for sprites in zip(*frames, strict=True)], output)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import MAX_IOU
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
 from pokemon_ddpm.pipelines.file_checks import read_file
@@ -23,8 +23,9 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
-from pokemon_ddpm.ranking import CANDIDATES, SpriteRanker, generate_best, read_ranker
+from pokemon_ddpm.ranking import SpriteRanker, read_ranker
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.studio import CANDIDATES, Sprite, generate_sprites
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 PAGE_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)
@@ -141,10 +142,9 @@ def _write_page(
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
     first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE)
-    request, _ = next(generate_best(pipeline, [first], CANDIDATES if ranker else 1, ranker))
-    intro = denoising(pipeline, request)
-    sprite = intro.crop((intro.width - intro.height, 0, intro.width, intro.height))
-    icon = sprite.resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
+    (sprite,) = generate_sprites(pipeline, [first], CANDIDATES if ranker else 1, ranker, with_steps=True)
+    intro = denoising(sprite)
+    icon = to_sprite(sprite.sample).resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
     html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
     html = html.replace("LICENSE", _about(name, folder) if own else "")
@@ -210,10 +210,9 @@ def _terms(name: str) -> dict[str, bytes]:
     return found
 
 
-def denoising(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> Image.Image:
+def denoising(sprite: Sprite) -> Image.Image:
     """The samples after each step and the sprite at last, RGBA, side by side."""
-    ((image, steps),) = generate_with_steps(pipeline, [request])
-    return Image.fromarray(np.hstack([*(step.sample for step in steps[:-1]), to_sprite(image)]))
+    return Image.fromarray(np.hstack([*(step.sample for step in sprite.steps[:-1]), to_sprite(sprite.sample)]))
 
 
 def preview_tags(url: str, title: str, sprites: str) -> str:
@@ -227,7 +226,7 @@ def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -
     types, candidates = pipeline.conditioner.vocabulary["type"], CANDIDATES if ranker else 1
     requests = [SpriteRequest(SEED + i * candidates, types[i % len(types)]) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
-    sprites = [to_sprite(each) for _, each in generate_best(pipeline, requests, candidates, ranker)]
+    sprites = [to_sprite(each.sample) for each in generate_sprites(pipeline, requests, candidates, ranker)]
     sheet = sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
     image.paste(sheet, ((width - sheet.width) // 2, (height - sheet.height) // 2))
     return image

@@ -16,11 +16,12 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app import jobs, launch
 from pokemon_ddpm.app.handlers import GALLERY_SIZE
-from pokemon_ddpm.app.jobs import Job, Models, Sprite, default_settings
+from pokemon_ddpm.app.jobs import Job, Models, Result, default_settings
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.studio import Sprite
 from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
 from tests.tiny_models import RELATIONS, tiny_pipeline
 
@@ -117,10 +118,10 @@ def new_job(models: Models, **settings: Any) -> Job:
     return jobs.new_job(models, {**usual, "new_seed": False, **settings})
 
 
-def new_sprite(models: Models, **settings: Any) -> Sprite:
-    """A red square without background."""
+def new_result(models: Models, **settings: Any) -> Result:
+    """Red squares without background."""
     job = new_job(models, **settings)
     channels = job.pipeline.sample_shape[0]
     image = Image.new("RGBA" if channels == 4 else "RGB", (16, 16), (255, 255, 255, 0)[:channels])
     image.paste("red", (4, 4, 12, 12))
-    return Sprite(job, job.requests[0], image, [])
+    return Result(job, [Sprite(request, request, image) for request in job.requests])

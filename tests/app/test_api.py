@@ -11,7 +11,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from pokemon_ddpm.app.server import App
-from pokemon_ddpm.generation import generate_files, read_settings
+from pokemon_ddpm.generation import read_settings
+from pokemon_ddpm.studio import generate_files
 from tests.app.running import DOCS, Network, expected_images, gallery_images, running
 
 

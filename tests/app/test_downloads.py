@@ -9,30 +9,29 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm.app.handlers import gallery, write_download
-from pokemon_ddpm.app.jobs import Models, Sprite
+from pokemon_ddpm.app.jobs import Models, Result
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.provenance import read_png
-from tests.app.running import new_sprite
+from pokemon_ddpm.studio import DenoisingStep
+from tests.app.running import new_result
 
 
 @pytest.fixture
-def sprites(known: Models) -> list[Sprite]:
-    first, second = (new_sprite(known, pokemon_type="fire", seed=seed) for seed in (7, 8))
-    predictions = [Image.new("RGBA", first.image.size, (i, 0, 0, 255)) for i in range(3)]
-    return [replace(first, predictions=predictions), second]
+def result(known: Models) -> Result:
+    return new_result(known, pokemon_type="fire", seed=7, num_images=2)
 
 
-def test_gallery(sprites: list[Sprite]) -> None:
-    (first, caption), *_ = gallery(sprites)
+def test_gallery(result: Result) -> None:
+    (first, caption), _ = gallery(result)
     assert caption == "fire · seed 7" and first.size == (256, 256) and first.getpixel((0, 0))[3] == 0
 
 
 @pytest.mark.parametrize("model", ["full", "fast"])
 def test_png(tmp_path: Path, known: Models, model: str) -> None:
     """In both kinds of models, without the fragment in a corner."""
-    sprite = new_sprite(known, model=model, **({"view": "any", "finish": "any"} if model == "fast" else {}))
-    sprite.image.paste("blue", (0, 0, 1, 3))
-    path = write_download("png", [], sprite, 2, tmp_path)
+    result = new_result(known, model=model, **({"view": "any", "finish": "any"} if model == "fast" else {}))
+    result.sprites[0].sample.paste("blue", (0, 0, 1, 3))
+    path = write_download("png", result, result.sprites[0], 2, tmp_path)
     image = Image.open(path)
     assert image.mode == "RGBA" and image.size == (32, 32)
     assert image.getpixel((0, 0)) == (255, 255, 255, 0) and image.getpixel((16, 16)) == (255, 0, 0, 255)
@@ -40,25 +39,28 @@ def test_png(tmp_path: Path, known: Models, model: str) -> None:
     assert read_png(path).postprocessing == finished
 
 
-def test_gif(tmp_path: Path, sprites: list[Sprite]) -> None:
-    gif = Image.open(write_download("gif", [], sprites[0], 2, tmp_path))
+def test_gif(tmp_path: Path, result: Result) -> None:
+    images = [Image.new("RGBA", (16, 16), (i, 0, 0, 255)) for i in range(3)]
+    sprite = replace(result.sprites[0], steps=[DenoisingStep(0, each, each) for each in images])
+    gif = Image.open(write_download("gif", result, sprite, 2, tmp_path))
     assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
     gif.seek(3)
     assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
 
 
-def test_names_of_any_class(tmp_path: Path, sprites: list[Sprite]) -> None:
-    one = replace(sprites[1], request=SpriteRequest(7, "../é" * 99))
-    path = Path(write_download("png", [], one, 1, tmp_path))
+def test_names_of_any_class(tmp_path: Path, result: Result) -> None:
+    sprite = replace(result.sprites[1], request=SpriteRequest(7, "../é" * 99))
+    path = Path(write_download("png", result, sprite, 1, tmp_path))
     assert path.is_file() and len(path.name.encode()) <= 104 and path.name.endswith("_7.png")
 
 
-def test_game_sheet(tmp_path: Path, sprites: list[Sprite]) -> None:
-    archive = zipfile.ZipFile(write_download("zip", 2 * sprites, sprites[0], 2, tmp_path))
+def test_game_sheet(tmp_path: Path, result: Result) -> None:
+    result = replace(result, sprites=[*result.sprites, *result.sprites, result.sprites[0]])
+    archive = zipfile.ZipFile(write_download("zip", result, result.sprites[0], 2, tmp_path))
     assert archive.namelist() == ["sheet.png", "sheet.json"]
     sheet, frames = Image.open(archive.open("sheet.png")), json.loads(archive.read("sheet.json"))["frames"]
-    assert sheet.mode == "RGBA" and sheet.size == (128, 32)
+    assert sheet.mode == "RGBA" and sheet.size == (128, 64)
     condition = {"type": "fire", "view": "front", "finish": "normal"}
     expected = {"model": "full", "condition": condition, "seed": 8}
     expected |= {"filename": "2_fire_front_normal_8", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
-    assert expected.items() <= frames[1].items() and len(frames) == 4
+    assert expected.items() <= frames[1].items() and len(frames) == 5

@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline, generation, ranking
+from pokemon_ddpm import PokemonDDPMPipeline, generation, studio
 from pokemon_ddpm.diffusion import make_sampler
-from pokemon_ddpm.generation import SpriteRequest, generate_with_steps
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.provenance import read_png, write_png
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.studio import generate_sprites
 from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
@@ -167,8 +168,9 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     options = ["--type", "fire", "--num-images", 2, "--num-inference-steps", 5, "--scale", 2, "--output", output]
     code, text = run("generate", "--model", model, *options)
     assert code == 0 and text.endswith(f"2 sprites in {output}")
-    steps = generate_with_steps(full_pipeline(), [FIRE, SpriteRequest(1, "fire")], num_inference_steps=5)
-    *_, last = zip(*([to_sprite(step.pred_original_sample) for step in steps] for _, steps in steps), strict=True)
+    requests = [FIRE, SpriteRequest(1, "fire")]
+    made = generate_sprites(full_pipeline(), requests, with_steps=True, num_inference_steps=5)
+    *_, last = zip(*([to_sprite(step.pred_original_sample) for step in each.steps] for each in made), strict=True)
     animation = Image.open(output)
     assert animation.n_frames == 5 and animation.size == sprite_sheet(last, 2, scale=2).size
     animation.seek(4)  # the last prediction is the sprite
@@ -202,7 +204,7 @@ def test_other_weights_make_no_other_sprite(files, tmp_path: Path) -> None:
 
 def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
     """The file has the first seed of its candidates in its name and the chosen one inside; a rerun keeps it."""
-    monkeypatch.setattr(ranking, "ranker_for", lambda _: SimpleNamespace(score=last))
+    monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
     names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
     assert names == ["fire_5_best-of-3.png", "fire_8_best-of-3.png"]
     assert [read_png(tmp_path / "files" / name).seed for name in names] == [7, 10]

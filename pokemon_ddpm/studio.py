@@ -1,0 +1,143 @@
+"""One way from a request to its sprite: candidates are generated, and the best of them is chosen."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+
+from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, generate
+from pokemon_ddpm.pipelines.input_checks import is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.preprocessing import as_tensor, open_image
+from pokemon_ddpm.provenance import Provenance, read_png, write_png
+from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
+
+CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
+
+
+class DenoisingStep(NamedTuple):
+    """One step of a sprite: its timestep, the sample after it, and the clean sample predicted in it."""
+
+    timestep: int
+    sample: Image.Image
+    pred_original_sample: Image.Image
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """The chosen candidate of a request."""
+
+    request: SpriteRequest
+    chosen: SpriteRequest  # alone it gives the same sample
+    sample: Image.Image  # not processed
+    steps: Sequence[DenoisingStep] = ()
+
+
+def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
+    """`CANDIDATES` of a distilled model whose samples a ranker can score; others would take seconds a sprite: 1."""
+    return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) else 1
+
+
+def candidates_of(request: SpriteRequest, count: int) -> list[SpriteRequest]:
+    """The candidates of a request with seed s have the seeds s to s + `count` - 1."""
+    return [replace(request, seed=request.seed + i) for i in range(count)]
+
+
+def best(sprites: Sequence[Image.Image], ranker: SpriteRanker | None, severity: Sequence[int] = ()) -> int:
+    """The place of the processed sprite that the ranker scores highest, or of the first one, of the least severity."""
+    places = [i for i in range(len(sprites)) if not severity or severity[i] == min(severity)]
+    if ranker is None or len(places) == 1:
+        return places[0]
+    return places[int(ranker.score(as_tensor(sprites[i] for i in places)).argmax())]
+
+
+def generate_sprites(
+    pipeline: PokemonDDPMPipeline,
+    requests: Sequence[SpriteRequest],
+    candidates: int = 1,
+    ranker: SpriteRanker | None = None,
+    with_steps: bool = False,
+    watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
+    **arguments: Any,
+) -> Iterator[Sprite]:
+    """Generates the best of some candidates of each request, as `generate` makes them.
+
+    Args:
+        ranker: Scores them; by default that of the pipeline's samples.
+        with_steps: Whether sprites have their denoising steps.
+        watch: Gets the steps so far of the samples that are being generated, after each step the step of every one.
+        arguments: As of `generate`.
+
+    Raises:
+        ValueError: If there is no ranker to choose.
+    """
+    if candidates > 1 and (ranker := ranker or ranker_for(pipeline)) is None:
+        names = " and ".join(Path(each).name for each in RANKING_MODELS)
+        raise ValueError(f"Only sprites like those of {names} can be ranked; choose 1 candidate for this model.")
+    steps: list[list[DenoisingStep]] = []
+    names = ("latents", "pred_original_sample")
+
+    def record(pipeline: PokemonDDPMPipeline, _: int, timestep: int, tensors: dict[str, torch.Tensor]) -> None:
+        images = (pipeline.postprocess(tensors[name], "pil") for name in names)
+        steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
+        if watch is not None:
+            watch(steps)
+
+    if with_steps:
+        arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
+    tried = [each for request in requests for each in candidates_of(request, candidates)]
+    made: list[Sprite] = []
+    for i, sample in enumerate(generate(pipeline, tried, **arguments)):
+        made.append(Sprite(requests[i // candidates], tried[i], sample, [step[i % CHUNK_SIZE] for step in steps]))
+        if (i + 1) % CHUNK_SIZE == 0:  # the next sample is of another chunk
+            steps.clear()
+        if len(made) == candidates:
+            yield made[best([to_sprite(each.sample) for each in made], ranker) if candidates > 1 else 0]
+            made.clear()
+
+
+def generate_files(
+    pipeline: PokemonDDPMPipeline,
+    settings: GenerationSettings,
+    requests: Sequence[SpriteRequest],
+    folder: Path,
+    raw: bool = False,
+    candidates: int = 1,
+) -> Iterator[Path]:
+    """Generates each request into a PNG of its own, and yields the paths as they are finished.
+
+    Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped. Of
+    candidates, files have the seed of the request in their name, and that of the chosen one in their provenance. The
+    pipeline is that of `settings.load`, and no request stands twice. With `raw` the files are single samples as they
+    are, in RGBA with alpha as predicted.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    paths = {}
+    for request in requests:
+        path = folder / request.file_name
+        path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
+        if _exists(path, (settings.provenance(pipeline, each) for each in candidates_of(request, candidates))):
+            yield path
+        else:
+            paths[path] = request
+    arguments = settings.arguments() | ({"output_type": "np"} if raw else {})
+    sprites = generate_sprites(pipeline, [*paths.values()], candidates, **arguments)
+    for path, sprite in zip(paths, sprites, strict=True):
+        image = VaeImageProcessor.numpy_to_pil(sprite.sample)[0] if raw else settings.postprocess(sprite.sample)
+        write_png(image, path, settings.provenance(pipeline, sprite.chosen))
+        yield path
+
+
+def _exists(path: Path, possible: Iterable[Provenance]) -> bool:
+    try:
+        open_image(path)  # a truncated file can still have its text
+        return read_png(path) in possible
+    except (OSError, ValueError):
+        return False
