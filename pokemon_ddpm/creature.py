@@ -1,6 +1,5 @@
 """A whole creature: front and back, in normal and shiny colors, of each stage of its evolution."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
-NOISE = "SHA-256 of seed/part/attempt"  # see `part_seed`
+NOISE = "SHA-256 of seed/part/attempt"  # see `studio.sample_seed`
 # By the relation to the reference; a shiny has the noise of what it recolors.
 ATTEMPTS = {None: 4, "same": 4, "next": 8}
 # Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
@@ -68,24 +67,13 @@ def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
     return [part for part in parts if part.view in views and part.finish in finishes]
 
 
-def part_seed(seed: int, part: str, attempt: int = 0) -> int:
-    """The first 31 bits of the SHA-256 of "seed/part/attempt", so that no part depends on which others are made.
-
-    Args:
-        seed: Of the creature.
-        part: The name of its sprite, such as "2-back". A shiny has the seed of the sprite that it recolors.
-        attempt: From 0.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{part}/{attempt}".encode()).digest()[:4], "big") >> 1
-
-
 @dataclass(frozen=True)
 class CreatureSettings:
     """What decides about a creature, beside the model.
 
     Attributes:
         pokemon_type: Of the first stage.
-        seed: Of the creature; its parts have their own, see `part_seed`.
+        seed: Of the creature; its parts have their own, see `studio.sample_seed`.
         stages: From 1 to 3.
         palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
@@ -149,7 +137,7 @@ def generate_stage(
         if part.finish == "shiny":  # the drawing of what it recolors
             seeds = [notes[part.reference]["seed"]]
         else:
-            seeds = [part_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS[part.relation])]
+            seeds = [studio.sample_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS[part.relation])]
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue

@@ -29,11 +29,21 @@ POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
 @dataclass(frozen=True)
 class SpriteRequest:
-    """One sprite to generate."""
+    """One sprite to generate.
+
+    With a number it is that sprite, from 0, of the seed, and its samples have seeds of their own, see
+    `studio.sample_seed`; otherwise the seed is that of its one sample.
+    """
 
     seed: int
     pokemon_type: PokemonType = None
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)  # other ones, such as {"color": "red"}
+    number: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The seed, and the number if there is one: "7-0"."""
+        return str(self.seed) if self.number is None else f"{self.seed}-{self.number}"
 
     @property
     def condition(self) -> dict[str, Any]:
@@ -42,13 +52,13 @@ class SpriteRequest:
 
     @property
     def file_name(self) -> str:
-        """Such as "fire-flying_red_7.png"."""
+        """Such as "fire-flying_red_7-0.png"."""
         kind = self.pokemon_type
         if isinstance(kind, Mapping):
             kind = "+".join(f"{name}{weight}" for name, weight in kind.items())
         elif isinstance(kind, tuple):
             kind = "/".join(map(str, kind))
-        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), str(self.seed)]
+        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.name]
         return "_".join(parts).replace("/", "-") + ".png"
 
 

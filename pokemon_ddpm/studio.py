@@ -1,5 +1,6 @@
 """One way from a request to its sprite: candidates are generated, and the best of them is chosen."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,9 +44,25 @@ def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
     return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) else 1
 
 
+def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
+    """The first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
+
+    The same in site/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed.
+
+    Args:
+        part: The number of a sprite, from 0, or the name of a creature's sprite, such as "2-back", so that no part
+            depends on which others are made.
+        candidate: From 0.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{part}/{candidate}".encode()).digest()[:4], "big") >> 1
+
+
 def candidates_of(request: SpriteRequest, count: int) -> list[SpriteRequest]:
-    """The candidates of a request with seed s have the seeds s to s + `count` - 1."""
-    return [replace(request, seed=request.seed + i) for i in range(count)]
+    """The single samples among which one is chosen; without a number and for one, the request itself."""
+    if request.number is None and count == 1:
+        return [request]
+    seeds = (sample_seed(request.seed, request.number or 0, candidate) for candidate in range(count))
+    return [replace(request, seed=seed, number=None) for seed in seeds]
 
 
 def best(sprites: Sequence[Image.Image], ranker: SpriteRanker | None, severity: Sequence[int] = ()) -> int:
@@ -111,8 +128,8 @@ def generate_files(
 ) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
-    Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped. Of
-    candidates, files have the seed of the request in their name, and that of the chosen one in their provenance. The
+    Files that exist with the same provenance are kept, so that an interrupted job continues where it stopped. Files
+    have seed and number of the request in their name, and the seed of the chosen candidate in their provenance. The
     pipeline is that of `settings.load`, and no request stands twice. With `raw` the files are single samples as they
     are, in RGBA with alpha as predicted.
 

@@ -1,4 +1,8 @@
-"""The studio: candidates against the samples of their seeds."""
+"""The studio: seeds as everywhere, and candidates against the samples of their seeds."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -6,7 +10,7 @@ from PIL import Image
 from pokemon_ddpm.generation import SpriteRequest, generate
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.studio import generate_sprites
+from pokemon_ddpm.studio import candidates_of, generate_sprites, sample_seed
 from tests.tiny_models import tiny_pipeline
 
 
@@ -17,22 +21,36 @@ class Reddest:
         return images[:, 0].float().mean(dim=(1, 2))
 
 
+SEEDS = json.loads(Path(__file__).with_name("sample_seeds.json").read_text())  # the page has them, too
+
+
+def test_seeds_of_samples_are_those_of_every_version():
+    assert [[*key, sample_seed(*key)] for *key, _ in SEEDS] == SEEDS
+    assert sample_seed(2**63, "1-front") == 1929474508
+
+
+def test_neighboring_seeds_and_sprites_share_no_candidate():
+    requests = [SpriteRequest(seed, "fire", number=number) for seed in range(50) for number in range(16)]
+    seeds = [each.seed for request in requests for each in candidates_of(request, 8)]
+    assert len({*seeds}) == len(seeds) and max(seeds) < 2**31
+    assert candidates_of(SpriteRequest(7), 1) == [SpriteRequest(7)]  # the seed of a sample
+    assert [each.seed for each in candidates_of(SpriteRequest(7), 2)] == [sample_seed(7, 0, k) for k in range(2)]
+
+
 def test_the_best_candidate_is_the_sample_of_its_seed():
-    pipeline, seed = tiny_pipeline(channels=4), 7
-    requests = [SpriteRequest(seed, "fire"), SpriteRequest(seed + 3, "ice")]
+    pipeline = tiny_pipeline(channels=4)
+    requests = [SpriteRequest(7, "fire", number=0), SpriteRequest(7, "ice", number=1)]
     found = list(generate_sprites(pipeline, requests, 3, Reddest(), num_inference_steps=2))
     for i, sprite in enumerate(found):
-        chosen = sprite.chosen
-        seeds = [seed + 3 * i + k for k in range(3)]
-        alone = [
-            next(generate(pipeline, [SpriteRequest(each, chosen.pokemon_type)], num_inference_steps=2))
-            for each in seeds
-        ]
+        seeds = [sample_seed(7, i, k) for k in range(3)]
+        given = [replace(requests[i], seed=each, number=None) for each in seeds]
+        alone = [next(generate(pipeline, [each], num_inference_steps=2)) for each in given]
         reds = [red(image) for image in alone]
-        assert len(set(reds)) == 3 and chosen.seed == seeds[reds.index(max(reds))]
+        assert len(set(reds)) == 3 and sprite.chosen == given[reds.index(max(reds))]
         assert sprite.request == requests[i] and sprite.sample.tobytes() == alone[reds.index(max(reds))].tobytes()
-    only, *_ = generate_sprites(pipeline, requests, 1, Reddest(), num_inference_steps=2)
-    assert only.chosen == only.request == requests[0]
+    exact = SpriteRequest(7, "fire")
+    (only,) = generate_sprites(pipeline, [exact], 1, num_inference_steps=2)
+    assert only.chosen == only.request == exact
 
 
 def red(image: Image.Image) -> float:

@@ -81,7 +81,7 @@ class Handlers:
         self._examples = self._thread.submit(Generation(new_job(models, settings)).run)
 
     async def generate(self, **settings: Any) -> AsyncIterator[tuple]:
-        """Generates sprites. Returns the images with captions, and the seed of the first one.
+        """Generates sprites. Returns the images with captions, and the seed.
 
         Previews come first. When the visitor cancels or leaves, Gradio cancels or closes it, which stops the
         generation.

@@ -4,7 +4,6 @@ Values are checked here, whatever the page offers: they may come from any progra
 """
 
 import html
-import random
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.studio import Sprite, default_candidates
+from pokemon_ddpm.studio import Sprite, default_candidates, sample_seed
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES = 16
@@ -68,9 +67,9 @@ class Result:
 
 
 def caption(request: SpriteRequest, note: str | None = None) -> str:
-    """Such as "fire/flying · red · seed 7", or with a note in place of the seed."""
+    """Such as "fire/flying · red · seed 7-0", or with a note in place of the seed."""
     others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
-    return " · ".join([request.pokemon_type or ANY, *others, note or f"seed {request.seed}"])
+    return " · ".join([request.pokemon_type or ANY, *others, note or f"seed {request.name}"])
 
 
 def default_settings(models: Models, name: str) -> dict[str, Any]:
@@ -122,22 +121,20 @@ def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str,
 
 
 def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
-    """Checks such settings as `default_settings`; the first sprite has the seed, the others the next ones."""
+    """Checks such settings as `default_settings`."""
     name = one_of("The model", settings["model"], tuple(models))
     pipeline = models[name]
     count = number("The number of sprites", settings["num_images"], 1, MAX_IMAGES, whole=True)
-    candidates = default_candidates(pipeline)
-    seed, last, is_new = settings["seed"], MAX_SEED + 1 - count * candidates, settings["new_seed"]
+    seed, is_new = settings["seed"], settings["new_seed"]
     if not isinstance(is_new, bool):
         raise Refused("New seed must be true or false.")
-    seed = secrets.randbelow(last) if is_new else number("The seed", seed, 0, last, whole=True)
+    seed = secrets.randbelow(MAX_SEED) if is_new else number("The seed", seed, 0, MAX_SEED, whole=True)
     types, values = (settings["pokemon_type"], settings["second_type"]), _values(pipeline, settings)
-    seeds = range(seed, seed + count * candidates, candidates)
-    requests = [SpriteRequest(each, _types(pipeline, *types, each), values) for each in seeds]
+    requests = [SpriteRequest(seed, _types(pipeline, *types, seed, i), values, i) for i in range(count)]
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
-    return Job(pipeline, GenerationSettings(name, *sampler, **PROCESSED), requests, candidates)
+    return Job(pipeline, GenerationSettings(name, *sampler, **PROCESSED), requests, default_candidates(pipeline))
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
@@ -152,7 +149,7 @@ def number(name: str, value: Any, low: float, high: float, whole: bool = False) 
     return int(value) if whole else float(value)
 
 
-def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) -> str | None:
+def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int, i: int) -> str | None:
     """The pipeline's argument. A random type depends on the seed, so the same seed gives the same sprite again."""
     known = pipeline.conditioner.vocabulary["type"]
     word, firsts, seconds = type_choices(pipeline)
@@ -162,7 +159,8 @@ def _types(pipeline: PokemonDDPMPipeline, first: Any, second: Any, seed: int) ->
     if first == second and first in known:
         raise Refused("Choose two different types. For only one type, set the second type to none.")
     if first == RANDOM:
-        first = random.Random(seed).choice([name for name in known if name != second] or known)
+        known = [name for name in known if name != second] or known
+        first = known[sample_seed(seed, RANDOM, i) % len(known)]
     return "/".join(name for name in (first, second) if name != ANY) or None
 
 

@@ -71,8 +71,8 @@ OtherAttributes = Annotated[
     Values, typer.Option(help="NAME=VALUE of another attribute, from the metadata of your images.")
 ]
 NumImages = Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")]
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sprite i is generated from seed + i.")]
-SameSeeds = Annotated[bool, typer.Option("--same-seeds", help="Start each row with the same seed.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives other sprites.")]
+SameSeeds = Annotated[bool, typer.Option("--same-seeds", help="Generate each row from the same noise.")]
 Candidates = Annotated[
     int | None,
     typer.Option(
@@ -225,10 +225,10 @@ class _Job(NamedTuple):
         )
         return tqdm(made, "Generating", len(self.requests))
 
-    def finished(self) -> "tuple[tuple[SpriteRequest, ...], list[Image.Image]]":
-        """Each chosen candidate and its processed sprite."""
-        chosen, samples = zip(*((each.chosen, each.sample) for each in self.sprites()), strict=True)
-        return chosen, [self.settings.postprocess(sample) for sample in samples]
+    def finished(self) -> "tuple[list[Sprite], list[Image.Image]]":
+        """The sprites, and their processed images."""
+        sprites = list(self.sprites())
+        return sprites, [self.settings.postprocess(each.sample) for each in sprites]
 
 
 def make_requests(
@@ -241,8 +241,7 @@ def make_requests(
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 
-    "all" stands for every value of the model. The seeds continue from row to row, or start again with `same_seeds`;
-    they are `candidates` apart.
+    "all" stands for every value of the model. The numbers continue from row to row, or start again with `same_seeds`.
 
     Raises:
         ValueError, TypeError: If the model does not know a value, or there are more than `MAX_SPRITES` sprites.
@@ -260,8 +259,7 @@ def make_requests(
         labels.append(" ".join(value for name, value in attributes.items() if len(axes[name]) > 1))
         pokemon_type = parse_type(attributes.pop("type")) if "type" in attributes else None
         start = 0 if same_seeds else len(requests)
-        seeds = (seed + candidates * (start + i) for i in range(num_images))
-        requests += [SpriteRequest(each, pokemon_type, attributes) for each in seeds]
+        requests += [SpriteRequest(seed, pokemon_type, attributes, start + i) for i in range(num_images)]
     return requests, labels if len(labels) > 1 else []
 
 
@@ -330,13 +328,13 @@ def _write_game_sheet(job: _Job, columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
     from pokemon_ddpm.generation import full_condition
 
-    (requests, images), file = job.finished(), output.with_suffix(".json")
-    names = [each.file_name for each in requests]
-    metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in requests]
+    (sprites, images), file = job.finished(), output.with_suffix(".json")
+    names, chosen = [each.request.file_name for each in sprites], [each.chosen for each in sprites]
+    metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")
-    _report(requests, output, file)
+    _report(sprites, output, file)
 
 
 def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.Image], output: Path) -> None:

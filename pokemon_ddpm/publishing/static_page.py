@@ -141,7 +141,7 @@ def _write_page(
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
-    first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE)
+    first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE, number=0)
     (sprite,) = generate_sprites(pipeline, [first], CANDIDATES if ranker else 1, ranker, with_steps=True)
     intro = denoising(sprite)
     icon = to_sprite(sprite.sample).resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
@@ -224,7 +224,7 @@ def preview_tags(url: str, title: str, sprites: str) -> str:
 def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -> Image.Image:
     """`PREVIEW_COUNT` sprites of the classes in turn on white, RGB of `PREVIEW_SIZE`; with a ranker the best."""
     types, candidates = pipeline.conditioner.vocabulary["type"], CANDIDATES if ranker else 1
-    requests = [SpriteRequest(SEED + i * candidates, types[i % len(types)]) for i in range(PREVIEW_COUNT)]
+    requests = [SpriteRequest(SEED, types[i % len(types)], number=i) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
     sprites = [to_sprite(each.sample) for each in generate_sprites(pipeline, requests, candidates, ranker)]
     sheet = sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)

@@ -1,41 +1,12 @@
 // What is made of a sprite: noise of its own, one palette, no copies. The rules of pokemon_ddpm/creature.py.
 
+import { sampleSeed } from "./random.js";
 import { centered } from "./sampling.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
 const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
 const SLACK = 13; // tenths: how much of a color of the palette may be used, times its share
-
-/**
- * The seed of a part of a creature: the first 31 bits of the SHA-256 (FIPS 180-4) of "seed/part/attempt".
- *
- * crypto.subtle would do it, but a page has it with https only.
- */
-export function partSeed(seed, part, attempt) {
-  const bytes = [...new TextEncoder().encode(`${seed}/${part}/${attempt}`), 0x80];
-  const words = new Int32Array(16 * Math.ceil((bytes.length + 8) / 64));
-  bytes.forEach((byte, i) => (words[i >> 2] |= byte << (24 - 8 * (i % 4))));
-  words[words.length - 1] = 8 * (bytes.length - 1);
-  const primes = [];
-  for (let n = 2; primes.length < 64; n++) if (primes.every((prime) => n % prime)) primes.push(n);
-  const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
-  const turn = (x, n) => (x >>> n) | (x << (32 - n));
-  let hash = primes.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
-  for (let start = 0; start < words.length; start += 16) {
-    const w = [...words.subarray(start, start + 16)];
-    let [a, b, c, d, e, f, g, h] = hash;
-    primes.forEach((prime, i) => {
-      const [x, y] = [w[i - 15], w[i - 2]];
-      w[i] ??= (w[i - 16] + (turn(x, 7) ^ turn(x, 18) ^ (x >>> 3)) + w[i - 7] + (turn(y, 17) ^ turn(y, 19) ^ (y >>> 10))) | 0;
-      const one = h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g)) + fraction(Math.cbrt(prime)) + w[i];
-      const two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
-      [a, b, c, d, e, f, g, h] = [(one + two) | 0, a, b, c, (d + one) | 0, e, f, g];
-    });
-    hash = [a, b, c, d, e, f, g, h].map((value, i) => (value + hash[i]) | 0);
-  }
-  return hash[0] >>> 1;
-}
 
 /**
  * How much is sent from each supply to each place at the least cost: successive shortest paths (Bellman & Ford).
@@ -190,7 +161,7 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       };
       let least = Infinity, own;
       for (let attempt = 0; attempt < creature.attempts[relation] && least; attempt++) {
-        own = partSeed(seed, part, attempt);
+        own = sampleSeed(seed, part, attempt);
         const found = await made(own), isLarger = area(found) > area(reference.pixels);
         const isCopy = overlap(found, reference.pixels) > creature.overlap[relation];
         const fault = isCopy ? 2 : kind === "evolve" && !isLarger ? 1 : 0;

@@ -5,6 +5,7 @@ import { drawCard } from "./card.js";
 import { make } from "./creature.js";
 import { parseDescription } from "./description.js";
 import { encodeGif } from "./gif.js";
+import { sampleSeed } from "./random.js";
 import {
   ANY, cardRecipes, conditionsOf, isOfModel, isRecipe, MADE, MAX_SEED, nameFor, NONE, queryOf, recipeOf, title,
 } from "./recipe.js";
@@ -196,18 +197,18 @@ function drawLarge(pixels) {
   draw($("large"), pixels);
 }
 
-/** Adds a sprite to the page and makes it, the best of some at its turn, if there is one; the first one is shown large. */
-async function add(recipe, place = 0, turn = null) {
+/** Adds a sprite to the page and makes it, at its turn with the best of some seeds; the first one is shown large. */
+async function add(recipe, place = 0, turn = null, seeds = []) {
   const sprite = { recipe, frames: [] };
   made.splice(place, 0, sprite);
   show(sprite);
   if (!place) open(sprite);
-  sprite.done = run(sprite, turn);
+  sprite.done = run(sprite, turn, seeds);
   await sprite.done;
   return sprite;
 }
 
-async function run(sprite, turn) {
+async function run(sprite, turn, seeds) {
   const onStep = (frame) => {
     if (still.matches) return;
     draw(sprite.canvas, frame);
@@ -215,7 +216,7 @@ async function run(sprite, turn) {
   };
   try {
     await turn;
-    if (turn && config.ranker) await chooseSeed(sprite, onStep);
+    if (seeds.length > 1) await chooseSeed(sprite, seeds, onStep);
     finish(sprite, await sampleRecipe(sprite, onStep));
     if (shown === sprite) open(sprite);
     store();
@@ -227,8 +228,8 @@ async function run(sprite, turn) {
 }
 
 /** Gives a sprite the best of some seeds. */
-async function chooseSeed(sprite, onStep) {
-  const { recipe } = sprite, seeds = [recipe.seed, ...Array.from({ length: CANDIDATES - 1 }, randomSeed)];
+async function chooseSeed(sprite, seeds, onStep) {
+  const { recipe } = sprite;
   sprite.recipe = { ...recipe, seed: await sample({ conditions: recipe.conditions, seeds }, onStep) };
   label(sprite);
   if (shown === sprite) showName(sprite);
@@ -289,8 +290,11 @@ async function generate() {
   const conditions = chosen();
   $("generate").disabled = true;
   say(`Generating ${AT_ONCE} sprites`);
-  const begin = performance.now(), sprites = [];
-  for (let i = 0; i < AT_ONCE; i++) sprites.push(add({ conditions, seed: randomSeed(), makes: [] }, i, sprites.at(-1) ?? true));
+  const begin = performance.now(), sprites = [], seed = randomSeed(), candidates = config.ranker ? CANDIDATES : 1;
+  for (let i = 0; i < AT_ONCE; i++) {
+    const seeds = Array.from({ length: candidates }, (_, candidate) => sampleSeed(seed, i, candidate));
+    sprites.push(add({ conditions, seed: seeds[0], makes: [] }, i, sprites.at(-1), seeds));
+  }
   const all = await Promise.all(sprites), seconds = ((performance.now() - begin) / 1000).toFixed(1);
   if (all.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);
   $("generate").disabled = false;

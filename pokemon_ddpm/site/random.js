@@ -1,4 +1,4 @@
-// The random numbers of PyTorch's CPU generator, so that a seed is the same sprite in Python and here.
+// Seeds as in studio.py, and the random numbers of PyTorch's CPU generator, so that a seed is the same sprite in Python and here.
 
 const N = 624, M = 397;
 
@@ -44,4 +44,41 @@ export function normal(size, seed) {
     }
   }
   return values;
+}
+
+/**
+ * The seed of a sample: the first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
+ *
+ * @param part The number of a sprite, or the name of a creature's, such as "2-back".
+ */
+export const sampleSeed = (seed, part, candidate) => sha256(`${seed}/${part}/${candidate}`)[0] >>> 1;
+
+/**
+ * The SHA-256 of a text (FIPS 180-4), 8 numbers of 32 bits.
+ *
+ * crypto.subtle would do it, but a page has it with https only.
+ */
+export function sha256(text) {
+  const bytes = [...new TextEncoder().encode(text), 0x80];
+  const words = new Int32Array(16 * Math.ceil((bytes.length + 8) / 64));
+  bytes.forEach((byte, i) => (words[i >> 2] |= byte << (24 - 8 * (i % 4))));
+  words[words.length - 1] = 8 * (bytes.length - 1);
+  const primes = [];
+  for (let n = 2; primes.length < 64; n++) if (primes.every((prime) => n % prime)) primes.push(n);
+  const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
+  const turn = (x, n) => (x >>> n) | (x << (32 - n));
+  let hash = primes.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
+  for (let start = 0; start < words.length; start += 16) {
+    const w = [...words.subarray(start, start + 16)];
+    let [a, b, c, d, e, f, g, h] = hash;
+    primes.forEach((prime, i) => {
+      const [x, y] = [w[i - 15], w[i - 2]];
+      w[i] ??= (w[i - 16] + (turn(x, 7) ^ turn(x, 18) ^ (x >>> 3)) + w[i - 7] + (turn(y, 17) ^ turn(y, 19) ^ (y >>> 10))) | 0;
+      const one = h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g)) + fraction(Math.cbrt(prime)) + w[i];
+      const two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      [a, b, c, d, e, f, g, h] = [(one + two) | 0, a, b, c, (d + one) | 0, e, f, g];
+    });
+    hash = [a, b, c, d, e, f, g, h].map((value, i) => (value + hash[i]) | 0);
+  }
+  return Uint32Array.from(hash);
 }

@@ -19,9 +19,9 @@ from pokemon_ddpm.app.handlers import GALLERY_SIZE
 from pokemon_ddpm.app.jobs import Job, Models, Result, default_settings
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.studio import Sprite
+from pokemon_ddpm.studio import Sprite, candidates_of, generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
 from tests.tiny_models import RELATIONS, tiny_pipeline
 
@@ -104,11 +104,12 @@ def gallery_images(gallery: list[dict[str, Any]]) -> list[bytes]:
     return [Image.open(shown["image"]).tobytes() for shown in gallery]
 
 
-def expected_images(model: str, pokemon_type: str | None, *seeds: int, **attributes: str) -> list[bytes]:
+def expected_images(model: str, pokemon_type: str | None, seed: int, count: int, **attributes: str) -> list[bytes]:
     """The pixels that the gallery shows, generated without the app at quality "balanced"."""
     settings = GenerationSettings(model, None, 16, 3.0)
-    requests = [SpriteRequest(seed, pokemon_type, attributes) for seed in seeds]
-    images = map(to_sprite, generate(settings.load("cpu"), requests, **settings.arguments()))
+    requests = [SpriteRequest(seed, pokemon_type, attributes, i) for i in range(count)]
+    made = generate_sprites(settings.load("cpu"), requests, **settings.arguments())
+    images = [to_sprite(each.sample) for each in made]
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
 
 
@@ -124,4 +125,4 @@ def new_result(models: Models, **settings: Any) -> Result:
     channels = job.pipeline.sample_shape[0]
     image = Image.new("RGBA" if channels == 4 else "RGB", (16, 16), (255, 255, 255, 0)[:channels])
     image.paste("red", (4, 4, 12, 12))
-    return Result(job, [Sprite(request, request, image) for request in job.requests])
+    return Result(job, [Sprite(each, *candidates_of(each, 1), image) for each in job.requests])

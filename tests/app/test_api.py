@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import read_settings
-from pokemon_ddpm.studio import generate_files
+from pokemon_ddpm.studio import generate_files, sample_seed
 from tests.app.running import DOCS, Network, expected_images, gallery_images, running
 
 
@@ -22,8 +22,8 @@ def captions(gallery: list[dict[str, Any]]) -> list[str]:
 
 def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str, str]) -> None:
     gallery, seed = client.predict("water", "flying", 5, False, 11, color="red", api_name="/generate")
-    assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11"
-    assert gallery_images(gallery) == expected_images(models[0], "water/flying", *range(11, 16), color="red")
+    assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11-0"
+    assert gallery_images(gallery) == expected_images(models[0], "water/flying", 11, 5, color="red")
 
 
 def test_defaults_over_http(app: App) -> None:
@@ -31,9 +31,8 @@ def test_defaults_over_http(app: App) -> None:
         event = http.post("/generate", json={}).json()["event_id"]
         events = http.get(f"/generate/{event}").text
     gallery, seed, _ = json.loads(events.rpartition("event: complete\ndata: ")[2].partition("\n")[0])
-    assert [re.fullmatch(r"[a-z]+ · seed (\d+)", each)[1] for each in captions(gallery)] == [
-        str(seed + i) for i in range(4)
-    ]
+    names = [re.fullmatch(r"[a-z]+ · seed ([\d-]+)", each)[1] for each in captions(gallery)]
+    assert names == [f"{seed}-{i}" for i in range(4)]
     assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
 
 
@@ -56,14 +55,17 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
     with pytest.raises(AppError, match="^There are no sprites in memory"):
         other.predict(api_name="/png")
     other.predict("water", "any", 1, False, 9, api_name="/generate")
-    assert [read_settings(each.predict(api_name="/png"))[1].seed for each in (client, other)] == [5, 9]
+    assert [read_settings(each.predict(api_name="/png"))[1].seed for each in (client, other)] == [
+        sample_seed(5, 0),
+        sample_seed(9, 0),
+    ]
 
 
 def test_a_model_of_other_classes_alone(models: tuple[str, str, str], tmp_path: Path) -> None:
     with running(models[2:], tmp_path) as app:
         client = Client(app.url, verbose=False, download_files=tmp_path / "downloads")
         gallery, _ = client.predict("orcs", num_images=1, seed=7, new_seed=False, action="idle", api_name="/generate")
-        assert captions(gallery) == ["orcs · idle · seed 7"]
+        assert captions(gallery) == ["orcs · idle · seed 7-0"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_a_model_of_other_classes_alone(models: tuple[str, str, str], tmp_path: 
         ({"pokemon_type": "fire", "second_type": "fire"}, "Choose two different types"),
         ({"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
         ({"num_images": 17}, "The number of sprites must be a whole number from 1 to 16"),
-        ({"new_seed": False, "seed": 2**31 - 3}, "The seed must be a whole number from 0 to 2147483644"),
+        ({"new_seed": False, "seed": 2**31}, "The seed must be a whole number from 0 to 2147483647"),
         ({"quality": ["best"]}, "The quality must be one of: fast, balanced, best"),
         ({"new_seed": "false"}, "New seed must be true or false"),
         ({"guidance_scale": 11}, "The guidance scale must be a number from 1 to 10"),
@@ -111,6 +113,6 @@ def test_documented_example(app: App, tmp_path: Path, network: Network, capsys: 
     assert address in code
     network.seconds = 0.02
     exec(code.replace(address, f"Client({app.url!r}, download_files={str(tmp_path)!r})"), {})
-    assert "fire/flying · red · seed 7 " in capsys.readouterr().out
+    assert "fire/flying · red · seed 7-0 " in capsys.readouterr().out
     assert network.further_evaluations() <= 1  # it ends with a cancelled job
     assert len(Client(app.url, verbose=False).predict(num_images=1, api_name="/generate")[0]) == 1

@@ -83,7 +83,7 @@ def generate(page: Page, count: int = 2) -> None:
     page.get_by_label("Seed", exact=True).fill("7")
     page.get_by_label("Seed", exact=True).press("Tab")
     button(page, "Generate").click()
-    expect(captions(page)).to_have_text([f"fire · seed {7 + i}" for i in range(count)])
+    expect(captions(page)).to_have_text([f"fire · seed 7-{i}" for i in range(count)])
     expect(page.locator("#status")).to_contain_text(f"{count} sprites by")
 
 
@@ -98,16 +98,16 @@ def pixels(page: Page) -> list[bytes]:
 def test_generation_and_downloads(page: Page, models: tuple[str, str, str]) -> None:
     unfold(page, "Settings", "Download")
     generate(page)
-    assert pixels(page) == expected_images(models[0], "fire", 7, 8)
+    assert pixels(page) == expected_images(models[0], "fire", 7, 2)
     page.get_by_label("number input for Scale").fill("16")
     files = {}
     for label in ("Sprite (PNG)", "Steps (GIF)"):
         with page.expect_download() as download:
             button(page, label).click()
         files[download.value.suggested_filename] = Path(download.value.path())
-    assert list(files) == ["fire_front_normal_7.png", "fire_front_normal_7.gif"]
-    image = Image.open(files["fire_front_normal_7.png"])
-    assert [image.tobytes()] == expected_images(models[0], "fire", 7)
+    assert list(files) == ["fire_front_normal_7-0.png", "fire_front_normal_7-0.gif"]
+    image = Image.open(files["fire_front_normal_7-0.png"])
+    assert [image.tobytes()] == expected_images(models[0], "fire", 7, 1)
 
 
 def test_cancel_ends_quietly(page: Page, network: Network) -> None:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import creature
-from pokemon_ddpm.creature import CreatureSettings, generate_stage, part_seed, parts_of_stage
+from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
+from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
@@ -89,7 +90,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         if condition["finish"] == "shiny":
             assert seeds == [frame["seed"]] == [frames[name.removesuffix("-shiny")]["seed"]]
         else:
-            assert seeds == [part_seed(7, name, attempt) for attempt in range(8 if name == "2-front" else 4)]
+            assert seeds == [sample_seed(7, name, attempt) for attempt in range(8 if name == "2-front" else 4)]
             assert seeds[frame["attempt"]] == frame["seed"]
             assert len(frame["faults"]) == len(seeds) * (2 if name.endswith("back") else 1)
     shiny = {"type": "fire/flying", "size": "small", "view": "back", "finish": "shiny", "relation": "same"}
@@ -282,9 +283,3 @@ def test_only_what_the_model_knows(tmp_path: Path, attributes: dict[str, list[st
         assert {*contents(tmp_path / "set")} == {f"{name}.png" for name in names} | {"creature.png", "creature.json"}
     frames = json.loads((tmp_path / "set" / "creature.json").read_text())["frames"]
     assert {frame["filename"] for frame in frames} == {f"{name}.png" for name in names}
-
-
-def test_the_seed_of_a_part_is_of_31_bits_and_its_own() -> None:
-    expected = {(7, "2-back", 0): 405938043, (7, "2-back", 1): 58816100, (2**63, "1-front", 0): 1929474508}
-    assert {key: part_seed(*key) for key in expected} == expected
-    assert len({part_seed(7, part, attempt) for part in ("1-back", "2-front") for attempt in range(4)}) == 8

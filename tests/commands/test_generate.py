@@ -13,18 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline, generation, studio
+from pokemon_ddpm import PokemonDDPMPipeline, studio
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.provenance import read_png, write_png
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.studio import generate_sprites
+from pokemon_ddpm.studio import generate_sprites, sample_seed
 from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
 
-FIRE = SpriteRequest(0, "fire")
+FIRE = SpriteRequest(0, "fire", number=0)
 
 
 def full_pipeline() -> PokemonDDPMPipeline:
@@ -37,7 +37,7 @@ def full_pipeline() -> PokemonDDPMPipeline:
 
 def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
     """The finished sprites."""
-    return list(map(to_sprite, generation.generate(full_pipeline(), requests, **arguments)))
+    return [to_sprite(each.sample) for each in generate_sprites(full_pipeline(), requests, **arguments)]
 
 
 def read(path: Path) -> Image.Image:
@@ -74,16 +74,16 @@ def files(model: Path, tmp_path: Path) -> Callable[..., dict[str, Image.Image]]:
 def test_each_combination_of_values_is_a_row(files) -> None:
     found = files("--type", "fire", "--type", "ice=1,bug=3", "--color", "red", "--color", "any", "--num-images", 2)
     assert found.keys() == {
-        *("fire_red_0.png", "fire_red_1.png", "fire_any_2.png", "fire_any_3.png"),
-        *(f"ice1.0+bug3.0_{name}.png" for name in ("red_4", "red_5", "any_6", "any_7")),
+        *("fire_red_0-0.png", "fire_red_0-1.png", "fire_any_0-2.png", "fire_any_0-3.png"),
+        *(f"ice1.0+bug3.0_{name}.png" for name in ("red_0-4", "red_0-5", "any_0-6", "any_0-7")),
     }
-    (expected,) = images(SpriteRequest(5, {"ice": 1.0, "bug": 3.0}, {"color": "red"}))
-    assert found["ice1.0+bug3.0_red_5.png"] == expected
+    (expected,) = images(SpriteRequest(0, {"ice": 1.0, "bug": 3.0}, {"color": "red"}, 5))
+    assert found["ice1.0+bug3.0_red_0-5.png"] == expected
 
 
 def test_all_is_every_value_in_order_and_rows_can_have_the_same_seeds(files) -> None:
     found = files("--size", "ALL", "--num-images", 2, "--seed", 2**63, "--same-seeds", "--num-inference-steps", 1)
-    assert found.keys() == {f"any_{value}_{2**63 + i}.png" for value in SIZES for i in (0, 1)}
+    assert found.keys() == {f"any_{value}_{2**63}-{i}.png" for value in SIZES for i in (0, 1)}
 
 
 def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
     options = [option for name, value in attributes.items() for option in (f"--{name}", value)]
     attributes["mood"], options = "sad", [*options, "--attribute", "mood=sad"]
     ((name, image),) = files("--type", "fire", *options, "--num-images", 1).items()
-    assert image == images(SpriteRequest(0, "fire", attributes))[0] != images(FIRE)[0]
+    assert image == images(SpriteRequest(0, "fire", attributes, 0))[0] != images(FIRE)[0]
     assert read_png(tmp_path / "files" / name).condition == {"type": "fire", **attributes}
 
 
@@ -104,7 +104,7 @@ def test_arguments_of_the_pipeline(files) -> None:
     pipeline = full_pipeline().to(dtype=torch.bfloat16)
     pipeline.scheduler = make_sampler("unipc", pipeline.scheduler)
     made = [
-        to_sprite(*generation.generate(pipeline, [FIRE], guidance_scale=scale, num_inference_steps=4))
+        to_sprite(next(generate_sprites(pipeline, [FIRE], guidance_scale=scale, num_inference_steps=4)).sample)
         for scale in (4, 2)
     ]
     assert made[0] == image != made[1]
@@ -120,15 +120,15 @@ def test_arguments_of_the_pipeline(files) -> None:
 )
 def test_postprocessing(files, options: list, finish: Callable) -> None:
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
-    (sample,) = generation.generate(full_pipeline(), [FIRE])
-    assert image == finish(sample)
+    (sprite,) = generate_sprites(full_pipeline(), [FIRE])
+    assert image == finish(sprite.sample)
 
 
 def test_a_description_gives_conditions_that_options_change(model: Path, tmp_path: Path) -> None:
     options = ["--model", model, "--num-images", 1, "--scale", 1, "--output", tmp_path / "a.png"]
     code, output = run("generate", "A small red fire creature, fluffy", *options, "--color", "blue")
     assert code == 0 and "Understood: " in output and "Not understood: " in output and "fluffy" in output, output
-    request = SpriteRequest(0, "fire", {"size": "small", "color": "blue"})
+    request = SpriteRequest(0, "fire", {"size": "small", "color": "blue"}, 0)
     assert read(tmp_path / "a.png") == sprite_sheet(images(request), columns=1, scale=1)
     code, output = run("generate", "xyzzy", *options)
     assert code == 2 and "'xyzzy' contains no condition of the model" in output
@@ -141,10 +141,10 @@ def test_a_sheet_is_wrapped_or_has_a_row_for_each_value(model: Path, tmp_path: P
     sheet = tmp_path / "sheet.png"
     options = ["generate", "--model", model, "--type", "fire", "--output", sheet]
     assert run(*options, "--num-images", 10)[1].endswith(f"10 sprites in {sheet}")
-    requests = [SpriteRequest(i, "fire") for i in range(10)]
+    requests = [SpriteRequest(0, "fire", number=i) for i in range(10)]
     assert read(sheet) == sprite_sheet(images(*requests), columns=8, scale=4)
     assert run(*options, "--size", "all", "--panels", 2, "--scale", 1, "--num-images", 1)[0] == 0
-    requests = [SpriteRequest(i, "fire", {"size": size}) for i, size in enumerate(SIZES)]
+    requests = [SpriteRequest(0, "fire", {"size": size}, i) for i, size in enumerate(SIZES)]
     assert read(sheet) == sprite_sheet(images(*requests), columns=1, row_labels=SIZES, panels=2, scale=1)
 
 
@@ -155,10 +155,11 @@ def test_a_game_sheet_is_as_its_description_says(model: Path, tmp_path: Path) ->
     assert code == 0 and text.endswith(f"6 sprites in {output} and {tmp_path / 'game.json'}")
     description, sheet = json.loads((tmp_path / "game.json").read_text()), read(output)
     assert description["meta"]["image"] == "game.png" and sheet.mode == "RGBA" and sheet.size == (96, 64)
-    for seed, cell in enumerate(description["frames"]):
-        pokemon_type = {"water": 1.0, "ice": 3.0} if seed >= 3 else "fire"
-        assert cell["condition"] == {"type": pokemon_type, "view": "front", "color": "red"} and cell["seed"] == seed
-        (image,) = images(SpriteRequest(seed, pokemon_type, {"color": "red"}))
+    for i, cell in enumerate(description["frames"]):
+        pokemon_type = {"water": 1.0, "ice": 3.0} if i >= 3 else "fire"
+        assert cell["condition"] == {"type": pokemon_type, "view": "front", "color": "red"}
+        assert cell["seed"] == sample_seed(0, i) and cell["filename"].endswith(f"_red_0-{i}.png")
+        (image,) = images(SpriteRequest(cell["seed"], pokemon_type, {"color": "red"}))
         x, y, width, height = cell["frame"].values()
         assert sheet.crop((x, y, x + width, y + height)) == enlarge(image, 2)
 
@@ -168,7 +169,7 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     options = ["--type", "fire", "--num-images", 2, "--num-inference-steps", 5, "--scale", 2, "--output", output]
     code, text = run("generate", "--model", model, *options)
     assert code == 0 and text.endswith(f"2 sprites in {output}")
-    requests = [FIRE, SpriteRequest(1, "fire")]
+    requests = [FIRE, SpriteRequest(0, "fire", number=1)]
     made = generate_sprites(full_pipeline(), requests, with_steps=True, num_inference_steps=5)
     *_, last = zip(*([to_sprite(step.pred_original_sample) for step in each.steps] for each in made), strict=True)
     animation = Image.open(output)
@@ -203,11 +204,11 @@ def test_other_weights_make_no_other_sprite(files, tmp_path: Path) -> None:
 
 
 def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
-    """The file has the first seed of its candidates in its name and the chosen one inside; a rerun keeps it."""
+    """The file has seed and number of the request in its name and the chosen seed inside; a rerun keeps it."""
     monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
     names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
-    assert names == ["fire_5_best-of-3.png", "fire_8_best-of-3.png"]
-    assert [read_png(tmp_path / "files" / name).seed for name in names] == [7, 10]
+    assert names == ["fire_5-0_best-of-3.png", "fire_5-1_best-of-3.png"]
+    assert [read_png(tmp_path / "files" / name).seed for name in names] == [sample_seed(5, i, 2) for i in (0, 1)]
     before = [(tmp_path / "files" / name).stat().st_mtime_ns for name in names]
     assert sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3)) == names
     assert [(tmp_path / "files" / name).stat().st_mtime_ns for name in names] == before
