@@ -6,8 +6,10 @@ import json
 import re
 import secrets
 import threading
+import time
 import zipfile
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,8 @@ from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
 from pokemon_ddpm.studio import DenoisingStep, Sprite, generate_sprites
 
+MAX_PENDING = 8  # jobs of an address, which a proxy can share among visitors
+PATIENCE_SECONDS = 30  # until a job whose client does not listen is stopped
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
 EXAMPLES_SEED = 76
 GALLERY_SIZE = 256  # side of an image in pixels, about
@@ -73,28 +77,37 @@ class Generation:
 class Handlers:
     """The handlers of the page and the API. Their arguments come from visitors."""
 
-    def __init__(self, models: Models, cache: Path):
-        self._models, self._cache = models, cache
+    def __init__(self, models: Models, cache: Path, listeners: Mapping[str, int]):
+        self._models, self._cache, self._listeners = models, cache, listeners
+        self._pending: Counter = Counter()  # jobs of each address
         self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
         self._writing = threading.Lock()  # many large files at once would take the CPU from the model
         settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
         self._examples = self._thread.submit(Generation(new_job(models, settings)).run)
 
-    async def generate(self, **settings: Any) -> AsyncIterator[tuple]:
+    async def generate(self, request: gr.Request, **settings: Any) -> AsyncIterator[tuple]:
         """Generates sprites. Returns the images with captions, and the seed.
 
         Previews come first. When the visitor cancels or leaves, Gradio cancels or closes it, which stops the
         generation.
         """
-        job = new_job(self._models, settings)
-        generation, seed = Generation(job), job.requests[0].seed
+        job, client = new_job(self._models, settings), request.client and request.client.host
+        if self._pending[client] >= MAX_PENDING:
+            raise Refused(f"{MAX_PENDING} requests from your address are waiting. Try again later.")
+        self._pending[client] += 1
+        generation, seed, heard = Generation(job), job.requests[0].seed, time.monotonic()
         run = asyncio.wrap_future(self._thread.submit(generation.run))
         try:
             while not (await asyncio.wait([run], timeout=PREVIEW_SECONDS))[0]:
+                heard = time.monotonic() if self._listeners[request.session_hash] else heard
+                if time.monotonic() - heard > PATIENCE_SECONDS:
+                    raise Refused("Nobody waits for the sprites.")
                 if generation.preview:
                     yield generation.preview, seed, gr.skip()
             result = run.result()
         finally:
+            self._pending[client] -= 1
+            self._pending += Counter()  # without addresses that have none
             generation.stopped.set()
             run.cancel()
         yield await asyncio.to_thread(gallery, result), seed, result

@@ -27,9 +27,10 @@ This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
 FREE_NOTICE = "{} is under the GPL 3. It was trained on units of Battle for Wesnoth, which is not affiliated either."
 KEPT_SECONDS = 3600  # then Gradio deletes a file
-QUEUE_SIZE = 32  # visitors who can wait for the model
-# The handlers check all values themselves, hence no preprocessing.
-ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "preprocess": False}
+QUEUE_SIZE = 32  # jobs that can wait for the model
+# The handlers check all values themselves, hence no preprocessing. Jobs wait for the handlers' one thread and not in
+# Gradio's queue, which does not know whose they are.
+JOB = {"concurrency_limit": QUEUE_SIZE, "preprocess": False}
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
 STARTED = """() => {
@@ -131,7 +132,7 @@ class Page:
         started = [self._status, self._generate, self._cancel]
         self._generate.click(None, None, started, js=STARTED, **PRIVATE)
         outputs = [self._gallery, settings["seed"], self._result]
-        options = {"outputs": outputs, "show_progress_on": self._status, **ONE_AT_A_TIME}
+        options = {"outputs": outputs, "show_progress_on": self._status, **JOB}
         event = self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
         for ended in (event.then, event.failure):  # a cancelled event has failed: then it does not trigger `then`
             ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)

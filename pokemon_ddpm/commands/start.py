@@ -24,6 +24,13 @@ def start_app(
         int | None, typer.Option(min=1, max=65535, help="Port.", show_default="the first free one from 7860")
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Also make a public link through Gradio's server.")] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='A name by which a browser may address the app, such as "*.example.org". Can be repeated.',
+            show_default="this machine's; any with another --host",
+        ),
+    ] = None,
 ) -> None:
     """Starts the app, which runs until Ctrl-C."""
     if importlib.util.find_spec("gradio") is None:
@@ -38,7 +45,7 @@ def start_app(
 
     from pokemon_ddpm.app import launch
 
-    launch(model, host, port, share)
+    launch(model, host, port, share, allowed_host or ())
 
 
 def train(context: typer.Context) -> None:

@@ -1,12 +1,12 @@
 // Invented names: syllables of the type, chosen by the seed. None is that of a species, or has one in it (tests/test_names.py).
 
-import { partSeed } from "./creature.js";
+import { sampleSeed } from "./random.js";
 
 /** The name of a stage, from 1, of the creature of a seed: its stages begin alike. The table is names.json. */
 export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
   const first = Object.hasOwn(begin, type) ? begin[type] : begin.any;
   for (let attempt = 0; ; attempt++) {
-    let number = partSeed(seed, "name", attempt);
+    let number = sampleSeed(seed, "name", attempt);
     const choose = (syllables) => {
       const list = syllables.split(" "), syllable = list[number % list.length];
       number = Math.floor(number / list.length);

@@ -56,12 +56,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(models: Sequence[str], folder: Path) -> Iterator[App]:
+def running(models: Sequence[str], folder: Path, **options: Any) -> Iterator[App]:
     """The app, which writes into the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # so that it is reset after `launch` has set it
         patch.setattr(tempfile, "tempdir", str(folder))
-        app = launch(models, port=free_port(), wait=False)
+        app = launch(models, port=free_port(), wait=False, **options)
         try:
             yield app
         finally:

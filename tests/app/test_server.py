@@ -12,16 +12,16 @@ import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client
-from gradio_client.exceptions import AppError
 from typer.testing import CliRunner
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
+from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import Page
 from pokemon_ddpm.app.jobs import Models
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.cli import app as command_line
-from tests.app.running import DOCS, Network, free_port, wait_until
+from tests.app.running import DOCS, Network, free_port, running, wait_until
 
 LONG = {"num_images": 16, "quality": "best"}
 
@@ -43,9 +43,48 @@ def test_lost_connection_stops_the_network(http: httpx.Client, client: Client, n
     assert len(client.predict(num_images=1, api_name="/generate")[0]) == 1
 
 
-def test_only_files_of_the_app_can_be_read_and_uploads_are_small(
-    http: httpx.Client, client: Client, models: tuple[str, str, str]
+def test_a_job_that_nobody_listens_to_is_stopped(
+    http: httpx.Client, client: Client, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    network.seconds = 0.05
+    events = [http.post("/call/v2/generate", json=LONG).json()["event_id"] for _ in range(12)]
+    answers = [http.get(f"/call/v2/generate/{each}").text for each in events[:7:-1]]
+    assert all("8 requests from your address are waiting" in each for each in answers)
+    monkeypatch.setattr(handlers, "PATIENCE_SECONDS", 0)
+    wait_until(lambda: network.further_evaluations() == 0)
+    answers = [http.get(f"/call/v2/generate/{each}").text for each in events[:8]]
+    assert all("Nobody waits for the sprites" in each for each in answers)
+    network.seconds = 0
+    monkeypatch.undo()
+    assert len(client.predict(num_images=1, api_name="/generate")[0]) == 1
+
+
+def test_what_the_page_never_sends_is_refused(http: httpx.Client) -> None:
+    assert http.post("/upload", files={"files": ("x.txt", b"x")}).status_code == 404
+    long = b'{"data": "' + b"x" * 2**16 + b'"}'
+    assert http.post("/call/v2/generate", content=long).status_code == 413
+    assert http.post("/call/v2/generate", content=iter([long])).status_code == 413  # in chunks, without a length
+    unknown = {"data": [], "fn_index": 999, "session_hash": "x"}
+    assert http.post("/queue/join", json=unknown).status_code == 404
+    assert http.post("/run/predict", json=unknown).status_code == 404
+    for path in ("/call/nothing", "/call/v2/nothing"):
+        assert http.post(path, json={"data": []}).status_code == 404
+
+
+def test_hosts(app: App, models: tuple[str, str, str], tmp_path: Path) -> None:
+    def status(app: App, host: str) -> int:
+        port = app.url.rsplit(":", 1)[1].strip("/")
+        return httpx.get(f"http://127.0.0.1:{port}/config", headers={"Host": host}).status_code
+
+    hosts = ["evil.com", "evil.com:7860", "localhost:7860", "127.0.0.1", "[::1]:7860", "pokemon.example.org"]
+    assert [status(app, host) for host in hosts] == [400, 400, 200, 200, 200, 400]
+    with running(models[1:2], tmp_path, allowed_hosts=["*.example.org"]) as named:
+        assert [status(named, host) for host in hosts] == [400, 400, 200, 200, 200, 200]
+    with running(models[1:2], tmp_path, host="0.0.0.0") as public:  # as a Space is
+        assert {status(public, host) for host in hosts} == {200}
+
+
+def test_only_files_of_the_app_can_be_read(http: httpx.Client, client: Client, models: tuple[str, str, str]) -> None:
     client.predict(num_images=1, api_name="/generate")
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
     own, outside = next(folder.rglob("*.png")), folder.parent / "outside.txt"
@@ -53,13 +92,13 @@ def test_only_files_of_the_app_can_be_read_and_uploads_are_small(
     assert http.get(f"/file={own}").content == own.read_bytes()
     for path in (outside, f"{folder}/../outside.txt", Path(models[0]) / "model_index.json", folder):
         assert http.get(f"/file={path}").status_code in (403, 404), path
-    assert http.post("/upload", files={"files": ("x.txt", b" " * (2**20 + 1))}).status_code == 413
 
 
-def test_values_cannot_be_files(client: Client) -> None:
+def test_values_cannot_be_files(http: httpx.Client) -> None:
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises(AppError):
-        client.predict(file, api_name="/generate")
+    event = http.post("/call/v2/generate", json={"pokemon_type": file}).json()["event_id"]
+    found = http.get(f"/call/v2/generate/{event}").text
+    assert "event: error" in found and "root:" not in found
 
 
 def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path) -> None:
@@ -71,7 +110,7 @@ def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path
         ({free: units}, "New sprites of any class", {terms}),
         ({"units": units}, "New sprites of any class", set()),
     ):
-        page = Page(models, Handlers(models, tmp_path)).blocks
+        page = Page(models, Handlers(models, tmp_path, {})).blocks
         texts = " ".join(each.value for each in page.blocks.values() if isinstance(each, gr.Markdown))
         assert page.title == title and f"# {title}" in texts
         assert {text for text in (trademark, terms) if text in texts} == shown
