@@ -25,6 +25,7 @@ DISTANCES = {
 # Statistics of pixels that are shown of raw samples, and of the default output, of which all other rows are.
 RAW = ("clear_background", "parts", "palette_shift")
 PROCESSED = ("colors", "parts", "dark_outline", "dark")
+VARIETY = {"near": "near pairs", "color": "color distance", "rke": "RKE"}  # of samples by type alone
 
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
@@ -47,6 +48,9 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
         for name in names:
             title = STATISTICS[name] + suffix
             found[title] = tuple(estimate(group[name]) if name in group else "-" for group in groups)
+    alone = [numbers.get("variety", {}).get(name) for name in ("by type alone", "real")]
+    for key, title in VARIETY.items():
+        found[f"{title} of one type"] = tuple(estimate(each[key]) if each else "-" for each in alone)
     return found
 
 

@@ -4,8 +4,8 @@ The bound on the negative log-likelihood is computed term by term, in nats per d
 
     L_vlb = L_0 + L_1 + ... + L_{T-1} + L_T      (equations 4 to 7)
 
-L_{t-1} compares the reverse step at t with the forward process's posterior, L_0 is the negative log-likelihood of the
-8-bit pixels, and L_T does not depend on the network.
+L_T compares the end of the forward process with pure noise, L_{t-1} the reverse step at t with the forward process's
+posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
 """
 
 from typing import TYPE_CHECKING
@@ -80,6 +80,13 @@ def pixel_nll(clean: Tensor, mean: Tensor, log_var: Tensor, scaling_factor: floa
     return -(near + torch.log1p(-(far - near).exp()))
 
 
+def prior_term(schedule: NoiseSchedule, clean: Tensor) -> Tensor:
+    """L_T of each image, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
+    last = schedule.alpha_bar[-1]
+    zero = torch.zeros_like(last)
+    return gaussian_kl(last.sqrt() * clean, torch.log1p(-last), zero, zero).mean(dim=(1, 2, 3))
+
+
 def bound_term(
     schedule: NoiseSchedule,
     prediction_type: str,
@@ -89,11 +96,12 @@ def bound_term(
     noisy: Tensor,
     timesteps: Tensor,
     scaling_factor: float = 1.0,
+    clip_clean: bool = False,
 ) -> Tensor:
     """L_0 of images at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
 
     The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1] times
-    the scaling factor.
+    the scaling factor. With `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
     """
     learned = None
     if variance_type == "learned_range":
@@ -101,6 +109,7 @@ def bound_term(
     dtype = schedule.beta.dtype
     levels = schedule.alpha_sigma(timesteps)
     predicted = predicted_original_sample(prediction_type, prediction.to(dtype), noisy.to(dtype), *levels)
+    predicted = predicted.clamp(-scaling_factor, scaling_factor) if clip_clean else predicted
     mean = posterior_mean(schedule, predicted, noisy, timesteps)
     log_var = log_variance(schedule, variance_type, timesteps, learned)
     true_mean = posterior_mean(schedule, clean, noisy, timesteps)

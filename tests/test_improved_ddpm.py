@@ -24,6 +24,7 @@ ALPHA_BAR = np.cumprod(1 - BETA)
 BEFORE = np.concatenate([[1], ALPHA_BAR[:-1]])
 BETA_TILDE = (1 - BEFORE) / (1 - ALPHA_BAR) * BETA
 COSINE = NoiseSchedule.of(make_scheduler(T))
+ZERO_SNR = NoiseSchedule.of(make_scheduler(T, rescale_betas_zero_snr=True))
 M, S = 0.1, 0.3
 # Variance type, and the network's output for a learned one.
 VARIANCES = [("fixed_small", None), ("fixed_large", None), *(("learned_range", v) for v in (-1.0, -0.4, 1.0, 1.5))]
@@ -132,6 +133,17 @@ def test_pixel_nll_and_its_gradients_are_finite_everywhere():
     assert mean.grad.isfinite().all() and log_var.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("steps", [60, 99, T])
+def test_the_prior_term(steps):
+    """KL(N(sqrt(alpha_bar) x_0, 1 - alpha_bar) || N(0, 1)), the mean over the pixels."""
+    clean, bar = normal((3, 3, 2, 2), 5), np.prod(1 - BETA[:steps])
+    schedule = NoiseSchedule(COSINE.beta[:steps], COSINE.alpha_bar[:steps])
+    expected = 0.5 * (bar * clean.numpy() ** 2 + (1 - bar) - 1 - math.log(1 - bar)).mean(axis=(1, 2, 3))
+    # The cosine leaves 1 - 0.999 in float32 of the signal.
+    np.testing.assert_allclose(vlb.prior_term(schedule, clean).numpy(), expected, rtol=2e-4, atol=1e-15)
+    assert (vlb.prior_term(ZERO_SNR, clean) == 0).all()
+
+
 def batch(timesteps: torch.Tensor, schedule: NoiseSchedule = COSINE) -> tuple[torch.Tensor, torch.Tensor]:
     """x_0 and x_t, (B, 1, 2, 2), with all combinations of -1 and +1 standard deviations of data and noise."""
     clean = (M + S * torch.tensor([-1.0, -1, 1, 1], dtype=torch.float64)).view(1, 1, 2, 2)
@@ -192,6 +204,62 @@ def test_the_first_term_is_the_likelihood_of_the_pixels(s):
     pairs = zip(clean.flatten().tolist(), predicted.flatten().tolist(), strict=True)
     mass = [upper_tail((x - s / 255 - m) / std) - upper_tail((x + s / 255 - m) / std) for x, m in pairs]
     assert found.item() == pytest.approx(-np.log(mass).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("beta_schedule", "steps"), [("squaredcos_cap_v2", 8), ("linear", 40)])
+def test_the_whole_bound_of_gaussian_data_is_its_entropy(beta_schedule, steps):
+    """With the true variance it is tight for any T: the differential entropy of the data, with log(255 / 2) for the
+    density of a cell of width 2 / 255, plus KL(q(x_T) || N(0, 1)).
+    """
+    beta = BETAS[beta_schedule](steps)
+    alpha_bar = np.cumprod(1 - beta)
+    before = np.concatenate([[1], alpha_bar[:-1]])
+    least = (1 - before) / (1 - alpha_bar) * beta
+    true = least + clean_weight(beta, alpha_bar, before) ** 2 * clean_variance(alpha_bar)
+    least[0] = least[1]
+    learned = 2 * (np.log(true) - np.log(least)) / (np.log(beta) - np.log(least)) - 1
+    schedule, timesteps = NoiseSchedule.of(make_scheduler(steps, beta_schedule)), torch.arange(steps)
+    clean, noisy = batch(timesteps, schedule)
+    best = best_prediction("epsilon", noisy, timesteps, alpha_bar)
+
+    def total(variance_type: str, learned: torch.Tensor | float | None = None) -> float:
+        prediction = with_variance(best, learned)
+        terms = vlb.bound_term(schedule, "epsilon", variance_type, prediction, clean, noisy, timesteps)
+        return (terms.sum() + vlb.prior_term(schedule, clean)[0]).item()
+
+    last = alpha_bar[-1]
+    start = 0.5 * (last * (S**2 + M**2) - last - math.log(last * S**2 + 1 - last))
+    entropy = 0.5 * math.log(2 * math.pi * math.e * S**2) + math.log(255 / 2)
+    tight = total("learned_range", torch.from_numpy(learned).view(-1, 1, 1, 1))
+    # L_0 has the mass of a cell, not its density; on average they differ by the fourth power of the cell's width.
+    assert tight == pytest.approx(entropy + start, abs=1e-5)
+    assert min(total("fixed_small"), total("fixed_large"), total("learned_range", 0.0)) > tight
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
+    timesteps = torch.tensor([T - 1])
+    clean, noisy = batch(timesteps, ZERO_SNR)
+    prediction = (M if prediction_type == "sample" else -M) * torch.ones_like(clean)  # E[x_0], independent of x_T
+    computed = vlb.bound_term(ZERO_SNR, prediction_type, "fixed_large", prediction, clean, noisy, timesteps)
+    bar = ZERO_SNR.alpha_bar[-2].item()  # x_{T-1} | x_0 is N(sqrt(bar) x_0, 1 - bar), and beta_T is 1
+    expected = 0.5 * (-math.log(1 - bar) - 1 + (1 - bar) + bar * S**2)
+    assert computed.item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
+
+
+@pytest.mark.parametrize("scaling_factor", [1.0, 0.4])
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_clip_clean_clips_the_predicted_clean_image(prediction_type, scaling_factor):
+    timesteps = torch.tensor([0, 30])
+    clean, noisy = batch(timesteps)
+    wide = torch.tensor([-3.0, -0.5, 0.5, 1.01], dtype=torch.float64).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
+    alpha, sigma = (each.double() for each in COSINE.alpha_sigma(timesteps))
+    prediction, rest = as_prediction(prediction_type, wide, noisy, alpha, sigma), (clean, noisy, timesteps)
+    clipped = vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest, scaling_factor, True)
+    in_range = wide.clamp(-scaling_factor, scaling_factor)
+    expected = vlb.bound_term(COSINE, "sample", "fixed_small", in_range, *rest, scaling_factor)
+    torch.testing.assert_close(clipped, expected, rtol=1e-6, atol=0)
+    assert (vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest) > clipped).all()
 
 
 # Resampled timesteps

@@ -77,6 +77,7 @@ def evaluate(
     dtype: Dtype = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
+    likelihood: Annotated[bool, typer.Option("--likelihood", help="Also measure bits per dimension.")] = False,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
     """Compares a model's samples with real images.
@@ -88,11 +89,13 @@ def evaluate(
     check_packages()
     make_folder("--output-dir", output_dir)
 
+    from pokemon_ddpm.evaluation.evaluate import count_bodies, evaluate_pixels, evaluate_variety
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
-    from pokemon_ddpm.evaluation.evaluate import evaluate_pixels
     from pokemon_ddpm.evaluation.features import load_network
-    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images
+    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images, random_rows
+    from pokemon_ddpm.evaluation.likelihood import bits_per_dim, check_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
+    from pokemon_ddpm.evaluation.variety import load_probe
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics
@@ -102,6 +105,8 @@ def evaluate(
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
+    if likelihood:
+        check_likelihood(pipeline)
     if data_dir is None and not pipeline.conditioner.has_types:
         fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
@@ -118,9 +123,17 @@ def evaluate(
     sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
     if sets is None:  # the main process goes on
         return
-    samples, others, rows = sets
-    further = evaluate_pixels(samples.images, others.images, *data[:2], rows, seed, best_device())
-    samples, all_train = samples.on_white(), data.all_train.on_white()
+    further = evaluate_pixels(sets.samples.images, sets.others.images, *data[:2], sets.other_rows, seed, best_device())
+    further["variety"] = evaluate_variety(sets, data.train, network, seed)
+    if (probe := load_probe(pipeline)) is not None:
+        further["bodies"] = count_bodies(sets, data.held_out, probe, seed)
+    if likelihood:
+        count = min(map(len, data[:2]))
+        further["likelihood"] = {
+            name: bits_per_dim(pipeline, each.rows(random_rows(len(each), count, seed)), seed=seed)
+            for name, each in (("training", data.train), ("held-out", data.held_out))
+        }
+    samples, all_train = sets.samples.on_white(), data.all_train.on_white()
     evaluation = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     about = {
         "data": data.title,

@@ -3,27 +3,34 @@
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import SampleSet, as_rgba, default_output, random_rows, reduced
+from pokemon_ddpm.evaluation.images import GeneratedSets, SampleSet, as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import (
     Estimate,
     averages,
     condition_accuracy,
+    frechet,
     given_values,
     kid,
     label_values,
+    pixel_colors,
     pixel_statistics,
     precision_recall,
+    wasserstein,
 )
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
+from pokemon_ddpm.evaluation.variety import BodyProbe, effective_number, variety
+from pokemon_ddpm.preprocessing import over_white
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare
 
@@ -105,7 +112,7 @@ def _by_features(
         sets = zip((of_samples, of_held_out, of_train), (given["type"], *real_types), strict=True)
         ours, floor, real = (features[has[:, k]] for features, has in sets)
         if len(ours):
-            types[name] = {"kid": _kid_of_type(ours, real, seed), "floor": _kid_of_type(floor, real, seed)}
+            types[name] = {"kid": _if_enough(kid, ours, real, seed), "floor": _if_enough(kid, floor, real, seed)}
     return memorization(*distances), {
         "distances": comparisons(of_samples, of_train, of_held_out, seed),
         "condition_accuracy": _condition_accuracies(samples, given, held_out, network),
@@ -114,10 +121,10 @@ def _by_features(
 
 
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
-    """KID, precision and recall of samples beside training and held-out images, and of these beside each other.
+    """Metrics of features of samples beside training and held-out images, and of these beside each other.
 
-    Precision and recall depend on the number of images, so the last three rows use equally many: as many as there are
-    samples or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images.
+    All but KID depend on the number of images, so the last three rows use equally many: as many as there are samples
+    or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images.
 
     Returns:
         "name" and "to" ("train" or "held-out") of both sets, and an `Estimate` by the name of each metric.
@@ -136,7 +143,8 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
     found = []
     for name, one, to, other in pairs:
         precision, recall = precision_recall(one, other, seed)
-        found.append({"name": name, "to": to, "kid": kid(one, other, seed), "precision": precision, "recall": recall})
+        others = {each.__name__: each(one, other, seed) for each in (kid, frechet, wasserstein)}
+        found.append({"name": name, "to": to, **others, "precision": precision, "recall": recall})
     return found
 
 
@@ -154,10 +162,72 @@ def _condition_accuracies(
     return found
 
 
-def _kid_of_type(samples: torch.Tensor, reference: torch.Tensor, seed: int) -> Estimate:
-    """KID; NaN of fewer than two images."""
+def _if_enough(metric: Callable[..., Estimate], samples: torch.Tensor, reference: torch.Tensor, seed: int) -> Estimate:
+    """A metric; NaN of fewer than two rows."""
     n, m = len(samples), len(reference)
-    return kid(samples, reference, seed) if min(n, m) > 1 else Estimate(math.nan, math.nan, math.nan, n, m)
+    return metric(samples, reference, seed) if min(n, m) > 1 else Estimate(math.nan, math.nan, math.nan, n, m)
+
+
+def evaluate_variety(
+    sets: GeneratedSets,
+    train: SpriteTensors,
+    network: SpriteFeatures | None,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Variety within a type of samples beside as many training images, all as `default_output`.
+
+    Args:
+        sets: The samples, as generated.
+        train: The training images, as the model was trained on.
+        network: For "rke"; None to leave it out.
+        seed: Of the choice of training images and of bootstraps.
+
+    Returns:
+        Name of the images -> "near", "overlap", "color" and "rke": means over types, see `variety` and `averages`;
+        and "n", the number of images.
+    """
+    has, names = label_values(train.labels["type"], len(train.type_names)), train.type_names
+    alone, given = (given_values(each.conditions, {"type": names})["type"] for each in (sets.alone, sets.samples))
+    order = random_rows(len(train), len(train), seed)
+    chosen = [order[has[order, k]][: alone[:, k].sum()] for k in range(len(names))]
+    real = torch.arange(len(names)).repeat_interleave(torch.tensor([*map(len, chosen)]))
+    rows = sets.rows.unique()  # more samples than training images repeat conditions
+    compared = {
+        "by type alone": (sets.alone.images, alone),
+        "real": (train.images[torch.cat(chosen)], torch.nn.functional.one_hot(real, len(names)).bool()),
+        "by conditions of training images": (sets.samples.images, given),
+        "these images": (train.images[rows], has[rows]),
+    }
+    found = {}
+    for name, (images, has) in compared.items():
+        images = default_output(images)
+        features = None if network is None else extract_features(network, over_white(images))
+        types = [own for own in has.T if own.sum() > 1]
+        of_types = [variety(images[own], None if features is None else features[own]) for own in types]
+        figures = {key: np.array([each[key] for each in of_types]) for key in ("near", "overlap", "color", "rke")}
+        found[name] = {**averages(figures, seed), "n": len(images)}
+    return as_json(found)
+
+
+def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, probe: BodyProbe, seed: int = 0) -> dict[str, Any]:
+    """Kinds of body of equally many samples and held-out images, all as `default_output`.
+
+    Training images would be seen more surely, since the probe learned from them.
+
+    Returns:
+        Name of the images -> "shares", body -> share; "effective", see `effective_number`; and "n".
+    """
+    compared = {
+        "by type alone": sets.alone.images,
+        "by conditions of training images": sets.samples.images,
+        "held-out": held_out.images,
+    }
+    n, found = min(map(len, compared.values())), {}
+    for name, images in compared.items():
+        shares = probe.shares(default_output(images[random_rows(len(images), n, seed)]))
+        effective = float(effective_number(np.array([*shares.values()])))
+        found[name] = {"shares": shares, "effective": effective, "n": n}
+    return found
 
 
 def evaluate_pixels(
@@ -180,7 +250,8 @@ def evaluate_pixels(
 
     Returns:
         As in report.json: "two_sample", name of the images -> "accuracy", see `two_sample_test`; and
-        "pixel_statistics", name of the images -> see `averages`.
+        "pixel_statistics", name of the images -> see `averages`; and "colors", name of the images -> `wasserstein`
+        distance of `pixel_colors` to those of held-out images.
     """
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     sets = [train.images[few], samples, held_out.images, others]
@@ -190,6 +261,7 @@ def evaluate_pixels(
         few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
+    colors = [pixel_colors(images, seed) for images in output[:3]]
     lines = lines_of(held_out)
     lines = torch.cat([lines, lines[rows]])
     return as_json(
@@ -198,5 +270,9 @@ def evaluate_pixels(
                 name: {"accuracy": two_sample_test(*sets, lines, seed, device)} for name, sets in compared.items()
             },
             "pixel_statistics": {name: averages(pixel_statistics(each), seed) for name, each in statistics.items()},
+            "colors": {
+                name: _if_enough(wasserstein, each, colors[2], seed)
+                for name, each in (("samples", colors[1]), ("train", colors[0]))
+            },
         }
     )

@@ -3,6 +3,7 @@
 A set of images is chosen at random, processed as `generate` does by default, reduced, or mirrored and shifted.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_wh
 from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.studio import generate_files
 from pokemon_ddpm.vocabulary import ANY, NONE
+
+PER_TYPE = 8
 
 
 class RealImages(NamedTuple):
@@ -76,6 +79,16 @@ class SampleSet:
         return [each.condition for each in self.provenances]
 
 
+class GeneratedSets(NamedTuple):
+    """What `generate_sets` generates."""
+
+    samples: SampleSet
+    others: SampleSet  # with the conditions of held-out images
+    alone: SampleSet  # `PER_TYPE` of each type, which is their only condition
+    rows: torch.Tensor  # int64 (N,), the training images whose conditions the samples have
+    other_rows: torch.Tensor  # int64 (M,), the held-out images whose conditions the others have
+
+
 def row_requests(
     data: SpriteTensors, conditioner: SpriteConditioner, rows: torch.Tensor, first_seed: int = 0
 ) -> list[SpriteRequest]:
@@ -122,28 +135,33 @@ def generate_sets(
     count: int,
     seed: int,
     folder: Path,
-) -> tuple[SampleSet, SampleSet, torch.Tensor] | None:
-    """Generates samples with conditions of training images, and others with those of all held-out images.
+) -> GeneratedSets | None:
+    """Generates samples with conditions of training images, of all held-out images, and by the type alone.
 
     Args:
-        count: Of the first; of the others there are as many as held-out images, or `MIN_SAMPLES`.
+        count: Of the first, and at most of the last; of the others as many as held-out images, or `MIN_SAMPLES`.
         seed: Of the random choice, and of the first sample; the seeds of the others follow.
-        folder: For the folders "samples" and "held-out/samples".
+        folder: For the folders "samples", "held-out/samples" and "types/samples".
 
     Returns:
-        In the main process both, and the held-out images whose conditions the others have, int64 (M,).
+        In the main process, all of them.
     """
-    folders = folder / "samples", folder / "held-out" / "samples"
+    conditioner, names = pipeline.conditioner, train.type_names
     other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
-    requests = row_requests(train, pipeline.conditioner, random_rows(len(train), count, seed), seed)
-    generate_samples(pipeline, settings, requests, folders[0])
-    rows = random_rows(len(held_out), other_count, next_seed)
-    generate_samples(pipeline, settings, row_requests(held_out, pipeline.conditioner, rows, next_seed), folders[1])
+    chosen = random_rows(len(train), count, seed), random_rows(len(held_out), other_count, next_seed)
+    alone = [names[k // PER_TYPE] for k in range(min(count, PER_TYPE * len(names)))]
+    requests = {
+        folder / "samples": row_requests(train, conditioner, chosen[0], seed),
+        folder / "held-out" / "samples": row_requests(held_out, conditioner, chosen[1], next_seed),
+        folder / "types" / "samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
+    }
+    for path, each in requests.items():
+        generate_samples(pipeline, settings, each, path)
     if not processes().is_main_process:
         return None
-    samples, others = map(read_samples, folders)
-    rows = rows[[each.seed - next_seed for each in others.provenances]]  # in the order of the file names
-    return samples, others, rows
+    sets = [read_samples(path) for path in requests]
+    firsts = zip(chosen, sets, (seed, next_seed), strict=False)
+    return GeneratedSets(*sets, *(rows[[p.seed - first for p in each.provenances]] for rows, each, first in firsts))
 
 
 def generate_samples(

@@ -1,4 +1,4 @@
-"""Metrics, each with an interval: of features KID, precision and recall; condition accuracy; statistics of pixel art.
+"""Metrics of features (KID, precision, recall, two distances), condition accuracy, and statistics of pixel art.
 
 Features are float (N, D) of the samples and (M, D) of the reference, both from the same network; metrics of different
 networks are not comparable. All is computed in float64 on the CPU. Metrics of features raise ValueError if a set has
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage, stats
+from scipy import ndimage, optimize, spatial, stats
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 from tqdm.auto import tqdm
@@ -26,6 +27,7 @@ LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
+MAX_ASSIGNED = 1024  # images or pixels of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
@@ -122,6 +124,41 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     error = float(np.sqrt(values.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error  # Student's interval
     return Estimate(value, value - half, value + half, len(samples), len(reference), error)
+
+
+def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """Fréchet distance (Heusel et al. 2017, equation 6) of equally many images, without an interval.
+
+    It is biased upwards, more for fewer images (Chong & Forsyth 2020): compare only values of the same numbers.
+    """
+    samples, reference = _checked(samples, reference)
+    size = min(len(samples), len(reference))
+    pairs = zip(*disjoint_blocks(samples, reference, 1, size, seed), strict=True)
+    moments = [fid_features_to_statistics(each) for (each,) in pairs]
+    # Rounding can give slightly less than 0 for singular covariances.
+    value = max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
+    return Estimate(float(value), math.nan, math.nan, size, size)
+
+
+def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """1-Wasserstein distance of equally many points, at most `MAX_ASSIGNED`, without an interval.
+
+    It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
+    """
+    samples, reference = _checked(samples, reference)
+    size = min(len(samples), len(reference), MAX_ASSIGNED)
+    ((one, other),) = disjoint_blocks(samples, reference, 1, size, seed)
+    costs = spatial.distance.cdist(one, other)
+    value = costs[optimize.linear_sum_assignment(costs)].mean()
+    return Estimate(float(value), math.nan, math.nan, size, size)
+
+
+def pixel_colors(images: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """OKLab of at most `MAX_ASSIGNED` random foreground pixels of sprites, uint8 (N, 4, S, S): float64 (M, 3)."""
+    pixels = as_arrays(images)
+    pixels = pixels[pixels[..., 3] > 127][:, :3]
+    chosen = np.random.default_rng(seed).permutation(len(pixels))[:MAX_ASSIGNED]
+    return torch.from_numpy(oklab(pixels[chosen]))
 
 
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:

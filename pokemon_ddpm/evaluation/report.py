@@ -25,7 +25,9 @@ Numbers = Mapping[str, Any]  # as `Evaluation.numbers`
 
 REPORT, NUMBERS = "report.md", "report.json"
 TEMPLATES = Path(__file__).parents[1] / "templates"
-METRICS = {"kid": "KID", "precision": "precision", "recall": "recall"}
+METRICS = {
+    "kid": "KID", "frechet": "Fréchet", "wasserstein": "Wasserstein", "precision": "precision", "recall": "recall",
+}  # fmt: skip
 GENERATION = "model scheduler num_inference_steps guidance_scale guidance_interval guidance_rescale dtype".split()
 
 SHEET_COLUMNS, SHEET_PANELS = 6, 2
@@ -86,7 +88,8 @@ def generation_of(provenances: Sequence[Provenance], type_names: Sequence[str] =
 
 def report_text(numbers: Numbers, sheets: Collection[str]) -> str:
     """`report.md`; `closest-names.png` is only shown if it is among the sheets."""
-    more = {"summary": summary(numbers), "sheets": sheets, "metrics": METRICS, "statistics": STATISTICS}
+    metrics = {name: title for name, title in METRICS.items() if all(name in each for each in numbers["distances"])}
+    more = {"summary": summary(numbers), "sheets": sheets, "metrics": metrics, "statistics": STATISTICS}
     return _render("evaluation_report.md", numbers, **more)
 
 

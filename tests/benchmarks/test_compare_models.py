@@ -34,11 +34,14 @@ def write_report(folder: Path, **values: object) -> Path:
 
 
 def test_columns_are_models_and_real_images(compare, tmp_path: Path):
-    bare = write_report(tmp_path / "bare", condition_accuracy={})
+    same = {"value": 0.031, "low": 0.02, "high": 0.05}
+    variety = {name: dict.fromkeys(("near", "color", "rke"), same) for name in ("by type alone", "real")}
+    bare = write_report(tmp_path / "bare", condition_accuracy={}, variety=variety)
     found = compare(f"one={RESULTS / 'pokemon-ddpm-32-earlier'}", f"other={bare}")
     assert found[""] == ["one", "other", "real images"]
     assert found["KID to training"] == ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"]
     assert found["precision"] == ["0.56 (0.51 to 0.61)"] * 2 + ["0.54 (0.49 to 0.59)"]
+    assert found["near pairs of one type"] == ["-", "0.031 (0.020 to 0.050)", "-"]
     assert found["condition accuracy, types"] == ["28 % (26 to 30)", "-", "15 % (12 to 19)"]
 
 

@@ -18,6 +18,7 @@ from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation import (
     features,
     images,
+    likelihood,
     metrics,
     two_sample,
 )
@@ -28,13 +29,14 @@ from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
 from tests.evaluation.test_features import BACKBONE
 from tests.labelled_images import folder_of_classes
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import tiny_pipeline, tiny_student
 
 COUNT = 50
 
 
 def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "KID_DIVISIONS", 1)
+    patch.setattr(likelihood, "NUM_TIMESTEPS", 1)
     patch.setattr(features, "BACKBONE", BACKBONE)
     patch.setattr(features, "NUM_EPOCHS", 1)
     patch.setattr(features, "MIN_UPDATES", 2)
@@ -75,7 +77,7 @@ def arguments(model: Path, folder: Path, *more: object) -> list[object]:
 def first(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of a whole evaluation."""
     folder = tmp_path_factory.mktemp("evaluations") / "first"
-    status, output = run(*arguments(model, folder))
+    status, output = run(*arguments(model, folder, "--likelihood"))
     assert status == 0, output
     return folder, output
 
@@ -86,7 +88,7 @@ def report(folder: Path) -> dict:
 
 def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Path, str]):
     folder, output = first
-    titles = ("Distance.", "Two-sample test, raw.", "Memorization, pixels.", "Condition accuracy.")
+    titles = ("Distance.", "Two-sample test, raw.", "Variety.", "Likelihood.", "Memorization, pixels.")
     assert all(title in output for title in (*titles, f"{folder / 'report.md'}"))
     numbers = report(folder)
     about = numbers["about"]
@@ -108,6 +110,13 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
     tested = numbers["two_sample"]["default output"]["accuracy"]
     assert (tested["n"], tested["m"]) == (count, len(held_out)) and about["preprocessing"] == "fit"
     assert numbers["pixel_statistics"]["raw samples"]["colors"]["n"] == COUNT
+    kinds = [read_png(path).condition["type"] for path in (folder / "types" / "samples").iterdir()]
+    assert sorted(kinds) == sorted(name for k, name in enumerate(TYPES[:7]) for _ in range(2 if k == 6 else 8))
+    assert numbers["variety"]["by type alone"]["n"] == COUNT and numbers["variety"]["real"]["near"]["n"] > 1
+    assert numbers["colors"]["samples"]["value"] > numbers["colors"]["train"]["value"] and "bodies" not in numbers
+    parts = [each["value"] for each in numbers["likelihood"]["held-out"].values()]
+    assert parts[0] == pytest.approx(sum(parts[1:])) and numbers["likelihood"]["training"]["bound"]["n"] > 1
+    assert {"frechet", "wasserstein"} < numbers["distances"][0].keys()
     results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
     kid = next(row for row in numbers["distances"] if row["to"] == "held-out")["kid"]["value"]
     assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
@@ -154,6 +163,7 @@ def test_mistakes_are_reported_before_anything_is_generated(
     monkeypatch.chdir(tmp_path)
     pipeline(24).save_pretrained("small")
     tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).save_pretrained("own")
+    tiny_student(32).save_pretrained("student")
     broken = shutil.copytree(model, "broken")
     Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     fit = "For these images, make one with pokemon-ddpm fit-features"
@@ -163,6 +173,7 @@ def test_mistakes_are_reported_before_anything_is_generated(
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was not trained on the starter sprites; give its images"),
         ("small", ["--features", model.parent / "features"], f"these have 24 px. {fit}"),
+        ("student", ["--likelihood"], "A distilled model has no likelihood"),
         ("own", [], "own has classes of its own; give their images with --data-dir."),
         (broken, [], "README.md are not YAML; repair"),
     ):

@@ -105,6 +105,7 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     assert torch.equal(raw[0], train.images[chosen])
     if side == 64:
         assert all(images.shape[1:] == (4, 32, 32) for images in calls[2][:4])
+    assert found["colors"]["samples"]["value"] > 0 and found["colors"]["train"]["n"] > 1000
     statistics = found["pixel_statistics"]
     assert list(statistics) == ["raw samples", "default output", "held-out"]
     assert statistics["raw samples"]["clear_background"]["value"] == (1 if kind == "RGB" else 0)

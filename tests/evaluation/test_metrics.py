@@ -10,12 +10,15 @@ from pokemon_ddpm.evaluation.metrics import (
     averages,
     condition_accuracy,
     disjoint_blocks,
+    frechet,
     given_values,
     kid,
     label_values,
+    pixel_colors,
     pixel_statistics,
     precision_recall,
     share,
+    wasserstein,
 )
 from pokemon_ddpm.vocabulary import TYPES
 
@@ -68,7 +71,32 @@ def test_precision_and_recall_by_definition_far_from_the_origin():
     assert smaller.low < smaller.value == 1 and smaller.n == smaller.m == 40
 
 
-@pytest.mark.parametrize("metric", [kid, precision_recall])
+def test_the_frechet_distance_of_known_moments():
+    """|m - m'|^2 + sum((s - s')^2) for independent features: here their variances are 2/3 and 6."""
+    points = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    found = frechet(points, 3 * points + torch.tensor([5.0, 0]))
+    assert found.value == pytest.approx(25 + 2 * (6**0.5 - (2 / 3) ** 0.5) ** 2) and found.n == found.m == 4
+    assert frechet(points, points[[3, 1, 0, 2]]).value == pytest.approx(0, abs=1e-12)
+    assert frechet(gaussian(30, 4), gaussian(50, 4, 1)).m == 30
+
+
+def test_the_wasserstein_distance_is_that_of_the_best_assignment():
+    one, other = gaussian(40, 1), gaussian(60, 1, 1)
+    assert wasserstein(one, 2 * one.flip(0) + 1).value == pytest.approx((one + 1).abs().mean().item())  # by rank
+    assert wasserstein(gaussian(40, 3), gaussian(40, 3) + torch.tensor([2.0, 3, 6])).value == pytest.approx(7)
+    found = wasserstein(one, other)
+    assert (found.n, found.m) == (40, 40) and found.value > 0 and math.isnan(found.low)
+    assert wasserstein(gaussian(1100, 1), gaussian(1100, 1)).n == 1024
+
+
+def test_colors_are_those_of_random_foreground_pixels():
+    colors = pixel_colors(drawn(BOX, WITH_FAULTS).repeat(40, 1, 1, 1))
+    dark = (colors[:, 0] < 0.01).double().mean().item()  # 20 of 36 pixels, and 4 of 21
+    assert colors.shape == (1024, 3) and dark == pytest.approx(24 / 57, abs=0.05)
+    assert len(pixel_colors(drawn(BOX))) == 36
+
+
+@pytest.mark.parametrize("metric", [kid, frechet, wasserstein, precision_recall])
 def test_metrics_refuse_too_few_images_and_features_that_are_not_finite(metric):
     features = gaussian(10, 4)
     with pytest.raises(ValueError, match="images, but they have 10 and 1"):

@@ -1,0 +1,108 @@
+"""Variety within a type: how alike silhouettes, colors, features and kinds of bodies are.
+
+The kernel diversity depends on the number of images, so compare equal numbers. Sprites are uint8 (N, 4, S, S); a pixel
+is in the foreground if its alpha is above 127.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
+from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.ranking import BATCH_SIZE, SpriteRanker, load_ranker
+
+BODIES_FILE = "bodies.safetensors"  # the probe, in the folder of the ranker's model
+NEAR = 0.7  # the overlap from which two silhouettes are near
+
+
+def silhouettes(images: torch.Tensor) -> np.ndarray:
+    """The foregrounds, each with the center of its bounding box in the center of the image, bool (N, S, S)."""
+    found = (images[:, 3] > 127).numpy()
+    for mask in found:
+        for axis in (0, 1):
+            places = np.flatnonzero(mask.any(axis=1 - axis))
+            shift = (len(mask) - 1 - places[0] - places[-1]) // 2 if len(places) else 0
+            mask[:] = np.roll(mask, shift, axis)
+    return found
+
+
+def overlaps(images: torch.Tensor) -> np.ndarray:
+    """Intersection over union of all pairs of `silhouettes`, the better of two facings, float32 (N, N)."""
+    both = (silhouettes(each).reshape(len(images), -1) for each in (images, images.flip(3)))
+    one, mirrored = (each.astype(np.float32) for each in both)  # whole numbers below 2^24 are exact
+    areas = one.sum(axis=1)
+    common = np.maximum(one @ one.T, one @ mirrored.T)
+    return common / np.maximum(areas[:, None] + areas - common, 1)
+
+
+def color_distances(images: torch.Tensor) -> np.ndarray:
+    """Distances in OKLab of all pairs of mean foreground colors, float64 (N, N)."""
+    pixels = as_arrays(images)
+    foreground = pixels[..., 3:] > 127
+    area = np.maximum(foreground.sum(axis=(1, 2)), 1)
+    means = (oklab(pixels[..., :3]) * foreground).sum(axis=(1, 2)) / area
+    return np.linalg.norm(means[:, None] - means, axis=2)
+
+
+def rke(features: torch.Tensor) -> float:
+    """The number of modes, by the order-2 Rényi kernel entropy (Jalali et al. 2023, definition 1 and equation 4).
+
+    1 / ||K / N||_F^2 for the kernel exp(-|x - y|^2 / (2 sigma^2)) of features (N, D). They have a standard deviation
+    of 1 over the training images, whose root mean square distance is sqrt(2 D); sigma is half of it. It is 1 if all
+    images are the same, and at most N.
+    """
+    distances = torch.cdist(features.double(), features.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    kernel = (-distances.square() / features.shape[1]).exp()
+    return 1 / kernel.square().mean().item()
+
+
+def effective_number(shares: np.ndarray) -> np.ndarray:
+    """exp of the entropy of shares or counts (..., K): K if all are equal, 1 if there is only one."""
+    shares = shares / shares.sum(axis=-1, keepdims=True)
+    return np.exp(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=-1))
+
+
+def variety(images: torch.Tensor, features: torch.Tensor | None) -> dict[str, float]:
+    """Figures of the sprites of one type, at least two, and their features, float (N, D), if there are any.
+
+    Returns:
+        "near": Share of the pairs with an overlap of at least `NEAR`.
+        "overlap", "color": Means over all pairs of `overlaps` and `color_distances`.
+        "rke": `rke`; NaN without features.
+    """
+    pairs = np.triu_indices(len(images), 1)
+    overlap, color = overlaps(images)[pairs], color_distances(images)[pairs]
+    means = {"near": (overlap >= NEAR).mean(), "overlap": overlap.mean(), "color": color.mean()}
+    return {**means, "rke": np.nan if features is None else rke(features)}
+
+
+class BodyProbe(NamedTuple):
+    """A linear classifier of bodies on the features of the released ranker, see benchmarks/fit_bodies.py."""
+
+    ranker: SpriteRanker
+    names: tuple[str, ...]
+    weight: torch.Tensor  # float32 (K, F)
+    bias: torch.Tensor  # float32 (K,)
+
+    @torch.no_grad()
+    def shares(self, images: torch.Tensor) -> dict[str, float]:
+        """Body -> the share of the sprites that have it."""
+        features = torch.cat([self.ranker.features(part).cpu() for part in images.split(BATCH_SIZE)])
+        found = (features @ self.weight.T + self.bias).argmax(dim=1)
+        return dict(zip(self.names, (found.bincount(minlength=len(self.names)) / len(images)).tolist(), strict=True))
+
+
+def load_probe(pipeline: PokemonDDPMPipeline) -> BodyProbe | None:
+    """The released probe, if the pipeline's samples are sprites that its ranker knows."""
+    ranker = load_ranker(RELEASED_FAST_MODEL, str(pipeline.device))
+    if not ranker.fits(pipeline):
+        return None
+    with safe_open(Path(RELEASED_FAST_MODEL, BODIES_FILE), "pt") as file:
+        names = tuple(file.metadata()["bodies"].split(","))
+        return BodyProbe(ranker, names, *(file.get_tensor(name).float() for name in ("weight", "bias")))

@@ -1,0 +1,31 @@
+"""The discriminant against Bayes' rule of known Gaussians, and the tables of annotations."""
+
+import torch
+
+from benchmarks import fit_bodies
+from pokemon_ddpm.evaluation.variety import load_probe
+from tests.tiny_models import tiny_pipeline
+
+
+def test_the_discriminant_is_bayes_rule_of_gaussians(monkeypatch):
+    monkeypatch.setattr(fit_bodies, "SHRINKAGE", 0.0)
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.tensor([[0.0, 0], [3, 0], [0, 3]], dtype=torch.float64)
+    bodies = torch.arange(3).repeat_interleave(torch.tensor([40_000, 10_000, 5000]))
+    mixing = torch.tensor([[1.0, 0.5], [0, 2]], dtype=torch.float64)
+    noise = torch.randn(len(bodies), 2, generator=generator, dtype=torch.float64) @ mixing
+    weight, bias = fit_bodies.discriminant(centers[bodies] + noise, bodies, 3)
+    places = 4 * torch.randn(500, 2, generator=generator, dtype=torch.float64)
+    inverse = torch.linalg.inv(mixing.T @ mixing)
+    away = places[:, None] - centers
+    distances = torch.einsum("nki,ij,nkj->nk", away, inverse, away)
+    assert ((places @ weight.T + bias).argmax(dim=1) == distances.argmin(dim=1)).float().mean() > 0.97
+
+
+def test_annotations_name_the_bodies_of_the_probe():
+    annotations, second = fit_bodies.read(), fit_bodies.read("second")
+    assert len(annotations) == annotations.index.nunique() == 3429 and {*second.index} <= {*annotations.index}
+    assert "sprites/0000-Bulbasaur-1/front/normal/1-gen3_e.png" in annotations.index
+    agreed = (annotations.body[second.index] == second.body).mean()
+    assert round(agreed, 2) == 0.92 and {*annotations.facing} == {*"LRF-"}
+    assert load_probe(tiny_pipeline(size=64, channels=4)).names == tuple(sorted({*annotations.body}))

@@ -1,0 +1,135 @@
+"""Figures of variety against closed forms and loops over pairs."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.evaluation.evaluate import count_bodies, evaluate_variety
+from pokemon_ddpm.evaluation.images import GeneratedSets, as_rgba
+from pokemon_ddpm.evaluation.variety import (
+    BODIES_FILE,
+    BodyProbe,
+    color_distances,
+    effective_number,
+    load_probe,
+    overlaps,
+    rke,
+    silhouettes,
+    variety,
+)
+from pokemon_ddpm.ranking import RANKER_FILE
+from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
+from tests.tiny_models import tiny_pipeline
+
+
+def rectangles(*boxes: tuple[int, int, int, int], color: tuple[int, int, int] = (0, 0, 0)) -> torch.Tensor:
+    """One sprite a box, which is top, left, height and width; what is transparent is white."""
+    images = torch.full((len(boxes), 4, 32, 32), 255, dtype=torch.uint8)
+    images[:, 3] = 0
+    for image, (top, left, height, width) in zip(images, boxes, strict=True):
+        image[:, top : top + height, left : left + width] = torch.tensor([*color, 255])[:, None, None]
+    return images
+
+
+def test_silhouettes_overlap_wherever_they_are():
+    images = rectangles((0, 0, 10, 4), (22, 27, 10, 4), (3, 3, 4, 10), (5, 5, 20, 8))
+    expected = [[1, 1, 16 / 64, 40 / 160], [1, 1, 16 / 64, 40 / 160]]
+    np.testing.assert_allclose(overlaps(images)[:2], expected, rtol=1e-6)
+    assert silhouettes(images)[0].nonzero()[0].min() == 11 and (silhouettes(images)[0] == silhouettes(images)[1]).all()
+    assert (overlaps(rectangles((0, 0, 0, 0), (0, 0, 4, 4))) == [[0, 0], [0, 1]]).all()
+
+
+def test_the_better_facing_counts():
+    images = rectangles((0, 0, 9, 3), (0, 0, 9, 3))
+    images[0, 3, 6:9, :9] = images[1, 3, 6:9, 5:14] = 255  # as L, and as J
+    images[1, 3, :6, :3], images[1, 3, :6, 11:14], images[1, 3, 6:9, :5] = 0, 255, 0
+    assert overlaps(images)[0, 1] == 1
+
+
+def test_colors_are_those_of_the_foreground():
+    """Red and blue, which Ottosson 2020 has as (0.628, 0.225, 0.126) and (0.452, -0.032, -0.312)."""
+    red, blue = (rectangles((2, 2, 5, 9), color=color) for color in ((255, 0, 0), (0, 0, 255)))
+    found = color_distances(torch.cat([red, blue, red.roll(9, 3)]))
+    expected = math.dist((0.62796, 0.22486, 0.12585), (0.45201, -0.03246, -0.31153))
+    assert found[0, 1] == pytest.approx(expected, abs=1e-4)
+    assert found[0, 2] == found[0, 0] == 0
+
+
+def test_kernel_diversity_counts_modes():
+    apart = 100 * torch.eye(5)
+    assert rke(torch.ones(7, 3)) == pytest.approx(1) and rke(apart) == pytest.approx(5)
+    assert rke(apart.repeat(4, 1)) == pytest.approx(5)
+    near = torch.zeros(2, 6)
+    near[1, 2] = 1.5
+    assert rke(near) == pytest.approx(2 / (1 + math.exp(-2 * 1.5**2 / 6)))
+    independent = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
+    assert 1 / rke(independent) == pytest.approx((1 + 8 / 64) ** -32 + 1 / 4000, rel=0.05)
+
+
+def test_the_effective_number_is_that_of_equal_shares():
+    counts = np.array([[3, 3, 3, 0], [0, 9, 0, 0], [4, 2, 2, 0]])
+    np.testing.assert_allclose(effective_number(counts), [3, 1, 2**1.5])
+
+
+def test_figures_are_those_of_all_pairs():
+    images = as_rgba(blobs(12, 3).images)
+    features = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    found, masks = variety(images, features), images[:, 3].numpy() > 127
+    pairs = []
+    for i, j in itertools.combinations(range(12), 2):
+        best = 0
+        for other in (masks[j], masks[j][:, ::-1]):
+            centered = []
+            for mask in (masks[i], other):
+                y, x = mask.nonzero()
+                y, x = (each - (each.min() + each.max() - 31) / 2 for each in (y, x))
+                centered.append({*zip(y, x, strict=True)})
+            best = max(best, len(centered[0] & centered[1]) / len(centered[0] | centered[1]))
+        pairs.append(best)
+    assert found["overlap"] == pytest.approx(np.mean(pairs)) and found["near"] == np.mean(np.array(pairs) >= 0.7)
+    assert 0 < found["near"] < 1 and found["rke"] == rke(features) and np.isnan(variety(images, None)["rke"])
+
+
+def test_samples_that_are_too_alike_stand_beside_as_many_training_images():
+    train, samples = blobs(60, 0), blobs(24, 1)
+    one = as_samples(samples.images[:3].repeat(8, 1, 1, 1), type_names(samples))
+    rows = torch.arange(24)
+    sets = GeneratedSets(as_samples(samples.images, type_names(samples)), one, one, rows, rows)
+    found = evaluate_variety(sets, train, RedNetwork())
+    alike, real = found["by type alone"], found["real"]
+    assert alike["n"] == real["n"] == found["these images"]["n"] == 24
+    assert (alike["near"]["value"], alike["color"]["value"], alike["rke"]["value"]) == pytest.approx((1, 0, 1))
+    assert real["near"]["n"] == 3 and real["near"]["value"] < 0.9 and real["rke"]["value"] > 1
+    without = evaluate_variety(sets, train, None)["real"]
+    assert without["rke"]["value"] is None and without["near"] == real["near"]
+    probe = BodyProbe(Areas(), ("small", "large"), torch.tensor([[0.0], [1.0]]), torch.tensor([150.0, 0.0]))
+    bodies = count_bodies(sets, train, probe)
+    large = ((samples.images.amin(dim=1) < 255).sum(dim=(1, 2)) > 150).float().mean().item()
+    counted = bodies["by conditions of training images"]
+    assert counted["shares"] == pytest.approx({"small": 1 - large, "large": large})
+    assert counted["effective"] == pytest.approx(large**-large * (1 - large) ** (large - 1))
+    assert {each["n"] for each in bodies.values()} == {24}
+
+
+class Areas:
+    """In place of a ranker: its feature is the number of foreground pixels."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return (images[:, 3:] > 127).float().sum(dim=(2, 3))
+
+
+def test_the_released_probe_is_of_the_rankers_network():
+    """When weights are released anew, benchmarks/fit_bodies.py fits it again."""
+    with safe_open(Path(RELEASED_FAST_MODEL, RANKER_FILE), "pt") as ranker:
+        with safe_open(Path(RELEASED_FAST_MODEL, BODIES_FILE), "pt") as bodies:
+            assert bodies.metadata()["weights"] == ranker.metadata()["weights"]
+    probe = load_probe(tiny_pipeline(size=64, channels=4))
+    assert {"biped", "fish", "object"} < {*probe.names} and len(probe.bias) == len(probe.names)
+    shares = probe.shares(torch.randint(256, (3, 4, 64, 64), dtype=torch.uint8))
+    assert sum(shares.values()) == pytest.approx(1) and load_probe(tiny_pipeline(size=32, channels=4)) is None
