@@ -178,6 +178,8 @@ def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str, s
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_phone(page: Page) -> None:
+    results, button = (page.locator(each).bounding_box() for each in ("#results", "#generate"))
+    assert results["y"] + results["height"] <= button["y"]  # above the controls
     unfold(page, *FOLDED)
     generate(page)
     expect(page.locator("#sprites button").first).to_be_in_viewport()
