@@ -34,7 +34,7 @@ from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.ranking import looks, ranker_for
 from pokemon_ddpm.studio import generate_files
-from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES
+from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES, USUAL
 
 SHARE = 0.2  # of the samples that are the best, and the worst
 # In standard deviations of the score: one of the likeness to real sprites, and a condition that is not recognized
@@ -69,10 +69,9 @@ def generate(
     data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front", mode="pixel")
     rows = random_rows(len(data), options.num_samples, options.seed)
     requests = row_requests(data, pipeline.conditioner, rows, options.seed)
-    others = dict.fromkeys(set(pipeline.conditioner.vocabulary) - {"type", "view", "finish", "relation"}, ANY)
-    requests = [
-        replace(each, attributes={**each.attributes, **others}) if i % 2 else each for i, each in enumerate(requests)
-    ]
+    for i, each in enumerate(requests[1::2]):  # what these do not have is drawn
+        usual = {name: value for name, value in each.attributes.items() if name in USUAL}
+        requests[2 * i + 1] = replace(each, attributes=usual)
     folder, paths = options.output / "samples", {}
     folder.mkdir(parents=True, exist_ok=True)
     for i, scale in enumerate(options.guidance_scales):

@@ -312,6 +312,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         ids = {name: int((one if name == "color" else other)[columns[name]]) for name in missing}
         return {name: [*self.config.vocabulary[name], ANY][number] for name, number in ids.items()}
 
+    @property
+    def nothing_drawn(self) -> dict[str, str]:
+        """Attribute -> "any", of those that `draw` can draw."""
+        return dict.fromkeys((self.config.training_conditions or {"drawn": ()})["drawn"], ANY)
+
     def encode(self, types: Sequence, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ class CreatureSettings:
         palette: Number of colors of a front; None for all.
         image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
+        drawn: Conditions of all parts, drawn for the first front.
         shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
             Without a palette they have their own.
     """
@@ -89,6 +90,7 @@ class CreatureSettings:
     image_guidance_scale: float | None = None
     stage_types: tuple[PokemonType, ...] = ()
     shared_palette: bool = True
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shares_palette(self) -> bool:
@@ -109,7 +111,9 @@ class CreatureSettings:
         relation = "same" if part.relation == "same" else None
         wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": relation}
         known = pipeline.conditioner.vocabulary
-        return {name: value for name, value in wanted.items() if value is not None and name in known}
+        found = {name: value for name, value in wanted.items() if value is not None and name in known}
+        other = {"color"} if part.finish == "shiny" else {*found}
+        return {name: value for name, value in self.drawn.items() if name not in other} | found
 
 
 def generate_stage(
@@ -259,6 +263,9 @@ def generate_creature(
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites; choose another model.")
     file, found, notes, parts = folder / DESCRIPTION_FILE, None, {}, creature.parts(pipeline)
+    if front is None:
+        conditions, seed = creature.conditions(parts[0], pipeline), studio.sample_seed(creature.seed, parts[0].name)
+        creature = replace(creature, drawn=pipeline.conditioner.draw(creature.pokemon_type, conditions, seed))
     if file.exists():
         found, notes = _read_description(file)
     else:
@@ -309,6 +316,8 @@ def identity(
         "next": "palette, or reference",
     }
     given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
+    if not creature.drawn:
+        del given["drawn"]
     if creature.image_guidance_scale is None:
         given["image_guidance_scale"] = pipeline.config.image_guidance_scale
     if settings.dtype != "float32":

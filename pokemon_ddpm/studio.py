@@ -1,4 +1,4 @@
-"""One way from a request to its sprite: candidates are generated, and the best of them is chosen."""
+"""One way from a request to its sprite: conditions are drawn, candidates generated, and the best of them is chosen."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, generate
+from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, full_condition, generate
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import to_sprite
@@ -57,8 +57,15 @@ def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{part}/{candidate}".encode()).digest()[:4], "big") >> 1
 
 
-def candidates_of(request: SpriteRequest, count: int) -> list[SpriteRequest]:
-    """The single samples among which one is chosen; without a number and for one, the request itself."""
+def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: int) -> list[SpriteRequest]:
+    """The single samples among which one is chosen; without a number and for one, the request itself.
+
+    They share the conditions that are drawn for the first one, see `SpriteConditioner.draw`.
+    """
+    first = request.seed if request.number is None else sample_seed(request.seed, request.number)
+    conditions = full_condition(pipeline, request)
+    drawn = pipeline.conditioner.draw(conditions.pop("type"), conditions, first)
+    request = replace(request, attributes={**request.attributes, **drawn})
     if request.number is None and count == 1:
         return [request]
     seeds = (sample_seed(request.seed, request.number or 0, candidate) for candidate in range(count))
@@ -107,7 +114,7 @@ def generate_sprites(
 
     if with_steps:
         arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
-    tried = [each for request in requests for each in candidates_of(request, candidates)]
+    tried = [each for request in requests for each in candidates_of(pipeline, request, candidates)]
     made: list[Sprite] = []
     for i, sample in enumerate(generate(pipeline, tried, **arguments)):
         made.append(Sprite(requests[i // candidates], tried[i], sample, [step[i % CHUNK_SIZE] for step in steps]))
@@ -140,7 +147,8 @@ def generate_files(
     for request in requests:
         path = folder / request.file_name
         path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
-        if _exists(path, (settings.provenance(pipeline, each) for each in candidates_of(request, candidates))):
+        possible = candidates_of(pipeline, request, candidates)
+        if _exists(path, (settings.provenance(pipeline, each) for each in possible)):
             yield path
         else:
             paths[path] = request

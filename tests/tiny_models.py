@@ -5,7 +5,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel
 from pokemon_ddpm.diffusion import student_scheduler
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import COLORS, SHAPES, TYPES
 
 RELATIONS = ("same", "next", "previous")  # of the released models
 
@@ -39,6 +39,16 @@ def tiny_pipeline(
         unet.eval(), conditioner.eval(), DDPMScheduler(prediction_type=prediction_type, **config)
     )
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def drawing_pipeline() -> PokemonDDPMPipeline:
+    """Draws color and shape, each of which is that of one line, of one type."""
+    vocabulary = {"type": list(TYPES), "color": list(COLORS), "shape": list(SHAPES)}
+    pipeline = tiny_pipeline(vocabulary=vocabulary, channels=4)
+    rows = [f"{line} {line} 18 {line} {line}" for line in range(10)]
+    table = {"attributes": ["color", "shape"], "drawn": ["color", "shape"], "rows": rows}
+    pipeline.conditioner = SpriteConditioner(**pipeline.conditioner.config | {"training_conditions": table})
     return pipeline
 
 

@@ -307,6 +307,8 @@ def _generate_like(like: Path, output: Path) -> None:
     pipeline = settings.load()
     if request.attributes.keys() - pipeline.conditioner.vocabulary.keys():  # it could name arguments of the pipeline
         fail(f"{like} was made by another version of this project, or with another model.")
+    # What is not recorded was not drawn.
+    request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
     _, (image,) = _Job(pipeline, settings, [request]).finished()
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)

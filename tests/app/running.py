@@ -125,4 +125,4 @@ def new_result(models: Models, **settings: Any) -> Result:
     channels = job.pipeline.sample_shape[0]
     image = Image.new("RGBA" if channels == 4 else "RGB", (16, 16), (255, 255, 255, 0)[:channels])
     image.paste("red", (4, 4, 12, 12))
-    return Result(job, [Sprite(each, *candidates_of(each, 1), image) for each in job.requests])
+    return Result(job, [Sprite(each, *candidates_of(job.pipeline, each, 1), image) for each in job.requests])

@@ -11,13 +11,13 @@ from diffusers.callbacks import MultiPipelineCallbacks, SDCFGCutoffCallback
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
+from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.guidance import Guidance
 from pokemon_ddpm.pipelines.input_checks import SAMPLERS
-from pokemon_ddpm.vocabulary import COLORS, CONDITIONS, SHAPES, TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas, zero_terminal
-from tests.tiny_models import network_calls, seeded, tiny_pipeline
+from tests.tiny_models import drawing_pipeline, network_calls, seeded, tiny_pipeline
 
 ELECTRIC, FIRE, FLYING, ICE, WATER, NONE, ANY = 3, 6, 7, 11, 17, 18, 19
 NAN = math.nan
@@ -660,13 +660,7 @@ def test_infinite_samples_are_refused():
 
 @pytest.fixture
 def drawing() -> PokemonDDPMPipeline:
-    """Each color and shape is that of one line, of any type."""
-    vocabulary = {"type": list(TYPES), "color": list(COLORS), "shape": list(SHAPES)}
-    pipeline = tiny_pipeline(vocabulary=vocabulary, channels=4)
-    rows = [f"{line} {line} 18 {line} {line}" for line in range(10)]
-    table = {"attributes": ["color", "shape"], "drawn": ["color", "shape"], "rows": rows}
-    pipeline.conditioner = SpriteConditioner(**pipeline.conditioner.config | {"training_conditions": table})
-    return pipeline
+    return drawing_pipeline()
 
 
 def test_each_image_draws_what_is_not_given_from_its_own_seed(drawing):
