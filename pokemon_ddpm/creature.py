@@ -148,8 +148,13 @@ def generate_stage(
         if name == f"{stage}-back-shiny" and creature.shares_palette:
             sprites[name] = swap_palette(reference, sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"])
             continue
-        # The colors make a next stage one of the family; without them it needs the reference at once.
-        for seen in (None, reference) if part.relation == "next" and creature.shares_palette else (reference,):
+        tried = [reference]
+        if (
+            part.relation == "next"
+        ):  # its colors make it one of the family; without them it needs the reference at once
+            knows_stages = "next" in pipeline.conditioner.vocabulary["relation"]  # models of earlier versions
+            tried = [None] * (creature.shares_palette or not knows_stages) + [reference] * knows_stages
+        for seen in tried:
             samples = _samples(pipeline, creature, part, seeds, seen, **arguments)
             made = [_processed(sample, part, creature, sprites) for sample in samples]
             if part.finish == "shiny":

@@ -167,6 +167,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "guidance_scale": pipeline.config.guidance_scale,
         "image_guidance_scale": pipeline.config.image_guidance_scale,
         "same_drawing": SAME_DRAWING,
+        "training_conditions": pipeline.conditioner.config.training_conditions,
         "mirrors_references": bool(pipeline.unet.config.get("mirrors_references")),
         "is_distilled": is_distilled(scheduler),
         "scheduler": type(scheduler).__name__,

@@ -147,8 +147,8 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       seed = noise = Number(other);
       pixels = await sample({ conditions, image: pixels, seed });
     } else if (kind === "shiny") { // the sample decides about the colors, that of the front for a back as well
-      const { pixels: drawing, ...of } = front ?? reference;
-      const shiny = await sample({ reference: { pixels: drawing, ...of }, conditions: { ...of.conditions, ...change }, seed: of.noise });
+      const { pixels: drawing, ...of } = front ?? reference, { color, ...others } = of.conditions; // that of a shiny is unknown
+      const shiny = await sample({ reference: { pixels: drawing, ...of }, conditions: { ...others, ...change }, seed: of.noise });
       const colors = limitChroma(swapPalette(drawing, drawing, shiny), creature.chroma);
       pixels = swapPalette(pixels, drawing, colors);
     } else {

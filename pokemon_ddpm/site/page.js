@@ -5,6 +5,7 @@ import { drawCard } from "./card.js";
 import { make } from "./creature.js";
 import { parseDescription } from "./description.js";
 import { encodeGif } from "./gif.js";
+import { drawConditions } from "./draw.js";
 import { sampleSeed } from "./random.js";
 import {
   ANY, cardRecipes, conditionsOf, isOfModel, isRecipe, MADE, MAX_SEED, nameFor, NONE, queryOf, recipeOf, title,
@@ -293,7 +294,8 @@ async function generate() {
   const begin = performance.now(), sprites = [], seed = randomSeed(), candidates = config.ranker ? CANDIDATES : 1;
   for (let i = 0; i < AT_ONCE; i++) {
     const seeds = Array.from({ length: candidates }, (_, candidate) => sampleSeed(seed, i, candidate));
-    sprites.push(add({ conditions, seed: seeds[0], makes: [] }, i, sprites.at(-1), seeds));
+    const drawn = drawConditions(config, { ...config.default_conditions, ...conditions }, seeds[0]);
+    sprites.push(add({ conditions: { ...conditions, ...drawn }, seed: seeds[0], makes: [] }, i, sprites.at(-1), seeds));
   }
   const all = await Promise.all(sprites), seconds = ((performance.now() - begin) / 1000).toFixed(1);
   if (all.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import creature
+from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
 from pokemon_ddpm.studio import sample_seed
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import RELATIONS, tiny_pipeline
 
 NAMES = [f"{stage}-{view}" for stage in (1, 2) for view in ("front", "front-shiny", "back", "back-shiny")]
 
@@ -112,6 +112,29 @@ def test_a_back_has_the_colors_of_its_front(model: Path, tmp_path: Path) -> None
     assert make(model, tmp_path / "own", "--palette", 5, "--no-shared-palette")[0] == 0
     front, back = (colors(tmp_path / "own" / f"1-{view}.png") for view in ("front", "back"))
     assert not back <= front
+
+
+def test_all_parts_have_what_is_drawn_for_the_first_front(model: Path, calls: list[dict], tmp_path: Path) -> None:
+    """A shiny has no known color. The model knows no stages as relations, so the next one needs no reference."""
+    pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
+    vocabulary = {**pipeline.conditioner.vocabulary, "relation": ["same"]}
+    rows = [f"{line} {line} 18 {line} {line} 0" for line in range(5)]
+    table = {"attributes": ["color", "shape", "size"], "drawn": ["color", "shape", "size"], "rows": rows}
+    pipeline.conditioner = SpriteConditioner(vocabulary, 32, training_conditions=table)
+    pipeline.save_pretrained(tmp_path / "drawing")
+    for arguments in (["--stages", 2], ["--stages", 2, "--palette", 0]):
+        code, output = make(tmp_path / "drawing", tmp_path / str(len(arguments)), *arguments)
+        assert code == 0, output
+        frames = json.loads((tmp_path / str(len(arguments)) / "creature.json").read_text())["frames"]
+        drawn = pipeline.conditioner.draw("fire/flying", {"size": "small"}, sample_seed(7, "1-front"))
+        for frame in frames:
+            condition, is_shiny = frame["condition"], "shiny" in frame["filename"]
+            assert condition["shape"] == drawn["shape"] and condition.get("color", drawn["color"]) == drawn["color"]
+            assert ("color" in condition) != is_shiny
+            assert condition["size"] == ("small" if frame["filename"][0] == "1" else "large")
+    assert all(call.get("relation", "same") == "same" for call in calls)
+    code, output = make(tmp_path / "drawing", tmp_path / "4", "--stages", 2, "--palette", 0)  # it goes on, or is done
+    assert code == 0, output
 
 
 def test_idle_animations(model: Path, tmp_path: Path) -> None:

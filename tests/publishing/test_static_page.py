@@ -27,7 +27,7 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, SpriteConditioner
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
@@ -47,7 +47,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, USUAL
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.commands import run
 from tests.test_package import ROOT
-from tests.tiny_models import RELATIONS, ranking_student, seeded, tiny_pipeline, tiny_student
+from tests.tiny_models import RELATIONS, drawing_pipeline, ranking_student, seeded, tiny_pipeline, tiny_student
 from tests.training.runs import full_disk, wait_until
 
 SIDE = 64
@@ -237,6 +237,24 @@ def test_seeds_of_samples_are_those_of_python(page):
         return all.map(([...key]) => [...key.slice(0, 3), sampleSeed(...key)]);
     }"""
     assert page.evaluate(code, expected) == expected
+
+
+def test_conditions_are_drawn_as_in_python(page):
+    conditioner = drawing_pipeline().conditioner
+    rows = [*conditioner.config.training_conditions["rows"], "12 6 7 2 3", "12 6 18 10 3", "14 7 18 1 2"]
+    table = {**conditioner.config.training_conditions, "rows": rows}
+    conditioner = SpriteConditioner(**conditioner.config | {"training_conditions": table})
+    asked = [{"type": "fire"}, {"type": "fire/flying"}, {"color": "red"}, {"type": "ice/none", "shape": "fish"}, {}]
+    cases = [[conditions, seed] for conditions in asked for seed in range(30)]
+    code = """async ([config, cases]) => {
+        const { drawConditions } = await import("./draw.js");
+        return cases.map(([conditions, seed]) => drawConditions(config, conditions, seed));
+    }"""
+    config = {"training_conditions": table, "vocabulary": conditioner.vocabulary}
+    for (conditions, seed), found in zip(cases, page.evaluate(code, [config, cases]), strict=True):
+        given = {name: value for name, value in conditions.items() if name != "type"}
+        expected = conditioner.draw(conditions.get("type"), given, seed)
+        assert found == {name: value for name, value in expected.items() if value != "any"}
 
 
 def test_sprites_are_finished_as_in_python(page, folder):

@@ -1,0 +1,40 @@
+// Conditions that are not given, drawn from those of training images as SpriteConditioner.draw does.
+
+import { sha256 } from "./random.js";
+
+const MIN_LINES = 4; // as there
+
+/** One of the rows, by the first six bytes of the SHA-256 of a key: of a random line, a random row. */
+function pick(rows, key) {
+  const [high, low] = sha256(key), number = high * 2 ** 16 + (low >>> 16);
+  const lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
+  const own = rows.filter(([line]) => line === lines[number % lines.length]);
+  return own[Math.floor(number / lines.length) % own.length];
+}
+
+/**
+ * Attribute -> value, of those that are not given; without those that are any.
+ *
+ * @param config The export's config.json, with training_conditions or null.
+ */
+export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {
+  if (!table) return {};
+  const all = table.rows.map((row) => row.split(" ").map(Number)), types = [...vocabulary.type, "none"];
+  const slots = (conditions.type ?? "any").split("/").map((name) => types.indexOf(name)).filter((id) => id >= 0);
+  const wanted = table.attributes.map((name) => vocabulary[name].indexOf(conditions[name]));
+  const met = all.map(([, first, second, ...ids]) => {
+    const ofTypes = slots.filter((slot) => slot === first || slot === second);
+    return ofTypes.length + ids.filter((id, i) => wanted[i] >= 0 && id === wanted[i]).length;
+  });
+  let rows;
+  for (const least of [...new Set(met)].sort((a, b) => b - a)) {
+    rows = all.filter((_, i) => met[i] >= least);
+    if (new Set(rows.map(([line]) => line)).size >= MIN_LINES) break;
+  }
+  const one = pick(rows, `${seed}/color`), others = rows.filter(([line]) => line !== one[0]);
+  const other = pick(others.length ? others : rows, `${seed}/shape`);
+  const drawn = table.drawn.filter((name) => conditions[name] === undefined).map((name) => {
+    return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];
+  });
+  return Object.fromEntries(drawn.filter(([, value]) => value !== undefined));
+}
