@@ -149,9 +149,7 @@ def generate_stage(
             sprites[name] = swap_palette(reference, sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"])
             continue
         tried = [reference]
-        if (
-            part.relation == "next"
-        ):  # its colors make it one of the family; without them it needs the reference at once
+        if part.relation == "next":  # its colors make it one of the family, or its reference does
             knows_stages = "next" in pipeline.conditioner.vocabulary["relation"]  # models of earlier versions
             tried = [None] * (creature.shares_palette or not knows_stages) + [reference] * knows_stages
         for seen in tried:
