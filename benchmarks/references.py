@@ -32,7 +32,7 @@ from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.evaluation.report import estimate
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings, generate
-from pokemon_ddpm.likeness import MAX_IOU, color_change, lab, likeness, opaque, palette_distance
+from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, likeness, opaque, palette_distance, shared_drawing
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.postprocessing import limit_chroma, reduce_palette
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white
@@ -235,10 +235,11 @@ def measure_creatures(
 def _compare(
     name: str, relation: str, references: torch.Tensor, images: torch.Tensor, lines: torch.Tensor
 ) -> dict[str, Estimate]:
-    iou, _ = likeness(references, images)
+    most, title = MAX_LIKENESS[relation], "shared drawing" if relation == "same" else "silhouette IoU"
+    alike = shared_drawing(references, images) if relation == "same" else likeness(references, images)[0]
     rows = {
-        f"silhouette IoU of at most {MAX_IOU[relation]}": over_lines((iou <= MAX_IOU[relation]).double(), lines),
-        "silhouette IoU, median": over_lines(iou, lines, np.median),
+        f"{title} of at most {most}": over_lines((alike <= most).double(), lines),
+        f"{title}, median": over_lines(alike, lines, np.median),
         "more foreground": over_lines(more_foreground(references, images), lines),
         "distance to the reference's palette": over_lines(palette_distance(references, images), lines),
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm.likeness import fault, is_torn, likeness
+from pokemon_ddpm.likeness import fault, is_torn, likeness, shared_drawing
 from pokemon_ddpm.preprocessing import as_tensor
 
 RED, PINK, BLUE = (200, 30, 30, 255), (250, 110, 110, 255), (30, 30, 200, 255)
@@ -32,11 +32,12 @@ def test_a_mirror_image_is_alike() -> None:
 @pytest.mark.parametrize(
     ("sprite", "relation", "expected"),
     [
-        (boxes((8, 8, 20, 23), color=BLUE), "same", "silhouette"),
-        (WIDE, "same", "colors"),
-        (boxes((2, 12, 30, 24), color=BLUE), "same", None),
+        (boxes((8, 8, 20, 24), color=BLUE), "same", None),  # the outline of a back is that of its front, mirrored
+        (WIDE, "same", "drawing"),
         (boxes((2, 12, 30, 24), color=BLUE), "next", "palette"),
         (FAMILY, "next", None),
+        (boxes((8, 8, 20, 25)), "next", "silhouette"),
+        (WIDE, "next", "colors"),
         (boxes((12, 2, 18, 6)), "next", "smaller"),
         (boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE), "next", "torn"),
         (boxes(), "same", "torn"),
@@ -46,6 +47,19 @@ def test_a_mirror_image_is_alike() -> None:
 )
 def test_faults(sprite: Image.Image, relation: str | None, expected: str | None) -> None:
     assert fault(sprite, sprite, None if relation is None else BODY, relation) == expected
+
+
+def test_the_drawing_of_a_copy_may_be_moved_and_mirrored() -> None:
+    drawing = torch.randint(256, (1, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    drawing[:, 3] = 0
+    drawing[:, 3, 8:24, 8:24] = 255
+    moved = [drawing, drawing.flip(3), drawing.roll((3, -3), (2, 3)), drawing.roll(4, 3)]
+    *copies, other = (shared_drawing(drawing, each).item() for each in moved)
+    assert copies == [1, 1, 1] and other < 0.2
+    half = drawing.clone()
+    half[:, :3, 8:16] = 255 - half[:, :3, 8:16]
+    assert 0.5 <= shared_drawing(drawing, half).item() < 0.55
+    assert shared_drawing(drawing, torch.zeros_like(drawing)).item() == 0
 
 
 def test_a_reference_in_pieces_may_have_sprites_in_pieces() -> None:

@@ -14,7 +14,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_IOU
+from pokemon_ddpm.likeness import MAX_LIKENESS
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
 from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.input_checks import is_distilled
@@ -38,8 +38,8 @@ RUNTIME_FILES = [
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
 CREATURE = {
-    "overlap": MAX_IOU,
-    "attempts": {name: ATTEMPTS[name] for name in MAX_IOU},
+    "likeness": MAX_LIKENESS,
+    "attempts": {name: ATTEMPTS[name] for name in MAX_LIKENESS},
     "chroma": SHINY_CHROMA,
 }
 # The text of an element, and that for models of own classes.

@@ -6,6 +6,7 @@ import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
 const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
+const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const SLACK = 13; // tenths: how much of a color of the palette may be used, times its share
 
 /**
@@ -102,17 +103,34 @@ export function limitChroma(pixels, most) {
   return recolored(pixels, new Map(counts.map(([value], i) => [value, fromOklab(lab[i].map((part, c) => (c ? share * part : part)))])));
 }
 
-/** The intersection over union of two silhouettes in the middle of their squares, or with one mirrored, if that is more. */
-export function overlap(pixels, other) {
-  const [one, two] = [pixels, other].map((each) => centered(each).filter((_, i) => i % 4 === 3));
-  const side = Math.sqrt(one.length);
-  const iou = (place) => {
-    let both = 0, either = 0;
-    one.forEach((alpha, i) => ((both += alpha && two[place(i)] ? 1 : 0), (either += alpha || two[place(i)] ? 1 : 0)));
-    return either ? both / either : 1;
-  };
-  return Math.max(iou((i) => i), iou((i) => i - (i % side) + side - 1 - (i % side)));
+/**
+ * The largest score of two sprites in the middle of their squares, of which one is moved by up to some pixels, and mirrored.
+ *
+ * @param score A function of the number of pixels that both have, and of those of them with the same color.
+ */
+function alike(pixels, other, shift, score) {
+  const side = Math.sqrt(pixels.length / 4), found = [];
+  const [one, two] = [pixels, other].map(centered).map((each) =>
+    Array.from({ length: side * side }, (_, i) => each[4 * i + 3] && oklab(color(code(each, 4 * i)))));
+  const places = [...one.keys()].filter((i) => one[i]);
+  const shifts = Array.from({ length: 2 * shift + 1 }, (_, i) => i - shift);
+  for (const isMirrored of [false, true]) for (const dy of shifts) for (const dx of shifts) {
+    let both = 0, same = 0;
+    for (const i of places) {
+      const x = (i % side) + dx, y = Math.floor(i / side) + dy;
+      const to = x >= 0 && x < side && two[y * side + (isMirrored ? side - 1 - x : x)];
+      if (to) [both, same] = [both + 1, same + (Math.hypot(...one[i].map((part, c) => part - to[c])) < SAME_COLOR)];
+    }
+    found.push(score(both, same));
+  }
+  return Math.max(...found);
 }
+
+/** How like its reference a sprite is, by relation: shared_drawing and the silhouettes' intersection over union of likeness.py. */
+export const likeness = {
+  same: (pixels, other) => alike(pixels, other, MAX_SHIFT, (both, same) => same / (both || 1)),
+  next: (pixels, other) => alike(pixels, other, 0, (both) => both / (area(pixels) + area(other) - both)),
+};
 
 /**
  * Makes the sprite of a recipe.
@@ -163,7 +181,7 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       for (let attempt = 0; attempt < creature.attempts[relation] && least; attempt++) {
         own = sampleSeed(seed, part, attempt);
         const found = await made(own), isLarger = area(found) > area(reference.pixels);
-        const isCopy = overlap(found, reference.pixels) > creature.overlap[relation];
+        const isCopy = !(likeness[relation](found, reference.pixels) <= creature.likeness[relation]);
         const fault = isCopy ? 2 : kind === "evolve" && !isLarger ? 1 : 0;
         if (fault < least) [pixels, noise, least] = [found, own, fault];
       }

@@ -108,6 +108,7 @@ def test_creatures_beside_real_pairs(sprites_dir: Path, tmp_path: Path, monkeypa
     results = json.loads((tmp_path / "report" / "references.json").read_text())["results"]
     assert results["back"]["generated: distance to the reference's palette"]["value"] == 0
     assert results["next stage"]["generated: more foreground"]["n"] == 18
+    assert results["back"]["real: shared drawing of at most 0.55"]["value"] > 0.8
     assert results["next stage"]["real: silhouette IoU of at most 0.62"]["value"] > 0.5
     assert (tmp_path / "report" / "sets.png").exists()
 

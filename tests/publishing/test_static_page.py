@@ -31,7 +31,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, SpriteConditioner
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-from pokemon_ddpm.likeness import MAX_IOU, likeness, opaque
+from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, opaque, shared_drawing
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
@@ -281,26 +281,28 @@ def test_parts_of_a_creature_are_those_of_python(page):
     palettes = rng.integers(0, 256, (200, 16, 3))
     colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
     sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
+    sprites[150:] = np.roll(sprites[50:100, :, ::-1], (2, 1), (1, 2))  # moved and mirrored
     code = """async ([sprites, chroma]) => {
-        const { limitChroma, overlap, sharePalette, swapPalette } = await import("./creature.js");
+        const { likeness, limitChroma, sharePalette, swapPalette } = await import("./creature.js");
         const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
         const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
         const colors = pairs.map(([one, other]) =>
             [sharePalette(one, other), limitChroma(one, chroma), swapPalette(one, one, other),
                 swapPalette(other, one, other)].map((each) => [...each]));
-        const overlaps = pairs.map((pair) => overlap(...pair));
-        return [colors, overlaps];
+        const alike = pairs.map((pair) => [likeness.same(...pair), likeness.next(...pair)]);
+        return [colors, alike];
     }"""
-    colors, overlaps = page.evaluate(code, [sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
+    colors, alike = page.evaluate(code, [sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
     images = [Image.fromarray(sprite) for sprite in sprites]
     pairs = list(zip(images, images[100:], strict=False))
     expected = [(share_palette(a, b), limit_chroma(a), swap_palette(a, a, b), swap_palette(b, a, b)) for a, b in pairs]
     assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
-    centered = (
+    centered = [
         as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
-    )
-    expected = likeness(*centered)[0]
-    np.testing.assert_allclose(overlaps, expected, atol=1e-6)
+    ]
+    expected = torch.stack([shared_drawing(*centered), likeness(*centered)[0]], dim=1)
+    np.testing.assert_allclose(alike, expected, atol=1e-6)
+    assert expected[50:, 0].min() > MAX_LIKENESS["same"] > expected[:50, 0].max()
 
 
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
@@ -316,7 +318,8 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
-        is_copy = likeness(one, other)[0] > MAX_IOU[relation]
+        alike = shared_drawing(one, other) if relation == "same" else likeness(one, other)[0]
+        is_copy = alike > MAX_LIKENESS[relation]
         faults.append(2 if is_copy else relation == "next" and not opaque(other).sum() > opaque(one).sum())
     return sprites[np.argmin(faults)]
 
