@@ -20,15 +20,7 @@ from torch import Tensor
 from .file_checks import MAX_BYTES  # noqa: F401 (for model_folder)
 from .guidance import Guidance, predicted_original_sample
 from .hub_mixin import HubMixin
-from .input_checks import (
-    SCHEDULERS,
-    check_names,
-    check_scheduler,
-    check_tensor,
-    is_distilled,
-    one_each,
-    set_timesteps,
-)
+from .input_checks import SCHEDULERS, check_names, check_scheduler, check_tensor, is_distilled, one_each, set_timesteps
 from .model_folder import DEFAULTS_KEY
 from .sprite_preprocessing import check_image, check_number, is_number, model_pixels
 

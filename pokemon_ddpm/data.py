@@ -12,14 +12,7 @@ import torch
 from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm import preprocessing
-from pokemon_ddpm.class_folder import (
-    ARCHIVE,
-    CREATURE,
-    ClassFolder,
-    LabelledFile,
-    is_class_folder,
-    list_class_folder,
-)
+from pokemon_ddpm.class_folder import ARCHIVE, CREATURE, ClassFolder, LabelledFile, is_class_folder, list_class_folder
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand
 from pokemon_ddpm.files import MAX_LISTED, Problems

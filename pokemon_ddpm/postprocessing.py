@@ -150,10 +150,7 @@ def fit_palette(lab: np.ndarray, colors: int) -> np.ndarray:
 
 
 def _merge(
-    means: np.ndarray,
-    weights: np.ndarray,
-    cost: Callable[[int], np.ndarray],
-    is_done: Callable[[int, float], bool],
+    means: np.ndarray, weights: np.ndarray, cost: Callable[[int], np.ndarray], is_done: Callable[[int, float], bool]
 ) -> np.ndarray:
     """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
 

@@ -42,8 +42,7 @@ SkipBadImages = Annotated[
     bool, typer.Option("--skip-bad-images", help="Leave out unusable images instead of stopping.")
 ]
 Scheduler = Annotated[
-    str | None,
-    typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN),
+    str | None, typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN)
 ]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (often faster) or float16.")]
 

@@ -50,8 +50,7 @@ def site(
         ),
     ] = None,
     url: Annotated[
-        str | None,
-        typer.Option(help="Public address of the page, for previews of links to it.", show_default=False),
+        str | None, typer.Option(help="Public address of the page, for previews of links to it.", show_default=False)
     ] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser.

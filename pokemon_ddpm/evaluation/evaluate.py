@@ -169,10 +169,7 @@ def _if_enough(metric: Callable[..., Estimate], samples: torch.Tensor, reference
 
 
 def evaluate_variety(
-    sets: GeneratedSets,
-    train: SpriteTensors,
-    network: SpriteFeatures | None,
-    seed: int = 0,
+    sets: GeneratedSets, train: SpriteTensors, network: SpriteFeatures | None, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Variety within a type of samples beside as many training images, all as `default_output`.
 

@@ -231,10 +231,7 @@ def condition_accuracy(
     predicted, given = predicted[conditioned], given[conditioned]
     counts = given.sum(dim=0)
     by_value = {
-        value: {
-            "accuracy": _share(predicted[given[:, k], k]),
-            "real": real and _share(real[0][real[1][:, k], k]),
-        }
+        value: {"accuracy": _share(predicted[given[:, k], k]), "real": real and _share(real[0][real[1][:, k], k])}
         for k, value in enumerate(values)
         if counts[k]
     }

@@ -33,11 +33,7 @@ Numbers = Mapping[str, Any]
 STARTER = "starter"
 CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
-METADATA = {
-    "pretty_name": "Pokémon sprites",
-    **LICENSES["sprites"],
-    "tags": ["sprites", "pixel-art", "pokemon"],
-}
+METADATA = {"pretty_name": "Pokémon sprites", **LICENSES["sprites"], "tags": ["sprites", "pixel-art", "pokemon"]}
 STARTER_METADATA = {
     "pretty_name": "Starter creatures",
     **LICENSES["starter"],

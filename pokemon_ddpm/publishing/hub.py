@@ -139,11 +139,7 @@ def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, d
 
 
 def upload_space(
-    name: str,
-    model: str | None = None,
-    static: bool = False,
-    token: str | None = None,
-    private: bool | None = None,
+    name: str, model: str | None = None, static: bool = False, token: str | None = None, private: bool | None = None
 ) -> str:
     """Pushes the app, or the static page, as a Space in one commit, and returns its URL.
 
