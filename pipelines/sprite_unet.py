@@ -82,9 +82,8 @@ class SpriteUNet2DModel(UNet2DModel):
         with torch.no_grad():
             self.conv_in.weight[:, in_channels * pixels :] = 0
             self.preconditioning.weight.zero_()
-            self.preconditioning.bias.copy_(
-                torch.arange(in_channels + out_channels) >= in_channels
-            )  # c_skip 0, c_out 1
+            is_scale = torch.arange(in_channels + out_channels) >= in_channels
+            self.preconditioning.bias.copy_(is_scale)  # c_skip 0, c_out 1
 
     def forward(
         self,

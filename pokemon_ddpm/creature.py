@@ -176,39 +176,26 @@ def _samples(
     reference: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed, from the reference if there is one; but for shinies, these also refined, in front."""
+    """A sample for each seed, from the reference if there is one; but for shinies, in front these as refined.
+
+    Refined are processed samples, without the reference and with their noise; see `REFINE_STRENGTH`.
+    """
     types, conditions, given = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline), {}
     if reference is not None:
         conditions["relation"] = part.relation
         given = {"reference_image": [reference] * len(seeds), "image_guidance_scale": creature.image_guidance_scale}
         if part.finish == "shiny" and "view" in pipeline.conditioner.vocabulary:
             given["reference_view"] = part.view  # its reference has the same
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    samples = pipeline(types, generator=generators, **conditions, **given, **arguments).images
+
+    def sample(**given: Any) -> list[Image.Image]:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return pipeline(types, generator=generators, **given, **arguments).images
+
+    samples = sample(**conditions, **given)
     if reference is None or part.finish == "shiny":
         return samples
-    return [*refined(pipeline, samples, seeds, types, conditions, **arguments), *samples]
-
-
-def refined(
-    pipeline: PokemonDDPMPipeline,
-    samples: Sequence[Image.Image],
-    seeds: Sequence[int],
-    types: Sequence[PokemonType],
-    conditions: Mapping[str, str],
-    **arguments: Any,
-) -> list[Image.Image]:
-    """Samples with a reference, processed and then refined without it, with their noise; see `REFINE_STRENGTH`."""
-    conditions = {name: value for name, value in conditions.items() if name != "relation"}
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return pipeline(
-        list(types),
-        image=list(map(to_sprite, samples)),
-        strength=REFINE_STRENGTH,
-        generator=generators,
-        **conditions,
-        **arguments,
-    ).images
+    del conditions["relation"]
+    return [*sample(image=[*map(to_sprite, samples)], strength=REFINE_STRENGTH, **conditions), *samples]
 
 
 def best(
@@ -312,12 +299,8 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    rules = {
-        "noise": NOISE,
-        "refine_strength": REFINE_STRENGTH,
-        "shiny": "palette swap",
-        "next": "palette, or reference",
-    }
+    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette swap"}
+    rules["next"] = "palette, or reference"
     given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
     if not creature.drawn:
         del given["drawn"]

@@ -29,34 +29,30 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     known = _phrases(vocabulary, table["words"])
-    fillers, parts = f"{table['ignored']} {table['negations']} non".split(), table["parts"].split()
+    fillers, parts = f"{table['ignored']} {table['negations']} non".split(), {*table["parts"].split()}
     found: dict[str, str] = {}
     types: list[str] = []
     unknown: list[str] = []
     for number, span in enumerate(re.split(_denied(table), _plain(text), flags=re.ASCII)):  # every other one is denied
         words, place = _words(span), 0
         while place < len(words):
-            lengths = range(min(LONGEST, len(words) - place), 0, -1)
-            length, values = next(
-                ((n, known[key]) for n in lengths if (key := _key(words, place, n, known))), (1, None)
-            )
-            phrase = " ".join(words[place : place + length])
-            denied = number % 2 and place  # a value may begin with "no"
+            for length in range(min(LONGEST, len(words) - place), 0, -1):
+                phrase = " ".join(words[place : place + length])
+                singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
+                if values := next((known[each] for each in (phrase, *singular) if each in known), {}):
+                    break
+            is_denied = number % 2 and place  # a value may begin with "no"
             place += length
-            of_part = "size" in (values or ()) and not {*parts}.isdisjoint(words[place : place + 2])
-            if denied or of_part or values is None:
-                if phrase not in fillers:
-                    unknown.append(phrase)
-                continue
+            if is_denied or ("size" in values and parts & {*words[place : place + 2]}):
+                values = None
             taken = False
-            for name, value in values.items():
-                if name == "type":
-                    if value in types or len(types) < 2:
-                        taken = True
-                        types += [value] * (value not in types)
-                elif found.setdefault(name, value) == value:
+            for name, value in (values or {}).items():
+                if name != "type":
+                    taken |= found.setdefault(name, value) == value
+                elif value in types or len(types) < 2:
                     taken = True
-            if not taken:
+                    types += [value] * (value not in types)
+            if not taken and (values or phrase not in fillers):
                 unknown.append(phrase)
     if types:
         found["type"] = "/".join(types)
@@ -79,13 +75,6 @@ def _plain(text: str) -> str:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", _plain(text))
-
-
-def _key(words: Sequence[str], place: int, length: int, known: Mapping[str, object]) -> str | None:
-    """The known phrase of some words, as it is or without the plural of its last word."""
-    phrase = " ".join(words[place : place + length])
-    singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
-    return next((each for each in (phrase, *singular) if each in known), None)
 
 
 def _phrases(
