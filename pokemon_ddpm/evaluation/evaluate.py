@@ -76,48 +76,29 @@ def evaluate(
         seed: Of subsets.
     """
     nearest = [nearest_by_pixels(each.images, all_train.images) for each in (samples, held_out)]
-    numbers = {
-        "distances": [],
-        "memorization": {"pixels": memorization(*(each.distance for each in nearest))},
-        "condition_accuracy": {},
-        "types": dict.fromkeys(train.type_names, {}),
-    }
+    found_memorization = {"pixels": memorization(*(each.distance for each in nearest))}
+    distances, accuracies, types = [], {}, dict.fromkeys(train.type_names, {})
     if network is not None:
-        by_features, further = _by_features(samples, train, held_out, all_train, network, seed)
-        numbers["memorization"]["features"] = by_features
-        numbers |= further
+        types, given = {}, given_values(samples.conditions, network.vocabulary)
+        sets = tqdm((samples, train, held_out, all_train), "Features")
+        of_samples, of_train, of_held_out, searched = (extract_features(network, each.images) for each in sets)
+        found_memorization["features"] = memorization(
+            *(
+                nearest_by_features(features, extract_features(network, each.images.flip(-1)), searched).distance
+                for each, features in ((samples, of_samples), (held_out, of_held_out))
+            )
+        )
+        real_types = [label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train)]
+        for k, name in enumerate(train.type_names):
+            sets = zip((of_samples, of_held_out, of_train), (given["type"], *real_types), strict=True)
+            ours, floor, real = (features[has[:, k]] for features, has in sets)
+            if len(ours):
+                types[name] = {"kid": _if_enough(kid, ours, real, seed), "floor": _if_enough(kid, floor, real, seed)}
+        distances = comparisons(of_samples, of_train, of_held_out, seed)
+        accuracies = _condition_accuracies(samples, given, held_out, network)
+    numbers = {"distances": distances, "memorization": found_memorization}
+    numbers |= {"condition_accuracy": accuracies, "types": types}
     return Evaluation(as_json(numbers), nearest[0])
-
-
-def _by_features(
-    samples: SampleSet,
-    train: SpriteTensors,
-    held_out: SpriteTensors,
-    all_train: SpriteTensors,
-    network: SpriteFeatures,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The memorization by features, and all others of `Evaluation.numbers`."""
-    given = given_values(samples.conditions, network.vocabulary)
-    sets = tqdm((samples, train, held_out, all_train), "Features")
-    of_samples, of_train, of_held_out, searched = (extract_features(network, each.images) for each in sets)
-    compared = (samples.images, of_samples), (held_out.images, of_held_out)
-    distances = [
-        nearest_by_features(features, extract_features(network, images.flip(-1)), searched).distance
-        for images, features in compared
-    ]
-    real_types = [label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train)]
-    types = {}
-    for k, name in enumerate(train.type_names):
-        sets = zip((of_samples, of_held_out, of_train), (given["type"], *real_types), strict=True)
-        ours, floor, real = (features[has[:, k]] for features, has in sets)
-        if len(ours):
-            types[name] = {"kid": _if_enough(kid, ours, real, seed), "floor": _if_enough(kid, floor, real, seed)}
-    return memorization(*distances), {
-        "distances": comparisons(of_samples, of_train, of_held_out, seed),
-        "condition_accuracy": _condition_accuracies(samples, given, held_out, network),
-        "types": types,
-    }
 
 
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
