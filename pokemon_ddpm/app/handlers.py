@@ -18,18 +18,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from pokemon_ddpm.app.jobs import (
-    Job,
-    Models,
-    Refused,
-    Result,
-    attributes,
-    caption,
-    controls,
-    default_settings,
-    new_job,
-    number,
-)
+from pokemon_ddpm.app import jobs
+from pokemon_ddpm.app.jobs import Job, Models, Refused, Result, caption
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
 from pokemon_ddpm.studio import DenoisingStep, Sprite, generate_sprites
@@ -82,8 +72,8 @@ class Handlers:
         self._pending: Counter = Counter()  # jobs of each address
         self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
         self._writing = threading.Lock()  # many large files at once would take the CPU from the model
-        settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
-        self._examples = self._thread.submit(Generation(new_job(models, settings)).run)
+        settings = jobs.default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
+        self._examples = self._thread.submit(Generation(jobs.new_job(models, settings)).run)
 
     async def generate(self, request: gr.Request, **settings: Any) -> AsyncIterator[tuple]:
         """Generates sprites. Returns the images with captions, and the seed.
@@ -91,7 +81,7 @@ class Handlers:
         Previews come first. When the visitor cancels or leaves, Gradio cancels or closes it, which stops the
         generation.
         """
-        job, client = new_job(self._models, settings), request.client and request.client.host
+        job, client = jobs.new_job(self._models, settings), request.client and request.client.host
         if self._pending[client] >= MAX_PENDING:
             raise Refused(f"{MAX_PENDING} requests from your address are waiting. Try again later.")
         self._pending[client] += 1
@@ -121,7 +111,7 @@ class Handlers:
 
     def choose_model(self, **settings: Any) -> list:
         """What becomes of the settings for the model that was chosen, and whether there are attributes."""
-        found, known = controls(self._models, settings), attributes(self._models[settings["model"]])
+        found, known = jobs.controls(self._models, settings), jobs.attributes(self._models[settings["model"]])
         updates = [gr.update(**found[name]) if name in found else gr.skip() for name in settings]
         return [*updates, gr.update(visible=bool(known))]
 
@@ -150,7 +140,7 @@ def gallery(result: Result | None) -> list[tuple[Image.Image, str]]:
 
 def write_download(kind: str, result: Result, sprite: Sprite, scale: Any, cache: Path) -> str:
     """Writes the file of a kind, see `KINDS`, and returns its path."""
-    scale = number("The scale", scale, 1, MAX_SCALE, whole=True)
+    scale = jobs.number("The scale", scale, 1, MAX_SCALE, whole=True)
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
     path = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}"

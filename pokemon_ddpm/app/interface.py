@@ -7,17 +7,9 @@ from typing import Any
 import gradio as gr
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
+from pokemon_ddpm.app import jobs
 from pokemon_ddpm.app.handlers import KINDS, MAX_SCALE, Handlers, gallery
-from pokemon_ddpm.app.jobs import (
-    GUIDANCE,
-    MAX_IMAGES,
-    OTHER_NAMES,
-    QUALITIES,
-    Models,
-    attributes,
-    controls,
-    default_settings,
-)
+from pokemon_ddpm.app.jobs import GUIDANCE, OTHER_NAMES, QUALITIES, Models
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
@@ -69,7 +61,7 @@ class Page:
             gr.Markdown(INTRODUCTION.format(title))
             with gr.Row():
                 with gr.Column(scale=1, min_width=300):
-                    self._add_settings(models, default_settings(models, default))
+                    self._add_settings(models, jobs.default_settings(models, default))
                 with gr.Column(scale=2, min_width=320, elem_id="results"):
                     self._add_results()
                     self._add_downloads()
@@ -81,7 +73,7 @@ class Page:
         self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
     def _add_settings(self, models: Models, settings: dict[str, Any]) -> None:
-        found, known = controls(models, settings), attributes(models[settings["model"]])
+        found, known = jobs.controls(models, settings), jobs.attributes(models[settings["model"]])
         with gr.Row():
             types = [
                 gr.Dropdown(**found["pokemon_type"], min_width=120, elem_id="type"),
@@ -89,7 +81,7 @@ class Page:
             ]
         self._generate = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Accordion("Settings", open=False):
-            count = gr.Slider(1, MAX_IMAGES, step=1, label="Number of sprites")
+            count = gr.Slider(1, jobs.MAX_IMAGES, step=1, label="Number of sprites")
             quality = gr.Radio(list(QUALITIES), label="Quality", info="More steps take longer.", **found["quality"])
             info = "Higher values follow the conditions more closely."
             guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", info=info, **found["guidance_scale"])

@@ -15,20 +15,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.commands.common import (
-    MAX_SEED,
-    OWN,
-    Dtype,
-    FastModel,
-    Guidance,
-    Scheduler,
-    Steps,
-    check_beside,
-    check_file,
-    fail,
-    make_folder,
-    parse_type,
-)
+from pokemon_ddpm.commands import common
+from pokemon_ddpm.commands.common import MAX_SEED, OWN, Dtype, FastModel, Guidance, Scheduler, Steps
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
@@ -191,23 +179,23 @@ def _check_output(
 ) -> None:
     """Refuses what cannot be written, and options that exclude each other."""
     if output_dir is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        fail("Several processes cannot write one file; give --output-dir.")
+        common.fail("Several processes cannot write one file; give --output-dir.")
     if like is not None:
-        check_beside(context, "like", *(name for name in context.params if name not in ("like", "output")))
-        check_file(output, ".png")
+        common.check_beside(context, "like", *(name for name in context.params if name not in ("like", "output")))
+        common.check_file(output, ".png")
         if not like.is_file():
-            fail(f"--like {like} is not a file.")
+            common.fail(f"--like {like} is not a file.")
     elif output_dir is not None:
         if game_sheet:
-            fail("Give either --game-sheet or --output-dir, not both.")
-        check_beside(context, "output_dir", "output", "panels")
-        make_folder("--output-dir", output_dir)
+            common.fail("Give either --game-sheet or --output-dir, not both.")
+        common.check_beside(context, "output_dir", "output", "panels")
+        common.make_folder("--output-dir", output_dir)
     elif game_sheet:
-        check_beside(context, "game_sheet", "panels")
-        check_file(output, ".png")
-        check_file(output.with_suffix(".json"))
+        common.check_beside(context, "game_sheet", "panels")
+        common.check_file(output, ".png")
+        common.check_file(output.with_suffix(".json"))
     else:
-        check_file(output, ".png", ".gif")
+        common.check_file(output, ".png", ".gif")
 
 
 class _Job(NamedTuple):
@@ -257,7 +245,7 @@ def make_requests(
     for combination in itertools.product(*axes.values()):
         attributes = dict(zip(axes, combination, strict=True))
         labels.append(" ".join(value for name, value in attributes.items() if len(axes[name]) > 1))
-        pokemon_type = parse_type(attributes.pop("type")) if "type" in attributes else None
+        pokemon_type = common.parse_type(attributes.pop("type")) if "type" in attributes else None
         start = 0 if same_seeds else len(requests)
         requests += [SpriteRequest(seed, pokemon_type, attributes, start + i) for i in range(num_images)]
     return requests, labels if len(labels) > 1 else []
@@ -279,9 +267,9 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
         if name == "relation":
-            fail("--attribute relation needs a reference; use `pokemon-ddpm creature`.")
+            common.fail("--attribute relation needs a reference; use `pokemon-ddpm creature`.")
         if not (name and equals and value) or name in CONDITIONS:
-            fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
+            common.fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
         given.setdefault(name, []).append(value)
     return given
 
@@ -294,7 +282,7 @@ def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditi
         else:
             known.append(value)
             if attribute == "type":
-                conditioner.type_blend(parse_type(value))
+                conditioner.type_blend(common.parse_type(value))
             else:
                 conditioner.attribute_id(attribute, value)
     return known
@@ -306,7 +294,7 @@ def _generate_like(like: Path, output: Path) -> None:
     settings, request = read_settings(like)
     pipeline = settings.load()
     if request.attributes.keys() - pipeline.conditioner.vocabulary.keys():  # it could name arguments of the pipeline
-        fail(f"{like} was made by another version of this project, or with another model.")
+        common.fail(f"{like} was made by another version of this project, or with another model.")
     # What is not recorded was not drawn.
     request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
     _, (image,) = _Job(pipeline, settings, [request]).finished()
