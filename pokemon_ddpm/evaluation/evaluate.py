@@ -12,22 +12,11 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation import metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, SampleSet, as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import (
-    Estimate,
-    averages,
-    condition_accuracy,
-    frechet,
-    given_values,
-    kid,
-    label_values,
-    pixel_colors,
-    pixel_statistics,
-    precision_recall,
-    wasserstein,
-)
+from pokemon_ddpm.evaluation.metrics import Estimate, averages, given_values, kid, label_values, wasserstein
 from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
 from pokemon_ddpm.evaluation.variety import BodyProbe, effective_number, variety
 from pokemon_ddpm.preprocessing import over_white
@@ -123,8 +112,8 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
     ]
     found = []
     for name, one, to, other in pairs:
-        precision, recall = precision_recall(one, other, seed)
-        others = {each.__name__: each(one, other, seed) for each in (kid, frechet, wasserstein)}
+        precision, recall = metrics.precision_recall(one, other, seed)
+        others = {each.__name__: each(one, other, seed) for each in (kid, metrics.frechet, wasserstein)}
         found.append({"name": name, "to": to, **others, "precision": precision, "recall": recall})
     return found
 
@@ -139,7 +128,7 @@ def _condition_accuracies(
         if given[name].any():
             ids = held_out.labels.get(name)
             of_real = None if ids is None else (real[name], label_values(ids, len(values)))
-            found[name] = condition_accuracy(values, predicted[name], given[name], of_real)
+            found[name] = metrics.condition_accuracy(values, predicted[name], given[name], of_real)
     return found
 
 
@@ -239,7 +228,8 @@ def evaluate_pixels(
         few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
-    colors = [pixel_colors(images, seed) for images in output[:3]]
+    pixels = {name: averages(metrics.pixel_statistics(each), seed) for name, each in statistics.items()}
+    colors = [metrics.pixel_colors(images, seed) for images in output[:3]]
     lines = lines_of(held_out)
     lines = torch.cat([lines, lines[rows]])
     return as_json(
@@ -247,7 +237,7 @@ def evaluate_pixels(
             "two_sample": {
                 name: {"accuracy": two_sample_test(*sets, lines, seed, device)} for name, sets in compared.items()
             },
-            "pixel_statistics": {name: averages(pixel_statistics(each), seed) for name, each in statistics.items()},
+            "pixel_statistics": pixels,
             "colors": {
                 name: _if_enough(wasserstein, each, colors[2], seed)
                 for name, each in (("samples", colors[1]), ("train", colors[0]))

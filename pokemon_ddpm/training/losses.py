@@ -18,12 +18,8 @@ from torch import Tensor, nn
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, student_scheduler
 from pokemon_ddpm.improved_ddpm import learned_variance_loss
 from pokemon_ddpm.pipelines.guidance import guided_prediction, predicted_original_sample
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
-    REFERENCE_CONDITIONS,
-    PokemonDDPMPipeline,
-    is_distilled,
-    set_timesteps,
-)
+from pokemon_ddpm.pipelines.input_checks import is_distilled, set_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, PokemonDDPMPipeline
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
