@@ -88,9 +88,8 @@ class SpriteArchive:
         files = self._files()
         self._top = self._find_top(files)
         names = [file.removeprefix(self._top) for file in files if file.startswith(f"{self._top}sprites/")]
-        self.images = [
-            name for name in names if name.count("/") == 4 and name.lower().endswith(".png") and "/." not in name
-        ]
+        images = (name for name in names if name.count("/") == 4 and "/." not in name)
+        self.images = [name for name in images if name.lower().endswith(".png")]
 
     def _files(self) -> list[str]:
         """Sorted names of the files, relative to the top of the archive."""

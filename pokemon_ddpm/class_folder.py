@@ -157,9 +157,8 @@ def _list_images(
     flat = not metadata and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
     for file, columns in unlabelled.items():
         if flat or METADATA_COLUMNS[0] not in columns:
-            needed = (
-                f"columns named {' and '.join(METADATA_COLUMNS)}" if flat else f"a column named {METADATA_COLUMNS[0]}"
-            )
+            first, last = METADATA_COLUMNS
+            needed = f"columns named {first} and {last}" if flat else f"a column named {first}"
             present = ", ".join(columns[:MAX_LISTED]) or "none"
             raise ValueError(f"{root / file} needs {needed}, but its columns are {present}.")
     if flat and labels:

@@ -52,9 +52,8 @@ class SpriteTensors:
     def varying_attributes(self) -> list[str]:
         """The type, and the other attributes in which the images differ."""
         known = {name: ids[ids >= 0] for name, ids in self.labels.items()}
-        return [
-            name for name in self.vocabulary if name == "type" or (name in known and len(known[name].unique()) > 1)
-        ]
+        varying = {name for name, ids in known.items() if len(ids.unique()) > 1} | {"type"}
+        return [name for name in self.vocabulary if name in varying]
 
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of images, labels and, where they are not the sprites', the names of values."""

@@ -113,9 +113,8 @@ class Page:
                 for kind, label in KINDS.items():
                     button = gr.Button(label, min_width=120)
                     link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
-                    written = button.click(
-                        partial(self._handlers.download, kind), inputs, link, api_name=kind, **AT_ONCE
-                    )
+                    click = partial(self._handlers.download, kind)
+                    written = button.click(click, inputs, link, api_name=kind, **AT_ONCE)
                     written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
 
     def _connect(self) -> None:

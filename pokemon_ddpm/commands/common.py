@@ -32,15 +32,11 @@ FastModel = Annotated[
         show_default=f"{Path(RELEASED_FAST_MODEL).name}, which takes four steps",
     ),
 ]
-DataDir = Annotated[
-    str | None, typer.Option(help="The sprite archive, as a folder or .zip.", show_default="the starter set")
-]
+DataDir = Annotated[str | None, typer.Option(help="Sprite archive: a folder or .zip.", show_default="the starter set")]
 ConfigName = Annotated[
     str | None, typer.Option(help="front, all or starter.", show_default="front, or starter without --data-dir")
 ]
-SkipBadImages = Annotated[
-    bool, typer.Option("--skip-bad-images", help="Leave out unusable images instead of stopping.")
-]
+SkipBadImages = Annotated[bool, typer.Option("--skip-bad-images", help="Leave out unusable images, do not stop.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN)
 ]

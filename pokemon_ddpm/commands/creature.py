@@ -25,9 +25,7 @@ from pokemon_ddpm.postprocessing import PALETTE_SIZE
 def creature(
     output_dir: Annotated[Path, typer.Option(help="Folder of the sprites. After a stop, the same command continues.")],
     model: Model = RELEASED_MODEL,
-    front: Annotated[
-        Path | None, typer.Option(help="A sprite to start from, on white or a transparent background.")
-    ] = None,
+    front: Annotated[Path | None, typer.Option(help="A sprite to start from, on white or transparent.")] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives another creature.")] = 0,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Number of evolution stages.")] = 1,

@@ -55,9 +55,7 @@ Types = Annotated[
         '"all" (a row for each type). Can be given several times; each is a row.'
     ),
 ]
-OtherAttributes = Annotated[
-    Values, typer.Option(help="NAME=VALUE of another attribute, from the metadata of your images.")
-]
+OtherAttributes = Annotated[Values, typer.Option(help="NAME=VALUE of another attribute, from your images' metadata.")]
 NumImages = Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives other sprites.")]
 SameSeeds = Annotated[bool, typer.Option("--same-seeds", help="Generate each row from the same noise.")]
@@ -73,16 +71,12 @@ Candidates = Annotated[
 
 # How to process it.
 Palette = Annotated[int, typer.Option(min=0, max=256, help="Reduce each sprite to this many colors; 0 keeps all.")]
-MinFragment = Annotated[
-    int, typer.Option(min=0, max=1000, help="Remove parts of a sprite with fewer pixels; 0 keeps all.")
-]
+MinFragment = Annotated[int, typer.Option(min=0, max=1000, help="Remove parts with fewer pixels; 0 keeps all.")]
 Scale = Annotated[int | None, typer.Option(min=1, max=256, help="Scale factor.", show_default="1; on white sheets 4")]
 
 # Where to write it.
 Panels = Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into this many panels.")]
-Output = Annotated[
-    Path, typer.Option(help="A sheet (.png), or an animation of the denoising (.gif). Replaces a file.")
-]
+Output = Annotated[Path, typer.Option(help="A sheet (.png), or an animation of denoising (.gif). Replaces a file.")]
 GameSheet = Annotated[bool, typer.Option("--game-sheet", help="Write a sheet for game engines, and its .json.")]
 OutputDir = Annotated[
     Path | None,
@@ -208,9 +202,8 @@ class _Job(NamedTuple):
         """The chosen candidate of each request."""
         from pokemon_ddpm.studio import generate_sprites
 
-        made = generate_sprites(
-            self.pipeline, self.requests, self.candidates, with_steps=with_steps, **self.settings.arguments()
-        )
+        arguments = {**self.settings.arguments(), "with_steps": with_steps}
+        made = generate_sprites(self.pipeline, self.requests, self.candidates, **arguments)
         return tqdm(made, "Generating", len(self.requests))
 
     def finished(self) -> "tuple[list[Sprite], list[Image.Image]]":

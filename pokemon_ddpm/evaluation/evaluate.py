@@ -229,18 +229,11 @@ def evaluate_pixels(
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
     pixels = {name: averages(metrics.pixel_statistics(each), seed) for name, each in statistics.items()}
-    colors = [metrics.pixel_colors(images, seed) for images in output[:3]]
     lines = lines_of(held_out)
     lines = torch.cat([lines, lines[rows]])
-    return as_json(
-        {
-            "two_sample": {
-                name: {"accuracy": two_sample_test(*sets, lines, seed, device)} for name, sets in compared.items()
-            },
-            "pixel_statistics": pixels,
-            "colors": {
-                name: _if_enough(wasserstein, each, colors[2], seed)
-                for name, each in (("samples", colors[1]), ("train", colors[0]))
-            },
-        }
-    )
+    accuracies = {name: two_sample_test(*each, lines, seed, device) for name, each in compared.items()}
+    few_colors, sample_colors, real_colors = (metrics.pixel_colors(images, seed) for images in output[:3])
+    distances = {"samples": sample_colors, "train": few_colors}
+    distances = {name: _if_enough(wasserstein, each, real_colors, seed) for name, each in distances.items()}
+    two_sample = {name: {"accuracy": each} for name, each in accuracies.items()}
+    return as_json({"two_sample": two_sample, "pixel_statistics": pixels, "colors": distances})

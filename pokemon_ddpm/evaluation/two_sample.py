@@ -112,9 +112,8 @@ def fit_classifier(
         classifier = TwoSampleClassifier().to(device, memory_format=torch.channels_last).train()
     steps = max(11, STEPS * 64**2 // real.shape[-1] ** 2)  # 10 or fewer leave none to warm up
     optimizer = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, steps, pct_start=0.1, cycle_momentum=False
-    )
+    cycle = {"pct_start": 0.1, "cycle_momentum": False}
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, **cycle)
     for _ in tqdm(range(steps), "Training the two-sample classifier"):
         rows = [torch.randint(len(each), (HALF_BATCH,), generator=generator) for each in (real, generated)]
         batch = flip_and_shift(torch.cat([real[rows[0]], generated[rows[1]]]), generator, MAX_SHIFT)

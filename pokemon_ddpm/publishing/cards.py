@@ -66,9 +66,7 @@ def run_card(
     if base and "/" in _short(base):
         metadata["base_model"] = base
     if metrics:
-        results = [
-            _result("loss", _title(key), value, data, _short(config.dataset_name)) for key, value in metrics.items()
-        ]
+        results = [_result("loss", _title(each), metrics[each], data, _short(config.dataset_name)) for each in metrics]
         metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
     details = jinja2.Template((TEMPLATES / "run.md").read_text(encoding="utf-8")).render(
         data=data,

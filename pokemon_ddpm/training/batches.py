@@ -80,9 +80,8 @@ def batch_indices(size: int, seed: int, step: int, batch_size: int) -> Tensor:
     """
     start, end = step * batch_size, (step + 1) * batch_size
     epochs = range(start // size, (end - 1) // size + 1)
-    return torch.cat(
-        [_permutation(size, seed, epoch)[max(start - epoch * size, 0) : end - epoch * size] for epoch in epochs]
-    )
+    parts = ((_permutation(size, seed, epoch), epoch * size) for epoch in epochs)
+    return torch.cat([part[max(start - first, 0) : end - first] for part, first in parts])
 
 
 def balance_classes(indices: Tensor, classes: Sequence[Tensor], balance: float, generator: torch.Generator) -> Tensor:

@@ -235,18 +235,15 @@ class TrainingConfig:
         for table, required in ((NEEDED_BY, True), (EXCLUDED_BY, False)):
             for other, name in ((other, name) for other, names in table.items() for name in names.split()):
                 if getattr(self, name) != getattr(TrainingConfig, name) and bool(getattr(self, other)) != required:
-                    raise ValueError(
-                        f"--{name} needs --{other}." if required else f"--{name} cannot be used with --{other}."
-                    )
+                    relation = "needs" if required else "cannot be used with"
+                    raise ValueError(f"--{name} {relation} --{other}.")
 
     def _check_data(self) -> None:
         """Sets the default configuration and output folder."""
         folder, name = self.train_data_dir, self.dataset_name
         if folder and is_class_folder(folder):
             if self.dataset_config_name or self.exclude_faulty:
-                raise ValueError(
-                    f"{folder} has labelled images; leave out --dataset_config_name and --exclude_faulty."
-                )
+                raise ValueError(f"{folder} has labelled images; leave out --dataset_config_name or --exclude_faulty.")
         elif self.dataset_config_name is None and not name:
             self.dataset_config_name = "front" if folder else "starter"
         if self.output_dir is None:
@@ -285,9 +282,7 @@ class TrainingConfig:
         if self.autoguidance_low >= self.autoguidance_high:
             raise ValueError("--autoguidance_low must be below --autoguidance_high.")
         if self.autoguidance_from and self.variance_type == "learned_range":
-            raise ValueError(
-                "--autoguidance_from guides the mean; it cannot be used with --variance_type learned_range."
-            )
+            raise ValueError("--autoguidance_from cannot be used with --variance_type learned_range.")
         if self.prediction_type == "epsilon" and self.snr_floor:
             raise ValueError("--snr_floor cannot be used with --prediction_type epsilon; its weight has no limit.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
