@@ -65,10 +65,8 @@ class SpriteUNet2DModel(UNet2DModel):
         **unet_arguments: Any,
     ):
         if not (isinstance(patch_size, int) and patch_size > 0 and scaling_factor > 0):
-            raise ValueError(
-                "patch_size must be a positive integer and scaling_factor a positive number, not "
-                f"{patch_size!r} and {scaling_factor!r}."
-            )
+            given = f"{patch_size!r} and {scaling_factor!r}"
+            raise ValueError(f"patch_size must be a positive integer and scaling_factor positive, not {given}.")
         pixels = patch_size**2
         super().__init__(
             sample_size=sample_size // patch_size,

@@ -148,8 +148,8 @@ class GenerationSettings:
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, without those that are left to the model."""
-        names = ["num_inference_steps", "guidance_scale", "guidance_interval", "guidance_rescale"]
-        given = {name: getattr(self, name) for name in [*names, "negative_pokemon_type"]}
+        names = "num_inference_steps guidance_scale guidance_interval guidance_rescale negative_pokemon_type".split()
+        given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
     def postprocess(self, image: Image.Image) -> Image.Image:

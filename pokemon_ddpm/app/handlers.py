@@ -144,8 +144,17 @@ def write_download(kind: str, result: Result, sprite: Sprite, scale: Any, cache:
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
     path = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}"
+    settings = result.job.settings
     try:
-        {"png": _write_png, "gif": _write_animation, "zip": _write_game_sheet}[kind](result, sprite, path, scale)
+        if kind == "zip":
+            _write_game_sheet(result, path, scale)
+        elif kind == "gif":  # the predicted image after each step, then the sprite, on white
+            frames = [*(step.pred_original_sample for step in sprite.steps), sprite.sample]
+            frames = list(map(settings.postprocess, frames))
+            save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
+        else:
+            provenance = replace(settings, scale=scale).provenance(result.job.pipeline, sprite.chosen)
+            write_png(result.processed(sprite, scale), path, provenance)
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
@@ -157,20 +166,7 @@ def _name(sprite: Sprite) -> str:
     return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
 
 
-def _write_png(result: Result, sprite: Sprite, path: Path, scale: int) -> None:
-    settings = replace(result.job.settings, scale=scale)
-    provenance = settings.provenance(result.job.pipeline, sprite.chosen)
-    write_png(settings.postprocess(sprite.sample), path, provenance)
-
-
-def _write_animation(result: Result, sprite: Sprite, path: Path, scale: int) -> None:
-    """Writes the predicted image after each step, then the sprite, on white."""
-    frames = [*(step.pred_original_sample for step in sprite.steps), sprite.sample]
-    frames = list(map(result.job.settings.postprocess, frames))
-    save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
-
-
-def _write_game_sheet(result: Result, _: Sprite, path: Path, scale: int) -> None:
+def _write_game_sheet(result: Result, path: Path, scale: int) -> None:
     """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
     sprites, model = result.sprites, result.job.settings.model
     images, columns = [result.processed(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))

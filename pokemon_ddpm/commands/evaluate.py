@@ -85,7 +85,10 @@ def evaluate(
     Writes a report. If the model is a folder, it also writes the results into the model card. After a stop, the same
     command continues.
     """
-    _check_data(model, data_dir)
+    from pokemon_ddpm.models import locate_model, model_name
+
+    if data_dir is None and Path(locate_model(model)).parent == RELEASED:
+        fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
     check_packages()
     make_folder("--output-dir", output_dir)
 
@@ -151,14 +154,6 @@ def evaluate(
     for sentence in summary(numbers):
         typer.echo(sentence.replace("**", ""))
     typer.echo(f"Report: {output_dir / REPORT}")
-
-
-def _check_data(model: str, data_dir: str | None) -> None:
-    """Refuses to measure a released model on the starter sprites."""
-    from pokemon_ddpm.models import locate_model, model_name
-
-    if data_dir is None and Path(locate_model(model)).parent == RELEASED:
-        fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
 
 
 def fit_features(

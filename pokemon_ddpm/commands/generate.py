@@ -180,9 +180,7 @@ def _check_output(
         if not like.is_file():
             common.fail(f"--like {like} is not a file.")
     elif output_dir is not None:
-        if game_sheet:
-            common.fail("Give either --game-sheet or --output-dir, not both.")
-        common.check_beside(context, "output_dir", "output", "panels")
+        common.check_beside(context, "output_dir", "output", "panels", "game_sheet")
         common.make_folder("--output-dir", output_dir)
     elif game_sheet:
         common.check_beside(context, "game_sheet", "panels")

@@ -117,10 +117,8 @@ class SpriteFeatures(PreTrainedModel):
         """
         side, resolution = images.shape[-1], self.config.resolution
         if side < resolution and resolution % side:
-            raise ValueError(
-                f"The feature network needs images from {resolution} px, or smaller by a whole factor, but these have "
-                f"{side} px."
-            )
+            needed = f"from {resolution} px, or smaller by a whole factor"
+            raise ValueError(f"The feature network needs images {needed}, but these have {side} px.")
         pixels = images.to(self.device).float() / 127.5 - 1
         mode = "area" if side > resolution else "nearest"
         return pixels if side == resolution else functional.interpolate(pixels, resolution, mode=mode)

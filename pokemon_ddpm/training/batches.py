@@ -287,11 +287,7 @@ class ReferencePairs:
 
 
 def make_pairs(data: SpriteTensors) -> ReferencePairs:
-    """The pairs among the images of a split.
-
-    Raises:
-        ValueError: If a column is missing, or there are no pairs.
-    """
+    """The pairs among the images of a split; raises ValueError if a column is missing, or there are no pairs."""
     views = data.own_values.get("view", VIEWS)
     pairs = ReferencePairs.of(data.labels, views.index("front") if "front" in views else None)
     if not pairs.count.any():

@@ -54,11 +54,7 @@ def _shown(value: Any) -> str:
 @strict
 @dataclasses.dataclass
 class TrainingState:
-    """The state of a run beside its tensors.
-
-    Raises:
-        StrictDataclassError: If a value is not of its type or range.
-    """
+    """The state of a run beside its tensors; raises StrictDataclassError if a value is not of its type or range."""
 
     step: int  # updates done
     total_batch_size: int  # images of an update, over all processes and accumulation

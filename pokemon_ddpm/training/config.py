@@ -286,10 +286,8 @@ class TrainingConfig:
         if self.prediction_type == "epsilon" and self.snr_floor:
             raise ValueError("--snr_floor cannot be used with --prediction_type epsilon; its weight has no limit.")
         if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
-            raise ValueError(
-                "--rescale_betas_zero_snr cannot be used with --prediction_type epsilon or with a --snr_gamma "
-                "between 0 and 1."
-            )
+            others = "--prediction_type epsilon or with a --snr_gamma between 0 and 1"
+            raise ValueError(f"--rescale_betas_zero_snr cannot be used with {others}.")
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
         if self.lr_scheduler == "constant" and self.lr_warmup_steps:

@@ -109,10 +109,8 @@ def check_output_dir(config: TrainingConfig) -> None:
         if not checkpoints(folder):
             start = f"start from its weights with --pretrained_model_name_or_path {folder}"
             continued = f"It has no checkpoint; choose another --output_dir, in which you can {start}"
-        raise ValueError(
-            f"{folder} already contains a run ({saved[0].name}). {continued}, or "
-            "delete it with --overwrite_output_dir."
-        )
+        other = "or delete it with --overwrite_output_dir."
+        raise ValueError(f"{folder} already contains a run ({saved[0].name}). {continued}, {other}")
 
 
 def _run_contents(folder: Path) -> list[Path]:

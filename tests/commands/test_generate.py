@@ -240,7 +240,7 @@ MISTAKES = [
     (["--output", "folder.png"], "--output folder.png is a folder."),
     (["--output", "/nowhere/sheet.png"], "--output /nowhere/sheet.png: the folder /nowhere does not exist."),
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
-    (["--game-sheet", "--output-dir", "new"], "Give either --game-sheet or --output-dir, not both."),
+    (["--game-sheet", "--output-dir", "new"], "--game-sheet has no effect with --output-dir; leave it out."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
     (["dragon", "--like", "foreign.png"], "description has no effect with --like; leave it out."),
     (["--attribute", "relation=same"], "--attribute relation needs a reference; use `pokemon-ddpm creature`."),
