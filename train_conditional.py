@@ -93,14 +93,8 @@ class Trainer:
             new = new_attributes(denoiser.conditioner, trained_conditioner)
             source = config.pretrained_model_name_or_path
             self.print(describe_start(denoiser.conditioner, trained_conditioner, source))
-        self.scheduler = make_scheduler(
-            config.ddpm_num_steps,
-            config.ddpm_beta_schedule,
-            config.prediction_type,
-            config.variance_type,
-            config.rescale_betas_zero_snr,
-            denoiser.scaling_factor,
-        )
+        process = (config.ddpm_num_steps, config.ddpm_beta_schedule, config.prediction_type, config.variance_type)
+        self.scheduler = make_scheduler(*process, config.rescale_betas_zero_snr, denoiser.scaling_factor)
         any_ids = denoiser.conditioner.any_ids
         self.pairs = make_pairs(splits["training"]).to(self.device) if config.reference_prob else None
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
@@ -113,16 +107,10 @@ class Trainer:
         # The optimization
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = setup.number_of_updates(config, len(self.data), self.batch_size)
-        optimizer = make_optimizer(
-            config.optimizer,
-            denoiser,
-            torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32,
-            new,
-            lr=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.adam_weight_decay,
-            eps=config.adam_epsilon,
-        )
+        adam = {"betas": (config.adam_beta1, config.adam_beta2), "weight_decay": config.adam_weight_decay}
+        adam |= {"lr": config.learning_rate, "eps": config.adam_epsilon}
+        dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
+        optimizer = make_optimizer(config.optimizer, denoiser, dtype, new, **adam)
         # Only its function of the step is used, so there is no scheduler state to save.
         warmup = min(config.lr_warmup_steps, self.max_steps - 1)  # "polynomial" divides by the updates after it
         steps = {"num_warmup_steps": warmup, "num_training_steps": self.max_steps}

@@ -132,18 +132,10 @@ def generate(
     from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
     from pokemon_ddpm.studio import default_candidates
 
-    settings = GenerationSettings(
-        model,
-        scheduler,
-        num_inference_steps,
-        guidance_scale,
-        dtype=dtype,
-        backend=backend,
-        transparent=True,
-        palette=palette or None,
-        min_fragment=min_fragment or None,
-        scale=scale or (1 if output_dir or game_sheet else 4),
-    )
+    processing = {"transparent": True, "palette": palette or None, "min_fragment": min_fragment or None}
+    processing["scale"] = scale or (1 if output_dir or game_sheet else 4)
+    sampler = (scheduler, num_inference_steps, guidance_scale)
+    settings = GenerationSettings(model, *sampler, dtype=dtype, backend=backend, **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
     if description is not None:

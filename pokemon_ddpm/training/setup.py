@@ -145,17 +145,9 @@ def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
 def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     size, mode, name = config.resolution, config.preprocessing, config.dataset_name
     if not name:
-        return load_tensors(
-            config.train_data_dir,
-            split,
-            size,
-            config_name=config.dataset_config_name,
-            mode=mode,
-            exclude_faulty=config.exclude_faulty,
-            deduplicate=config.deduplicate,
-            skip_bad_images=config.skip_bad_images,
-            cache_dir=config.cache_dir,
-        )
+        flags = ("exclude_faulty", "deduplicate", "skip_bad_images", "cache_dir")
+        options = {"config_name": config.dataset_config_name, "mode": mode}
+        return load_tensors(config.train_data_dir, split, size, **options, **{f: getattr(config, f) for f in flags})
     try:
         dataset = load_named(name, config.dataset_config_name, split, config.cache_dir)
         if config.label_column:
