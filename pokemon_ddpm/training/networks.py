@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL, shown_name
@@ -166,23 +166,26 @@ def build_conditioner(
 def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[str, list[str]] | None:
     """The table of `SpriteConditioner`, of the fronts among the training images; None if there is nothing to draw.
 
-    The line is that of evolution; without one the creature, or else all images with the same conditions.
+    Without fronts it is of all images. The line is that of evolution; without one the creature, or else all images
+    with the same conditions.
     """
     names = [name for name in attributes if name not in NOT_IN_TABLE]
     drawn = [name for name in names if name not in NOT_DRAWN]
     if not drawn:
         return None
-    vocabulary, labels, count = data.vocabulary, data.labels, len(data)
-    line = labels.get("line", labels.get("index"))
+    vocabulary, labels, unknown = data.vocabulary, data.labels, torch.full((len(data),), -1)
+    line = labels.get("line", labels.get("index", unknown))
     types = torch.where(labels["type"] < 0, len(vocabulary["type"]) + 1, labels["type"])
-    ids = [labels.get(name, torch.full((count,), -1)) for name in names]
+    ids = [labels.get(name, unknown) for name in names]
     ids = [torch.where(each < 0, len(vocabulary[name]), each) for name, each in zip(names, ids, strict=True)]
-    rows = torch.stack([torch.zeros(count) if line is None else line, *types.T, *ids], dim=1).long()
+    rows = torch.stack([line, *types.T, *ids], dim=1)
     if "view" in labels and USUAL["view"] in vocabulary["view"]:
-        rows = rows[labels["view"] == vocabulary["view"].index(USUAL["view"])]
+        fronts = labels["view"] == vocabulary["view"].index(USUAL["view"])
+        rows = rows[fronts] if fronts.any() else rows
     rows = rows.unique(dim=0)
-    if line is None:
-        rows[:, 0] = torch.arange(len(rows))
+    rows = rows[:: -(-len(rows) // MAX_ROWS)]
+    alone = rows[:, 0] < 0
+    rows[alone, 0] = rows[:, 0].max() + 1 + torch.arange(int(alone.sum()))
     return {"attributes": names, "drawn": drawn, "rows": [" ".join(map(str, row)) for row in rows.tolist()]}
 
 

@@ -12,6 +12,7 @@ from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.models import network_config
+from pokemon_ddpm.training import networks
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, training_conditions, unet_config
 from pokemon_ddpm.vocabulary import CONDITIONS, SHAPES, TYPES
@@ -170,3 +171,15 @@ def test_the_table_of_conditions_is_that_of_the_fronts_by_line():
     assert training_conditions(data, ["type", "view", "finish"]) is None
     found = build_conditioner(tiny(), names, data=data)
     assert found.draw("fire", {"finish": "shiny"}, 0)["shape"] in SHAPES
+
+
+def test_any_labels_give_conditions_that_a_conditioner_takes(monkeypatch):
+    types, shape = torch.tensor([[6, 18]]).repeat(5, 1), torch.arange(5)
+    tensors = {"type": types, "shape": shape, "line": torch.tensor([7, -1, -1, 8, 8]), "view": torch.ones(5).long()}
+    data = SpriteTensors(torch.zeros(5, 4, 8, 8), tensors)  # without a front, some without a line
+    found = training_conditions(data, ["type", "shape"])
+    assert sorted(found["rows"]) == ["10 6 18 2", "7 6 18 0", "8 6 18 3", "8 6 18 4", "9 6 18 1"]
+    SpriteConditioner(dict(CONDITIONS), 16, training_conditions=found)
+
+    monkeypatch.setattr(networks, "MAX_ROWS", 2)
+    assert len(training_conditions(data, ["type", "shape"])["rows"]) == 2
