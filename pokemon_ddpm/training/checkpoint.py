@@ -200,22 +200,14 @@ def _write(folder: Path, state: TrainingState, tensors: TrainingTensors) -> None
 
 
 def _load_manifest(folder: Path) -> tuple[TrainingState, dict[str, str]]:
-    """The state of a checkpoint, and file name -> checksum.
-
-    Raises:
-        DamagedCheckpoint: If the manifest is missing, damaged, changed or of another version.
-    """
+    """The state of a checkpoint, and file name -> checksum; raises DamagedCheckpoint if they are not as written."""
     with _named(folder / MANIFEST):
         manifest = json.loads(read_file(folder / MANIFEST, folder))
         return TrainingState(**manifest["state"]), dict(manifest["files"])
 
 
 def _load_tensors(folder: Path, own: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
-    """Tensors by the name of their file, which are as those of the run but for their values.
-
-    Raises:
-        ValueError: If a file is missing, was changed, has other tensors or numbers that are not possible.
-    """
+    """The same tensors of a checkpoint, by the name of their file; raises ValueError if some are not as expected."""
     checksums, tensors = _load_manifest(folder)[1], {}
     for name, expected in own.items():
         with _named(folder / name):
@@ -260,11 +252,7 @@ def load_weights(folder: Path, model: nn.Module) -> TrainingState:
 
 
 def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
-    """The run's checkpoint with this path or name; for "latest" all, newest first.
-
-    Raises:
-        ValueError: If there is no checkpoint with this name.
-    """
+    """The run's checkpoint of this path or name, else ValueError is raised; for "latest" all, newest first."""
     known = checkpoints(output_dir)
     found = [path for path in known if name == "latest" or Path(name) in (path, Path(path.name))]
     if not found and name != "latest":

@@ -77,11 +77,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 
 def lock_output_dir(folder: Path) -> FileLock:
-    """Creates the output folder and locks it until the process ends.
-
-    Raises:
-        ValueError: If another process holds the lock.
-    """
+    """Creates the output folder and locks it until the process ends; raises ValueError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         (lock := FileLock(folder / ".lock", timeout=0)).acquire()
