@@ -7,18 +7,8 @@ import typer
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import (
-    MAX_SEED,
-    Dtype,
-    Guidance,
-    ImageGuidance,
-    Model,
-    Scheduler,
-    Steps,
-    fail,
-    make_folder,
-    parse_type,
-)
+from pokemon_ddpm.commands import common
+from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, ImageGuidance, Model, Scheduler, Steps, parse_type
 from pokemon_ddpm.postprocessing import PALETTE_SIZE
 
 
@@ -57,11 +47,12 @@ def creature(
         try:
             sprite = with_8_bits(open_image(front))
         except ValueError as error:
-            fail(f"--front {front} {error}.")
+            common.fail(f"--front {front} {error}.")
     pokemon_type, stage_types = None if type is None else parse_type(type), tuple(map(parse_type, stage_type or ()))
     if len(stage_types) >= stages:
-        fail(f"--stage-type is given {len(stage_types)} times, but --stages {stages} has {stages - 1} next stages.")
-    make_folder("--output-dir", output_dir)
+        given = f"--stage-type is given {len(stage_types)} times"
+        common.fail(f"{given}, but --stages {stages} has {stages - 1} next stages.")
+    common.make_folder("--output-dir", output_dir)
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     wanted = CreatureSettings(
         pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette

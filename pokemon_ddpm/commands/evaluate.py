@@ -7,19 +7,8 @@ from typing import Annotated
 import typer
 
 from pokemon_ddpm import RELEASED, RELEASED_MODEL
-from pokemon_ddpm.commands.common import (
-    MAX_SEED,
-    ConfigName,
-    Dtype,
-    Guidance,
-    Model,
-    Scheduler,
-    SkipBadImages,
-    Split,
-    Steps,
-    fail,
-    make_folder,
-)
+from pokemon_ddpm.commands import common
+from pokemon_ddpm.commands.common import MAX_SEED, ConfigName, Dtype, Guidance, Model, Scheduler, Split, Steps
 from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
 from pokemon_ddpm.vocabulary import shown_name
 
@@ -67,7 +56,7 @@ def evaluate(
     model: Model = RELEASED_MODEL,
     data_dir: Images = None,
     config_name: ConfigName = None,
-    skip_bad_images: SkipBadImages = False,
+    skip_bad_images: common.SkipBadImages = False,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",
     features: Features = None,
@@ -88,9 +77,9 @@ def evaluate(
     from pokemon_ddpm.models import locate_model, model_name
 
     if data_dir is None and Path(locate_model(model)).parent == RELEASED:
-        fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
+        common.fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
     check_packages()
-    make_folder("--output-dir", output_dir)
+    common.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation.evaluate import count_bodies, evaluate_pixels, evaluate_variety
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
@@ -111,7 +100,7 @@ def evaluate(
     if likelihood:
         check_likelihood(pipeline)
     if data_dir is None and not pipeline.conditioner.has_types:
-        fail(f"{model} has classes of its own; give their images with --data-dir.")
+        common.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
@@ -159,7 +148,7 @@ def evaluate(
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
     data_dir: Images = None,
-    skip_bad_images: SkipBadImages = False,
+    skip_bad_images: common.SkipBadImages = False,
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 64,
     preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis, as in training.")] = "pixel",
 ) -> None:
@@ -169,7 +158,7 @@ def fit_features(
     Do not compare values of different networks.
     """
     check_packages()
-    make_folder("--output-dir", output_dir)
+    common.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.class_folder import is_class_folder
     from pokemon_ddpm.data import load_tensors

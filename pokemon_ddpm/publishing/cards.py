@@ -143,12 +143,8 @@ def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, st
     for by, found in numbers["memorization"].items():
         yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
     for name, found in numbers["condition_accuracy"].items():
-        yield (
-            "condition_accuracy",
-            f"condition accuracy, {numbers['class_word'] if name == 'type' else name}",
-            found["accuracy"]["value"],
-            split,
-        )
+        word = numbers["class_word"] if name == "type" else name
+        yield "condition_accuracy", f"condition accuracy, {word}", found["accuracy"]["value"], split
 
 
 def license_of(model: str) -> dict[str, str]:
