@@ -23,6 +23,7 @@ from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palet
 from pokemon_ddpm.preprocessing import open_image, pixel_digest
 from pokemon_ddpm.ranking import SpriteRanker, ranker_for
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description, squash
+from pokemon_ddpm.vocabulary import ANY
 
 # A creature grows from stage to stage, in models that know the size.
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
@@ -112,8 +113,8 @@ class CreatureSettings:
         wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": relation}
         known = pipeline.conditioner.vocabulary
         found = {name: value for name, value in wanted.items() if value is not None and name in known}
-        other = {"color"} if part.finish == "shiny" else {*found}
-        return {name: value for name, value in self.drawn.items() if name not in other} | found
+        drawn = self.drawn or pipeline.conditioner.nothing_drawn  # the conditions of a given front are unknown
+        return {name: value for name, value in drawn.items() if (name, part.finish) != ("color", "shiny")} | found
 
 
 def generate_stage(
@@ -254,8 +255,9 @@ def generate_creature(
         raise ValueError(f"{settings.model} was not trained with reference sprites; choose another model.")
     file, found, notes, parts = folder / DESCRIPTION_FILE, None, {}, creature.parts(pipeline)
     if front is None:
-        conditions, seed = creature.conditions(parts[0], pipeline), studio.sample_seed(creature.seed, parts[0].name)
-        creature = replace(creature, drawn=pipeline.conditioner.draw(creature.pokemon_type, conditions, seed))
+        given = {name: value for name, value in creature.conditions(parts[0], pipeline).items() if value != ANY}
+        seed = studio.sample_seed(creature.seed, parts[0].name)
+        creature = replace(creature, drawn=pipeline.conditioner.draw(creature.pokemon_type, given, seed))
     if file.exists():
         found, notes = _read_description(file)
     else:

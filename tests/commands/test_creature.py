@@ -133,6 +133,10 @@ def test_all_parts_have_what_is_drawn_for_the_first_front(model: Path, calls: li
             assert ("color" in condition) != is_shiny
             assert condition["size"] == ("small" if frame["filename"][0] == "1" else "large")
     assert all(call.get("relation", "same") == "same" for call in calls)
+    calls.clear()
+    front = ("--front", tmp_path / "4" / "1-front.png")  # nobody knows its conditions: nothing is drawn
+    code, output = make(tmp_path / "drawing", tmp_path / "front", "--stages", 2, *front)
+    assert code == 0 and {call["shape"] for call in calls} == {"any"}, output
     code, output = make(tmp_path / "drawing", tmp_path / "4", "--stages", 2, "--palette", 0)  # it goes on, or is done
     assert code == 0, output
 
