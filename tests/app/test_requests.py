@@ -1,5 +1,7 @@
 """Checked requests."""
 
+import inspect
+
 import pytest
 
 from pokemon_ddpm import studio
@@ -37,6 +39,11 @@ def test_a_model_of_other_classes_has_its_own_attributes(known: Models) -> None:
     }.items():
         with pytest.raises(Refused, match=message):
             new_job(known, model="units", **{setting: "red"})
+
+
+def test_no_attribute_is_an_argument_of_a_handler() -> None:
+    for handler in (handlers.Handlers.generate, handlers.Handlers.choose_model):  # which get all settings by name
+        assert {*inspect.signature(handler).parameters} - {"self", "settings"} <= jobs.OTHER_NAMES
 
 
 def test_the_page_begins_with_what_the_model_has_by_default(known: Models) -> None:
