@@ -1,4 +1,4 @@
-"""How like two sprites are: whether a back or a next stage is the drawing of its reference again."""
+"""How like two sprites are, and whether a back or a next stage is the drawing of its reference again."""
 
 from itertools import product
 
@@ -26,10 +26,27 @@ def opaque(images: torch.Tensor) -> torch.Tensor:
     return images[:, 3] > 127
 
 
-def silhouette_iou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of the opaque pixels, float64 (K,), of two sets of RGBA sprites, uint8 (K, 4, S, S)."""
-    first, second = opaque(one), opaque(other)
-    return (first & second).sum(dim=(1, 2)).double() / (first | second).sum(dim=(1, 2))
+def silhouettes(images: torch.Tensor) -> torch.Tensor:
+    """The `opaque` pixels, each sprite's with the center of their bounding box in the center, bool (K, S, S)."""
+    found = opaque(images).numpy()
+    for mask in found:
+        for axis in (0, 1):
+            places = np.flatnonzero(mask.any(axis=1 - axis))
+            shift = (len(mask) - 1 - places[0] - places[-1]) // 2 if len(places) else 0
+            mask[:] = np.roll(mask, shift, axis)
+    return torch.from_numpy(found)
+
+
+def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of each `silhouettes` of K sprites with each of N, the better facing, float64 (K, N).
+
+    Of two that show nothing it is 1.
+    """
+    # Whole numbers below 2^24 are exact in float32.
+    first, second, mirrored = (silhouettes(each).flatten(1).float() for each in (one, other, other.flip(3)))
+    common = torch.maximum(first @ second.T, first @ mirrored.T).double()
+    union = first.sum(dim=1)[:, None] + second.sum(dim=1) - common
+    return torch.where(union > 0, common / union, 1)
 
 
 def color_change(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -40,11 +57,8 @@ def color_change(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def likeness(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`silhouette_iou` and `color_change` with a set or with its mirror images, whichever is more alike."""
-    (iou, mirrored_iou), (change, mirrored_change) = (
-        [measure(one, each) for each in (other, other.flip(3))] for measure in (silhouette_iou, color_change)
-    )
-    return torch.maximum(iou, mirrored_iou), torch.fmin(change, mirrored_change)
+    """The overlap and the `color_change` of each pair, of the latter that with the mirror image if it is less."""
+    return overlaps(one, other).diagonal(), torch.fmin(color_change(one, other), color_change(one, other.flip(3)))
 
 
 def shared_drawing(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -104,7 +118,7 @@ def fault(sample: Image.Image, sprite: Image.Image, reference: Image.Image | Non
     if relation == "same":
         return "drawing" if shared_drawing(one, other) > MAX_LIKENESS["same"] else None
     iou, change = likeness(one, other)
-    if not iou <= MAX_LIKENESS["next"]:
+    if iou > MAX_LIKENESS["next"]:
         return "silhouette"
     if change < MIN_COLOR_CHANGE:
         return "colors"

@@ -7,10 +7,18 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from pokemon_ddpm import PokemonDDPMPipeline, studio
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.studio import candidates_of, generate_files, generate_sprites, sample_seed
+from pokemon_ddpm.studio import (
+    LIKENESS_WEIGHT,
+    candidates_of,
+    generate_files,
+    generate_sprites,
+    rows_of,
+    sample_seed,
+)
 from tests.tiny_models import drawing_pipeline, tiny_pipeline
 
 
@@ -19,6 +27,13 @@ class Reddest:
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
         return images[:, 0].float().mean(dim=(1, 2))
+
+
+class Reddish(Reddest):
+    """Also, with scores whose differences are like those of overlaps."""
+
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return super().score(images) / 20
 
 
 PIPELINE = tiny_pipeline(channels=4)
@@ -74,6 +89,59 @@ def test_candidates_share_what_is_drawn_and_the_record_repeats_it(tmp_path):
         (path,) = generate_files(pipeline, settings, requests[:1], tmp_path, candidates=1)
     _, repeated = read_settings(path)
     assert repeated == only.chosen
+
+
+def chosen_alone(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], weight: float) -> list[SpriteRequest]:
+    """The greedy choice in one row, by sets of pixels of samples that are made alone."""
+    chosen, row = [], []
+    for request in requests:
+        scores, places = [], []
+        for each in (given := candidates_of(pipeline, request, 4)):
+            image = to_sprite(next(generate(pipeline, [each], num_inference_steps=2)))
+            facings = [pixels(image), pixels(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
+            alike = [len(one & other) / len(one | other) for other in row for one in facings]
+            scores.append(red(image) / 20 - weight * max(alike, default=0))
+            places.append(facings[0])
+        chosen.append(given[scores.index(max(scores))])
+        row.append(places[scores.index(max(scores))])
+    return chosen
+
+
+def pixels(image: Image.Image) -> set[tuple[int, int]]:
+    """The foreground's places, with its box in the middle of the image."""
+    shown = image.getchannel("A")
+    left, top, right, bottom = shown.getbbox()
+    x, y = (image.width - (right - left)) // 2 - left, (image.height - (bottom - top)) // 2 - top
+    side = range(image.width)
+    return {(column + x, line + y) for column in side for line in side if shown.getpixel((column, line))}
+
+
+ROWS = [[SpriteRequest(7, kind, number=start + i) for i in range(4)] for start, kind in enumerate(("fire", "ice"))]
+
+
+def test_a_row_is_chosen_one_after_the_other_unlike_those_before():
+    made = generate_sprites(PIPELINE, [*ROWS[0], *ROWS[1]], 4, Reddish(), num_inference_steps=2)
+    chosen, expected = [each.chosen for each in made], [chosen_alone(PIPELINE, row, LIKENESS_WEIGHT) for row in ROWS]
+    assert [chosen[:4], chosen[4:]] == expected
+    best = [chosen_alone(PIPELINE, row, 0) for row in ROWS]
+    assert all(one != other for one, other in zip(expected, best, strict=True))
+
+
+def test_rows_have_equal_conditions_and_at_most_16_sprites():
+    conditions = [("fire", {}), ("fire", {"color": "red"}), *[(None, {})] * 20, ("fire", {})]
+    requests = [SpriteRequest(7, *each, number=i) for i, each in enumerate(conditions)]
+    assert rows_of(requests) == [[0], [1], [*range(2, 18)], [*range(18, 22)], [22]] and rows_of([]) == []
+
+
+def test_a_folder_that_is_continued_has_the_sprites_of_an_unbroken_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(studio, "ranker_for", lambda _: Reddish())
+    settings = GenerationSettings("tiny", num_inference_steps=2, palette=4, scale=3)
+    job = (PIPELINE, settings, [*ROWS[0], *ROWS[1]], tmp_path)
+    whole = {path: path.read_bytes() for path in generate_files(*job, candidates=4)}
+    for lost in ([1, 2, 6], range(3, 8)):
+        for path in (list(whole)[i] for i in lost):
+            path.unlink()
+        assert {path: path.read_bytes() for path in generate_files(*job, candidates=4)} == whole
 
 
 def red(image: Image.Image) -> float:

@@ -286,12 +286,13 @@ def _generate_like(like: Path, output: Path) -> None:
 
 
 def _write_files(job: _Job, output_dir: Path) -> None:
-    """A file of each sprite; of several processes each generates its share."""
+    """A file of each sprite; of several processes each generates its share, whole rows if it chooses in them."""
     from pokemon_ddpm.generation import processes
-    from pokemon_ddpm.studio import generate_files
+    from pokemon_ddpm.studio import generate_files, rows_of
 
     state = processes()
-    requests = job.requests[state.process_index :: state.num_processes]
+    rows = rows_of(job.requests) if job.candidates > 1 else [[i] for i in range(len(job.requests))]
+    requests = [job.requests[i] for row in rows[state.process_index :: state.num_processes] for i in row]
     paths = generate_files(job.pipeline, job.settings, requests, output_dir, candidates=job.candidates)
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.preprocessing import as_arrays
@@ -19,26 +20,6 @@ from pokemon_ddpm.ranking import BATCH_SIZE, SpriteRanker, load_ranker
 
 BODIES_FILE = "bodies.safetensors"  # the probe, in the folder of the ranker's model
 NEAR = 0.7  # the overlap from which two silhouettes are near
-
-
-def silhouettes(images: torch.Tensor) -> np.ndarray:
-    """The foregrounds, each with the center of its bounding box in the center of the image, bool (N, S, S)."""
-    found = (images[:, 3] > 127).numpy()
-    for mask in found:
-        for axis in (0, 1):
-            places = np.flatnonzero(mask.any(axis=1 - axis))
-            shift = (len(mask) - 1 - places[0] - places[-1]) // 2 if len(places) else 0
-            mask[:] = np.roll(mask, shift, axis)
-    return found
-
-
-def overlaps(images: torch.Tensor) -> np.ndarray:
-    """Intersection over union of all pairs of `silhouettes`, the better of two facings, float32 (N, N)."""
-    both = (silhouettes(each).reshape(len(images), -1) for each in (images, images.flip(3)))
-    one, mirrored = (each.astype(np.float32) for each in both)  # whole numbers below 2^24 are exact
-    areas = one.sum(axis=1)
-    common = np.maximum(one @ one.T, one @ mirrored.T)
-    return common / np.maximum(areas[:, None] + areas - common, 1)
 
 
 def color_distances(images: torch.Tensor) -> np.ndarray:
@@ -77,7 +58,7 @@ def variety(images: torch.Tensor, features: torch.Tensor | None) -> dict[str, fl
         "rke": `rke`; NaN without features.
     """
     pairs = np.triu_indices(len(images), 1)
-    overlap, color = overlaps(images)[pairs], color_distances(images)[pairs]
+    overlap, color = overlaps(images, images).numpy()[pairs], color_distances(images)[pairs]
     means = {"near": (overlap >= NEAR).mean(), "overlap": overlap.mean(), "color": color.mean()}
     return {**means, "rke": np.nan if features is None else rke(features)}
 

@@ -103,17 +103,13 @@ export function limitChroma(pixels, most) {
   return recolored(pixels, new Map(counts.map(([value], i) => [value, fromOklab(lab[i].map((part, c) => (c ? share * part : part)))])));
 }
 
-/**
- * The largest score of two sprites in the middle of their squares, of which one is moved by up to some pixels, and mirrored.
- *
- * @param score A function of the number of pixels that both have, and of those of them with the same color.
- */
-function alike(pixels, other, shift, score) {
+/** The share of the pixels that two sprites have in common with the same color; see shared_drawing in likeness.py. */
+function sharedDrawing(pixels, other) {
   const side = Math.sqrt(pixels.length / 4), found = [];
   const [one, two] = [pixels, other].map(centered).map((each) =>
     Array.from({ length: side * side }, (_, i) => each[4 * i + 3] && oklab(color(code(each, 4 * i)))));
   const places = [...one.keys()].filter((i) => one[i]);
-  const shifts = Array.from({ length: 2 * shift + 1 }, (_, i) => i - shift);
+  const shifts = Array.from({ length: 2 * MAX_SHIFT + 1 }, (_, i) => i - MAX_SHIFT);
   for (const isMirrored of [false, true]) for (const dy of shifts) for (const dx of shifts) {
     let both = 0, same = 0;
     for (const i of places) {
@@ -121,16 +117,24 @@ function alike(pixels, other, shift, score) {
       const to = x >= 0 && x < side && two[y * side + (isMirrored ? side - 1 - x : x)];
       if (to) [both, same] = [both + 1, same + (Math.hypot(...one[i].map((part, c) => part - to[c])) < SAME_COLOR)];
     }
-    found.push(score(both, same));
+    found.push(same / (both || 1));
   }
   return Math.max(...found);
 }
 
-/** How like its reference a sprite is, by relation: shared_drawing and the silhouettes' intersection over union of likeness.py. */
-export const likeness = {
-  same: (pixels, other) => alike(pixels, other, MAX_SHIFT, (both, same) => same / (both || 1)),
-  next: (pixels, other) => alike(pixels, other, 0, (both) => both / (area(pixels) + area(other) - both)),
-};
+/** Intersection over union of the silhouettes in the middle, the better of two facings; see overlaps in likeness.py. */
+export function overlap(pixels, other) {
+  const width = 4 * Math.sqrt(other.length / 4);
+  const mirrored = other.map((_, i) => other[i + width - 4 - 2 * (i % width) + 2 * (i % 4)]);
+  const [one, ...facings] = [pixels, other, mirrored].map((each) => centered(each).filter((_, i) => i % 4 === 3));
+  return Math.max(...facings.map((each) => {
+    const [both, either] = [one.filter((a, i) => a && each[i]), one.filter((a, i) => a || each[i])];
+    return either.length ? both.length / either.length : 1;
+  }));
+}
+
+/** How like its reference a sprite is, by relation. */
+export const likeness = { same: sharedDrawing, next: overlap };
 
 /**
  * Makes the sprite of a recipe.

@@ -198,26 +198,26 @@ function drawLarge(pixels) {
   draw($("large"), pixels);
 }
 
-/** Adds a sprite to the page and makes it, at its turn with the best of some seeds; the first one is shown large. */
-async function add(recipe, place = 0, turn = null, seeds = []) {
+/** Adds a sprite to the page and makes it, after those of its row with the best of some seeds; the first one is shown large. */
+async function add(recipe, place = 0, row = [], seeds = []) {
   const sprite = { recipe, frames: [] };
   made.splice(place, 0, sprite);
   show(sprite);
   if (!place) open(sprite);
-  sprite.done = run(sprite, turn, seeds);
+  sprite.done = run(sprite, Promise.all(row), seeds);
   await sprite.done;
   return sprite;
 }
 
-async function run(sprite, turn, seeds) {
+async function run(sprite, row, seeds) {
   const onStep = (frame) => {
     if (still.matches) return;
     draw(sprite.canvas, frame);
     if (shown === sprite) drawLarge(frame);
   };
   try {
-    await turn;
-    if (seeds.length > 1) await chooseSeed(sprite, seeds, onStep);
+    const before = (await row).map(({ pixels }) => pixels).filter(Boolean);
+    if (seeds.length > 1) await chooseSeed(sprite, { seeds, row: before }, onStep);
     finish(sprite, await sampleRecipe(sprite, onStep));
     if (shown === sprite) open(sprite);
     store();
@@ -228,10 +228,10 @@ async function run(sprite, turn, seeds) {
   }
 }
 
-/** Gives a sprite the best of some seeds. */
-async function chooseSeed(sprite, seeds, onStep) {
+/** Gives a sprite the best of some seeds, beside the pixels of its row. */
+async function chooseSeed(sprite, choice, onStep) {
   const { recipe } = sprite;
-  sprite.recipe = { ...recipe, seed: await sample({ conditions: recipe.conditions, seeds }, onStep) };
+  sprite.recipe = { ...recipe, seed: await sample({ conditions: recipe.conditions, ...choice }, onStep) };
   label(sprite);
   if (shown === sprite) showName(sprite);
 }
@@ -295,7 +295,7 @@ async function generate() {
   for (let i = 0; i < AT_ONCE; i++) {
     const seeds = Array.from({ length: candidates }, (_, candidate) => sampleSeed(seed, i, candidate));
     const drawn = drawConditions(config, { ...config.default_conditions, ...conditions }, seeds[0]);
-    sprites.push(add({ conditions: { ...conditions, ...drawn }, seed: seeds[0], makes: [] }, i, sprites.at(-1), seeds));
+    sprites.push(add({ conditions: { ...conditions, ...drawn }, seed: seeds[0], makes: [] }, i, sprites, seeds));
   }
   const all = await Promise.all(sprites), seconds = ((performance.now() - begin) / 1000).toFixed(1);
   if (all.every(({ pixels }) => pixels)) say(`${AT_ONCE} sprites in ${seconds} s. ${config.own_classes ? "Vary" : "Evolve"} or share one.`);

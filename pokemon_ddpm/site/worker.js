@@ -1,6 +1,7 @@
 // Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
 // step 0, {id, pixels, done} or {id, error} out. With seeds in place of a seed it ends with {id, seed, done}, that of the best.
 
+import { overlap } from "./creature.js";
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
 
@@ -81,10 +82,14 @@ async function make(loaded, id, request) {
   return toSprite(pixels, loaded.config.sprite);
 }
 
-/** Of some seeds that of the sprite which the ranker scores highest. */
-async function best(loaded, id, { seeds, conditions }) {
+/** Of some seeds that of the sprite which the ranker scores highest, less what it is like one of a row; see best in studio.py. */
+async function best(loaded, id, { seeds, conditions, row }) {
   const scores = [];
-  for (const seed of seeds) scores.push(await loaded.score(await make(loaded, id, { conditions, seed })));
+  for (const seed of seeds) {
+    const sprite = await make(loaded, id, { conditions, seed });
+    const likeness = Math.max(0, ...row.map((pixels) => overlap(sprite, pixels)));
+    scores.push(await loaded.score(sprite) - loaded.config.likeness_weight * likeness);
+  }
   return seeds[scores.indexOf(Math.max(...scores))];
 }
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline, studio
+from pokemon_ddpm import PokemonDDPMPipeline, generation, studio
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
@@ -214,6 +214,14 @@ def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -
     assert [(tmp_path / "files" / name).stat().st_mtime_ns for name in names] == before
     assert run("generate", "--like", tmp_path / "files" / names[0], "--output", tmp_path / "again.png")[0] == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "files" / names[0]).read_bytes()
+
+
+def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:
+    monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
+    second = SimpleNamespace(process_index=1, num_processes=2, is_main_process=False, device="cpu")
+    monkeypatch.setattr(generation, "processes", lambda: second)
+    found = files("--type", "fire", "--type", "ice", "--num-images", 2, "--candidates", 2)
+    assert found.keys() == {"ice_0-2_best-of-2.png", "ice_0-3_best-of-2.png"}
 
 
 def last(images: torch.Tensor) -> torch.Tensor:

@@ -18,9 +18,7 @@ from pokemon_ddpm.evaluation.variety import (
     color_distances,
     effective_number,
     load_probe,
-    overlaps,
     rke,
-    silhouettes,
     variety,
 )
 from pokemon_ddpm.ranking import RANKER_FILE
@@ -35,21 +33,6 @@ def rectangles(*boxes: tuple[int, int, int, int], color: tuple[int, int, int] = 
     for image, (top, left, height, width) in zip(images, boxes, strict=True):
         image[:, top : top + height, left : left + width] = torch.tensor([*color, 255])[:, None, None]
     return images
-
-
-def test_silhouettes_overlap_wherever_they_are():
-    images = rectangles((0, 0, 10, 4), (22, 27, 10, 4), (3, 3, 4, 10), (5, 5, 20, 8))
-    expected = [[1, 1, 16 / 64, 40 / 160], [1, 1, 16 / 64, 40 / 160]]
-    np.testing.assert_allclose(overlaps(images)[:2], expected, rtol=1e-6)
-    assert silhouettes(images)[0].nonzero()[0].min() == 11 and (silhouettes(images)[0] == silhouettes(images)[1]).all()
-    assert (overlaps(rectangles((0, 0, 0, 0), (0, 0, 4, 4))) == [[0, 0], [0, 1]]).all()
-
-
-def test_the_better_facing_counts():
-    images = rectangles((0, 0, 9, 3), (0, 0, 9, 3))
-    images[0, 3, 6:9, :9] = images[1, 3, 6:9, 5:14] = 255  # as L, and as J
-    images[1, 3, :6, :3], images[1, 3, :6, 11:14], images[1, 3, 6:9, :5] = 0, 255, 0
-    assert overlaps(images)[0, 1] == 1
 
 
 def test_colors_are_those_of_the_foreground():
