@@ -393,6 +393,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         sample, out_channels = torch.zeros(1, *self.sample_shape), self.unet.config.out_channels
         try:
             first, *_ = set_timesteps(trial.scheduler, self.config.num_inference_steps, "cpu")
+            trial._alpha_bar(first)
             trial._step(sample[:, :1].repeat(1, out_channels, 1, 1), first, sample, [torch.Generator()])
         except ValueError:
             pass  # a call says so, with other arguments or another scheduler it may be possible

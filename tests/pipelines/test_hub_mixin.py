@@ -232,6 +232,17 @@ class TestLoading:
         pickle.loads((folder / component / name).read_bytes())
         assert canary.exists()
 
+    @pytest.mark.parametrize("scheduler_class", SCHEDULERS)
+    def test_a_schedule_of_fewer_timesteps_is_refused(self, scheduler_class, folder):
+        changes = {
+            INDEX: {"scheduler": ["diffusers", scheduler_class.__name__]},
+            SCHEDULER: {"trained_betas": [0.1] * 10},
+        }
+        for name, change in changes.items():
+            (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **change}))
+        with pytest.raises(ValueError, match=r"cannot make a step: index \d+ is out of bounds"):
+            load(folder)
+
     @pytest.mark.parametrize(
         ("name", "change", "reason"),  # a new content, changes of the JSON, or None if the file is missing
         [
