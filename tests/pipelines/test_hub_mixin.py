@@ -39,7 +39,7 @@ def plain(name: str) -> str:
 
 CODE = {path.name for path in Path(hub_mixin.__file__).parent.glob("[a-z]*.py")}
 FILES = {
-    "README.md", INDEX, *CODE - {"sprite_conditioner.py"}, "conditioner/sprite_conditioner.py",
+    "README.md", INDEX, *CODE - {"sprite_unet.py", "sprite_conditioner.py"}, "conditioner/sprite_conditioner.py",
     "conditioner/config.json", f"conditioner/{WEIGHTS}", "unet/config.json", UNET, SCHEDULER,
 }  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
