@@ -65,18 +65,17 @@ def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
 
 
 def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: int) -> list[SpriteRequest]:
-    """The single samples among which one is chosen; without a number and for one, the request itself.
+    """The single samples among which one is chosen; without a number and for one, that of the request's own seed.
 
     They share the conditions that are drawn for the first one, see `SpriteConditioner.draw`.
     """
-    first = request.seed if request.number is None else sample_seed(request.seed, request.number)
-    conditions = full_condition(pipeline, request)
-    drawn = pipeline.conditioner.draw(conditions.pop("type"), conditions, first)
-    request = replace(request, attributes={**request.attributes, **drawn})
+    seeds = [sample_seed(request.seed, request.number or 0, candidate) for candidate in range(count)]
     if request.number is None and count == 1:
-        return [request]
-    seeds = (sample_seed(request.seed, request.number or 0, candidate) for candidate in range(count))
-    return [replace(request, seed=seed, number=None) for seed in seeds]
+        seeds = [request.seed]
+    conditions = full_condition(pipeline, request)
+    drawn = pipeline.conditioner.draw(conditions.pop("type"), conditions, seeds[0])
+    attributes = {**request.attributes, **drawn}
+    return [replace(request, seed=seed, attributes=attributes, number=None) for seed in seeds]
 
 
 def rows_of(requests: Sequence[SpriteRequest]) -> list[list[int]]:
@@ -186,8 +185,10 @@ def generate_files(
         path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
         possible = candidates_of(pipeline, request, candidates)
         if _exists(path, (settings.provenance(pipeline, each) for each in possible)):
-            image = open_image(path).resize(pipeline.sample_shape[:0:-1], Image.Resampling.NEAREST)
-            finished[i] = to_sprite(image, None)
+            image = open_image(path)
+            if candidates > 1:  # it counts in its row
+                image = to_sprite(image.resize(pipeline.sample_shape[:0:-1], Image.Resampling.NEAREST), None)
+            finished[i] = image
             yield path
         else:
             paths.append(path)
