@@ -296,7 +296,7 @@ def make_pairs(data: SpriteTensors) -> ReferencePairs:
 
 
 def prepare_references(
-    images: Tensor, given: Tensor, mirrored: Tensor | None, augmentation: Tensor | None, generator: torch.Generator
+    images: Tensor, given: Tensor, mirrored: Tensor, augmentation: Tensor | None, generator: torch.Generator
 ) -> Tensor:
     """Reference sprites as the network gets them, float32 (B, C, S, S): zeros where there is none.
 
@@ -305,12 +305,11 @@ def prepare_references(
     Args:
         images: uint8 (B, C, S, S).
         given: bool (B,), which of them to use.
-        mirrored: bool (B,), which of them are mirrored; None for none.
+        mirrored: bool (B,), which of them are mirrored.
         augmentation: Parameters of the targets, float32 (B, AUGMENTATION_DIM): hues are rotated alike.
     """
     device, shape = images.device, (len(images), 1, 1, 1)
-    if mirrored is not None:
-        images = torch.where(mirrored.view(shape), images.flip(-1), images)
+    images = torch.where(mirrored.view(shape), images.flip(-1), images)
     parameters = sample_augmentation(images, {"translate": AUGMENTED}, generator)
     if augmentation is not None:
         parameters[:, HUE] = augmentation[:, HUE]
@@ -407,7 +406,7 @@ def sample_batch(
         timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
     labels = {name: data.labels[name][indices] for name in conditioner.vocabulary if name != "relation"}
     labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
-    mirrored = reference = None
+    mirrored, reference = torch.zeros(batch_size, dtype=torch.bool, device=device), None
     if mirror_prob := 0.5 if config.random_flip else config.mirror_prob:
         mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < mirror_prob).to(device)
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
@@ -420,10 +419,10 @@ def sample_batch(
             same = (augmentation[:, HUE] == 0).all(dim=1)
             labels["color"] = torch.where(same, labels["color"], conditioner.any_ids["color"])
     if pairs is not None:
-        turned = torch.zeros_like(given) if mirrored is None else mirrored
+        turned = mirrored
         if mirrors_references and "view" in labels:
             views, any_id = data.labels["view"], conditioner.any_ids["view"]
-            turned = turned ^ other_view(views[indices], views[number], any_id)
+            turned = mirrored ^ other_view(views[indices], views[number], any_id)
         reference = prepare_references(data.images[number], given, turned, augmentation, generator)
         for name in REFERENCE_CONDITIONS & labels.keys():  # not dropped
             labels[name] = torch.where(given, data.labels[name][indices], labels[name])

@@ -125,7 +125,7 @@ def sprites() -> torch.Tensor:
 
 def test_some_references_are_shifted_and_some_noised(sprites: torch.Tensor) -> None:
     given = torch.arange(400) % 4 > 0
-    found = prepare_references(sprites, given, None, None, seeded())
+    found = prepare_references(sprites, given, torch.zeros_like(given), None, seeded())
     assert found.dtype == torch.float32 and not found[~given].any()
     # Outside the sprite the alpha is -1 but for noise, unless a sprite was shifted to the border.
     noise = found[given][:, 3, [0, -1]].flatten(1) + 1
