@@ -281,12 +281,12 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
     fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
     before, after = (
         {
-            # A flag that is newer than the checkpoint had its default.
+            # A flag that is newer than the checkpoint had its default, an option of the network was off.
             **{f"--{field.name}": state.config.get(field.name, field.default) for field in fields},
             "the batch size": state.total_batch_size,
             "the checksum of the training images and labels": state.data_digest[:16],
             "the checksum of the weights of its teacher or guides": state.teacher_digest[:16],
-            **{f"the network's {name}": value for name, value in state.network.items()},
+            **{f"the network's {name}": value for name, value in state.network.items() if value is not False},
         }
         for state in (saved, now)
     )

@@ -31,9 +31,6 @@ _SMALL = {
     "layers_per_block": 1,
     "attention_head_dim": 32,
 }
-# What the table of `SpriteConditioner.draw` does not have, and what is only given.
-NOT_IN_TABLE = {"type", "view", "game", "relation"}
-NOT_DRAWN = {"finish", "form", "legendary"}
 _SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DModel`
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -68,6 +65,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
     "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
+
+
+# What the table of `SpriteConditioner.draw` does not have, and what is only given.
+NOT_IN_TABLE = {"type", "view", "game", "relation"}
+NOT_DRAWN = {"finish", "form", "legendary"}
 
 
 def unet_config(name_or_path: str) -> dict[str, Any]:

@@ -321,6 +321,10 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     free = {"output_dir": "x", "max_train_steps": 7, "train_batch_size": 4, "resume_from_checkpoint": "latest"}
     now = replace(state_at(7), config=asdict(TrainingConfig(**free, learning_rate=1e-4, lr_warmup_steps=9)))
     assert restore(folder, now, run.tensors).step == 1
+    newer = replace(now, network={**now.network, "mirrors_references": False})  # than the checkpoint
+    assert restore(folder, newer, run.tensors).step == 1
+    with pytest.raises(ValueError, match="the network's mirrors_references was None, now True"):
+        restore(folder, replace(newer, network={**now.network, "mirrors_references": True}), run.tensors)
     other = asdict(TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]))
     now = TrainingState(7, 16, other, {"layers_per_block": 1, "act_fn": "relu"}, "other", {}, 0, {}, "teacher")
     message = (
