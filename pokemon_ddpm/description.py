@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 
@@ -12,14 +13,16 @@ WORDS_FILE = Path(__file__).parent / "site" / "words.json"  # the page has the s
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
 LEFT_OUT = ("relation", "game")  # not what a sprite looks like
+SHORTEST, LONG = 5, 8  # letters of a word that can have a mistake, and of one that can have two
 
 
 def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
     """The conditions that a description names, and the words that were not understood.
 
-    A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural; of several words
-    that name one attribute the first counts, and of types the first two. What is denied, see `_denied`, is not
-    understood, since no condition is the absence of something, and neither is the size of a part, as in "big ears".
+    A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural, in six further
+    languages, or with a mistake, see `_corrected`; of several words that name one attribute the first counts, and of
+    types the first two. What is denied, see `_denied`, is not understood, since no condition is the absence of
+    something, and neither is the size of a part, as in "big ears".
 
     Args:
         vocabulary: Of the model: attribute -> its values.
@@ -28,8 +31,9 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
         Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
-    known = _phrases(vocabulary, table["words"])
+    known = _phrases(vocabulary, _synonyms(table))
     fillers, parts = f"{table['ignored']} {table['negations']} non".split(), {*table["parts"].split()}
+    right = {*fillers, *parts, *table["right"].split()}
     found: dict[str, str] = {}
     types: list[str] = []
     unknown: list[str] = []
@@ -41,6 +45,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
                 singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
                 if values := next((known[each] for each in (phrase, *singular) if each in known), {}):
                     break
+            if not values and phrase not in right:
+                values = _corrected(phrase, known)
             is_denied = number % 2 and place  # a value may begin with "no"
             place += length
             if is_denied or ("size" in values and parts & {*words[place : place + 2]}):
@@ -59,6 +65,41 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     return {name: found[name] for name in vocabulary if name in found}, unknown
 
 
+def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Phrase -> attribute -> value, of all languages; English goes before the others."""
+    synonyms = {
+        word: {name: value}
+        for name, values in table["languages"].items()
+        for value, words in values.items()
+        for word in words.split()
+    }
+    return synonyms | table["words"]
+
+
+def _corrected(word: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """What the known word means that a long word with the same first letter is nearest to, if it is one and near."""
+    if len(word) < SHORTEST:
+        return {}
+    nearest, least = [], 1 + (len(word) >= LONG)
+    for each in known:
+        if each[0] == word[0] and abs(len(each) - len(word)) <= least and (distance := _distance(word, each)) <= least:
+            nearest, least = [*(nearest if distance == least else ()), known[each]], distance
+    return nearest[0] if nearest and all(each == nearest[0] for each in nearest) else {}
+
+
+def _distance(one: str, other: str) -> int:
+    """The number of letters left out, added, replaced, or exchanged with the next one (Damerau 1964)."""
+    before, last = [], [*range(len(other) + 1)]
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, expected in enumerate(other, 1):
+            row.append(min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != expected)))
+            if i > 1 and j > 1 and (letter, one[i - 2]) == (other[j - 2], expected):
+                row[j] = min(row[j], before[j - 2] + 1)
+        before, last = last, row
+    return last[-1]
+
+
 def _denied(table: Mapping[str, str]) -> str:
     """A pattern of what a word such as "without" denies: up to the end of its clause, or the one word after "non".
 
@@ -70,7 +111,7 @@ def _denied(table: Mapping[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", text.lower()))
+    return re.sub(r"[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", text.lower().replace("ß", "ss")))
 
 
 def _words(text: str) -> list[str]:

@@ -3,8 +3,9 @@
 const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
 const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game"];
+const SHORTEST = 5, LONG = 8; // letters of a word that can have a mistake, and of one that can have two
 
-const plain = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f'’]/g, "");
+const plain = (text) => text.toLowerCase().replaceAll("ß", "ss").normalize("NFKD").replace(/[\u0300-\u036f'’]/g, "");
 const wordsOf = (text) => plain(text).match(/[a-z0-9]+/g) ?? [];
 
 /** A pattern of what a word such as "without" denies, as `_denied` in Python. */
@@ -37,10 +38,46 @@ function phrases(vocabulary, words, usual) {
   return known;
 }
 
+/** Phrase -> attribute -> value, of all languages; English goes before the others. */
+function synonyms({ languages, words }) {
+  const found = Object.entries(languages).flatMap(([name, values]) =>
+    Object.entries(values).flatMap(([value, list]) => list.split(" ").map((word) => [word, { [name]: value }])));
+  return { ...Object.fromEntries(found), ...words };
+}
+
+/** What the known word means that a long word with the same first letter is nearest to, if it is one and near. */
+function corrected(word, known) {
+  if (word.length < SHORTEST) return undefined;
+  let nearest = [], least = word.length >= LONG ? 2 : 1;
+  for (const [each, values] of known) {
+    if (each[0] !== word[0] || Math.abs(each.length - word.length) > least) continue;
+    const distance = distanceOf(word, each);
+    if (distance <= least) [nearest, least] = [[...(distance === least ? nearest : []), values], distance];
+  }
+  const meanings = new Set(nearest.map((values) => values.map(String).sort().join(";")));
+  return meanings.size === 1 ? nearest[0] : undefined;
+}
+
+/** The number of letters left out, added, replaced, or exchanged with the next one (Damerau 1964). */
+function distanceOf(one, other) {
+  let before = [], last = Array.from({ length: other.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= one.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= other.length; j++) {
+      row[j] = Math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (one[i - 1] !== other[j - 1]));
+      const isExchanged = i > 1 && j > 1 && one[i - 1] === other[j - 2] && one[i - 2] === other[j - 1];
+      if (isExchanged) row[j] = Math.min(row[j], before[j - 2] + 1);
+    }
+    [before, last] = [last, row];
+  }
+  return last.at(-1);
+}
+
 /** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
 export function parseDescription(text, vocabulary, table, usual = { view: "front", finish: "normal" }) {
-  const known = phrases(vocabulary, table.words, usual), found = {}, types = [], unknown = [];
+  const known = phrases(vocabulary, synonyms(table), usual), found = {}, types = [], unknown = [];
   const fillers = `${table.ignored} ${table.negations} non`.split(" "), parts = table.parts.split(" ");
+  const right = [...fillers, ...parts, ...table.right.split(" ")];
   for (const [number, span] of plain(text).split(denied(table)).entries()) { // every other one is denied
     const words = wordsOf(span);
     for (let place = 0, length; place < words.length; place += length) {
@@ -51,6 +88,7 @@ export function parseDescription(text, vocabulary, table, usual = { view: "front
         values = known.get(key);
         if (values || length === 1) break;
       }
+      if (!values && !right.includes(phrase)) values = corrected(phrase, known);
       if (number % 2 && place) values = null; // a value may begin with "no"
       const next = words.slice(place + length, place + length + 2);
       if (values?.some(([name]) => name === "size") && next.some((word) => parts.includes(word))) values = null;
