@@ -32,18 +32,17 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.diffusion import NoiseSchedule, denoising_loss, make_scheduler
-from pokemon_ddpm.improved_ddpm import TimestepResampler
+from pokemon_ddpm.diffusion import NoiseSchedule, TimestepResampler, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
-from pokemon_ddpm.publishing import hub
-from pokemon_ddpm.training import checkpoint, monitoring, setup
+from pokemon_ddpm.training import checkpoint, monitoring, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
 from pokemon_ddpm.training.losses import other_loss
-from pokemon_ddpm.training.networks import describe_start, new_attributes
+from pokemon_ddpm.training.networks import describe_start, make_denoiser, make_unet, new_attributes
 from pokemon_ddpm.training.optimizer import make_optimizer
-from pokemon_ddpm.training.saving import averaged, make_pipeline, save_model, save_sheet
+from pokemon_ddpm.training.run import Callbacks, averaged, make_pipeline
 from pokemon_ddpm.vocabulary import shown_name
 
+LOGGING_STEPS = 20  # updates between log lines
 MAX_SKIPPED_UPDATES = 10
 GO_BACK = (
     "Go back to an earlier checkpoint with --resume_from_checkpoint, with a lower --learning_rate or a longer "
@@ -52,12 +51,13 @@ GO_BACK = (
 
 
 def plain_loss(
-    denoiser: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig, scaling_factor: float
+    denoiser: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig
 ) -> torch.Tensor:
     """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction."""
-    clean, _, prediction = batch.noise_and_predict(denoiser, schedule, scaling_factor, batch.timesteps)
-    kind, weights = config.prediction_type, (config.snr_gamma, config.snr_floor)
-    return denoising_loss(schedule, kind, prediction, clean, batch.noise, batch.timesteps, *weights)
+    clean, noise, timesteps = schedule.scaling_factor * batch.clean(), batch.noise, batch.timesteps
+    noisy = schedule.add_noise(clean, noise, timesteps)
+    prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference)
+    return schedule.loss(prediction, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
 
 
 class Trainer:
@@ -68,33 +68,33 @@ class Trainer:
             run is changed then.
     """
 
-    def __init__(self, config: TrainingConfig):
-        self.stop = monitoring.StopRequest(config.max_train_seconds)
-        self.config, self.output_dir = config, Path(config.output_dir)
-        self.accelerator = setup.make_accelerator(config)
+    def __init__(self, config: TrainingConfig, callbacks: Callbacks):
+        self.stop = run.StopRequest(config.max_train_seconds)
+        self.config, self.callbacks, self.output_dir = config, callbacks, Path(config.output_dir)
+        self.accelerator = run.make_accelerator(config)
         self.device = self.accelerator.device
         count, precision = self.accelerator.num_processes, self.accelerator.mixed_precision.replace("no", "fp32")
         self.print(f"{count} process{'es' if count > 1 else ''} on {self.device.type} ({precision}).")
         if self.accelerator.is_main_process:
-            self.lock = setup.lock_output_dir(self.output_dir)
+            self.lock = run.lock_output_dir(self.output_dir)
         self.accelerator.wait_for_everyone()
-        setup.check_output_dir(config)  # which no other run changes now
+        run.check_output_dir(config)  # which no other run changes now
 
         # The data and the network
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
-        unet, trained_conditioner = setup.make_unet(config)
+        unet, trained = make_unet(config)
         with self.accelerator.local_main_process_first():  # the first one builds the data set's cache
-            splits = setup.load_splits(config)
+            splits = run.load_splits(config)
         self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
-        denoiser = setup.make_denoiser(config, unet, trained_conditioner, splits["training"])
+        denoiser = make_denoiser(config, unet, trained, splits["training"])
         new: list[str] = []
         if config.fine_tunes:
-            new = new_attributes(denoiser.conditioner, trained_conditioner)
-            source = config.pretrained_model_name_or_path
-            self.print(describe_start(denoiser.conditioner, trained_conditioner, source))
+            conditioners = denoiser.conditioner, trained.conditioner
+            new = new_attributes(*conditioners)
+            self.print(describe_start(*conditioners, config.pretrained_model_name_or_path))
         process = (config.ddpm_num_steps, config.ddpm_beta_schedule, config.prediction_type, config.variance_type)
-        self.scheduler = make_scheduler(*process, config.rescale_betas_zero_snr, denoiser.scaling_factor)
+        self.scheduler = make_scheduler(*process, denoiser.scaling_factor)
         any_ids = denoiser.conditioner.any_ids
         self.pairs = make_pairs(splits["training"]).to(self.device) if config.reference_prob else None
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
@@ -106,7 +106,7 @@ class Trainer:
 
         # The optimization
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
-        self.max_steps = setup.number_of_updates(config, len(self.data), self.batch_size)
+        self.max_steps = run.number_of_updates(config, len(self.data), self.batch_size)
         adam = {"betas": (config.adam_beta1, config.adam_beta2), "weight_decay": config.adam_weight_decay}
         adam |= {"lr": config.learning_rate, "eps": config.adam_epsilon}
         dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
@@ -120,10 +120,10 @@ class Trainer:
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.resampler = TimestepResampler(config.ddpm_num_steps, self.device) if by_loss else None
-        schedule, scale = NoiseSchedule.of(self.scheduler, self.device), denoiser.scaling_factor
-        other = other_loss(config, self.scheduler, denoiser)
-        # Of a denoiser and a batch.
-        self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config, scaling_factor=scale)
+        schedule = NoiseSchedule.of(self.scheduler, self.device, denoiser.scaling_factor)
+        image_scale = float(trained.config.image_guidance_scale) if config.distill_from else None
+        other = other_loss(config, schedule, denoiser, image_scale)
+        self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config)  # of denoiser and batch
         teacher = getattr(other, "frozen_model", None)
         teacher_digest = "" if teacher is None else weights_digest(teacher)
 
@@ -134,10 +134,13 @@ class Trainer:
         self.step, self.saved_step = 0, 0
         self.metrics: dict[str, float] = {}  # measured at the present step
         network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
+        compared = {**settings, "distill_image_guidance_scale": image_scale}  # once a flag
         self.initial_state = checkpoint.TrainingState(
-            0, self.batch_size, settings, network, data_digest, self.metrics, 0, self.grad_scaler(), teacher_digest
+            0, self.batch_size, compared, network, data_digest, self.metrics, 0, self.grad_scaler(), teacher_digest
         )
-        self.hub_model_id = setup.prepare_output(config) if self.accelerator.is_main_process else None
+        self.hub_model_id = None
+        if self.accelerator.is_main_process:
+            self.hub_model_id = run.prepare_output(config, callbacks.create_repository)
         self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
             self.resume(config.resume_from_checkpoint)
@@ -222,7 +225,7 @@ class Trainer:
                 loss, grad_norm = self.train_step()
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
-                if self.is_due(config.logging_steps):
+                if self.is_due(LOGGING_STEPS):
                     counts = {"skipped_updates": self.skipped_updates(), "images_seen": self.step * self.batch_size}
                     self.log({**meter.read(), "lr": self.learning_rate, **counts})
                 self.measure()
@@ -268,7 +271,7 @@ class Trainer:
             with monitoring.warn_only():
                 path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
                 pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
-                save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
+                self.callbacks.save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
@@ -337,13 +340,18 @@ class Trainer:
                 metrics = checkpoint.load_weights(best, denoiser).metrics
                 self.print(f"The model has the weights of {best}.")
         pipeline = make_pipeline(denoiser, self.scheduler, config)
-        save_model(pipeline, config, self.step, self.counts, metrics)
+        run.save_model(pipeline, config, self.callbacks, self.step, self.counts, metrics)
         self.print(f"The model is in {self.output_dir}.")
         if config.fine_tunes and self.held_out is not None:
-            self.print(monitoring.overfitting(pipeline, self.data, self.held_out, metrics))
+            near, count = self.callbacks.count_copies(pipeline, self.data, self.held_out)
+            self.print(
+                "Validation loss {validation_loss:.4f}, of training images {train_split_loss:.4f}.".format(**metrics)
+                + f" Of {count} samples {near} are near a training image: at most half as far from it as held-out "
+                "images usually are."
+            )
         if self.hub_model_id and finished:
             try:
-                url = hub.upload_model(self.output_dir, self.hub_model_id)
+                url = self.callbacks.push(self.output_dir, self.hub_model_id)
                 self.print(f"Pushed to {url}")
             except (ValueError, OSError) as error:
                 command = f"pokemon-ddpm push {self.output_dir} {self.hub_model_id}"
@@ -363,10 +371,23 @@ class Trainer:
         )
 
 
+def callbacks() -> Callbacks:
+    """What the run calls of the modules that use models; the others do not import them."""
+    from pokemon_ddpm.evaluation.memorization import count_copies
+    from pokemon_ddpm.publishing.cards import run_card, write_card
+    from pokemon_ddpm.publishing.hub import open_repository, upload_model
+    from pokemon_ddpm.sheets import save_type_sheet
+
+    def create_repository(name: str, private: bool) -> str:
+        return open_repository(name, private or None, None).info.id
+
+    return Callbacks(save_type_sheet, count_copies, run_card, write_card, create_repository, upload_model)
+
+
 def main() -> None:
     config = parse_config()
     try:
-        trainer = Trainer(config)
+        trainer = Trainer(config, callbacks())
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     trainer.print(trainer.summary())
@@ -375,7 +396,7 @@ def main() -> None:
         trainer.train()
         trainer.save_pipeline()
     except Exception as error:
-        with contextlib.suppress(OSError), (trainer.output_dir / setup.ERROR_LOG).open("a", encoding="utf-8") as log:
+        with contextlib.suppress(OSError), (trainer.output_dir / run.ERROR_LOG).open("a", encoding="utf-8") as log:
             traceback.print_exc(file=log)
         if isinstance(error, RuntimeError) and should_reduce_batch_size(error):
             sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pokemon_ddpm import RELEASED_MODEL, load_sprites
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler
+from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.preprocessing import mode_of, preprocess
 from pokemon_ddpm.studio import DenoisingStep, generate_sprites
@@ -57,7 +57,7 @@ def noised_images(image: np.ndarray, schedule: NoiseSchedule, timesteps: torch.T
     """An image, uint8 (S, S, 3), at timesteps (N,) of the forward process with the same noise: uint8 (N, S, S, 3)."""
     clean = torch.tensor(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
-    noisy = add_noise(schedule, clean, noise, timesteps)
+    noisy = schedule.add_noise(clean, noise, timesteps)
     return ((noisy / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 

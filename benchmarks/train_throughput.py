@@ -35,7 +35,7 @@ from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.monitoring import Meter
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
-from pokemon_ddpm.training.setup import cores_per_process
+from pokemon_ddpm.training.run import cores_per_process
 
 BREAKDOWN_STEPS = 20
 BENCHMARK_FLAGS = ("turns", "steps", "warmup")  # the others are the trainer's
@@ -67,13 +67,13 @@ def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     own = {"preprocessing": "fit", "random_flip": True, "validation_steps": 0}
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(**shared, **own, mixed_precision=ACCELERATE[precision], output_dir=folder)
-        trainer = script.Trainer(config)
+        trainer = script.Trainer(config, script.callbacks())
         trainer.print = str  # prints no log lines
         meter = Meter(trainer.accelerator)
 
         def step() -> int:
             meter.add(*trainer.train_step(), trainer.batch_size)
-            if trainer.step % config.logging_steps == 0:
+            if trainer.step % script.LOGGING_STEPS == 0:
                 trainer.log(meter.read())
             return trainer.batch_size
 

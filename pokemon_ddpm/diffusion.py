@@ -1,4 +1,4 @@
-"""The diffusion process: schedulers, noise schedule, training targets and losses, and the sampling of timesteps.
+"""The diffusion process: schedulers, noise schedule, what a network predicts and its loss, the bound, and timesteps.
 
 x_0 is a clean image, epsilon unit Gaussian noise, and the forward process (Ho et al. 2020, equation 4)
 
@@ -6,6 +6,10 @@ x_0 is a clean image, epsilon unit Gaussian noise, and the forward process (Ho e
 
 The papers count t from 1 to T, the code from 0 to T - 1. Where a network has a scaling factor s, s x_0 takes the place
 of x_0 (Chen 2023, section 2.2); weights stay functions of alpha_t and sigma_t alone.
+
+The variational bound on the negative log-likelihood, L_0 + L_1 + ... + L_T (Nichol & Dhariwal 2021, equations 4 to 7),
+is in nats per dimension and float64: L_T compares the end of the forward process with pure noise, L_{t-1} the reverse
+step at t with the forward process's posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
 """
 
 import inspect
@@ -15,7 +19,9 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UNet2DModel
 from torch import Tensor, nn
+from torch.special import log_ndtr
 
+from pokemon_ddpm.pipelines.guidance import predicted_original_sample
 from pokemon_ddpm.pipelines.input_checks import SAMPLERS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
@@ -25,6 +31,8 @@ SAMPLER_SETTINGS: dict[str, dict[str, str | int | bool]] = {
     "sde-dpmsolver++": {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
 }
+LOSSES_KEPT = 10  # of each timestep, for `TimestepResampler` (Nichol & Dhariwal 2021, section 3.3)
+UNIFORM_SHARE = 0.001  # of its timesteps, so that weights stay bounded and no timestep is left out
 
 
 def make_scheduler(
@@ -32,7 +40,6 @@ def make_scheduler(
     beta_schedule: str = "squaredcos_cap_v2",
     prediction_type: str = "sample",
     variance_type: str = "fixed_small",
-    rescale_betas_zero_snr: bool = False,
     scaling_factor: float = 1.0,
 ) -> DDPMScheduler:
     """diffusers' DDPM scheduler with the settings of the training.
@@ -44,7 +51,6 @@ def make_scheduler(
         prediction_type: "epsilon", "v_prediction" or "sample".
         variance_type: Variance of the reverse process: "fixed_small" (beta_tilde_t) or "fixed_large" (beta_t), Ho et
             al. 2020, section 3.2, or "learned_range" (Nichol & Dhariwal 2021, equation 15).
-        rescale_betas_zero_snr: Whether the last timestep is pure noise (Lin et al. 2023, algorithm 1).
         scaling_factor: Of the samples; the predicted x_0 is clipped to this range.
 
     Raises:
@@ -60,7 +66,6 @@ def make_scheduler(
         beta_end=0.02 * scale,
         prediction_type=prediction_type,
         variance_type=variance_type,
-        rescale_betas_zero_snr=rescale_betas_zero_snr,
         clip_sample_range=scaling_factor,
         timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
     )
@@ -115,20 +120,30 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """Tables of a noise schedule, float64 (T,) on one device (in float32, 1 - alpha_bar keeps three digits only).
+    """A noise schedule, and what the network predicts in it.
 
-    alpha_bar is the product of 1 - beta up to t.
+    Attributes:
+        beta, alpha_bar: Tables, float64 (T,) on one device (in float32, 1 - alpha_bar keeps three digits only);
+            alpha_bar is the product of 1 - beta up to t.
+        prediction_type: "epsilon" (Ho et al. 2020, equation 14), "v_prediction", alpha_t epsilon - sigma_t x_0
+            (Salimans & Ho 2022, section 4), or "sample", x_0.
+        scaling_factor: What images in [-1, 1] are multiplied by to become samples.
     """
 
     beta: Tensor
     alpha_bar: Tensor
+    prediction_type: str
+    scaling_factor: float = 1.0
 
     @classmethod
-    def of(cls, scheduler: SchedulerMixin, device: torch.device | str = "cpu") -> "NoiseSchedule":
-        """The tables of one of diffusers' discrete-time schedulers."""
+    def of(
+        cls, scheduler: SchedulerMixin, device: torch.device | str = "cpu", scaling_factor: float = 1.0
+    ) -> "NoiseSchedule":
+        """That of one of diffusers' discrete-time schedulers."""
         beta = scheduler.betas.double().cpu()
         dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64  # MPS has no float64
-        return cls(beta.to(device, dtype), torch.cumprod(1 - beta, dim=0).to(device, dtype))
+        tables = (table.to(device, dtype) for table in (beta, torch.cumprod(1 - beta, dim=0)))
+        return cls(*tables, scheduler.config.prediction_type, scaling_factor)
 
     def __len__(self) -> int:
         return len(self.beta)
@@ -153,65 +168,147 @@ class NoiseSchedule:
         alpha_bar = at(self.alpha_bar, timesteps)
         return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
 
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t, (B, C, S, S), from x_0 and epsilon (B, C, S, S) and t (B,) (Ho et al. 2020, equation 4)."""
+        alpha, sigma = self.alpha_sigma(timesteps)
+        return alpha * clean + sigma * noise
+
+    def target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network is trained to predict at x_t, (B, C, S, S), see `prediction_type`."""
+        if self.prediction_type != "v_prediction":
+            return noise if self.prediction_type == "epsilon" else clean
+        alpha, sigma = self.alpha_sigma(timesteps)
+        return alpha * noise - sigma * clean
+
+    def clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """x_0, (B, C, S, S), from the network's prediction at x_t, not clipped: the inverse of `target`."""
+        return predicted_original_sample(self.prediction_type, prediction, noisy, *self.alpha_sigma(timesteps))
+
+    def clean_weight(self, snr_gamma: float, snr_floor: float) -> Tensor:
+        """Weight of the squared error of x_0 at each timestep, (T,), which defines a weighting.
+
+        It is SNR for the simple loss (Ho et al. 2020, equation 14), which is `snr_gamma` 0, and min(SNR, gamma) for
+        Min-SNR (Hang et al. 2023, section 3.4). Both are small at high noise, where composition is decided, so the
+        weight is at least `snr_floor`; 1 is the max(SNR, 1) of Salimans & Ho 2022, section 4.
+        """
+        return (self.snr.clamp(max=snr_gamma) if snr_gamma else self.snr).clamp(min=snr_floor)
+
+    def loss(
+        self,
+        prediction: Tensor,
+        clean: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        snr_gamma: float,
+        snr_floor: float = 0.0,
+    ) -> Tensor:
+        """Weighted mean squared error of each image's prediction, float32 (B,).
+
+        The error of epsilon is SNR times and that of v SNR + 1 times the error of x_0, so a denoiser has the same loss
+        with every prediction type.
+        """
+        snr = self.snr
+        error_ratio = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[self.prediction_type]
+        weight = (self.clean_weight(snr_gamma, snr_floor) / error_ratio)[timesteps].float()
+        return weight * (prediction.float() - self.target(clean, noise, timesteps)).square().mean(dim=(1, 2, 3))
+
 
 def at(table: Tensor, timesteps: Tensor) -> Tensor:
     """Values of a table (T,) at timesteps (B,), as (B, 1, 1, 1)."""
     return table[timesteps].view(-1, 1, 1, 1)
 
 
-def add_noise(schedule: NoiseSchedule, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """x_t, (B, C, S, S), from x_0 and epsilon (B, C, S, S) and t (B,) (Ho et al. 2020, equation 4)."""
-    alpha, sigma = schedule.alpha_sigma(timesteps)
-    return alpha * clean + sigma * noise
+def posterior_mean(schedule: NoiseSchedule, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+    """Mean of q(x_{t-1} | x_t, x_0), float64 (B, C, S, S) (Ho et al. 2020, equation 7)."""
+    of_clean = schedule.alpha_bar_before.sqrt() * schedule.beta / (1 - schedule.alpha_bar)
+    of_noisy = (1 - schedule.beta).sqrt() * (1 - schedule.alpha_bar_before) / (1 - schedule.alpha_bar)
+    return at(of_clean, timesteps) * clean + at(of_noisy, timesteps) * noisy
 
 
-def training_target(
-    schedule: NoiseSchedule, prediction_type: str, clean: Tensor, noise: Tensor, timesteps: Tensor
+def log_variance(
+    schedule: NoiseSchedule, variance_type: str, timesteps: Tensor, learned: Tensor | None = None
 ) -> Tensor:
-    """What the network is trained to predict at x_t, (B, C, S, S).
+    """Logarithm of the variance of the reverse process at t, float64 (B, 1, 1, 1) or (B, C, S, S).
 
-    epsilon (Ho et al. 2020, equation 14), v = alpha_t epsilon - sigma_t x_0 (Salimans & Ho 2022, section 4), or x_0.
+    At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, for the fixed
+    beta_t too, as in the code of both papers.
+
+    "fixed_small" is beta_tilde_t, "fixed_large" beta_t, and "learned_range" exp(v log beta_t + (1 - v) log
+    beta_tilde_t) (Nichol & Dhariwal 2021, equation 15). The network's output `learned`, (B, C, S, S), is -1 for v = 0
+    and 1 for v = 1.
     """
-    if prediction_type == "epsilon":
-        return noise
-    if prediction_type == "sample":
-        return clean
-    alpha, sigma = schedule.alpha_sigma(timesteps)
-    return alpha * noise - sigma * clean
+    small = schedule.posterior_variance
+    small = torch.cat([small[1:2], small[1:]]).log()
+    if variance_type == "fixed_small":
+        return at(small, timesteps)
+    if variance_type == "fixed_large":
+        return at(torch.cat([small[:1], schedule.beta[1:].log()]), timesteps)
+    share = (learned.to(small.dtype) + 1) / 2
+    return share * at(schedule.beta.log(), timesteps) + (1 - share) * at(small, timesteps)
 
 
-def loss_weight(
-    schedule: NoiseSchedule, prediction_type: str, timesteps: Tensor, snr_gamma: float, snr_floor: float
-) -> Tensor:
-    """Weight of the squared error of the prediction at timesteps (B,), float32 (B,).
+def gaussian_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_var)) || N(other_mean, exp(other_log_var))), elementwise, in nats."""
+    of_variances = other_log_var - log_var - 1 + (log_var - other_log_var).exp()
+    return 0.5 * (of_variances + (mean - other_mean).square() * (-other_log_var).exp())
 
-    A weighting is defined by its weight of the error of x_0: SNR for the simple loss (Ho et al. 2020, equation 14),
-    which is `snr_gamma` 0, and min(SNR, gamma) for Min-SNR (Hang et al. 2023, section 3.4). Both are small at
-    high noise, where composition is decided, so the weight is at least `snr_floor`; 1 is the max(SNR, 1) of Salimans &
-    Ho 2022, section 4, and the least with zero-terminal SNR, where they end at 0. The error of epsilon is SNR times
-    and that of v SNR + 1 times the error of x_0, so a denoiser has the same loss with every prediction type.
+
+def pixel_nll(clean: Tensor, mean: Tensor, log_var: Tensor, scaling_factor: float = 1.0) -> Tensor:
+    """-log p(x_0) of 8-bit pixels scaled to [-1, 1] times s, elementwise, in nats (Ho et al. 2020, equation 13).
+
+    The probability of a pixel is the Gaussian's mass within half a gray level (s/255) of it; the cells of black and
+    white extend to infinity.
     """
-    snr = schedule.snr
-    weight = snr.clamp(max=snr_gamma) if snr_gamma else snr
-    weight = weight.clamp(min=torch.where(snr[-1] == 0, max(1.0, snr_floor), snr_floor))
-    error_ratio = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[prediction_type]
-    return (weight / error_ratio)[timesteps].float()
+    clean = clean.to(log_var.dtype)
+    inverse_std = (-0.5 * log_var).exp()
+    # By symmetry all tails are taken from the upper side, where differences do not cancel.
+    distance, half_level = (clean - mean).abs(), scaling_factor / 255
+    black, white = clean < -0.999 * scaling_factor, clean > 0.999 * scaling_factor
+    outer = torch.where(clean >= mean, white, black)  # the cell extends to infinity away from the mean
+    inner = torch.where(clean >= mean, black, white)  # the cell extends to infinity across the mean
+    # The logarithms of the mass beyond the near and the far edge.
+    near = torch.where(inner, 0.0, log_ndtr(-(distance - half_level) * inverse_std))
+    far = torch.where(outer, -torch.inf, log_ndtr(-(distance + half_level) * inverse_std))
+    return -(near + torch.log1p(-(far - near).exp()))
 
 
-def denoising_loss(
+def prior_term(schedule: NoiseSchedule, clean: Tensor) -> Tensor:
+    """L_T of each image, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
+    last = schedule.alpha_bar[-1]
+    zero = torch.zeros_like(last)
+    return gaussian_kl(last.sqrt() * clean, torch.log1p(-last), zero, zero).mean(dim=(1, 2, 3))
+
+
+def bound_term(
     schedule: NoiseSchedule,
-    prediction_type: str,
+    variance_type: str,
     prediction: Tensor,
     clean: Tensor,
-    noise: Tensor,
+    noisy: Tensor,
     timesteps: Tensor,
-    snr_gamma: float,
-    snr_floor: float = 0.0,
+    clip_clean: bool = False,
 ) -> Tensor:
-    """Weighted mean squared error of each image, float32 (B,); see `training_target` and `loss_weight`."""
-    target = training_target(schedule, prediction_type, clean, noise, timesteps)
-    error = (prediction.float() - target).square().mean(dim=(1, 2, 3))
-    return loss_weight(schedule, prediction_type, timesteps, snr_gamma, snr_floor) * error
+    """L_0 of images at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
+
+    The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1] times
+    the scaling factor. With `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
+    """
+    learned = None
+    if variance_type == "learned_range":
+        prediction, learned = prediction.chunk(2, dim=1)
+    dtype = schedule.beta.dtype
+    predicted = schedule.clean(prediction.to(dtype), noisy.to(dtype), timesteps)
+    limit = schedule.scaling_factor
+    predicted = predicted.clamp(-limit, limit) if clip_clean else predicted
+    mean = posterior_mean(schedule, predicted, noisy, timesteps)
+    log_var = log_variance(schedule, variance_type, timesteps, learned)
+    true_mean = posterior_mean(schedule, clean, noisy, timesteps)
+    true_log_var = log_variance(schedule, "fixed_small", timesteps)
+    divergence = gaussian_kl(true_mean, true_log_var, mean, log_var)
+    # Both terms are computed for all images, so that the cost does not depend on the timesteps.
+    first = (timesteps == 0).view(-1, 1, 1, 1)
+    nll = pixel_nll(clean, torch.where(first, mean, clean), torch.where(first, log_var, 0.0), limit)
+    return torch.where(first, nll, divergence).mean(dim=(1, 2, 3))
 
 
 class ConditionalDenoiser(nn.Module):
@@ -261,3 +358,57 @@ def sample_timesteps(
     order = torch.randperm(count, generator=generator, device=device)
     position = (order + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / count
     return (position * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+
+
+class TimestepResampler:
+    """Importance sampling of timesteps by the loss's second moment (Nichol & Dhariwal 2021, equation 18).
+
+    p_t is proportional to sqrt(E[L_t^2]) over the last `LOSSES_KEPT` losses of each timestep, and uniform until every
+    timestep has as many. Nothing here waits for the device.
+
+    Attributes:
+        losses: float32 (T, LOSSES_KEPT), a ring buffer for each timestep.
+        recorded: int64 (T,), number of losses recorded so far.
+    """
+
+    def __init__(self, num_train_timesteps: int, device: torch.device | str = "cpu"):
+        # The last row takes the losses that are not kept.
+        self._losses = torch.zeros(num_train_timesteps + 1, LOSSES_KEPT, device=device)
+        self._recorded = torch.zeros(num_train_timesteps + 1, dtype=torch.int64, device=device)
+        self.losses, self.recorded = self._losses[:-1], self._recorded[:-1]
+
+    def probabilities(self) -> Tensor:
+        """p_t, float64 (T,)."""
+        share = self.losses.double().square().mean(dim=1).sqrt()
+        share = share / share.sum()
+        uniform = torch.full_like(share, 1 / len(share))
+        known = (self.recorded >= LOSSES_KEPT).all() & share.isfinite().all()  # not finite if all losses are 0
+        return torch.where(known, (1 - UNIFORM_SHARE) * share + UNIFORM_SHARE * uniform, uniform)
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Timesteps, int64 (count,), and weights 1 / (T p_t), float32 (count,), that keep the loss's expectation."""
+        probabilities = self.probabilities()
+        # Sums of integers do not depend on their order, so CUDA's result is repeatable too.
+        edges = (probabilities * 2**40).long().cumsum(0)
+        position = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        position = position.to(edges.device) * edges[-1]
+        timesteps = torch.searchsorted(edges, position.long(), right=True).clamp(max=len(edges) - 1)
+        return timesteps, (1 / (len(edges) * probabilities[timesteps])).float()
+
+    def record(self, timesteps: Tensor, losses: Tensor) -> None:
+        """Adds the unweighted losses (B,) of images at timesteps (B,); values that are not finite are left out."""
+        unused = len(self._losses) - 1
+        timesteps = torch.where(losses.isfinite(), timesteps, unused)
+        timesteps, order = timesteps.sort(stable=True)
+        # The k-th image of a timestep goes k places further; of more than LOSSES_KEPT images the last ones stay.
+        first = torch.searchsorted(timesteps, timesteps)
+        last = torch.searchsorted(timesteps, timesteps, right=True)
+        position = torch.arange(len(timesteps), device=timesteps.device)
+        place = (self._recorded[timesteps] + position - first) % LOSSES_KEPT
+        row = torch.where(last - position > LOSSES_KEPT, unused, timesteps)
+        self._losses[row, place] = losses[order].float()
+        self._recorded.scatter_add_(0, timesteps, torch.ones_like(timesteps))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors themselves, which can be set in place."""
+        return {"losses": self.losses, "recorded": self.recorded}

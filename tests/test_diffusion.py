@@ -10,7 +10,7 @@ from diffusers import ConfigMixin, DDIMScheduler, DDPMScheduler, EulerDiscreteSc
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, diffusion
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
 from pokemon_ddpm.diffusion import (
     NoiseSchedule,
     make_sampler,
@@ -20,7 +20,7 @@ from pokemon_ddpm.diffusion import (
     student_scheduler,
 )
 from pokemon_ddpm.pipelines.input_checks import SAMPLERS
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import predicted_original_sample, set_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
 T = 1000
@@ -41,12 +41,6 @@ def linear_betas(steps: int = T) -> np.ndarray:
 
 BETAS = {"squaredcos_cap_v2": cosine_betas, "linear": linear_betas}
 ALPHA_BAR = np.cumprod(1 - cosine_betas())
-
-
-def zero_terminal(betas: np.ndarray) -> np.ndarray:
-    """alpha_bar of Lin et al. 2023, algorithm 1."""
-    root = np.sqrt(np.cumprod(1 - betas))
-    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
 def as_prediction(prediction_type: str, clean, noisy, alpha, sigma):
@@ -77,7 +71,9 @@ def test_tables_are_those_of_the_papers(beta_schedule, steps):
     beta = BETAS[beta_schedule](steps)
     alpha_bar = np.cumprod(1 - beta)
     assert len(schedule) == steps
-    assert all(table.dtype == torch.float64 and table.shape == (steps,) for table in vars(schedule).values())
+    assert all(
+        table.dtype == torch.float64 and table.shape == (steps,) for table in (schedule.beta, schedule.alpha_bar)
+    )
     np.testing.assert_allclose(schedule.beta.numpy(), beta, rtol=2e-6)
     # The last beta, 0.999 in float32, leaves 1 - beta with 4 digits.
     np.testing.assert_allclose(schedule.alpha_bar[:-1].numpy(), alpha_bar[:-1], rtol=5e-6)
@@ -111,53 +107,48 @@ def test_the_predicted_clean_sample_is_clipped_to_the_range_of_samples(scaling_f
 
 
 @pytest.mark.parametrize("beta_schedule", BETAS)
-@pytest.mark.parametrize("zero_snr", [False, True])
-def test_add_noise_is_the_forward_process(beta_schedule, zero_snr):
+def test_add_noise_is_the_forward_process(beta_schedule):
     """Ho et al. 2020, equation 4, and the same as diffusers' scheduler computes."""
-    scheduler = make_scheduler(beta_schedule=beta_schedule, rescale_betas_zero_snr=zero_snr)
+    scheduler = make_scheduler(beta_schedule=beta_schedule)
     timesteps, betas = torch.cat([TIMESTEPS, torch.tensor([999])]), BETAS[beta_schedule]()
     clean, noise, _ = (each.float() for each in batch(timesteps))
-    noisy = diffusion.add_noise(NoiseSchedule.of(scheduler), clean, noise, timesteps)
+    noisy = NoiseSchedule.of(scheduler).add_noise(clean, noise, timesteps)
     assert noisy.dtype == torch.float32
-    alpha, sigma = levels(zero_terminal(betas) if zero_snr else np.cumprod(1 - betas), timesteps)
+    alpha, sigma = levels(np.cumprod(1 - betas), timesteps)
     torch.testing.assert_close(noisy.double(), alpha * clean + sigma * noise, rtol=0, atol=1e-4)
     # diffusers' 1 - alpha_bar is off by 6e-8 a timestep, its root at the first timesteps by 1e-5.
     torch.testing.assert_close(noisy, scheduler.add_noise(clean, noise, timesteps), rtol=0, atol=5e-5)
-    assert not zero_snr or torch.equal(noisy[-1], noise[-1])
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_the_target_is_epsilon_v_or_the_clean_image_and_predicted_original_sample_the_inverse(prediction_type):
-    schedule, (clean, noise, other) = NoiseSchedule.of(make_scheduler()), batch(TIMESTEPS)
+def test_the_target_is_epsilon_v_or_the_clean_image_and_the_clean_image_its_inverse(prediction_type):
+    schedule = NoiseSchedule.of(make_scheduler(prediction_type=prediction_type))
+    clean, noise, other = batch(TIMESTEPS)
     alpha, sigma = levels(ALPHA_BAR, TIMESTEPS)
     noisy = alpha * clean + sigma * noise
-    target = diffusion.training_target(schedule, prediction_type, clean, noise, TIMESTEPS)
+    target = schedule.target(clean, noise, TIMESTEPS)
     torch.testing.assert_close(target, as_prediction(prediction_type, clean, noisy, alpha, sigma), rtol=0, atol=1e-6)
     for x in (clean, other):  # that of epsilon is divided by alpha, 0.016 at 990
         prediction = as_prediction(prediction_type, x, noisy, alpha, sigma)
-        found = predicted_original_sample(prediction_type, prediction, noisy, *schedule.alpha_sigma(TIMESTEPS))
+        found = schedule.clean(prediction, noisy, TIMESTEPS)
         torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("gamma", "floor"), [(0.0, 0.0), (1.0, 0.0), (5.0, 0.0), (5.0, 0.5)])
-@pytest.mark.parametrize("zero_snr", [False, True])
-def test_a_denoiser_has_the_same_loss_with_every_prediction_type(gamma, floor, zero_snr):
-    """The error of x_0 times SNR or min(SNR, gamma), at least `floor`; with zero-terminal SNR at least 1."""
-    schedule, timesteps = NoiseSchedule.of(make_scheduler(rescale_betas_zero_snr=zero_snr)), torch.arange(0, T, 9)
+def test_a_denoiser_has_the_same_loss_with_every_prediction_type(gamma, floor):
+    """The error of x_0 times SNR or min(SNR, gamma), at least `floor`."""
+    timesteps = torch.arange(0, T, 9)
     clean, noise, other = batch(timesteps)
-    alpha, sigma = levels(zero_terminal(cosine_betas()) if zero_snr else ALPHA_BAR, timesteps)
+    alpha, sigma = levels(ALPHA_BAR, timesteps)
     snr = (alpha / sigma).square().flatten()
-    weight = (snr.clamp(max=gamma) if gamma else snr).clamp(min=1 if zero_snr else floor)
+    weight = (snr.clamp(max=gamma) if gamma else snr).clamp(min=floor)
     expected = weight * (other - clean).square().mean(dim=(1, 2, 3))
-    for prediction_type in PREDICTION_TYPES[zero_snr:]:  # epsilon says nothing about x_0 at pure noise
+    for prediction_type in PREDICTION_TYPES:
+        schedule = NoiseSchedule.of(make_scheduler(prediction_type=prediction_type))
         prediction = as_prediction(prediction_type, other, alpha * clean + sigma * noise, alpha, sigma)
-        loss = diffusion.denoising_loss(schedule, prediction_type, prediction, clean, noise, timesteps, gamma, floor)
-        # With zero-terminal SNR diffusers' first 1 - alpha_bar has 3 digits.
-        torch.testing.assert_close(loss.double(), expected, rtol=5e-3 if zero_snr else 1e-4, atol=0)
-    x, coarse = clean.float(), clean.bfloat16()
-    assert (
-        diffusion.denoising_loss(schedule, "sample", coarse, x, noise.float(), timesteps, gamma).dtype == torch.float32
-    )
+        loss = schedule.loss(prediction, clean, noise, timesteps, gamma, floor)
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
+    assert schedule.loss(clean.bfloat16(), clean.float(), noise.float(), timesteps, gamma).dtype == torch.float32
 
 
 def chi_square(values: torch.Tensor, bins: int, expected: torch.Tensor | None = None) -> float:

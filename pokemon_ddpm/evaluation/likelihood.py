@@ -7,9 +7,8 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise
+from pokemon_ddpm.diffusion import NoiseSchedule, bound_term, prior_term
 from pokemon_ddpm.evaluation.metrics import averages
-from pokemon_ddpm.improved_ddpm import bound_term, prior_term
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
@@ -52,9 +51,10 @@ def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int =
     Returns:
         In bits per dimension the "bound", and its parts "L_T", "L_1 to L_{T-1}" and "L_0"; see `averages`.
     """
-    device, config = pipeline.unet.device, pipeline.scheduler.config
-    schedule, types = NoiseSchedule.of(pipeline.scheduler, device), (config.prediction_type, config.variance_type)
-    data, scale = data.conditioned_on(pipeline.conditioner.any_ids).to(device), pipeline.scaling_factor
+    device = pipeline.unet.device
+    scale, variance_type = pipeline.scaling_factor, pipeline.scheduler.config.variance_type
+    schedule = NoiseSchedule.of(pipeline.scheduler, device, scale)
+    data = data.conditioned_on(pipeline.conditioner.any_ids).to(device)
     generator = torch.Generator().manual_seed(seed)
     between = sampled_terms(len(data), len(schedule) - 1, NUM_TIMESTEPS, generator)
     timesteps = torch.cat([torch.zeros(len(data), 1, dtype=torch.int64), between], dim=1)
@@ -63,11 +63,10 @@ def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int =
     for part, t in tqdm([*zip(rows.split(BATCH_SIZE), timesteps.view(-1).split(BATCH_SIZE), strict=True)], "Bits"):
         batch, t = data.rows(part.to(device)), t.to(device)
         clean = scale * (batch.images.float() / 127.5 - 1)
-        noisy = add_noise(schedule, clean, torch.randn(clean.shape, generator=generator).to(device), t)
+        noisy = schedule.add_noise(clean, torch.randn(clean.shape, generator=generator).to(device), t)
         embedding = pipeline.conditioner({name: batch.labels[name] for name in pipeline.conditioner.vocabulary})
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
-        arguments = prediction.float(), clean, noisy, t, scale
-        terms.append(bound_term(schedule, *types, *arguments, clip_clean=True).cpu())
+        terms.append(bound_term(schedule, variance_type, prediction.float(), clean, noisy, t, clip_clean=True).cpu())
     terms = torch.cat(terms).view(len(data), -1)
     prior = prior_term(schedule, scale * (data.images.to(schedule.beta.dtype) / 127.5 - 1)).cpu()
     parts = {"L_T": prior, "L_1 to L_{T-1}": (len(schedule) - 1) * terms[:, 1:].mean(dim=1), "L_0": terms[:, 0]}

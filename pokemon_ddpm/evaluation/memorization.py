@@ -9,6 +9,12 @@ import torch
 from scipy import stats
 from tqdm.auto import tqdm
 
+from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.generation import SpriteRequest, generate
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
+
+NUM_COPY_SAMPLES, NEAR = 32, 0.5  # of `count_copies`
 MAX_SHIFT = 2
 QUANTILE = 0.05
 BATCH_SIZE = 32
@@ -76,6 +82,17 @@ def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
     padded = torch.nn.functional.pad(views, [MAX_SHIFT] * 4)
     windows = padded.unfold(3, side, 1).unfold(4, side, 1)  # (B, 2, 3, 5, 5, S, S)
     return windows.permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3).flatten(2)
+
+
+def count_copies(pipeline: PokemonDDPMPipeline, train: SpriteTensors, held_out: SpriteTensors) -> tuple[int, int]:
+    """Of how many samples how many are near a training image: at most half as far as held-out images usually are."""
+    types = pipeline.conditioner.vocabulary["type"]
+    requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
+    pipeline.set_progress_bar_config(disable=True)
+    samples = as_tensor(map(on_white, generate(pipeline, requests)))
+    images, held_out = over_white(train.images), over_white(held_out.images.cpu())
+    usual = nearest_by_pixels(held_out, images).distance.median().item()
+    return int((nearest_by_pixels(samples, images).distance <= NEAR * usual).sum()), len(samples)
 
 
 def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:

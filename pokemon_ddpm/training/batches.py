@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, sample_timesteps
+from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, other_view
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.training.config import TrainingConfig
@@ -345,18 +345,6 @@ class Batch:
         """x_0, float32 (B, C, S, S) in [-1, 1], augmented."""
         clean = self.images.float() / 127.5 - 1
         return clean if self.augmentation is None else augment(clean, self.augmentation)
-
-    def noise_and_predict(
-        self, denoiser: nn.Module, schedule: NoiseSchedule, scaling_factor: float, timesteps: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0 and x_t at timesteps (B,), float32 (B, C, S, S), and the network's prediction there, see `predict`."""
-        clean = scaling_factor * self.clean()
-        noisy = add_noise(schedule, clean, self.noise, timesteps)
-        return clean, noisy, self.predict(denoiser, noisy, timesteps)
-
-    def predict(self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """The network's prediction at x_t under the batch's conditions, see `ConditionalDenoiser.forward`."""
-        return denoiser(noisy, timesteps, self.labels, self.augmentation, self.reference)
 
     def rows(self, part: slice | Tensor) -> "Batch":
         """A part of the batch: a slice, or bool (B,)."""

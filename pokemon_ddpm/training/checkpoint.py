@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.improved_ddpm import TimestepResampler
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, read_file
-from pokemon_ddpm.training.config import TrainingConfig, as_text
+from pokemon_ddpm.training.config import GONE, TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER, TIMESTEPS = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
 MANIFEST = "manifest.json"
@@ -279,10 +279,12 @@ def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> Train
 def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> None:
     """Raises ValueError if something differs that changes what the run means, with all that does."""
     fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
+    # A flag that is newer than the checkpoint had its default, an option of the network was off.
+    gone = {name: GONE[name] for name in ("rescale_betas_zero_snr", "distill_image_guidance_scale")}
+    defaults = {field.name: field.default for field in fields} | gone
     before, after = (
         {
-            # A flag that is newer than the checkpoint had its default, an option of the network was off.
-            **{f"--{field.name}": state.config.get(field.name, field.default) for field in fields},
+            **{f"--{name}": state.config.get(name, default) for name, default in defaults.items()},
             "the batch size": state.total_batch_size,
             "the checksum of the training images and labels": state.data_digest[:16],
             "the checksum of the weights of its teacher or guides": state.teacher_digest[:16],

@@ -17,6 +17,8 @@ from pokemon_ddpm.preprocessing import check_resolution
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
+# Flags of earlier versions, with the value that is now the only one; None: that of the teacher.
+GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "logging_steps": 20}
 LIMITS = {
     "low": ("at least", operator.ge),
     "above": ("above", operator.gt),
@@ -28,7 +30,7 @@ LIMITS = {
 NEEDED_BY = {
     "dataset_name": "image_column label_column",
     "train_data_dir": "exclude_faulty deduplicate skip_bad_images",
-    "distill_from": "distill_teacher_steps distill_guidance_scale distill_image_guidance_scale",
+    "distill_from": "distill_teacher_steps distill_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale",
     "validation_steps": "load_best_model_at_end",
@@ -116,7 +118,6 @@ class TrainingConfig:
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option(
         "squaredcos_cap_v2", "Noise schedule: cosine of Nichol & Dhariwal 2021, or of Ho et al. 2020."
     )
-    rescale_betas_zero_snr: bool = _option(False, "Let the noise schedule end at pure noise (Lin et al. 2023).")
 
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 gives the simple loss.", low=0)
@@ -131,7 +132,6 @@ class TrainingConfig:
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
     distill_teacher_steps: int | None = _option(None, "Even number of DDIM steps; the student takes half.")
     distill_guidance_scale: float | None = _option(None, "One guidance scale of the teacher. Default: its own.", low=0)
-    distill_image_guidance_scale: float | None = _option(None, "Image guidance scale of the teacher, likewise.", low=0)
 
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn guidance with this worse model of the same conditions.")
@@ -184,7 +184,6 @@ class TrainingConfig:
     resume_from_checkpoint: str | None = _free(None, "Resume from latest, or from a checkpoint name in --output_dir.")
     save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
     ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume=True)
-    logging_steps: int = _free(20, "Updates between log lines.", above=0)
     report_to: str = _free("none", "Tracker for the log, such as tensorboard, trackio or wandb.")
     push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
     hub_model_id: str | None = _free(None, "user/name to push to. Default: the name of the output folder.")
@@ -285,9 +284,6 @@ class TrainingConfig:
             raise ValueError("--autoguidance_from cannot be used with --variance_type learned_range.")
         if self.prediction_type == "epsilon" and self.snr_floor:
             raise ValueError("--snr_floor cannot be used with --prediction_type epsilon; its weight has no limit.")
-        if self.rescale_betas_zero_snr and (self.prediction_type == "epsilon" or 0 < self.snr_gamma < 1):
-            others = "--prediction_type epsilon or with a --snr_gamma between 0 and 1"
-            raise ValueError(f"--rescale_betas_zero_snr cannot be used with {others}.")
         if self.ddpm_num_inference_steps > self.ddpm_num_steps:
             raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
         if self.lr_scheduler == "constant" and self.lr_warmup_steps:
@@ -341,8 +337,9 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         values, unknown = parser.parse_known_args(arguments)
         if unknown:
             flag, known = unknown[0].split("=")[0], [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
-            near = difflib.get_close_matches(flag, known, n=1)
-            raise ValueError(f"unknown argument {flag}." + (f" Did you mean {near[0]}?" if near else ""))
+            near = [f" Did you mean {name}?" for name in difflib.get_close_matches(flag, known, n=1)]
+            hint = [" It is no longer a flag; leave it out."] if flag[2:] in GONE else near
+            raise ValueError(f"unknown argument {flag}.{''.join(hint)}")
         return TrainingConfig(**vars(values))
     except (ValueError, OSError) as error:
         parser.error(" ".join(str(error).split()))
@@ -357,6 +354,7 @@ def _flags_in(path: str) -> list[str]:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
-    given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
+    same = {name: str(value).lower() for name, value in GONE.items()}
+    given = {name: value for name, value in values.items() if value not in ("", "null", "~", same.get(name, ""))}
     lists = [[f"--{name}", *map(str, value)] for name, value in given.items() if isinstance(value, list)]
     return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])

@@ -1,13 +1,12 @@
-"""The losses beside the plain one, which stands in train_conditional.py: distillation and autoguidance.
+"""The losses beside the plain one of train_conditional.py: a learned variance, distillation and autoguidance.
 
-That of a learned variance is in improved_ddpm.py. z_t is the noisy sample x_t of diffusion.py, x the clean one as
-predicted.
+z_t is the noisy sample x_t of diffusion.py, x the clean one as predicted.
 """
 
 import copy
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -15,39 +14,60 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor, nn
 
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, student_scheduler
-from pokemon_ddpm.improved_ddpm import learned_variance_loss
-from pokemon_ddpm.pipelines.guidance import guided_prediction, predicted_original_sample
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, student_scheduler
+from pokemon_ddpm.pipelines.guidance import guided_prediction
 from pokemon_ddpm.pipelines.input_checks import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, PokemonDDPMPipeline
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import TrainingConfig
 
+VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
 CLEAN = -1  # the timestep of the clean image, before the first
-# What the models of autoguidance must have as the trained one.
-SHARED_WITH_GUIDES = (
-    *("sample_size", "in_channels", "out_channels", "scaling_factor"),
-    *("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_betas_zero_snr"),
-)
+# What the models of autoguidance must have as the trained one, of networks and of schedulers.
+SHARED = ("sample_size", "in_channels", "out_channels", "scaling_factor")
+PROCESS = ("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_betas_zero_snr")
 
 
 def other_loss(
-    config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser
+    config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser, image_guidance_scale: float = 1.0
 ) -> "Callable[[nn.Module, Batch], Tensor] | None":
     """The loss of the configuration in place of the plain one, None for the plain one.
 
+    Args:
+        image_guidance_scale: That of the teacher.
+
     Raises:
-        ValueError, OSError: If the model of --autoguidance_from cannot be used.
+        ValueError, OSError: If a model of autoguidance cannot be used.
     """
     if config.distill_from:
-        return DistillationLoss(config, scheduler, denoiser)
+        return DistillationLoss(config, schedule, denoiser, image_guidance_scale)
     if config.autoguidance_from:
-        return AutoguidanceLoss(config, scheduler, denoiser)
+        return AutoguidanceLoss(config, schedule, denoiser)
     if config.variance_type == "learned_range":
-        schedule = NoiseSchedule.of(scheduler, next(denoiser.parameters()).device)
-        known = {"schedule": schedule, "config": config, "scaling_factor": denoiser.scaling_factor}
-        return functools.partial(learned_variance_loss, **known)
+        return functools.partial(learned_variance_loss, schedule=schedule, config=config)
     return None
+
+
+def predict(denoiser: nn.Module, batch: Batch, noisy: Tensor, timesteps: Tensor) -> Tensor:
+    """The prediction at x_t under the batch's conditions, float32, see `ConditionalDenoiser.forward`."""
+    return denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
+
+
+def learned_variance_loss(
+    denoiser: nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig
+) -> Tensor:
+    """The hybrid objective, the plain loss + lambda L_vlb, of each image, float32 (B,).
+
+    With uniform timesteps, T L_{t-1} is an unbiased estimate of L_vlb. For it the mean is detached: this part of the
+    objective trains the variance only (Nichol & Dhariwal 2021, section 3.1).
+    """
+    clean, noise, timesteps = schedule.scaling_factor * batch.clean(), batch.noise, batch.timesteps
+    noisy = schedule.add_noise(clean, noise, timesteps)
+    mean, learned = predict(denoiser, batch, noisy, timesteps).chunk(2, dim=1)
+    losses = schedule.loss(mean, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
+    prediction = torch.cat([mean.detach(), learned], dim=1)
+    terms = bound_term(schedule, "learned_range", prediction, clean, noisy, timesteps)
+    return losses + (VLB_WEIGHT * len(schedule) * terms).float()
 
 
 def _frozen(config: TrainingConfig, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
@@ -58,28 +78,25 @@ def _frozen(config: TrainingConfig, denoiser: ConditionalDenoiser) -> Conditiona
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
-    """Refuses a teacher that a student cannot learn from; sets guidance scales that are not given to the teacher's.
+    """Refuses a teacher that a student cannot learn from; a guidance scale that is not given becomes the teacher's.
 
     Raises:
         ValueError: If the teacher predicts epsilon or a variance, or was distilled to other steps.
     """
-    source, trained = f"--distill_from {config.distill_from}", pipeline.scheduler
+    trained, steps, wrong = pipeline.scheduler, pipeline.config.num_inference_steps, None
     if pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
-        raise ValueError(f"{source} also predicts a variance, which steps without noise cannot use.")
-    if trained.config.prediction_type == "epsilon":
-        raise ValueError(
-            f"{source} predicts epsilon, which at pure noise does not determine the image; use a teacher trained with "
-            "--prediction_type v_prediction or sample."
-        )
-    steps = pipeline.config.num_inference_steps
-    if is_distilled(trained) and config.distill_teacher_steps != steps:
-        raise ValueError(f"{source} was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}.")
+        wrong = "also predicts a variance, which steps without noise cannot use"
+    elif trained.config.prediction_type == "epsilon":
+        wrong = "predicts epsilon, which at pure noise does not determine the image; use a teacher trained with "
+        wrong += "--prediction_type v_prediction or sample"
+    elif is_distilled(trained) and config.distill_teacher_steps != steps:
+        wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
+    if wrong:
+        raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
     if config.ddpm_num_steps == trained.config.num_train_timesteps:
         check_steps(trained, config.distill_teacher_steps)
     if config.distill_guidance_scale is None:
         config.distill_guidance_scale = float(pipeline.config.guidance_scale)
-    if config.distill_image_guidance_scale is None:
-        config.distill_image_guidance_scale = float(pipeline.config.image_guidance_scale)
 
 
 class NoiseLevel(NamedTuple):
@@ -122,30 +139,16 @@ def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> Te
     return torch.tensor([round(Fraction(total * (count - i), count)) - 1 for i in range(count)])
 
 
-@dataclass(frozen=True)
-class StudentSteps:
-    """Tables over all timesteps, int64 (T,): the student's step that contains a timestep."""
+def student_steps(num_train_timesteps: int, count: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    """Of the student's `count` steps the one that contains each timestep: its start, middle and end, int64 (T,) each.
 
-    start: Tensor
-    middle: Tensor  # to which the teacher's first of two steps leads
-    end: Tensor  # to which the step leads; `CLEAN` for the last one
-
-    @classmethod
-    def of(cls, num_train_timesteps: int, student_steps: int, device: torch.device | str = "cpu") -> "StudentSteps":
-        """The tables for a number of student steps; the teacher takes twice as many."""
-        teacher = trailing_timesteps(num_train_timesteps, 2 * student_steps)
-        start, middle = teacher[::2], teacher[1::2]
-        end = torch.cat([start[1:], torch.tensor([CLEAN])])
-        step = (start[None] >= torch.arange(num_train_timesteps)[:, None]).sum(dim=1) - 1
-        return cls(*(table[step].to(device) for table in (start, middle, end)))
-
-
-def student_schedule(trained: SchedulerMixin, device: torch.device | str = "cpu") -> NoiseSchedule:
-    """The noise schedule of `student_scheduler`."""
-    schedule = NoiseSchedule.of(trained, device)
-    # With zero-terminal SNR that scheduler uses 2^-24 for the last alpha_bar, since it divides by it.
-    alpha_bar = torch.where(schedule.alpha_bar == 0, 2**-24, schedule.alpha_bar)
-    return replace(schedule, alpha_bar=alpha_bar)
+    The teacher's first of two steps leads to the middle, and the second to the end, `CLEAN` for the last one.
+    """
+    teacher = trailing_timesteps(num_train_timesteps, 2 * count)
+    start, middle = teacher[::2], teacher[1::2]
+    end = torch.cat([start[1:], torch.tensor([CLEAN])])
+    step = (start[None] >= torch.arange(num_train_timesteps)[:, None]).sum(dim=1) - 1
+    return tuple(table[step].to(device) for table in (start, middle, end))
 
 
 def check_steps(scheduler: SchedulerMixin, teacher_steps: int) -> None:
@@ -167,35 +170,35 @@ class DistillationLoss:
     clipped.
 
     Args:
-        scheduler: With the noise schedule and the prediction type.
         student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
             a function of noise that is never sampled twice, so that it cannot be memorized.
+        image_guidance_scale: The teacher's, by references.
     """
 
-    def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, student: ConditionalDenoiser):
-        self.frozen_model = _frozen(config, student)
-        device = next(student.parameters()).device
-        self.schedule = student_schedule(scheduler, device)
-        self.steps = StudentSteps.of(config.ddpm_num_steps, config.ddpm_num_inference_steps, device)
-        self.prediction_type = config.prediction_type
-        self.guidance_scale = config.distill_guidance_scale
-        self.image_guidance_scale = config.distill_image_guidance_scale
+    def __init__(
+        self,
+        config: TrainingConfig,
+        schedule: NoiseSchedule,
+        student: ConditionalDenoiser,
+        image_guidance_scale: float = 1.0,
+    ):
+        self.frozen_model, self.schedule = _frozen(config, student), schedule
+        self.steps = student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps, schedule.beta.device)
+        self.guidance_scale, self.image_guidance_scale = config.distill_guidance_scale, image_guidance_scale
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
-        timesteps = self.steps.start[batch.timesteps]
-        scale = self.frozen_model.scaling_factor
-        _, noisy, prediction = batch.noise_and_predict(denoiser, self.schedule, scale, timesteps)
-        target, clean = self.target(noisy, batch), self._clean(prediction.float(), noisy, timesteps)
+        schedule, timesteps = self.schedule, self.steps[0][batch.timesteps]
+        noisy = schedule.add_noise(schedule.scaling_factor * batch.clean(), batch.noise, timesteps)
+        clean = schedule.clean(predict(denoiser, batch, noisy, timesteps), noisy, timesteps)
         # max(SNR, 1) (section 4): the SNR alone would be almost 0 at the first step, which starts at nearly noise.
-        weight = loss_weight(self.schedule, "sample", timesteps, snr_gamma=0, snr_floor=1)
-        return weight * (clean - target).square().mean(dim=(1, 2, 3))
+        weight = schedule.clean_weight(snr_gamma=0, snr_floor=1)[timesteps].float()
+        return weight * (clean - self.target(noisy, batch)).square().mean(dim=(1, 2, 3))
 
     @torch.no_grad()
     def target(self, noisy: Tensor, batch: Batch) -> Tensor:
         """x at the start of each image's step, float32 (B, C, S, S), for z_t (B, C, S, S) there."""
-        steps = self.steps
-        start, middle, end = (table[batch.timesteps] for table in (steps.start, steps.middle, steps.end))
+        start, middle, end = (table[batch.timesteps] for table in self.steps)
         now, half, then = (noise_level(self.schedule, timesteps) for timesteps in (start, middle, end))
         halfway = ddim_step(noisy, self.teacher_clean(noisy, start, batch), now, half)
         reached = ddim_step(halfway, self.teacher_clean(halfway, middle, batch), half, then)
@@ -206,27 +209,23 @@ class DistillationLoss:
 
         Without any condition all predictions are equal, so the student keeps an unconditional model.
         """
-        predictions = [batch.predict(self.frozen_model, noisy, timesteps).float()]
-        reference = batch.reference
+        model, reference = self.frozen_model, batch.reference
+        predictions = [predict(model, batch, noisy, timesteps)]
         if self.guidance_scale != 1 or (reference is not None and self.image_guidance_scale != 1):
-            any_ids = self.frozen_model.conditioner.any_ids
+            any_ids = model.conditioner.any_ids
             nothing = {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()}
             no_reference = None if reference is None else torch.zeros_like(reference)
             unconditional = replace(batch, labels=nothing, reference=no_reference)
-            predictions.insert(0, unconditional.predict(self.frozen_model, noisy, timesteps).float())
+            predictions.insert(0, predict(model, unconditional, noisy, timesteps))
             if reference is not None and reference.any():
                 # Where an image has no reference, the prediction from it is the unconditional one.
                 rows = batch.labels["relation"] != any_ids["relation"]
                 known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
                 given = replace(batch, labels=nothing | known).rows(rows)
                 predictions.insert(1, predictions[0].clone())
-                predictions[1][rows] = given.predict(self.frozen_model, noisy[rows], timesteps[rows]).float()
+                predictions[1][rows] = predict(model, given, noisy[rows], timesteps[rows])
         prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
-        return self._clean(prediction, noisy, timesteps)
-
-    def _clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        levels = self.schedule.alpha_sigma(timesteps)
-        return predicted_original_sample(self.prediction_type, prediction, noisy, *levels)
+        return self.schedule.clean(prediction, noisy, timesteps)
 
 
 class AutoguidanceLoss:
@@ -242,44 +241,46 @@ class AutoguidanceLoss:
     and those without any condition, at whose prediction classifier-free guidance starts.
 
     Args:
-        scheduler: With the noise schedule.
         denoiser: On the device; it is copied.
 
     Raises:
         ValueError, OSError: If another model does not exist, or differs in more than its network.
     """
 
-    def __init__(self, config: TrainingConfig, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser):
-        self.config, self.start = config, _frozen(config, denoiser)
-        self.schedule = NoiseSchedule.of(scheduler, next(denoiser.parameters()).device)
+    def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
+        self.config, self.schedule, self.start = config, schedule, _frozen(config, denoiser)
         flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
-        self.frozen_model = nn.ModuleList([self.start, *(self._other(name, scheduler, denoiser) for name in flags)])
+        self.frozen_model = nn.ModuleList([self.start, *(self._other(name, denoiser) for name in flags)])
 
-    def _other(self, flag: str, scheduler: SchedulerMixin, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
+    def _other(self, flag: str, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
-        config = self.config
-        source = f"--{flag} {getattr(config, flag)}"
-        pipeline = PokemonDDPMPipeline.from_pretrained(getattr(config, flag))
-        found, needed = pipeline.unet.config | pipeline.scheduler.config, denoiser.unet.config | scheduler.config
-        for name in SHARED_WITH_GUIDES:
+        config, source = self.config, getattr(self.config, flag)
+        pipeline = PokemonDDPMPipeline.from_pretrained(source)
+        found = pipeline.unet.config | pipeline.scheduler.config | {"conditions": pipeline.conditioner.vocabulary}
+        process = (config.prediction_type, config.ddpm_num_steps, config.ddpm_beta_schedule, False)
+        needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
+        needed["conditions"] = denoiser.conditioner.vocabulary
+        for name in (*SHARED, *PROCESS, "conditions"):
             if found.get(name) != needed.get(name):
-                raise ValueError(f"{source} has {name} {found.get(name)}, but needs {needed.get(name)}.")
-        if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
-            raise ValueError(f"{source} has other conditions than the model.")
-        other, device = _frozen(config, denoiser), next(denoiser.parameters()).device  # with its mixed precision
+                reason = f"has {name} {found.get(name)}, but needs {needed.get(name)}"
+                reason = "has other conditions than the model" if name == "conditions" else reason
+                raise ValueError(f"--{flag} {source} {reason}.")
+        other = _frozen(config, denoiser)  # with its mixed precision
+        device = self.schedule.beta.device
         other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
         return other.requires_grad_(False)
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""
-        config, timesteps = self.config, batch.timesteps
-        scale = self.start.scaling_factor
-        target, noisy, prediction = batch.noise_and_predict(denoiser, self.schedule, scale, timesteps)
+        config, schedule, timesteps = self.config, self.schedule, batch.timesteps
+        target = schedule.scaling_factor * batch.clean()
+        noisy = schedule.add_noise(target, batch.noise, timesteps)
+        prediction = predict(denoiser, batch, noisy, timesteps)
         guided = self.is_guided(batch)
         if guided.any():
             target[guided] = self.target(noisy[guided], batch.rows(guided))
-        weight = loss_weight(self.schedule, "sample", timesteps, config.snr_gamma, config.snr_floor)
-        return weight * (self._clean(prediction, noisy, timesteps) - target).square().mean(dim=(1, 2, 3))
+        weight = schedule.clean_weight(config.snr_gamma, config.snr_floor)[timesteps].float()
+        return weight * (schedule.clean(prediction, noisy, timesteps) - target).square().mean(dim=(1, 2, 3))
 
     def is_guided(self, batch: Batch) -> Tensor:
         """Which images have the target of autoguidance, bool (B,)."""
@@ -293,11 +294,8 @@ class AutoguidanceLoss:
     @torch.no_grad()
     def target(self, noisy: Tensor, batch: Batch) -> Tensor:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
-        timesteps, config = batch.timesteps, self.config
-        found = [self._clean(batch.predict(model, noisy, timesteps), noisy, timesteps) for model in self.frozen_model]
+        timesteps = batch.timesteps
+        predictions = [predict(model, batch, noisy, timesteps) for model in self.frozen_model]
+        found = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
         clean, worse, better = [*found, found[0]][:3]  # without a better model the start is
-        return clean + (config.autoguidance_scale - 1) * (better - worse)
-
-    def _clean(self, prediction: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        levels = self.schedule.alpha_sigma(timesteps)
-        return predicted_original_sample(self.config.prediction_type, prediction.float(), noisy, *levels)
+        return clean + (self.config.autoguidance_scale - 1) * (better - worse)

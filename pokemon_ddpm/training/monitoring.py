@@ -1,12 +1,8 @@
-"""What watches over a run: its log, requests to stop, and what is measured of its averaged weights."""
+"""The log of a run, and the losses of its averaged weights."""
 
 import contextlib
-import math
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -15,15 +11,10 @@ from tqdm import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
-from pokemon_ddpm.evaluation.memorization import nearest_by_pixels
-from pokemon_ddpm.generation import SpriteRequest, generate
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
-NUM_COPY_SAMPLES, NEAR = 32, 0.5
 
 
 class Meter:
@@ -70,39 +61,6 @@ def warn_only(consequence: str = "The run continues.") -> Iterator[None]:
         tqdm.write(f"warning: {str(error).rstrip('.') or type(error).__name__}. {consequence}")
 
 
-class StopRequest:
-    """Notes that the run should stop: a signal, the time limit, or the end of the launcher."""
-
-    def __init__(self, max_seconds: float | None):
-        self.reason: str | None = None  # why to stop
-        # If its launcher is killed, nobody else would end a training process.
-        launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
-        self._launcher = os.getppid() if launched else None
-        self._deadline = time.monotonic() + (max_seconds or math.inf)
-
-    def handle_signals(self) -> None:
-        """From now on SIGINT and SIGTERM request a stop; a second SIGINT ends the process at once."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.reason = self.reason or signal.Signals(number).name
-        if number == signal.SIGINT:  # the operating system handles the next one, also inside a long backward pass
-            signal.signal(number, signal.SIG_DFL)
-
-    def agreed(self, accelerator: Accelerator) -> bool:
-        """Whether to stop now; the same answer in all processes."""
-        if self.reason is None and time.monotonic() >= self._deadline:
-            self.reason = "--max_train_seconds"
-        if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
-            self.reason = "the end of its launcher"
-        stop = self.reason is not None
-        if accelerator.num_processes > 1:  # a signal that comes meanwhile counts the next time
-            stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)) > 0)
-            self.reason = self.reason or ("another process" if stop else None)
-        return stop
-
-
 class LossProbe:
     """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout.
 
@@ -140,21 +98,3 @@ def loss_probes(train: SpriteTensors, held_out: SpriteTensors, num_train_timeste
     """
     splits = {"validation_loss": held_out, "train_split_loss": train}
     return {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}
-
-
-def overfitting(
-    pipeline: PokemonDDPMPipeline, train: SpriteTensors, held_out: SpriteTensors, metrics: Mapping[str, float]
-) -> str:
-    """The losses of `metrics`, and how many of `NUM_COPY_SAMPLES` samples are near a training image, in one line."""
-    types = pipeline.conditioner.vocabulary["type"]
-    requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
-    pipeline.set_progress_bar_config(disable=True)
-    samples = as_tensor(map(on_white, generate(pipeline, requests)))
-    images, held_out = over_white(train.images), over_white(held_out.images.cpu())
-    usual = nearest_by_pixels(held_out, images).distance.median().item()
-    near = int((nearest_by_pixels(samples, images).distance <= NEAR * usual).sum())
-    return (
-        f"Validation loss {metrics['validation_loss']:.4f}, of training images {metrics['train_split_loss']:.4f}. Of "
-        f"{len(samples)} samples {near} are near a training image: at most half as far from it as held-out images "
-        "usually are."
-    )

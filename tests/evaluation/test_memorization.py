@@ -1,8 +1,16 @@
 import pytest
 import torch
+from PIL import Image
 from scipy.special import comb
 
-from pokemon_ddpm.evaluation.memorization import memorization, nearest_by_features, nearest_by_pixels
+from pokemon_ddpm import SpriteTensors
+from pokemon_ddpm.evaluation.memorization import (
+    count_copies,
+    memorization,
+    nearest_by_features,
+    nearest_by_pixels,
+)
+from tests.tiny_models import tiny_pipeline
 
 
 def noise(count: int, seed: int, side: int = 8) -> torch.Tensor:
@@ -79,3 +87,18 @@ def test_chance_is_beta_binomial():
 def test_the_threshold_is_the_5_percent_quantile():
     found = memorization(torch.tensor([0.0, 4.5, 5.0, 50.0]), torch.arange(1.0, 101.0).flip(0))
     assert (found["threshold"], found["nearer"].value, found["nearer"].n, found["identical"]) == (5, 0.5, 4, 1)
+
+
+def test_samples_near_training_images_are_counted(monkeypatch):
+    """They are the training images, every second one inverted."""
+    train, held_out = torch.randint(256, (2, 8, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
+    train, held_out = (SpriteTensors(images, {}, ("cat", "dog")) for images in (train, held_out))
+    arrays = [image.permute(1, 2, 0).numpy() for image in train.images]
+
+    def generate(_: object, requests: list) -> list[Image.Image]:
+        assert [each.pokemon_type for each in requests] == ["cat", "dog"] * 16
+        return [Image.fromarray(arrays[i % 8] if i % 2 else 255 - arrays[i % 8]) for i in range(len(requests))]
+
+    monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.generate", generate)
+    pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
+    assert count_copies(pipeline, train, held_out) == (16, 32)

@@ -25,7 +25,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from tqdm import tqdm
 
-from pokemon_ddpm.training import batches, setup
+from pokemon_ddpm.training import batches, run
 from pokemon_ddpm.training.config import parse_config
 from tests.small_archives import write_small_archive
 
@@ -55,7 +55,7 @@ def tiny_flags(folder: Path, **network: Any) -> list[str]:
     settings = (
         f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small cache_dir={shared()}/cache "
         f"output_dir={folder}/run dataset_config_name=all resolution=16 train_batch_size=8 max_train_steps=4 "
-        "lr_warmup_steps=2 learning_rate=0.001 logging_steps=1 checkpointing_steps=1 checkpoints_total_limit=0 "
+        "lr_warmup_steps=2 learning_rate=0.001 checkpointing_steps=1 checkpoints_total_limit=0 "
         "validation_steps=0 save_images_steps=0 num_cpu_threads=1 ddpm_num_inference_steps=1"
     )
     return [f"--{setting}" for setting in settings.split()]
@@ -67,24 +67,24 @@ def without(flags: Sequence[str], *names: str) -> list[str]:
 
 
 def load_script(**replaced: object) -> ModuleType:
-    """train_conditional.py as a module, with other values of some of its names."""
+    """train_conditional.py as a module that logs each update, with other values of some of its names."""
     spec = importlib.util.spec_from_file_location("train_conditional", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    vars(script).update(replaced)
+    vars(script).update({"LOGGING_STEPS": 1, **replaced})
     return script
 
 
 @contextlib.contextmanager
 def own_process() -> Iterator[None]:
     """Restores what a run changes in this process, and releases its lock, as the end of a process does."""
-    threads, lock, locks = torch.get_num_threads(), setup.lock_output_dir, []
+    threads, lock, locks = torch.get_num_threads(), run.lock_output_dir, []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    setup.lock_output_dir = lambda folder: locks.append(lock(folder))
+    run.lock_output_dir = lambda folder: locks.append(lock(folder))
     try:
         yield
     finally:
-        setup.lock_output_dir = lock
+        run.lock_output_dir = lock
         for each in locks:
             each.release()
         for number, handler in handlers.items():
@@ -105,7 +105,8 @@ def train(flags: Sequence[str], **replaced: object) -> None:
 def trainer(flags: Sequence[str], **replaced: object) -> Iterator[Any]:
     """The script's `Trainer` before its first update; `replaced` as for `load_script`."""
     with own_process():
-        yield load_script(**replaced).Trainer(parse_config(list(flags)))
+        script = load_script(**replaced)
+        yield script.Trainer(parse_config(list(flags)), script.callbacks())
 
 
 def nan_in(*steps: int) -> Callable[..., batches.Batch]:
@@ -133,7 +134,7 @@ def full_disk(room: int = 0) -> Iterator[None]:
 # Processes are forked from one that has already imported the libraries, which takes seconds.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["pokemon_ddpm.publishing.hub", "pokemon_ddpm.training.saving", "pokemon_ddpm.training.setup"]
+    ["pokemon_ddpm.publishing.hub", "pokemon_ddpm.evaluation.memorization", "pokemon_ddpm.training.networks"]
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.improved_ddpm import TimestepResampler
+from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import BACK_PROB, Batch, ReferencePairs, batch_indices, derive_seed, drop_conditions
 from pokemon_ddpm.training.config import TrainingConfig

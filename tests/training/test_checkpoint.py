@@ -17,7 +17,7 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pokemon_ddpm.improved_ddpm import TimestepResampler
+from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.training import checkpoint
 from pokemon_ddpm.training.checkpoint import TrainingState, TrainingTensors, checkpoints, find_checkpoints, restore
 from pokemon_ddpm.training.config import TrainingConfig

@@ -47,6 +47,7 @@ def test_flags(capsys):
         ("conditions:\n- type\n- size\n- type", {"conditions": BOTH}),
         ("conditions: size type", {"conditions": BOTH}),
         ("conditions: null", {}),
+        ("logging_steps: 20\nrescale_betas_zero_snr: false\ndistill_image_guidance_scale: null", {}),  # of before
         (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
     ],
 )
@@ -92,10 +93,7 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
-        (
-            "--rescale_betas_zero_snr --snr_gamma 0.5",
-            "--rescale_betas_zero_snr cannot be used with",
-        ),
+        ("--logging_steps 1", "unknown argument --logging_steps. It is no longer a flag; leave it out."),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
         ("--load_best_model_at_end --validation_steps 0", "--load_best_model_at_end needs --validation_steps."),
         ("--hub_model_id a/b", "error: --hub_model_id needs --push_to_hub."),
@@ -159,5 +157,7 @@ def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
 def test_the_model_card_reports_what_was_changed():
     plan = {"learning_rate": 6e-4, "lr_warmup_steps": 100}
     assert TrainingConfig().reported() == plan
-    config = TrainingConfig(train_data_dir="/home/me", logging_steps=1, random_flip=True, conditions=["type", "size"])
+    config = TrainingConfig(
+        train_data_dir="/home/me", save_images_steps=1, random_flip=True, conditions=["type", "size"]
+    )
     assert config.reported() == {**plan, "random_flip": True, "conditions": "type size"}

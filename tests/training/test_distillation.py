@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm.diffusion import loss_weight, make_scheduler, student_scheduler
+from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
 from pokemon_ddpm.training import losses
-from pokemon_ddpm.training.losses import CLEAN, NoiseLevel, StudentSteps, ddim_step
+from pokemon_ddpm.training.losses import CLEAN, NoiseLevel, ddim_step, student_steps
 from tests.test_diffusion import ALPHA_BAR, T, as_prediction
 
 MEAN, STD = 0.3, 0.15
@@ -26,10 +26,10 @@ def expected_clean(noisy: torch.Tensor, timestep: int) -> torch.Tensor:
     return MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (noisy - alpha * MEAN)
 
 
-def steps_of(student_steps: int) -> list[tuple[int, int, int]]:
+def steps_of(count: int) -> list[tuple[int, int, int]]:
     """(start, middle, end) of each step of the student, written out."""
-    edges = [round(T - i * T / (2 * student_steps)) - 1 for i in range(2 * student_steps)] + [CLEAN]
-    return [tuple(edges[i : i + 3]) for i in range(0, 2 * student_steps, 2)]
+    edges = [round(T - i * T / (2 * count)) - 1 for i in range(2 * count)] + [CLEAN]
+    return [tuple(edges[i : i + 3]) for i in range(0, 2 * count, 2)]
 
 
 def test_a_ddim_step_keeps_the_clean_image_and_the_noise():
@@ -39,10 +39,10 @@ def test_a_ddim_step_keeps_the_clean_image_and_the_noise():
     torch.testing.assert_close(found, then.alpha * clean + then.sigma * noise)
 
 
-@pytest.mark.parametrize("student_steps", STUDENTS)
-def test_one_step_of_the_student_leads_where_two_of_the_teacher_do(student_steps):
-    noisy = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(student_steps))
-    for start, middle, end in steps_of(student_steps):
+@pytest.mark.parametrize("count", STUDENTS)
+def test_one_step_of_the_student_leads_where_two_of_the_teacher_do(count):
+    noisy = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+    for start, middle, end in steps_of(count):
         halfway = ddim_step(noisy, expected_clean(noisy, start), level(start), level(middle))
         at_middle = expected_clean(halfway, middle)
         reached = ddim_step(halfway, at_middle, level(middle), level(end))
@@ -56,41 +56,36 @@ def test_one_step_of_the_student_leads_where_two_of_the_teacher_do(student_steps
 
 
 def test_every_timestep_belongs_to_the_step_that_contains_it():
-    steps = StudentSteps.of(8, 2)
-    assert steps.start.tolist() == [3, 3, 3, 3, 7, 7, 7, 7]
-    assert steps.middle.tolist() == [1, 1, 1, 1, 5, 5, 5, 5]
-    assert steps.end.tolist() == [CLEAN] * 4 + [3] * 4
-    for student_steps in STUDENTS:
-        steps = StudentSteps.of(T, student_steps)
-        assert (steps.start >= torch.arange(T)).all() and (steps.end < torch.arange(T)).all()
-        table = torch.stack([steps.start, steps.middle, steps.end], dim=1)
-        assert sorted({tuple(row) for row in table.tolist()}, reverse=True) == steps_of(student_steps)
-        shares = torch.bincount(steps.start)[steps.start.unique()] / T  # of a uniformly sampled timestep
-        torch.testing.assert_close(shares, torch.full_like(shares, 1 / student_steps), rtol=0.025, atol=0)
+    start, middle, end = student_steps(8, 2)
+    assert start.tolist() == [3, 3, 3, 3, 7, 7, 7, 7] and middle.tolist() == [1, 1, 1, 1, 5, 5, 5, 5]
+    assert end.tolist() == [CLEAN] * 4 + [3] * 4
+    for count in STUDENTS:
+        start, _, end = table = torch.stack(student_steps(T, count))
+        assert (start >= torch.arange(T)).all() and (end < torch.arange(T)).all()
+        assert sorted({tuple(row) for row in table.T.tolist()}, reverse=True) == steps_of(count)
+        shares = torch.bincount(start)[start.unique()] / T  # of a uniformly sampled timestep
+        torch.testing.assert_close(shares, torch.full_like(shares, 1 / count), rtol=0.025, atol=0)
 
 
 def test_the_weight_is_the_truncated_snr():
     """max(SNR, 1) of Salimans & Ho 2022, section 4."""
-    schedule = losses.student_schedule(make_scheduler())
-    weight = loss_weight(schedule, "sample", torch.arange(T), snr_gamma=0, snr_floor=1)
+    weight = NoiseSchedule.of(make_scheduler()).clean_weight(snr_gamma=0, snr_floor=1)
     np.testing.assert_allclose(weight, np.maximum(ALPHA_BAR / (1 - ALPHA_BAR), 1), rtol=1e-4)
-    assert weight[-1] == 1 and weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("zero_snr", [False, True])
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
-@pytest.mark.parametrize("student_steps", STUDENTS[1:])
-def test_the_scheduler_takes_the_steps_that_are_trained(student_steps, prediction_type, zero_snr):
-    trained = make_scheduler(prediction_type=prediction_type, rescale_betas_zero_snr=zero_snr)
-    scheduler, schedule = student_scheduler(trained), losses.student_schedule(trained)
-    timesteps = set_timesteps(scheduler, student_steps, "cpu")
-    assert timesteps.tolist() == [start for start, _, _ in steps_of(student_steps)]
-    assert torch.equal(timesteps, losses.trailing_timesteps(T, student_steps))
-    steps, generator = StudentSteps.of(T, student_steps), torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("count", STUDENTS[1:])
+def test_the_scheduler_takes_the_steps_that_are_trained(count, prediction_type):
+    trained = make_scheduler(prediction_type=prediction_type)
+    scheduler, schedule = student_scheduler(trained), NoiseSchedule.of(trained)
+    timesteps = set_timesteps(scheduler, count, "cpu")
+    assert timesteps.tolist() == [start for start, _, _ in steps_of(count)]
+    assert torch.equal(timesteps, losses.trailing_timesteps(T, count))
+    (starts, _, ends), generator = student_steps(T, count), torch.Generator().manual_seed(0)
     sample = torch.randn(2, 3, 8, 8, generator=generator)
     for t in timesteps:
         clean = torch.rand(2, 3, 8, 8, generator=generator) * 2 - 1
-        now, then = (losses.noise_level(schedule, table[t].view(1)) for table in (steps.start, steps.end))
+        now, then = (losses.noise_level(schedule, table[t].view(1)) for table in (starts, ends))
         following = scheduler.step(as_prediction(prediction_type, clean, sample, *now), t, sample).prev_sample
         torch.testing.assert_close(following, ddim_step(sample, clean, now, then), rtol=0, atol=1e-5)
         sample = following

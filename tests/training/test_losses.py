@@ -7,15 +7,16 @@ import torch
 from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, loss_weight, make_scheduler, student_scheduler
-from pokemon_ddpm.improved_ddpm import bound_term, learned_variance_loss
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, Batch
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.losses import (
     AutoguidanceLoss,
     DistillationLoss,
     check_teacher,
+    learned_variance_loss,
     other_loss,
+    predict,
 )
 from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, T, as_prediction
@@ -44,12 +45,16 @@ def levels(timesteps: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     return alpha_bar.sqrt().view(-1, 1, 1, 1), (1 - alpha_bar).sqrt().view(-1, 1, 1, 1)
 
 
+def schedule_of(kind: str = "sample", s: float = 1.0) -> NoiseSchedule:
+    return NoiseSchedule.of(make_scheduler(prediction_type=kind), scaling_factor=s)
+
+
 def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **settings: object) -> torch.Tensor:
     """The losses of a network with this prediction and scaling factor."""
     config, given = TrainingConfig(**settings), []
     plain_or_other = learned_variance_loss if config.variance_type == "learned_range" else load_script().plain_loss
     denoiser = lambda *arguments: given.extend(arguments) or prediction  # noqa: E731
-    losses = plain_or_other(denoiser, batch, NoiseSchedule.of(make_scheduler()), config, s)
+    losses = plain_or_other(denoiser, batch, schedule_of(config.prediction_type, s), config)
     alpha, sigma = levels(batch.timesteps.tolist())
     noisy = alpha * s * batch.clean() + sigma * batch.noise
     torch.testing.assert_close(given[0].double(), noisy, rtol=1e-5, atol=1e-6)
@@ -83,8 +88,8 @@ def test_a_learned_variance_adds_its_bound_which_does_not_train_the_mean(s):
     both = torch.cat([clean + noisier, 30 * noisier], dim=1).requires_grad_()
     losses = training_losses(batch, both, s, prediction_type="sample", variance_type="learned_range")
     alpha, sigma = levels(TIMESTEPS)
-    noisy, given = alpha * clean + sigma * batch.noise, (NoiseSchedule.of(make_scheduler()), "sample", "learned_range")
-    term = bound_term(*given, both.detach(), clean, noisy, batch.timesteps, scaling_factor=s)
+    noisy = alpha * clean + sigma * batch.noise
+    term = bound_term(schedule_of(s=s), "learned_range", both.detach(), clean, noisy, batch.timesteps)
     expected = by_hand(batch, both[:, :3].detach(), "sample", 5.0, s) + 0.001 * T * term  # Nichol & Dhariwal 2021
     torch.testing.assert_close(losses.detach().double(), expected, rtol=1e-4, atol=0)
     losses.sum().backward()
@@ -103,9 +108,9 @@ def clean_of(label, timestep):
 
 
 class LabelTeacher(nn.Module):
-    def __init__(self, scaling_factor: float, kind: str = "sample"):
+    def __init__(self, kind: str):
         super().__init__()
-        self.scaling_factor, self.kind = scaling_factor, kind
+        self.kind = kind
         self.conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4)
 
     def forward(self, sample, timesteps, labels, augmentation, reference):
@@ -121,9 +126,9 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s,
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
-    settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": 2.0, "prediction_type": kind}
+    settings = {"distill_guidance_scale": scale, "prediction_type": kind}
     config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
-    loss = DistillationLoss(config, make_scheduler(), LabelTeacher(s, kind))
+    loss = DistillationLoss(config, schedule_of(kind, s), LabelTeacher(kind), 2.0)
     batch.labels["type"][1] = ANY
 
     def step(z: torch.Tensor, now: list[int], then: list[int]) -> torch.Tensor:
@@ -155,8 +160,7 @@ def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     pipeline = tiny_pipeline("sample", 8, vocabulary, channels=4)
     torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
     student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
-    settings = {"distill_guidance_scale": scale, "distill_image_guidance_scale": image_scale}
-    config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
+    config = TrainingConfig(distill_from="a", distill_teacher_steps=4, distill_guidance_scale=scale)
     noisy, reference = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     reference[2] = 0
     types, relations = torch.tensor([[FIRE, WATER], [ANY, ANY], [FIRE, ANY]]), torch.tensor([2, 0, 3])
@@ -174,13 +178,12 @@ def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     image = predict(anything, torch.tensor([1, 0, 2]), relations, reference)
     labels = {"type": types, "view": views, "relation": relations}
     batch = Batch(noisy, labels, timesteps, noisy, reference=reference)
-    found = DistillationLoss(config, make_scheduler(), student).teacher_clean(noisy, timesteps, batch)
+    loss = DistillationLoss(config, schedule_of(), student, image_scale)
+    found = loss.teacher_clean(noisy, timesteps, batch)
     expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
     alone = torch.tensor([False, False, True])  # a batch of images without references
-    found = DistillationLoss(config, make_scheduler(), student).teacher_clean(
-        noisy[2:], timesteps[2:], batch.rows(alone)
-    )
+    found = loss.teacher_clean(noisy[2:], timesteps[2:], batch.rows(alone))
     torch.testing.assert_close(found.double(), expected[2:], rtol=1e-4, atol=1e-5)
 
 
@@ -188,7 +191,7 @@ def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
     pipeline = tiny_pipeline(size=8)
     student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner).train()
     config = TrainingConfig(distill_from="a", distill_teacher_steps=4, distill_guidance_scale=2.0)
-    loss = DistillationLoss(config, make_scheduler(), student)
+    loss = DistillationLoss(config, schedule_of(), student)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     loss(student, batch_at([999, 10])).sum().backward()
@@ -198,8 +201,7 @@ def test_the_teacher_is_a_frozen_copy_of_the_student_at_the_start():
     )
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in loss.frozen_model.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in loss.frozen_model.state_dict().items())
-    assert (loss.guidance_scale, loss.prediction_type) == (2.0, "sample")
-    assert loss.steps.start.unique().tolist() == [499, 999]
+    assert loss.guidance_scale == 2.0 and loss.steps[0].unique().tolist() == [499, 999]
 
 
 def test_which_teachers_are_refused():
@@ -234,7 +236,7 @@ def guided_loss(
     config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(folder), **settings)
     student = ConditionalDenoiser(better.unet, better.conditioner)
     return (
-        other_loss(config, make_scheduler(), student),
+        other_loss(config, schedule_of(s=student.scaling_factor), student),
         student,
         ConditionalDenoiser(worse.unet, worse.conditioner),
     )
@@ -243,7 +245,7 @@ def guided_loss(
 def guided(loss: AutoguidanceLoss, batch: Batch, denoiser: nn.Module, worse: nn.Module, scales: torch.Tensor):
     """x_t, x_better + (scales - 1) (x_better - x_worse) and this difference, float64 (B, C, S, S)."""
     alpha, sigma = levels(batch.timesteps.tolist())
-    noisy = (alpha * loss.start.scaling_factor * batch.clean() + sigma * batch.noise).float()
+    noisy = (alpha * loss.schedule.scaling_factor * batch.clean() + sigma * batch.noise).float()
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
     better, other = (model(*given).detach().double() for model in (denoiser, worse))
     return noisy, better + (scales.view(-1, 1, 1, 1) - 1) * (better - other), better - other
@@ -257,7 +259,7 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     scales = torch.tensor([1, 1, scale, scale, scale, 1, 1])
     _, target, _ = guided(loss, batch, denoiser, worse, scales)
     plain = torch.tensor([0, 1, 5, 6])  # outside of these timesteps it is x_0
-    target[plain] = loss.start.scaling_factor * batch.clean()[plain].double()
+    target[plain] = loss.schedule.scaling_factor * batch.clean()[plain].double()
     prediction = torch.full((7, 3, 8, 8), 0.3, requires_grad=True)
     losses = loss(lambda *_: prediction, batch)
     losses.sum().backward()
@@ -300,9 +302,9 @@ def test_all_models_of_autoguidance_compute_in_the_same_precision(tmp_path):
     denoiser.forward = MethodType(in_bf16, denoiser)
     settings = {"autoguidance_from": str(tmp_path), "prediction_type": "v_prediction"}
     config = TrainingConfig(pretrained_model_name_or_path="a", **settings)
-    loss, noisy = other_loss(config, make_scheduler(prediction_type="v_prediction"), denoiser), batch.clean()
+    loss, noisy = other_loss(config, schedule_of("v_prediction"), denoiser), batch.clean()
     # The worse model has the same weights, so guidance changes nothing: x_0 = alpha x_t - sigma v.
-    (alpha, sigma), prediction = levels([300, 700]), batch.predict(denoiser, noisy, batch.timesteps).double()
+    (alpha, sigma), prediction = levels([300, 700]), predict(denoiser, batch, noisy, batch.timesteps).double()
     torch.testing.assert_close(
         loss.target(noisy, batch).double(), alpha * noisy - sigma * prediction, rtol=0, atol=1e-5
     )
@@ -319,10 +321,10 @@ def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(
     batch = Batch(pixels, labels, timesteps, noise, reference=reference)
     assert loss.start.conditioner.any_ids == {"type": ANY, "relation": 3}
     noisy, target, _ = guided(loss, batch, denoiser, worse, torch.full((5,), 3.5))
-    target[2:] = loss.start.scaling_factor * batch.clean()[2:].double()
+    target[2:] = loss.schedule.scaling_factor * batch.clean()[2:].double()
     losses = loss(lambda *_: torch.zeros_like(noisy), batch)
-    weight = loss_weight(loss.schedule, "sample", timesteps, loss.config.snr_gamma, loss.config.snr_floor)
-    expected = weight * target.square().mean(dim=(1, 2, 3)).float()
+    weight = loss.schedule.clean_weight(loss.config.snr_gamma, loss.config.snr_floor)[timesteps]
+    expected = (weight * target.square().mean(dim=(1, 2, 3))).float()
     torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -340,8 +342,8 @@ def test_which_worse_models_are_refused(tmp_path):
         pipeline.save_pretrained(tmp_path / str(number))
         config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path / str(number)))
         with pytest.raises(ValueError, match=f"^--autoguidance_from .* {message}"):
-            other_loss(config, make_scheduler(), student)
+            other_loss(config, schedule_of(s=student.scaling_factor), student)
     config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
-        other_loss(config, make_scheduler(), student)
-    assert other_loss(TrainingConfig(), make_scheduler(), student) is None
+        other_loss(config, schedule_of(s=student.scaling_factor), student)
+    assert other_loss(TrainingConfig(), schedule_of(), student) is None

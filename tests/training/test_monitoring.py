@@ -7,13 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.training import monitoring
 from pokemon_ddpm.training.batches import Batch
-from pokemon_ddpm.training.setup import load_splits
-from tests.tiny_models import tiny_pipeline
+from pokemon_ddpm.training.run import load_splits
 from tests.training.runs import AUGMENTED, BY_LOSS, nan_in, tiny_flags, trainer
 
 NAN = math.nan
@@ -114,19 +112,3 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
             averaged = probe.measure(run.losses, model, run.accelerator)
             assert metrics["validation_loss"] == averaged != plain and run.unwrapped.training
     assert found[0] == found[1] and found[0]["validation_loss"] != found[0]["train_split_loss"]
-
-
-def test_samples_near_training_images_are_counted(monkeypatch):
-    """They are the training images, every second one inverted."""
-    train, held_out = torch.randint(256, (2, 8, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
-    train, held_out = (SpriteTensors(images, {}, ("cat", "dog")) for images in (train, held_out))
-    arrays = [image.permute(1, 2, 0).numpy() for image in train.images]
-
-    def generate(_: object, requests: list) -> list[Image.Image]:
-        assert [each.pokemon_type for each in requests] == ["cat", "dog"] * 16
-        return [Image.fromarray(arrays[i % 8] if i % 2 else 255 - arrays[i % 8]) for i in range(len(requests))]
-
-    monkeypatch.setattr(monitoring, "generate", generate)
-    pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
-    text = monitoring.overfitting(pipeline, train, held_out, {"validation_loss": 0.1, "train_split_loss": 0})
-    assert text.startswith("Validation loss 0.1000, of training images 0.0000. Of 32 samples 16 are near a training")

@@ -1,29 +1,39 @@
-"""What a run needs before its first step. What is cheap to check comes first, so that a mistake is refused at once."""
+"""A run's processes, output folder, data and end: what is needed before its first step, and after its last one.
 
+What is cheap to check comes first, so that a mistake is refused at once.
+"""
+
+import copy
 import math
 import os
+import signal
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
-from diffusers import UNet2DModel
+from diffusers import DDPMScheduler
+from diffusers.training_utils import EMAModel
 from filelock import FileLock, Timeout
+from huggingface_hub import RepoCard
+from safetensors import SafetensorError
 
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
-from pokemon_ddpm.diffusion import ConditionalDenoiser
+from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_scheduler
+from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import LICENSE_FILE, locate_model
+from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.model_folder import LICENSE_KEY, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.preprocessing import CHANNELS, channels_of
-from pokemon_ddpm.publishing.hub import open_repository
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints
-from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
-from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.training.networks import build_conditioner, build_unet, other_values, unet_config
-from pokemon_ddpm.vocabulary import CONDITIONS
+from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
+from pokemon_ddpm.vocabulary import USUAL
 
 ERROR_LOG = "error.log"  # tracebacks
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
@@ -31,6 +41,20 @@ RUN_CONTENTS = (
     *("model_index.json", "unet", "conditioner", "scheduler"),
     *(LICENSE_FILE, CONFIG_FILE, ERROR_LOG, "samples", "logs"),
 )
+DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
+GUIDANCE_SCALE = 3.0
+IMAGE_GUIDANCE_SCALE = 3.0  # by a reference, see docs/report.md
+
+
+class Callbacks(NamedTuple):
+    """What a run calls of the modules that use models, which training does not import."""
+
+    save_sheet: Callable[[PokemonDDPMPipeline, Path, int], None]  # of samples of each type, with seeds from a number
+    count_copies: Callable[[PokemonDDPMPipeline, SpriteTensors, SpriteTensors], tuple[int, int]]
+    make_card: Callable[..., RepoCard]
+    write_card: Callable[[Path, RepoCard], None]
+    create_repository: Callable[[str, bool], str]  # name, and whether it is private; returns the full name
+    push: Callable[[Path, str], str]  # folder and repository; returns the address
 
 
 def cores_per_process() -> int:
@@ -76,6 +100,49 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
+def _check_compiler(device: torch.device | str) -> None:
+    """Raises ValueError if torch.compile does not work on this machine, for example without a C++ compiler."""
+    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # in diffusers
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
+    except Exception as error:  # the compiler's backends have their own exceptions
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"torch.compile does not work on this machine: {reason}") from error
+
+
+class StopRequest:
+    """Notes that the run should stop: a signal, the time limit, or the end of the launcher."""
+
+    def __init__(self, max_seconds: float | None):
+        self.reason: str | None = None  # why to stop
+        # If its launcher is killed, nobody else would end a training process.
+        launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
+        self._launcher = os.getppid() if launched else None
+        self._deadline = time.monotonic() + (max_seconds or math.inf)
+
+    def handle_signals(self) -> None:
+        """From now on SIGINT and SIGTERM request a stop; a second SIGINT ends the process at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.reason = self.reason or signal.Signals(number).name
+        if number == signal.SIGINT:  # the operating system handles the next one, also inside a long backward pass
+            signal.signal(number, signal.SIG_DFL)
+
+    def agreed(self, accelerator: Accelerator) -> bool:
+        """Whether to stop now; the same answer in all processes."""
+        if self.reason is None and time.monotonic() >= self._deadline:
+            self.reason = "--max_train_seconds"
+        if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
+            self.reason = "the end of its launcher"
+        stop = self.reason is not None
+        if accelerator.num_processes > 1:  # a signal that comes meanwhile counts the next time
+            stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)) > 0)
+            self.reason = self.reason or ("another process" if stop else None)
+        return stop
+
+
 def lock_output_dir(folder: Path) -> FileLock:
     """Creates the output folder and locks it until the process ends; raises ValueError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,16 +182,11 @@ def _run_contents(folder: Path) -> list[Path]:
     return known if is_run else []
 
 
-def prepare_output(config: TrainingConfig) -> str | None:
-    """Creates the Hub repository and returns its name, and deletes an older run, where the flags say so.
-
-    Raises:
-        ValueError: If the repository cannot be created.
-    """
-    repository, folder = None, Path(config.output_dir)
+def prepare_output(config: TrainingConfig, create_repository: Callable[[str, bool], str]) -> str | None:
+    """Creates the Hub repository and returns its name, and deletes an older run, where the flags say so."""
+    folder, repository = Path(config.output_dir), None
     if config.push_to_hub:
-        name = config.hub_model_id or folder.resolve().name
-        repository = open_repository(name, config.hub_private_repo or None, None).info.id
+        repository = create_repository(config.hub_model_id or folder.resolve().name, config.hub_private_repo)
     for path in _run_contents(folder) if config.overwrite_output_dir else ():
         delete(path)
     return repository
@@ -153,101 +215,6 @@ def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
         raise ValueError(f"--dataset_name {name}: {error}") from error
 
 
-def _check_compiler(device: torch.device | str) -> None:
-    """Raises ValueError if torch.compile does not work on this machine, for example without a C++ compiler."""
-    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # in diffusers
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
-    except Exception as error:  # the compiler's backends have their own exceptions
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"torch.compile does not work on this machine: {reason}") from error
-
-
-def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, SpriteConditioner | None]:
-    """A new network, or that of --pretrained_model_name_or_path or --distill_from with its conditioner.
-
-    Raises:
-        ValueError: If the configuration does not fit the network.
-        OSError: If the pretrained model does not exist.
-    """
-    source, conditioner = config.initial_weights, None
-    if source:
-        unet, conditioner = _trained_unet(config, source)
-    else:
-        network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
-        channels, learned = channels_of(config.preprocessing), config.variance_type == "learned_range"
-        unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
-    if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
-        raise ValueError(
-            "--reference_prob needs --preprocessing pixel and a network with 4 reference_channels, such as packed."
-        )
-    if config.reference_prob and not config.distill_from:  # a student has the references of its teacher
-        unet.register_to_config(mirrors_references=True)
-    # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
-    if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
-        raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
-    return unet, conditioner
-
-
-def _trained_unet(config: TrainingConfig, source: str) -> tuple[UNet2DModel, SpriteConditioner]:
-    """The network and the conditioner of a model; see `make_unet`.
-
-    It is in evaluation mode, so it trains without dropout. With dropout, after 16,000 images of two classes the loss
-    of held-out images is lower (0.0139 instead of 0.0147), but readers name the class of fewer samples (86 instead of
-    93 %).
-    """
-    pipeline = PokemonDDPMPipeline.from_pretrained(source)
-    if config.distill_from:
-        check_teacher(pipeline, config)
-    trained, unet = pipeline.scheduler.config, pipeline.unet
-    known_modes = [mode for mode, count in CHANNELS.items() if count == unet.config.in_channels]
-    required = {
-        "resolution": unet.config.sample_size,
-        "preprocessing": config.preprocessing if config.preprocessing in known_modes else known_modes[0],
-        "prediction_type": trained.prediction_type,
-        "ddpm_num_steps": trained.num_train_timesteps,
-        "ddpm_beta_schedule": trained.beta_schedule,
-        "rescale_betas_zero_snr": trained.get("rescale_betas_zero_snr", False),
-    }
-    # Fixed variances concern sampling only; a learned one has outputs of its own.
-    learned = config.variance_type == "learned_range"
-    if (unet.config.out_channels > unet.config.in_channels) != learned:
-        required["variance_type"] = "fixed_small" if learned else "learned_range"
-    if config.conditions and not config.own_classes:  # those that the model has are kept
-        known = {*config.conditions, *pipeline.conditioner.vocabulary}
-        required["conditions"] = [name for name in CONDITIONS if name in known]
-    for name, value in required.items():
-        if getattr(config, name) != value:
-            raise ValueError(f"{source} needs --{name} {as_text(value)}.")
-    return unet, pipeline.conditioner
-
-
-def make_denoiser(
-    config: TrainingConfig, unet: UNet2DModel, trained: SpriteConditioner | None, data: SpriteTensors
-) -> ConditionalDenoiser:
-    """The network with a conditioner for --conditions, by default for all attributes that vary in the data.
-
-    A student has those of its teacher. For a trained conditioner see `build_conditioner`.
-
-    Raises:
-        ValueError: If a teacher has other values, or --conditions has an attribute that does not vary.
-    """
-    varying = data.varying_attributes()
-    attributes = [] if config.distill_from else config.conditions or varying
-    other = other_values(trained, data.vocabulary) if trained else []
-    known = {} if other or not trained else trained.vocabulary
-    constant = [name for name in attributes if name not in varying and name not in known]
-    if constant:
-        raise ValueError(
-            f"--conditions: the training images do not differ in {', '.join(constant)}, only in {', '.join(varying)}."
-        )
-    if config.distill_from and other:
-        raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
-    attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
-    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob), data)
-    return ConditionalDenoiser(unet, conditioner)
-
-
 def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> int:
     """The number of updates for so many training images, if it is not given by other settings.
 
@@ -259,3 +226,45 @@ def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> i
         return math.ceil(min(max(16_000, 800 * math.sqrt(images)), 25_000) / batch_size)
     steps = math.ceil((config.num_epochs or 100) * images / batch_size)
     return steps if config.num_epochs else max(steps, 1000)
+
+
+def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> ConditionalDenoiser:
+    """A copy in evaluation mode, with the EMA weights if there are any."""
+    denoiser = copy.deepcopy(denoiser).eval()
+    if ema is not None:
+        ema.copy_to(denoiser.parameters())
+    return denoiser
+
+
+def make_pipeline(
+    denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
+) -> PokemonDDPMPipeline:
+    """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned."""
+    vocabulary = denoiser.conditioner.vocabulary
+    usual = {name: value for name, value in USUAL.items() if value in vocabulary.get(name, ())}
+    parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
+    if config.distill_from:
+        return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
+    by_reference = IMAGE_GUIDANCE_SCALE if "relation" in vocabulary else 1.0
+    sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
+    return PokemonDDPMPipeline(*parts, sampler, steps, GUIDANCE_SCALE, usual, by_reference)
+
+
+def save_model(pipeline: PokemonDDPMPipeline, config: TrainingConfig, callbacks: Callbacks, *measured: Any) -> None:
+    """Saves the pipeline with its model card, of what was `measured`, into the output folder.
+
+    The LICENSE of the folder of initial weights goes with them.
+
+    Raises:
+        ValueError: If it cannot be written.
+    """
+    folder, base = Path(config.output_dir), config.initial_weights
+    try:
+        card = callbacks.make_card(pipeline, config, folder.resolve().name, *measured)
+        pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
+        pipeline.save_pretrained(folder)
+        if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
+            write_file(folder / LICENSE_FILE, read_file(source, source.parent))
+        callbacks.write_card(folder, card)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"The model could not be written into {folder} ({error}).") from error

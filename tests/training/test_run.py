@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.training import setup
+from pokemon_ddpm import SpriteTensors
+from pokemon_ddpm.training import networks, run
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.labelled_images import folder_of_classes
@@ -39,43 +39,43 @@ def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
     for path in map(tmp_path.joinpath, files):
         path.parent.mkdir(exist_ok=True), path.touch()
     with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
-        setup.check_output_dir(TrainingConfig(output_dir=str(tmp_path), **settings))
+        run.check_output_dir(TrainingConfig(output_dir=str(tmp_path), **settings))
 
 
 def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)  # such as MPS, which takes one process
     monkeypatch.setenv("WORLD_SIZE", "2"), monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
     with own_process(), pytest.raises(ValueError, match="WORLD_SIZE is 2, but this process would train alone"):
-        setup.make_accelerator(TrainingConfig(output_dir=str(tmp_path)))
+        run.make_accelerator(TrainingConfig(output_dir=str(tmp_path)))
 
 
 def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
     own = {"output_dir": str(tmp_path / "." / "run"), "overwrite_output_dir": True}
     (tmp_path / "run").mkdir()
-    base, run = {"pretrained_model_name_or_path": "pokemon-ddpm-64"}, str(tmp_path / "run")
+    base, old = {"pretrained_model_name_or_path": "pokemon-ddpm-64"}, str(tmp_path / "run")
     for settings in (
-        {"pretrained_model_name_or_path": run},
-        {"distill_from": run, "distill_teacher_steps": 8},
-        {**base, "autoguidance_from": run},
-        {**base, "autoguidance_from": "pokemon-ddpm-64", "autoguidance_better": run},
+        {"pretrained_model_name_or_path": old},
+        {"distill_from": old, "distill_teacher_steps": 8},
+        {**base, "autoguidance_from": old},
+        {**base, "autoguidance_from": "pokemon-ddpm-64", "autoguidance_better": old},
     ):
         with pytest.raises(ValueError, match="--overwrite_output_dir would delete .*run, which the training needs"):
-            setup.check_output_dir(TrainingConfig(**own, **settings))
-    setup.check_output_dir(TrainingConfig(pretrained_model_name_or_path="pokemon-ddpm-64", **own))
+            run.check_output_dir(TrainingConfig(**own, **settings))
+    run.check_output_dir(TrainingConfig(pretrained_model_name_or_path="pokemon-ddpm-64", **own))
 
 
 def test_only_the_run_is_deleted_from_its_folder(tmp_path):
-    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     files = "run/model_index.json run/samples/1.png run/checkpoint-3/x run/error.log run/notes.txt elsewhere/x"
     for name in files.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True), (tmp_path / name).touch()
-    (run / "checkpoint-7").symlink_to(elsewhere)
-    overwrite = TrainingConfig(output_dir=str(run), overwrite_output_dir=True)
-    setup.prepare_output(overwrite)
-    assert [path.name for path in run.iterdir()] == ["notes.txt"] and (elsewhere / "x").exists()
-    (run / "logs").mkdir()
-    setup.prepare_output(overwrite)  # what is no run stays
-    assert (run / "logs").is_dir()
+    (folder / "checkpoint-7").symlink_to(elsewhere)
+    overwrite = TrainingConfig(output_dir=str(folder), overwrite_output_dir=True)
+    run.prepare_output(overwrite, pytest.fail)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"] and (elsewhere / "x").exists()
+    (folder / "logs").mkdir()
+    run.prepare_output(overwrite, pytest.fail)  # what is no run stays
+    assert (folder / "logs").is_dir()
 
 
 # The network
@@ -86,12 +86,15 @@ def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
         ({"channels": 3}, "needs --preprocessing fit."),
         ({"prediction_type": "epsilon"}, "needs --prediction_type epsilon."),
         ({"num_train_timesteps": 100}, "needs --ddpm_num_steps 100."),
-        ({"rescale_betas_zero_snr": True}, "needs --rescale_betas_zero_snr True."),
+        (
+            {"rescale_betas_zero_snr": True},
+            "needs --ddpm_beta_schedule .* ends at pure noise, which only",
+        ),
         ({"out_channels": 8}, "needs --variance_type learned_range."),
     ):
         tiny_pipeline(**{"prediction_type": "sample", "channels": 4, **pipeline}).save_pretrained(tmp_path / "model")
-        with pytest.raises(ValueError, match=f"model {message}$"):
-            setup.make_unet(TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "model"), resolution=16))
+        with pytest.raises(ValueError, match=f"model {message}"):
+            networks.make_unet(TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "model"), resolution=16))
 
 
 def test_a_student_has_the_network_of_its_teacher(tmp_path):
@@ -99,22 +102,22 @@ def test_a_student_has_the_network_of_its_teacher(tmp_path):
     student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4, "resolution": 8}
     student |= {"preprocessing": "fit", "prediction_type": "v_prediction"}
     with pytest.raises(ValueError, match="model needs --variance_type fix"):
-        setup.make_unet(TrainingConfig(**student, variance_type="learned_range"))
-    network = setup.make_unet(TrainingConfig(**student))[0]
+        networks.make_unet(TrainingConfig(**student, variance_type="learned_range"))
+    network = networks.make_unet(TrainingConfig(**student))[0]
     assert type(network) is UNet2DModel and not network.training  # without dropout
-    assert setup.make_unet(TrainingConfig())[0].training
+    assert networks.make_unet(TrainingConfig())[0].training
 
 
 def test_the_network_by_default_and_what_epsilon_needs(tmp_path):
     for resolution, mode, channels, patch_size in ((64, "pixel", 4, 2), (32, "fit", 3, None)):
-        config = setup.make_unet(TrainingConfig(resolution=resolution, preprocessing=mode))[0].config
+        config = networks.make_unet(TrainingConfig(resolution=resolution, preprocessing=mode))[0].config
         assert (config.sample_size, config.in_channels, config.get("patch_size")) == (resolution, channels, patch_size)
     tiny_flags(tmp_path, scaling_factor=0.9)
     settings = {"model_config_name_or_path": str(tmp_path / "tiny.json"), "prediction_type": "epsilon"}
     with pytest.raises(ValueError, match="--prediction_type epsilon needs a network with a scaling_factor of 1"):
-        setup.make_unet(TrainingConfig(**settings, resolution=16))
+        networks.make_unet(TrainingConfig(**settings, resolution=16))
     tiny_flags(tmp_path, scaling_factor=1)
-    setup.make_unet(TrainingConfig(**settings, resolution=16))
+    networks.make_unet(TrainingConfig(**settings, resolution=16))
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def conditioned(tmp_path):
             tiny_pipeline("sample", vocabulary=vocabulary, channels=4).save_pretrained(tmp_path / "model")
             settings = settings or {"pretrained_model_name_or_path": str(tmp_path / "model")}
         config = TrainingConfig(**settings, resolution=16, conditions=conditions.split() or None)
-        vocabulary = setup.make_denoiser(config, *setup.make_unet(config), data).conditioner.vocabulary
+        vocabulary = networks.make_denoiser(config, *networks.make_unet(config), data).conditioner.vocabulary
         return " ".join(name for name in CONDITIONS if name in vocabulary)
 
     return attributes
@@ -149,9 +152,9 @@ def test_the_conditions_of_a_network(conditioned, tmp_path):
     student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4}
     assert conditioned("type view", **student) == "type view"
     with pytest.raises(ValueError, match="model has other values of type than the data"):
-        config, other = TrainingConfig(**student), SpriteConditioner({"type": ["apple"]}, embedding_dim=32)
+        config, other = TrainingConfig(**student), tiny_pipeline(vocabulary={"type": ["apple"]})
         data = SpriteTensors(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), {"type": torch.zeros(1, 2).long()})
-        setup.make_denoiser(config, tiny_pipeline().unet, other, data)
+        networks.make_denoiser(config, tiny_pipeline().unet, other, data)
 
 
 @pytest.mark.parametrize(
@@ -161,5 +164,5 @@ def test_the_conditions_of_a_network(conditioned, tmp_path):
 def test_fine_tuning_plans_itself(tmp_path, given, images, updates):
     folder = str(folder_of_classes(tmp_path, {"apple": 1, "pear": 1}))
     config = TrainingConfig(train_data_dir=folder, pretrained_model_name_or_path="pokemon-ddpm-64", **given)
-    assert setup.number_of_updates(config, images, 32) == updates
-    assert setup.number_of_updates(TrainingConfig(), images, 32) == max(1000, -(-images * 100 // 32))
+    assert run.number_of_updates(config, images, 32) == updates
+    assert run.number_of_updates(TrainingConfig(), images, 32) == max(1000, -(-images * 100 // 32))

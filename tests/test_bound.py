@@ -8,14 +8,15 @@ deviations of both, which are the four pixels of each image here: no random numb
 import math
 import random
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
-from pokemon_ddpm import improved_ddpm as vlb
-from pokemon_ddpm.diffusion import NoiseSchedule, add_noise, make_scheduler, sample_timesteps
-from pokemon_ddpm.improved_ddpm import LOSSES_KEPT, TimestepResampler
+from pokemon_ddpm import diffusion as vlb
+from pokemon_ddpm.diffusion import LOSSES_KEPT, NoiseSchedule, TimestepResampler, make_scheduler, sample_timesteps
 from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, chi_square, cosine_betas
 
 T = 100
@@ -24,7 +25,7 @@ ALPHA_BAR = np.cumprod(1 - BETA)
 BEFORE = np.concatenate([[1], ALPHA_BAR[:-1]])
 BETA_TILDE = (1 - BEFORE) / (1 - ALPHA_BAR) * BETA
 COSINE = NoiseSchedule.of(make_scheduler(T))
-ZERO_SNR = NoiseSchedule.of(make_scheduler(T, rescale_betas_zero_snr=True))
+ZERO_SNR = NoiseSchedule.of(DDPMScheduler.from_config(make_scheduler(T).config, rescale_betas_zero_snr=True))
 M, S = 0.1, 0.3
 # Variance type, and the network's output for a learned one.
 VARIANCES = [("fixed_small", None), ("fixed_large", None), *(("learned_range", v) for v in (-1.0, -0.4, 1.0, 1.5))]
@@ -67,11 +68,10 @@ def test_the_posterior_is_that_of_bayes_rule(t):
 
 
 @pytest.mark.parametrize("beta_schedule", BETAS)
-@pytest.mark.parametrize("zero_snr", [False, True])
 @pytest.mark.parametrize(("variance_type", "learned"), VARIANCES)
-def test_sampling_has_the_variance_of_the_bound(beta_schedule, zero_snr, variance_type, learned):
+def test_sampling_has_the_variance_of_the_bound(beta_schedule, variance_type, learned):
     """Every step of diffusers' scheduler."""
-    scheduler = make_scheduler(T, beta_schedule, "sample", variance_type, zero_snr)
+    scheduler = make_scheduler(T, beta_schedule, "sample", variance_type)
     scheduler.set_timesteps(T)
     schedule, zeros = NoiseSchedule.of(scheduler), torch.zeros(1, 1, 2, 2, dtype=torch.float64)  # the mean is zero
     share = None if learned is None else torch.full_like(zeros, learned)
@@ -137,7 +137,7 @@ def test_pixel_nll_and_its_gradients_are_finite_everywhere():
 def test_the_prior_term(steps):
     """KL(N(sqrt(alpha_bar) x_0, 1 - alpha_bar) || N(0, 1)), the mean over the pixels."""
     clean, bar = normal((3, 3, 2, 2), 5), np.prod(1 - BETA[:steps])
-    schedule = NoiseSchedule(COSINE.beta[:steps], COSINE.alpha_bar[:steps])
+    schedule = replace(COSINE, beta=COSINE.beta[:steps], alpha_bar=COSINE.alpha_bar[:steps])
     expected = 0.5 * (bar * clean.numpy() ** 2 + (1 - bar) - 1 - math.log(1 - bar)).mean(axis=(1, 2, 3))
     # The cosine leaves 1 - 0.999 in float32 of the signal.
     np.testing.assert_allclose(vlb.prior_term(schedule, clean).numpy(), expected, rtol=2e-4, atol=1e-15)
@@ -149,7 +149,7 @@ def batch(timesteps: torch.Tensor, schedule: NoiseSchedule = COSINE) -> tuple[to
     clean = (M + S * torch.tensor([-1.0, -1, 1, 1], dtype=torch.float64)).view(1, 1, 2, 2)
     noise = torch.tensor([-1.0, 1, -1, 1], dtype=torch.float64).view(1, 1, 2, 2)
     clean, noise = (values.repeat(len(timesteps), 1, 1, 1) for values in (clean, noise))
-    return clean, add_noise(schedule, clean, noise, timesteps)
+    return clean, schedule.add_noise(clean, noise, timesteps)
 
 
 def clean_variance(alpha_bar: np.ndarray) -> np.ndarray:
@@ -184,7 +184,9 @@ def test_the_terms_of_gaussian_data(prediction_type, variance_type, learned):
     t = timesteps.numpy()
     clean, noisy = batch(timesteps)
     prediction = with_variance(best_prediction(prediction_type, noisy, timesteps, ALPHA_BAR), learned)
-    computed = vlb.bound_term(COSINE, prediction_type, variance_type, prediction, clean, noisy, timesteps)
+    computed = vlb.bound_term(
+        replace(COSINE, prediction_type=prediction_type), variance_type, prediction, clean, noisy, timesteps
+    )
     assert computed.shape == (6,) and computed.dtype == torch.float64
     v = {"fixed_small": 0, "fixed_large": 1}.get(variance_type, ((learned or 0) + 1) / 2)
     variance = BETA[t] ** v * BETA_TILDE[t] ** (1 - v)
@@ -198,8 +200,8 @@ def test_the_first_term_is_the_likelihood_of_the_pixels(s):
     """Of 8-bit levels around the predicted x_0, with the variance of the next timestep."""
     clean = (s * LEVELS[[90, 120, 140, 200]]).view(1, 1, 2, 2)
     predicted, first = clean + s * torch.tensor([0.01, -0.005, 0.0, 0.02]).view(1, 1, 2, 2), torch.tensor([0])
-    noisy = add_noise(COSINE, clean, torch.zeros_like(clean), first)
-    found = vlb.bound_term(COSINE, "sample", "fixed_small", predicted, clean, noisy, first, scaling_factor=s)
+    noisy = COSINE.add_noise(clean, torch.zeros_like(clean), first)
+    found = vlb.bound_term(replace(COSINE, scaling_factor=s), "fixed_small", predicted, clean, noisy, first)
     std = math.sqrt(BETA_TILDE[1])
     pairs = zip(clean.flatten().tolist(), predicted.flatten().tolist(), strict=True)
     mass = [upper_tail((x - s / 255 - m) / std) - upper_tail((x + s / 255 - m) / std) for x, m in pairs]
@@ -218,13 +220,14 @@ def test_the_whole_bound_of_gaussian_data_is_its_entropy(beta_schedule, steps):
     true = least + clean_weight(beta, alpha_bar, before) ** 2 * clean_variance(alpha_bar)
     least[0] = least[1]
     learned = 2 * (np.log(true) - np.log(least)) / (np.log(beta) - np.log(least)) - 1
-    schedule, timesteps = NoiseSchedule.of(make_scheduler(steps, beta_schedule)), torch.arange(steps)
+    schedule = NoiseSchedule.of(make_scheduler(steps, beta_schedule, "epsilon"))
+    timesteps = torch.arange(steps)
     clean, noisy = batch(timesteps, schedule)
     best = best_prediction("epsilon", noisy, timesteps, alpha_bar)
 
     def total(variance_type: str, learned: torch.Tensor | float | None = None) -> float:
         prediction = with_variance(best, learned)
-        terms = vlb.bound_term(schedule, "epsilon", variance_type, prediction, clean, noisy, timesteps)
+        terms = vlb.bound_term(schedule, variance_type, prediction, clean, noisy, timesteps)
         return (terms.sum() + vlb.prior_term(schedule, clean)[0]).item()
 
     last = alpha_bar[-1]
@@ -241,7 +244,8 @@ def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
     timesteps = torch.tensor([T - 1])
     clean, noisy = batch(timesteps, ZERO_SNR)
     prediction = (M if prediction_type == "sample" else -M) * torch.ones_like(clean)  # E[x_0], independent of x_T
-    computed = vlb.bound_term(ZERO_SNR, prediction_type, "fixed_large", prediction, clean, noisy, timesteps)
+    schedule = replace(ZERO_SNR, prediction_type=prediction_type)
+    computed = vlb.bound_term(schedule, "fixed_large", prediction, clean, noisy, timesteps)
     bar = ZERO_SNR.alpha_bar[-2].item()  # x_{T-1} | x_0 is N(sqrt(bar) x_0, 1 - bar), and beta_T is 1
     expected = 0.5 * (-math.log(1 - bar) - 1 + (1 - bar) + bar * S**2)
     assert computed.item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
@@ -255,11 +259,12 @@ def test_clip_clean_clips_the_predicted_clean_image(prediction_type, scaling_fac
     wide = torch.tensor([-3.0, -0.5, 0.5, 1.01], dtype=torch.float64).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
     alpha, sigma = (each.double() for each in COSINE.alpha_sigma(timesteps))
     prediction, rest = as_prediction(prediction_type, wide, noisy, alpha, sigma), (clean, noisy, timesteps)
-    clipped = vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest, scaling_factor, True)
+    schedule = replace(COSINE, prediction_type=prediction_type, scaling_factor=scaling_factor)
+    clipped = vlb.bound_term(schedule, "fixed_small", prediction, *rest, True)
     in_range = wide.clamp(-scaling_factor, scaling_factor)
-    expected = vlb.bound_term(COSINE, "sample", "fixed_small", in_range, *rest, scaling_factor)
+    expected = vlb.bound_term(replace(schedule, prediction_type="sample"), "fixed_small", in_range, *rest)
     torch.testing.assert_close(clipped, expected, rtol=1e-6, atol=0)
-    assert (vlb.bound_term(COSINE, prediction_type, "fixed_small", prediction, *rest) > clipped).all()
+    assert (vlb.bound_term(schedule, "fixed_small", prediction, *rest) > clipped).all()
 
 
 # Resampled timesteps

@@ -1,0 +1,63 @@
+"""Which module may import which: the core nothing above it, leaves not each other, and no circle."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CORE = ("vocabulary", "data", "class_folder", "preprocessing", "diffusion", "postprocessing", "files", "models")
+CORE += ("training", "train_conditional", "pipelines", "dataset_scripts", "")  # the last is the package itself
+LEAVES = ("evaluation", "publishing", "app")
+ABOVE_LEAVES = ("commands", "cli", "benchmarks")
+
+
+def imports() -> dict[str, set[str]]:
+    """Module -> those of the project that it imports, also inside functions, named from the package on.
+
+    Without those of `callbacks`, in which the training script takes what is above the core.
+    """
+    paths = {}
+    for folder in ("pokemon_ddpm", "pipelines", "dataset_scripts", "benchmarks", "train_conditional.py"):
+        for path in [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if "released" not in parts:  # what a released model has in place of code
+                name = ".".join(parts if parts[0] != "pokemon_ddpm" else parts[1:])
+                paths[name.removesuffix("__init__").removesuffix(".")] = path
+    found = {name: set() for name in paths}
+    for name, path in paths.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree.body = [node for node in tree.body if getattr(node, "name", "") != "callbacks"]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                named = [each.name for each in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                folder = f"pokemon_ddpm.{name.rpartition('.')[0]}." if node.level else ""
+                named = [f"{folder}{node.module}.{each.name}" for each in node.names]
+            else:
+                continue
+            for each in named:
+                if each.split(".")[0] == "pokemon_ddpm":
+                    module = each.partition(".")[2]
+                    found[name].add(module if module in paths else module.rpartition(".")[0])
+        found[name] -= {name}
+    return found
+
+
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def storey(module: str) -> int:
+    known = {**dict.fromkeys(CORE, 0), **dict.fromkeys(LEAVES, 2), **dict.fromkeys(ABOVE_LEAVES, 3)}
+    return known.get(room(module), 1)
+
+
+def test_arrows_go_one_way() -> None:
+    arrows = imports()
+    assert "training.batches" in arrows["train_conditional"] and "files" in arrows["training.checkpoint"]
+    pairs = {(name, other) for name, others in arrows.items() for other in others}
+    pairs.discard(("generation", "publishing.onnx_export"))  # it samples with exported models, too
+    assert not [pair for pair in pairs if storey(pair[1]) > storey(pair[0])]
+    leaves = [pair for pair in pairs if storey(pair[0]) == storey(pair[1]) == 2]
+    assert not [pair for pair in leaves if room(pair[0]) != room(pair[1])]
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError
