@@ -20,7 +20,7 @@ from torch import nn
 from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.training import checkpoint
 from pokemon_ddpm.training.checkpoint import TrainingState, TrainingTensors, checkpoints, find_checkpoints, restore
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.config import GONE, TrainingConfig
 from tests.training.runs import names
 
 TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer", "timesteps")]
@@ -325,6 +325,14 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     assert restore(folder, newer, run.tensors).step == 1
     with pytest.raises(ValueError, match="the network's mirrors_references was None, now True"):
         restore(folder, replace(newer, network={**now.network, "mirrors_references": True}), run.tensors)
+    # Flags of earlier versions: some where they had the value that is left, the others whatever it was.
+    change_manifest(folder, lambda manifest: manifest["state"]["config"].update({"logging_steps": 1, **GONE}))
+    assert restore(folder, now, run.tensors).step == 1
+    before = {"rescale_betas_zero_snr": True, "distill_image_guidance_scale": 3.0}
+    change_manifest(folder, lambda manifest: manifest["state"]["config"].update(before))
+    with pytest.raises(ValueError, match="rescale_betas_zero_snr was True, now False; --distill_image.* 3.0, now None"):
+        restore(folder, now, run.tensors)
+    change_manifest(folder, lambda manifest: manifest["state"]["config"].update(GONE))
     other = asdict(TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]))
     now = TrainingState(7, 16, other, {"layers_per_block": 1, "act_fn": "relu"}, "other", {}, 0, {}, "teacher")
     message = (
