@@ -280,8 +280,8 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
     """Raises ValueError if something differs that changes what the run means, with all that does."""
     fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
     # A flag that is newer than the checkpoint had its default, an option of the network was off.
-    gone = {name: GONE[name] for name in ("rescale_betas_zero_snr", "distill_image_guidance_scale")}
-    defaults = {field.name: field.default for field in fields} | gone
+    defaults = {field.name: field.default for field in fields} | GONE
+    del defaults["logging_steps"]  # which could change
     before, after = (
         {
             **{f"--{name}": state.config.get(name, default) for name, default in defaults.items()},

@@ -5,6 +5,7 @@ import difflib
 import json
 import operator
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,9 @@ from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
 # Flags of earlier versions, with the value that is now the only one; None: that of the teacher.
-GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "logging_steps": 20}
+GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "autoguidance_low": 0.2}
+GONE |= {"autoguidance_high": 0.8, "logging_steps": 20}
+AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
 LIMITS = {
     "low": ("at least", operator.ge),
     "above": ("above", operator.gt),
@@ -32,7 +35,7 @@ NEEDED_BY = {
     "train_data_dir": "exclude_faulty deduplicate skip_bad_images",
     "distill_from": "distill_teacher_steps distill_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
-    "autoguidance_from": "autoguidance_better autoguidance_low autoguidance_high autoguidance_scale",
+    "autoguidance_from": "autoguidance_better autoguidance_interval autoguidance_scale",
     "validation_steps": "load_best_model_at_end",
     "push_to_hub": "hub_model_id hub_private_repo",
 }
@@ -136,8 +139,9 @@ class TrainingConfig:
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn guidance with this worse model of the same conditions.")
     autoguidance_better: str | None = _option(None, "The better model. Default: the network at the start.")
-    autoguidance_low: float = _option(0.2, "Autoguidance starts at this share of the timesteps.", low=0, high=1)
-    autoguidance_high: float = _option(0.8, "Autoguidance ends below this share of the timesteps.", low=0, high=1)
+    autoguidance_interval: list[float] | None = _option(
+        None, "Autoguidance is at these shares of the timesteps, from and below. Default: 0.2 0.8.", low=0, high=1
+    )
     autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
 
     # Optimization
@@ -190,17 +194,29 @@ class TrainingConfig:
     hub_private_repo: bool = _free(False, "Create a private repository.")
 
     def __post_init__(self) -> None:
-        self._check_values()
-        self._check_pairs()
         check_resolution(self.resolution)
-        self._check_data()
-        self._check_conditions()
-        self._check_distillation()
-        self._check_combinations()
+        if self.conditions is not None:
+            self.conditions = " ".join(self.conditions).split()  # a file may have them in one value
+        if self.dataset_config_name is None and not (self.dataset_name or self._is_class_folder):
+            self.dataset_config_name = "front" if self.train_data_dir else "starter"
+        for mistake in self._mistakes():
+            raise ValueError(mistake)
+        if self.conditions is not None:  # in the order of the vocabulary; images with own classes may have any
+            known = dict.fromkeys(self.conditions if self.own_classes else CONDITIONS)
+            self.conditions = [name for name in known if name in self.conditions]
+        if self.distill_from:
+            self.ddpm_num_inference_steps = self.distill_teacher_steps // 2
+        if self.output_dir is None:
+            data = Path(self.dataset_name or self.dataset_config_name or self.train_data_dir).resolve().name
+            self.output_dir = f"outputs/{data}-{self.resolution}"
         if self.learning_rate is None:
             self.learning_rate = 4e-4 if self.fine_tunes else 6e-4
         if self.lr_warmup_steps is None:
             self.lr_warmup_steps = 0 if self.lr_scheduler == "constant" else 20 if self.fine_tunes else 100
+
+    @property
+    def _is_class_folder(self) -> bool:
+        return bool(self.train_data_dir) and is_class_folder(self.train_data_dir)
 
     @property
     def own_classes(self) -> bool:
@@ -217,77 +233,48 @@ class TrainingConfig:
         """Whether trained weights are continued on images with classes of their own."""
         return bool(self.pretrained_model_name_or_path) and self.own_classes
 
-    def _check_values(self) -> None:
-        """Checks each value by its field's metadata."""
+    def _mistakes(self) -> Iterator[str]:
+        """What is wrong with values, then with combinations of them."""
         for field in dataclasses.fields(self):
             value, flag = getattr(self, field.name), f"--{field.name}"
             if value == "":
-                raise ValueError(f"{flag} is empty; leave it out.")
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                continue
-            for key, (relation, holds) in LIMITS.items():
-                limit = field.metadata.get(key)
-                if limit is not None and not holds(value, limit):
-                    raise ValueError(f"{flag} must be {relation} {limit}, but is {value}.")
-
-    def _check_pairs(self) -> None:
+                yield f"{flag} is empty; leave it out."
+            for number in value if isinstance(value, list) else [value]:
+                for key, (relation, holds) in LIMITS.items() if type(number) in (int, float) else ():
+                    limit = field.metadata.get(key)
+                    if limit is not None and not holds(number, limit):
+                        yield f"{flag} must be {relation} {limit}, but is {number}."
         for table, required in ((NEEDED_BY, True), (EXCLUDED_BY, False)):
             for other, name in ((other, name) for other, names in table.items() for name in names.split()):
                 if getattr(self, name) != getattr(TrainingConfig, name) and bool(getattr(self, other)) != required:
-                    relation = "needs" if required else "cannot be used with"
-                    raise ValueError(f"--{name} {relation} --{other}.")
+                    yield f"--{name} {'needs' if required else 'cannot be used with'} --{other}."
 
-    def _check_data(self) -> None:
-        """Sets the default configuration and output folder."""
-        folder, name = self.train_data_dir, self.dataset_name
-        if folder and is_class_folder(folder):
-            if self.dataset_config_name or self.exclude_faulty:
-                raise ValueError(f"{folder} has labelled images; leave out --dataset_config_name or --exclude_faulty.")
-        elif self.dataset_config_name is None and not name:
-            self.dataset_config_name = "front" if folder else "starter"
-        if self.output_dir is None:
-            data = Path(name or self.dataset_config_name or folder).resolve().name
-            self.output_dir = f"outputs/{data}-{self.resolution}"
-
-    def _check_conditions(self) -> None:
-        """Brings --conditions into the order of `CONDITIONS`."""
-        if self.conditions is None:
-            return
-        self.conditions = " ".join(self.conditions).split()  # a file may have them in one value
-        if "type" not in self.conditions:
-            raise ValueError(f"--conditions must include type, but is {' '.join(self.conditions)}.")
-        if self.own_classes:  # they may have any attributes
-            self.conditions = list(dict.fromkeys(self.conditions))
-            return
-        for name in self.conditions:
+        steps, interval = self.distill_teacher_steps, self.autoguidance_interval or AUTOGUIDANCE_INTERVAL
+        if self._is_class_folder and (self.dataset_config_name or self.exclude_faulty):
+            flags = "--dataset_config_name or --exclude_faulty"
+            yield f"{self.train_data_dir} has labelled images; leave out {flags}."
+        for name in () if self.own_classes else self.conditions or ():
             if name not in CONDITIONS:
-                raise ValueError(f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}")
-        self.conditions = [name for name in CONDITIONS if name in self.conditions]
-
-    def _check_distillation(self) -> None:
-        """Refuses what a student cannot learn, and sets the number of inference steps to the student's."""
-        steps = self.distill_teacher_steps
-        if not self.distill_from:
-            return
-        if steps not in range(2, self.ddpm_num_steps + 1, 2):
-            raise ValueError(f"--distill_teacher_steps must be even and at most --ddpm_num_steps, not {steps}.")
-        if self.timestep_sampling == "loss_second_moment":
-            raise ValueError("--distill_from cannot be used with --timestep_sampling loss_second_moment.")
-        if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
-            raise ValueError(f"The student takes {steps // 2} steps; leave out --ddpm_num_inference_steps.")
-        self.ddpm_num_inference_steps = steps // 2
-
-    def _check_combinations(self) -> None:
-        if self.autoguidance_low >= self.autoguidance_high:
-            raise ValueError("--autoguidance_low must be below --autoguidance_high.")
+                yield f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}"
+        if "type" not in (self.conditions or ("type",)):
+            yield f"--conditions must include type, but is {' '.join(self.conditions)}."
+        if self.distill_from:
+            if steps not in range(2, self.ddpm_num_steps + 1, 2):
+                yield f"--distill_teacher_steps must be even and at most --ddpm_num_steps, not {steps}."
+            if self.timestep_sampling == "loss_second_moment":
+                yield "--distill_from cannot be used with --timestep_sampling loss_second_moment."
+            if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
+                yield f"The student takes {steps // 2} steps; leave out --ddpm_num_inference_steps."
+        elif self.ddpm_num_inference_steps > self.ddpm_num_steps:
+            yield "--ddpm_num_inference_steps must be at most --ddpm_num_steps."
+        if len(interval) != 2 or interval[0] >= interval[1]:
+            yield f"--autoguidance_interval must be two shares, the lower first, but is {as_text(interval)}."
         if self.autoguidance_from and self.variance_type == "learned_range":
-            raise ValueError("--autoguidance_from cannot be used with --variance_type learned_range.")
+            yield "--autoguidance_from cannot be used with --variance_type learned_range."
         if self.prediction_type == "epsilon" and self.snr_floor:
-            raise ValueError("--snr_floor cannot be used with --prediction_type epsilon; its weight has no limit.")
-        if self.ddpm_num_inference_steps > self.ddpm_num_steps:
-            raise ValueError("--ddpm_num_inference_steps must be at most --ddpm_num_steps.")
+            yield "--snr_floor cannot be used with --prediction_type epsilon; its weight has no limit."
         if self.lr_scheduler == "constant" and self.lr_warmup_steps:
-            raise ValueError("--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup.")
+            yield "--lr_warmup_steps has no effect with --lr_scheduler constant; use constant_with_warmup."
 
     def reported(self) -> dict[str, Any]:
         """The settings for a model card: those that describe the model and differ from the default."""

@@ -19,7 +19,7 @@ from pokemon_ddpm.pipelines.guidance import guided_prediction
 from pokemon_ddpm.pipelines.input_checks import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, PokemonDDPMPipeline
 from pokemon_ddpm.training.batches import Batch
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, TrainingConfig
 
 VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
 CLEAN = -1  # the timestep of the clean image, before the first
@@ -284,8 +284,8 @@ class AutoguidanceLoss:
 
     def is_guided(self, batch: Batch) -> Tensor:
         """Which images have the target of autoguidance, bool (B,)."""
-        shares = (self.config.autoguidance_low, self.config.autoguidance_high)
-        low, high = (share * len(self.schedule) for share in shares)
+        interval = self.config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
+        low, high = (share * len(self.schedule) for share in interval)
         any_ids = self.start.conditioner.any_ids
         given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
         guided = torch.stack(given).any(dim=0) & (low <= batch.timesteps) & (batch.timesteps < high)

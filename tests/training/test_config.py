@@ -47,7 +47,7 @@ def test_flags(capsys):
         ("conditions:\n- type\n- size\n- type", {"conditions": BOTH}),
         ("conditions: size type", {"conditions": BOTH}),
         ("conditions: null", {}),
-        ("logging_steps: 20\nrescale_betas_zero_snr: false\ndistill_image_guidance_scale: null", {}),  # of before
+        ("logging_steps: 20\nautoguidance_low: 0.2\nrescale_betas_zero_snr: false", {}),  # of before
         (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
     ],
 )
@@ -88,8 +88,8 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
         ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path."),
         (
-            "--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_low 0.9",
-            "--autoguidance_low must be below --autoguidance_high.",
+            "--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_interval 0.9 0.8",
+            "--autoguidance_interval must be two shares, the lower first, but is 0.9 0.8.",
         ),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),

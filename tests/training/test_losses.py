@@ -283,7 +283,7 @@ def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
     better = tiny_pipeline("sample", 8)
     torch.nn.init.normal_(better.unet.conv_out.weight, std=0.3)
     better.save_pretrained(tmp_path / "better")
-    band = {"autoguidance_low": 0.1, "autoguidance_high": 0.95, "autoguidance_better": str(tmp_path / "better")}
+    band = {"autoguidance_interval": [0.1, 0.95], "autoguidance_better": str(tmp_path / "better")}
     loss, denoiser, worse = guided_loss(tmp_path / "worse", autoguidance_scale=3.0, **band)
     batch = batch_at([99, 100, 500, 949, 950])
     assert loss.is_guided(batch).tolist() == [False, True, True, True, False]
