@@ -1,0 +1,152 @@
+"""examples/train_class_conditional.py on starter sprites: ten updates, the saved pipeline, and wrong input."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, UniPCMultistepScheduler
+from PIL import Image
+
+from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
+from tests.test_package import ROOT
+
+NETWORK = {
+    "block_out_channels": [8, 8],
+    "down_block_types": ["DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
+LOAD = """
+import sys
+from diffusers import DiffusionPipeline
+pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
+assert not {"datasets", "pokemon_ddpm"} & set(sys.modules)
+pipeline("bug", num_inference_steps=1).images[0].save(sys.argv[2])
+pipeline.save_pretrained(sys.argv[3])
+"""
+CLASSES = ("bug", "dark")
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / "train_class_conditional.py")
+    sys.modules["example"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["example"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for row in islice(starter_sprites(), 0, 120, 10):
+        (folder / row["type1"]).mkdir(exist_ok=True)
+        row["image"].save(folder / row["type1"] / row["path"])
+    assert sorted(os.listdir(folder)) == [*CLASSES]
+    return folder
+
+
+def train(example, images: Path, output: Path, *arguments: str) -> Path:
+    network = output.with_suffix(".json")
+    network.write_text(json.dumps(NETWORK))
+    flags = (
+        f"--train_data_dir {images} --model_config_name_or_path {network} --output_dir {output} --resolution 16 "
+        "--train_batch_size 4 --eval_batch_size 2 --max_train_steps 10 --ddpm_num_inference_steps 2 --use_ema"
+    )
+    example.main(example.parse_args([*flags.split(), *arguments]))
+    return output
+
+
+@pytest.fixture(scope="module")
+def trained(example, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(example, images, tmp_path_factory.mktemp("trained") / "model", "--random_flip")
+
+
+def load(folder: Path):
+    pipeline = DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sample(pipeline, labels, seed: int = 0, **settings) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return pipeline(labels, generator=generator, num_inference_steps=3, output_type="pt", **settings).images
+
+
+def test_loads_in_two_lines_of_a_fresh_process(trained: Path, tmp_path: Path) -> None:
+    image, again = tmp_path / "image.png", tmp_path / "again"
+    subprocess.run([sys.executable, "-c", LOAD, trained, image, again], check=True, cwd=tmp_path)
+    assert Image.open(image).size == (16, 16)
+    assert torch.equal(sample(load(again), "bug"), sample(load(trained), "bug"))
+    assert Image.open(trained / "samples.png").size == (2 * 16, 2 * 16)  # a row for each class
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        DiffusionPipeline.from_pretrained(str(trained))
+
+
+def test_guidance(trained: Path) -> None:
+    """A scale of 1 is the conditional prediction, 0 the unconditional one, and others lie on the line through both."""
+    pipeline = load(trained)
+    scheduler, ids = pipeline.scheduler, torch.tensor([1, 0])
+    generator = torch.Generator().manual_seed(0)
+    expected = torch.randn(2, 3, 16, 16, generator=generator)
+    scheduler.set_timesteps(3)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            prediction = pipeline.unet(expected, t, class_labels=ids).sample
+            expected = scheduler.step(prediction, t, expected, generator=generator).prev_sample
+    expected = (expected / 2 + 0.5).clamp(0, 1)
+    assert torch.equal(sample(pipeline, ["dark", 0], guidance_scale=1.0), expected)
+    assert not torch.allclose(sample(pipeline, ["dark", 0], guidance_scale=3.0), expected)
+    unconditional = sample(pipeline, [None, None], guidance_scale=1.0)
+    torch.testing.assert_close(sample(pipeline, ["dark", "bug"], guidance_scale=0.0), unconditional)
+    assert not torch.allclose(unconditional, expected)
+
+
+def test_other_schedulers_and_unknown_classes(trained: Path) -> None:
+    pipeline = load(trained)
+    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)  # its steps take no generator
+    assert np.shape(pipeline("bug", num_inference_steps=2).images[0]) == (16, 16, 3)
+    for label in ("cat", 7):
+        with pytest.raises(ValueError, match=rf"Unknown class {label!r}. Choose from \['bug', 'dark'\]"):
+            pipeline(["bug", label])
+
+
+def test_labels_of_a_table_and_the_hub(example, images: Path, tmp_path: Path, hub) -> None:
+    """Classes may be strings in a column of any name; what has none is trained without condition."""
+    rows = ["file_name,kind"]
+    for path in sorted(images.rglob("*.png")):
+        shutil.copy(path, tmp_path / path.name)
+        rows.append(f"{path.name},{'' if path.stem.endswith('III') else path.parent.name}")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    flags = ("--label_column", "kind", "--push_to_hub", "--hub_model_id", "ash/types", "--prediction_type", "sample")
+    output = train(example, tmp_path, tmp_path.parent / f"{tmp_path.name}-out", *flags)
+    pipeline = load("ash/types")
+    assert pipeline.labels == {"bug": 0, "dark": 1}
+    assert pipeline.unet.config.num_class_embeds == 3
+    assert torch.equal(sample(pipeline, "bug"), sample(load(output), "bug"))
+
+
+def test_wrong_input(example, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for flags, message in {
+        "": "either --dataset_name or --train_data_dir",
+        f"--train_data_dir {tmp_path / 'none'}": "is no folder",
+        f"--train_data_dir {tmp_path} --resolution 20": "multiple of 8, but is 20",
+        f"--train_data_dir {tmp_path} --conditioning_dropout_prob 2": "from 0 to 1, but is 2.0",
+    }.items():
+        with pytest.raises(SystemExit):
+            example.parse_args(flags.split())
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="No column 'label', only image"):
+        train(example, images / "bug", tmp_path / "out")
+    with pytest.raises(SystemExit, match="No column 'photo', only image, label"):
+        train(example, images, tmp_path / "out", "--image_column", "photo")
+    assert not (tmp_path / "out").exists()
