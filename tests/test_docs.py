@@ -69,6 +69,8 @@ NOT_RUN = {
     "pokemon-ddpm push": "it needs the Hub; tests/commands/test_publish.py runs it against one of its own",
     f"pokemon-ddpm fit-features --data-dir {DATA}": "it takes minutes; tests/evaluation fit a tiny network",
     "bash benchmarks/train_on_gpu.sh": "it takes minutes; tests/benchmarks runs it with a tiny network",
+    "python benchmarks/count_sprites.py": "tests/benchmarks runs it on a small archive",
+    "accelerate launch examples/train_class_conditional.py": "tests/test_train_class_conditional.py runs it",
     "python benchmarks/diffusion_figures.py": "tests/benchmarks runs it on a tiny model",
     "python benchmarks/references.py": "it needs whole evolution lines; tests/benchmarks runs it on the archive",
     "python benchmarks/train_ranker.py": "it would write into the package; tests/benchmarks runs it on a tiny model",

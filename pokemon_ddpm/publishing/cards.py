@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ SECTION = re.compile(f"{re.escape(BEGIN_FIGURES)}.*?{re.escape(END_FIGURES)}\n*"
 Numbers = Mapping[str, Any]
 
 # The data set
+COUNTED = ("type1", "type2", "game", "view", "finish", "color", "shape")  # columns of classes
 STARTER = "starter"
 CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
@@ -189,7 +191,14 @@ def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> Repo
         template_path=str(TEMPLATES / "dataset.md"),
         **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
         **{"sprites": sprites, "descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},
+        counts={column: count_values(next(iter(sprites.values())), column) for column in COUNTED},
     )
+
+
+def count_values(splits: datasets.DatasetDict, column: str) -> dict[str, int]:
+    """The values of a column of classes with the number of their images in all splits, the most frequent first."""
+    total = Counter(value for rows in splits.values() for value in rows.features[column].int2str(rows[column][:]))
+    return dict(total.most_common())
 
 
 def _add_structure(data: DatasetCardData, sprites: Mapping[str, datasets.DatasetDict]) -> None:

@@ -214,6 +214,13 @@ def test_the_numbers_and_fields_are_those_of_the_data(sprites):
     assert 'load_dataset("ash/pokemon-sprites")' in card.text and "Nintendo" in card.text
     for name, (_, meaning) in COLUMNS.items():
         assert re.search(rf"^\| `{name}` \| \w+ \| {re.escape(meaning)} \|", card.text, flags=re.MULTILINE), name
+    fronts = datasets.concatenate_datasets([*sprites["front"].values()])
+    for name in fronts.features["type1"].names:
+        first, second = (
+            fronts[column][:].count(fronts.features[column].str2int(name)) for column in ("type1", "type2")
+        )
+        assert (f"| {name} | {first} | {second} | █" in card.text) == (first + second > 0), name
+    assert "\n- `game`: " in card.text and "`finish`: " not in card.text  # all fronts have normal colors
 
 
 def test_the_starter_set(cache):
