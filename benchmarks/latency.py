@@ -3,24 +3,29 @@
     python benchmarks/latency.py --distilled pokemon-ddpm-64-fast
 
 Every model has its own scheduler, steps and guidance. All variants are timed in turns within one run. The last one is
-how the thesis sampled, with the network and the guidance of --model. OMP_NUM_THREADS sets the number of threads.
+how the thesis sampled, with the network and the guidance of --model. OMP_NUM_THREADS sets the number of threads. On a
+machine that does other work as well, compare the CPU time.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from timeit import timeit
 
 import torch
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler
+from pokemon_ddpm.generation import SpriteRequest
+from pokemon_ddpm.studio import Sprite, chunk_size_of, default_candidates, generate_sprites
 
 MANY = 64
+FIRE = SpriteRequest(0, "fire", number=0)
 THESIS_STEPS = 1000
 TURNS_PER_THESIS = 5  # its sampling takes long
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -37,6 +42,11 @@ def load(model: str, dtype: torch.dtype = torch.float32) -> PokemonDDPMPipeline:
     return pipeline
 
 
+def sprites(pipeline: PokemonDDPMPipeline, candidates: int, chunk_size: int) -> list[Sprite]:
+    """One sprite as `pokemon-ddpm generate` makes it."""
+    return list(generate_sprites(pipeline, [FIRE], candidates, chunk_size=chunk_size))
+
+
 def warm_variants(model: str, distilled: list[str]) -> dict[str, Callable[[], object]]:
     """What is timed within this process, by its name in the table."""
     variants = {}
@@ -45,13 +55,24 @@ def warm_variants(model: str, distilled: list[str]) -> dict[str, Callable[[], ob
             pipeline = load(each, dtype)
             for count in (1, MANY):
                 variants[f"{count} warm, {precision}, {Path(each).name}"] = partial(pipeline, ["fire"] * count)
+            candidates = default_candidates(pipeline)
+            for chunk_size in {4, chunk_size_of([FIRE], candidates)}:  # versions before 1.1 had chunks of four
+                name = f"1 generated, best of {candidates}, {precision} in chunks of {chunk_size}, {Path(each).name}"
+                variants[name] = partial(sprites, pipeline, candidates, chunk_size)
     channels_last = load(model)
     channels_last.unet.to(memory_format=torch.channels_last)
     return {**variants, "1 warm, fp32, channels-last": partial(channels_last, ["fire"])}
 
 
-def measure(model: str, distilled: list[str], turns: int) -> dict[str, list[float]]:
-    """Times all variants in turns: name in the table -> seconds of each turn. The thesis's is the last."""
+def seconds_of(generate: Callable[[], object]) -> tuple[float, float]:
+    """The seconds that a call takes, and those of the CPU, of this process and its children."""
+    before, started = sum(os.times()[:4]), time.perf_counter()
+    generate()
+    return time.perf_counter() - started, sum(os.times()[:4]) - before
+
+
+def measure(model: str, distilled: list[str], turns: int) -> dict[str, list[tuple[float, float]]]:
+    """Times all variants in turns: name in the table -> `seconds_of` each turn. The thesis's is the last."""
     variants = warm_variants(model, distilled)
     for generate in variants.values():
         generate()
@@ -64,26 +85,28 @@ def measure(model: str, distilled: list[str], turns: int) -> dict[str, list[floa
     ancestral.scheduler = make_sampler("ddpm", ancestral.scheduler)
     thesis = f"1 warm, fp32, {THESIS_STEPS:,} ancestral steps"
     variants[thesis] = partial(ancestral, ["fire"], num_inference_steps=THESIS_STEPS)
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for turn in range(turns):
         for name, generate in variants.items():
             if name != thesis or turn % TURNS_PER_THESIS == 0:
-                seconds[name].append(timeit(generate, number=1))
+                seconds[name].append(seconds_of(generate))
     return seconds
 
 
-def markdown(seconds: dict[str, list[float]]) -> str:
+def markdown(seconds: dict[str, list[tuple[float, float]]]) -> str:
     """The table of what `measure` returns."""
-    *_, thesis = map(statistics.median, seconds.values())
+    medians = {name: [*map(statistics.median, zip(*times, strict=True))] for name, times in seconds.items()}
+    *_, (thesis, _) = medians.values()
     lines = [
         f"{torch.get_num_threads()} threads; median (minimum to maximum) in seconds.\n",
-        f"| | seconds | a sprite | ratio to {THESIS_STEPS:,} ancestral steps |",
-        "|---|---:|---:|---:|",
+        f"| | seconds | a sprite | of the CPU | ratio to {THESIS_STEPS:,} ancestral steps |",
+        "|---|---:|---:|---:|---:|",
     ]
     for name, times in seconds.items():
-        median, count = statistics.median(times), int(name.split()[0])
-        spread = f"{median:.3f} ({min(times):.3f} to {max(times):.3f})"
-        lines.append(f"| {name} | {spread} | {median / count:.3f} | {thesis / (median / count):.0f} |")
+        (median, cpu), count = medians[name], int(name.split()[0])
+        spread = f"{median:.3f} ({min(times)[0]:.3f} to {max(times)[0]:.3f})"
+        each = f"{median / count:.3f} | {cpu / count:.3f} | {thesis / (median / count):.0f}"
+        lines.append(f"| {name} | {spread} | {each} |")
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pokemon_ddpm import studio
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.generation import GenerationSettings, best_dtype
 from pokemon_ddpm.likeness import COPIES, fault
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palette_transport import share_palette, swap_palette
@@ -295,6 +295,12 @@ def generate_creature(
         save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
     _describe(file, pipeline, creature, about, notes, idle)
     save_image(game_sheet([*images.values(), *second], GAME_COLUMNS), folder / SHEET_FILE)
+
+
+def dtype_of(folder: Path) -> str:
+    """That of the creature in a folder, so that it continues as it began; else `best_dtype`."""
+    file = folder / DESCRIPTION_FILE
+    return _read_description(file)[0].get("dtype", "float32") if file.exists() else best_dtype()
 
 
 def identity(

@@ -19,7 +19,7 @@ from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import Provenance, read_png
 
 logger = logging.getLogger(__name__)
-CHUNK_SIZE = 4  # the batch size of every generation, since kernels differ in their last bits between batch sizes
+CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
 
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("torch", "onnx")
@@ -66,21 +66,23 @@ def generate(
     pipeline: PokemonDDPMPipeline,
     requests: Sequence[SpriteRequest],
     *,
+    chunk_size: int = CHUNK_SIZE,
     references: torch.Tensor | None = None,
     **arguments: Any,
 ) -> Iterator[Image.Image]:
     """Generates sprites in the order of their requests.
 
-    They are generated in chunks of `CHUNK_SIZE`, the last one filled up, so that on one machine a request gives the
-    same image bit by bit, alone or among others. (A request without any condition: within one gray level, since a
-    chunk of such requests needs no guidance.) The further arguments of the pipeline are the same for all requests.
+    They are generated in chunks, the last one filled up, so that on one machine a request gives the same image bit by
+    bit, alone or among others. (A request without any condition: within one gray level, since a chunk of such requests
+    needs no guidance.) The further arguments of the pipeline are the same for all requests.
 
     Args:
+        chunk_size: Samples of a batch. Kernels differ in their last bits between batch sizes.
         references: The `reference_image` of each request, float (N, C, H, W) in [-1, 1].
     """
     names = {name for request in requests for name in request.attributes}
-    for start in range(0, len(requests), CHUNK_SIZE):
-        rows = [min(start + i, len(requests) - 1) for i in range(CHUNK_SIZE)]
+    for start in range(0, len(requests), chunk_size):
+        rows = [min(start + i, len(requests) - 1) for i in range(chunk_size)]
         chunk = [requests[row] for row in rows]
         if references is not None:
             arguments["reference_image"] = references[rows]
@@ -105,6 +107,7 @@ class GenerationSettings:
     guidance_rescale: float = 0.0
     negative_pokemon_type: PokemonType = None
     dtype: str = "float32"  # of `DTYPES`
+    chunk_size: int = CHUNK_SIZE  # see `generate`
     backend: str = "torch"  # of `BACKENDS`: what computes the network; they differ in their last bits
     weights: str | None = None  # digest that the model's weights must have; None for any
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
@@ -167,10 +170,10 @@ class GenerationSettings:
             seed=request.seed,
             scheduler=sampler_name(pipeline.scheduler),
             **(own | self.arguments()),
-            dtype=self.dtype,
+            dtype=str(pipeline.unet.dtype).removeprefix("torch."),
             backend=self.backend,
             weights=getattr(pipeline, "weights", None),
-            chunk_size=CHUNK_SIZE,
+            chunk_size=self.chunk_size,
             postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
         )
 
@@ -189,7 +192,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     made = read_png(path)
     attributes = dict(made.condition)
     pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
-    if postprocessing.keys() != set(POSTPROCESSING) or made.chunk_size != CHUNK_SIZE:
+    if postprocessing.keys() != set(POSTPROCESSING) or not 1 <= made.chunk_size <= CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
     names = {each.name for each in fields(GenerationSettings)} - set(POSTPROCESSING)
     values = {name: _without_lists(getattr(made, name)) for name in names}
@@ -216,3 +219,14 @@ def processes() -> PartialState:
 def best_device() -> torch.device:
     """CUDA, then MPS, then the CPU; each of several processes has its own GPU."""
     return processes().device
+
+
+def best_dtype() -> str:
+    """The one of `DTYPES` that is fast on the best device: bfloat16 if it has instructions for it, else float32."""
+    device = best_device().type
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    found = (
+        getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
+    )  # older versions of torch cannot say
+    return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"

@@ -199,20 +199,23 @@ def color_areas(
     Returns:
         The place in the palette of each visible pixel, int64 (H, W), and the palette, float64 (K, 3).
     """
-    means = palette
+    means, channels = palette, np.ascontiguousarray(np.moveaxis(lab, 2, 0))
     half = np.indices(visible.shape).sum(axis=0) % 2
-    chosen, before = np.square(lab[:, :, None] - means).sum(axis=3).argmin(axis=2), None
+
+    def distances() -> np.ndarray:  # (K, H, W); a sum along a last axis of three is slow
+        return sum(np.square(each - mean[:, None, None]) for each, mean in zip(channels, means.T, strict=True))
+
+    chosen, before = distances().argmin(axis=0), None
     for _ in range(iterations):
-        distance = np.square(lab[:, :, None] - means).sum(axis=3)
+        distance = distances()
         for part in (0, 1):
-            has = (chosen[..., None] == np.arange(len(means))) & visible[..., None]
-            has = np.pad(has, ((1, 1), (1, 1), (0, 0))).astype(np.float64)
-            equal = has[:-2, 1:-1] + has[2:, 1:-1] + has[1:-1, :-2] + has[1:-1, 2:]
-            chosen = np.where(half == part, (distance - EQUAL_NEIGHBOR * equal).argmin(axis=2), chosen)
+            has = (chosen == np.arange(len(means))[:, None, None]) & visible
+            has = np.pad(has, ((0, 0), (1, 1), (1, 1))).astype(np.int8)
+            equal = has[:, :-2, 1:-1] + has[:, 2:, 1:-1] + has[:, 1:-1, :-2] + has[:, 1:-1, 2:]
+            chosen = np.where(half == part, (distance - EQUAL_NEIGHBOR * equal).argmin(axis=0), chosen)
         used, places = np.unique(chosen[visible], return_inverse=True)
-        sums = np.zeros((len(used), 3))
-        np.add.at(sums, places, lab[visible])
-        means = sums / np.bincount(places)[:, None]
+        sums = [np.bincount(places, each[visible]) for each in channels]
+        means = np.stack(sums, axis=1) / np.bincount(places)[:, None]
         chosen = np.zeros_like(chosen)
         chosen[visible] = places
         if before is not None and np.array_equal(chosen, before):

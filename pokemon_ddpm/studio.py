@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -12,7 +13,14 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, full_condition, generate
+from pokemon_ddpm.generation import (
+    CHUNK_SIZE,
+    GenerationSettings,
+    SpriteRequest,
+    best_dtype,
+    full_condition,
+    generate,
+)
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
@@ -44,6 +52,19 @@ class Sprite:
     chosen: SpriteRequest  # alone it gives the same sample
     sample: Image.Image  # not processed
     steps: Sequence[DenoisingStep] = ()
+
+
+def chunk_size_of(requests: Sequence[SpriteRequest], candidates: int) -> int:
+    """The chunk size of a job: one sample alone is not filled up."""
+    return min(len(requests) * candidates, CHUNK_SIZE)
+
+
+def dtype_of(folder: Path | None) -> str:
+    """That of the sprites in a folder of `generate_files`, so that a job continues as it began; else `best_dtype`."""
+    for path in folder.glob("*.png") if folder else ():
+        with suppress(ValueError, OSError):
+            return read_png(path).dtype
+    return best_dtype()
 
 
 def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
@@ -112,6 +133,7 @@ def generate_sprites(
     with_steps: bool = False,
     watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
     finished: Mapping[int, Image.Image] = MappingProxyType({}),
+    chunk_size: int = CHUNK_SIZE,
     **arguments: Any,
 ) -> Iterator[Sprite]:
     """Generates the best of some candidates of each request, as `generate` makes them, unlike those before in its row.
@@ -121,7 +143,7 @@ def generate_sprites(
         with_steps: Whether sprites have their denoising steps.
         watch: Gets the steps so far of the samples that are being generated, after each step the step of every one.
         finished: Place of a request -> its processed sprite, which counts in its row and is not generated.
-        arguments: As of `generate`.
+        chunk_size, arguments: As of `generate`.
 
     Raises:
         ValueError: If there is no ranker to choose.
@@ -142,7 +164,7 @@ def generate_sprites(
         arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
     missing = [request for place, request in enumerate(requests) if place not in finished]
     tried = [each for request in missing for each in candidates_of(pipeline, request, candidates)]
-    samples = enumerate(generate(pipeline, tried, **arguments))
+    samples = enumerate(generate(pipeline, tried, chunk_size=chunk_size, **arguments))
     for places in rows_of(requests):
         row: list[Image.Image] = []
         for place in places:
@@ -151,8 +173,8 @@ def generate_sprites(
                 continue
             made, chosen = [], 0
             for i, sample in islice(samples, candidates):
-                made.append(Sprite(requests[place], tried[i], sample, [step[i % CHUNK_SIZE] for step in steps]))
-                if (i + 1) % CHUNK_SIZE == 0:  # the next sample is of another chunk
+                made.append(Sprite(requests[place], tried[i], sample, [step[i % chunk_size] for step in steps]))
+                if (i + 1) % chunk_size == 0:  # the next sample is of another chunk
                     steps.clear()
             if candidates > 1:
                 sprites = [to_sprite(each.sample) for each in made]
@@ -171,10 +193,10 @@ def generate_files(
 ) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
-    Files that exist with the same provenance are kept and count in their rows, so that an interrupted job continues
-    where it stopped. Files have seed and number of the request in their name, and the seed of the chosen candidate in
-    their provenance. The pipeline is that of `settings.load`, and no request stands twice. With `raw` the files are
-    single samples as they are, in RGBA with alpha as predicted.
+    Files that exist with the same provenance, but for the chunk size, are kept and count in their rows, so that an
+    interrupted job continues where it stopped. Files have seed and number of the request in their name, and the seed
+    of the chosen candidate in their provenance. The pipeline is that of `settings.load`, and no request stands twice.
+    With `raw` the files are single samples as they are, in RGBA with alpha as predicted.
 
     Raises:
         OSError: If a file cannot be written.
@@ -193,7 +215,8 @@ def generate_files(
         else:
             paths.append(path)
     arguments = settings.arguments() | ({"output_type": "np"} if raw else {})
-    sprites = generate_sprites(pipeline, requests, candidates, finished=finished, **arguments)
+    options = {"finished": finished, "chunk_size": settings.chunk_size}
+    sprites = generate_sprites(pipeline, requests, candidates, **options, **arguments)
     for path, sprite in zip(paths, sprites, strict=True):
         image = VaeImageProcessor.numpy_to_pil(sprite.sample)[0] if raw else settings.postprocess(sprite.sample)
         write_png(image, path, settings.provenance(pipeline, sprite.chosen))
@@ -203,6 +226,7 @@ def generate_files(
 def _exists(path: Path, possible: Iterable[Provenance]) -> bool:
     try:
         open_image(path)  # a truncated file can still have its text
-        return read_png(path) in possible
+        made = read_png(path)
+        return any(made == replace(each, chunk_size=made.chunk_size) for each in possible)
     except (OSError, ValueError):
         return False

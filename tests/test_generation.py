@@ -19,7 +19,7 @@ from pokemon_ddpm.generation import (
 )
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
-from pokemon_ddpm.studio import generate_files, generate_sprites
+from pokemon_ddpm.studio import dtype_of, generate_files, generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_diffusion import ALPHA_BAR
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
@@ -69,13 +69,14 @@ def test_a_request_is_the_same_image_bit_for_bit_alone_and_in_any_order(known, d
         assert contents(known, [REQUESTS[i] for i in order]) == [together[i] for i in order]
 
 
-@pytest.mark.parametrize(("scale", "rows"), [(1, 4), (2, 8)])
-def test_chunks_are_whole_and_yielded_when_they_are_finished(known, scale, rows):
-    calls = network_calls(known)
-    images = generate(known, [SpriteRequest(seed, "fire") for seed in range(5)], guidance_scale=scale)
+@pytest.mark.parametrize(("chunk_size", "scale"), [(8, 1), (8, 2), (4, 2), (1, 1)])
+def test_chunks_are_whole_and_yielded_when_they_are_finished(known, chunk_size, scale):
+    calls, chunk = network_calls(known), [chunk_size * scale] * 3
+    requests = [SpriteRequest(seed, "fire") for seed in range(chunk_size + 1)]
+    images = generate(known, requests, guidance_scale=scale, **({} if chunk_size == 8 else {"chunk_size": chunk_size}))
     next(images)
-    assert [size for size, _ in calls] == [rows] * 3
-    assert len(list(images)) == 4 and [size for size, _ in calls] == [rows] * 6
+    assert [size for size, _ in calls] == chunk
+    assert len(list(images)) == chunk_size and [size for size, _ in calls] == 2 * chunk
     assert list(generate(known, [])) == list(generate_sprites(known, [])) == []
     with pytest.raises(ValueError, match="Unknown type 'fyre'"):
         next(generate(known, [SpriteRequest(0, "fyre")]))
@@ -161,8 +162,16 @@ def test_only_files_that_are_missing_damaged_or_different_are_generated(tmp_path
     list(generate_files(known, SETTINGS, REQUESTS, tmp_path))
     assert first.read_bytes() == content and len(calls) == 2
     assert [path.stat().st_mtime_ns for path in rest] == before
-    for change in ({"model": "other"}, {"dtype": "bfloat16"}, {"palette": 5}):
-        files = generate_files(known, replace(SETTINGS, **change), REQUESTS[:2], tmp_path)
+    other = replace(SETTINGS, chunk_size=4)  # as a version of before
+    assert [read_settings(path)[0].chunk_size for path in generate_files(known, other, REQUESTS[:2], tmp_path)] == [
+        8,
+        8,
+    ]
+    assert len(calls) == 2
+    for change in ({"model": "other"}, {"palette": 5}, {"dtype": torch.bfloat16}):
+        files = generate_files(
+            known.to(change.pop("dtype", None)), replace(SETTINGS, **change), REQUESTS[:2], tmp_path
+        )
         assert {read_settings(path)[0].palette for path in files} == {change.get("palette", 4)}
     assert len(calls) == 2 + 3 * 2
 
@@ -196,6 +205,30 @@ def test_settings_load_their_model(tmp_path, known, caplog):
     known.scheduler.register_to_config(solver_order=1)  # as a distilled model has it
     known.save_pretrained(tmp_path / "fast")
     assert GenerationSettings(str(tmp_path / "fast"), "dpmsolver++").load("cpu").scheduler.config.solver_order == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "flags", "expected"),
+    [
+        ("cpu", {"avx512_bf16": True}, "bfloat16"),
+        ("cpu", {"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
+        ("cpu", {"avx512_f": True, "architecture": "x86_64"}, "float32"),
+        ("cpu", None, "float32"),
+        ("mps", {"avx512_bf16": True}, "float32"),
+    ],
+)
+def test_the_best_dtype_is_that_of_the_processor(tmp_path, known, monkeypatch, device, flags, expected):
+    monkeypatch.setattr(generation, "best_device", lambda: torch.device(device))
+    if flags is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert generation.best_dtype() == dtype_of(None) == dtype_of(tmp_path) == expected
+    other = "float32" if expected == "bfloat16" else "bfloat16"
+    known.to(getattr(torch, other))
+    (tmp_path / "a.png").touch()
+    list(generate_files(known, SETTINGS, REQUESTS[:1], tmp_path))
+    assert dtype_of(tmp_path) == other
 
 
 def test_onnx_needs_its_packages(monkeypatch):

@@ -81,8 +81,8 @@ def test_candidates_share_what_is_drawn_and_the_record_repeats_it(tmp_path):
         assert alone.tobytes() == sprite.sample.tobytes()
     # One candidate is what the pipeline makes of its seed.
     (only,) = generate_sprites(pipeline, [requests[0]], 1, num_inference_steps=2)
-    seeds = [torch.Generator().manual_seed(sample_seed(7, 3)) for _ in range(4)]
-    made = pipeline(["fire"] * 4, shape="any", generator=seeds, num_inference_steps=2).images[0]
+    seeds = [torch.Generator().manual_seed(sample_seed(7, 3)) for _ in range(8)]
+    made = pipeline(["fire"] * 8, shape="any", generator=seeds, num_inference_steps=2).images[0]
     assert only.sample.tobytes() == made.tobytes()
     settings = GenerationSettings("tiny", num_inference_steps=2)
     for _ in range(2):  # finished files are found again

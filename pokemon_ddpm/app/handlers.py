@@ -45,10 +45,11 @@ class Generation:
 
     def run(self) -> Result:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
-        job, arguments = self._job, self._job.settings.arguments()
-        options = {"with_steps": True, "watch": self._after_step}
+        job, settings = self._job, self._job.settings
+        options = {"with_steps": True, "watch": self._after_step, "chunk_size": settings.chunk_size}
+        options |= settings.arguments()
         try:
-            for sprite in generate_sprites(job.pipeline, job.requests, job.candidates, **options, **arguments):
+            for sprite in generate_sprites(job.pipeline, job.requests, job.candidates, **options):
                 self._finished.append(sprite)
         except ValueError as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error

@@ -17,7 +17,7 @@ from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.input_checks import is_distilled
 from pokemon_ddpm.pipelines.sprite_preprocessing import is_number
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.studio import Sprite, default_candidates, sample_seed
+from pokemon_ddpm.studio import Sprite, chunk_size_of, default_candidates, sample_seed
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES = 16
@@ -134,7 +134,9 @@ def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
     steps = QUALITIES[one_of("The quality", settings["quality"], tuple(QUALITIES))]
     scale = number("The guidance scale", settings["guidance_scale"], *GUIDANCE)
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, scale)
-    return Job(pipeline, GenerationSettings(name, *sampler, **PROCESSED), requests, default_candidates(pipeline))
+    candidates = default_candidates(pipeline)
+    settings = GenerationSettings(name, *sampler, chunk_size=chunk_size_of(requests, candidates), **PROCESSED)
+    return Job(pipeline, settings, requests, candidates)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

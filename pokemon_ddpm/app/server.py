@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import Page, theme
-from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.generation import GenerationSettings, best_dtype
 from pokemon_ddpm.models import model_name
 
 MAX_SESSIONS = 100  # visitors with sprites in memory: at most 17 MB each at 64x64 px, usually 1 MB
@@ -114,7 +114,7 @@ def launch(
         ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
     models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL, RELEASED_FREE_MODEL]
-    loaded = {model_name(source): GenerationSettings(source).load() for source in models}
+    loaded = {model_name(source): GenerationSettings(source, dtype=best_dtype()).load() for source in models}
     if len(loaded) < len(models):
         raise ValueError("The app needs models with different names.")
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)

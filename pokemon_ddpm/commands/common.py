@@ -41,6 +41,13 @@ Scheduler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN)
 ]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (often faster) or float16.")]
+BestDtype = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16 or float16.",
+        show_default="that of the sprites in --output-dir; else bfloat16 if the processor has instructions for it",
+    ),
+]
 
 
 def fail(message: object) -> NoReturn:

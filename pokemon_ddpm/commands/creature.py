@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, ImageGuidance, Model, Scheduler, Steps, parse_type
+from pokemon_ddpm.commands.common import MAX_SEED, BestDtype, Guidance, ImageGuidance, Model, Scheduler, Steps
 from pokemon_ddpm.postprocessing import PALETTE_SIZE
 
 
@@ -27,7 +27,7 @@ def creature(
     guidance_scale: Guidance = None,
     image_guidance_scale: ImageGuidance = None,
     scheduler: Scheduler = None,
-    dtype: Dtype = "float32",
+    dtype: BestDtype = None,
     palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
     shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the reference's colors.")] = True,
     idle: Annotated[
@@ -38,7 +38,7 @@ def creature(
 
     It does this for each stage of its evolution, and writes a sheet for game engines.
     """
-    from pokemon_ddpm.creature import CreatureSettings, generate_creature
+    from pokemon_ddpm.creature import CreatureSettings, dtype_of, generate_creature
     from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.preprocessing import open_image, with_8_bits
 
@@ -48,12 +48,17 @@ def creature(
             sprite = with_8_bits(open_image(front))
         except ValueError as error:
             common.fail(f"--front {front} {error}.")
-    pokemon_type, stage_types = None if type is None else parse_type(type), tuple(map(parse_type, stage_type or ()))
+    pokemon_type, stage_types = (
+        None if type is None else common.parse_type(type),
+        tuple(map(common.parse_type, stage_type or ())),
+    )
     if len(stage_types) >= stages:
         given = f"--stage-type is given {len(stage_types)} times"
         common.fail(f"{given}, but --stages {stages} has {stages - 1} next stages.")
     common.make_folder("--output-dir", output_dir)
-    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
+    settings = GenerationSettings(
+        model, scheduler, num_inference_steps, guidance_scale, dtype=dtype or dtype_of(output_dir)
+    )
     wanted = CreatureSettings(
         pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette
     )

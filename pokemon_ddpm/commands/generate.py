@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, OWN, Dtype, FastModel, Guidance, Scheduler, Steps
+from pokemon_ddpm.commands.common import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Scheduler, Steps
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
@@ -106,7 +106,7 @@ def generate(
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
     scheduler: Scheduler = None,
-    dtype: Dtype = "float32",
+    dtype: BestDtype = None,
     backend: Annotated[str, typer.Option(help="torch, or onnx (onnxruntime on the CPU).")] = "torch",
     palette: Palette = PALETTE_SIZE,
     min_fragment: MinFragment = MIN_FRAGMENT,
@@ -130,17 +130,18 @@ def generate(
         return
 
     from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
-    from pokemon_ddpm.studio import default_candidates
+    from pokemon_ddpm.studio import chunk_size_of, default_candidates, dtype_of
 
     processing = {"transparent": True, "palette": palette or None, "min_fragment": min_fragment or None}
     processing["scale"] = scale or (1 if output_dir or game_sheet else 4)
     sampler = (scheduler, num_inference_steps, guidance_scale)
-    settings = GenerationSettings(model, *sampler, dtype=dtype, backend=backend, **processing)
+    settings = GenerationSettings(model, *sampler, dtype=dtype or dtype_of(output_dir), backend=backend, **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
     if description is not None:
         given = _described(description, pipeline.conditioner.vocabulary, model) | {k: v for k, v in given.items() if v}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
+    settings = replace(settings, chunk_size=chunk_size_of(requests, candidates))
     job = _Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
         check_enlargement(*pipeline.sample_shape[1:], settings.scale)
@@ -192,8 +193,8 @@ class _Job(NamedTuple):
         """The chosen candidate of each request."""
         from pokemon_ddpm.studio import generate_sprites
 
-        arguments = {**self.settings.arguments(), "with_steps": with_steps}
-        made = generate_sprites(self.pipeline, self.requests, self.candidates, **arguments)
+        options = {"with_steps": with_steps, "chunk_size": self.settings.chunk_size, **self.settings.arguments()}
+        made = generate_sprites(self.pipeline, self.requests, self.candidates, **options)
         return tqdm(made, "Generating", len(self.requests))
 
     def finished(self) -> "tuple[list[Sprite], list[Image.Image]]":

@@ -20,5 +20,5 @@ def test_every_way_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seconds = latency.measure(str(tmp_path / "model"), [str(tmp_path / "student-2")], turns=2)
     counts = {name: len(times) for name, times in seconds.items()}
     assert counts.pop("1 warm, fp32, 3 ancestral steps") == 1
-    assert set(counts.values()) == {2} and len(counts) == 11
-    assert latency.markdown(seconds).count("\n| ") == 13
+    assert set(counts.values()) == {2} and len(counts) == 19
+    assert latency.markdown(seconds).count("\n| ") == 21

@@ -37,7 +37,14 @@ def full_pipeline() -> PokemonDDPMPipeline:
 
 def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
     """The finished sprites."""
-    return [to_sprite(each.sample) for each in generate_sprites(full_pipeline(), requests, **arguments)]
+    made = generate_sprites(full_pipeline(), requests, chunk_size=min(len(requests), 8), **arguments)
+    return [to_sprite(each.sample) for each in made]
+
+
+@pytest.fixture(autouse=True)
+def any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default dtype is float32."""
+    monkeypatch.setattr(studio, "best_dtype", lambda: "float32")
 
 
 def read(path: Path) -> Image.Image:
@@ -101,10 +108,10 @@ def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
 def test_arguments_of_the_pipeline(files) -> None:
     options = ["--guidance-scale", 4, "--scheduler", "unipc", "--dtype", "bfloat16", "--num-inference-steps", 4]
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
-    pipeline = full_pipeline().to(dtype=torch.bfloat16)
+    pipeline, sampling = full_pipeline().to(dtype=torch.bfloat16), {"num_inference_steps": 4, "chunk_size": 1}
     pipeline.scheduler = make_sampler("unipc", pipeline.scheduler)
     made = [
-        to_sprite(next(generate_sprites(pipeline, [FIRE], guidance_scale=scale, num_inference_steps=4)).sample)
+        to_sprite(next(generate_sprites(pipeline, [FIRE], **sampling, guidance_scale=scale)).sample)
         for scale in (4, 2)
     ]
     assert made[0] == image != made[1]
@@ -120,7 +127,7 @@ def test_arguments_of_the_pipeline(files) -> None:
 )
 def test_postprocessing(files, options: list, finish: Callable) -> None:
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
-    (sprite,) = generate_sprites(full_pipeline(), [FIRE])
+    (sprite,) = generate_sprites(full_pipeline(), [FIRE], chunk_size=1)
     assert image == finish(sprite.sample)
 
 
@@ -170,7 +177,7 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     code, text = run("generate", "--model", model, *options)
     assert code == 0 and text.endswith(f"2 sprites in {output}")
     requests = [FIRE, SpriteRequest(0, "fire", number=1)]
-    made = generate_sprites(full_pipeline(), requests, with_steps=True, num_inference_steps=5)
+    made = generate_sprites(full_pipeline(), requests, with_steps=True, num_inference_steps=5, chunk_size=2)
     *_, last = zip(*([to_sprite(step.pred_original_sample) for step in each.steps] for each in made), strict=True)
     animation = Image.open(output)
     assert animation.n_frames == 5 and animation.size == sprite_sheet(last, 2, scale=2).size
@@ -216,9 +223,29 @@ def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "files" / names[0]).read_bytes()
 
 
+def test_a_folder_continues_in_its_dtype_and_other_jobs_in_the_best(files, tmp_path: Path, monkeypatch) -> None:
+    def found() -> list[tuple]:
+        return sorted(
+            (each.seed, each.dtype, each.chunk_size) for each in map(read_png, (tmp_path / "files").iterdir())
+        )
+
+    files("--type", "fire", "--num-images", 1)
+    monkeypatch.setattr(studio, "best_dtype", lambda: "bfloat16")
+    (path,) = (tmp_path / "files").iterdir()
+    made = read_png(path)
+    assert (made.dtype, made.chunk_size) == ("float32", 1)  # one sample alone
+    write_png(Image.open(path), path, replace(made, chunk_size=4))  # as versions of before had it
+    files("--type", "fire", "--num-images", 9)
+    assert found() == sorted((sample_seed(0, i), "float32", 8 if i else 4) for i in range(9))
+    for each in (tmp_path / "files").iterdir():
+        each.unlink()
+    files("--type", "fire", "--num-images", 3)
+    assert found() == sorted((sample_seed(0, i), "bfloat16", 3) for i in range(3))
+
+
 def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:
     monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
-    second = SimpleNamespace(process_index=1, num_processes=2, is_main_process=False, device="cpu")
+    second = SimpleNamespace(process_index=1, num_processes=2, is_main_process=False, device=torch.device("cpu"))
     monkeypatch.setattr(generation, "processes", lambda: second)
     found = files("--type", "fire", "--type", "ice", "--num-images", 2, "--candidates", 2)
     assert found.keys() == {"ice_0-2_best-of-2.png", "ice_0-3_best-of-2.png"}
@@ -291,6 +318,8 @@ def test_a_mistake_is_one_message_and_no_file(
         ({"condition": {"output_type": "latent"}}, "made by another version"),
         ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
         ({"postprocessing": {}}, "made by another version"),
+        ({"chunk_size": 0}, "made by another version"),
+        ({"chunk_size": 10**9}, "made by another version"),
     ],
 )
 def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, expected: str) -> None:
@@ -310,7 +339,8 @@ def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatc
 
 
 def test_two_processes_generate_the_files_of_one(model: Path, tmp_path: Path) -> None:
-    job = ["generate", "--model", str(model), "--type", "fire", "--num-images", "13", "--output-dir"]
+    job = ["generate", "--model", str(model), "--type", "fire", "--num-images", "13", "--dtype", "float32"]
+    job.append("--output-dir")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pokemon_ddpm.cli"]
     done = subprocess.run(
         [sys.executable, *command, *job, tmp_path / "two"], capture_output=True, text=True, timeout=300
