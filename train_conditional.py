@@ -194,11 +194,10 @@ class Trainer:
 
     def skip_if_not_finite(self, grad_norm: torch.Tensor, loss: torch.Tensor) -> None:
         """Counts an update that is not finite, and has it skipped on the device: both are scalars there."""
-        if self.accelerator.scaler is None:
-            bad = (~grad_norm.isfinite()).float()
+        # A loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts.
+        bad = (~(loss if self.accelerator.scaler else grad_norm).isfinite()).float()
+        if not self.accelerator.scaler:
             self.tensors.optimizer.found_inf = bad  # with 1 a fused optimizer does nothing
-        else:  # the loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts
-            bad = (~loss.isfinite()).float()
         self.skipped += bad
 
     def skipped_updates(self) -> int:
@@ -361,13 +360,12 @@ class Trainer:
 
     def summary(self) -> str:
         """What is trained, in one line."""
-        config = self.config
-        vocabulary = self.unwrapped.conditioner.vocabulary
-        conditions = [shown_name(name, vocabulary["type"]) for name in vocabulary]
+        size, vocabulary = self.config.resolution, self.unwrapped.conditioner.vocabulary
+        conditions = ", ".join(shown_name(name, vocabulary["type"]) for name in vocabulary)
         return (
             f"{sum(p.numel() for p in self.unwrapped.parameters()) / 1e6:.1f} million parameters, {len(self.data):,} "
-            f"images of {config.resolution}x{config.resolution}, conditioned on "
-            f"{', '.join(conditions)}, batch size {self.batch_size}, {self.max_steps:,} updates."
+            f"images of {size}x{size}, conditioned on {conditions}, batch size {self.batch_size}, {self.max_steps:,} "
+            "updates."
         )
 
 

@@ -12,9 +12,8 @@ import datasets
 from datasets import ClassLabel, Value
 
 from pokemon_ddpm import preprocessing, vocabulary
-from pokemon_ddpm.dataset_scripts.sprite_archive import FAULTY_IMAGES, SpriteArchive
+from pokemon_ddpm.dataset_scripts.sprite_archive import FAULTY_IMAGES, Problems, SpriteArchive, SpriteDataError
 from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
-from pokemon_ddpm.files import Problems, SpriteDataError
 from pokemon_ddpm.vocabulary import ANY, BODIES, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS
 
 SPLITS = ("train", "validation", "test")
@@ -64,7 +63,7 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         PokemonSpritesConfig(name="front", description="the front view in normal colors"),
         PokemonSpritesConfig(name="all", description="all images: also from the back, also in shiny colors"),
-        PokemonSpritesConfig(name="starter", description="small procedural creatures"),
+        PokemonSpritesConfig(name="starter", description="small procedural sprites"),
     ]
 
     def __init__(self, data_dir: str | Path | None = None, config_name: str = "front", **kwargs: Any):

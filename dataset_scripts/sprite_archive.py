@@ -1,5 +1,6 @@
-"""Reads the Kaggle archive, a folder or the .zip, into labelled records, without trusting its content."""
+"""Reads the Kaggle archive, a folder or the .zip, into labelled records, and reports all that cannot be used."""
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -9,16 +10,17 @@ import math
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas
 
-from pokemon_ddpm.files import MAX_LISTED, Problems, SpriteDataError
 from pokemon_ddpm.pipelines.file_checks import check_file, check_size, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
+MAX_LISTED = 20  # problems in a message
 
 # Folders whose images were exchanged: each has the labels of the other. The folder named Necrozma Dawn shows Dusk Mane
 # and the reverse (the second types differ); Mimikyu Busted shows the disguised form.
@@ -35,6 +37,39 @@ _FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-fr
 _OUTSIDE = re.compile(r"[/\\]|.:|(.*[/\\])?\.\.([/\\]|$)")  # the beginning of a path that leaves the archive
 _FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
 _COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
+
+
+class SpriteDataError(ValueError):
+    """The data cannot be used; the message names the files and what to do."""
+
+
+class Problems:
+    """Collects what is wrong, to report all of it at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, place: str, complaint: object) -> None:
+        self.found.append(f"{place}: {complaint}")
+
+    @contextlib.contextmanager
+    def caught(self, place: str) -> Iterator[None]:
+        """Adds a ValueError that is raised inside, in place of passing it on."""
+        try:
+            yield
+        except ValueError as error:
+            self.add(place, error)
+
+    def report(self, headline: str) -> str:
+        """The headline and the first 20 problems, one a line."""
+        more = len(self.found) - MAX_LISTED
+        return "\n  ".join([headline, *self.found[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])])
+
+    def check(self, source: Path, skip: bool) -> None:
+        """Raises SpriteDataError if there are problems that may not be skipped."""
+        if self.found and not skip:
+            headline = f"{source}: {len(self.found)} unusable. Repair or remove them, or pass --skip_bad_images "
+            raise SpriteDataError(self.report(f"{headline}(skip_bad_images=True) to continue without them:"))
 
 
 def expand(path: str | Path) -> Path:
@@ -226,27 +261,32 @@ def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str
 def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
     """The number in the name of a folder, in front; raises SpriteDataError if the images have no known labels."""
     match = _FOLDER.fullmatch(folder)
+    index, dex_number = (int(match["index"]), int(match["dex"])) if match else (-1, -1)
+    labels, wrong = pokedex.get(index), None
     if not match:
-        raise SpriteDataError("the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it")
-    index, dex_number = int(match["index"]), int(match["dex"])
-    if index not in pokedex:
-        raise SpriteDataError(f"no row of {POKEDEX} has the id {index}")
-    if index not in _facts():
-        raise SpriteDataError(f"{index} does not belong to this data set, so its split is unknown; remove it")
-    if dex_number != pokedex[index]["dex_number"]:
-        raise SpriteDataError(f"dex number {dex_number}, but {POKEDEX} has {pokedex[index]['dex_number']} for {index}")
+        wrong = "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"
+    elif not labels:
+        wrong = f"no row of {POKEDEX} has the id {index}"
+    elif index not in _facts():
+        wrong = f"{index} does not belong to this data set, so its split is unknown; remove it"
+    elif dex_number != labels["dex_number"]:
+        wrong = f"dex number {dex_number}, but {POKEDEX} has {labels['dex_number']} for {index}"
+    if wrong:
+        raise SpriteDataError(wrong)
     return index
 
 
 def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]]) -> dict[str, Any]:
     _, _, view, finish, file = path.split("/")
-    dex_number, match = pokedex[index]["dex_number"], _FILE.fullmatch(file)
+    match, dex_number, wrong = _FILE.fullmatch(file), pokedex[index]["dex_number"], None
     if view not in VIEWS or finish not in FINISHES:
-        raise SpriteDataError(f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder")
-    if not match or match["game"].lower() not in GAMES:
-        raise SpriteDataError(f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}")
-    if int(match["dex"]) != dex_number:
-        raise SpriteDataError(f"belongs to dex number {int(match['dex'])}, not {dex_number}")
+        wrong = f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder"
+    elif not match or match["game"].lower() not in GAMES:
+        wrong = f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}"
+    elif int(match["dex"]) != dex_number:
+        wrong = f"belongs to dex number {int(match['dex'])}, not {dex_number}"
+    if wrong:
+        raise SpriteDataError(wrong)
     shown = EXCHANGED_FOLDERS.get(index, index)
     labels = pokedex.get(shown, pokedex[index])
     if labels["form"] in ("alola", "galar") or finish == "shiny":

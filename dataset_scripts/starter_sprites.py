@@ -1,6 +1,6 @@
 """A small procedural data set, to try the training without a download and without license questions.
 
-A creature is a list of `Part`s, ovals and polygons, from the tables below. Only the right half is described; the left
+A sprite is a list of `Part`s, ovals and polygons, from the tables below. Only the right half is described; the left
 half mirrors it. The types, the line and the stage decide everything about an image.
 """
 
@@ -137,7 +137,7 @@ def _paint(canvas: np.ndarray, part: Part) -> None:
         crossing = x0 + (y - y0) * ((x1 - x0) / np.where(y0 == y1, 1, y1 - y0))
         mask = np.logical_xor.reduce(((y0 <= y) != (y1 <= y)) & (x < crossing))
     if part.color not in RAMPS:
-        canvas[mask & (canvas > 0)] = part.color  # has no outline and stays inside the creature
+        canvas[mask & (canvas > 0)] = part.color  # has no outline and stays inside the sprite
         return
     wide, depth = np.pad(mask, 1), 2 if mask.any(axis=1).sum() > 8 else 1
     outline = wide[1:-1, :-2] | wide[1:-1, 2:] | wide[:-2, 1:-1] | wide[2:, 1:-1]
@@ -147,7 +147,7 @@ def _paint(canvas: np.ndarray, part: Part) -> None:
 
 
 def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
-    """Generates a creature.
+    """Generates a sprite.
 
     Args:
         type1: One of `TYPES`; it decides the body.
@@ -186,7 +186,7 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
 
 
 def starter_sprites() -> Iterator[dict[str, Any]]:
-    """Generates the whole set: for each type 20 lines of 3 stages, 1,080 creatures, always in the same order.
+    """Generates the whole set: for each type 20 lines of 3 stages, 1,080 sprites, always in the same order.
 
     Yields:
         A value for every column of the data set, and "split", which the three stages of a line share.

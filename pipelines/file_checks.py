@@ -1,6 +1,9 @@
-"""Files of strangers, which are read with care. A saved model carries a copy of this file."""
+"""Checks that need no torch: of numbers, and of files of strangers. A saved model carries a copy of this file."""
 
+import math
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 MAX_BYTES = 16 * 2**20  # of a file that is read at once
 
@@ -40,3 +43,16 @@ def check_size(size: int, limit: float = MAX_BYTES) -> None:
     """Raises ValueError if a file is larger than the limit, in bytes."""
     if size > limit:
         raise ValueError(f"larger than {limit / 2**20:g} MiB")
+
+
+def is_number(value: Any, low: float, high: float = math.inf, kind: type = Real) -> bool:
+    """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+
+
+def check_number(name: str, value: Any, low: float, high: float, kind: type = Real) -> None:
+    """Raises ValueError unless `is_number`."""
+    if not is_number(value, low, high, kind):
+        word = "whole number" if kind is Integral else "number"
+        raise ValueError(f"{name} must be a {word} from {low} to {high}, not {value!r}.")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .sprite_preprocessing import check_number, is_number
+from .file_checks import check_number, is_number
 
 MAX_SCALE = 1000
 

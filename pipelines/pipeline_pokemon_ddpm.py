@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 # Saved folders carry these files, too; diffusers copies only those that are imported here.
-from .file_checks import MAX_BYTES  # noqa: F401 (for model_folder)
+from .file_checks import check_number, is_number
 from .guidance import Guidance, predicted_original_sample
 from .hub_mixin import HubMixin
 from .input_checks import SCHEDULERS, check_names, check_scheduler, check_tensor, is_distilled, one_each, set_timesteps
 from .model_folder import DEFAULTS_KEY
-from .sprite_preprocessing import check_image, check_number, is_number, model_pixels
+from .sprite_preprocessing import check_image, model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None

@@ -3,8 +3,6 @@
 This file imports nothing of the project, since a saved model carries a copy of it.
 """
 
-import math
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -166,17 +164,3 @@ def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = F
     if not pixels[..., 3].any():
         raise ValueError(f"{name} shows nothing: the image is empty or white.")
     return fit_square(pixels, side, margin=0 if side >= 64 else 1)
-
-
-# Here and not in input_checks.py, since commands check numbers before they import torch.
-def is_number(value: Any, low: float, high: float = math.inf, kind: type = Real) -> bool:
-    """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
-    value = value.item() if getattr(value, "ndim", None) == 0 else value
-    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
-
-
-def check_number(name: str, value: Any, low: float, high: float, kind: type = Real) -> None:
-    """Raises ValueError unless `is_number`."""
-    if not is_number(value, low, high, kind):
-        word = "whole number" if kind is Integral else "number"
-        raise ValueError(f"{name} must be a {word} from {low} to {high}, not {value!r}.")

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand, read_csv
-from pokemon_ddpm.files import MAX_LISTED, Problems
+from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
 from pokemon_ddpm.pipelines.file_checks import check_inside, read_file
 from pokemon_ddpm.vocabulary import CONDITIONS
 

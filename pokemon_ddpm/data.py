@@ -14,8 +14,7 @@ from datasets import ClassLabel, Dataset
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.class_folder import ARCHIVE, CREATURE, ClassFolder, LabelledFile, is_class_folder, list_class_folder
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import POKEDEX, expand
-from pokemon_ddpm.files import MAX_LISTED, Problems
+from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand
 from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from pokemon_ddpm.pipelines.file_checks import check_number
 from pokemon_ddpm.pipelines.sprite_preprocessing import (
     CONES,
     LAB,
     TRANSPARENT,
     binary_alpha,
-    check_number,
     oklab,
     transparent,
     unique_colors,

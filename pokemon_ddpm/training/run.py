@@ -176,18 +176,14 @@ def check_output_dir(config: TrainingConfig) -> None:
         raise ValueError(f"{folder} already contains a run ({saved[0].name}). {continued}, {other}")
 
 
-def _run_contents(folder: Path) -> list[Path]:
-    known = [*(folder / name for name in RUN_CONTENTS if (folder / name).exists()), *checkpoints(folder)]
-    is_run = any((folder / name).exists() for name in ("model_index.json", CONFIG_FILE)) or checkpoints(folder)
-    return known if is_run else []
-
-
 def prepare_output(config: TrainingConfig, create_repository: Callable[[str, bool], str]) -> str | None:
     """Creates the Hub repository and returns its name, and deletes an older run, where the flags say so."""
     folder, repository = Path(config.output_dir), None
     if config.push_to_hub:
         repository = create_repository(config.hub_model_id or folder.resolve().name, config.hub_private_repo)
-    for path in _run_contents(folder) if config.overwrite_output_dir else ():
+    found = [*(folder / name for name in RUN_CONTENTS if (folder / name).exists()), *checkpoints(folder)]
+    is_run = any(path.name in ("model_index.json", CONFIG_FILE) or path.name not in RUN_CONTENTS for path in found)
+    for path in found if config.overwrite_output_dir and is_run else ():
         delete(path)
     return repository
 

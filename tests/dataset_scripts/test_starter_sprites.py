@@ -23,17 +23,13 @@ def images(creatures: list[dict]) -> np.ndarray:
     return np.stack([np.asarray(each["image"]) for each in creatures])
 
 
-def longer_side(creature: dict) -> int:
-    foreground = (np.asarray(creature["image"]) < 255).any(axis=-1)
-    return max(np.ptp(np.flatnonzero(foreground.any(axis=axis))) + 1 for axis in (0, 1))
-
-
 def test_labels_are_values_of_the_vocabulary(creatures: list[dict]) -> None:
     for index, each in enumerate(creatures):
         assert each["type1"] in TYPES and each["type2"] in (*TYPES, NONE) and each["type1"] != each["type2"]
         assert each["color"] in COLORS and each["shape"] in SHAPES and each["game"] == ANY
         assert (each["view"], each["finish"], each["form"]) == (VIEWS[0], FINISHES[0], FORMS[0])
-        assert (each["frame"], each["legendary"]) == (1, False)
+        assert (each["frame"], each["legendary"], each["line"]) == (1, False, index // 3)
+        assert each["evolves_from"] == (index - 1 if index % 3 else None)
         assert (each["index"], each["dex_number"], each["path"]) == (index, index + 1, f"{each['name']}.png")
     assert len({each["name"] for each in creatures}) == len(creatures) == 1080
 
@@ -43,19 +39,6 @@ def test_types_lines_and_splits_are_balanced(creatures: list[dict]) -> None:
     assert seconds.pop(NONE) == 540 and set(seconds) == set(TYPES)
     counts = Counter((each["type1"], each["split"]) for each in creatures)
     assert counts == {(t, s): n for t in TYPES for s, n in (("train", 48), ("validation", 6), ("test", 6))}
-
-
-def test_the_three_of_a_line_share_labels_and_grow(creatures: list[dict]) -> None:
-    for first in range(0, len(creatures), 3):
-        young, middle, grown = creatures[first : first + 3]
-        for key in ("type1", "type2", "color", "shape", "split", "line"):
-            assert young[key] == middle[key] == grown[key]
-        for key in ("height", "weight"):
-            assert 0 < young[key] < middle[key] < grown[key]
-        assert longer_side(young) < longer_side(middle) < longer_side(grown)
-    assert len({each["line"] for each in creatures}) == 360
-    before = [each["evolves_from"] for each in creatures]
-    assert before == [None if index % 3 == 0 else index - 1 for index in range(1080)]
 
 
 def test_images_are_distinct_and_the_same_everywhere(creatures: list[dict], images: np.ndarray) -> None:
