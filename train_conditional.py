@@ -377,7 +377,7 @@ def callbacks() -> Callbacks:
     from pokemon_ddpm.sheets import save_type_sheet
 
     def create_repository(name: str, private: bool) -> str:
-        return open_repository(name, private or None, None).info.id
+        return open_repository(name, private or None, None)[1].id
 
     return Callbacks(save_type_sheet, count_copies, run_card, write_card, create_repository, upload_model)
 

@@ -1,7 +1,4 @@
-"""Saving and pushing of a pipeline, with its card and its code; for loading see model_folder.py.
-
-A saved model carries a copy of this file.
-"""
+"""What a saved folder carries beside weights, code, card and digests, and its push; a copy of this file, too."""
 
 import importlib
 import inspect
@@ -10,31 +7,28 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DModel
-from huggingface_hub import CardData, CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
-from huggingface_hub.utils import filter_repo_objects
-
-from .model_folder import (
-    CARD_FILE,
-    DEFAULTS,
-    DEFAULTS_KEY,
-    INDEX_FILE,
-    LICENSE_KEY,
-    WEIGHTS_KEY,
-    as_list,
-    license_terms,
-    load_pipeline,
-)
+from huggingface_hub import HfApi, ModelCard, ModelCardData, RepoCard
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
 
+# Of a call.
+DEFAULTS = (
+    "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
+)  # fmt: skip
+LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card
+INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
+# diffusers passes keys that begin with "_" on, but not to a constructor.
+WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
+# In the conditioner's configuration, which goes wherever the model goes.
+DEFAULTS_KEY = "_defaults"  # `DEFAULTS` of the saved model
+LICENSE_KEY = "_license"  # `LICENSE` of its card
 DIGEST = "__" + "[0-9a-f]" * 8
 # A model's code in its folder; that of the first versions has no digest in its name.
 CODE_FILES = (
@@ -43,13 +37,9 @@ CODE_FILES = (
 )  # fmt: skip
 WEIGHTS_FILES = ("unet/diffusion_pytorch_model*", "conditioner/diffusion_pytorch_model*")  # of every variant
 UNFINISHED = ".saving-"
-BEGIN = (
-    "<!-- pokemon-ddpm: this part is written anew by every save and push; your own text stays above or below it -->"
-)
-END = "<!-- pokemon-ddpm: end -->"
-GENERATED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 SHEETS = "samples/step-"  # how the paths of a training run's sheets begin
-SHEET_LINE = re.compile(rf"^!\[[^\]\n]*\]\({SHEETS}\d+\.png\)\n+", re.MULTILINE)
+MARK = "<!-- pokemon-ddpm:"  # in each card of this project, also of earlier versions
+NOTE = f"{MARK} training and pushes write this card anew; without this line, training leaves it as it is -->"
 METADATA = {
     "library_name": "diffusers",
     "pipeline_tag": "unconditional-image-generation",
@@ -59,7 +49,7 @@ CARD_TEMPLATE = """---
 {{ card_data }}
 ---
 
-{{ begin }}
+{{ note }}
 
 # {{ name.split("/")[-1] }}
 
@@ -93,59 +83,31 @@ The `pokemon-ddpm` package does not run that code: `pokemon_ddpm.PokemonDDPMPipe
 {% for argument, values in conditions.items() -%}
 | `{{ argument }}` | {{ values | join(", ") | replace("|", "\\\\|") }} |
 {% endfor %}
-{%- if details %}
-{{ details }}
-{% endif %}
-{{ end }}"""
+{{ details }}"""
 
 
 def pipeline_card(
     pipeline: Any, name: str, metadata: dict[str, Any] | None = None, sheet: str | None = None, details: str = ""
-) -> RepoCard:
+) -> ModelCard:
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
     vocabulary, argument = pipeline.conditioner.vocabulary, pipeline.conditioner.argument
-    return RepoCard.from_template(
-        CardData(**METADATA | pipeline.license | (metadata or {})),
+    return ModelCard.from_template(
+        ModelCardData(**METADATA | pipeline.license | (metadata or {}), ignore_metadata_errors=True),
         template_str=CARD_TEMPLATE,
-        **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "begin": BEGIN, "end": END},
+        **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "note": NOTE},
         **{"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
     )
 
 
-def read_card(text: str) -> RepoCard:
-    """A card from its text. Raises ValueError if the metadata at its top are not a YAML mapping."""
-    try:
-        return RepoCard(text)
-    except Exception as error:  # yaml has exceptions of its own
-        reason = " ".join(str(error).split())
-        raise ValueError(f"The metadata at the top of {CARD_FILE} are not YAML; repair them: {reason}") from error
-
-
-def merge_card(new: RepoCard, old_text: str | None, keep: Collection[str] = ()) -> RepoCard:
-    """A new card of a model, data set or Space, with what people wrote into the old one.
-
-    Args:
-        new: Its generated part replaces that of the old card.
-        old_text: The card until now. Text around its generated part, tags and metadata that are not in `new` stay.
-        keep: Metadata that stay as they are in the old card.
-    """
-    old = read_card(old_text or "---\n{}\n---\n")
-    before, now = old.data.to_dict(), new.data.to_dict()
-    if "license" in now:  # the keys about the license belong together
-        before = {key: value for key, value in before.items() if key not in ("license_name", "license_link")}
-    metadata = now | {key: value for key, value in before.items() if key not in now or key in keep}
-    tags = as_list(now.get("tags")) + as_list(before.get("tags"))
-    metadata["tags"] = [tag for i, tag in enumerate(tags) if tag not in tags[:i]] or None  # some may be lists
-    text, own_text = new.text, GENERATED.sub("", old.text).strip()
-    if own_text:
-        text = old.text if GENERATED.search(old.text) else f"{own_text}\n\n{BEGIN}{END}"
-        text = GENERATED.sub(lambda _: new.text.strip(), text, count=1)
-    return RepoCard(f"---\n{CardData(**metadata).to_yaml()}\n---\n\n{text.strip()}\n")
+def license_terms(metadata: Any) -> dict[str, str]:
+    """What metadata of a card, or what a configuration has of them, say of the license."""
+    metadata = metadata if isinstance(metadata, dict) else {}
+    return {key: metadata[key] for key in LICENSE if isinstance(metadata.get(key), str)}
 
 
 def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     """Adds the code to a folder that diffusers saved, and to model_index.json the digests of the weights."""
-    # Of a subclass the class with the published code.
+    # A subclass is saved as the published class.
     pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
     conditioner_class = type(pipeline.conditioner)
     unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
@@ -186,82 +148,51 @@ def code_files(folder: Path) -> list[Path]:
     return [path for pattern in CODE_FILES for path in folder.glob(pattern)]
 
 
-def _install(made: Path, folder: Path) -> None:
-    """Moves a finished save into its folder. Without model_index.json in between: half of a model is never loaded."""
-    (folder / INDEX_FILE).unlink(missing_ok=True)
-    for path in [*code_files(folder), *(path for pattern in WEIGHTS_FILES for path in folder.glob(pattern))]:
-        path.unlink()
-    files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
-    for name in [*sorted(files - {INDEX_FILE}), INDEX_FILE]:
-        (folder / name).parent.mkdir(exist_ok=True)
-        os.replace(made / name, folder / name)
+def open_repository(
+    name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
+) -> tuple[HfApi, Any]:
+    """A client, and the information about a repository, which is created if there is none and must be writable.
 
-
-def newest_sheet(folder: Path) -> str | None:
-    """The path of a training run's newest sheet of samples, relative to its folder."""
-    sheets = [path.relative_to(folder).as_posix() for path in folder.glob(f"{SHEETS}[0-9]*.png")]
-    return max(sheets, key=lambda name: (len(name), name), default=None)
-
-
-class Repository:
-    """A repository on the Hub as it is before a push: the paths of its `files`, and the text of its `card`, if any."""
-
-    def __init__(self, name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any):
-        """Creates it if it does not exist; arguments as of `HfApi.create_repo`.
-
-        Raises ValueError if it holds something that this project has not pushed, by the generated part of its card.
-        """
-        self.api, self.type, self.card = HfApi(token=token), repo_type, ""
-        url = self.api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options)
-        self.info = self.api.repo_info(url.repo_id, repo_type=repo_type)
-        self.files = {sibling.rfilename for sibling in self.info.siblings}
-        if CARD_FILE in self.files:
-            version = {"repo_type": repo_type, "revision": self.info.sha}
-            self.card = Path(self.api.hf_hub_download(self.info.id, CARD_FILE, **version)).read_text(encoding="utf-8")
-        others = sorted(self.files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
-        if others and BEGIN not in self.card:
-            why = f"such as {others[0]}, and its {CARD_FILE} has no part written by pokemon-ddpm"
-            raise ValueError(f"{self.info.id} contains other files, {why}. Choose another name.")
-
-    def commit(self, folder: Path, replaced: Sequence[str], **options: Any) -> CommitInfo:
-        """Pushes a folder in one commit, or nothing if it fails or somebody has changed the repository meanwhile.
-
-        Files that match a pattern in `replaced` are deleted unless the folder has them. The options are
-        `commit_message`, `commit_description` and `create_pr`.
-        """
-        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        old = filter_repo_objects(sorted(self.files - files.keys()), allow_patterns=list(replaced))
-        operations = [CommitOperationAdd(name, path) for name, path in files.items()]
-        operations += [CommitOperationDelete(name) for name in old]
-        where = {"repo_id": self.info.id, "repo_type": self.type, "parent_commit": self.info.sha}
-        return self.api.create_commit(operations=operations, **where, **options)  # upload_folder may make several
+    Arguments are as of `HfApi.create_repo`. Raises ValueError if the repository holds something that this project has
+    not pushed, by its card.
+    """
+    api = HfApi(token=token)
+    name = api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options).repo_id
+    api.auth_check(name, repo_type=repo_type, write=True)
+    info = api.repo_info(name, repo_type=repo_type)
+    files = {sibling.rfilename for sibling in info.siblings}
+    others = sorted(files - {".gitattributes", CARD_FILE, "LICENSE", "LICENSE.md"})
+    if others:
+        card = {CARD_FILE} & files and api.hf_hub_download(name, CARD_FILE, repo_type=repo_type, revision=info.sha)
+        if not card or MARK not in Path(card).read_text(encoding="utf-8"):
+            why = f"such as {others[0]}, and no {CARD_FILE} written by pokemon-ddpm"
+            raise ValueError(f"{name} contains other files, {why}. Choose another name.")
+    return api, info
 
 
 def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
-    """Pushes a folder that holds nothing but a pipeline, and returns the URL of the commit.
+    """Pushes a folder that holds nothing but a pipeline with a card, and returns the URL of the commit.
 
-    The folder's card gets the name of the repository, and is merged with the card there. `name`, `token` and `private`
-    are as of `HfApi.create_repo`; `commit` are `commit_message`, `commit_description` and `create_pr`.
+    Its card gets the name of the repository. For `private` and `token` see `HfApi.create_repo`; `commit` are
+    `commit_message`, `commit_description` and `create_pr`.
 
     Raises:
-        ValueError: If a card is not valid, or the repository holds something else.
-        HfHubHTTPError, OSError: If the Hub refuses or cannot be reached. The repository is then as before.
+        ValueError: If the card is not valid, or the repository holds something else.
+        HfHubHTTPError, OSError: If the Hub refuses or cannot be reached.
     """
-    card = read_card((folder / CARD_FILE).read_text(encoding="utf-8"))
-    repository = Repository(name, private, token)
-    if not GENERATED.search(card.text):  # written by hand; the next push replaces it
-        card.text = f"{BEGIN}\n\n{card.text.strip()}\n\n{END}"
-    use = f'from_pretrained("{repository.info.id}"'
-    card.text = GENERATED.sub(lambda found: re.sub(r'from_pretrained\("[^"]*"', use, found[0]), card.text)
-    merge_card(card, repository.card).save(folder / CARD_FILE)
-    replaced = (*CODE_FILES, *WEIGHTS_FILES, f"{SHEETS}*.png")
-    return repository.commit(folder, replaced, **{"commit_message": "Upload the model", **commit}).commit_url
+    api, info = open_repository(name, private, token)
+    card = RepoCard.load(folder / CARD_FILE)
+    card.text = re.sub(r'(from_pretrained\(")[^"]*"', rf'\g<1>{info.id}"', card.text)
+    if MARK not in card.text:  # written by hand; the next push must know it
+        card.text = f"\n{NOTE}\n{card.text}"
+    card.save(folder / CARD_FILE)
+    replaced = [*CODE_FILES, *WEIGHTS_FILES, f"{SHEETS}*.png"]
+    commit = {"commit_message": "Upload the model", "parent_commit": info.sha, **commit}
+    return api.upload_folder(repo_id=info.id, folder_path=folder, delete_patterns=replaced, **commit).commit_url
 
 
 class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
-
-    _card_text: str | None = None  # of the folder or repository that it was loaded from
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -295,23 +226,27 @@ class HubMixin:
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
             super().save_pretrained(name, variant=variant)
-            complete_folder(Path(name), self)
+            complete_folder(made := Path(name), self)
             if not (folder / CARD_FILE).exists():
-                text = SHEET_LINE.sub("", self._card_text or "")  # the sheet is not loaded
-                card = read_card(text) if text else pipeline_card(self, folder.resolve().name)
-                card.save(Path(name) / CARD_FILE)
-            _install(Path(name), folder)
+                pipeline_card(self, folder.resolve().name).save(made / CARD_FILE)
+            # Without model_index.json in between: half of a model is never loaded.
+            (folder / INDEX_FILE).unlink(missing_ok=True)
+            for path in [*code_files(folder), *(path for pattern in WEIGHTS_FILES for path in folder.glob(pattern))]:
+                path.unlink()
+            files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+            for name in [*sorted(files - {INDEX_FILE}), INDEX_FILE]:
+                (folder / name).parent.mkdir(exist_ok=True)
+                os.replace(made / name, folder / name)
 
     def push_to_hub(self, repo_id: str, variant: str | None = None, **options: Any) -> str:
-        """Pushes what `save_pretrained` saves in one commit, and returns its URL.
+        """Pushes what `save_pretrained` saves and returns the URL of the commit; it replaces card, code and weights.
 
         `options` are `commit_message`, `commit_description`, `private`, `token` and `create_pr`, see `push_folder`.
-        What people wrote into the card in the repository stays; code and weights there are replaced.
         """
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / repo_id.split("/")[-1]  # a new card has its name
+        with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, variant=variant)
-            return push_folder(folder, repo_id, **options)
+            pipeline_card(self, repo_id).save(Path(folder) / CARD_FILE)
+            return push_folder(Path(folder), repo_id, **options)
 
     @classmethod
     def from_pretrained(
@@ -333,4 +268,4 @@ class HubMixin:
         if __name__.startswith("diffusers_modules"):  # a copy of this file that diffusers was trusted to run
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
         models = importlib.import_module("..models", __package__)  # which a saved model does not carry
-        return load_pipeline(cls, models.locate_model(os.fspath(pretrained_model_name_or_path)), dtype, **kwargs)
+        return models.load_pipeline(cls, os.fspath(pretrained_model_name_or_path), dtype, **kwargs)

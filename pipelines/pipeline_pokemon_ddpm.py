@@ -1,39 +1,180 @@
-"""`PokemonDDPMPipeline`: new sprites under given conditions, used as any diffusers pipeline."""
+"""`PokemonDDPMPipeline`: new sprites under given conditions, used as any diffusers pipeline.
+
+First what it is made of: schedulers, guidance, noise, and checks; then the pipeline.
+"""
 
 import copy
+import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+)
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput  # as type checkers see them
 from PIL import Image
 from torch import Tensor
 
-# Saved folders carry these files, too; diffusers copies only those that are imported here.
 from .file_checks import check_number, is_number
-from .guidance import Guidance, predicted_original_sample
-from .hub_mixin import HubMixin
-from .input_checks import SCHEDULERS, check_names, check_scheduler, check_tensor, is_distilled, one_each, set_timesteps
-from .model_folder import DEFAULTS_KEY
+from .hub_mixin import DEFAULTS_KEY, HubMixin
 from .sprite_preprocessing import check_image, model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
 
+SAMPLERS: dict[str, type[SchedulerMixin]] = {
+    "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
+    "ddim": DDIMScheduler,  # Song et al. 2021, eta 0
+    "dpmsolver++": DPMSolverMultistepScheduler,  # 2M, Lu et al. 2022
+    "sde-dpmsolver++": DPMSolverMultistepScheduler,  # its SDE solver, 2M with noise in each step
+    "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
+}
+SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 OTHER_STAGE_SCALE = 1.5  # guided more, the next stage of a generated sprite is often the same drawing
 MAX_IMAGES = 10_000  # of one type in a call
+MAX_SCALE = 1000
 SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
+
+
+def is_distilled(scheduler: SchedulerMixin) -> bool:
+    """Whether a pipeline with this scheduler is a distilled one, which knows only its own timesteps."""
+    return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config.solver_order == 1
+
+
+def check_scheduler(scheduler: SchedulerMixin, trained: SchedulerMixin, learns_variance: bool) -> None:
+    """Raises ValueError if a scheduler gives wrong images with a model that was trained with another one."""
+    name, config, wrong = type(scheduler).__name__, scheduler.config, ["use_flow_sigmas"]
+    if not isinstance(scheduler, SCHEDULERS):
+        raise ValueError(f"{name} is not supported; use one of {', '.join(each.__name__ for each in SCHEDULERS)}.")
+    if config.get("beta_schedule") == "squaredcos_cap_v2":  # two of their noise levels would be one timestep
+        wrong += ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
+    given, own = config.get("prediction_type"), trained.config.get("prediction_type")
+    # With zero-terminal SNR some schedulers change the last alpha_bar so as not to divide by 0.
+    alpha_bar, expected = scheduler.alphas_cumprod, trained.alphas_cumprod
+    variances = ("fixed_small", "fixed_small_log", "fixed_large", *["learned_range"] * learns_variance)
+    if given != own:
+        problem = f"prediction_type {given!r}, but the model was trained with {own!r}"
+    elif len(alpha_bar) != len(expected) or not torch.allclose(alpha_bar, expected, atol=1e-5):
+        problem = "another noise schedule than the model was trained with"
+    elif flags := [flag for flag in wrong if config.get(flag)]:
+        problem = f"{flags[0]}=True, which gives wrong images with this model"
+    elif isinstance(scheduler, DDPMScheduler) and config.variance_type not in variances:
+        problem = f"variance_type {config.variance_type!r}, not one of {', '.join(variances)}"
+    else:
+        return
+    raise ValueError(f"{name} has {problem}; create it with from_config(pipeline.scheduler.config).")
+
+
+def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> Tensor:
+    """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
+
+    Raises:
+        ValueError: If the scheduler gives wrong results with this number of steps.
+    """
+    total, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing", "leading")
+    if isinstance(scheduler, DDIMScheduler) and spacing != "leading":
+        # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
+        possible = [n for n in range(1, total + 1) if total / n - total // n <= 0.02 * total / n]
+        if spacing != "trailing" or num_inference_steps not in possible:
+            near = sorted(possible, key=lambda n: abs(n - num_inference_steps))[:3]
+            raise ValueError(
+                f"{type(scheduler).__name__} with timestep_spacing={spacing!r} gives wrong results in "
+                f"{num_inference_steps} steps; use 'trailing' and one of {sorted(near)} steps, or another scheduler."
+            )
+    scheduler.set_timesteps(num_inference_steps, device=device)
+    if scheduler.timesteps[-1] < 0:  # "trailing" appends a timestep of -1 for some numbers of steps (61, 103, ...)
+        scheduler.timesteps = scheduler.timesteps[:-1]
+        if getattr(scheduler, "sigmas", None) is not None:
+            scheduler.sigmas = torch.cat([scheduler.sigmas[:num_inference_steps], scheduler.sigmas[-1:]])
+    return scheduler.timesteps
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance of one call, by the conditions and by a reference.
+
+    Attributes:
+        scales: Guidance scale s of each image; 1 is the conditional model.
+        image_scales: That by the reference sprite (s_I of Brooks et al. 2023, equation 3).
+        interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
+            sqrt(1 - alpha_bar) / sqrt(alpha_bar), for images in [-1, 1] (Kynkäänniemi et al. 2024, equation 5).
+        rescale: phi of Lin et al. 2023, equation 16.
+    """
+
+    scales: Sequence[float]
+    image_scales: Sequence[float] = (1.0,)
+    interval: tuple[float, float] = (0.0, math.inf)
+    rescale: float = 0.0
+
+    def passes(self, sigma: float, has_reference: bool) -> int:
+        """How many predictions are needed at a noise level: the conditional one; that without conditions; and, with a
+        reference, that without it.
+        """
+        low, high = self.interval
+        if not low < sigma <= high:
+            return 1
+        if has_reference and any(scale != 1 for scale in self.image_scales):
+            return 3
+        return 2 if any(scale != 1 for scale in self.scales) else 1
+
+    def guided(self, predictions: Sequence[Tensor]) -> Tensor:
+        """`guided_prediction` with the scales of each image, then rescaled, (N, C, S, S)."""
+        cond, both = predictions[-1], (self.scales, self.image_scales)
+        guided = guided_prediction(predictions, *(cond.new_tensor(each).view(-1, 1, 1, 1) for each in both))
+        if not self.rescale:
+            return guided
+        contrast = cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        return torch.lerp(guided, guided * contrast, self.rescale)
+
+
+def guided_prediction(predictions: Sequence[Tensor], scale: Tensor | float, image_scale: Tensor | float = 1) -> Tensor:
+    """The guided prediction (N, C, S, S).
+
+    Without a reference it is uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1; with one,
+    uncond + s_I * (image - uncond) + s * (cond - image), equation 3 of Brooks et al. 2023.
+
+    Args:
+        predictions: uncond, image (knowing the reference and `REFERENCE_CONDITIONS`) and cond, where s_I is 1 without
+            uncond; without a reference uncond and cond; without guidance cond.
+        scale, image_scale: s and s_I, numbers or (N, 1, 1, 1).
+    """
+    *others, cond = predictions
+    if not others:
+        return cond
+    guided = torch.lerp(others[-1], cond, scale)  # cond, bit for bit, where the scale is 1
+    return guided if len(others) == 1 else guided + (image_scale - 1) * (others[1] - others[0])
+
+
+def predicted_original_sample(
+    prediction_type: str, prediction: Tensor, sample: Tensor, alpha: Tensor | float, sigma: Tensor | float
+) -> Tensor:
+    """x_0 (N, C, S, S) from the network's output at `sample`, x_t = alpha x_0 + sigma epsilon, not clipped.
+
+    The prediction type is "epsilon" (Ho et al. 2020), "v_prediction" (Salimans & Ho 2022, appendix D) or "sample";
+    alpha and sigma are numbers or (N, 1, 1, 1).
+    """
+    if prediction_type == "sample":
+        return prediction
+    if prediction_type == "v_prediction":
+        return alpha * sample - sigma * prediction
+    return (sample - sigma * prediction) / alpha
 
 
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
@@ -72,6 +213,37 @@ def other_view(views: Tensor, reference_views: Tensor, any_id: int) -> Tensor:
     return (views != reference_views) & (views != any_id) & (reference_views != any_id)
 
 
+def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "image") -> list:
+    """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
+    values = list(value) if isinstance(value, kinds) else [value] * count
+    if len(values) != count:
+        raise ValueError(f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")
+    return values
+
+
+def scale_of_each(name: str, value: Any, count: int) -> list[float]:
+    """A guidance scale for each image, checked."""
+    scales = one_each(name, value, count, (list, tuple))
+    for scale in scales:
+        check_number(name, scale, -MAX_SCALE, MAX_SCALE)
+    return [float(scale) for scale in scales]
+
+
+def check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: float | None = None) -> None:
+    """Raises ValueError unless it is a finite tensor of one of the shapes, with values in [low, 1] if low is given."""
+    if not isinstance(tensor, Tensor) or tuple(tensor.shape) not in shapes:
+        given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ValueError(f"{name} must be a tensor of shape {shapes[0]}, but is {given}.")
+    is_real = tensor.is_floating_point() or (low == 0 and not tensor.is_complex())  # a mask may be of integers
+    if (
+        not (is_real and torch.isfinite(tensor).all())
+        or low is not None
+        and not ((tensor >= low) & (tensor <= 1)).all()
+    ):
+        within = "" if low is None else f" in [{low}, 1]"
+        raise ValueError(f"{name} must have finite floating-point values{within}, but is {tensor.dtype}.")
+
+
 class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     """Class-conditional DDPM (Ho et al. 2020) with classifier-free guidance (Ho & Salimans 2022).
 
@@ -83,8 +255,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         reference_guidance_scale: Default of `guidance_scale` in a call with a reference.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
 
-    The defaults are saved with the model. What is None is that of the saved model that the conditioner comes from;
-    otherwise 50 steps, scales of 2 and 1, the same guidance scale with a reference, and no conditions.
+    The defaults are saved with the model. Where one is None, it is that of the saved model that the conditioner comes
+    from; a new model has 50 steps, scales of 2 and 1, the same guidance scale with a reference, and no conditions.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -150,7 +322,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         callback_on_step_end: Callable[[Any, int, int, dict], dict | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         class_labels: PokemonType | list[PokemonType] = None,
-        batch_size: int | None = None,
         **attributes: AttributeValue | list[AttributeValue],
     ) -> ImagePipelineOutput | Any:
         r"""Generates sprites.
@@ -201,7 +372,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs: Some of "latents", "pred_original_sample" (the predicted clean one) and
                 "prompt_embeds" (the class embeddings, to read). A `PipelineCallback` says itself what it needs.
             class_labels: The general name of `pokemon_type`, for models of other images: classes or their ids.
-            batch_size: `num_images_per_type` of a single type, as in `DDPMPipeline`.
             **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
                 default; or a list of one for each entry of `pokemon_type`.
 
@@ -215,46 +385,38 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if class_labels is not None and pokemon_type is not None:
             raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
-        if batch_size is not None:
-            is_list = isinstance(pokemon_type, list) or getattr(pokemon_type, "ndim", 0)
-            if is_list or class_embeddings is not None or num_images_per_type != 1:
-                raise ValueError("batch_size is the number of images of one type; pass only num_images_per_type.")
-            num_images_per_type = batch_size
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self.check_inputs(
-            steps, image, mask_image, strength, reference_image, image_guidance_scale, reference_view, output_type,
-            callback_on_step_end_tensor_inputs,
+            steps, guidance_interval, guidance_rescale, image, mask_image, strength, reference_image,
+            image_guidance_scale, reference_view, output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
-
-        conditions = pokemon_type, attributes, class_embeddings, num_images_per_type, reference_image is not None
-        embeddings, values = self.encode_conditions(*conditions)
-        count = len(embeddings)
-        scale, image_scale = self._scales(guidance_scale, image_guidance_scale, values.get("relation"))
-        scales = one_each("guidance_scale", scale, count, (list, tuple))
-        image_scales = one_each("image_guidance_scale", image_scale, count, (list, tuple))
-        guidance = Guidance(scales, image_scales, guidance_interval, guidance_rescale)
-        clean, mask = self.prepare_image(image, mask_image, count)
-        reference = self.prepare_reference(reference_image, count)
-        if strength is None:
-            strength = 0.6 if mask is None else 1.0
-        keeps_drawing = reference is not None and self._keeps_drawing(values, reference_view)
-        if reference is not None and self.unet.config.get("mirrors_references"):
-            reference = self._mirror_other_views(reference, values.get("view"), reference_view)
-        if keeps_drawing and clean is None:
-            clean, strength = reference, SAME_DRAWING
+        has_reference = reference_image is not None
+        types, values = self.expand_conditions(
+            pokemon_type, attributes, class_embeddings, num_images_per_type, has_reference
+        )
+        scale, *scales = self._scales(guidance_scale, image_guidance_scale, values.get("relation"), len(types))
+        guidance = Guidance(*scales, guidance_interval, guidance_rescale)
+        clean, mask = self.prepare_image(image, mask_image, len(types))
+        strength = (0.6 if mask is None else 1.0) if strength is None else strength
+        reference = self.prepare_reference(reference_image, len(types))
+        if has_reference:
+            reference, same_drawing = self._turn(reference, values, reference_view)
+            if same_drawing and clean is None:
+                clean, strength = reference, SAME_DRAWING
         clean = None if clean is None else clean * self.scaling_factor
-
-        generators = image_generators(generator, count)
-        if image is None and reference_image is None and class_embeddings is None:
-            seeds = [each.initial_seed() for each in generators]
-            embeddings, values = self.encode_conditions(*conditions, seeds)
+        generators = image_generators(generator, len(types))
+        if class_embeddings is None:
+            draws = image is None and not has_reference
+            embeddings = self.encode_conditions(types, values, generators if draws else ())
+        else:
+            embeddings = class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0)
         all_embeddings = self._all_embeddings(
-            embeddings, values, negative_pokemon_type, num_images_per_type, reference_image is not None
+            embeddings, values, negative_pokemon_type, num_images_per_type, has_reference
         )
         if torch.equal(*all_embeddings[-2:]):
-            guidance = guidance.with_scales([1])  # both predictions would be equal
+            guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
         noise = self.prepare_latents(generators, latents)
         set_timesteps(self.scheduler, steps, self._execution_device)
         timesteps, latents = self._start(noise, clean, float(strength))
@@ -277,7 +439,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                         self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
                     if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
                         scale = self._guidance_scale
-                        guidance = guidance.with_scales(one_each("guidance_scale", scale, count, (list, tuple)), low=1)
+                        scales = scale_of_each("guidance_scale", scale, len(types))
+                        guidance = replace(guidance, scales=[max(1.0, each) for each in scales])
                 progress_bar.update()
                 if self._interrupt:
                     break
@@ -320,19 +483,17 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         conditions = [_split_conditions(each) for each in (a, b)]
         if any("relation" in attributes for _, attributes in conditions):
             raise ValueError("interpolate takes no relation: with a reference all sprites show the same creature.")
-        first, second = image_generators(generator, 2)
-        draws = not has_reference and arguments.get("image") is None
-        seeds = [[each.initial_seed()] if draws else None for each in (first, second)]
-        ends = [
-            self.encode_conditions(*each, has_reference=has_reference, seeds=of)[0]
-            for each, of in zip(conditions, seeds, strict=True)
-        ]
-        noises = self.prepare_latents([first, second])
+        ends, embeddings = image_generators(generator, 2), []
+        for (kind, attributes), end in zip(conditions, ends, strict=True):
+            draws = not has_reference and arguments.get("image") is None
+            expanded = self.expand_conditions(kind, attributes, has_reference=has_reference)
+            embeddings.append(self.encode_conditions(*expanded, [end] if draws else ()))
+        noises = self.prepare_latents(ends)
         weights = [i / (steps - 1) for i in range(steps)]
         return self(
-            class_embeddings=torch.cat([torch.lerp(*ends, weight) for weight in weights]),
+            class_embeddings=torch.cat([torch.lerp(*embeddings, weight) for weight in weights]),
             latents=torch.stack([slerp(*noises, weight) for weight in weights]),
-            generator=[first.clone_state() for _ in weights],
+            generator=[ends[0].clone_state() for _ in weights],
             **arguments,
         )
 
@@ -349,8 +510,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.unet.config.get("scaling_factor", 1.0)
 
     def check_inputs(
-        self, num_inference_steps, image, mask_image, strength, reference_image, image_guidance_scale, reference_view,
-        output_type, tensor_inputs,
+        self, num_inference_steps, guidance_interval, guidance_rescale, image, mask_image, strength, reference_image,
+        image_guidance_scale, reference_view, output_type, tensor_inputs,
     ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         trained, own = self._trained_scheduler, self.config.num_inference_steps
@@ -361,10 +522,20 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
                 "keep the scheduler, or use its teacher."
             )
-        if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
-            raise ValueError("image_guidance_scale and reference_view need a reference; pass reference_image as well.")
-        if image is None and (strength is not None or mask_image is not None):
-            raise ValueError("strength and mask_image need an image; pass image as well.")
+        is_pair = np.shape(guidance_interval) == (2,) and all(is_number(each, 0) for each in guidance_interval)
+        if not (is_pair and guidance_interval[0] < guidance_interval[1]):
+            raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
+        check_number("guidance_rescale", guidance_rescale, 0, 1)
+        for base, given, others in (
+            (
+                "reference_image",
+                reference_image,
+                {"image_guidance_scale": image_guidance_scale, "reference_view": reference_view},
+            ),
+            ("image", image, {"strength": strength, "mask_image": mask_image}),
+        ):
+            if given is None and any(each is not None for each in others.values()):
+                raise ValueError(f"{' and '.join(others)} need {base}; pass it as well.")
         if strength is not None:
             check_number("strength", strength, 0, 1)
         if output_type not in OUTPUT_TYPES:
@@ -378,12 +549,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         config, width = self.config, self.unet.time_embedding.linear_2.out_features
         if not isinstance(config.default_conditions, Mapping):
             raise ValueError(f"default_conditions must be attributes and values, not {config.default_conditions!r}.")
-        embeddings, _ = self.encode_conditions(None, {})
+        embeddings = self.encode_conditions(*self.expand_conditions(None, {}))
         if embeddings.shape[1] != width:
             raise ValueError(f"the conditioner has embedding_dim {embeddings.shape[1]}, the network needs {width}.")
         self._check_steps(config.num_inference_steps)
-        for scale in (config.guidance_scale, config.reference_guidance_scale or 1):
-            Guidance([scale], [config.image_guidance_scale])
+        self._scales(config.guidance_scale, config.image_guidance_scale, None, 1)
+        scale_of_each("reference_guidance_scale", config.reference_guidance_scale or 1, 1)
         if isinstance(self.scheduler, SCHEDULERS):
             self._try_step()
 
@@ -440,57 +611,79 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         check_tensor(name, images, [(count, channels, height, width)], low=-1)
         return images.float().to(self._execution_device)  # float64 does not exist on every device
 
-    def encode_conditions(
+    def expand_conditions(
         self,
         pokemon_type: PokemonType | list[PokemonType],
         attributes: Mapping[str, AttributeValue | list[AttributeValue]],
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
         has_reference: bool = False,
-        seeds: Sequence[int] | None = None,
-    ) -> tuple[Tensor, dict[str, list[AttributeValue]]]:
-        """The class embeddings (N, D), and attribute -> its value for each image, as far as they are known.
+    ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
+        """The type of each image, and attribute -> its value for each; arguments as of `__call__`.
 
-        Arguments as of `__call__`. Values that are not given are the default ones, and to a reference "same"; with the
-        seeds of the images they are drawn, see `SpriteConditioner.draw`.
+        Values that are not given are the default ones, and to a reference "same".
         """
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
-        if has_reference and "relation" not in self.conditioner.vocabulary:
+        argument, vocabulary = self.conditioner.argument, self.conditioner.vocabulary
+        if has_reference and "relation" not in vocabulary:
             raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
         if "relation" in given and not has_reference:
             raise ValueError("relation needs a reference; pass reference_image as well.")
-        argument = self.conditioner.argument
-        check_names(given, self.__call__, argument, self.conditioner.vocabulary)
+        self._check_names(given)
+        defaults = {**self.config.default_conditions, **({"relation": "same"} if has_reference else {})}
         if class_embeddings is None:
             if getattr(pokemon_type, "ndim", 0) == 1:  # an array or tensor of ids
                 pokemon_type = pokemon_type.tolist()
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-            defaults = self.config.default_conditions
             if not types:
                 raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
         else:
             if pokemon_type is not None or given.keys() - {"relation"}:
                 raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
-            width = self.unet.time_embedding.linear_2.out_features
-            check_tensor("class_embeddings", class_embeddings, [(count, width)])
-            types, defaults = [None] * count, {}
-        if has_reference:
-            defaults = {**defaults, "relation": "same"}
+            check_tensor(
+                "class_embeddings", class_embeddings, [(count, self.unet.time_embedding.linear_2.out_features)]
+            )
+            types = [None] * count
+            defaults = {name: value for name, value in defaults.items() if name == "relation" and has_reference}
         values = {}
         for name, value in {**defaults, **given}.items():
             for_types = one_each(name, value, len(types), entry=argument)
             for_types = [defaults.get(name) if each is None else each for each in for_types]
             values[name] = [each for each in for_types for _ in range(num_images_per_type)]
-        if class_embeddings is not None:
-            return class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0), values
-        types = [each for each in types for _ in range(num_images_per_type)]
-        for i, (kind, seed) in enumerate(zip(types, seeds or (), strict=False)):
-            drawn = self.conditioner.draw(kind, {name: column[i] for name, column in values.items()}, seed)
-            for name, value in drawn.items():
+        return [each for each in types for _ in range(num_images_per_type)], values
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        """Raises ValueError for further keywords of a call that are no attributes, with the nearest known name."""
+        argument, attributes = (
+            self.conditioner.argument,
+            [each for each in self.conditioner.vocabulary if each != "type"],
+        )
+        for name in [each for each in names if each not in attributes]:
+            known = [*inspect.signature(self.__call__).parameters][:-1] + attributes  # without that of the keywords
+            near = difflib.get_close_matches(name, known, n=1)
+            elsewhere = {"prompt": [argument], "type": [argument], "timesteps": ["num_inference_steps"]}
+            near = {**elsewhere, "batch_size": ["num_images_per_type"]}.get(name, near)
+            hint = f"did you mean {near[0]}?" if near else f"the conditions are {', '.join([argument, *attributes])}."
+            raise ValueError(f"Unexpected argument {name}; {hint}")
+
+    def encode_conditions(
+        self,
+        types: list[PokemonType],
+        values: dict[str, list[AttributeValue]],
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """The class embeddings (N, D) of what `expand_conditions` returns.
+
+        With the generators of the images, attributes that are not given are drawn by their seeds into `values`, see
+        `SpriteConditioner.draw`.
+        """
+        for i, generator in enumerate(generators):
+            given = {name: column[i] for name, column in values.items()}
+            for name, value in self.conditioner.draw(types[i], given, generator.initial_seed()).items():
                 values.setdefault(name, [None] * len(types))[i] = value
-        return self.conditioner.encode(types, **values), values
+        return self.conditioner.encode(types, **values)
 
     def _all_embeddings(
         self, embeddings: Tensor, values: Mapping, negative_type: Any, num_images_per_type: int, has_reference: bool
@@ -505,8 +698,11 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}
         return [encode(negative), encode(negative, **known), embeddings]
 
-    def _scales(self, scale: Any, image_scale: Any, relations: list | None) -> tuple[Any, Any]:
-        """Both guidance scales, the model's own where none are given; `relations` are those to a reference, if any."""
+    def _scales(self, scale: Any, image_scale: Any, relations: list | None, count: int) -> tuple[Any, list, list]:
+        """The guidance scale, and both scales of each image: the model's own where none are given.
+
+        `relations` are those of the images to a reference, if there is one.
+        """
         if scale is None:
             scale = (relations and self.config.reference_guidance_scale) or self.config.guidance_scale
         if image_scale is None:
@@ -514,29 +710,28 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if relations:
                 same, *ids = (self.conditioner.attribute_id("relation", each) for each in ("same", *relations))
                 image_scale = [image_scale if each == same else min(image_scale, OTHER_STAGE_SCALE) for each in ids]
-        return scale, image_scale
+        given = {"guidance_scale": scale, "image_guidance_scale": image_scale}
+        return scale, *(scale_of_each(name, value, count) for name, value in given.items())
 
-    def _keeps_drawing(self, values: Mapping[str, list[AttributeValue]], reference_view: str | None) -> bool:
-        """Whether all images are wanted as the reference shows the creature; raises ValueError for an unknown view."""
-        if reference_view is not None:
-            self.conditioner.attribute_id("view", reference_view)
-        view = reference_view or self.config.default_conditions.get("view")
-        if view is None or "view" not in self.conditioner.vocabulary:
-            return False
+    def _turn(self, reference: Tensor, values: Mapping[str, list], reference_view: str | None) -> tuple[Tensor, bool]:
+        """The references (N, C, S, S), mirrored where the images show another view, see `other_view`.
+
+        Also whether all images are wanted as the reference shows the creature, so that they keep its drawing. Raises
+        ValueError for an unknown view.
+        """
         attribute_id = self.conditioner.attribute_id
-        for name, shown in {"view": view, "relation": "same"}.items():
-            if {attribute_id(name, each) for each in values.get(name, ())} != {attribute_id(name, shown)}:
-                return False
-        return True
-
-    def _mirror_other_views(self, reference: Tensor, views: list | None, reference_view: str | None) -> Tensor:
-        """The references (N, C, S, S), mirrored where the images show another view, see `other_view`."""
-        shown = reference_view or self.config.default_conditions.get("view")
-        if not views or "view" not in self.conditioner.vocabulary:
-            return reference
-        ids = torch.tensor([self.conditioner.attribute_id("view", each) for each in (shown, *views)])
-        other = other_view(ids[1:], ids[0], self.conditioner.any_ids["view"]).to(reference.device)
-        return torch.where(other.view(-1, 1, 1, 1), reference.flip(-1), reference)
+        if reference_view is not None:
+            attribute_id("view", reference_view)
+        shown, views = reference_view or self.config.default_conditions.get("view"), values.get("view")
+        if shown is None or not views or "view" not in self.conditioner.vocabulary:
+            return reference, False
+        ids = torch.tensor([attribute_id("view", each) for each in (shown, *views)])
+        relations = {attribute_id("relation", each) for each in values["relation"]}
+        same_drawing = bool((ids == ids[0]).all()) and relations == {attribute_id("relation", "same")}
+        if self.unet.config.get("mirrors_references"):
+            other = other_view(ids[1:], ids[0], self.conditioner.any_ids["view"]).to(reference.device)
+            reference = torch.where(other.view(-1, 1, 1, 1), reference.flip(-1), reference)
+        return reference, same_drawing
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
         """The timesteps, and the sample (N, C, S, S) at the first: noise, or a noised clean sample.

@@ -1,18 +1,48 @@
-"""Models by name: the released ones, and what identifies a network and its weights."""
+"""Models by name, what identifies them, and their loading: a stranger's files are checked before anything is built."""
 
 import hashlib
 import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from diffusers import UNet2DModel
+import diffusers
+import safetensors.torch
+import torch
+from diffusers import SchedulerMixin, UNet2DModel
+from huggingface_hub import HfApi, metadata_load
+from safetensors import safe_open
 from torch import nn
 
 from pokemon_ddpm import RELEASED
+from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside
+from pokemon_ddpm.pipelines.hub_mixin import (
+    CARD_FILE,
+    DEFAULTS,
+    DEFAULTS_KEY,
+    INDEX_FILE,
+    LICENSE_KEY,
+    WEIGHTS_KEY,
+    license_terms,
+)
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
+PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Models of which only the project's repository has the weights, with their folders there.
 OUTSIDE = {"pokemon-ddpm-32": "benchmarks/training/pokemon-ddpm-32"}  # released until 1.0; a recipe begins with it
+COMPONENTS = ("unet", "conditioner", "scheduler")
+NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
+# Values of configurations that could fill the memory, or make a loop endless.
+POSSIBLE = {
+    "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
+    "solver_order": (1, 2, 3),
+}  # fmt: skip
 
 
 def locate_model(model: str) -> str:
@@ -48,3 +78,154 @@ def weights_digest(*modules: nn.Module) -> str:
             values = values.float() if values.is_floating_point() else values
             total.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
+    """A pipeline of a class; for the arguments and what is raised see `HubMixin.from_pretrained`."""
+    source = locate_model(model)
+    is_local = os.path.isdir(source)
+    dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
+    variant, device = kwargs.pop("variant", None), kwargs.pop("device_map", None) or "cpu"
+    parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
+    for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
+        kwargs.pop(without_effect, None)
+    if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
+        raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
+    # A name that begins with a folder here is a mistyped path, not a name on the Hub.
+    hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
+    if not is_local and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
+        raise OSError(f"There is no model folder {source!r}.")
+    folder = Path(source) if is_local else _pull(source, [INDEX_FILE, CARD_FILE], kwargs)
+    with _damage_of(source):
+        check_files(folder, INDEX_FILE, CARD_FILE)
+        index = {**cls.load_config(folder)}
+        missing = {name: kind for name, kind in _component_classes(index).items() if parts.get(name) is None}
+    if not is_local:  # the large files, now that it is known to be ours, and of the same commit
+        files = [f"{name}/*.{suffix}" for name in missing for suffix in ("json", "safetensors")]
+        folder = _pull(source, files, kwargs | {"revision": folder.name})
+    with _damage_of(source):
+        check_files(folder, *(f"{name}/*.json" for name in missing))
+        check_files(folder, *(f"{name}/*.safetensors" for name in missing), limit=math.inf)
+        for name, kind in missing.items():
+            config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a Hub's name
+            _check_config(config)
+            load = _load_network if name != "scheduler" else lambda kind, config, *_: kind.from_config(config)
+            parts[name] = load(kind, config, folder / name, variant, dtype, index.get(WEIGHTS_KEY, {}))
+        pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
+        if "conditioner" in missing:
+            pipeline.conditioner.register_to_config(**{DEFAULTS_KEY: pipeline.defaults})
+        if len(missing) == len(COMPONENTS):  # others may need other arguments
+            pipeline.check_defaults()
+        if (folder / CARD_FILE).exists():
+            with suppress(Exception):  # of yaml: a damaged card is none
+                terms = license_terms(metadata_load(folder / CARD_FILE))
+                pipeline.conditioner.register_to_config(**{LICENSE_KEY: terms or pipeline.license})
+    return pipeline.to(device)
+
+
+def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
+    """The folder of a commit in the cache, named by its id, with those files that the model on the Hub has."""
+    try:
+        return Path(HfApi().snapshot_download(name, allow_patterns=files, **arguments))
+    except Exception as error:  # the client has exceptions of its own and those of its HTTP library
+        cause = error.__cause__ or error  # the client may say only that there is nothing in its cache
+        if getattr(getattr(cause, "response", None), "status_code", 0) in {429, *range(500, 600)}:
+            raise OSError(f"The Hub cannot give {name} now; try again later: {cause}".splitlines()[0]) from error
+        reason = " ".join(str(error).split())[:300]
+        hint = "`hf auth login` stores a token for private models"
+        raise OSError(f"{name} is neither a folder nor a model that the Hub gives you ({hint}): {reason}") from error
+
+
+@contextmanager
+def _damage_of(source: str) -> Iterator[None]:
+    """Turns every failure to read a model into one sentence that names the model."""
+    try:
+        yield
+    except (ImportError, MemoryError, torch.OutOfMemoryError):
+        raise  # nothing is wrong with the files
+    except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
+        kind = OSError if isinstance(error, OSError) else ValueError
+        message = "".join(filter(str.isprintable, " ".join(str(error).split())))[:300]
+        if not isinstance(error, (OSError, ValueError)):
+            message = f"a file is damaged ({type(error).__name__}: {message})."
+        raise kind(f"{source} contains no model that can be loaded: {message}") from error
+
+
+def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
+    """Raises ValueError if a file links out of a model's folder, so that saving the model copies another file."""
+    for file in (each for pattern in patterns for each in folder.glob(pattern)):
+        try:
+            check_inside(file, folder)
+            check_file(file, limit)
+        except ValueError as error:
+            raise ValueError(f"{file.relative_to(folder).as_posix()} {error}.") from error
+
+
+def _component_classes(index: dict[str, Any]) -> dict[str, type]:
+    """The classes of the components that model_index.json names, if it is that of our pipeline."""
+    saved, unet, scheduler = index.get("_class_name"), NETWORKS.get(index["unet"][1]), index["scheduler"][1]
+    if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
+        raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
+    scheduler_class = getattr(diffusers, scheduler)
+    if unet is None or not issubclass(scheduler_class, SchedulerMixin):
+        names = " or ".join(NETWORKS)
+        raise ValueError(
+            f"its network is a {index['unet'][1]} and its scheduler a {scheduler}, not a {names} and one."
+        )
+    return {"unet": unet, "conditioner": SpriteConditioner, "scheduler": scheduler_class}
+
+
+def _check_config(config: dict[str, Any]) -> None:
+    """Refuses values of a configuration that are not `POSSIBLE`, or that a terminal would obey."""
+    for name, value in config.items():
+        wanted = POSSIBLE.get(name)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if not str(value).isprintable() or wanted and value is not None and not all(each in wanted for each in values):
+            raise ValueError(f"its {name} is {value!r}, which is not possible.")
+
+
+def _load_network(
+    kind: type, config: dict[str, Any], folder: Path, variant: str | None, dtype: torch.dtype, digests: dict[str, str]
+) -> nn.Module:
+    """A component with its weights, if they belong to the configuration and to model_index.json."""
+    file = folder / (PLAIN_WEIGHTS if not variant else PLAIN_WEIGHTS.replace(".", f".{variant}.", 1))
+    name = f"{folder.name}/{file.name}"
+    if not file.is_file():
+        raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
+    with safe_open(file, framework="pt") as header:
+        shapes = {key: header.get_slice(key).get_shape() for key in header.keys()}  # noqa: SIM118
+    _check_network(kind, config, shapes)
+    content = file.read_bytes()
+    # Version 1.0.0 listed only the variant that was saved last.
+    if hashlib.sha256(content).hexdigest() != digests.get(name, hashlib.sha256(content).hexdigest()):
+        raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
+    with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
+        component = kind.from_config(config).eval()
+    nn.Module.to(component, dtype)  # diffusers' own warns
+    # This copies: tensors in a file's bytes are not aligned, with which results differ in their last bits.
+    weights = safetensors.torch.load(content)
+    component.load_state_dict(weights)
+    for key, values in component.state_dict().items():
+        if not (weights[key].is_floating_point() and values.isfinite().all()):
+            raise ValueError(f"its weights {folder.name}.{key} are NaN, infinite in {dtype}, or whole numbers.")
+    return component
+
+
+def _check_network(kind: type, config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
+    blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
+    if blocks * config.get("layers_per_block", 1) > len(shapes):
+        raise ValueError("its configuration has more layers than its weights.")
+    with torch.device("meta"), torch.no_grad():  # which needs no memory
+        network = kind.from_config(config).eval()
+        network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
+        if kind is SpriteConditioner:
+            return
+        size, labels = network.config.sample_size, torch.zeros(1, network.time_embedding.linear_2.out_features)
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        try:  # what can be built may not run
+            network(torch.zeros(1, network.config.in_channels, height, width), 0, class_labels=labels)
+        except Exception as error:  # diffusers and torch fail in many ways
+            raise ValueError(f"its network cannot run: {error}.") from error

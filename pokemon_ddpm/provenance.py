@@ -22,7 +22,7 @@ class Provenance:
     model: str
     condition: dict  # attributes and values, such as {"type": "fire/flying"}
     seed: int
-    scheduler: str  # a key of `input_checks.SAMPLERS`
+    scheduler: str  # a key of `SAMPLERS`
     num_inference_steps: int
     guidance_scale: int | float
     guidance_interval: list | None = None

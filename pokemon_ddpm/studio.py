@@ -22,8 +22,7 @@ from pokemon_ddpm.generation import (
     generate,
 )
 from pokemon_ddpm.likeness import overlaps
-from pokemon_ddpm.pipelines.input_checks import is_distilled
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image
 from pokemon_ddpm.provenance import Provenance, read_png, write_png

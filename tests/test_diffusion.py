@@ -19,8 +19,7 @@ from pokemon_ddpm.diffusion import (
     sampler_name,
     student_scheduler,
 )
-from pokemon_ddpm.pipelines.input_checks import SAMPLERS
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, set_timesteps
 from tests.tiny_models import seeded, tiny_pipeline
 
 T = 1000

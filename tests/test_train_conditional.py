@@ -18,7 +18,7 @@ from safetensors.torch import load, load_file
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.diffusion import sampler_name
-from pokemon_ddpm.pipelines.input_checks import is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.training import batches, checkpoint, monitoring
 from pokemon_ddpm.training.losses import DistillationLoss
 from pokemon_ddpm.vocabulary import RELATIONS, TYPES

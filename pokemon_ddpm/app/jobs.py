@@ -15,7 +15,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.file_checks import is_number
-from pokemon_ddpm.pipelines.input_checks import is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.studio import Sprite, chunk_size_of, default_candidates, sample_seed
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL

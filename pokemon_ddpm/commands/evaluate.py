@@ -106,12 +106,16 @@ def evaluate(
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     try:
-        network = load_network(features, data, data_dir)
+        network = load_network(features, data)
     except ValueError as error:
+        remedy = (
+            f"For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
+            f"--resolution {resolution} --preprocessing {mode} --output-dir features, and give --features features."
+        )
         if features is not None:
-            raise
+            common.fail(f"{error} {remedy}")
         network = None
-        typer.echo(f"Without distances and condition accuracy: {error}")
+        typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
     sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
     if sets is None:  # the main process goes on
         return

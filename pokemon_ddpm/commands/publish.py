@@ -78,7 +78,7 @@ def push(
     token: Token = None,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
 ) -> None:
-    """Pushes a model to the Hub in one commit.
+    """Pushes a model to the Hub.
 
     It pushes the pipeline, its code, its card, LICENSE and the newest sample sheet, but no other files of a run.
     """
@@ -105,7 +105,7 @@ def push_space(
     private: Annotated[bool, typer.Option("--private", help="Create a new Space as private.")] = False,
     token: Token = None,
 ) -> None:
-    """Pushes the app, or the page, to the Hub as a Space in one commit."""
+    """Pushes the app, or the page, to the Hub as a Space."""
     from pokemon_ddpm.publishing import hub
 
     url = hub.upload_space(repository, model, static, token, private or None)
@@ -121,13 +121,13 @@ def push_dataset(
 ) -> None:
     """Pushes the sprites to the Hub, for load_dataset.
 
-    It pushes Parquet files with a card in one commit. The repository is private unless --public is given, since the
+    It pushes Parquet files with a card. The repository is private unless --public is given, since the
     images of the archive belong to others. Without --data-dir it pushes the starter set, which may be public.
     """
     configs = sprite_configs(data_dir, config_name)
 
     from pokemon_ddpm.publishing import hub
 
-    before, commit = hub.upload_dataset(repository, data_dir, configs, public, token)
-    kind = "private" if before.info.private else "public"
-    typer.echo(f"The sprites are pushed to the {kind} data set {before.info.id}: {commit.commit_url}")
+    before, url = hub.upload_dataset(repository, data_dir, configs, public, token)
+    kind = "private" if before.private else "public"
+    typer.echo(f"The sprites are pushed to the {kind} data set {before.id}: {url}")

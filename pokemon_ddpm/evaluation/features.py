@@ -143,18 +143,11 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     return network.eval().requires_grad_(False).to(device)
 
 
-def load_network(folder: Path | None, data: RealImages, data_dir: str | None = None) -> SpriteFeatures:
+def load_network(folder: Path | None, data: RealImages) -> SpriteFeatures:
     """Loads the released network or another one; raises ValueError if it does not fit the images."""
-    try:
-        network = load_features(folder or RELEASED_FEATURES, best_device())
-        check_classes(network.name, network.vocabulary["type"], data.train.type_names)
-        network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
-    except ValueError as error:
-        side, mode = data.train.images.shape[-1], "pixel" if data.train.images.shape[1] == 4 else "fit"
-        raise ValueError(
-            f"{error} For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
-            f"--resolution {side} --preprocessing {mode} --output-dir features, and give --features features."
-        ) from error
+    network = load_features(folder or RELEASED_FEATURES, best_device())
+    check_classes(network.name, network.vocabulary["type"], data.train.type_names)
+    network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     return network
 
 

@@ -9,8 +9,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import NoiseSchedule, bound_term, prior_term
 from pokemon_ddpm.evaluation.metrics import averages
-from pokemon_ddpm.pipelines.input_checks import is_distilled
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 
 NUM_TIMESTEPS = 40  # of each image at which a term between L_0 and L_T is computed
 BATCH_SIZE = 64

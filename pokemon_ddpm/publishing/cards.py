@@ -9,14 +9,13 @@ from typing import Any
 
 import datasets
 import jinja2
-from datasets.info import DatasetInfosDict
-from huggingface_hub import DatasetCardData, EvalResult, ModelCard, ModelCardData, RepoCard
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, RepoCard
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, merge_card, newest_sheet, pipeline_card, read_card
-from pokemon_ddpm.pipelines.model_folder import card_text, license_terms
+from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MARK, NOTE, SHEETS, license_terms, pipeline_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -50,7 +49,7 @@ def run_card(
     step: int,
     counts: Mapping[str, int],
     metrics: Mapping[str, float],
-) -> RepoCard:
+) -> ModelCard:
     """The card of the model of a training run.
 
     Args:
@@ -97,15 +96,30 @@ def _data(config: Any) -> tuple[str, str]:
     return Path(config.train_data_dir).resolve().name, "own"
 
 
+def newest_sheet(folder: Path) -> str | None:
+    """The path of a training run's newest sheet of samples, relative to its folder."""
+    sheets = [path.relative_to(folder).as_posix() for path in folder.glob(f"{SHEETS}[0-9]*.png")]
+    return max(sheets, key=lambda name: (len(name), name), default=None)
+
+
 def write_card(folder: Path, card: RepoCard) -> None:
-    """Writes a card into a folder, merged with the one that is there; see `merge_card`."""
-    write_file(folder / CARD_FILE, merge_card(card, card_text(folder)).content)
+    """Writes a card into a folder, unless there is one without `MARK`, which a person has made their own."""
+    old = folder_card(folder)
+    if old is None or MARK in old.text:
+        write_file(folder / CARD_FILE, card.content)
 
 
-def folder_card(folder: Path) -> RepoCard | None:
+def folder_card(folder: Path) -> ModelCard | None:
     """The card in a model's folder, if there is one. Raises ValueError or OSError if it cannot be read."""
-    text = card_text(folder)
-    return None if text is None else read_card(text)
+    if not (folder / CARD_FILE).exists():
+        return None
+    try:
+        return ModelCard(read_file(folder / CARD_FILE, folder).decode(), ignore_metadata_errors=True)
+    except Exception as error:  # yaml has exceptions of its own
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"The metadata at the top of {folder / CARD_FILE} are not YAML; repair them: {reason}"
+        ) from error
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
@@ -116,7 +130,6 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentenc
     card, about = folder_card(folder), numbers["about"]
     if card is None:
         return
-    card = ModelCard(card.content, ignore_metadata_errors=True)
     # Only results of an evaluation have "held_out"; those of a training run stay.
     results = [each for each in card.data.eval_results or [] if "held_out" not in (each.metric_args or {})]
     measured = {"samples": about["samples"], "held_out": about["held out"]}
@@ -129,9 +142,8 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentenc
         f"`pokemon-ddpm evaluate`{about['features'] and ' with ' + about['features'] or ''}:"
     )
     summary = "\n".join(f"- {sentence}" for sentence in sentences)
-    section = "\n\n".join([BEGIN_FIGURES, "## Evaluation", introduction, summary, END_FIGURES, ""])
-    before, end, after = SECTION.sub("", card.text).partition(END)
-    card.text = f"\n{before.strip()}\n\n{section}{end}{after.rstrip()}\n"
+    section = "\n\n".join([BEGIN_FIGURES, "## Evaluation", introduction, summary, END_FIGURES])
+    card.text = f"\n{SECTION.sub('', card.text).strip()}\n\n{section}\n"
     write_file(folder / CARD_FILE, card.content)
 
 
@@ -153,10 +165,9 @@ def license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
     folder = Path(locate_model(model))
     try:
-        data = (folder_card(folder) if folder.is_dir() else RepoCard.load(model)).data.to_dict()
+        return license_terms(RepoCard.load(folder / CARD_FILE if folder.is_dir() else model).data.to_dict())
     except Exception:  # of the client, of yaml, or there is no card
         return {}
-    return license_terms(data)
 
 
 def _result(kind: str, name: str, value: float, data: str, data_id: str | None = None, **more: Any) -> EvalResult:
@@ -177,20 +188,21 @@ def _short(value: Any) -> Any:
     return Path(value).resolve().name if isinstance(value, str) and _is_path(value) else value
 
 
-def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> RepoCard:
-    """The card of a data set with a name such as "user/name" and configurations, of which the first is the default."""
+def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> DatasetCard:
+    """The card of a data set with a name such as "user/name" and configurations, of which the first is the default.
+
+    `Dataset.push_to_hub` adds the metadata about files and features.
+    """
     starter = STARTER in sprites
     types = [each.dtype if isinstance(each, datasets.Value) else type(each).__name__ for each in FEATURES.values()]
-    data = DatasetCardData(
-        **(STARTER_METADATA if starter else METADATA),
-        task_categories=["unconditional-image-generation", "image-classification"],
-    )
-    _add_structure(data, sprites)
-    return RepoCard.from_template(
-        data,
+    return DatasetCard.from_template(
+        DatasetCardData(
+            **(STARTER_METADATA if starter else METADATA),
+            task_categories=["unconditional-image-generation", "image-classification"],
+        ),
         template_path=str(TEMPLATES / "dataset.md"),
-        **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "begin": BEGIN, "end": END},
-        **{"sprites": sprites, "descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},
+        **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "note": NOTE, "sprites": sprites},
+        **{"descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},
         counts={column: count_values(next(iter(sprites.values())), column) for column in COUNTED},
     )
 
@@ -199,15 +211,3 @@ def count_values(splits: datasets.DatasetDict, column: str) -> dict[str, int]:
     """The values of a column of classes with the number of their images in all splits, the most frequent first."""
     total = Counter(value for rows in splits.values() for value in rows.features[column].int2str(rows[column][:]))
     return dict(total.most_common())
-
-
-def _add_structure(data: DatasetCardData, sprites: Mapping[str, datasets.DatasetDict]) -> None:
-    """Adds the metadata with which load_dataset finds the files and returns the same features."""
-    infos, configs, default = DatasetInfosDict(), [], next(iter(sprites))
-    for name, splits in sorted(sprites.items()):
-        infos[name] = next(iter(splits.values())).info.copy()
-        infos[name].config_name = name
-        files = [{"split": split, "path": f"{name}/{split}-*"} for split in splits]
-        configs.append({"config_name": name, "data_files": files, **({"default": True} if name == default else {})})
-    infos.to_dataset_card_data(data)
-    data["configs"] = configs

@@ -4,34 +4,41 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-from huggingface_hub import CardData, CommitInfo, HfApi, RepoCard
+from huggingface_hub import CardData, HfApi, RepoCard
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.generation import GenerationSettings, check_onnx
-from pokemon_ddpm.models import LICENSE_FILE, locate_model
+from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.file_checks import check_inside, read_file
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, CARD_FILE, END, INDEX_FILE, Repository, merge_card
-from pokemon_ddpm.pipelines.model_folder import PLAIN_WEIGHTS
+from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.publishing.cards import CONFIGS, FACTS_LICENSE, STARTER, TEMPLATES, dataset_card, license_of
+from pokemon_ddpm.publishing.cards import (
+    CONFIGS,
+    FACTS_LICENSE,
+    STARTER,
+    TEMPLATES,
+    dataset_card,
+    folder_card,
+    license_of,
+    newest_sheet,
+)
 
 LOGIN = "Store a token with write access with `hf auth login`, or give one with --token."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
-# Metadata that people change by hand; all others determine how the Space runs.
-APPEARANCE = ("title", "emoji", "colorFrom", "colorTo", "short_description", "pinned", "thumbnail")
 ISOLATED = {  # from other origins, so that onnxruntime-web may have several threads
     "cross-origin-embedder-policy": "require-corp",
     "cross-origin-opener-policy": "same-origin",
@@ -46,22 +53,18 @@ def hub_errors(action: str) -> Iterator[None]:
         yield
     except Exception as error:  # the client has exceptions of its own and those of its HTTP library
         said = " ".join((getattr(error, "server_message", None) or str(error)).split())[:300].rstrip(".:")
-        hint = "" if isinstance(error, ValueError) else " Try again later; a push is never partial."
+        hint = "" if isinstance(error, ValueError) else " Try again later; what has arrived is not sent again."
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
             hint = f" {LOGIN}"
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error
 
 
-def open_repository(name: str, private: bool | None, token: str | None, repo_type: str = "model") -> Repository:
-    """A repository, which is created if it does not exist, before anything slow starts.
-
-    Raises:
-        ValueError: If it cannot be written to or holds something else.
-    """
+def open_repository(
+    name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
+) -> tuple[HfApi, Any]:
+    """See `hub_mixin.open_repository`; to fail before anything slow starts."""
     with hub_errors(f"Creating {name}"):
-        repository = Repository(name, private, token, repo_type)
-        repository.api.auth_check(repository.info.id, repo_type=repo_type, write=True)
-        return repository
+        return hub_mixin.open_repository(name, private, token, repo_type, **options)
 
 
 def upload_model(
@@ -71,95 +74,89 @@ def upload_model(
     private: bool | None = None,
     commit_message: str = "Upload the model",
 ) -> str:
-    """Pushes pipeline, current code, card, license and newest sheet of a folder in one commit, and returns its URL.
+    """Pushes pipeline, current code, card, license and newest sheet of a folder, and returns the URL of the commit.
 
     The folder, of a training run or `save_pretrained`, is only read. The other arguments are as of
     `HfApi.create_repo` and `create_commit`.
 
     Raises:
-        OSError, ValueError: If the folder holds no complete model, or the push fails. The repository is then as
-            before, and the push can be repeated.
+        OSError, ValueError: If the folder holds no complete model, or the push fails; it can be repeated.
     """
-    pipeline = PokemonDDPMPipeline.from_pretrained(folder)
+    pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), folder_card(folder)
+    parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
+    patterns = [INDEX_FILE, CARD_FILE, LICENSE_FILE, newest_sheet(folder) or CARD_FILE, *parts]
+    check_files(folder, *patterns, limit=math.inf)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
-        for pattern in [INDEX_FILE, CARD_FILE, LICENSE_FILE, hub_mixin.newest_sheet(folder) or CARD_FILE, *parts]:
-            for file in folder.glob(pattern):
-                try:
-                    check_inside(file, folder)
-                except ValueError as error:
-                    raise ValueError(f"{file} {error}, which would publish another file.") from error
-                (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
-                shutil.copyfile(file, copy / file.relative_to(folder))
+        for file in (each for pattern in patterns for each in folder.glob(pattern)):
+            (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy / file.relative_to(folder))
         hub_mixin.complete_folder(copy, pipeline)
-        if not (copy / CARD_FILE).exists():
+        if card is None:
             hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
         return hub_mixin.push_folder(copy, name, token, private, commit_message=commit_message)
 
 
 def upload_dataset(
     name: str, data_dir: str | None, configs: Sequence[str], public: bool, token: str | None
-) -> tuple[Repository, CommitInfo]:
-    """Pushes the sprites as Parquet files with a card in one commit; `datasets` itself would make several.
+) -> tuple[Any, str]:
+    """Pushes a card, then the sprites as Parquet files, one commit a configuration.
 
     `name` and `token` are as of `HfApi.create_repo`, `data_dir` is as of `load_sprites`. The first of `configs` is the
     default.
 
     Returns:
-        The repository before the push, and the commit.
+        The repository before the push, see `HfApi.repo_info`, and the URL of the last commit.
 
     Raises:
         ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
-            The repository is then as before.
+            It can be repeated.
     """
-    repository = open_repository(name, not public, token, "dataset")
-    if not public and repository.info.private is False:
+    api, info = open_repository(name, not public, token, "dataset")
+    if not public and info.private is False:
         raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
+    files = {sibling.rfilename for sibling in info.siblings}
     for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these
-        if any(file.startswith(f"{other}/") for file in repository.files):
+        if any(file.startswith(f"{other}/") for file in files):
             raise ValueError(f"{name} also contains {other}. Push both, delete it on the Hub or choose another name.")
     sprites = {config: load_sprites(data_dir, config) for config in configs}
-    with tempfile.TemporaryDirectory() as folder:
-        _write_dataset(Path(folder), repository, sprites)
-        with hub_errors(f"The push to {repository.info.id}"):
-            former, message = [f"{config}/*" for config in configs], "Upload the sprites"
-            return repository, repository.commit(Path(folder), former, commit_message=message)
-
-
-def _write_dataset(folder: Path, repository: Repository, sprites: Mapping[str, datasets.DatasetDict]) -> None:
-    """Writes the Parquet files, the card, and the license of the facts."""
+    message = {"commit_message": "Upload the sprites"}
+    datasets.logging.set_verbosity_error()  # it warns of the processes that it does not start
+    # The card first: a push that breaks off is known as ours when it is repeated.
+    with tempfile.TemporaryDirectory() as folder, hub_errors(f"The push of the card to {info.id}"):
+        dataset_card(info.id, sprites).save(Path(folder, CARD_FILE))
+        if STARTER not in sprites:
+            shutil.copy(
+                Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), Path(folder, FACTS_LICENSE)
+            )
+        api.upload_folder(repo_id=info.id, repo_type="dataset", folder_path=folder, **message)
     for config, splits in sprites.items():
-        (folder / config).mkdir()
-        for split, part in splits.items():
-            part.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
-    merge_card(dataset_card(repository.info.id, sprites), repository.card).save(folder / CARD_FILE)
-    if STARTER not in sprites:
-        shutil.copy(Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), folder / FACTS_LICENSE)
+        with hub_errors(f"The push of {config} to {info.id}"):
+            options = {"set_default": config == configs[0], "data_dir": config, "token": token, **message}
+            commit = splits.push_to_hub(info.id, config, **options)
+    return info, commit.commit_url
 
 
 def upload_space(
     name: str, model: str | None = None, static: bool = False, token: str | None = None, private: bool | None = None
 ) -> str:
-    """Pushes the app, or the static page, as a Space in one commit, and returns its URL.
+    """Pushes the app, or the static page, as a Space, and returns the URL of the commit; its README is replaced.
 
-    What people wrote into the README of the Space stays. For `model` see `write_space` and `write_static_space`; the
-    other arguments are as of `HfApi.create_repo`.
+    For `model` see `write_space` and `write_static_space`; the other arguments are as of `HfApi.create_repo`.
 
     Raises:
-        ValueError: If the Space cannot be written, there is no such model, or the push fails. The Space is then as
-            before.
+        ValueError: If the Space cannot be written, there is no such model, or the push fails; it can be repeated.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with tempfile.TemporaryDirectory() as folder:
         if static:
-            write_static_space(folder, model)
+            write_static_space(Path(folder), model)
         else:
-            write_space(folder, model, bool(model) and _has_own_classes(model, token))
+            write_space(Path(folder), model, bool(model) and _has_own_classes(model, token))
+        api, info = open_repository(name, private, token, "space", space_sdk="static" if static else "gradio")
         with hub_errors(f"The push to {name}"):
-            space = Repository(name, private, token, repo_type="space", space_sdk="static" if static else "gradio")
-            merge_card(RepoCard.load(folder / CARD_FILE), space.card, keep=APPEARANCE).save(folder / CARD_FILE)
-            return space.commit(folder, [f"{PACKAGE}/*"], commit_message="Upload the app").commit_url
+            options = {"repo_type": "space", "parent_commit": info.sha, "delete_patterns": [f"{PACKAGE}/*"]}
+            options |= {"folder_path": folder, "commit_message": "Upload the app"}
+            return api.upload_folder(repo_id=info.id, **options).commit_url
 
 
 def _has_own_classes(model: str, token: str | None) -> bool:
@@ -226,5 +223,5 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
 
 
 def _write_card(folder: Path, own_classes: bool = False, **metadata: Any) -> None:
-    template, texts = str(TEMPLATES / "space.md"), {"own_classes": own_classes, "begin": BEGIN, "end": END}
+    template, texts = str(TEMPLATES / "space.md"), {"own_classes": own_classes, "note": NOTE}
     RepoCard.from_template(CardData(**metadata), template, **texts).save(folder / CARD_FILE)

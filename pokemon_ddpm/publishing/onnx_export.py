@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import network_config, weights_digest
-from pokemon_ddpm.pipelines.input_checks import is_distilled, set_timesteps
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
 from pokemon_ddpm.ranking import TIMESTEP, SpriteRanker
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,8 @@ from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.input_checks import is_distilled
-from pokemon_ddpm.pipelines.model_folder import CARD_FILE
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx

@@ -15,9 +15,13 @@ from diffusers import SchedulerMixin
 from torch import Tensor, nn
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, student_scheduler
-from pokemon_ddpm.pipelines.guidance import guided_prediction
-from pokemon_ddpm.pipelines.input_checks import is_distilled, set_timesteps
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import REFERENCE_CONDITIONS, PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
+    REFERENCE_CONDITIONS,
+    PokemonDDPMPipeline,
+    guided_prediction,
+    is_distilled,
+    set_timesteps,
+)
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, TrainingConfig
 

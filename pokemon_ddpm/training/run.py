@@ -29,7 +29,7 @@ from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_sc
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.model_folder import LICENSE_KEY, license_terms
+from pokemon_ddpm.pipelines.hub_mixin import LICENSE_KEY, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import samplers
-from pokemon_ddpm.pipelines.input_checks import SAMPLERS
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
 from tests.tiny_models import tiny_pipeline
 
 

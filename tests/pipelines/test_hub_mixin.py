@@ -22,8 +22,8 @@ from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import BEGIN, END, WEIGHTS_KEY, merge_card, pipeline_card
-from pokemon_ddpm.pipelines.input_checks import SCHEDULERS
+from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
@@ -232,17 +232,6 @@ class TestLoading:
         pickle.loads((folder / component / name).read_bytes())
         assert canary.exists()
 
-    @pytest.mark.parametrize("scheduler_class", SCHEDULERS)
-    def test_a_schedule_of_fewer_timesteps_is_refused(self, scheduler_class, folder):
-        changes = {
-            INDEX: {"scheduler": ["diffusers", scheduler_class.__name__]},
-            SCHEDULER: {"trained_betas": [0.1] * 10},
-        }
-        for name, change in changes.items():
-            (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **change}))
-        with pytest.raises(ValueError, match=r"cannot make a step: index \d+ is out of bounds"):
-            load(folder)
-
     @pytest.mark.parametrize(
         ("name", "change", "reason"),  # a new content, changes of the JSON, or None if the file is missing
         [
@@ -251,28 +240,29 @@ class TestLoading:
             (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
             (INDEX, {"scheduler": ["diffusers", "No"]}, "has no attribute No"),
-            (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "UNet2DModel is not a scheduler"),
-            (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D, not a UNet2DModel or SpriteUNet2DModel"),
+            (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "its scheduler a UNet2DModel, not a "),
+            (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, not a UNet2DModel or Sprite"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
             (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
             (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"trained_betas": [0.1] * 10}, "its DDPMScheduler cannot make a step: index 999 is"),
             (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"a step: quantile\(\) q must be in"),
-            (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"has prediction_type '\\x1b\]0;x\\x07'"),
+            (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
             ("unet/config.json", {"norm_num_groups": -4}, "its network cannot run: Expected num groups to be greater"),
             ("unet/config.json", {"attention_head_dim": -8}, "its network cannot run: invalid shape dimension -2"),
             ("unet/config.json", {"dropout": math.nan}, "its network cannot run: dropout probability has"),
             (INDEX, {"_class_name": "\x1b]0;x\a"}, "it is a ]0;x, not a PokemonDDPMPipeline"),
-            (SCHEDULER, {"num_train_timesteps": 10**12}, "its scheduler has 1000000000000 timesteps"),
+            (SCHEDULER, {"num_train_timesteps": 10**12}, "its num_train_timesteps is 1000000000000"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
-            (SCHEDULER, {"solver_order": 10**9}, "its scheduler has solver_order 1000000000, not 1, 2 or 3"),
+            (SCHEDULER, {"solver_order": 10**9}, "its solver_order is 1000000000, which is not possible"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
-            ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than unet/diff"),
+            ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than its w"),
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
-            *(("unet/config.json", {"sample_size": size}, f"its sample_size is {size}, not a multiple of 2 up to 1024")
-              for size in (-1, 17, 10**9)),
-            ("unet/config.json", {"downsample_padding": 20_000}, "its downsample_padding is 20000, not 0 or 1"),
+            *(("unet/config.json", {"sample_size": size}, "its sample_size is .*, which is not possible")
+              for size in (-1, 10**9, [8, 10**9])),
+            ("unet/config.json", {"sample_size": 17}, "its network cannot run: "),
+            ("unet/config.json", {"downsample_padding": 20_000}, "its downsample_padding is 20000, which is not"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
     )  # fmt: skip
@@ -286,24 +276,32 @@ class TestLoading:
         message = str(caught.value)
         assert message.startswith(f"{folder} contains no model that can be loaded: ") and "\n" not in message
 
-    def test_a_scheduler_that_cannot_make_a_step(self, folder):
-        scheduler = {**DPMSolverMultistepScheduler(lambda_min_clipped=1e9, timestep_spacing="trailing").config}
-        (folder / SCHEDULER).write_text(json.dumps(scheduler))
-        change_index(folder, scheduler=["diffusers", "DPMSolverMultistepScheduler"])
-        with pytest.raises(ValueError, match="its DPMSolverMultistepScheduler cannot make a step: index -1 is out of"):
+    @pytest.mark.parametrize("scheduler", [
+        *(each(trained_betas=[0.1] * 10, timestep_spacing="trailing") for each in SCHEDULERS),
+        DPMSolverMultistepScheduler(lambda_min_clipped=1e9, timestep_spacing="trailing"),
+    ])  # fmt: skip
+    def test_a_scheduler_that_cannot_make_a_step(self, folder, scheduler):
+        config = {**scheduler.config, "num_train_timesteps": 1000}
+        (folder / SCHEDULER).write_text(json.dumps(config))
+        change_index(folder, scheduler=["diffusers", type(scheduler).__name__])
+        with pytest.raises(ValueError, match=r"its \w+Scheduler cannot make a step: index -?\d+ is out of bounds"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["README.md", INDEX, "unet/config.json", UNET, SCHEDULER])
     def test_a_link_out_of_the_folder_is_not_followed(self, folder, tmp_path, name):
         """Saving or pushing the model would copy the file."""
         (folder / name).rename(tmp_path / "other")
+        os.mkfifo(folder / name)  # which would never end
+        with pytest.raises((OSError, ValueError), match="no model that can be loaded: "):
+            load(folder)
+        (folder / name).unlink()
         (folder / name).symlink_to(tmp_path / "other")
         with pytest.raises(ValueError, match=f"no model that can be loaded: {name} is a link out of the folder"):
             load(folder)
         (tmp_path / "other").rename(folder / "other")
         (folder / name).unlink()
         (folder / name).symlink_to(folder / "other")
-        assert load(folder)._card_text
+        assert load(folder)
 
     @pytest.mark.parametrize("name", ["README.md", INDEX, "unet/config.json"])
     def test_a_huge_file_is_not_read(self, folder, name):
@@ -321,9 +319,9 @@ class TestLoading:
         ("name", "change", "reason"),
         [
             ("bias", lambda w: w[:0], "size mismatch for conv_in.bias"),
-            ("bias", lambda w: w.to(torch.int8), "its weights are I8, not floating"),
+            ("bias", lambda w: w.to(torch.int8), "conv_in.bias are NaN, infinite .* or whole numbers"),
             ("more", lambda _: torch.ones(1), "Unexpected key.*more"),
-            ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN or infinite"),
+            ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN, infinite in"),
         ],
     )
     def test_wrong_weights_are_refused_also_without_digests(self, folder, name, change, reason):
@@ -574,34 +572,18 @@ class TestPushing:
         assert weights == {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
         assert load(variant="fp16", dtype=torch.float16).unet.dtype == torch.float16
 
-    def test_what_people_wrote_stays_and_goes_with_a_copy(self, hub, pipeline):
-        pipeline.push_to_hub(NAME)
-        card = RepoCard(hub.repository(NAME).files()["README.md"].decode())
-        mine = 'Mine: \\1, `from_pretrained("ash/older")`.'
-        card.text, card.data.license = f"\n{mine}\n{card.text}\nBelow.\n", "mit"
-        hub.repository(NAME).commit({"README.md": card.content.encode()})
-        pipeline.push_to_hub(NAME)
-        assert hub.repository(NAME).files()["README.md"].decode().split() == card.content.split()
-        load().push_to_hub("ash/copy")
-        copied = hub.repository("ash/copy").files()["README.md"].decode()
-        assert mine in copied and "license: mit" in copied and 'from_pretrained("ash/copy"' in copied
-
     def test_other_content_is_not_touched(self, hub, pipeline):
         hub.create(NAME).commit({"README.md": b"# Data\n", "data.csv": b"1,2\n"})
         with pytest.raises(ValueError, match="ash/model contains other files, such as data.csv"):
             pipeline.push_to_hub(NAME)
         hub.create("ash/card").commit({"README.md": b"# Soon\n", "LICENSE": b"MIT"})
         pipeline.push_to_hub("ash/card")
-        assert b"# Soon" in hub.repository("ash/card").files()["README.md"]
+        assert NOTE.encode() in hub.repository("ash/card").files()["README.md"]
 
 
 def metadata(card: RepoCard) -> dict:
     """The YAML at the top, which must be where the Hub looks for it."""
     return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card.content, re.DOTALL)[1])
-
-
-def card_of(text: str = "New.", **data: object) -> RepoCard:
-    return RepoCard(f"---\n{yaml.safe_dump({'tags': ['ddpm'], **data})}---\n\n{BEGIN}\n\n{text}\n\n{END}\n")
 
 
 class TestCards:
@@ -611,7 +593,11 @@ class TestCards:
         card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.")
         assert metadata(card)["library_name"] == "diffusers" and metadata(card)["license"] == "mit"
         assert "# model\n" in card.text and "images of 16x16 pixels" in card.text
-        assert "](samples/step-1.png)\n\n## Use\n" in card.text and f"## More\n\nText.\n\n{END}" in card.text
+        assert (
+            "](samples/step-1.png)\n\n## Use\n" in card.text
+            and card.text.endswith("## More\n\nText.")
+            and NOTE in card.text
+        )
         for name, values in CONDITIONS.items():
             assert f"| `{'pokemon_type' if name == 'type' else name}` | {', '.join(values)} |\n" in card.text
         assert 'DiffusionPipeline.from_pretrained("ash/model", trust_remote_code=True)' in card.text
@@ -623,33 +609,7 @@ class TestCards:
         (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
         assert len(re.findall(r"(?<!\\)\|", row)) == 3
 
-    def test_text_around_the_generated_part_stays(self):
-        old = card_of("Old.").content.replace(BEGIN, f"# Mine \\1\n{BEGIN}") + "\nBelow.\n"
-        merged = merge_card(card_of(), old)
-        assert "Old." not in merged.text and merged.text.count("New.") == 1
-        assert merged.text.split(BEGIN)[0].strip() == "# Mine \\1" and merged.text.split(END)[1].strip() == "Below."
-        assert merge_card(card_of(), merged.content).content == merged.content
-
-    @pytest.mark.parametrize(
-        ("new", "old", "merged"),
-        [
-            ({}, {"tags": [["a"], ["a"], "b"]}, {"tags": ["ddpm", ["a"], "b"]}),
-            ({}, {"language": "en", "own": 1}, {"tags": ["ddpm"], "language": "en", "own": 1}),
-            ({"pipeline_tag": "b"}, {"pipeline_tag": "a"}, {"tags": ["ddpm"], "pipeline_tag": "b"}),
-            ({}, {"tags": "garden"}, {"tags": ["ddpm", "garden"]}),
-            ({"title": "b"}, {"title": "a"}, {"tags": ["ddpm"], "title": "a"}),
-            ({"license": "mit"}, {"license": "other", "license_name": "x"}, {"tags": ["ddpm"], "license": "mit"}),
-        ],
-    )
-    def test_metadata(self, new, old, merged):
-        assert metadata(merge_card(card_of(**new), f"---\n{yaml.safe_dump(old)}---\n", keep=["title"])) == merged
-
-    def test_the_card_in_a_folder_stays(self, folder, tmp_path):
-        file = folder / "README.md"
-        mine = file.read_text().replace(BEGIN, f"# Pokémon – 火\n\n{BEGIN}")
-        file.write_text(mine)
+    def test_the_card_in_a_folder_stays(self, folder):
+        (folder / "README.md").write_text("# Pokémon – 火\n")
         tiny_pipeline().save_pretrained(folder)
-        assert file.read_text() == mine
-        file.write_text(mine.replace("## Use", "![Samples](samples/step-000001.png)\n\n## Use"))
-        load(folder).save_pretrained(tmp_path / "again" / "model")
-        assert (tmp_path / "again" / "model" / "README.md").read_text() == mine  # the sheet is not saved
+        assert (folder / "README.md").read_text() == "# Pokémon – 火\n"
