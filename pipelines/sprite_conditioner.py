@@ -35,7 +35,7 @@ ARGUMENTS = frozenset(
     """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
     guidance_rescale negative_pokemon_type reference_image image_guidance_scale reference_view image mask_image
     strength generator latents class_embeddings output_type return_dict callback_on_step_end
-    callback_on_step_end_tensor_inputs class_labels batch_size attributes""".split()
+    callback_on_step_end_tensor_inputs class_labels attributes""".split()
 )
 
 
