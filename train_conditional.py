@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.diffusion import NoiseSchedule, TimestepResampler, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.training import checkpoint, monitoring, run
-from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, make_pairs, sample_batch
+from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import describe_start, make_denoiser, make_unet, new_attributes
 from pokemon_ddpm.training.optimizer import make_optimizer
@@ -96,7 +96,7 @@ class Trainer:
         process = (config.ddpm_num_steps, config.ddpm_beta_schedule, config.prediction_type, config.variance_type)
         self.scheduler = make_scheduler(*process, denoiser.scaling_factor)
         any_ids = denoiser.conditioner.any_ids
-        self.pairs = make_pairs(splits["training"]).to(self.device) if config.reference_prob else None
+        self.pairs = ReferencePairs.of(splits["training"]).to(self.device) if config.reference_prob else None
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
         self.data, self.held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":

@@ -315,9 +315,9 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
     assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]
-    pairs = ReferencePairs.of(train.labels)
+    pairs = ReferencePairs.of(train)
     assert (pairs.count[FORM] == 3).all() and pairs.count[FRONT].tolist() == (2 * train.labels["view"]).tolist()
-    assert pairs.candidates(FORM, 0) == [1, 2, 3]
+    assert pairs.references[pairs.first[FORM, 0] :][:3].tolist() == [1, 2, 3]
     assert train.digest() != replace(train, own_values={**train.own_values, "mood": ("x", "y", "z")}).digest()
     rows = [{**row, "mood": "any" if row["mood"] == "9" else row["mood"]} for row in rows]
     (art / "metadata.csv").unlink()

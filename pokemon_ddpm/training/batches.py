@@ -225,20 +225,19 @@ class ReferencePairs:
     count: Tensor
 
     @classmethod
-    def of(cls, labels: Mapping[str, Tensor], front: int | None = VIEWS.index("front")) -> "ReferencePairs":
-        """The pairs among images with the label "index", and perhaps "view" and others: (N,) each.
+    def of(cls, data: SpriteTensors) -> "ReferencePairs":
+        """The pairs among images with the label "index", and perhaps "view" and others.
 
         One drawing are the images of a form that differ in view, finish and color alone. The front of a back need only
         be of its game and frame.
 
-        Args:
-            front: The id of the view "front", if there is one.
-
         Raises:
-            ValueError: If there is no "index".
+            ValueError: If there is no "index", or there are no pairs.
         """
+        labels, views = data.labels, data.own_values.get("view", VIEWS)
         if "index" not in labels:
             raise ValueError("--reference_prob needs images with the column index (creature for your own images).")
+        front = views.index("front") if "front" in views else None
         unknown = torch.zeros_like(labels["index"])
         others = sorted(labels.keys() - {"index", "evolves_from", "view", "finish", "color", "type"})
         names = ("index", "game", "frame", "view", *others)
@@ -256,13 +255,10 @@ class ReferencePairs:
             found[FORM].append([each for each in forms[form] if each != image])
             found[FRONT].append([] if view == front else fronts[form, game, frame])
         count = torch.tensor([[len(images) for images in kind] for kind in found])
+        if not count.any():
+            raise ValueError("--reference_prob needs two images of one form.")
         references = torch.tensor([*(each for kind in found for images in kind for each in images), -1])
         return cls(references, count.flatten().cumsum(0).view_as(count) - count, count)
-
-    def candidates(self, kind: int, image: int) -> list[int]:
-        """All references of an image for a kind of pair, such as `FORM`."""
-        first = self.first[kind, image]
-        return self.references[first : first + self.count[kind, image]].tolist()
 
     def to(self, device: torch.device | str) -> "ReferencePairs":
         """The same tables on another device."""
@@ -284,15 +280,6 @@ class ReferencePairs:
         kind = torch.where(replaced, FRONT, choices[choice])
         number = self.references[self.first[kind, images] + (within.flatten() * self.count[kind, images]).long()]
         return images, torch.where(highest > 0, number, -1)
-
-
-def make_pairs(data: SpriteTensors) -> ReferencePairs:
-    """The pairs among the images of a split; raises ValueError if a column is missing, or there are no pairs."""
-    views = data.own_values.get("view", VIEWS)
-    pairs = ReferencePairs.of(data.labels, views.index("front") if "front" in views else None)
-    if not pairs.count.any():
-        raise ValueError("--reference_prob needs two images of one form.")
-    return pairs
 
 
 def prepare_references(

@@ -80,22 +80,25 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         log_with=None if tracker == "none" else tracker,
         project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
-    if (count := int(os.environ.get("WORLD_SIZE", 1))) != accelerator.num_processes:
-        raise ValueError(
-            f"WORLD_SIZE is {count}, but this process would train alone. Use one process, or ACCELERATE_USE_CPU=true."
+    count, on_cpu = int(os.environ.get("WORLD_SIZE", 1)), accelerator.device.type == "cpu"
+    kind, wrong = accelerator.distributed_type, None
+    if count != accelerator.num_processes:
+        wrong = (
+            f"WORLD_SIZE is {count}, but this process would train alone. Use one, or ACCELERATE_USE_CPU=true"
         )
-    if tracker != "none" and not accelerator.log_with:  # it was dropped silently
-        raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}")
-    # These shard the weights: a checkpoint would contain a part only.
-    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
-        name = accelerator.distributed_type.value
-        raise ValueError(f"{name} is not supported. Choose multi-GPU training in `accelerate config`.")
+    elif tracker != "none" and not accelerator.log_with:  # it was dropped silently
+        wrong = f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}"
+    elif kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+        # These shard the weights: a checkpoint would contain a part only.
+        wrong = f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`"
+    elif on_cpu and accelerator.mixed_precision == "fp16":
+        wrong = "--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no"
+    if wrong:
+        raise ValueError(f"{wrong}.")
+    if on_cpu:
+        torch.set_num_threads(config.num_cpu_threads or cores_per_process())
     if config.compile:
         _check_compiler(accelerator.device)
-    if accelerator.device.type == "cpu":
-        torch.set_num_threads(config.num_cpu_threads or cores_per_process())
-        if accelerator.mixed_precision == "fp16":
-            raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
     config.mixed_precision = accelerator.mixed_precision  # a resumed run must have the same
     return accelerator
 

@@ -175,8 +175,8 @@ def test_an_image_with_a_reference_keeps_its_view_and_finish():
     images[1::2, 0] = 0  # backs
     vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view", "finish")}
     conditioner = SpriteConditioner(vocabulary | {"relation": list(RELATIONS)}, embedding_dim=4)
-    pairs, config = ReferencePairs.of(labels), TrainingConfig(reference_prob=0.5)
-    data = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids)
+    data, config = SpriteTensors(images, labels), TrainingConfig(reference_prob=0.5)
+    pairs, data = ReferencePairs.of(data), data.conditioned_on(conditioner.any_ids)
     batch = batches.sample_batch(data, conditioner, config, 0, count, pairs=pairs)
     known = {name: ids != conditioner.any_ids[name] for name, ids in batch.labels.items()}
     given, back = known["relation"], batch.images[:, 0, 0, 0] == 0

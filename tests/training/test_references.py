@@ -14,7 +14,6 @@ from pokemon_ddpm.training.batches import (
     FRONT,
     ReferencePairs,
     augment,
-    make_pairs,
     prepare_references,
     sample_augmentation,
 )
@@ -38,6 +37,15 @@ EXPECTED = {
 }
 
 
+def pairs_of(labels: dict[str, torch.Tensor], **own_values: tuple[str, ...]) -> ReferencePairs:
+    return ReferencePairs.of(SpriteTensors(torch.zeros(len(labels["index"]), 4, 8, 8), labels, own_values=own_values))
+
+
+def candidates(pairs: ReferencePairs, kind: int, image: int) -> list[int]:
+    first = pairs.first[kind, image]
+    return pairs.references[first : first + pairs.count[kind, image]].tolist()
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -59,14 +67,14 @@ def test_a_batch_has_the_references_of_its_images_mirrored_as_they_are(monkeypat
     images[:, :3, 0, 0] = 0
     vocabulary = {"type": list(TYPES), "relation": list(RELATIONS), "view": list(VIEWS)}
     conditioner = SpriteConditioner(vocabulary, embedding_dim=4, augmentation_dim=AUGMENTATION_DIM)
-    data, pairs = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids), ReferencePairs.of(labels)
+    data, pairs = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids), pairs_of(labels)
     config = TrainingConfig(reference_prob=1, mirror_prob=0.3)
     batch = batches.sample_batch(data, conditioner, config, 0, 2000, pairs=pairs, mirrors_references=mirrors)
     reference = ((batch.reference + 1) * 127.5).round()
     targets, numbers = (each[:, 0, 2, 2].long() // 20 - 1 for each in (batch.images, reference))
     given = batch.labels["relation"] < len(RELATIONS)
     found = set(zip(*(each[given].tolist() for each in (targets, numbers)), strict=True))
-    expected = {(image, number) for image in range(8) for number in pairs.candidates(FORM, image)}
+    expected = {(image, number) for image in range(8) for number in candidates(pairs, FORM, image)}
     assert found == expected and not batch.reference[~given].any()
     left, reference_left = (each[given][:, 0, 0, 0] == 0 for each in (batch.images, reference))  # the mark
     assert torch.equal(batch.augmentation[given][:, 4] == 1, ~left) and 0.6 < left.float().mean() < 0.8
@@ -76,7 +84,7 @@ def test_a_batch_has_the_references_of_its_images_mirrored_as_they_are(monkeypat
 
 
 def test_references_are_of_the_same_form() -> None:
-    pairs = ReferencePairs.of(LABELS)
+    pairs = pairs_of(LABELS)
     for image, expected in EXPECTED.items():
         assert set(sampled(pairs, image)) == expected
     found = sampled(pairs, 1)  # two lots of three for its drawing, one for its form
@@ -86,32 +94,29 @@ def test_references_are_of_the_same_form() -> None:
 def test_any_attribute_but_view_finish_and_color_tells_drawings_apart() -> None:
     """Images 0 and 1 are one drawing in two finishes; image 2 is another pose."""
     labels = {"index": [7, 7, 7], "finish": [0, 1, 0], "color": [3, 5, 3], "pose": [4, 4, 9], "view": [0, 0, 0]}
-    pairs = ReferencePairs.of({name: torch.tensor(column) for name, column in labels.items()})
-    assert [pairs.candidates(DRAWING, image) for image in range(3)] == [[1], [0], []]
-    assert [pairs.candidates(FORM, image) for image in range(3)] == [[1, 2], [0, 2], [0, 1]]
+    pairs = pairs_of({name: torch.tensor(column) for name, column in labels.items()})
+    assert [candidates(pairs, DRAWING, image) for image in range(3)] == [[1], [0], []]
+    assert [candidates(pairs, FORM, image) for image in range(3)] == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_backs_with_their_fronts_replace_other_images() -> None:
     """Image 3 is the only back whose front is of the same game and frame."""
-    images, number = ReferencePairs.of(LABELS).sample(torch.full((6000,), 5), seeded())
+    images, number = pairs_of(LABELS).sample(torch.full((6000,), 5), seeded())
     assert set(zip(images.tolist(), number.tolist(), strict=True)) == {(5, -1), (3, 1)}
     assert (images == 3).float().mean() == pytest.approx(BACK_PROB, abs=0.03)
-    turned = ReferencePairs.of({**LABELS, "view": 1 - LABELS["view"]}, front=1)  # another order of the views
-    assert torch.equal(turned.count, ReferencePairs.of(LABELS).count)
-    assert not ReferencePairs.of(LABELS, front=None).count[FRONT].any()
-    no_backs = ReferencePairs.of({**LABELS, "view": torch.zeros(8, dtype=torch.int64)})
+    turned = pairs_of({**LABELS, "view": 1 - LABELS["view"]}, view=("back", "front"))  # another order of the views
+    assert torch.equal(turned.count, pairs_of(LABELS).count)
+    assert not pairs_of(LABELS, view=("side", "back")).count[FRONT].any()
+    no_backs = pairs_of({**LABELS, "view": torch.zeros(8, dtype=torch.int64)})
     assert (no_backs.sample(torch.arange(8), seeded())[0] == torch.arange(8)).all()
 
 
 def test_images_without_pairs_are_refused() -> None:
-    alone = {**LABELS, "index": torch.arange(8)}
-    some, none = (SpriteTensors(torch.zeros(8, 4, 8, 8), labels) for labels in (LABELS, alone))
-    assert make_pairs(some).count.any()
     with pytest.raises(ValueError, match="two images of one form"):
-        make_pairs(none)
-    assert ReferencePairs.of(alone).sample(torch.arange(8), seeded())[1].eq(-1).all()
+        pairs_of({**LABELS, "index": torch.arange(8)})
+    data = SpriteTensors(torch.zeros(8, 4, 8, 8), {name: ids for name, ids in LABELS.items() if name != "index"})
     with pytest.raises(ValueError, match="needs images with the column index"):
-        ReferencePairs.of({name: ids for name, ids in LABELS.items() if name != "index"})
+        ReferencePairs.of(data)
 
 
 @pytest.fixture
