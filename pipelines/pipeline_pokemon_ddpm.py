@@ -337,25 +337,22 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 A list has one entry per image.
             num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
             num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
-            guidance_scale: A number, or one per image; by default the model's own, perhaps another with a reference.
-                1 means no guidance, at half the cost.
-            guidance_interval: Noise levels (low, high) with guidance, see `Guidance`.
-            guidance_rescale: From 0 to 1, see `Guidance`.
+            guidance_scale: A number, or one per image; by default the model's own. 1 means no guidance, at half the
+                cost.
+            guidance_interval, guidance_rescale: See `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction. A list has one
                 for each entry of `pokemon_type`, or one per image.
             reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
                 stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
                 of one per image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
-                is to it: "same" (default), "next" or "previous" stage of its evolution. Unless only colors change, use
-                another `generator` than for the reference: the same noise often gives the same drawing.
+                is to it: "same" (default), "next" or "previous" stage. Unless only colors change, use another
+                `generator` than for the reference: the same noise often gives the same drawing.
             image_guidance_scale: How closely to follow the reference: a number, or one per image; by default the
-                model's own, for another stage at most `OTHER_STAGE_SCALE`. 1 means no guidance, which saves one of
-                three passes.
+                model's own, for another stage at most `OTHER_STAGE_SCALE`. 1 means no guidance.
             reference_view: What the reference shows, by default the view of `default_conditions`. If all images have
                 the same view and the relation "same", they keep its drawing: without `image`, sampling begins with the
                 reference, noised with a strength of `SAME_DRAWING`.
-            image: Sprites to vary: an image, a list of one per image, or a tensor (N, C, S, S) in [-1, 1]. An image of
-                another size or mode than the model's is converted, for models with transparency as a reference is.
+            image: Sprites to vary, given as `reference_image` is. One of the model's size and mode stays in its place.
             mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
                 (N, 1, S, S) in [0, 1].
             strength: How much noise is added to `image`, from 0 to 1; by default 0.6, with a mask 1.
@@ -369,8 +366,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             callback_on_step_end: Called as callback(pipeline, step_index, timestep, tensors) after each step; it may
                 return new "latents", may set `pipeline._interrupt` to end the call after this step, and
                 `pipeline._guidance_scale` for the following ones. diffusers' own callbacks work.
-            callback_on_step_end_tensor_inputs: Some of "latents", "pred_original_sample" (the predicted clean one) and
-                "prompt_embeds" (the class embeddings, to read). A `PipelineCallback` says itself what it needs.
+            callback_on_step_end_tensor_inputs: Some of `CALLBACK_TENSORS`: the latents, the predicted clean sample,
+                and the class embeddings, to read. A `PipelineCallback` says itself what it needs.
             class_labels: The general name of `pokemon_type`, for models of other images: classes or their ids.
             **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
                 default; or a list of one for each entry of `pokemon_type`.
@@ -405,7 +402,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             reference, same_drawing = self._turn(reference, values, reference_view)
             if same_drawing and clean is None:
                 clean, strength = reference, SAME_DRAWING
-        clean = None if clean is None else clean * self.scaling_factor
         generators = image_generators(generator, len(types))
         if class_embeddings is None:
             draws = image is None and not has_reference
@@ -419,6 +415,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
         noise = self.prepare_latents(generators, latents)
         set_timesteps(self.scheduler, steps, self._execution_device)
+        clean = None if clean is None else clean * self.scaling_factor
         timesteps, latents = self._start(noise, clean, float(strength))
 
         self._interrupt, self._guidance_scale, self._num_timesteps = False, scale, len(timesteps)
@@ -433,10 +430,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
                     tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                    returned = callback_on_step_end(self, i, t, tensors) or {}
-                    if (changed := returned.get("latents", latents)) is not latents:
-                        latents = changed.to(latents)
-                        self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
+                    latents = self._changed(latents, callback_on_step_end(self, i, t, tensors))
                     if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
                         scale = self._guidance_scale
                         scales = scale_of_each("guidance_scale", scale, len(types))
@@ -745,6 +739,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(start)
         return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
+
+    def _changed(self, latents: Tensor, returned: Mapping[str, Tensor] | None) -> Tensor:
+        """The sample after a callback, which may have returned another one."""
+        changed = (returned or {}).get("latents", latents)
+        if changed is not latents:
+            self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
+        return changed.to(latents)
 
     def _repaint(self, latents: Tensor, mask: Tensor, clean: Tensor, noise: Tensor, following: Tensor) -> Tensor:
         """Where the mask is false, the clean sample, noised for the following timestep, if there is one.

@@ -85,7 +85,7 @@ def evaluate(
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
     from pokemon_ddpm.evaluation.features import load_network
     from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images, random_rows
-    from pokemon_ddpm.evaluation.likelihood import bits_per_dim, check_likelihood
+    from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood
     from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
     from pokemon_ddpm.evaluation.variety import load_probe
     from pokemon_ddpm.generation import GenerationSettings, best_device

@@ -15,13 +15,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
 from pokemon_ddpm.diffusion import make_sampler
-from pokemon_ddpm.evaluation import (
-    features,
-    images,
-    likelihood,
-    metrics,
-    two_sample,
-)
+from pokemon_ddpm.evaluation import features, images, memorization, metrics, two_sample
 from pokemon_ddpm.evaluation.features import SpriteFeatures, SpriteFeaturesConfig
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
 from pokemon_ddpm.provenance import read_png
@@ -36,7 +30,7 @@ COUNT = 50
 
 def make_fast(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(metrics, "KID_DIVISIONS", 1)
-    patch.setattr(likelihood, "NUM_TIMESTEPS", 1)
+    patch.setattr(memorization, "NUM_TIMESTEPS", 1)
     patch.setattr(features, "BACKBONE", BACKBONE)
     patch.setattr(features, "NUM_EPOCHS", 1)
     patch.setattr(features, "MIN_UPDATES", 2)

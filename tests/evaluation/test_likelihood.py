@@ -8,8 +8,8 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.diffusion import make_sampler, make_scheduler, student_scheduler
-from pokemon_ddpm.evaluation import likelihood
-from pokemon_ddpm.evaluation.likelihood import bits_per_dim, check_likelihood, sampled_terms
+from pokemon_ddpm.evaluation import memorization
+from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood, sampled_terms
 from pokemon_ddpm.vocabulary import TYPES
 
 T, BETA = 40, 0.1
@@ -17,7 +17,7 @@ T, BETA = 40, 0.1
 
 @pytest.fixture(autouse=True)
 def few_timesteps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", 3)
+    monkeypatch.setattr(memorization, "NUM_TIMESTEPS", 3)
 
 
 def model(predict: Callable[[torch.Tensor], torch.Tensor], scaling_factor: float = 1.0) -> SimpleNamespace:
@@ -47,7 +47,7 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
     white = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
     data = SpriteTensors(white, {"type": torch.tensor([[0, 18]] * 4)})
-    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", T - 1)
+    monkeypatch.setattr(memorization, "NUM_TIMESTEPS", T - 1)
     found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
     mean = min(prediction, 1.0)
     bar = [(1 - BETA) ** (t + 1) for t in range(T)]
@@ -65,7 +65,7 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
 def test_some_terms_are_an_unbiased_estimate(monkeypatch: pytest.MonkeyPatch):
     pipeline, data = model(torch.zeros_like), noise_images(300)
     found = bits_per_dim(pipeline, data, seed=1)["bound"]
-    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", T - 1)
+    monkeypatch.setattr(memorization, "NUM_TIMESTEPS", T - 1)
     everything = bits_per_dim(pipeline, data)["bound"]["value"]
     assert found["low"] < everything < found["high"] and 0 < found["high"] - found["low"] < 0.1 * everything
 

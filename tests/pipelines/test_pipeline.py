@@ -15,7 +15,7 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, Guidance
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas, zero_terminal
+from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas
 from tests.tiny_models import drawing_pipeline, network_calls, seeded, tiny_pipeline
 
 ELECTRIC, FIRE, FLYING, ICE, WATER, NONE, ANY = 3, 6, 7, 11, 17, 18, 19
@@ -501,6 +501,12 @@ def test_repainting_keeps_the_rest_bit_for_bit_and_noises_it_at_each_timestep(na
 
 
 # Ancestral sampling and learned variances
+
+
+def zero_terminal(betas: np.ndarray) -> np.ndarray:
+    """alpha_bar of Lin et al. 2023, algorithm 1."""
+    root = np.sqrt(np.cumprod(1 - betas))
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])
