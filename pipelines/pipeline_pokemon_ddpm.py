@@ -520,16 +520,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if not (is_pair and guidance_interval[0] < guidance_interval[1]):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
         check_number("guidance_rescale", guidance_rescale, 0, 1)
-        for base, given, others in (
-            (
-                "reference_image",
-                reference_image,
-                {"image_guidance_scale": image_guidance_scale, "reference_view": reference_view},
-            ),
-            ("image", image, {"strength": strength, "mask_image": mask_image}),
-        ):
-            if given is None and any(each is not None for each in others.values()):
-                raise ValueError(f"{' and '.join(others)} need {base}; pass it as well.")
+        if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
+            raise ValueError("image_guidance_scale and reference_view need a reference; pass reference_image as well.")
+        if image is None and (strength is not None or mask_image is not None):
+            raise ValueError("strength and mask_image need an image; pass image as well.")
         if strength is not None:
             check_number("strength", strength, 0, 1)
         if output_type not in OUTPUT_TYPES:
