@@ -83,9 +83,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     count, on_cpu = int(os.environ.get("WORLD_SIZE", 1)), accelerator.device.type == "cpu"
     kind, wrong = accelerator.distributed_type, None
     if count != accelerator.num_processes:
-        wrong = (
-            f"WORLD_SIZE is {count}, but this process would train alone. Use one, or ACCELERATE_USE_CPU=true"
-        )
+        wrong = f"WORLD_SIZE is {count}, but this process would train alone. Use one, or ACCELERATE_USE_CPU=true"
     elif tracker != "none" and not accelerator.log_with:  # it was dropped silently
         wrong = f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}"
     elif kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
