@@ -1,20 +1,18 @@
-"""The page of `pokemon-ddpm site` beside the app, in Chromium, and onnxruntime beside PyTorch, on this machine.
+"""The page of `pokemon-ddpm site` beside the app, in Chromium on this machine.
 
     python benchmarks/page.py --turns 3 --screenshots docs
 
 A visit begins with an empty cache. It needs npm, Chromium, and the extras app, onnx and dev. OMP_NUM_THREADS sets the
-threads of the app, PyTorch and onnxruntime.
+threads of the app.
 """
 
 import argparse
 import functools
 import http.server
-import itertools
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,26 +22,13 @@ from time import perf_counter
 
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.static_page import RUNTIME, write_pages
 
 AT_ONCE = 4  # both pages generate four sprites at first
-GENERATE = """
-import statistics, sys, time
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-model, backend, size, turns = sys.argv[1:]
-pipeline = GenerationSettings(model, backend=backend).load("cpu")
-requests = [SpriteRequest(seed, "fire") for seed in range(int(size))]
-seconds = []
-for _ in range(1 + int(turns)):
-    start = time.perf_counter()
-    list(generate(pipeline, requests))
-    seconds.append(time.perf_counter() - start)
-print(statistics.median(seconds[1:]))
-"""
 
 
 def make_page(folder: Path) -> None:
@@ -149,24 +134,6 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
     return figures
 
 
-def backends(turns: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by PyTorch and onnxruntime, in turns, each in a new process: of warm calls, and of the whole process."""
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # as the commands set it
-    seconds: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(1 + turns):
-        for model, size in itertools.product((RELEASED_FAST_MODEL, RELEASED_MODEL), (1, 16)):
-            warm, whole = [], []
-            for backend in ("torch", "onnx"):
-                command = [sys.executable, "-c", GENERATE, model, backend, str(size), "3"]
-                start = perf_counter()
-                done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-                warm.append(float(done.stdout))
-                whole.append(perf_counter() - start - 3 * warm[-1])
-            for name, pair in {"warm": warm, "with the start of the process": whole}.items():
-                seconds.setdefault(f"{Path(model).name}, {size}, {name}", []).append(tuple(pair))
-    return {name: pairs[1:] for name, pairs in seconds.items()}  # the network is exported in the first turn
-
-
 def main() -> None:
     """Reads the flags and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -182,10 +149,6 @@ def main() -> None:
         for way, figures in seen.items():
             size, first, further = map(statistics.median, zip(*figures, strict=True))
             print(f"| {way} | {size:.1f} | {first:.1f} | {further:.2f} |", flush=True)
-    print("\n| sprites | s, PyTorch | s, onnxruntime | times as fast |\n|---|---:|---:|---:|")
-    for way, seconds in backends(turns).items():
-        torch, onnx = map(statistics.median, zip(*seconds, strict=True))
-        print(f"| {way} | {torch:.2f} | {onnx:.2f} | {torch / onnx:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Generating sprites from requests, so that each is the same image whatever is generated beside it."""
 
-import importlib.util
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ logger = logging.getLogger(__name__)
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
 
 DTYPES = ("float32", "bfloat16", "float16")
-BACKENDS = ("torch", "onnx")
+# Arguments of the pipeline that only records of version 1.0 and of Python have.
+FURTHER = ("guidance_interval", "guidance_rescale", "negative_pokemon_type")
 # Settings for `GenerationSettings.postprocess`.
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
@@ -101,15 +101,12 @@ class GenerationSettings:
 
     model: str  # folder, Hub name, or name of a released model
     scheduler: str | None = None  # a key of `SAMPLERS`
-    num_inference_steps: int | None = None  # see `PokemonDDPMPipeline.__call__`, as for the next four
+    num_inference_steps: int | None = None  # see `PokemonDDPMPipeline.__call__`, as for the next one
     guidance_scale: float | None = None
-    guidance_interval: tuple[float, float] | None = None  # None for all noise levels
-    guidance_rescale: float = 0.0
-    negative_pokemon_type: PokemonType = None
     dtype: str = "float32"  # of `DTYPES`
     chunk_size: int = CHUNK_SIZE  # see `generate`
-    backend: str = "torch"  # of `BACKENDS`: what computes the network; they differ in their last bits
-    weights: str | None = None  # digest that the model's weights must have; None for any
+    further: Mapping[str, Any] = field(default_factory=dict)  # arguments of the pipeline that a record has
+    weights_digest: str | None = None  # that the model's weights must have; None for any
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
     min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed
@@ -119,41 +116,29 @@ class GenerationSettings:
         """Loads the model with the scheduler, by default onto the best device.
 
         Raises:
-            ValueError, OSError: If the model, the scheduler, the dtype or the backend is unknown, the backend does not
-                work, or the model has other weights.
+            ValueError, OSError: If the model, the scheduler or the dtype is unknown, or the model has other weights.
         """
-        for name, known in {"dtype": DTYPES, "backend": BACKENDS}.items():
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"Unknown {name} {value!r}. Known: {', '.join(known)}.")
-        if self.backend == "onnx":
-            if self.dtype != "float32":
-                raise ValueError(f"onnxruntime computes in float32, not in {self.dtype}.")
-            check_onnx()
-            device = "cpu"
+        if self.dtype not in DTYPES:
+            raise ValueError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
         pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=getattr(torch, self.dtype))
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
-        if self.weights not in (None, pipeline.weights):
+        if self.weights_digest not in (None, pipeline.weights):
             raise ValueError(
                 f"{self.model} has other weights ({pipeline.weights}) than the model that made the sprite "
-                f"({self.weights}), and would make another sprite. Use that version of the model."
+                f"({self.weights_digest}), and would make another sprite. Use that version of the model."
             )
         pipeline = pipeline.to(device or best_device())
         if self.dtype == "float16" and pipeline.device.type == "cpu":
             logger.warning("On a CPU, float16 takes about 30 times as long as float32; choose float32 or bfloat16.")
         if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
-        if self.backend == "onnx":
-            from pokemon_ddpm.publishing.onnx_export import cached_unet  # its packages are an extra
-
-            pipeline.unet = cached_unet(pipeline)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, without those that are left to the model."""
-        names = "num_inference_steps guidance_scale guidance_interval guidance_rescale negative_pokemon_type".split()
-        given = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in given.items() if value is not None}
+        given = {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
+        return {name: value for name, value in given.items() if value is not None} | self.further
 
     def postprocess(self, image: Image.Image) -> Image.Image:
         """Makes the file's image of a sample, as set: processed, on the background and enlarged."""
@@ -171,7 +156,6 @@ class GenerationSettings:
             scheduler=sampler_name(pipeline.scheduler),
             **(own | self.arguments()),
             dtype=str(pipeline.unet.dtype).removeprefix("torch."),
-            backend=self.backend,
             weights=getattr(pipeline, "weights", None),
             chunk_size=self.chunk_size,
             postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
@@ -194,21 +178,17 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
     if postprocessing.keys() != set(POSTPROCESSING) or not 1 <= made.chunk_size <= CHUNK_SIZE:
         raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
-    names = {each.name for each in fields(GenerationSettings)} - set(POSTPROCESSING)
-    values = {name: _without_lists(getattr(made, name)) for name in names}
-    settings = GenerationSettings(**values, **postprocessing)
+    if made.backend != "torch":
+        raise ValueError(f"{path} was computed with the backend {made.backend!r}, which this version does not have.")
+    further = {name: _without_lists(value) for name, value in vars(made).items() if name in FURTHER and value}
+    names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()
+    values = {name: getattr(made, name) for name in names}
+    settings = GenerationSettings(**values, further=further, weights_digest=made.weights, **postprocessing)
     return settings, SpriteRequest(made.seed, pokemon_type, attributes)
 
 
 def _without_lists(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
-
-
-def check_onnx() -> None:
-    """Raises ValueError if a package of the extra "onnx" is missing."""
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"This needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def processes() -> PartialState:

@@ -29,7 +29,7 @@ class Provenance:
     guidance_rescale: int | float = 0.0
     negative_pokemon_type: str | list | dict | None = None
     dtype: str  # of the weights; it changes the last bits, as `backend` and `chunk_size` do
-    backend: str = "torch"  # of `generation.BACKENDS`
+    backend: str = "torch"  # or "onnx", in older files
     weights: str | None = None  # digest of network and conditioner in this dtype; None in PNGs of 1.0
     chunk_size: int
     postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`

@@ -182,6 +182,21 @@ def generate_sprites(
             yield made[chosen]
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Sprites to generate with a pipeline of these settings."""
+
+    pipeline: PokemonDDPMPipeline
+    settings: GenerationSettings
+    requests: Sequence[SpriteRequest]
+    candidates: int = 1  # of each
+
+    def sprites(self, **options: Any) -> Iterator[Sprite]:
+        """The chosen candidate of each request; for the options see `generate_sprites`."""
+        options |= {"chunk_size": self.settings.chunk_size, **self.settings.arguments()}
+        return generate_sprites(self.pipeline, self.requests, self.candidates, **options)
+
+
 def generate_files(
     pipeline: PokemonDDPMPipeline,
     settings: GenerationSettings,
@@ -213,9 +228,8 @@ def generate_files(
             yield path
         else:
             paths.append(path)
-    arguments = settings.arguments() | ({"output_type": "np"} if raw else {})
-    options = {"finished": finished, "chunk_size": settings.chunk_size}
-    sprites = generate_sprites(pipeline, requests, candidates, **options, **arguments)
+    options = {"finished": finished, **({"output_type": "np"} if raw else {})}
+    sprites = Job(pipeline, settings, requests, candidates).sprites(**options)
     for path, sprite in zip(paths, sprites, strict=True):
         image = VaeImageProcessor.numpy_to_pil(sprite.sample)[0] if raw else settings.postprocess(sprite.sample)
         write_png(image, path, settings.provenance(pipeline, sprite.chosen))

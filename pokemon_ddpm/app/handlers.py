@@ -9,9 +9,9 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ import gradio as gr
 from PIL import Image
 
 from pokemon_ddpm.app import jobs
-from pokemon_ddpm.app.jobs import Job, Models, Refused, Result, caption
+from pokemon_ddpm.app.jobs import Models, Refused
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
-from pokemon_ddpm.studio import DenoisingStep, Sprite, generate_sprites
+from pokemon_ddpm.studio import DenoisingStep, Job, Sprite
+from pokemon_ddpm.vocabulary import ANY, USUAL
 
 MAX_PENDING = 8  # jobs of an address, which a proxy can share among visitors
 PATIENCE_SECONDS = 30  # until a job whose client does not listen is stopped
@@ -32,6 +34,28 @@ GALLERY_SIZE = 256  # side of an image in pixels, about
 KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
 MAX_SCALE = 16
 ANIMATION_MS = 1500
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The sprites of a job, with all that is needed for their files."""
+
+    job: Job
+    sprites: Sequence[Sprite]
+
+    def processed(self, sprite: Sprite, scale: int = 1) -> Image.Image:
+        """What the visitor gets of it."""
+        return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
+
+    def sprite(self, value: Any) -> Sprite:
+        """The sprite of a number, from 1."""
+        return self.sprites[jobs.number("The number of the sprite", value, 1, len(self.sprites), whole=True) - 1]
+
+
+def caption(request: SpriteRequest, note: str | None = None) -> str:
+    """Such as "fire/flying · red · seed 7-0", or with a note in place of the seed."""
+    others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
+    return " · ".join([request.pokemon_type or ANY, *others, note or f"seed {request.name}"])
 
 
 class Generation:
@@ -45,15 +69,12 @@ class Generation:
 
     def run(self) -> Result:
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
-        job, settings = self._job, self._job.settings
-        options = {"with_steps": True, "watch": self._after_step, "chunk_size": settings.chunk_size}
-        options |= settings.arguments()
         try:
-            for sprite in generate_sprites(job.pipeline, job.requests, job.candidates, **options):
+            for sprite in self._job.sprites(with_steps=True, watch=self._after_step):
                 self._finished.append(sprite)
         except ValueError as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
-        return Result(job, self._finished)
+        return Result(self._job, self._finished)
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():

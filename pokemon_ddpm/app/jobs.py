@@ -1,4 +1,4 @@
-"""Settings of the page, the job that they stand for, and the sprites of a job.
+"""Settings of the page, and the job that they stand for.
 
 Values are checked here, whatever the page offers: they may come from any program.
 """
@@ -6,18 +6,16 @@ Values are checked here, whatever the page offers: they may come from any progra
 import html
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.file_checks import is_number
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.studio import Sprite, chunk_size_of, default_candidates, sample_seed
+from pokemon_ddpm.studio import Job, chunk_size_of, default_candidates, sample_seed
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES = 16
@@ -38,38 +36,6 @@ class Refused(gr.Error):
 
     def __init__(self, message: str):
         super().__init__(html.escape(message, quote=False), print_exception=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Sprites to generate."""
-
-    pipeline: PokemonDDPMPipeline
-    settings: GenerationSettings
-    requests: Sequence[SpriteRequest]
-    candidates: int  # of each
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """The sprites of a job, with all that is needed for their files."""
-
-    job: Job
-    sprites: Sequence[Sprite]
-
-    def processed(self, sprite: Sprite, scale: int = 1) -> Image.Image:
-        """What the visitor gets of it."""
-        return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
-
-    def sprite(self, value: Any) -> Sprite:
-        """The sprite of a number, from 1."""
-        return self.sprites[number("The number of the sprite", value, 1, len(self.sprites), whole=True) - 1]
-
-
-def caption(request: SpriteRequest, note: str | None = None) -> str:
-    """Such as "fire/flying · red · seed 7-0", or with a note in place of the seed."""
-    others = [value for name, value in request.attributes.items() if value not in (ANY, USUAL.get(name))]
-    return " · ".join([request.pokemon_type or ANY, *others, note or f"seed {request.name}"])
 
 
 def default_settings(models: Models, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from PIL import Image
@@ -26,9 +26,9 @@ from pokemon_ddpm.sheets import game_sheet as make_game_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 if TYPE_CHECKING:
-    from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
-    from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
-    from pokemon_ddpm.studio import Sprite
+    from pokemon_ddpm import SpriteConditioner
+    from pokemon_ddpm.generation import SpriteRequest
+    from pokemon_ddpm.studio import Job, Sprite
 
 MAX_SPRITES = 1_000_000
 MAX_CANDIDATES = 1000
@@ -107,7 +107,6 @@ def generate(
     guidance_scale: Guidance = None,
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
-    backend: Annotated[str, typer.Option(help="torch, or onnx (onnxruntime on the CPU).")] = "torch",
     palette: Palette = PALETTE_SIZE,
     min_fragment: MinFragment = MIN_FRAGMENT,
     scale: Scale = None,
@@ -130,19 +129,19 @@ def generate(
         return
 
     from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
-    from pokemon_ddpm.studio import chunk_size_of, default_candidates, dtype_of
+    from pokemon_ddpm.studio import Job, chunk_size_of, default_candidates, dtype_of
 
     processing = {"transparent": True, "palette": palette or None, "min_fragment": min_fragment or None}
     processing["scale"] = scale or (1 if output_dir or game_sheet else 4)
     sampler = (scheduler, num_inference_steps, guidance_scale)
-    settings = GenerationSettings(model, *sampler, dtype=dtype or dtype_of(output_dir), backend=backend, **processing)
+    settings = GenerationSettings(model, *sampler, dtype=dtype or dtype_of(output_dir), **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
     if description is not None:
         given = _described(description, pipeline.conditioner.vocabulary, model) | {k: v for k, v in given.items() if v}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     settings = replace(settings, chunk_size=chunk_size_of(requests, candidates))
-    job = _Job(pipeline, settings, requests, candidates)
+    job = Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
         check_enlargement(*pipeline.sample_shape[1:], settings.scale)
         _write_files(job, output_dir)
@@ -153,9 +152,9 @@ def generate(
         _write_game_sheet(job, columns, output)
         return
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
-    job = job._replace(settings=replace(settings, scale=1))  # the sheet is enlarged instead
+    job = replace(job, settings=replace(settings, scale=1))  # the sheet is enlarged instead
     if output.suffix.lower() == ".png":
-        save_image(layout(job.finished()[1]), output)
+        save_image(layout(_finished(job)[1]), output)
     else:
         _write_animation(job, layout, output)
     _report(requests, output)
@@ -183,24 +182,14 @@ def _check_output(
         common.check_file(output, ".png", ".gif")
 
 
-class _Job(NamedTuple):
-    pipeline: "PokemonDDPMPipeline"
-    settings: "GenerationSettings"
-    requests: "Sequence[SpriteRequest]"
-    candidates: int = 1
+def _sprites(job: "Job", **options: Any) -> "Iterator[Sprite]":
+    return tqdm(job.sprites(**options), "Generating", len(job.requests))
 
-    def sprites(self, with_steps: bool = False) -> "Iterator[Sprite]":
-        """The chosen candidate of each request."""
-        from pokemon_ddpm.studio import generate_sprites
 
-        options = {"with_steps": with_steps, "chunk_size": self.settings.chunk_size, **self.settings.arguments()}
-        made = generate_sprites(self.pipeline, self.requests, self.candidates, **options)
-        return tqdm(made, "Generating", len(self.requests))
-
-    def finished(self) -> "tuple[list[Sprite], list[Image.Image]]":
-        """The sprites, and their processed images."""
-        sprites = list(self.sprites())
-        return sprites, [self.settings.postprocess(each.sample) for each in sprites]
+def _finished(job: "Job") -> "tuple[list[Sprite], list[Image.Image]]":
+    """The sprites, and their processed images."""
+    sprites = list(_sprites(job))
+    return sprites, [job.settings.postprocess(each.sample) for each in sprites]
 
 
 def make_requests(
@@ -274,6 +263,7 @@ def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditi
 
 def _generate_like(like: Path, output: Path) -> None:
     from pokemon_ddpm.generation import read_settings
+    from pokemon_ddpm.studio import Job
 
     settings, request = read_settings(like)
     pipeline = settings.load()
@@ -281,12 +271,12 @@ def _generate_like(like: Path, output: Path) -> None:
         common.fail(f"{like} was made by another version of this project, or with another model.")
     # What is not recorded was not drawn.
     request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
-    _, (image,) = _Job(pipeline, settings, [request]).finished()
+    _, (image,) = _finished(Job(pipeline, settings, [request]))
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
 
-def _write_files(job: _Job, output_dir: Path) -> None:
+def _write_files(job: "Job", output_dir: Path) -> None:
     """A file of each sprite; of several processes each generates its share, whole rows if it chooses in them."""
     from pokemon_ddpm.generation import processes
     from pokemon_ddpm.studio import generate_files, rows_of
@@ -299,11 +289,11 @@ def _write_files(job: _Job, output_dir: Path) -> None:
     _report(requests, output_dir)
 
 
-def _write_game_sheet(job: _Job, columns: int, output: Path) -> None:
+def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
     from pokemon_ddpm.generation import full_condition
 
-    (sprites, images), file = job.finished(), output.with_suffix(".json")
+    (sprites, images), file = _finished(job), output.with_suffix(".json")
     names, chosen = [each.request.file_name for each in sprites], [each.chosen for each in sprites]
     metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
@@ -312,7 +302,7 @@ def _write_game_sheet(job: _Job, columns: int, output: Path) -> None:
     _report(sprites, output, file)
 
 
-def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.Image], output: Path) -> None:
+def _write_animation(job: "Job", layout: Callable[[Sequence[Image.Image]], Image.Image], output: Path) -> None:
     """The predicted clean sprites after each step, laid out as on a sheet."""
     pipeline, settings = job.pipeline, job.settings
     width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests)).size
@@ -322,7 +312,7 @@ def _write_animation(job: _Job, layout: Callable[[Sequence[Image.Image]], Image.
         size = f"{steps:,} frames of {width:,}x{height:,} pixels"
         raise ValueError(f"{size} are too many for an animation. Choose fewer sprites or steps, or a smaller scale.")
     frames = []
-    for sprite in job.sprites(with_steps=True):
+    for sprite in _sprites(job, with_steps=True):
         predictions = [step.pred_original_sample for step in sprite.steps]
         frames.append([settings.postprocess(frame) for frame in [*predictions, sprite.sample]])
     save_animation([layout(sprites) for sprites in zip(*frames, strict=True)], output)

@@ -20,8 +20,9 @@ def export(
 
     The weights are in float16, and the computation is in float32. The command compares the export with the model.
     """
-    from pokemon_ddpm.generation import GenerationSettings, check_onnx
+    from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.models import model_name
+    from pokemon_ddpm.publishing import check_onnx
 
     check_onnx()
     from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
@@ -57,7 +58,8 @@ def site(
 
     Any web server can serve the folder.
     """
-    from pokemon_ddpm.generation import GenerationSettings, check_onnx
+    from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.publishing import check_onnx
 
     check_onnx()
     if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):

@@ -19,13 +19,14 @@ from huggingface_hub import CardData, HfApi, RepoCard
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.generation import GenerationSettings, check_onnx
+from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
+from pokemon_ddpm.publishing import check_onnx
 from pokemon_ddpm.publishing.cards import (
     CONFIGS,
     FACTS_LICENSE,

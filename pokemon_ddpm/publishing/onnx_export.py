@@ -1,15 +1,12 @@
 """A pipeline as ONNX, for other runtimes: network and conditioner, and all that sampling needs as JSON.
 
-`OnnxUNet` puts the exported network back into a pipeline: an export is checked with it, and `cached_unet` is faster.
+`OnnxUNet` puts the exported network back into a pipeline: an export is checked with it.
 """
 
-import contextlib
-import hashlib
 import json
 import logging
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from accelerate import PartialState
-from huggingface_hub import cached_assets_path
 from torch import Tensor, nn
 
 from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.models import network_config, weights_digest
+from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
 from pokemon_ddpm.ranking import TIMESTEP, SpriteRanker
 
@@ -86,7 +81,13 @@ def export_onnx(
         ranker: With the pipeline's network.
         **entries: Further ones of `CONFIG_FILE`.
     """
-    inputs = _unet_inputs(pipeline)
+    inputs = {
+        "sample": torch.zeros(BATCH, *pipeline.sample_shape),
+        "timestep": torch.zeros(BATCH),
+        "class_labels": torch.zeros(BATCH, pipeline.unet.time_embedding.linear_2.out_features),
+    }
+    if "relation" in pipeline.conditioner.vocabulary:
+        inputs["reference"] = torch.zeros_like(inputs["sample"])
     ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
     if ranker is None:
         exported = _export(pipeline.unet, inputs, ["prediction"], return_dict=False)
@@ -101,20 +102,7 @@ def export_onnx(
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _unet_inputs(pipeline: PokemonDDPMPipeline) -> dict[str, Tensor]:
-    inputs = {
-        "sample": torch.zeros(BATCH, *pipeline.sample_shape),
-        "timestep": torch.zeros(BATCH),
-        "class_labels": torch.zeros(BATCH, pipeline.unet.time_embedding.linear_2.out_features),
-    }
-    if "relation" in pipeline.conditioner.vocabulary:
-        inputs["reference"] = torch.zeros_like(inputs["sample"])
-    return inputs
-
-
-def _export(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], half: bool = True, **constants: Any
-) -> bytes:
+def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], **constants: Any) -> bytes:
     batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
@@ -130,8 +118,7 @@ def _export(
     model = program.model_proto
     for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
         each.ClearField("metadata_props")
-    if half:
-        _store_as_float16(model.graph)
+    _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
@@ -211,27 +198,6 @@ class OnnxUNet(nn.Module):
         names = [each.name for each in self.session.get_inputs()]
         prediction, *_ = self.session.run(None, {name: given[name].detach().numpy() for name in names})
         return (torch.from_numpy(prediction),)
-
-
-def cached_unet(pipeline: PokemonDDPMPipeline) -> OnnxUNet:
-    """A pipeline's network in onnxruntime, with weights in float32; its export is kept in huggingface_hub's cache.
-
-    Args:
-        pipeline: In float32, on the CPU.
-    """
-    versions = [version(name) for name in ("pokemon-ddpm", "diffusers", "torch", "onnxscript")]
-    parts = [network_config(pipeline.unet), weights_digest(pipeline.unet), versions]
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    with PartialState().local_main_process_first():
-        with contextlib.suppress(Exception):  # there is none, or it is damaged
-            return OnnxUNet((cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE).read_bytes(), pipeline.unet)
-        logger.warning("Exporting the network for onnxruntime; this happens once and takes about half a minute.")
-        exported = _export(pipeline.unet, _unet_inputs(pipeline), ["prediction"], half=False, return_dict=False)
-        try:  # also if there is a file in place of the folder
-            write_file(cached_assets_path("pokemon-ddpm", "onnx", key) / UNET_FILE, exported)
-        except (OSError, ValueError) as error:
-            logger.warning("The export could not be saved for the next time: %s", error)
-    return OnnxUNet(exported, pipeline.unet)
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:

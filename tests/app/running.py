@@ -15,13 +15,13 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app import jobs, launch
-from pokemon_ddpm.app.handlers import GALLERY_SIZE
-from pokemon_ddpm.app.jobs import Job, Models, Result, default_settings
+from pokemon_ddpm.app.handlers import GALLERY_SIZE, Result
+from pokemon_ddpm.app.jobs import Models, default_settings
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, best_dtype
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.studio import Sprite, candidates_of, generate_sprites
+from pokemon_ddpm.studio import Job, Sprite, candidates_of
 from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
 from tests.tiny_models import RELATIONS, tiny_pipeline
 
@@ -106,9 +106,9 @@ def gallery_images(gallery: list[dict[str, Any]]) -> list[bytes]:
 
 def expected_images(model: str, pokemon_type: str | None, seed: int, count: int, **attributes: str) -> list[bytes]:
     """The pixels that the gallery shows, generated without the app at quality "balanced"."""
-    settings = GenerationSettings(model, None, 16, 3.0, dtype=best_dtype())
+    settings = GenerationSettings(model, None, 16, 3.0, dtype=best_dtype(), chunk_size=count)
     requests = [SpriteRequest(seed, pokemon_type, attributes, i) for i in range(count)]
-    made = generate_sprites(settings.load("cpu"), requests, chunk_size=count, **settings.arguments())
+    made = Job(settings.load("cpu"), settings, requests).sprites()
     images = [to_sprite(each.sample) for each in made]
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]
 

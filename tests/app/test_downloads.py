@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.app.handlers import gallery, write_download
-from pokemon_ddpm.app.jobs import Models, Result
+from pokemon_ddpm.app.handlers import Result, gallery, write_download
+from pokemon_ddpm.app.jobs import Models
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.studio import DenoisingStep, sample_seed

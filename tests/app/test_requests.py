@@ -6,8 +6,8 @@ import pytest
 
 from pokemon_ddpm import studio
 from pokemon_ddpm.app import handlers, jobs
-from pokemon_ddpm.app.jobs import Models, Refused, caption, default_settings
-from pokemon_ddpm.studio import generate_sprites
+from pokemon_ddpm.app.handlers import caption
+from pokemon_ddpm.app.jobs import Models, Refused, default_settings
 from tests.app.running import new_job
 from tests.test_studio import Reddest
 
@@ -24,7 +24,7 @@ def test_each_sprite_is_the_best_of_its_candidates(known: Models, monkeypatch: p
     assert [each.name for each in job.requests] == ["3-0", "3-1"]
     generation = handlers.Generation(job)
     found = generation.run()
-    made = list(generate_sprites(job.pipeline, job.requests, 3, **job.settings.arguments()))
+    made = list(job.sprites())
     assert [each.chosen for each in found.sprites] == [each.chosen for each in made]
     assert [len(each.steps) for each in found.sprites] == [8, 8] and len(generation.preview) == 2
 

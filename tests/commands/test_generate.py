@@ -266,7 +266,7 @@ MISTAKES = [
     (["--guidance-scale", "nan"], "Invalid value for '--guidance-scale'"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
-    (["--backend", "onnx", "--dtype", "bfloat16"], "onnxruntime computes in float32, not in bfloat16."),
+    (["--dtype", "int8"], "Unknown dtype 'int8'. Known: float32, bfloat16, float16."),
     (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
     (["--num-images", 10**4, "--candidates", 101], "10,000 sprites with 101 candidates each are too many"),
     (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
@@ -319,6 +319,7 @@ def test_a_mistake_is_one_message_and_no_file(
         ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
         ({"postprocessing": {}}, "made by another version"),
         ({"chunk_size": 0}, "made by another version"),
+        ({"backend": "onnx"}, "was computed with the backend 'onnx', which this version does not have."),
         ({"chunk_size": 10**9}, "made by another version"),
     ],
 )

@@ -1,9 +1,8 @@
 """The exported networks are the pipeline's, alone and in sampling, and the JSON has what sampling needs."""
 
-import functools
 import json
 import re
-import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from huggingface_hub import cached_assets_path
 
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
 from pokemon_ddpm.pipelines import sprite_conditioner
-from pokemon_ddpm.publishing import onnx_export
+from pokemon_ddpm.publishing import check_onnx
 from pokemon_ddpm.publishing.onnx_export import (
     CONDITIONER_FILE,
     CONFIG_FILE,
     SMALL,
     UNET_FILE,
     OnnxUNet,
-    cached_unet,
     check_export,
     export_onnx,
 )
@@ -113,42 +109,10 @@ def test_the_json_has_the_steps_of_the_student(folder):
     assert config["sprite"]["colors"] == 16 and config["guidance_scale"] == 1.0
 
 
-@pytest.fixture
-def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the cache."""
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(onnx_export, "cached_assets_path", functools.partial(cached_assets_path, assets_dir=folder))
-    return folder
-
-
-def test_the_backend_of_generate_is_exported_once(pipeline, cached, tmp_path, caplog):
-    """It computes in float32 with the model's own weights, so images differ by a gray level at most."""
-    pipeline.save_pretrained(tmp_path / "model")
-    requests = [SpriteRequest(0, "fire"), SpriteRequest(1, "water", {"view": "back"})]
-    images = {}
-    for backend in ("torch", "onnx", "onnx"):
-        loaded = GenerationSettings(str(tmp_path / "model"), backend=backend).load("cpu")
-        images[backend] = np.stack(list(generate(loaded, requests))).astype(int)
-        assert isinstance(loaded.unet, OnnxUNet) == (backend == "onnx")
-    assert np.abs(images["onnx"] - images["torch"]).max() <= 1 and images["onnx"].std() > 10
-    (file,) = cached.rglob("*.onnx")
-    assert caplog.text.count("Exporting") == 1
-    assert all(each.data_type != onnx.TensorProto.FLOAT16 for each in onnx.load(file).graph.initializer)
-
-
-def test_a_damaged_cache_is_written_again(pipeline, folder, cached, monkeypatch, caplog):
-    exported = (folder / UNET_FILE).read_bytes()
-    monkeypatch.setattr(onnx_export, "_export", lambda *_, **__: exported)
-    cached_unet(pipeline)
-    (file,) = cached.rglob(UNET_FILE)
-    for damaged in (exported[:-9], b"", b"x" * len(exported)):
-        file.write_bytes(damaged)
-        cached_unet(pipeline)
-        assert file.read_bytes() == exported
-    shutil.rmtree(cached)
-    cached.touch()  # a file in place of a folder
-    assert isinstance(cached_unet(pipeline), OnnxUNet)
-    assert "The export could not be saved for the next time: " in caplog.text
+def test_the_packages_of_onnx_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="^This needs onnxruntime: pip install onnxruntime$"):
+        check_onnx()
 
 
 def test_another_network_is_found_out(pipeline, folder):
