@@ -32,8 +32,9 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.diffusion import NoiseSchedule, TimestepResampler, make_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, TimestepResampler, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, monitoring, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
@@ -80,12 +81,45 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         run.check_output_dir(config)  # which no other run changes now
 
-        # The data and the network
+        denoiser, trained, new = self.build()
+        self.prepare(denoiser, new)
+        schedule = NoiseSchedule.of(self.scheduler, self.device, denoiser.scaling_factor)
+        image_scale = float(trained.config.image_guidance_scale) if config.distill_from else None
+        other = other_loss(config, schedule, denoiser, image_scale)
+        self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config)  # of denoiser and batch
+        teacher = getattr(other, "frozen_model", None)
+        teacher_digest = "" if teacher is None else weights_digest(teacher)
+        self.probes = monitoring.loss_probes(self.data, self.held_out, config.ddpm_num_steps) if self.held_out else {}
+        self.skipped = torch.zeros((), device=self.device)  # updates that were not finite
+        self.step, self.saved_step = 0, 0
+        self.metrics: dict[str, float] = {}  # measured at the present step
+        network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
+        compared = {**settings, "distill_image_guidance_scale": image_scale}  # once a flag
+        of_run = (self.batch_size, compared, network, self.data_digest)
+        state = checkpoint.TrainingState(0, *of_run, self.metrics, 0, self.grad_scaler(), teacher_digest)
+        self.initial_state = state
+        self.hub_model_id = None
+        if self.accelerator.is_main_process:
+            self.hub_model_id = run.prepare_output(config, callbacks.create_repository)
+        self.accelerator.wait_for_everyone()
+        if config.resume_from_checkpoint:
+            self.resume(config.resume_from_checkpoint)
+        if self.accelerator.is_main_process:
+            config.save(self.output_dir)
+        # TensorBoard takes neither None nor lists.
+        settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
+        with monitoring.warn_only():
+            self.accelerator.init_trackers("pokemon-ddpm", settings)
+
+    def build(self) -> tuple[ConditionalDenoiser, PokemonDDPMPipeline | None, list[str]]:
+        """Loads the data; returns the network, the pipeline that it continues, and the attributes with new values."""
+        config = self.config
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
         unet, trained = make_unet(config)
         with self.accelerator.local_main_process_first():  # the first one builds the data set's cache
             splits = run.load_splits(config)
-        self.counts, data_digest = {name: len(split) for name, split in splits.items()}, splits["training"].digest()
+        self.counts = {name: len(split) for name, split in splits.items()}
+        self.data_digest = splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
         denoiser = make_denoiser(config, unet, trained, splits["training"])
         new: list[str] = []
@@ -103,8 +137,11 @@ class Trainer:
             denoiser = denoiser.to(memory_format=torch.channels_last)  # for tensor cores; CPUs gain nothing
         if config.compile:
             denoiser.compile()
+        return denoiser, trained, new
 
-        # The optimization
+    def prepare(self, denoiser: ConditionalDenoiser, new: list[str]) -> None:
+        """Makes the optimizer, the learning rate, the EMA and, if configured, the sampling of timesteps."""
+        config = self.config
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = run.number_of_updates(config, len(self.data), self.batch_size)
         adam = {"betas": (config.adam_beta1, config.adam_beta2), "weight_decay": config.adam_weight_decay}
@@ -120,36 +157,7 @@ class Trainer:
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
         by_loss = config.timestep_sampling == "loss_second_moment"
         self.resampler = TimestepResampler(config.ddpm_num_steps, self.device) if by_loss else None
-        schedule = NoiseSchedule.of(self.scheduler, self.device, denoiser.scaling_factor)
-        image_scale = float(trained.config.image_guidance_scale) if config.distill_from else None
-        other = other_loss(config, schedule, denoiser, image_scale)
-        self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config)  # of denoiser and batch
-        teacher = getattr(other, "frozen_model", None)
-        teacher_digest = "" if teacher is None else weights_digest(teacher)
-
-        # What is measured and saved
-        self.probes = monitoring.loss_probes(self.data, self.held_out, config.ddpm_num_steps) if self.held_out else {}
-        self.skipped = torch.zeros((), device=self.device)  # updates that were not finite
         self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
-        self.step, self.saved_step = 0, 0
-        self.metrics: dict[str, float] = {}  # measured at the present step
-        network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
-        compared = {**settings, "distill_image_guidance_scale": image_scale}  # once a flag
-        self.initial_state = checkpoint.TrainingState(
-            0, self.batch_size, compared, network, data_digest, self.metrics, 0, self.grad_scaler(), teacher_digest
-        )
-        self.hub_model_id = None
-        if self.accelerator.is_main_process:
-            self.hub_model_id = run.prepare_output(config, callbacks.create_repository)
-        self.accelerator.wait_for_everyone()
-        if config.resume_from_checkpoint:
-            self.resume(config.resume_from_checkpoint)
-        if self.accelerator.is_main_process:
-            config.save(self.output_dir)
-        # TensorBoard takes neither None nor lists.
-        settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
-        with monitoring.warn_only():
-            self.accelerator.init_trackers("pokemon-ddpm", settings)
 
     @property
     def learning_rate(self) -> float:

@@ -403,18 +403,6 @@ def test_splits_are_no_classes(tmp_path: Path) -> None:
     assert load(folder_of_classes(tmp_path / "vehicles" / "train", {"train": 3}).parent).type_names == ("train",)
 
 
-def test_a_creature_that_is_all_of_a_class_is_not_held_out(tmp_path: Path) -> None:
-    """It is also one of several creatures of another class."""
-    folder, names = folder_of_classes(tmp_path, {"blue": 3, "red": 2}), ("ant", "bat", "cat")
-    for shared in names:
-        creatures = {f"blue/{i:03d}.png": name for i, name in enumerate(names)}
-        creatures |= {f"red/{i:03d}.png": shared for i in range(2)}
-        lines = ["file_name,creature", *(f"{file},{name}" for file, name in creatures.items())]
-        (folder / "metadata.csv").write_text("\n".join(lines))
-        assert load(folder).labels["type"][:, 0].tolist().count(1) == 2
-        assert load(folder, "validation").labels["type"][:, 0].tolist() == [0]
-
-
 def test_no_more_than_two_thirds_of_a_class_are_held_out(tmp_path: Path) -> None:
     """Of large creatures that come first, of creatures of two classes, and of pairs."""
     folder = folder_of_classes(tmp_path, {"a": 10, "b": 8, "c": 2})
@@ -435,10 +423,6 @@ def test_columns_with_names_of_labels_are_no_attributes(tmp_path: Path, caplog) 
     (folder / "metadata.csv").write_text("\n".join([f"file_name,{','.join(names)}", *rows]))
     assert load(folder).own_values == {}
     assert ", ".join(f"{name} (not a possible name of an attribute)" for name in names) in caplog.text
-
-
-def test_names_of_digits_are_numbers(tmp_path: Path) -> None:
-    assert load(folder_of_classes(tmp_path / "digits", {"10": 2, "9": 2, "1": 2})).type_names == ("1", "9", "10")
 
 
 def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, caplog) -> None:
