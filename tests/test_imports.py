@@ -56,7 +56,6 @@ def test_arrows_go_one_way() -> None:
     arrows = imports()
     assert "training.batches" in arrows["train_conditional"] and "files" in arrows["training.checkpoint"]
     pairs = {(name, other) for name, others in arrows.items() for other in others}
-    pairs.discard(("generation", "publishing.onnx_export"))  # it samples with exported models, too
     assert not [pair for pair in pairs if storey(pair[1]) > storey(pair[0])]
     leaves = [pair for pair in pairs if storey(pair[0]) == storey(pair[1]) == 2]
     assert not [pair for pair in leaves if room(pair[0]) != room(pair[1])]
