@@ -211,6 +211,6 @@ def test_tables_of_models_are_those_of_their_reports(
         published, shown = (by_title(each.splitlines()) for each in (capsys.readouterr().out, shown))
         assert {title: cells for title, cells in shown.items() if cells != published[title]} == {}
         tables.append(shown)
-    assert len(tables) == 2
-    accuracy, _ = tables[0]["two-sample test, at 32 px"]["64 px"].split(" (")
+    [table] = tables
+    accuracy, _ = table["two-sample test, at 32 px"]["64 px"].split(" (")
     assert f"from real ones in {accuracy} of cases" in " ".join(TEXT[ROOT / "README.md"].split())
