@@ -442,7 +442,7 @@ def test_a_morph_is_the_interpolation_of_the_pipeline(page, url, pipeline):
     for type, seed in (("grass", 7), ("fire", 6), ("water", 5)):
         page.goto(f"{url}?type={type}&seed={seed}")
         expect_sprite(page, f"{type} {seed}")
-    page.get_by_label("Morph into").select_option("fire 6")
+    page.get_by_label("Interpolate to").select_option("fire 6")
     between = pipeline.interpolate({"pokemon_type": "water"}, {"pokemon_type": "fire"}, 5, seeded(5, 6)).images
     for share, image in zip((0.25, 1, 0.5), (between[1], between[4], between[2]), strict=True):
         page.get_by_label("How far").fill(str(share))
