@@ -33,14 +33,25 @@ from pokemon_ddpm.evaluation.report import estimate
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings, generate
 from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, likeness, opaque, palette_distance, shared_drawing
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
-from pokemon_ddpm.postprocessing import limit_chroma, reduce_palette
+from pokemon_ddpm.palette_transport import (
+    DARK,
+    MAIN_AREAS,
+    MIN_AREA,
+    SHINY_DRAWS,
+    SHINY_TABLE,
+    shaded_areas,
+    share_palette,
+    shiny,
+)
+from pokemon_ddpm.postprocessing import from_oklab, reduce_palette
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.vocabulary import FINISHES, VIEWS
+from pokemon_ddpm.studio import sample_seed
+from pokemon_ddpm.vocabulary import FINISHES, TYPES, VIEWS
 
 FRONT, BACK = (VIEWS.index(name) for name in ("front", "back"))
 NORMAL, SHINY = (FINISHES.index(name) for name in ("normal", "shiny"))
+MIN_SHINY_CHANGE = 0.06  # of a real shiny whose colors others get
 QUESTIONS = {"same": "back", "next": "next stage"}
 STAGES = 3  # of a creature
 
@@ -132,16 +143,17 @@ def measure_fronts(
     if not (both and len(stages.targets)):
         raise ValueError("The images need backs, shinies and next stages of the same forms.")
 
-    def made(pairs: Pairs, relation: str, is_shiny: bool = False) -> torch.Tensor:
-        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), recolored as in `creature`."""
+    def made(pairs: Pairs, relation: str) -> torch.Tensor:
+        """Sprites with the conditions of the targets, uint8 (K, 4, S, S), in the colors of the references."""
         count, references = len(pairs.targets), data.images[pairs.references]
         requests = row_requests(data, pipeline.conditioner, pairs.targets, seed)
         given = {"references": references.float() / 127.5 - 1, "image_guidance_scale": image_guidance_scale}
         samples = generate(pipeline, requests, **(given if relation == "same" else {}))
         images = default_output(as_tensor(tqdm(samples, "Generating", count)))
-        return _recolored(images, references, is_shiny)
+        sprites, others = (map(Image.fromarray, as_arrays(each)) for each in (images, references))
+        return as_tensor(map(share_palette, sprites, map(reduce_palette, others)))
 
-    made_backs, made_shinies = made(backs, "same"), made(shinies, "same", is_shiny=True)
+    made_backs, made_shinies = made(backs, "same"), recolored(data, shinies, seed)
     numbers = {
         **_back(data, backs, made_backs, network),
         "shiny": _shiny(data, shinies, made_shinies),
@@ -152,13 +164,14 @@ def measure_fronts(
     return numbers, [data.images[both], *sets, data.images[backs.targets[ones]]]
 
 
-def _recolored(images: torch.Tensor, references: torch.Tensor, is_shiny: bool) -> torch.Tensor:
-    """With the colors of the references or, as a shiny, with their drawings; both are RGBA sprites."""
-    sprites, others = (map(Image.fromarray, as_arrays(each)) for each in (images, references))
-    pairs = zip(sprites, map(reduce_palette, others), strict=True)
-    if is_shiny:
-        return as_tensor(limit_chroma(swap_palette(other, other, sprite)) for sprite, other in pairs)
-    return as_tensor(share_palette(*pair) for pair in pairs)
+def recolored(data: SpriteTensors, shinies: Pairs, seed: int) -> torch.Tensor:
+    """The references in the colors of shinies that are drawn as in `creature`, uint8 (K, 4, S, S)."""
+    images = []
+    for i, row in enumerate(shinies.references.tolist()):
+        sprite = reduce_palette(Image.fromarray(as_arrays(data.images[row : row + 1])[0]))
+        types = [TYPES[number] for number in data.labels["type"][row].tolist() if number < len(TYPES)]
+        images.append(shiny(sprite, sprite, types, (sample_seed(seed + i, "shiny", k) for k in range(SHINY_DRAWS))))
+    return as_tensor(images)
 
 
 def _back(
@@ -186,7 +199,12 @@ def _shiny(data: SpriteTensors, shinies: Pairs, made: torch.Tensor) -> dict[str,
     references, real = (data.images[rows] for rows in shinies)
     lines, found = data.labels["line"][shinies.targets], {}
     for name, images in {"generated": made, "real": real}.items():
-        found[f"{name}: change of color"] = over_lines(color_change(references, images), lines)
+        (before, after), shown = (lab(each)[..., 0] for each in (references, images)), opaque(references).numpy()
+        outlines = (before < DARK) & shown
+        kept = (outlines & (after < DARK + 0.01)).sum(axis=(1, 2)) / outlines.sum(axis=(1, 2))
+        found[f"{name}: change of color"] = over_lines(change := color_change(references, images), lines)
+        found[f"{name}: change of color of at least 0.05"] = over_lines(change >= 0.05, lines)
+        found[f"{name}: dark pixels that stay dark"] = over_lines(torch.from_numpy(kept), lines)
     return found
 
 
@@ -208,6 +226,21 @@ def _next(data: SpriteTensors, stages: Pairs, made: torch.Tensor, network: Sprit
 
 def _features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
     return extract_features(network, over_white(images))
+
+
+def shiny_colors(data: SpriteTensors) -> dict[str, list[str]]:
+    """Type -> the colors of visible shinies, one of each line, see `palette_transport.shiny_table`."""
+    pairs, found = pairs_of(data, "same", FRONT, SHINY), defaultdict(dict)
+    changes = color_change(*(data.images[rows] for rows in pairs))
+    for row in pairs.targets[changes >= MIN_SHINY_CHANGE].tolist():
+        areas = shaded_areas(reduce_palette(Image.fromarray(as_arrays(data.images[row : row + 1])[0])))
+        main = [area.mean for area in areas[:MAIN_AREAS] if area.share >= MIN_AREA]
+        for number in data.labels["type"][row].tolist():
+            if number < len(TYPES) and main:
+                found[TYPES[number]].setdefault(
+                    int(data.labels["line"][row]), from_oklab(np.array(main)).tobytes().hex()
+                )
+    return {name: list(found[name].values()) for name in TYPES}
 
 
 def measure_creatures(
@@ -282,6 +315,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     parser.add_argument("--image_guidance_scale", type=float, help="of real fronts; by default the model's own")
     parser.add_argument("--creatures", type=int, metavar="N", help="N creatures of each type instead of real fronts")
+    parser.add_argument("--shinies", action="store_true", help=f"only write {SHINY_TABLE.name}, of the split")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--seed", type=int, default=0, help="of the first sprite")
     parser.add_argument("--output", type=Path, required=True)
@@ -291,6 +325,10 @@ def main(arguments: list[str] | None = None) -> None:
     if "relation" not in pipeline.conditioner.vocabulary:
         parser.error(f"{options.model} was not trained with reference sprites.")
     data = load_tensors(options.data_dir, options.split, pipeline.sample_shape[1], config_name="all")
+    if options.shinies:
+        rows = (f"{json.dumps(name)}: {json.dumps(colors)}" for name, colors in shiny_colors(data).items())
+        write_file(SHINY_TABLE, "{" + ",\n ".join(rows) + "}\n")
+        return
     options.output.mkdir(parents=True, exist_ok=True)
     if options.creatures:
         creatures = make_creatures(pipeline, settings, options.creatures, options.seed, options.output)

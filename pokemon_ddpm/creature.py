@@ -14,27 +14,29 @@ from pokemon_ddpm import studio
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings, best_dtype
-from pokemon_ddpm.likeness import COPIES, fault
+from pokemon_ddpm.likeness import SEVERITY, fault, growth, opaque
 from pokemon_ddpm.models import model_name, weights_digest
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
+from pokemon_ddpm.palette_transport import SHINY_DRAWS, share_palette, shiny
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import PALETTE_SIZE, limit_chroma, reduce_palette, remove_background, to_sprite
-from pokemon_ddpm.preprocessing import open_image, pixel_digest
-from pokemon_ddpm.ranking import SpriteRanker, ranker_for
+from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background, to_sprite
+from pokemon_ddpm.preprocessing import as_tensor, open_image, pixel_digest
+from pokemon_ddpm.ranking import VERDICTS, WEIGHTS, SpriteRanker, ranker_for
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description, squash
 from pokemon_ddpm.vocabulary import ANY
 
 # A creature grows from stage to stage, in models that know the size.
-STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("small", "medium", "large")}
+STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("tiny", "medium", "large")}
+# What a first stage loses of its score by its share of the image, and the growth at which a next one loses nothing.
+SIZE_WEIGHT, USUAL_GROWTH = 5.0, 1.5
+MAX_FACE = 0.5  # the ranker's verdict on a back; on none of 101 held-out real ones, and nine of ten generated fronts
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 NOISE = "SHA-256 of seed/part/attempt"  # see `studio.sample_seed`
-# By the relation to the reference; a shiny has the noise of what it recolors.
-ATTEMPTS = {None: 4, "same": 4, "next": 8}
+# By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
+ATTEMPTS = {None: 8, "same": 4, "next": 8}
 # Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
 # colors stay, and the details are of the quality that the model has without a reference. Next stages are sampled
-# without one, and get its colors: they are seldom copies then, and have a face twice as often. If all attempts are
-# copies, they are sampled from the reference.
+# without one, and get its colors: they are seldom copies then, and have a face twice as often.
 REFINE_STRENGTH = 0.6
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
@@ -93,11 +95,6 @@ class CreatureSettings:
     shared_palette: bool = True
     drawn: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def shares_palette(self) -> bool:
-        """Whether sprites get the colors of others; all colors of a sprite are too many for that."""
-        return self.shared_palette and self.palette is not None
-
     def parts(self, pipeline: PokemonDDPMPipeline) -> list[Part]:
         """The parts of all stages that a model knows."""
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
@@ -130,42 +127,37 @@ def generate_stage(
     Args:
         given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
             generated.
-        ranker: Chooses among the attempts without a `fault`; without it the first is taken.
+        ranker: Chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
         **arguments: Further ones of the pipeline.
 
     Raises:
         ValueError: If the model was not trained with references, or does not know the type.
     """
-    sprites, notes = dict(given), {}
+    sprites, notes, conditioner = dict(given), {}, pipeline.conditioner
+    slots = [number for _, ids in conditioner.type_blend(creature.pokemon_type) for number in ids]
+    types = [conditioner.vocabulary["type"][number] for number in slots if number < conditioner.none_id]
     for part in parts_of_stage(stage, pipeline):
         name, reference = part.name, sprites.get(part.reference)
-        if part.finish == "shiny":  # the drawing of what it recolors
-            seeds = [notes[part.reference]["seed"]]
-        else:
-            seeds = [studio.sample_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS[part.relation])]
+        if part.finish == "shiny":
+            draws = (studio.sample_seed(creature.seed, "shiny", draw) for draw in range(SHINY_DRAWS))
+            sprites[name] = shiny(reference, sprites["1-front"], types, draws)
+            notes[name] = {"seed": notes[part.reference]["seed"]}
+            continue
+        seeds = [studio.sample_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS[part.relation])]
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
-        if name == f"{stage}-back-shiny" and creature.shares_palette:
-            sprites[name] = swap_palette(reference, sprites[f"{stage}-front"], sprites[f"{stage}-front-shiny"])
-            continue
-        tried = [reference]
-        if part.relation == "next":  # its colors make it one of the family, or its reference does
-            knows_stages = "next" in pipeline.conditioner.vocabulary["relation"]  # models of earlier versions
-            tried = [None] * (creature.shares_palette or not knows_stages) + [reference] * knows_stages
-        for seen in tried:
-            samples = _samples(pipeline, creature, part, seeds, seen, **arguments)
-            made = [_processed(sample, part, creature, sprites) for sample in samples]
-            if part.finish == "shiny":
-                sprites[name] = made[0]
-                break
-            chosen, faults = best(samples, made, reference, part.relation, ranker)
-            is_copy, attempt = faults[chosen] in COPIES, chosen % len(seeds)  # all refined, then all as they were
-            if name not in sprites or not is_copy:
-                sprites[name] = made[chosen]
-                notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
-            if not is_copy:
-                break
+        samples = _samples(pipeline, creature, part, seeds, reference, **arguments)
+        made = [_processed(sample, creature, reference) for sample in samples]
+        pairs = zip(map(remove_background, samples), made, strict=True)
+        faults, scores = [fault(*pair, reference, part.relation) for pair in pairs], None
+        if ranker:
+            scores, faces = _scores(ranker, made, reference, part, creature)
+            faults = [each or ("face" if face else None) for each, face in zip(faults, faces, strict=True)]
+        chosen = studio.best(made, scores, [SEVERITY[each] for each in faults])
+        attempt = chosen % len(seeds)  # all refined, then all as they were
+        sprites[name] = made[chosen]
+        notes[name] = {"seed": seeds[attempt], "attempt": attempt, "faults": faults}
     return {name: sprites[name] for name in notes}, notes
 
 
@@ -177,56 +169,52 @@ def _samples(
     reference: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed, from the reference if there is one; but for shinies, in front these as refined.
+    """A sample for each seed; of a back these from the reference, in front of them the same as refined.
 
     Refined are processed samples, without the reference and with their noise; see `REFINE_STRENGTH`.
     """
-    types, conditions, given = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline), {}
-    if reference is not None:
-        conditions["relation"] = part.relation
-        given = {"reference_image": [reference] * len(seeds), "image_guidance_scale": creature.image_guidance_scale}
-        if part.finish == "shiny" and "view" in pipeline.conditioner.vocabulary:
-            given["reference_view"] = part.view  # its reference has the same
+    count, conditions = len(seeds), creature.conditions(part, pipeline)
 
     def sample(**given: Any) -> list[Image.Image]:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return pipeline(types, generator=generators, **given, **arguments).images
+        return pipeline([creature.type_of(part)] * count, generator=generators, **given, **arguments).images
 
-    samples = sample(**conditions, **given)
-    if reference is None or part.finish == "shiny":
-        return samples
+    if part.relation != "same":
+        return sample(**conditions)
+    scale = creature.image_guidance_scale
+    samples = sample(reference_image=[reference] * count, image_guidance_scale=scale, **conditions)
     del conditions["relation"]
     return [*sample(image=[*map(to_sprite, samples)], strength=REFINE_STRENGTH, **conditions), *samples]
 
 
-def best(
-    samples: Sequence[Image.Image],
-    sprites: Sequence[Image.Image],
-    reference: Image.Image | None,
-    relation: str | None,
-    ranker: SpriteRanker | None,
-) -> tuple[int, list[str | None]]:
-    """The place of the attempt that the ranker scores highest, or of the first one, and the `fault` of each.
-
-    If possible it has no fault, or is at least no copy. The sprites are the processed samples.
-    """
-    pairs = zip(map(remove_background, samples), sprites, strict=True)
-    faults = [fault(*pair, reference, relation) for pair in pairs]
-    severity = [0 if each is None else 2 if each in COPIES else 1 for each in faults]
-    return studio.best(sprites, ranker, severity), faults
-
-
-def _processed(
-    sample: Image.Image, part: Part, creature: CreatureSettings, sprites: Mapping[str, Image.Image]
-) -> Image.Image:
+def _processed(sample: Image.Image, creature: CreatureSettings, reference: Image.Image | None) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
     sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
     if creature.palette is None:
-        return limit_chroma(sprite) if part.finish == "shiny" else sprite
-    sprite, reference = reduce_palette(sprite, creature.palette), sprites.get(part.reference)
-    if part.finish == "shiny":
-        return limit_chroma(swap_palette(reference, reference, sprite))
-    return share_palette(sprite, reference) if creature.shares_palette and reference else sprite
+        return sprite
+    sprite = reduce_palette(sprite, creature.palette)
+    return share_palette(sprite, reference) if creature.shared_palette and reference else sprite
+
+
+def _scores(
+    ranker: SpriteRanker,
+    sprites: Sequence[Image.Image],
+    reference: Image.Image | None,
+    part: Part,
+    creature: CreatureSettings,
+) -> tuple[torch.Tensor, list[bool]]:
+    """How good sprites are as this part (N,), and whether they are backs with faces."""
+    images = as_tensor(sprites)
+    verdicts, weights = ranker.verdicts(images), torch.tensor(WEIGHTS)
+    faces = verdicts[:, VERDICTS.index("face")]
+    scores, is_back = verdicts @ weights, part.relation == "same"
+    if is_back:
+        scores = scores - weights[VERDICTS.index("face")] * faces
+    elif reference:
+        scores = scores - (growth(as_tensor([reference]), images) / USUAL_GROWTH).log().abs()
+    elif creature.stages > 1:
+        scores = scores - SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2))
+    return scores, [is_back and face > MAX_FACE for face in faces.tolist()]
 
 
 def generate_creature(
@@ -273,6 +261,7 @@ def generate_creature(
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
+        front = remove_background(front)
         images["1-front"] = reduce_palette(front, creature.palette) if creature.palette else front
     about = identity(pipeline, settings, creature, digest)
     if found is not None and found != about:
@@ -307,8 +296,7 @@ def identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette swap"}
-    rules["next"] = "palette, or reference"
+    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette of a real one", "next": "palette"}
     given = {"guidance_rescale": 0.0, **settings.arguments(), **asdict(creature), **rules, "front": front}
     if not creature.drawn:
         del given["drawn"]
@@ -359,8 +347,7 @@ def _read_stage(
     folder: Path, stage: int, notes: Mapping, pipeline: PokemonDDPMPipeline
 ) -> dict[str, Image.Image] | None:
     """Name -> sprite of a finished stage, perhaps edited since then."""
-    sprites, (channels, height, width) = {}, pipeline.sample_shape
-    size = (width, height)
+    sprites, size = {}, pipeline.sample_shape[:0:-1]
     for part in parts_of_stage(stage, pipeline):
         file = folder / f"{part.name}.png"
         try:
@@ -369,5 +356,5 @@ def _read_stage(
             return None
         if sprite.size != size:
             raise ValueError(f"{file} has the size {sprite.size} instead of {size}; scale it back, or delete it.")
-        sprites[part.name] = sprite.convert("RGBA" if channels == 4 else "RGB")
+        sprites[part.name] = remove_background(sprite.convert("RGBA"))
     return sprites if notes.keys() >= sprites.keys() else None

@@ -1,13 +1,32 @@
-"""The colors of a sprite after those of another one: one palette for both, by optimal transport, or a palette swap."""
+"""The colors of a sprite after others: those of another sprite, by optimal transport, and those of real shinies."""
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from scipy.optimize import linprog
 
+from pokemon_ddpm.likeness import color_change
 from pokemon_ddpm.pipelines.sprite_preprocessing import color_codes, oklab, unique_colors
+from pokemon_ddpm.postprocessing import from_oklab, reduce_palette
+from pokemon_ddpm.preprocessing import as_tensor
 
 SLACK = 1.3  # how much of a color of the palette may be used, times its share
 COST = (1.0, 0.5, 0.5)  # of squared differences of L, a and b in OKLab: shading must stay, a wrong hue may go
+
+# Of shinies: colors below this lightness are outlines, below the second one where most of a sprite is dark; no others
+# become darker than the third one.
+DARK, DARKEST, LEAST = 0.35, 0.2, 0.45
+SHADING = (0.4, 1.0, 1.0)  # of differences of L, a and b: colors of an area differ in lightness most
+SAME_AREA = 0.08  # such a distance
+MIN_AREA, MAIN_AREAS = 0.08, 3  # share of an area that is recolored, since eyes are none; and how many are, at most
+# Palettes of which the first is taken that changes the mean color so much; real shinies do by 0.095 in the mean.
+SHINY_DRAWS, SHINY_CHANGE = 8, 0.08
+SHINY_TABLE = Path(__file__).with_name("shinies.json")
 
 
 def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limits: np.ndarray) -> np.ndarray:
@@ -39,22 +58,93 @@ def share_palette(image: Image.Image, other: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def swap_palette(image: Image.Image, one: Image.Image, other: Image.Image) -> Image.Image:
-    """Gives each color of a sprite, RGBA, what most pixels of that color in `one` have in `other`, the same drawing.
+class Area(NamedTuple):
+    """Colors of a sprite that differ by their shading only, in OKLab."""
 
-    All are RGBA sprites of one size. So a shiny keeps the drawing to the pixel. A color that `one` does not have is
-    taken for the nearest one in OKLab.
+    center: np.ndarray  # the most frequent one
+    mean: np.ndarray
+    lightness: tuple[float, float]  # the lowest and the highest
+    share: float  # of all areas' pixels
+
+
+def shaded_areas(image: Image.Image) -> list[Area]:
+    """The areas of a sprite, RGBA, the largest first; a color is of the area whose center is nearest."""
+    pixels = np.asarray(image)
+    shown = pixels[pixels[..., 3] > 0][:, :3]
+    lab, counts = oklab(unique_colors(shown)), np.unique(color_codes(shown), return_counts=True)[1]
+    fill = lab[:, 0] >= DARK
+    if counts[fill].sum() < counts.sum() / 2:
+        fill = lab[:, 0] >= DARKEST
+    lab, counts = lab[fill], counts[fill]
+    centers = lab[:0]
+    for color in lab[np.argsort(-counts, kind="stable")]:
+        if not (_distances(color[None], centers) <= SAME_AREA).any():
+            centers = np.vstack([centers, color])
+    areas, nearest = [], _distances(lab, centers).argmin(axis=1) if len(lab) else None
+    for place, center in enumerate(centers):
+        own, pixels = lab[nearest == place], counts[nearest == place]
+        mean = (own * pixels[:, None]).sum(axis=0) / pixels.sum()
+        areas.append(Area(center, mean, (own[:, 0].min(), own[:, 0].max()), pixels.sum() / counts.sum()))
+    return sorted(areas, key=lambda area: -area.share)
+
+
+def _distances(colors: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    return np.linalg.norm((colors[:, None] - centers) * SHADING, axis=2)
+
+
+def recolor(image: Image.Image, areas: Sequence[Area], palette: np.ndarray) -> Image.Image:
+    """Gives the main areas of a sprite, RGBA, the colors of a palette in the order of lightness, with their shading.
+
+    Outlines and small areas stay.
+
+    Args:
+        areas: Of the sprite, or of another one in the same colors.
+        palette: Of the main areas of a shiny, the largest first, uint8 (M, 3).
     """
-    pixels, before, after = np.array(image), np.asarray(one), np.asarray(other)
-    both, visible = (before[..., 3] > 0) & (after[..., 3] > 0), pixels[..., 3] > 0
-    if not both.any() or not visible.any():
+    pixels = np.array(image)
+    main = [place for place, area in enumerate(areas[: len(palette)]) if area.share >= MIN_AREA]
+    targets = sorted(oklab(palette[: len(main)]), key=lambda color: color[0])
+    lab, visible = oklab(pixels[..., :3]), pixels[..., 3] > 0
+    fill = visible & (lab[..., 0] >= min((area.lightness[0] for area in areas), default=np.inf))
+    if not main or not fill.any():
         return image
-    codes, kept = color_codes(before[both][:, :3]), after[both][:, :3]
-    known = unique_colors(before[both][:, :3])
-    becomes = []
-    for code in color_codes(known):
-        colors, counts = np.unique(kept[codes == code], axis=0, return_counts=True)
-        becomes.append(colors[counts.argmax()])
-    distances = np.linalg.norm(oklab(pixels[visible][:, None, :3]) - oklab(known), axis=2)
-    pixels[visible, :3] = np.array(becomes)[distances.argmin(axis=1)]
+    lab = lab[fill]
+    nearest = _distances(lab, np.array([area.center for area in areas])).argmin(axis=1)
+    for place, target in zip(sorted(main, key=lambda place: areas[place].mean[0]), targets, strict=True):
+        own, (low, high) = nearest == place, areas[place].lightness
+        shift = np.clip(target[0] - areas[place].mean[0], min(0, LEAST - low), max(0, 1 - high))
+        lightness = lab[own, 0] + shift
+        # Black and white have no chroma, and colors near them have less.
+        chroma = np.minimum(lightness / target[0], (1 - lightness) / max(1e-3, 1 - target[0])).clip(0, 1)
+        lab[own] = np.column_stack([lightness, np.outer(chroma, target[1:])])
+    pixels[fill, :3] = from_oklab(lab)
     return Image.fromarray(pixels)
+
+
+@functools.cache
+def shiny_table() -> dict[str, list[str]]:
+    """Type -> the colors of real shinies, one of each evolution line: see `benchmarks/references.py`.
+
+    Colors of the main areas, the largest first, of six hexadecimal digits each.
+    """
+    return json.loads(SHINY_TABLE.read_text(encoding="utf-8"))
+
+
+def shiny(image: Image.Image, front: Image.Image, types: Iterable[str], seeds: Iterable[int]) -> Image.Image:
+    """Gives a sprite, RGBA, the colors of a real shiny: of some that seeds draw, the first that all can see.
+
+    Args:
+        front: The first front of its creature, RGBA; it decides which color becomes which.
+        types: Of that; of others, such as classes of own images, shinies of all types are drawn.
+        seeds: Of the draws; if none changes enough, that which changes most is taken.
+    """
+    table, front, found = shiny_table(), reduce_palette(front), []
+    palettes = [each for name in types for each in table.get(name, ())] or [*sum(table.values(), [])]
+    areas, before = shaded_areas(front), as_tensor([front])
+    for seed in seeds:
+        palette = np.uint8([*bytes.fromhex(palettes[seed % len(palettes)])]).reshape(-1, 3)
+        change = float(color_change(before, as_tensor([recolor(front, areas, palette)])))
+        found.append((change, palette))
+        if change >= SHINY_CHANGE:
+            break
+    return recolor(image, areas, max(found, key=lambda each: each[0])[1])

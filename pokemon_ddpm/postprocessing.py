@@ -23,7 +23,6 @@ MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
 PALETTE_SIZE = 16
 MIN_FRAGMENT = 256  # pixels: at 64x64 a larger second part is as rare in samples as in real sprites, 1 in 200 and 400
-SHINY_CHROMA = 0.126  # 95 % of 200 real shinies are less saturated
 # Of palettes, which are fitted in OKLab, in which equal distances look about equally different.
 EQUAL_NEIGHBOR = 0.008  # what a neighbor of the same color is worth, in squared OKLab distance
 # Colors of a sprite that are nearer in OKLab are one color. In nine of ten real sprites the median color has none
@@ -92,17 +91,6 @@ def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Imag
         areas, palette = color_areas(lab, visible, fit_palette(lab[visible], min(256, colors * 3 // 2)))
         chosen, distinct = areas[visible], DISTINCT * min(1, PALETTE_SIZE / colors)
         pixels[visible, :3] = merge_colors(palette, np.bincount(chosen), colors, distinct)[chosen]
-    return Image.fromarray(pixels)
-
-
-def limit_chroma(image: Image.Image) -> Image.Image:
-    """Makes an RGBA image less saturated, so that its opaque pixels have at most a mean chroma of `SHINY_CHROMA`."""
-    pixels = np.array(image)
-    visible = pixels[..., 3] > 0
-    lab = oklab(pixels[visible, :3])
-    chroma = np.hypot(lab[:, 1], lab[:, 2]).mean() if len(lab) else 0
-    if chroma > SHINY_CHROMA:
-        pixels[visible, :3] = from_oklab(lab * [1, SHINY_CHROMA / chroma, SHINY_CHROMA / chroma])
     return Image.fromarray(pixels)
 
 

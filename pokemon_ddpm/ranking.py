@@ -79,11 +79,14 @@ class SpriteRanker(nn.Module):
         return self.head(self.features(images))
 
     @torch.no_grad()
+    def verdicts(self, images: Tensor) -> Tensor:
+        """As `forward`, of any number of sprites, on the CPU."""
+        with self.scoring:
+            return torch.cat([self(part) for part in images.split(BATCH_SIZE)]).cpu()
+
     def score(self, images: Tensor) -> Tensor:
         """One number for each sprite, float32 (N,), higher for better: the verdicts weighted by `WEIGHTS`."""
-        with self.scoring:
-            verdicts = torch.cat([self(part) for part in images.split(BATCH_SIZE)])
-        return verdicts.cpu() @ torch.tensor(WEIGHTS)
+        return self.verdicts(images) @ torch.tensor(WEIGHTS)
 
     def fits(self, pipeline: PokemonDDPMPipeline) -> bool:
         """Whether the pipeline's samples are sprites of the shape and, if these are no types, the classes it knows."""

@@ -107,21 +107,20 @@ def rows_of(requests: Sequence[SpriteRequest]) -> list[list[int]]:
 
 def best(
     sprites: Sequence[Image.Image],
-    ranker: SpriteRanker | None,
+    scores: torch.Tensor | None,
     severity: Sequence[int] = (),
     row: Sequence[Image.Image] = (),
 ) -> int:
-    """The place of the processed sprite that the ranker scores highest, or of the first one, of the least severity.
+    """The place of the processed sprite with the highest score (N,), or of the first one, of the least severity.
 
     Those that are like one of a row lose up to `LIKENESS_WEIGHT` of their score.
     """
     places = [i for i in range(len(sprites)) if not severity or severity[i] == min(severity)]
-    if ranker is None or len(places) == 1:
+    if scores is None:
         return places[0]
-    scores = ranker.score(images := as_tensor(sprites[i] for i in places))
     if row:
-        scores = scores - LIKENESS_WEIGHT * overlaps(images, as_tensor(row)).amax(dim=1)
-    return places[int(scores.argmax())]
+        scores = scores - LIKENESS_WEIGHT * overlaps(as_tensor(sprites), as_tensor(row)).amax(dim=1)
+    return places[int(scores[places].argmax())]
 
 
 def generate_sprites(
@@ -177,7 +176,7 @@ def generate_sprites(
                     steps.clear()
             if candidates > 1:
                 sprites = [to_sprite(each.sample) for each in made]
-                chosen = best(sprites, ranker, row=row)
+                chosen = best(sprites, ranker.score(as_tensor(sprites)), row=row)
                 row.append(sprites[chosen])
             yield made[chosen]
 

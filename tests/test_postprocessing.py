@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm import postprocessing
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, transparent, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import transparent, unique_colors
 from pokemon_ddpm.postprocessing import enlarge, reduce_palette, remove_background, remove_fragments, to_sprite
 
 # n is noisy white, w as far from white as the tolerance allows, v is farther.
@@ -150,16 +150,3 @@ def test_a_number_out_of_range_is_refused(number):
     ):
         with pytest.raises(ValueError, match=message):
             function(image, number)
-
-
-def test_a_neon_image_becomes_as_saturated_as_real_shinies_and_others_stay():
-    neon, pale = (Image.new("RGBA", (4, 4), color) for color in ((255, 0, 200, 255), (150, 120, 130, 255)))
-    neon.paste((255, 255, 255, 0), (0, 0, 4, 1))
-    limited = np.asarray(postprocessing.limit_chroma(neon))
-    lightness, *chroma = oklab(limited[1, 0, :3])
-    assert (
-        np.hypot(*chroma) == pytest.approx(postprocessing.SHINY_CHROMA, abs=0.005)
-        and (limited[0] == (255, 255, 255, 0)).all()
-    )
-    assert lightness == pytest.approx(oklab(np.uint8([255, 0, 200]))[0], abs=0.005)
-    assert postprocessing.limit_chroma(pale) == pale

@@ -14,12 +14,13 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS
+from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
+from pokemon_ddpm.palette_transport import shiny_table
 from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
-from pokemon_ddpm.postprocessing import SHINY_CHROMA, to_sprite
+from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker, read_ranker
@@ -39,7 +40,8 @@ PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
 CREATURE = {
     "likeness": MAX_LIKENESS,
     "attempts": {name: ATTEMPTS[name] for name in MAX_LIKENESS},
-    "chroma": SHINY_CHROMA,
+    "growth": MIN_GROWTH,
+    "shinies": shiny_table(),
 }
 # The text of an element, and that for models of own classes.
 TEXTS = re.compile(r' data-own="(?P<own>[^"]*)">(?P<pokemon>[^<]*)<')

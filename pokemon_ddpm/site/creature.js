@@ -7,6 +7,8 @@ import { fromOklab, oklab } from "./sprite.js";
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
 const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
+const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
+const SHINY_DRAWS = 8, SHINY_CHANGE = 0.08;
 const SLACK = 13; // tenths: how much of a color of the palette may be used, times its share
 
 /**
@@ -68,42 +70,86 @@ export function sharePalette(pixels, other) {
   return recolored(pixels, new Map(mine.map(([value], i) => [value, color(palette[sent[i].indexOf(Math.max(...sent[i]))][0])])));
 }
 
-/** Gives each color of a sprite what most pixels of that color in `one` have in `other`; see swap_palette in palette_transport.py. */
-export function swapPalette(pixels, one, other) {
-  const seen = new Map(); // color in `one` -> color in `other` -> number of pixels
-  for (let i = 0; i < one.length; i += 4) {
-    if (!one[i + 3] || !other[i + 3]) continue;
-    const [before, after] = [code(one, i), code(other, i)], counts = seen.get(before) ?? new Map();
-    seen.set(before, counts.set(after, (counts.get(after) ?? 0) + 1));
-  }
-  if (!seen.size) return pixels;
-  const known = [...seen].sort(([a], [b]) => a - b).map(([value, counts]) => ({
-    lab: oklab(color(value)),
-    becomes: [...counts].sort(([a, m], [b, n]) => n - m || a - b)[0][0],
-  }));
-  const nearest = (value) => {
-    const lab = oklab(color(value)), distances = known.map((each) => Math.hypot(...each.lab.map((part, c) => part - lab[c])));
-    return color(known[distances.indexOf(Math.min(...distances))].becomes);
-  };
-  return recolored(pixels, new Map(colorCounts(pixels).map(([value]) => [value, nearest(value)])));
-}
-
 function recolored(pixels, becomes) {
   const result = pixels.slice();
   for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3]) result.set(becomes.get(code(pixels, i)), i);
   return result;
 }
 
-/** Makes a sprite less saturated, its mean chroma in OKLab at most `most`; see limit_chroma in postprocessing.py. */
-export function limitChroma(pixels, most) {
-  const counts = colorCounts(pixels), lab = counts.map(([value]) => oklab(color(value)));
-  const chroma = counts.reduce((sum, [, count], i) => sum + count * Math.hypot(lab[i][1], lab[i][2]), 0) / total(counts);
-  if (!(chroma > most)) return pixels;
-  const share = most / chroma;
-  return recolored(pixels, new Map(counts.map(([value], i) => [value, fromOklab(lab[i].map((part, c) => (c ? share * part : part)))])));
+/**
+ * The areas of a sprite, {center, mean, low, high, share}, the largest first, of colors that differ by their shading only; see
+ * shaded_areas in palette_transport.py.
+ */
+function shadedAreas(pixels) {
+  const all = colorCounts(pixels).map(([value, count]) => ({ lab: oklab(color(value)), count })), areas = [];
+  const lighter = (dark) => all.filter(({ lab: [l] }) => l >= dark), count = (colors) => colors.reduce((sum, each) => sum + each.count, 0);
+  const colors = count(lighter(DARK)) < count(all) / 2 ? lighter(DARKEST) : lighter(DARK);
+  for (const { lab } of [...colors].sort((a, b) => b.count - a.count)) {
+    if (areas.every(({ center }) => shadingDistance(lab, center) > SAME_AREA)) areas.push({ center: lab, own: [] });
+  }
+  for (const each of colors) areas[nearestArea(areas, each.lab)].own.push(each);
+  return areas.map(({ center, own }) => {
+    const mean = [0, 1, 2].map((c) => own.reduce((sum, { lab, count }) => sum + lab[c] * count, 0) / count(own));
+    const lightness = own.map(({ lab: [l] }) => l), share = count(own) / count(colors);
+    return { center, mean, low: Math.min(...lightness), high: Math.max(...lightness), share };
+  }).sort((a, b) => b.share - a.share);
 }
 
-/** The share of the pixels that two sprites have in common with the same color; see shared_drawing in likeness.py. */
+const shadingDistance = (one, other) => Math.hypot(...SHADING.map((weight, c) => weight * (one[c] - other[c])));
+
+function nearestArea(areas, lab) {
+  const distances = areas.map(({ center }) => shadingDistance(lab, center));
+  return distances.indexOf(Math.min(...distances));
+}
+
+/** Gives the main areas of a sprite the colors of a palette, codes; see recolor in palette_transport.py. */
+function recolor(pixels, areas, palette) {
+  const main = [...areas.keys()].slice(0, palette.length).filter((i) => areas[i].share >= MIN_AREA);
+  const targets = palette.slice(0, main.length).map((value) => oklab(color(value))).sort(([a], [b]) => a - b);
+  const darkest = Math.min(...areas.map(({ low }) => low)), targetOf = new Map();
+  main.sort((i, j) => areas[i].mean[0] - areas[j].mean[0]).forEach((i, place) => targetOf.set(i, targets[place]));
+  const becomes = (value) => {
+    const lab = oklab(color(value)), i = lab[0] >= darkest ? nearestArea(areas, lab) : -1;
+    if (!targetOf.has(i)) return color(value);
+    const [light, ...hue] = targetOf.get(i), { mean, low, high } = areas[i];
+    const l = lab[0] + Math.min(Math.max(light - mean[0], Math.min(0, LEAST - low)), Math.max(0, 1 - high));
+    const chroma = Math.min(1, Math.max(0, Math.min(l / light, (1 - l) / Math.max(1e-3, 1 - light))));
+    return fromOklab([l, ...hue.map((part) => chroma * part)]);
+  };
+  return recolored(pixels, new Map(colorCounts(pixels).map(([value]) => [value, becomes(value)])));
+}
+
+/** The mean distance in OKLab of the pixels of two sprites of one drawing. */
+function colorChange(pixels, other) {
+  let sum = 0;
+  for (let i = 0; i < pixels.length; i += 4) {
+    const [one, two] = [pixels, other].map((each) => oklab(color(code(each, i))));
+    if (pixels[i + 3]) sum += Math.hypot(...one.map((part, c) => part - two[c]));
+  }
+  return sum / area(pixels);
+}
+
+/**
+ * Gives a sprite the colors of a real shiny; see shiny in palette_transport.py.
+ *
+ * @param {Uint8ClampedArray} front The first front of its creature, of these types.
+ * @param {object} shinies Type -> palettes of six hexadecimal digits a color.
+ * @param {number} seed Of the creature.
+ */
+export function shiny(pixels, front, types, shinies, seed) {
+  const known = types.flatMap((type) => shinies[type] ?? []), palettes = known.length ? known : Object.values(shinies).flat();
+  const areas = shadedAreas(front);
+  let most = -1, best = [];
+  for (let draw = 0; draw < SHINY_DRAWS && most < SHINY_CHANGE; draw++) {
+    const drawn = palettes[sampleSeed(seed, "shiny", draw) % palettes.length];
+    const palette = drawn.match(/.{6}/g).map((digits) => parseInt(digits, 16));
+    const change = colorChange(front, recolor(front, areas, palette));
+    if (change > most) [most, best] = [change, palette];
+  }
+  return recolor(pixels, areas, best);
+}
+
+/** How much more of what two sprites have in common has the same color than by chance; see shared_drawing in likeness.py. */
 function sharedDrawing(pixels, other) {
   const side = Math.sqrt(pixels.length / 4), found = [];
   const [one, two] = [pixels, other].map(centered).map((each) =>
@@ -119,7 +165,13 @@ function sharedDrawing(pixels, other) {
     }
     found.push(same / (both || 1));
   }
-  return Math.max(...found);
+  const [mine, others] = [pixels, other].map((each) => colorCounts(each).map(([value, count]) => [oklab(color(value)), count]));
+  let alike = 0;
+  for (const [a, count] of mine) for (const [b, times] of others) {
+    if (Math.hypot(...a.map((part, c) => part - b[c])) < SAME_COLOR) alike += count * times;
+  }
+  const chance = alike / (area(pixels) * area(other) || 1);
+  return chance < 1 ? (Math.max(...found) - chance) / (1 - chance) : 0;
 }
 
 /** Intersection over union of the silhouettes in the middle, the better of two facings; see overlaps in likeness.py. */
@@ -139,9 +191,8 @@ export const likeness = { same: sharedDrawing, next: overlap };
 /**
  * Makes the sprite of a recipe.
  *
- * A shiny has the noise and the drawing of what it recolors, every other part noise of its own: the first of some attempts
- * that is no copy of its reference and, as a next stage, is larger; or else is no copy. Backs and next stages have the colors
- * of their references.
+ * A shiny is a drawing in the colors of a real one. Every other part has noise of its own: the first of some attempts that is no
+ * copy of its reference and, as a next stage, larger; or else is larger. Backs and next stages have the colors of their references.
  *
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
@@ -151,28 +202,26 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
   let done = recipe.makes.length - 1; // the last step is made again, since it is shown
   while (done >= 0 && !known.has(partOf(done))) done--;
   const { conditions: first, seed: firstSeed } = recipe.share > 0.5 ? recipe.to : recipe; // of a morph, the nearer end
-  let { conditions = first, seed = firstSeed, pixels, noise = firstSeed, stage = 1, front = null } = known.get(partOf(done)) ?? {};
+  let { conditions = first, seed = firstSeed, pixels, noise = firstSeed, stage = 1, origin } = known.get(partOf(done)) ?? {};
   pixels ??= await sample({ conditions: recipe.conditions, seed: recipe.seed, towards: recipe.to, share: recipe.share });
+  origin ??= pixels; // the front whose colors all others have
   for (const [i, each] of recipe.makes.entries()) {
     if (i < done) continue;
-    known.set(partOf(i), { conditions, seed, pixels, noise, stage, front });
+    known.set(partOf(i), { conditions, seed, pixels, noise, stage, origin });
     const [kind, other] = each.split("-");
     const change = { ...CHANGES[kind] };
     const reference = { pixels, conditions, noise };
     if (kind === "evolve") {
-      [stage, front] = [stage + 1, null];
+      stage++;
       const sizes = vocabulary.size;
       if (conditions.size) change.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
-    } else if (kind === "back") front = reference;
+    }
     conditions = { ...conditions, ...change };
     if (kind === "vary") {
       seed = noise = Number(other);
-      pixels = await sample({ conditions, image: pixels, seed });
-    } else if (kind === "shiny") { // the sample decides about the colors, that of the front for a back as well
-      const { pixels: drawing, ...of } = front ?? reference, { color, ...others } = of.conditions; // that of a shiny is unknown
-      const shiny = await sample({ reference: { pixels: drawing, ...of }, conditions: { ...others, ...change }, seed: of.noise });
-      const colors = limitChroma(swapPalette(drawing, drawing, shiny), creature.chroma);
-      pixels = swapPalette(pixels, drawing, colors);
+      pixels = origin = await sample({ conditions, image: pixels, seed });
+    } else if (kind === "shiny") {
+      pixels = shiny(pixels, origin, (conditions.type ?? "").split("/"), creature.shinies, seed);
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
       // A back is refined without its reference, and a next stage has only its colors. See creature.py.
@@ -184,14 +233,14 @@ export async function make(recipe, { vocabulary, creature }, sample, known = new
       let least = Infinity, own;
       for (let attempt = 0; attempt < creature.attempts[relation] && least; attempt++) {
         own = sampleSeed(seed, part, attempt);
-        const found = await made(own), isLarger = area(found) > area(reference.pixels);
+        const found = await made(own), isSmall = kind === "evolve" && area(found) < creature.growth * area(reference.pixels);
         const isCopy = !(likeness[relation](found, reference.pixels) <= creature.likeness[relation]);
-        const fault = isCopy ? 2 : kind === "evolve" && !isLarger ? 1 : 0;
+        const fault = isSmall ? 2 : isCopy ? 1 : 0;
         if (fault < least) [pixels, noise, least] = [found, own, fault];
       }
       if (noise !== own) await made(noise); // shows its steps again
     }
   }
-  known.set(partOf(recipe.makes.length), { conditions, seed, pixels, noise, stage, front });
+  known.set(partOf(recipe.makes.length), { conditions, seed, pixels, noise, stage, origin });
   return pixels;
 }

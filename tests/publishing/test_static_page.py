@@ -31,11 +31,11 @@ from pokemon_ddpm import RELEASED_FAST_MODEL, SpriteConditioner
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, opaque, shared_drawing
+from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, likeness, shared_drawing
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
+from pokemon_ddpm.palette_transport import SHINY_DRAWS, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
+from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing import static_page
 from pokemon_ddpm.publishing.hub import ISOLATED
@@ -279,24 +279,29 @@ def test_parts_of_a_creature_are_those_of_python(page):
     """Colors and likeness, of 100 pairs of sprites with up to 16 colors; the transport is that of scipy."""
     rng = np.random.default_rng(0)
     palettes = rng.integers(0, 256, (200, 16, 3))
+    palettes[::5] //= 5  # dark bodies
     colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
     sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
     sprites[::3, :, 0, 3] = 0  # the mirror images of odd widths are not in the middle
+    sprites[7, ..., :3] = 16  # nothing of it becomes another color
     sprites[150:] = np.roll(sprites[50:100, :, ::-1], (2, 1), (1, 2))  # moved and mirrored
-    code = """async ([sprites, chroma]) => {
-        const { likeness, limitChroma, sharePalette, swapPalette } = await import("./creature.js");
+    code = """async ([sprites, types, shinies]) => {
+        const { likeness, sharePalette, shiny } = await import("./creature.js");
         const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
         const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
-        const colors = pairs.map(([one, other]) =>
-            [sharePalette(one, other), limitChroma(one, chroma), swapPalette(one, one, other),
-                swapPalette(other, one, other)].map((each) => [...each]));
+        const colors = pairs.map(([one, other], i) =>
+            [sharePalette(one, other), shiny(one, one, types[i], shinies, i), shiny(other, one, types[i], shinies, i)]
+                .map((each) => [...each]));
         const alike = pairs.map((pair) => [likeness.same(...pair), likeness.next(...pair)]);
         return [colors, alike];
     }"""
-    colors, alike = page.evaluate(code, [sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
+    types = [["any"], ["elves"], *([each, "none"] for each in TYPES), *([each, "fire"] for each in TYPES)] * 3
+    colors, alike = page.evaluate(code, [sprites.reshape(200, -1).tolist(), types, shiny_table()])
     images = [Image.fromarray(sprite) for sprite in sprites]
-    pairs = list(zip(images, images[100:], strict=False))
-    expected = [(share_palette(a, b), limit_chroma(a), swap_palette(a, a, b), swap_palette(b, a, b)) for a, b in pairs]
+    expected = []
+    for i, (one, other) in enumerate(zip(images, images[100:], strict=False)):
+        seeds = [sample_seed(i, "shiny", draw) for draw in range(SHINY_DRAWS)]
+        expected.append([share_palette(one, other), *(shiny(each, one, types[i], seeds) for each in (one, other))])
     assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
     centered = [
         as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
@@ -320,8 +325,8 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
         alike = shared_drawing(one, other) if relation == "same" else likeness(one, other)[0]
-        is_copy = alike > MAX_LIKENESS[relation]
-        faults.append(2 if is_copy else relation == "next" and not opaque(other).sum() > opaque(one).sum())
+        is_small = relation == "next" and growth(one, other) < MIN_GROWTH
+        faults.append(2 if is_small else alike > MAX_LIKENESS[relation])
     return sprites[np.argmin(faults)]
 
 
@@ -332,11 +337,11 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(page, 
     assert_made_by_pipeline(page, image)
     sprite = to_sprite(image)
     back = part(pipeline, sprite, "1-back", view="back")
-    shiny = pipeline("water", generator=seeded(5), reference_image=sprite, finish="shiny").images[0]
+    draws = [sample_seed(5, "shiny", draw) for draw in range(SHINY_DRAWS)]
     made = part(pipeline, sprite, "2-front", relation="next")
     for label, expected in {
         "Back": back,
-        "Shiny": limit_chroma(swap_palette(sprite, sprite, to_sprite(shiny))),
+        "Shiny": shiny(sprite, sprite, ["water"], draws),
         "Evolve": made,
     }.items():
         page.goto(f"{url}?type=water&seed=5")
