@@ -67,8 +67,11 @@ class Area(NamedTuple):
     share: float  # of all areas' pixels
 
 
-def shaded_areas(image: Image.Image) -> list[Area]:
-    """The areas of a sprite, RGBA, the largest first; a color is of the area whose center is nearest."""
+def shaded_areas(image: Image.Image, most: int = MAIN_AREAS) -> list[Area]:
+    """The areas of a sprite, RGBA, the largest first; a color is of the area whose center is nearest.
+
+    Of more than `most` that are large the others are parts of these.
+    """
     pixels = np.asarray(image)
     shown = pixels[pixels[..., 3] > 0][:, :3]
     lab, counts = oklab(unique_colors(shown)), np.unique(color_codes(shown), return_counts=True)[1]
@@ -80,7 +83,12 @@ def shaded_areas(image: Image.Image) -> list[Area]:
     for color in lab[np.argsort(-counts, kind="stable")]:
         if not (_distances(color[None], centers) <= SAME_AREA).any():
             centers = np.vstack([centers, color])
-    areas, nearest = [], _distances(lab, centers).argmin(axis=1) if len(lab) else None
+    if not len(lab):
+        return []
+    sizes = np.bincount(_distances(lab, centers).argmin(axis=1), counts)
+    order = np.argsort(-sizes, kind="stable")
+    centers = centers[[*order[:most], *(k for k in order[most:] if sizes[k] < MIN_AREA * counts.sum())]]
+    areas, nearest = [], _distances(lab, centers).argmin(axis=1)
     for place, center in enumerate(centers):
         own, pixels = lab[nearest == place], counts[nearest == place]
         mean = (own * pixels[:, None]).sum(axis=0) / pixels.sum()
@@ -140,11 +148,12 @@ def shiny(image: Image.Image, front: Image.Image, types: Iterable[str], seeds: I
     """
     table, front, found = shiny_table(), reduce_palette(front), []
     palettes = [each for name in types for each in table.get(name, ())] or [*sum(table.values(), [])]
-    areas, before = shaded_areas(front), as_tensor([front])
+    before = as_tensor([front])
     for seed in seeds:
         palette = np.uint8([*bytes.fromhex(palettes[seed % len(palettes)])]).reshape(-1, 3)
+        areas = shaded_areas(front, len(palette))
         change = float(color_change(before, as_tensor([recolor(front, areas, palette)])))
-        found.append((change, palette))
+        found.append((change, areas, palette))
         if change >= SHINY_CHANGE:
             break
-    return recolor(image, areas, max(found, key=lambda each: each[0])[1])
+    return recolor(image, *max(found, key=lambda each: each[0])[1:])

@@ -80,14 +80,22 @@ function recolored(pixels, becomes) {
  * The areas of a sprite, {center, mean, low, high, share}, the largest first, of colors that differ by their shading only; see
  * shaded_areas in palette_transport.py.
  */
-function shadedAreas(pixels) {
-  const all = colorCounts(pixels).map(([value, count]) => ({ lab: oklab(color(value)), count })), areas = [];
+function shadedAreas(pixels, most) {
+  const all = colorCounts(pixels).map(([value, count]) => ({ lab: oklab(color(value)), count }));
   const lighter = (dark) => all.filter(({ lab: [l] }) => l >= dark), count = (colors) => colors.reduce((sum, each) => sum + each.count, 0);
+  let areas = [];
   const colors = count(lighter(DARK)) < count(all) / 2 ? lighter(DARKEST) : lighter(DARK);
   for (const { lab } of [...colors].sort((a, b) => b.count - a.count)) {
-    if (areas.every(({ center }) => shadingDistance(lab, center) > SAME_AREA)) areas.push({ center: lab, own: [] });
+    if (areas.every(({ center }) => shadingDistance(lab, center) > SAME_AREA)) areas.push({ center: lab });
   }
-  for (const each of colors) areas[nearestArea(areas, each.lab)].own.push(each);
+  const share = () => {
+    for (const each of areas) each.own = [];
+    for (const each of colors) areas[nearestArea(areas, each.lab)].own.push(each);
+  };
+  share();
+  const size = ({ own }) => count(own), isKept = (each, i) => i < most || size(each) < MIN_AREA * count(colors);
+  areas = areas.sort((a, b) => size(b) - size(a)).filter(isKept);
+  share();
   return areas.map(({ center, own }) => {
     const mean = [0, 1, 2].map((c) => own.reduce((sum, { lab, count }) => sum + lab[c] * count, 0) / count(own));
     const lightness = own.map(({ lab: [l] }) => l), share = count(own) / count(colors);
@@ -138,15 +146,14 @@ function colorChange(pixels, other) {
  */
 export function shiny(pixels, front, types, shinies, seed) {
   const known = types.flatMap((type) => shinies[type] ?? []), palettes = known.length ? known : Object.values(shinies).flat();
-  const areas = shadedAreas(front);
-  let most = -1, best = [];
+  let most = -1, best = [[], []];
   for (let draw = 0; draw < SHINY_DRAWS && most < SHINY_CHANGE; draw++) {
     const drawn = palettes[sampleSeed(seed, "shiny", draw) % palettes.length];
     const palette = drawn.match(/.{6}/g).map((digits) => parseInt(digits, 16));
-    const change = colorChange(front, recolor(front, areas, palette));
-    if (change > most) [most, best] = [change, palette];
+    const made = [shadedAreas(front, palette.length), palette], change = colorChange(front, recolor(front, ...made));
+    if (change > most) [most, best] = [change, made];
   }
-  return recolor(pixels, areas, best);
+  return recolor(pixels, ...best);
 }
 
 /** How much more of what two sprites have in common has the same color than by chance; see shared_drawing in likeness.py. */
