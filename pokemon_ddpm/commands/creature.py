@@ -36,11 +36,12 @@ def creature(
 ) -> None:
     """Generates the front and back of a creature, and shiny versions of both, if the model knows them.
 
-    It does this for each stage of its evolution, and writes a sheet for game engines.
+    It does this for each stage of its evolution, and writes a sheet for game engines and a card.
     """
     from pokemon_ddpm.creature import CreatureSettings, dtype_of, generate_creature
     from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.preprocessing import open_image, with_8_bits
+    from pokemon_ddpm.trading_card import write_card
 
     sprite = None
     if front is not None:
@@ -64,4 +65,6 @@ def creature(
     )
     pipeline = settings.load()
     names = generate_creature(pipeline, settings, wanted, output_dir, sprite, idle)
-    typer.echo(f"{len(list(tqdm(names, 'Generating', len(wanted.parts(pipeline)))))} sprites in {output_dir}")
+    count = len(list(tqdm(names, "Generating", len(wanted.parts(pipeline)))))
+    write_card(output_dir)
+    typer.echo(f"{count} sprites and a card in {output_dir}")

@@ -64,8 +64,9 @@ def site(
     check_onnx()
     if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
         fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
-    from pokemon_ddpm.publishing.static_page import PAGE_MODELS, RUNTIME, write_pages
+    from pokemon_ddpm.publishing.static_page import PAGE_MODELS, RUNTIME, runtime_files, write_pages
 
+    runtime_files(runtime or RUNTIME)  # raises before a model is loaded or a folder is made
     pipelines = {each: GenerationSettings(each).load("cpu") for each in model or PAGE_MODELS}
     make_folder("OUTPUT_DIR", output_dir)
     write_pages(pipelines, output_dir, typer.echo, runtime or RUNTIME, url)

@@ -160,14 +160,19 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "prediction_type": scheduler.config.prediction_type,
         "timesteps": timesteps.tolist(),
         "alpha_bar": scheduler.alphas_cumprod.double()[timesteps].tolist(),
-        "sprite": {
-            "colors": postprocessing.PALETTE_SIZE,
-            "min_fragment": postprocessing.MIN_FRAGMENT,
-            "cell": postprocessing.CELL,
-            "distinct": postprocessing.DISTINCT,
-            "equal_neighbor": postprocessing.EQUAL_NEIGHBOR,
-            "common_colors": postprocessing.COMMON_COLORS.tolist(),
-        },
+        "sprite": sprite_settings(),
+    }
+
+
+def sprite_settings() -> dict[str, Any]:
+    """What `postprocessing` makes a sprite of a sample with, as JSON has it."""
+    return {
+        "colors": postprocessing.PALETTE_SIZE,
+        "min_fragment": postprocessing.MIN_FRAGMENT,
+        "cell": postprocessing.CELL,
+        "distinct": postprocessing.DISTINCT,
+        "equal_neighbor": postprocessing.EQUAL_NEIGHBOR,
+        "common_colors": postprocessing.COMMON_COLORS.tolist(),
     }
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from PIL import Image
@@ -87,11 +87,7 @@ def write_pages(
             written then.
         OSError: If a file cannot be written.
     """
-    copied = [] if "://" in runtime else [Path(runtime, file) for file in RUNTIME_FILES]
-    if missing := [path.name for path in copied if not path.is_file()]:
-        raise ValueError(
-            f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
-        )
+    copied = runtime_files(runtime)
     rankers = {}
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
@@ -114,6 +110,16 @@ def write_pages(
         own_runtime = runtime if "://" in runtime else f"{up}{runtime}"
         _write_page(pipeline, folder / place, name, rankers[name], links, own_runtime, address)
         check_export(pipeline, folder / place, report)
+
+
+def runtime_files(runtime: str) -> list[Path]:
+    """The files that a page copies from a runtime folder, none from a URL; raises ValueError if it is neither."""
+    files = [] if "://" in runtime else [Path(runtime, name) for name in RUNTIME_FILES]
+    if missing := [path.name for path in files if not path.is_file()]:
+        raise ValueError(
+            f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
+        )
+    return files
 
 
 def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
@@ -150,6 +156,8 @@ def _write_page(
     html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
     html = html.replace("LICENSE", _about(name, folder) if own else "")
     others = "".join(f' <a href="{quote(link)}">{escape(other)}</a>' for other, link in links.items())
+    host = urlsplit(runtime).hostname
+    html = html.replace("<!-- RUNTIME -->", f"It gets the runtime of the model from {escape(host)}." if host else "")
     html = html.replace("<!-- MODELS -->", others and f"<p>Other models:{others}</p>")
     tags = ""
     if url:

@@ -1,73 +1,102 @@
-// The image of a creature's card.
+// The image of a creature's card, 600x860 units of two pixels; pokemon_ddpm/trading_card.py draws the same one.
 
 import { enlarged } from "./canvas.js";
 import { centered } from "./sampling.js";
 
-const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 40;
-const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5";
-const font = (size, weight = 400) => `${weight} ${size}px system-ui, sans-serif`;
+const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 36, RIGHT = WIDTH - LEFT, SCALE = 2;
+const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5", GRAY = "#55536b";
+const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"];
+const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px system-ui, sans-serif`;
 
 /**
- * @param card {name, badges: [[text, color]], colors of the frame, front, small and stages: [[text, pixels]], notes}, where
- *   front is pixels and notes are lines of text.
+ * @param card As of cardOf in trading.js, with notes, lines of text.
+ * @param {function(string): string} colorOf Of a type.
+ * @param parts {front, small: [[text, pixels]], stages: [[text, pixels]]}; pixels that are not there yet are null.
  */
-export function drawCard(canvas, { name, badges, colors, front, small, stages, notes }) {
-  [canvas.width, canvas.height] = [WIDTH, HEIGHT];
-  const context = canvas.getContext("2d");
-  drawFrame(context, colors);
-  context.fillStyle = TEXT;
-  context.font = font(44, 700);
-  context.fillText(name, LEFT, 76, WIDTH - 2 * LEFT);
-  drawBadges(context, badges);
-  const width = WIDTH - 2 * LEFT, isBelow = small.length === 1 && !stages.length;
-  drawSprite(context, front, LEFT, 156, small.length && !isBelow ? 340 : width, 340);
-  small.forEach(([text, pixels], i) => {
-    if (isBelow) drawSprite(context, pixels, LEFT, 516, width, 200, text);
-    else drawSprite(context, pixels, 400, 156 + 174 * i, 160, 140, text);
-  });
-  stages.forEach(([text, pixels], i) => {
-    drawSprite(context, pixels, LEFT + 270 * i, 516, 250, 200, text);
-    context.fillStyle = MUTED;
-    context.beginPath(); // the arrow from the stage before
-    for (const [x, y] of [[-12, -12], [12, 0], [-12, 12]]) context.lineTo(LEFT + 14 + 270 * i + x, 616 + y);
-    context.fill();
-  });
-  context.fillStyle = MUTED;
-  context.font = font(19);
-  notes.forEach((note, i) => context.fillText(note, LEFT, 792 + 27 * i, WIDTH - 2 * LEFT));
+export function drawCard(canvas, { name, number, hp, types, moves, weakness, rare, text, notes }, colorOf, { front, small, stages }) {
+  [canvas.width, canvas.height] = [SCALE * WIDTH, SCALE * HEIGHT];
+  const context = canvas.getContext("2d"), colors = types.map(colorOf);
+  context.scale(SCALE, SCALE);
+  drawFrame(context, colors, rare);
+  write(context, `HP ${hp}`, RIGHT, 70, { size: 30, weight: 700, color: colors[0], align: "right" });
+  write(context, name, LEFT, 72, { size: 42, weight: 700, width: 390 });
+  drawBadges(context, types.map((type) => [type, colorOf(type)]));
+  write(context, `No. ${String(number).padStart(3, "0")}${rare ? " ★ rare" : ""}`, RIGHT, 110, { size: 20, color: MUTED, align: "right" });
+  const width = RIGHT - LEFT, large = stages.length ? 312 : 474;
+  drawSprite(context, front, LEFT, 130, small.length ? 340 : width, large, "", rare);
+  small.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + 352, 130 + 160 * i, width - 352, small.length > 1 ? 152 : large, label));
+  stages.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + i * (width / 2 + 6), 452, width / 2 - 6, 152, label, false, true));
+  moves.forEach((move, i) => drawMove(context, move, 641 + 44 * i, colorOf));
+  write(context, weakness ? `Weak against ${weakness}` : "", LEFT, 717, { size: 19, color: MUTED });
+  wrapped(context, text, 20, width).slice(0, 3).forEach((line, i) => write(context, line, LEFT, 745 + 25 * i, { size: 20, style: "italic" }));
+  notes.forEach((note, i) => write(context, note, LEFT, 817 + 17 * i, { size: 13, color: MUTED }));
 }
 
-function drawFrame(context, colors) {
-  const gradient = context.createLinearGradient(0, 0, WIDTH, HEIGHT);
-  colors.forEach((color, i) => gradient.addColorStop(colors.length > 1 ? i : 0, color));
+function write(context, text, x, y, { size, weight, style, color = TEXT, align = "left", width = RIGHT - LEFT }) {
+  context.font = font(size, weight, style);
+  [context.fillStyle, context.textAlign] = [color, align];
+  context.fillText(text, x, y, width);
+}
+
+/** The lines of a text that are no wider than `width`. */
+function wrapped(context, text, size, width) {
+  context.font = font(size, 400, "italic");
+  const lines = [];
+  for (const word of text.split(" ")) {
+    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+    if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** The colors of the types; a rare one shines in all colors. */
+function drawFrame(context, colors, rare) {
+  const gradient = context.createLinearGradient(0, 0, WIDTH, HEIGHT), shades = rare ? [...FOIL, ...FOIL, ...FOIL] : colors;
+  shades.forEach((color, i) => gradient.addColorStop(shades.length > 1 ? i / (shades.length - 1) : 0, color));
   context.fillStyle = gradient;
   context.fillRect(0, 0, WIDTH, HEIGHT);
   fillRounded(context, "#ffffff", FRAME, FRAME, WIDTH - 2 * FRAME, HEIGHT - 2 * FRAME, 20);
 }
 
 function drawBadges(context, badges) {
-  context.font = font(24);
   let x = LEFT;
   for (const [text, color] of badges) {
-    const width = Math.min(context.measureText(text).width + 32, WIDTH - LEFT - x);
-    if (width <= 32) break;
-    fillRounded(context, color, x, 96, width, 38, 19);
-    context.fillStyle = "#ffffff";
-    context.fillText(text, x + 16, 123, width - 32);
-    x += width + 10;
+    context.font = font(20);
+    const width = Math.min(context.measureText(text).width + 28, 360 - x);
+    if (width <= 28) break;
+    fillRounded(context, color, x, 87, width, 32, 16);
+    write(context, text, x + 14, 110, { size: 20, color: "#ffffff", width: width - 28 });
+    x += width + 8;
   }
 }
 
-/** A sprite in whole pixels in the middle of a ground, with a text below it. */
-function drawSprite(context, pixels, x, y, width, height, text = "") {
-  fillRounded(context, GROUND, x, y, width, height, 16);
-  const scale = Math.floor(Math.min(width, height) / Math.sqrt(pixels.length / 4)), image = enlarged(centered(pixels), Math.max(1, scale));
-  context.drawImage(image, Math.round(x + (width - image.width) / 2), Math.round(y + (height - image.height) / 2));
-  context.fillStyle = TEXT;
-  context.font = font(22);
-  context.textAlign = "center";
-  context.fillText(text, x + width / 2, y + height + 27, width);
-  context.textAlign = "start";
+function drawMove(context, { name, type, damage }, y, colorOf) {
+  fillRounded(context, GROUND, LEFT, y - 29, RIGHT - LEFT, 40, 12);
+  fillRounded(context, colorOf(type), LEFT + 10, y - 21, 24, 24, 12);
+  write(context, name, LEFT + 46, y - 2, { size: 22, weight: 600, width: 300 });
+  write(context, type, RIGHT - 70, y - 2, { size: 17, color: MUTED, align: "right" });
+  write(context, String(damage), RIGHT - 14, y, { size: 25, weight: 700, align: "right" });
+}
+
+/** A sprite in whole pixels in the middle of a ground, with a text in its lower corner. */
+function drawSprite(context, pixels, x, y, width, height, label, rare = false, isNext = false) {
+  const ground = context.createLinearGradient(x, y, x + width, y + height);
+  (rare ? FOIL : [GROUND, GROUND]).forEach((color, i, all) => ground.addColorStop(i / (all.length - 1), rare ? `${color}99` : color));
+  fillRounded(context, ground, x, y, width, height, 14);
+  if (pixels) {
+    const room = label ? height - 22 : height; // the label is below it
+    const side = Math.sqrt(pixels.length / 4), scale = Math.max(1, Math.floor((SCALE * Math.min(width, room)) / side));
+    const shown = (scale * side) / SCALE, image = enlarged(centered(pixels), scale);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, x + Math.round(width - shown) / 2, y + Math.round(room - shown) / 2, shown, shown);
+  }
+  if (label) write(context, label, x + 10, y + height - 8, { size: 16, color: MUTED, width: width - 20 });
+  if (!isNext) return;
+  context.fillStyle = GRAY;
+  context.beginPath(); // the arrow from the stage before
+  for (const [dx, dy] of [[-8, -9], [8, 0], [-8, 9]]) context.lineTo(x + 16 + dx, y + 24 + dy);
+  context.fill();
 }
 
 function fillRounded(context, color, ...box) {

@@ -1,10 +1,12 @@
 // What is made of a sprite: noise of its own, one palette, no copies. The rules of pokemon_ddpm/creature.py.
 
+import { doodlePixels, valuesOf } from "./doodle.js";
 import { sampleSeed } from "./random.js";
 import { centered } from "./sampling.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
+const DOODLE_STRENGTH = 0.75;
 const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
@@ -204,13 +206,14 @@ export const likeness = { same: sharedDrawing, next: overlap };
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  */
-export async function make(recipe, { vocabulary, creature }, sample, known = new Map()) {
+export async function make(recipe, { vocabulary, creature, sample_shape: shape }, sample, known = new Map()) {
   const partOf = (count) => JSON.stringify({ ...recipe, makes: recipe.makes.slice(0, count) });
   let done = recipe.makes.length - 1; // the last step is made again, since it is shown
   while (done >= 0 && !known.has(partOf(done))) done--;
   const { conditions: first, seed: firstSeed } = recipe.share > 0.5 ? recipe.to : recipe; // of a morph, the nearer end
   let { conditions = first, seed = firstSeed, pixels, noise = firstSeed, stage = 1, origin } = known.get(partOf(done)) ?? {};
-  pixels ??= await sample({ conditions: recipe.conditions, seed: recipe.seed, towards: recipe.to, share: recipe.share });
+  const drawn = recipe.doodle && { image: doodlePixels(valuesOf(recipe.doodle), shape[1]), strength: DOODLE_STRENGTH };
+  pixels ??= await sample({ conditions: recipe.conditions, seed: recipe.seed, towards: recipe.to, share: recipe.share, ...drawn });
   origin ??= pixels; // the front whose colors all others have
   for (const [i, each] of recipe.makes.entries()) {
     if (i < done) continue;

@@ -17,3 +17,11 @@ export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
     if (!names.some(isAvoided)) return names[Math.min(stage, 3) - 1];
   }
 }
+
+/** The name of a stage of what came of two creatures, [type, seed] each: the begin of one name and the end of the other. */
+export function blend(one, other, stage, names) {
+  const [first, second] = [one, other].map(([type, seed]) => nameOf(type, seed, stage, names));
+  const both = first.slice(0, Math.ceil(first.length / 2)) + second.slice(Math.floor(second.length / 2));
+  const isAvoided = names.avoid.split(" ").some((part) => both.toLowerCase().includes(part));
+  return isAvoided ? nameOf(one[0], `${one[1]}-${other[1]}`, stage, names) : both;
+}

@@ -1,44 +1,50 @@
-// A recipe is what a sprite can be made again of: {conditions, seed, makes}, and of a morph {to: {conditions, seed}, share}.
+// A recipe is what a sprite can be made again of: {conditions, seed, makes}; of two creatures {to: {conditions, seed}, share};
+// and of what a visitor drew {doodle}.
 
 import { CHANGES } from "./creature.js";
-import { nameOf } from "./names.js";
+import { valuesOf } from "./doodle.js";
+import { blend, nameOf } from "./names.js";
+import { sampleSeed } from "./random.js";
 
 export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
-export const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
+const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
 const NEEDED = { // values that a model must have
   back: { ...CHANGES.back, relation: "same" }, shiny: { ...CHANGES.shiny, relation: "same" }, evolve: { relation: "next" },
 };
+export const LAST_STAGE = 3;
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8;
-const TAKEN = ["seed", "make", "share", "w", "card"]; // by links; attributes of own images can have these names, too
+const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio"]; // by links; attributes of own images can have these names, too
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
 const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
 
 /** A recipe in one line. */
-export const title = ({ makes, to, share, ...from }) => [start(from), ...(to ? ["to", start(to), share] : []), ...makes].join(" ");
+export const title = ({ makes, to, share, doodle, ...from }) => [
+  start(from), ...(doodle ? [`doodle-${sampleSeed(doodle, "doodle", 0)}`] : []), ...(to ? ["to", start(to), share] : []), ...makes,
+].join(" ");
 
 /** From 1. */
-const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
+export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 
 /** The conditions of what is made of it: of a morph, those of the nearer end. */
 export const conditionsOf = ({ conditions, to, share }) => (share > 0.5 ? to.conditions : conditions);
 
 /** The name of a recipe's creature, and what the sprite shows of it; `names` is the table of nameOf. */
 export function nameFor(recipe, names) {
-  const { seed, makes, to, share } = recipe, [type] = (conditionsOf(recipe).type ?? ANY).split("/");
+  const { seed, makes, to } = recipe, [type, second = type] = (conditionsOf(recipe).type ?? ANY).split("/"), stage = stageOf(recipe);
   const views = ["shiny", "back"].filter((each) => makes.slice(makes.lastIndexOf("evolve") + 1).includes(each));
-  const variation = makes.findLast((each) => each.startsWith("vary"))?.slice(5);
-  const own = variation ?? (to ? `${seed}-${to.seed}-${share}` : seed);
-  return [nameOf(type, own, stageOf(recipe), names), ...views].join(", ");
+  const varied = makes.filter((each) => each.startsWith("vary")), isFused = to && varied.length < 2; // see fuse.js
+  const name = isFused ? blend([type, seed], [second, to.seed], stage, names) : nameOf(type, varied.at(-1)?.slice(5) ?? seed, stage, names);
+  return [name, ...views].join(", ");
 }
 
 /** The query of a link; `weights` is the digest of the model's. */
-export function queryOf({ conditions, seed, makes, to, share }, weights) {
+export function queryOf({ conditions, seed, makes, to, share, doodle }, weights) {
   const named = (conditions, prefix = "") =>
     Object.fromEntries(Object.entries({ type: ANY, ...conditions }).map(([name, value]) => [prefix + parameterOf(name), value]));
   const morph = to ? { ...named(to.conditions, TO), [`${TO}seed`]: to.seed, share } : {};
   const make = makes.length ? { make: makes.join(".") } : {};
-  return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, w: digits(weights) });
+  return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, ...(doodle && { doodle }), w: digits(weights) });
 }
 
 /** Whether a link is of the model with these weights, or of an earlier page, which did not say it. */
@@ -49,7 +55,7 @@ const digits = (weights) => weights.slice(0, SHOWN_DIGITS);
 /** The recipe that a link names, or null; what is no attribute of the model is passed over. */
 export function recipeOf(parameters, config) {
   const { vocabulary } = config;
-  const { seed, make = "", share, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
+  const { seed, make = "", share, doodle, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
   const conditions = (prefix) => {
     const given = Object.keys(vocabulary).map((name) => [name, parameters.get(prefix + parameterOf(name))]);
     return Object.fromEntries(given.filter(([name, value]) => value !== null && (name !== "type" || value !== ANY)));
@@ -58,14 +64,16 @@ export function recipeOf(parameters, config) {
   const makes = make.replaceAll("next", "evolve").split(".").filter(Boolean);
   const recipe = { conditions: conditions(""), seed: number(seed), makes };
   if (share !== undefined) Object.assign(recipe, { to: { conditions: conditions(TO), seed: number(toSeed) }, share: Number(share) });
+  if (doodle !== undefined) recipe.doodle = doodle;
   return isRecipe(recipe, config) ? recipe : null;
 }
 
 /** Whether the page can make it; links and what a browser stores come from anywhere. */
-export function isRecipe({ conditions, seed, makes, to, share }, config) {
+export function isRecipe({ conditions, seed, makes, to, share, doodle }, config) {
   const { vocabulary } = config;
   const isMorph = to !== undefined && isStart(to, vocabulary) && 0 < share && share <= 1;
   if (!isStart({ conditions, seed }, vocabulary) || !(isMorph || to === undefined)) return false;
+  if (doodle !== undefined && (to || !valuesOf(doodle))) return false;
   return makes.length <= MAX_MAKES && makes.every(isMake) && makes.every((make) => canMake(make, config));
 }
 
@@ -84,7 +92,7 @@ const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make
 const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
 
 /** Whether the model has learned it: no model of own classes has learned next stages. */
-function canMake(make, { vocabulary, own_classes: own }) {
+export function canMake(make, { vocabulary, own_classes: own }) {
   const needed = Object.entries(NEEDED[make] ?? {});
   return !(own && make === "evolve") && needed.every(([name, value]) => vocabulary[name]?.includes(value));
 }
@@ -95,6 +103,5 @@ export function cardRecipes(recipe, config) {
   const front = recipe.makes.slice(0, variation + 1).filter((each) => !["back", "shiny"].includes(each));
   const parts = { "1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
   const recipes = Object.entries(parts).map(([name, change]) => [name, { ...recipe, makes: [...front, ...change] }]);
-  const isPossible = (each) => isRecipe(each, config) && stageOf(each) <= Math.max(3, stageOf({ makes: front }));
-  return Object.fromEntries(recipes.filter(([, each]) => isPossible(each)));
+  return Object.fromEntries(recipes.filter(([, each]) => isRecipe(each, config) && stageOf(each) <= LAST_STAGE));
 }

@@ -108,9 +108,9 @@ export class Sampler {
    * Yields the noise, then the clean image as predicted in each step, RGBA pixels; the last one is the sample.
    *
    * @param request conditions and seed; if wanted, reference, {pixels, conditions} of a sprite of the same creature, or of
-   *   its line with conditions.relation; image, pixels to vary; towards, {conditions, seed}, with share of the way, 0 to 1.
+   *   its line with conditions.relation; image, pixels to vary, with strength; towards, {conditions, seed}, with share of the way, 0 to 1.
    */
-  async *sample({ conditions, seed, reference, image, towards, share }) {
+  async *sample({ conditions, seed, reference, image, strength = VARIATION, towards, share }) {
     const { config } = this;
     const given = { ...config.default_conditions, ...(reference && { relation: "same" }), ...conditions };
     let labels = await this.embedding(given);
@@ -126,7 +126,7 @@ export class Sampler {
     const sameDrawing = reference && given.relation === "same" && view === shown;
     const from = image ? toChannels(image) : sameDrawing ? clean : null;
     const count = config.timesteps.length;
-    const start = from ? count - Math.max(1, Math.floor(count * (image ? VARIATION : config.same_drawing))) : 0;
+    const start = from ? count - Math.max(1, Math.floor(count * (image ? strength : config.same_drawing))) : 0;
     const [alpha, sigma] = [config.alpha_bar.map(Math.sqrt), config.alpha_bar.map((value) => Math.sqrt(1 - value))];
     let sample = noise;
     if (from) sample = noise.map((value, i) => alpha[start] * config.scaling_factor * from[i] + sigma[start] * value);

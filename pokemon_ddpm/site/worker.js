@@ -1,20 +1,21 @@
 // Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
-// step 0, {id, pixels, done} or {id, error} out. With seeds in place of a seed it ends with {id, seed, done}, that of the best.
+// step 0, {id, pixels, score, done} or {id, error} out.
 
-import { overlap } from "./creature.js";
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
 
 const ATTEMPTS = 3;
 
+const nameOf = (file) => String(file).split("/").at(-1);
+
 /** The bytes of a file, with the progress of its download; a broken one is tried again. */
 async function download(file) {
-  const name = String(file).split("/").at(-1);
+  const name = nameOf(file);
   for (let attempt = 1; ; attempt++) {
     try {
       const response = await fetch(file);
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const total = Number(response.headers.get("content-length"));
+      const isPacked = response.headers.get("content-encoding"), total = isPacked ? 0 : Number(response.headers.get("content-length"));
       const parts = [];
       let loaded = 0;
       for (const reader = response.body.getReader(); ; ) {
@@ -23,7 +24,7 @@ async function download(file) {
         parts.push(value);
         postMessage({ loaded: (loaded += value.length), total, name });
       }
-      if (total && loaded < total && !response.headers.get("content-encoding")) throw new Error("it is incomplete");
+      if (loaded < total) throw new Error("it is incomplete");
       return new Uint8Array(await new Blob(parts).arrayBuffer());
     } catch (error) {
       if (attempt === ATTEMPTS) throw new Error(`${name} cannot be downloaded: ${error.message}. Check the connection.`);
@@ -53,7 +54,9 @@ async function load(config) {
   const runtime = new URL(config.runtime, self.location);
   const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
   const binaries = adapter ? [] : [new URL("ort-wasm-simd-threaded.wasm", runtime)]; // that of WebGPU is left to the runtime
-  const files = ["unet.onnx", "conditioner.onnx", ...binaries].map(download);
+  const wanted = ["unet.onnx", "conditioner.onnx", ...binaries];
+  for (const file of wanted) postMessage({ name: nameOf(file) }); // before the size of one of them is known
+  const files = wanted.map(download);
   for (const file of files) file.catch(() => {}); // it fails where it is awaited
   const ort = await import(module).catch(() => {
     throw new Error(`The runtime cannot be loaded from ${module.host}. Check the connection and try again.`);
@@ -82,22 +85,10 @@ async function make(loaded, id, request) {
   return toSprite(pixels, loaded.config.sprite);
 }
 
-/** Of some seeds that of the sprite which the ranker scores highest, less what it is like one of a row; see best in studio.py. */
-async function best(loaded, id, { seeds, conditions, row }) {
-  const scores = [];
-  for (const seed of seeds) {
-    const sprite = await make(loaded, id, { conditions, seed });
-    const likeness = Math.max(0, ...row.map((pixels) => overlap(sprite, pixels)));
-    scores.push(await loaded.score(sprite) - loaded.config.likeness_weight * likeness);
-  }
-  return seeds[scores.indexOf(Math.max(...scores))];
-}
-
 async function run(id, request) {
   try {
-    const loaded = await sampler;
-    if (request.seeds) return postMessage({ id, seed: await best(loaded, id, request), done: true });
-    postMessage({ id, pixels: await make(loaded, id, request), done: true });
+    const loaded = await sampler, pixels = await make(loaded, id, request);
+    postMessage({ id, pixels, score: request.isScored && loaded.config.ranker ? await loaded.score(pixels) : 0, done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }

@@ -11,6 +11,7 @@ from PIL import Image
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage, parts_of_stage
 from pokemon_ddpm.studio import sample_seed
+from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import RELATIONS, tiny_pipeline
@@ -56,14 +57,18 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: list[dict]) -> None:
     code, output = make(model, tmp_path, "--stages", 2, "--image-guidance-scale", 2.5)
-    assert code == 0 and output.endswith(f"8 sprites in {tmp_path}")
-    assert contents(tmp_path).keys() == {f"{name}.png" for name in NAMES} | {"creature.png", "creature.json"}
+    assert code == 0 and output.endswith(f"8 sprites and a card in {tmp_path}")
+    files = {f"{name}.png" for name in NAMES} | {"creature.png", "creature.json", "card.png", "card.json"}
+    assert contents(tmp_path).keys() == files
     description = json.loads((tmp_path / "creature.json").read_text())
     sheet = Image.open(tmp_path / "creature.png")
     made = description["meta"]["creature"]
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 2.5
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == NAMES
+    card = trading_card(frames["1-front"]["seed"], ["fire", "flying"], "small")
+    assert json.loads((tmp_path / "card.json").read_text(encoding="utf-8")) == card
+    assert Image.open(tmp_path / "card.png").size == (1200, 1720)
     # Backs are refined, from their noise.
     again = [call for call in calls if "image" in call]
     calls = [call for call in calls if "image" not in call]
@@ -306,6 +311,7 @@ def test_only_what_the_model_knows(tmp_path: Path, attributes: dict[str, list[st
     for _ in range(2):  # the second time it is complete
         code, output = make(tmp_path / "model", tmp_path / "set", "--stages", 2)
         assert code == 0 and f"{len(names)} sprites" in output
-        assert {*contents(tmp_path / "set")} == {f"{name}.png" for name in names} | {"creature.png", "creature.json"}
+    files = {"creature.png", "creature.json", "card.png", "card.json"}
+    assert {*contents(tmp_path / "set")} == {f"{name}.png" for name in names} | files
     frames = json.loads((tmp_path / "set" / "creature.json").read_text())["frames"]
     assert {frame["filename"] for frame in frames} == {f"{name}.png" for name in names}

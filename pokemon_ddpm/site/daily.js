@@ -1,0 +1,38 @@
+// What a date or one number decides: the creature of the day, and a starter trio.
+
+import { ofDay, today } from "./days.js";
+import { $, say } from "./dom.js";
+import { generate, rowOf, spriteOf, work } from "./making.js";
+import { sample } from "./model.js";
+import { copy } from "./saving.js";
+import { page, randomSeed } from "./state.js";
+
+const STARTERS = ["grass", "fire", "water"];
+
+export async function creatureOfTheDay(date = today()) {
+  const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ conditions, seeds }] = rowOf([{ type }], seed);
+  await work("The creature of the day is about to hatch", async (signal) => {
+    let best = { score: -Infinity };
+    for (const each of seeds) {
+      const { score } = await sample({ conditions, seed: each, isScored: seeds.length > 1 }, undefined, signal);
+      const rounded = Math.round(10 * score); // processors differ in the last digits
+      if (rounded > best.score) best = { score: rounded, seed: each };
+    }
+    await spriteOf({ conditions, seed: best.seed, makes: [] }, signal);
+    say(`The creature of ${date}, the same for everybody.`);
+  });
+}
+
+/** Three starters of one number, which a link names. */
+export async function starters(seed = randomSeed()) {
+  const { size = [] } = page.config.vocabulary, small = size.includes("small") ? { size: "small" } : {};
+  const made = await generate(STARTERS.map((type) => ({ type, ...small })), "Three starters are about to hatch", seed);
+  if (made) say("Choose your starter! The link below is that of all three.");
+  $("trio-link").hidden = !made;
+  $("trio-link").onclick = () => copy(new URL(`?trio=${seed}`, location.href).href);
+}
+
+export const haveStarters = () => STARTERS.every((type) => page.config.vocabulary.type.includes(type));
+
+$("day").onclick = () => creatureOfTheDay();
+$("trio").onclick = () => starters();

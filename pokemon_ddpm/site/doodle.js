@@ -1,0 +1,39 @@
+// A doodle in a recipe: 64x64 pixels of at most four colors as runs, such as "a200b12": a is the background, b to e are colors.
+
+export const DOODLE_COLORS = { red: [208, 64, 56], yellow: [240, 192, 72], green: [72, 152, 80], blue: [72, 112, 200] };
+export const DOODLE_SIDE = 64;
+const LETTERS = "abcde", LONGEST = 4000;
+
+/** @param {number[]} values Of each pixel 0 for the background, or 1 and more for the colors. */
+export const doodleOf = (values) => {
+  let text = "";
+  for (let i = 0, next; i < values.length; i = next) {
+    for (next = i + 1; values[next] === values[i]; ) next++;
+    text += LETTERS[values[i]] + (next - i);
+  }
+  return text;
+};
+
+/** The values of a doodle, or null if it is none. */
+export function valuesOf(doodle) {
+  if (typeof doodle !== "string" || doodle.length > LONGEST || !/^([a-e][1-9]\d{0,3})+$/.test(doodle)) return null;
+  const runs = [...doodle.matchAll(/([a-e])(\d+)/g)].map(([, letter, length]) => [LETTERS.indexOf(letter), Number(length)]);
+  const isWhole = runs.reduce((sum, [, length]) => sum + length, 0) === DOODLE_SIDE ** 2 && runs.some(([value]) => value);
+  return isWhole ? runs.flatMap(([value, length]) => Array(length).fill(value)) : null;
+}
+
+/** RGBA pixels of a side, white and transparent where nothing is drawn. */
+export function doodlePixels(values, side = DOODLE_SIDE) {
+  const pixels = new Uint8ClampedArray(4 * side * side).fill(255), colors = Object.values(DOODLE_COLORS), times = DOODLE_SIDE / side;
+  for (let i = 0; i < side * side; i++) {
+    const value = values[Math.floor(Math.floor(i / side) * times) * DOODLE_SIDE + Math.floor((i % side) * times)];
+    pixels.set(value ? [...colors[value - 1], 255] : [255, 255, 255, 0], 4 * i);
+  }
+  return pixels;
+}
+
+/** The name of the color that most of it has. */
+export function mainColor(values) {
+  const counts = Object.keys(DOODLE_COLORS).map((_, i) => values.filter((value) => value === i + 1).length);
+  return Object.keys(DOODLE_COLORS)[counts.indexOf(Math.max(...counts))];
+}

@@ -1,0 +1,39 @@
+// Two creatures become one: the drawing between them, varied, the best of some.
+
+import { $, focusAgain, say } from "./dom.js";
+import { between } from "./fusion.js";
+import { keep } from "./list.js";
+import { generate, someTypes, spriteOf, work } from "./making.js";
+import { sample } from "./model.js";
+import { sampleSeed } from "./random.js";
+import { canFuse, open } from "./stage.js";
+import { idOf, nameOf, page } from "./state.js";
+
+const VARIATIONS = 8;
+
+/** Fuses the shown sprite with the chosen one, or with a new one. */
+export async function fuse() {
+  const one = page.shown, [type] = someTypes(1);
+  one.isTouched = true;
+  let other = page.made.find((each) => canFuse(each) && idOf(each) === $("partner").value);
+  if (!other) [other] = (await generate([{ type }], "A partner is about to hatch")) ?? [];
+  if (!other?.pixels) return;
+  await work(`Fusing ${nameOf(one)} and ${nameOf(other)}`, async (signal) => {
+    const middle = between(one.recipe, other.recipe), { conditions, seed, to, share } = middle, count = page.config.ranker ? VARIATIONS : 1;
+    const { pixels: image } = await sample({ conditions, seed, towards: to, share }, undefined, signal);
+    let best = { score: -Infinity };
+    for (let i = 0; i < count; i++) {
+      const own = sampleSeed(seed, `fused-${to.seed}`, i), { pixels, score } = await sample({ conditions, image, seed: own, isScored: true }, undefined, signal);
+      if (pixels.some((value, place) => place % 4 === 3 && value) && score > best.score) best = { score, own };
+      say(`Fusing: ${i + 1} of ${count}`);
+    }
+    const sprite = await spriteOf({ ...middle, makes: [`vary-${best.own}`] }, signal);
+    sprite.parents = [one, other].map((each) => ({ name: nameOf(each), pixels: each.pixels }));
+    await keep(sprite);
+    open(sprite);
+    say(`${nameOf(one)} and ${nameOf(other)} are now ${nameOf(sprite)}.`);
+  });
+  focusAgain($("fuse"));
+}
+
+$("fuse").onclick = fuse;

@@ -1,0 +1,184 @@
+// From what is asked for to sprites: the best of some candidates, unlike those before it in its row.
+
+import { chosen } from "./choices.js";
+import { make, overlap } from "./creature.js";
+import { $, fail, focusAgain, say } from "./dom.js";
+import { drawConditions } from "./draw.js";
+import { addSprite, finish, keep, takeOut } from "./list.js";
+import { sample } from "./model.js";
+import { sampleSeed } from "./random.js";
+import { canMake } from "./recipe.js";
+import { drawFrame, following, open } from "./stage.js";
+import { find, page, randomSeed } from "./state.js";
+
+const AT_ONCE = 4, CANDIDATES = 4;
+const RARE = 64; // one of so many is a shiny
+
+const known = new Map(); // what was made of sprites, for others of the same creature
+let works = new Set(), batch = null; // AbortController of what is being made, and of the last row
+
+export const cancel = () => works.forEach((each) => each.abort());
+
+/** Does a work that can be canceled; its errors are said. */
+export async function work(title, todo) {
+  const own = new AbortController();
+  works.add(own);
+  $("made").ariaBusy = !($("cancel").hidden = false);
+  if (title) say(title);
+  try {
+    return await todo(own.signal, own);
+  } catch (error) {
+    if (own.signal.aborted) say("Canceled.");
+    else fail(error.message);
+  } finally {
+    works.delete(own);
+    if (!works.size) $("made").ariaBusy = !($("cancel").hidden = true);
+  }
+}
+
+/** The conditions and seeds of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
+export function rowOf(wanted, seed) {
+  const count = page.config.ranker ? CANDIDATES : 1, found = [], seen = new Set();
+  for (let number = 0; found.length < wanted.length; number++) {
+    const seeds = Array.from({ length: count }, (_, candidate) => sampleSeed(seed, number, candidate)), conditions = wanted[found.length];
+    const drawn = drawConditions(page.config, { ...page.config.default_conditions, ...conditions }, seeds[0]);
+    const key = [conditions.type, drawn.color, drawn.shape].join();
+    if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
+    seen.add(key);
+    found.push({ conditions: { ...conditions, ...drawn }, seeds });
+  }
+  return found;
+}
+
+/** A sprite of its best candidate, which replaces the first one if that is shown at once. */
+export async function bestOf(sprite, seeds, row, signal, atOnce = false) {
+  const { conditions } = sprite.recipe;
+  let best;
+  for (const seed of seeds) {
+    const own = [], isShown = !sprite.pixels;
+    const onStep = (frame, step) => {
+      if (step) own.push(frame);
+      if (isShown) drawFrame(sprite, frame);
+    };
+    const { pixels, score } = await sample({ conditions, seed, isScored: seeds.length > 1 }, onStep, signal);
+    const value = score - page.config.likeness_weight * Math.max(0, ...row.map((each) => overlap(pixels, each)));
+    if (best && value <= best.value) continue;
+    best = { seed, pixels, value, frames: own };
+    if (!atOnce || sprite.isTouched) continue;
+    await settle(sprite, best, signal);
+  }
+  if (!sprite.isTouched) await settle(sprite, best, signal);
+}
+
+/** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
+async function settle(sprite, { seed, pixels, frames }, signal) {
+  const { makes: wanted = [] } = sprite, isRare = !wanted.length && sampleSeed(seed, "shiny", 0) % RARE === 0 && canMake("shiny", page.config);
+  const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
+  sprite.recipe = { ...sprite.recipe, seed, makes };
+  sprite.frames = frames;
+  sprite.idle = null;
+  if (makes.length) pixels = await sampleRecipe(sprite, () => {}, signal);
+  done(sprite, pixels);
+  if (isRare) say("A shiny hatched! One of 64 does.");
+}
+
+function done(sprite, pixels) {
+  const isFirst = !sprite.pixels;
+  finish(sprite, pixels);
+  if (page.shown === sprite) open(sprite, isFirst);
+}
+
+/** Makes a sprite and keeps the steps of the last image that its recipe shows; onStep gets its noise and the steps. */
+export function sampleRecipe(sprite, onStep = () => {}, signal) {
+  return make(sprite.recipe, page.config, async (request, isShown = true) => (await sample(request, (frame, step) => {
+    if (!isShown) return;
+    if (step) sprite.frames.push(frame);
+    else sprite.frames = [];
+    onStep(frame);
+  }, signal)).pixels, known);
+}
+
+/** Makes a row in place of one that is still being made; of the first one of all the first candidate is shown at once. */
+export async function generate(wanted, title, seed = randomSeed(), makes = []) {
+  batch?.abort();
+  return work(title, async (signal, own) => {
+    batch = own;
+    const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [], rows = rowOf(wanted, seed);
+    const sprites = rows.map(({ conditions, seeds }, i) => {
+      return Object.assign(addSprite({ conditions, seed: seeds[0], makes: [] }, now - i / 10), { makes });
+    });
+    open(sprites[0]);
+    try {
+      for (const [i, sprite] of sprites.entries()) {
+        await bestOf(sprite, rows[i].seeds, pixels, signal, isFirst && i === 0);
+        pixels.push(sprite.pixels);
+        await keep(sprite);
+      }
+    } finally {
+      dropUnfinished(sprites);
+    }
+    const seconds = ((performance.now() - begin) / 1000).toFixed(1), isShiny = sprites.some(({ recipe }) => !makes.length && recipe.makes.length);
+    say(`${sprites.length} sprites in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
+    return sprites;
+  });
+}
+
+/** Takes out what was not finished, and shows another sprite in its place. */
+function dropUnfinished(sprites) {
+  sprites.filter(({ pixels }) => !pixels).forEach(takeOut);
+  if (!page.shown?.pixels && page.made.length) open(page.made.find(({ pixels }) => pixels) ?? page.made[0]);
+}
+
+/** A row of what is chosen; where nothing is, four types. */
+export function generateChosen() {
+  const { conditions, makes } = chosen();
+  if (!Object.keys(conditions).length) return surprise(makes);
+  return generate(Array(AT_ONCE).fill(conditions), `Generating ${AT_ONCE} sprites`, undefined, makes);
+}
+
+/** Four sprites of four types. */
+export function surprise(makes = []) {
+  return generate(someTypes(AT_ONCE).map((type) => ({ type })), "Something is about to hatch", undefined, makes);
+}
+
+export function someTypes(count) {
+  const types = [...page.config.vocabulary.type], found = [];
+  while (found.length < count && types.length) found.push(...types.splice(Math.floor(Math.random() * types.length), 1));
+  return found;
+}
+
+/** The sprite of the list with this recipe, or a new one; null if it cannot be made. */
+export async function spriteOf(recipe, signal, isShown = true) {
+  const found = find(recipe);
+  if (found?.pixels) {
+    if (isShown) open(found);
+    return found;
+  }
+  const sprite = addSprite(recipe);
+  if (isShown) open(sprite);
+  try {
+    done(sprite, await sampleRecipe(sprite, (frame) => drawFrame(sprite, frame), signal));
+    await keep(sprite);
+  } finally {
+    dropUnfinished([sprite]);
+  }
+  return sprite;
+}
+
+/** Makes what a button says of the shown sprite. */
+export async function makeOf(button) {
+  page.shown.isTouched = true;
+  const recipes = following(page.shown.recipe, button.dataset.make);
+  await work("Generating", async (signal) => {
+    for (const recipe of recipes) await spriteOf(recipe, signal);
+    say("");
+  });
+  focusAgain(button);
+}
+
+/** A sprite with its steps: what is missing of them, since the browser does not keep them, is made again. */
+export async function withSteps(sprite) {
+  if (!sprite.frames.length) await work("Generating", (signal) => sampleRecipe(sprite, undefined, signal));
+  say("");
+  return sprite;
+}

@@ -1,0 +1,59 @@
+// The worker that runs the networks. It gets one request after the other, so that one that nobody waits for costs nothing.
+
+let worker, queue = Promise.resolve(), requests = 0, running = null;
+
+/** Loads the networks and returns how they run; onProgress gets {name, loaded, total, retry} of each file. */
+export function load(config, onProgress) {
+  worker?.terminate();
+  const own = new Worker("worker.js", { type: "module" });
+  worker = own;
+  return new Promise((resolve, reject) => {
+    const end = (reason) => {
+      own.terminate();
+      if (worker === own) worker = null; // what it still says no longer counts
+      running?.reject(new Error(reason));
+      reject(new Error(reason));
+    };
+    own.onmessage = ({ data }) => {
+      if (worker !== own) return;
+      if (data.backend) resolve(data.backend);
+      else if (data.id) running?.receive(data);
+      else if (data.error) end(data.error);
+      else onProgress(data);
+    };
+    own.onerror = () => end("The page cannot run here: a part of it could not be loaded.");
+    own.postMessage({ config });
+  });
+}
+
+/**
+ * Makes a sprite: {pixels, score}, the score where the request has isScored.
+ *
+ * @param request As of Sampler.sample.
+ * @param onStep Gets the pixels after each step, and its number, from the noise as step 0.
+ * @param {AbortSignal} signal
+ */
+export function sample(request, onStep = () => {}, signal) {
+  const made = queue.then(() => {
+    signal?.throwIfAborted();
+    return ask(request, onStep, signal);
+  });
+  queue = made.catch(() => {});
+  return made;
+}
+
+function ask(request, onStep, signal) {
+  const id = ++requests;
+  return new Promise((resolve, reject) => {
+    const receive = (message) => {
+      if (message.id !== id) return; // of one that was given up
+      if (message.error) reject(new Error(message.error));
+      else if (message.done) resolve(message);
+      else onStep(message.pixels, message.step);
+    };
+    running = { receive, reject };
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+    if (worker) worker.postMessage({ id, request });
+    else reject(new Error("The model is not loaded."));
+  });
+}

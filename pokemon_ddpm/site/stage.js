@@ -1,0 +1,119 @@
+// The large sprite: its name, its life, and what can be made of it.
+
+import { draw } from "./canvas.js";
+import { choices } from "./choices.js";
+import { $, element, still } from "./dom.js";
+import { label } from "./list.js";
+import { conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
+import { squash } from "./sheet.js";
+import { colorOf, find, idOf, isOwn, nameOf, page, randomSeed, typesOf } from "./state.js";
+
+const IDLE_MS = 500;
+const CALLED = { yes: "legendary", no: "not legendary" };
+const SET = [["shiny"], ["back"], ["back", "shiny"]];
+
+/** Shows a sprite large: the egg that it is in, or what can be made of it, once it is finished. */
+export function open(sprite, isHatching = false) {
+  page.shown = sprite;
+  showName(sprite);
+  $("actions").disabled = $("link").disabled = $("heart").disabled = !sprite.pixels;
+  for (const each of page.made) each.item.children[0].ariaCurrent = each === sprite;
+  $("large").className = sprite.pixels ? (isHatching && !still.matches ? "hatch" : "") : "egg";
+  showSteps(sprite);
+  showParents(sprite);
+  if (!sprite.pixels) return;
+  drawLarge(sprite.pixels);
+  $("large").setAttribute("aria-label", `${nameOf(sprite)}: a sprite of ${words(sprite).join(" ")}`);
+  $("heart").ariaPressed = Boolean(sprite.heart);
+  offer(sprite);
+  follow(sprite);
+}
+
+export function showName(sprite) {
+  [$("title").textContent, $("title").title] = [nameOf(sprite), idOf(sprite)];
+  $("badges").replaceChildren(...words(sprite).map((text) => {
+    const badge = element("span", { textContent: text });
+    badge.style.setProperty("--type", colorOf(text));
+    return badge;
+  }));
+}
+
+/** The types of a sprite, then its other conditions. */
+function words(sprite) {
+  const { type, legendary, ...others } = conditionsOf(sprite.recipe);
+  return [...typesOf(sprite), ...Object.values(others), ...(legendary ? [CALLED[legendary] ?? legendary] : [])];
+}
+
+/** A frame of the sprite that is shown, if it is this one. */
+export function drawFrame(sprite, frame) {
+  if (still.matches) return;
+  draw(sprite.canvas, frame);
+  if (page.shown === sprite) drawLarge(frame);
+}
+
+function drawLarge(pixels) {
+  [$("intro").hidden, $("large").hidden, $("link").hidden, $("heart").hidden] = [true, false, false, false];
+  draw($("large"), pixels);
+}
+
+function showSteps({ frames }) {
+  $("steps").replaceChildren(...frames.map((frame) => {
+    const canvas = element("canvas");
+    draw(canvas, frame);
+    return canvas;
+  }));
+}
+
+function showParents({ parents = [] }) {
+  $("parents").hidden = !parents.length;
+  $("parents").replaceChildren(...parents.flatMap(({ name, pixels }, i) => {
+    const canvas = element("canvas", { role: "img", ariaLabel: name });
+    draw(canvas, pixels);
+    return [i ? "+" : "Out of ", canvas, name];
+  }));
+}
+
+/** Shows the buttons of what can be made of a sprite, and the others as partners. */
+export function offer(sprite) {
+  for (const button of document.querySelectorAll("[data-make]")) {
+    const isLast = button.dataset.make === "evolve" && stageOf(sprite.recipe) >= LAST_STAGE;
+    button.hidden = isLast || !isOwn(sprite) || !isRecipe(following(sprite.recipe, button.dataset.make).at(-1), page.config);
+  }
+  $("make-card").hidden = !isOwn(sprite);
+  $("fuse-row").hidden = !canFuse(sprite);
+  const before = $("partner").value, others = page.made.filter((each) => each !== sprite && canFuse(each));
+  $("partner").replaceChildren(new Option("a new one", ""), ...others.map((each) => new Option(`${nameOf(each)}, ${typesOf(each).join("/")}`, idOf(each))));
+  if (others.some((each) => idOf(each) === before)) $("partner").value = before;
+}
+
+/** Whether it has noise of its own: neither a fused one has it nor what a visitor drew. */
+export const canFuse = (sprite) => sprite.pixels && isOwn(sprite) && !sprite.recipe.to && !sprite.recipe.doodle;
+
+/** The recipes of what a button makes of a sprite. */
+export function following({ makes, ...recipe }, kind) {
+  const changes = { set: SET, vary: [[`vary-${randomSeed()}`]] }[kind] ?? [[kind]];
+  return changes.map((change) => ({ ...recipe, makes: [...makes, ...change] }));
+}
+
+export function linkOf(recipe) {
+  const link = new URL(location.pathname, location.href);
+  link.search = queryOf(recipe, page.config.weights);
+  return link.href;
+}
+
+/** The address names the chosen creature, and a reload brings back the choices. */
+export const follow = (sprite) => history.replaceState({ choices: choices() }, "", sprite && linkOf(sprite.recipe));
+
+export function toggleHeart(sprite) {
+  sprite.heart = !sprite.heart;
+  $("heart").ariaPressed = sprite.heart;
+  label(sprite);
+}
+
+let beat = 0;
+setInterval(() => { // the idle animation
+  const { shown } = page;
+  beat = 1 - beat;
+  if (!shown?.pixels || still.matches || document.hidden || $("large").className === "egg") return;
+  if (find(shown.recipe) === shown) draw($("large"), beat ? (shown.idle ??= squash(shown.pixels)) : shown.pixels);
+}, IDLE_MS);

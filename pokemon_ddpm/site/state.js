@@ -1,0 +1,17 @@
+// What all parts of the page share.
+
+import { ANY, conditionsOf, nameFor, NONE, title } from "./recipe.js";
+
+export const GRAY = "#55536b";
+
+/** config, words, names and cards are the files; made are the sprites of the list, the newest first; shown is the large one. */
+export const page = { config: null, words: null, names: null, cards: null, made: [], shown: null };
+
+export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
+export const nameOf = ({ name, recipe }) => name ?? nameFor(recipe, page.names);
+export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
+export const colorOf = (type) => page.config.type_colors[type] ?? GRAY;
+export const idOf = ({ recipe }) => title(recipe);
+export const find = (recipe) => page.made.find((each) => idOf(each) === title(recipe));
+/** Whether this model made it; of what another one made nothing can be made. */
+export const isOwn = ({ weights = page.config.weights }) => weights === page.config.weights;

@@ -1,0 +1,37 @@
+// What stands on a creature's card, from its seed: the rules of pokemon_ddpm/trading_card.py, with the same table, cards.json.
+
+import { sampleSeed } from "./random.js";
+import { ANY, conditionsOf, nameFor } from "./recipe.js";
+
+/**
+ * {name, number, hp, types, moves: [{name, type, damage}], weakness, rare, text} of a creature.
+ *
+ * @param recipe Of its front.
+ * @param cards, names The tables of cards.json and names.json.
+ */
+export function cardOf(recipe, cards, names) {
+  const { type = ANY, size, legendary } = conditionsOf(recipe), own = recipe.makes.findLast((each) => each.startsWith("vary"));
+  return { name: nameFor(recipe, names), ...rulesOf(own?.slice(5) ?? recipe.seed, type.split("/"), { size, legendary }, cards) };
+}
+
+export function rulesOf(seed, types, { size, legendary }, { numbers, rare, hp, damage, weakness, moves, habits, openings, quirks }) {
+  const number = (part, count) => sampleSeed(seed, `card-${part}`, 0) % count;
+  const pick = (part, list) => list[number(part, list.length)];
+  const of = (table, type) => (Object.hasOwn(table, type) ? table[type] : table.any);
+  const known = types.filter((each) => each !== "none"), [first, second = first] = known, isLegendary = legendary === "yes";
+  const move = pick("move", of(moves, first)), others = of(moves, second).filter((each) => each !== move);
+  const strength = (part) => damage.least + damage.step * number(part, damage.steps);
+  const found = [
+    { name: move, type: first, damage: strength("damage") },
+    { name: pick("other-move", others), type: second, damage: damage.step * damage.steps + strength("other-damage") },
+  ];
+  return {
+    number: 1 + number("number", numbers),
+    hp: hp.least + hp.step * number("hp", hp.steps) + (hp.size[size] ?? hp.size.medium) + (isLegendary ? hp.legendary : 0),
+    types: known,
+    moves: found,
+    weakness: Object.hasOwn(weakness, first) ? weakness[first] : null,
+    rare: isLegendary || number("rare", rare) === 0,
+    text: `${pick("opening", openings)} it ${pick("habit", of(habits, first))}; ${pick("quirk", quirks)}.`,
+  };
+}

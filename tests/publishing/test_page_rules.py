@@ -1,0 +1,249 @@
+"""The rules of the page in JavaScript, run by Node, beside those of Python."""
+
+import itertools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pokemon_ddpm import SpriteConditioner
+from pokemon_ddpm.description import parse_description
+from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, shared_drawing
+from pokemon_ddpm.palette_transport import share_palette, swap_palette
+from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
+from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
+from pokemon_ddpm.preprocessing import as_tensor
+from pokemon_ddpm.publishing.onnx_export import sprite_settings
+from pokemon_ddpm.publishing.static_page import SOURCE
+from pokemon_ddpm.sheets import squash
+from pokemon_ddpm.trading_card import CARDS_FILE, NAMES_FILE, creature_name, trading_card
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from tests.publishing.page_runs import SIDE, assert_same
+from tests.test_names import OFFENSIVE, is_species
+from tests.tiny_models import drawing_pipeline
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node, which runs JavaScript")
+SEEDS = (0, 1, 7, 63, 1000, 99_999, 123_456_789, 2**31 - 1, 2**31, 2**32 - 1)
+TESTS = Path(__file__).parents[1]
+FILES = ("descriptions.json", "negated_descriptions.json")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory):
+    """Calls an asynchronous function of JavaScript with an argument; both are as JSON has them."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
+    (folder / "package.json").write_text('{"type": "module"}')
+
+    def run(code: str, argument: object) -> object:
+        (folder / "argument.json").write_text(json.dumps(argument))
+        (folder / "run.js").write_text(
+            f'import {{ readFileSync }} from "fs";\nconst run = {code};\n'
+            'console.log(JSON.stringify(await run(JSON.parse(readFileSync("argument.json", "utf8")))));'
+        )
+        done = subprocess.run(["node", "run.js"], cwd=folder, capture_output=True, text=True, timeout=300)
+        assert not done.returncode, done.stderr[-2000:]
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_random_numbers_and_seeds_are_those_of_pytorch_and_python(run):
+    seeds = json.loads((TESTS / "sample_seeds.json").read_text())
+    code = """async ([seeds, keys]) => {
+        const { normal, sampleSeed } = await import("./random.js");
+        const found = keys.map((key) => [...key.slice(0, 3), sampleSeed(...key)]);
+        return [seeds.map((seed) => [...normal(4096, seed)]), found];
+    }"""
+    numbers, found = run(code, [list(SEEDS), seeds])
+    for seed, each in zip(SEEDS, numbers, strict=True):
+        expected = torch.randn(4096, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(torch.tensor(each), expected, rtol=0, atol=1e-5)
+    assert found == seeds
+
+
+def test_conditions_are_drawn_as_in_python(run):
+    conditioner = drawing_pipeline().conditioner
+    rows = [*conditioner.config.training_conditions["rows"], "12 6 7 2 3", "12 6 18 10 3", "14 7 18 1 2"]
+    table = {**conditioner.config.training_conditions, "rows": rows}
+    conditioner = SpriteConditioner(**conditioner.config | {"training_conditions": table})
+    asked = [{"type": "fire"}, {"type": "fire/flying"}, {"color": "red"}, {"type": "ice/none", "shape": "fish"}, {}]
+    cases = [[conditions, seed] for conditions in asked for seed in range(30)]
+    code = """async ([config, cases]) => {
+        const { drawConditions } = await import("./draw.js");
+        return cases.map(([conditions, seed]) => drawConditions(config, conditions, seed));
+    }"""
+    config = {"training_conditions": table, "vocabulary": conditioner.vocabulary}
+    for (conditions, seed), found in zip(cases, run(code, [config, cases]), strict=True):
+        given = {name: value for name, value in conditions.items() if name != "type"}
+        expected = conditioner.draw(conditions.get("type"), given, seed)
+        assert found == {name: value for name, value in expected.items() if value != "any"}
+
+
+def test_sprites_are_finished_as_in_python(run):
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(6):  # colors around a few, with holes and fragments
+        centers = rng.integers(0, 256, (5, 3))[rng.integers(0, 5, (16, 16))].repeat(4, axis=0).repeat(4, axis=1)
+        color = (centers + rng.normal(0, 25, centers.shape)).clip(0, 255)
+        alpha = 255 * (rng.random((SIDE, SIDE, 1)) < 0.6)
+        samples.append(np.where(alpha, np.concatenate([color, alpha], axis=2), [255, 255, 255, 0]).astype(np.uint8))
+    code = """async ([samples, settings]) => {
+        const { toSprite } = await import("./sprite.js");
+        return samples.map((sample) => [...toSprite(Uint8ClampedArray.from(sample), settings)]);
+    }"""
+    found = run(code, [[sample.ravel().tolist() for sample in samples], sprite_settings()])
+    for sample, each in zip(samples, found, strict=True):
+        assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
+
+
+def test_parts_of_a_creature_are_those_of_python(run):
+    """Colors and likeness, of 100 pairs of sprites with up to 16 colors; the transport is that of scipy."""
+    rng = np.random.default_rng(0)
+    palettes = rng.integers(0, 256, (200, 16, 3))
+    colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
+    sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
+    sprites[::3, :, 0, 3] = 0  # the mirror images of odd widths are not in the middle
+    sprites[150:] = np.roll(sprites[50:100, :, ::-1], (2, 1), (1, 2))  # moved and mirrored
+    code = """async ([sprites, chroma]) => {
+        const { likeness, limitChroma, sharePalette, swapPalette } = await import("./creature.js");
+        const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
+        const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
+        const colors = pairs.map(([one, other]) =>
+            [sharePalette(one, other), limitChroma(one, chroma), swapPalette(one, one, other),
+                swapPalette(other, one, other)].map((each) => [...each]));
+        const alike = pairs.map((pair) => [likeness.same(...pair), likeness.next(...pair)]);
+        return [colors, alike];
+    }"""
+    colors, alike = run(code, [sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
+    images = [Image.fromarray(sprite) for sprite in sprites]
+    pairs = list(zip(images, images[100:], strict=False))
+    expected = [(share_palette(a, b), limit_chroma(a), swap_palette(a, a, b), swap_palette(b, a, b)) for a, b in pairs]
+    assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
+    centered = [
+        as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
+    ]
+    expected = torch.stack([shared_drawing(*centered), likeness(*centered)[0]], dim=1)
+    np.testing.assert_allclose(alike, expected, atol=1e-6)
+    assert expected[50:, 0].min() > MAX_LIKENESS["same"] > expected[:50, 0].max()
+
+
+def test_idle_frames_are_those_of_python(run):
+    """Of sprites of 0 to 63 rows, with holes, and with equal rows."""
+    rng = np.random.default_rng(0)
+    sprites = rng.integers(0, 256, (8, SIDE, SIDE, 4), dtype=np.uint8)
+    for i, sprite in enumerate(sprites):
+        sprite[:, :, 3] = 255 * (rng.random((SIDE, SIDE)) < 0.5)
+        sprite[: SIDE - 9 * i, :, 3] = 0
+        sprite[::2] = sprite[1::2] if i % 2 else sprite[::2]
+        sprite[sprite[..., 3] == 0] = [255, 255, 255, 0]
+    code = """async (sprites) => {
+        const { squash } = await import("./sheet.js");
+        return sprites.map((sprite) => [...squash(Uint8ClampedArray.from(sprite))]);
+    }"""
+    found = run(code, sprites.reshape(8, -1).tolist())
+    assert found == [np.asarray(squash(Image.fromarray(sprite))).ravel().tolist() for sprite in sprites]
+
+
+def test_descriptions_are_read_as_in_python(run):
+    phrases = [text for file in FILES for text, *_ in json.loads((TESTS / file).read_text(encoding="utf-8"))]
+    code = """async ([texts, vocabulary, words]) => {
+        const { parseDescription } = await import("./description.js");
+        return texts.map((text) => parseDescription(text, vocabulary, words)).map(Object.values);
+    }"""
+    words = json.loads((SOURCE / "words.json").read_text(encoding="utf-8"))
+    found = run(code, [phrases, {name: list(values) for name, values in CONDITIONS.items()}, words])
+    assert found == [list(parse_description(text, CONDITIONS)) for text in phrases]
+
+
+def test_names_and_cards_are_those_of_python_and_read_well(run):
+    """Of all types, sizes and 20 seeds; two creatures that are fused have a name of both, which no species has."""
+    names, cards = (json.loads(file.read_text(encoding="utf-8")) for file in (NAMES_FILE, CARDS_FILE))
+    code = """async ([cases, names, cards]) => {
+        const [{ rulesOf }, { blend, nameOf }] = [await import("./trading.js"), await import("./names.js")];
+        const found = cases.map(([seed, types, size, legendary]) => ({
+            name: nameOf(types[0], seed, 1, names),
+            ...rulesOf(seed, types, { size, legendary: legendary ? "yes" : "no" }, cards),
+        }));
+        const stages = cases.map(([seed, [type]]) => [1, 2, 3].map((stage) => nameOf(type, seed, stage, names)));
+        const blended = cases.map(([seed, [type, other]]) => blend([type, seed], [other ?? type, seed + 7], 1, names));
+        return [found, stages, blended];
+    }"""
+    pairs = [[one] if i % 2 else [one, TYPES[i - 3]] for i, one in enumerate(TYPES)] + [["orcs"], ["fire", "none"]]
+    sizes = itertools.cycle([*CONDITIONS["size"], None])
+    cases = [[seed, types, next(sizes), seed == 3] for types in pairs for seed in range(20)]
+    found, stages, blended = run(code, [cases, names, cards])
+    assert found == [trading_card(*case) for case in cases]
+    assert stages == [[creature_name(types[0], seed, stage) for stage in (1, 2, 3)] for seed, types, *_ in cases]
+    assert all(one[:3] == two[:3] and len({one, two, three}) == 3 for one, two, three in stages)
+    assert not any(is_species(name.lower()) or any(word in name.lower() for word in OFFENSIVE) for name in blended)
+    texts = [card["text"] for card in found]
+    assert len(set(texts)) > 0.9 * len(texts) and max(map(len, texts)) < 130
+    assert sum(card["rare"] for card in found) < 0.2 * len(found)
+    for card in found:
+        one, two = card["moves"]
+        assert (
+            one["name"] != two["name"] and two["damage"] > one["damage"] and card["weakness"] not in card["types"][:1]
+        )
+    every = "\n".join(each for table in (cards["habits"], cards["moves"]) for all in table.values() for each in all)
+    assert len(set(every.lower().split("\n"))) == len(every.split("\n")) - 1  # one move stands twice
+
+
+def test_recipes_of_links(run):
+    """Back and forth with attributes of any name, two creatures or a drawing; what names nothing is refused."""
+    vocabulary = {name: list(values) for name, values in CONDITIONS.items()} | {"relation": ["same", "next"]}
+    vocabulary |= {"seed": ["pea"], "make": ["ford"], "doodle": ["dandy"]}
+    recipes = [
+        {"conditions": {"type": "fire", "seed": "pea", "make": "ford"}, "seed": 7, "makes": []}
+        | {"to": {"conditions": {"make": "ford"}, "seed": 8}, "share": 0.5},
+        {"conditions": {"doodle": "dandy"}, "seed": 1, "makes": ["evolve", "shiny"], "doodle": "a4000c96"},
+    ]
+    queries = [
+        *("type=plastic&seed=1", "type=fire&seed=-1", "type=fire&seed=1&color=loud"),
+        *(f"type=fire&seed=1&to-seed=2&{end}" for end in ("share=0", "share=1.5", "share=x", "to-type=x&share=0.5")),
+        *(f"type=fire&seed=1&make={name}" for name in ("explode", "constructor", "__proto__", "back" + 16 * ".back")),
+        *(f"type=fire&seed=1&doodle={each}" for each in ("", "a4096", "a4000f96", "b99", "a9999", "a0b4096")),
+    ]
+    code = """async ([vocabulary, recipes, queries]) => {
+        const { queryOf, recipeOf } = await import("./recipe.js");
+        const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
+        return [recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`)), queries.map(read)];
+    }"""
+    found, refused = run(code, [vocabulary, recipes, queries])
+    assert found == recipes and refused == [None] * len(queries)
+
+
+def test_what_is_fused_has_the_types_of_both(run):
+    code = """async (pairs) => {
+        const { typesOfBoth } = await import("./fusion.js");
+        return pairs.map(([one, other]) => typesOfBoth(one ?? undefined, other ?? undefined) ?? null);
+    }"""
+    cases = {
+        ("fire", "water"): "fire/water",
+        ("fire/flying", "water/ice"): "fire/water",
+        ("fire/flying", "fire"): "fire/flying",
+        ("fire", "fire/none"): "fire",
+        (None, "ice"): "ice",
+        (None, None): None,
+    }
+    assert run(code, [list(pair) for pair in cases]) == list(cases.values())
+
+
+def test_the_creature_of_a_day_and_cries_follow_from_date_and_seed(run):
+    code = """async (types) => {
+        const [{ ofDay }, { notesOf }] = [await import("./days.js"), await import("./notes.js")];
+        const dates = Array.from({ length: 60 }, (_, day) => new Date(864e5 * (20000 + day)).toISOString());
+        const days = dates.map((date) => ofDay(date.slice(0, 10), types));
+        const cries = days.map(({ seed }) => notesOf({ seed, makes: [] }, "tiny"));
+        return [days, cries, notesOf({ seed: 5, makes: [] }), notesOf({ seed: 5, makes: [] })];
+    }"""
+    days, cries, one, again = run(code, list(TYPES))
+    assert len({day["seed"] for day in days}) == 60 and len({day["type"] for day in days}) > 12
+    assert one == again and len({json.dumps(each) for each in cries}) == 60
+    assert all(0.1 < sum(note[1] for note in each) < 0.9 for each in cries)
+    assert all(150 < value < 5000 for each in cries for note in each for value in note[2:])
