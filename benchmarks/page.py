@@ -62,7 +62,8 @@ def serving(folder: Path, headers: dict[str, str]) -> Iterator[str]:
 def generate_on_page(page: Page) -> tuple[float, float]:
     """The times at which the first and the last sprite were there."""
     wanted = page.locator("#made li").count()
-    if wanted:  # the first ones start by themselves
+    if wanted:  # the first ones start by themselves; another row would replace them
+        page.get_by_text(f"{AT_ONCE} sprites in ").wait_for()
         page.locator("#generate:enabled").click()
     times = []
     for count in (wanted + 1, wanted + AT_ONCE):
@@ -79,8 +80,18 @@ def generate_in_app(page: Page) -> tuple[float, float]:
     return perf_counter(), perf_counter()
 
 
+def card_of(browser: Browser, url: str) -> float:
+    """Seconds from a link to the card that it names, with all its sprites, of a visitor with an empty cache."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        start = perf_counter()
+        page.goto(f"{url}?type=fire&seed=5&card=1")
+        page.locator("#card[open] #save-card:enabled").wait_for(timeout=600_000)
+        return perf_counter() - start
+
+
 def visit(browser: Browser, url: str, generate: Callable[[Page], tuple[float, float]]) -> tuple[float, ...]:
-    """MB of a first visit, seconds from its start to the first sprite, and seconds of each further one."""
+    """MB of a first visit, and seconds from its start to the first sprite, of each further one, and to a card."""
     with browser.new_context() as context:
         context.add_init_script("delete Navigator.prototype.serviceWorker")  # it would load files a second time
         context.set_default_timeout(600_000)
@@ -93,7 +104,8 @@ def visit(browser: Browser, url: str, generate: Callable[[Page], tuple[float, fl
         size = sum(request.sizes()["responseBodySize"] for request in requests) / 1e6
         again = perf_counter()
         _, last = generate(page)
-        return size, first - start, (last - again) / AT_ONCE
+    card = card_of(browser, url) if generate is generate_on_page else float("nan")
+    return size, first - start, (last - again) / AT_ONCE, card
 
 
 def screenshot(
@@ -145,10 +157,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         make_page(Path(name))
         seen = visits(Path(name), turns, arguments.screenshots)
-        print("| | MB | s to the first sprite | s for each further one |\n|---|---:|---:|---:|")
+        print("| | MB | s to the first sprite | s for each further one | s to a card |\n|---|---:|---:|---:|---:|")
         for way, figures in seen.items():
-            size, first, further = map(statistics.median, zip(*figures, strict=True))
-            print(f"| {way} | {size:.1f} | {first:.1f} | {further:.2f} |", flush=True)
+            size, first, further, card = map(statistics.median, zip(*figures, strict=True))
+            print(f"| {way} | {size:.1f} | {first:.1f} | {further:.2f} | {card:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

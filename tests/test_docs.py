@@ -60,7 +60,7 @@ NOT_RUN = {
     "make lint": ".ci/run runs it",
     "pip install": "make does it",
     "kaggle datasets": "it needs an account",
-    "python -m http.server": "it runs until it is stopped; tests/publishing/test_static_page.py serves the page",
+    "python -m http.server": "it runs until it is stopped; tests/publishing/test_page.py serves the page",
     "pokemon-ddpm site outputs/page": "the same into another folder is run",
     "pokemon-ddpm evaluate --data-dir path/to/pokemon-sprites --num-samples 512": "made short, it is that of 2048",
     "pokemon-ddpm evaluate --model pokemon-ddpm-64-fast": "the same with the default model is run",

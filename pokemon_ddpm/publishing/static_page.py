@@ -156,6 +156,8 @@ def _write_page(
     html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
     html = html.replace("LICENSE", _about(name, folder) if own else "")
     others = "".join(f' <a href="{quote(link)}">{escape(other)}</a>' for other, link in links.items())
+    modules = sorted(path.name for path in SOURCE.glob("*.js") if not path.stem.endswith("worker"))
+    html = html.replace("<!-- MODULES -->", "".join(f'<link rel="modulepreload" href="{name}" />' for name in modules))
     host = urlsplit(runtime).hostname
     html = html.replace("<!-- RUNTIME -->", f"It gets the runtime of the model from {escape(host)}." if host else "")
     html = html.replace("<!-- MODELS -->", others and f"<p>Other models:{others}</p>")

@@ -59,6 +59,7 @@ const count = () => ($("dex-count").textContent = page.made.filter(({ pixels }) 
 export async function keep(sprite) {
   const { recipe, pixels, time, heart, name, weights = page.config.weights, parents } = sprite;
   const isKept = await putSprite({ id: idOf(sprite), recipe, pixels, time, heart, name, weights, parents });
+  if (heart) navigator.storage?.persist?.(); // the browser then asks before it clears them
   if (!isKept) say("This browser keeps no more sprites; save those that you like.");
   const others = page.made.filter((each) => each.pixels && !each.heart);
   await Promise.all(others.slice(MOST).map((each) => deleteSprite(idOf(each))));

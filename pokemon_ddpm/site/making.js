@@ -9,7 +9,7 @@ import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
 import { canMake } from "./recipe.js";
 import { drawFrame, following, open } from "./stage.js";
-import { find, page, randomSeed } from "./state.js";
+import { find, idOf, page, randomSeed } from "./state.js";
 
 const AT_ONCE = 4, CANDIDATES = 4;
 const RARE = 64; // one of so many is a shiny
@@ -83,7 +83,9 @@ async function settle(sprite, { seed, pixels, frames }, signal) {
 }
 
 function done(sprite, pixels) {
-  const isFirst = !sprite.pixels;
+  const isFirst = !sprite.pixels, twin = page.made.find((each) => each !== sprite && each.pixels && idOf(each) === idOf(sprite));
+  if (twin) [sprite.heart, sprite.name] = [twin.heart, twin.name];
+  if (twin) takeOut(twin);
   finish(sprite, pixels);
   if (page.shown === sprite) open(sprite, isFirst);
 }
@@ -116,6 +118,7 @@ export async function generate(wanted, title, seed = randomSeed(), makes = []) {
       }
     } finally {
       dropUnfinished(sprites);
+      if (sprites[0].pixels) await keep(sprites[0]); // it may be there before its last candidate
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1), isShiny = sprites.some(({ recipe }) => !makes.length && recipe.makes.length);
     say(`${sprites.length} sprites in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
@@ -141,9 +144,12 @@ export function surprise(makes = []) {
   return generate(someTypes(AT_ONCE).map((type) => ({ type })), "Something is about to hatch", undefined, makes);
 }
 
+/** Different types by chance, as far as there are so many. */
 export function someTypes(count) {
-  const types = [...page.config.vocabulary.type], found = [];
-  while (found.length < count && types.length) found.push(...types.splice(Math.floor(Math.random() * types.length), 1));
+  const found = [];
+  for (let types = []; found.length < count; found.push(...types.splice(Math.floor(Math.random() * types.length), 1))) {
+    if (!types.length) types = [...page.config.vocabulary.type];
+  }
   return found;
 }
 

@@ -118,8 +118,11 @@ $("wish").onkeydown = ({ key }) => {
   if ($("generate").disabled) isWanted = true;
   else generateChosen();
 };
-$("types").onchange = () => page.shown?.pixels && follow(page.shown);
-$("attributes").onchange = () => showChips();
+$("types").onchange = () => follow(page.shown);
+$("attributes").onchange = () => {
+  showChips();
+  follow(page.shown);
+};
 $("retry").onclick = start;
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;

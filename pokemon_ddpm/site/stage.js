@@ -18,7 +18,10 @@ export function open(sprite, isHatching = false) {
   showName(sprite);
   $("actions").disabled = $("link").disabled = $("heart").disabled = !sprite.pixels;
   for (const each of page.made) each.item.children[0].ariaCurrent = each === sprite;
-  $("large").className = sprite.pixels ? (isHatching && !still.matches ? "hatch" : "") : "egg";
+  if (isHatching || !sprite.pixels) lookUp();
+  const isNew = !sprite.recipe.makes.length || sprite.recipe.to;
+  $("large").className = sprite.pixels ? (isHatching && isNew && !still.matches ? "hatch" : "") : (isNew ? "egg" : "flash");
+  if (!sprite.pixels) $("large").getContext("2d").clearRect(0, 0, 64, 64);
   showSteps(sprite);
   showParents(sprite);
   if (!sprite.pixels) return;
@@ -27,6 +30,11 @@ export function open(sprite, isHatching = false) {
   $("heart").ariaPressed = Boolean(sprite.heart);
   offer(sprite);
   follow(sprite);
+}
+
+/** Scrolls to the large sprite, if what makes a new one is far below it. */
+function lookUp() {
+  if ($("title").getBoundingClientRect().top < 0) scrollTo({ top: 0, behavior: still.matches ? "auto" : "smooth" });
 }
 
 export function showName(sprite) {
@@ -69,7 +77,7 @@ function showParents({ parents = [] }) {
   $("parents").replaceChildren(...parents.flatMap(({ name, pixels }, i) => {
     const canvas = element("canvas", { role: "img", ariaLabel: name });
     draw(canvas, pixels);
-    return [i ? "+" : "Out of ", canvas, name];
+    return [i ? "and" : "Out of", canvas, name];
   }));
 }
 
@@ -102,7 +110,7 @@ export function linkOf(recipe) {
 }
 
 /** The address names the chosen creature, and a reload brings back the choices. */
-export const follow = (sprite) => history.replaceState({ choices: choices() }, "", sprite && linkOf(sprite.recipe));
+export const follow = (sprite) => history.replaceState({ choices: choices() }, "", sprite?.pixels && linkOf(sprite.recipe));
 
 export function toggleHeart(sprite) {
   sprite.heart = !sprite.heart;
@@ -114,6 +122,6 @@ let beat = 0;
 setInterval(() => { // the idle animation
   const { shown } = page;
   beat = 1 - beat;
-  if (!shown?.pixels || still.matches || document.hidden || $("large").className === "egg") return;
+  if (!shown?.pixels || still.matches || document.hidden) return;
   if (find(shown.recipe) === shown) draw($("large"), beat ? (shown.idle ??= squash(shown.pixels)) : shown.pixels);
 }, IDLE_MS);

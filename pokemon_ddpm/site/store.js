@@ -29,7 +29,7 @@ export async function openStore(name, onChange) {
 
 const inStore = (mode) => database.transaction(SPRITES, mode).objectStore(SPRITES);
 
-export const storedSprites = async () => (database ? finished(inStore("readonly").getAll()) : []);
+export const storedSprites = async () => (database ? finished(inStore("readonly").getAll()).catch(() => []) : []);
 
 /** Keeps a record {id, ...}, in place of one with its id; false where there is no room. */
 export const putSprite = (record) => change(record.id, (store) => store.put(record));
