@@ -36,7 +36,7 @@ function addSelect(text, values, properties) {
 }
 
 const selectOf = (name) => (name === "second" ? $("second") : $("attributes").querySelector(`select[name="${name}"]`));
-const chosenType = () => document.querySelector("input[name=type]:checked").value;
+const chosenType = () => document.querySelector("input[name=type]:checked")?.value ?? ANY;
 
 export function choose(name, value) {
   if (name in EXTRAS) extras[value === ANY ? "delete" : "add"](name);
