@@ -72,7 +72,7 @@ export async function bestOf(sprite, seeds, row, signal, atOnce = false) {
 
 /** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
 async function settle(sprite, { seed, pixels, frames }, signal) {
-  const { makes: wanted = [] } = sprite, isRare = !wanted.length && sampleSeed(seed, "shiny", 0) % RARE === 0 && canMake("shiny", page.config);
+  const { makes: wanted = [] } = sprite, isRare = !wanted.length && sampleSeed(seed, "rare", 0) % RARE === 0 && canMake("shiny", page.config);
   const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
   sprite.recipe = { ...sprite.recipe, seed, makes };
   sprite.frames = frames;

@@ -18,7 +18,7 @@ export async function save(kind) {
   const sprite = page.shown, name = fileName(sprite);
   if (kind !== "gif") return download(await png(enlarged(sprite.pixels, Number(kind))), `${name}${kind > 1 ? `-x${kind}` : ""}.png`);
   await withSteps(sprite);
-  if (sprite.frames.length) download(new Blob([encodeGif(animation(sprite), 4, 25)], { type: "image/gif" }), `${name}.gif`);
+  download(new Blob([encodeGif(animation(sprite), 4, 25)], { type: "image/gif" }), `${name}.gif`);
 }
 
 /** The denoising; an evolution begins with the stage before, which flashes. */

@@ -24,10 +24,10 @@ from playwright.sync_api import Page, expect
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, opaque, shared_drawing
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
+from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, likeness, shared_drawing
+from pokemon_ddpm.palette_transport import SHINY_DRAWS, share_palette, shiny
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import limit_chroma, to_sprite
+from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.static_page import write_pages
@@ -139,8 +139,8 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
         alike = shared_drawing(one, other) if relation == "same" else likeness(one, other)[0]
-        is_copy = alike > MAX_LIKENESS[relation]
-        faults.append(2 if is_copy else relation == "next" and not opaque(other).sum() > opaque(one).sum())
+        is_small = relation == "next" and growth(one, other) < MIN_GROWTH
+        faults.append(2 if is_small else alike > MAX_LIKENESS[relation])
     return sprites[np.argmin(faults)]
 
 
@@ -228,11 +228,11 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         image = pipeline("water", generator=seeded(5)).images[0]
         assert_made_by_pipeline(page, image)
         sprite = to_sprite(image)
-        shiny = pipeline("water", generator=seeded(5), reference_image=sprite, finish="shiny").images[0]
+        draws = [sample_seed(5, "shiny", draw) for draw in range(SHINY_DRAWS)]
         made = part(pipeline, sprite, "2-front", relation="next")
         for label, expected in {
             "Back": part(pipeline, sprite, "1-back", view="back"),
-            "Shiny": limit_chroma(swap_palette(sprite, sprite, to_sprite(shiny))),
+            "Shiny": shiny(sprite, sprite, ["water"], draws),
             "Evolve": made,
         }.items():
             for _ in range(2):

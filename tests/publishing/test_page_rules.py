@@ -14,13 +14,14 @@ from PIL import Image
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, shared_drawing
-from pokemon_ddpm.palette_transport import share_palette, swap_palette
+from pokemon_ddpm.palette_transport import SHINY_DRAWS, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
-from pokemon_ddpm.postprocessing import SHINY_CHROMA, limit_chroma, to_sprite
+from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing.onnx_export import sprite_settings
 from pokemon_ddpm.publishing.static_page import SOURCE
 from pokemon_ddpm.sheets import squash
+from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import CARDS_FILE, NAMES_FILE, creature_name, trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.publishing.page_runs import SIDE, assert_same
@@ -106,24 +107,29 @@ def test_parts_of_a_creature_are_those_of_python(run):
     """Colors and likeness, of 100 pairs of sprites with up to 16 colors; the transport is that of scipy."""
     rng = np.random.default_rng(0)
     palettes = rng.integers(0, 256, (200, 16, 3))
+    palettes[::5] //= 5  # dark bodies
     colors = [palette[rng.choice(16, (16, 16), p=rng.dirichlet(np.ones(16)))] for palette in palettes]
     sprites = np.concatenate([colors, 255 * (rng.random((200, 16, 16, 1)) < 0.7)], axis=3).astype(np.uint8)
     sprites[::3, :, 0, 3] = 0  # the mirror images of odd widths are not in the middle
+    sprites[7, ..., :3] = 16  # nothing of it becomes another color
     sprites[150:] = np.roll(sprites[50:100, :, ::-1], (2, 1), (1, 2))  # moved and mirrored
-    code = """async ([sprites, chroma]) => {
-        const { likeness, limitChroma, sharePalette, swapPalette } = await import("./creature.js");
+    code = """async ([sprites, types, shinies]) => {
+        const { likeness, sharePalette, shiny } = await import("./creature.js");
         const pixels = sprites.map((sprite) => Uint8ClampedArray.from(sprite));
         const pairs = pixels.slice(100).map((other, i) => [pixels[i], other]);
-        const colors = pairs.map(([one, other]) =>
-            [sharePalette(one, other), limitChroma(one, chroma), swapPalette(one, one, other),
-                swapPalette(other, one, other)].map((each) => [...each]));
+        const colors = pairs.map(([one, other], i) =>
+            [sharePalette(one, other), shiny(one, one, types[i], shinies, i), shiny(other, one, types[i], shinies, i)]
+                .map((each) => [...each]));
         const alike = pairs.map((pair) => [likeness.same(...pair), likeness.next(...pair)]);
         return [colors, alike];
     }"""
-    colors, alike = run(code, [sprites.reshape(200, -1).tolist(), SHINY_CHROMA])
+    types = [["any"], ["elves"], *([each, "none"] for each in TYPES), *([each, "fire"] for each in TYPES)] * 3
+    colors, alike = run(code, [sprites.reshape(200, -1).tolist(), types, shiny_table()])
     images = [Image.fromarray(sprite) for sprite in sprites]
-    pairs = list(zip(images, images[100:], strict=False))
-    expected = [(share_palette(a, b), limit_chroma(a), swap_palette(a, a, b), swap_palette(b, a, b)) for a, b in pairs]
+    expected = []
+    for i, (one, other) in enumerate(zip(images, images[100:], strict=False)):
+        seeds = [sample_seed(i, "shiny", draw) for draw in range(SHINY_DRAWS)]
+        expected.append([share_palette(one, other), *(shiny(each, one, types[i], seeds) for each in (one, other))])
     assert colors == [[np.asarray(image).ravel().tolist() for image in each] for each in expected]
     centered = [
         as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
