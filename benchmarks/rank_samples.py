@@ -33,7 +33,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.ranking import looks, ranker_for
-from pokemon_ddpm.studio import generate_files
+from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES, USUAL
 
 SHARE = 0.2  # of the samples that are the best, and the worst
@@ -76,7 +76,7 @@ def generate(
     folder.mkdir(parents=True, exist_ok=True)
     for i, scale in enumerate(options.guidance_scales):
         of_scale = requests[i :: len(options.guidance_scales)]
-        files = generate_files(pipeline, replace(settings, guidance_scale=scale), of_scale, folder)
+        files = generate_files(Job(pipeline, replace(settings, guidance_scale=scale), of_scale), folder)
         for path in tqdm(files, f"Generating at {scale}", len(of_scale)):
             paths[path.name] = path
     return requests, [paths[each.file_name] for each in requests], data

@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import math
+import os
 import re
 import zipfile
 from collections import Counter
@@ -36,6 +37,7 @@ _FOLDER = re.compile(r"(?P<index>\d{4})-.+-(?P<dex>\d+)")
 _FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.I)
 _OUTSIDE = re.compile(r"[/\\]|.:|(.*[/\\])?\.\.([/\\]|$)")  # the beginning of a path that leaves the archive
 _FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
+_FLAGS = ("true", "false")
 _COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
 
 
@@ -73,11 +75,8 @@ class Problems:
 
 
 def expand(path: str | Path) -> Path:
-    """The path with `~` and `~user` replaced by the home folder; raises SpriteDataError if there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SpriteDataError(f"{path}: the home folder is unknown. Give the whole path.") from error
+    """The path with `~` and `~user` replaced by the home folder, if there is such a user."""
+    return Path(os.path.expanduser(path))  # that of Path raises RuntimeError
 
 
 def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
@@ -168,7 +167,7 @@ class SpriteArchive:
         What is wrong with folders and file names is added to `problems`, and their images are left out.
 
         Raises:
-            SpriteDataError: If pokedex.csv is unusable; the message names every such row.
+            SpriteDataError: If pokedex.csv is unusable.
         """
         pokedex, records = _read_pokedex(self), []
         for folder, paths in itertools.groupby(self.images, key=lambda path: path.split("/")[1]):
@@ -219,40 +218,29 @@ def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
         columns, rows = read_csv(archive.read(POKEDEX))
         if missing := [name for name in _COLUMNS if name not in columns]:
             raise ValueError(f"without the columns {', '.join(missing)}")
+        labels = {int(row["id"]): _row_labels(row) for row in rows}
+        if len(labels) < len(rows):
+            raise ValueError("several rows have the same id")
     except ValueError as error:
         raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({error}). Download it again.") from error
-    problems, labels = Problems(), {}
-    for row in rows:
-        place = f"{POKEDEX} id {row['id']} ({row['name']})"
-        if not row["id"].isdecimal() or not row["pokedex_id"].isdecimal():
-            problems.add(place, f"the id and the pokedex_id {row['pokedex_id']!r} must be numbers")
-        elif int(row["id"]) in labels:
-            problems.add(place, "an earlier row has the same id")
-        else:
-            labels[int(row["id"])] = _row_labels(row, place, problems)
-    if problems.found:
-        raise SpriteDataError(problems.report(f"{archive.path}: correct these values or download the archive again:"))
     return labels
 
 
-def _row_labels(row: dict[str, str], place: str, problems: Problems) -> dict[str, Any]:
+def _row_labels(row: dict[str, str]) -> dict[str, Any]:
     def value(column: str, known: tuple[str, ...]) -> str:
         found = row[column].strip().lower()
         if found not in known:
-            problems.add(place, f"unknown {column} {row[column]!r}. {nearest(found, known)}")
+            raise ValueError(f"{row['name']}: unknown {column} {row[column]!r}. {nearest(found, known)}")
         return found
 
-    def flag(column: str) -> bool:
-        return value(column, ("true", "false")) == "true"
-
-    forms = [form for column, form in _FORM_COLUMNS.items() if flag(column)]
+    forms = [form for column, form in _FORM_COLUMNS.items() if value(column, _FLAGS) == "true"]
     return {
         "type1": value("type1", TYPES),
         "type2": value("type2", TYPES) if row["type2"].strip() else NONE,
         "color": value("primary_color", COLORS),
         "shape": value("shape", SHAPES),
         "form": forms[0] if forms else FORMS[0],
-        "legendary": flag("legendary"),
+        "legendary": value("legendary", _FLAGS) == "true",
         "name": row["name"],
         "dex_number": int(row["pokedex_id"]),
     }

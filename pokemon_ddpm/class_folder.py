@@ -30,8 +30,6 @@ ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds th
 
 
 class LabelledFile(NamedTuple):
-    """An image in a class folder."""
-
     label: str
     file: Path  # in the folder
     split: str
@@ -41,21 +39,11 @@ class LabelledFile(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """What a class folder holds.
-
-    Attributes:
-        images: Of all splits, sorted by class and name.
-        names: Of the classes.
-        own_values: Attribute -> its values, of the columns of metadata that are attributes.
-        unused: The other columns, with the reason.
-        ignored: The files in it that are not images.
-    """
-
-    images: list[LabelledFile]
-    names: list[str]
-    own_values: dict[str, tuple[str, ...]]
-    unused: list[str]
-    ignored: list[str]
+    images: list[LabelledFile]  # of all splits, sorted by class and name
+    names: list[str]  # of the classes
+    own_values: dict[str, tuple[str, ...]]  # attribute -> its values, of the columns of metadata that are attributes
+    unused: list[str]  # the other columns, with the reason
+    ignored: list[str]  # the files in it that are not images
 
 
 def is_class_folder(path: str | Path) -> bool:

@@ -46,11 +46,6 @@ class SpriteRequest:
         return str(self.seed) if self.number is None else f"{self.seed}-{self.number}"
 
     @property
-    def condition(self) -> dict[str, Any]:
-        """Type and attributes in one mapping."""
-        return {"type": self.pokemon_type, **self.attributes}
-
-    @property
     def file_name(self) -> str:
         """Such as "fire-flying_red_7-0.png"."""
         kind = self.pokemon_type
@@ -206,7 +201,6 @@ def best_dtype() -> str:
     device = best_device().type
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    found = (
-        getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
-    )  # older versions of torch cannot say
+    # Older versions of torch cannot say.
+    found = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
     return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"

@@ -35,13 +35,7 @@ COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 def to_sprite(image: Image.Image, palette: int | None = PALETTE_SIZE, min_fragment: int = MIN_FRAGMENT) -> Image.Image:
     """Processes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
-    Args:
-        image: The sample.
-        palette: See `reduce_palette`; None keeps all colors.
-        min_fragment: See `remove_fragments`; 1 keeps all fragments.
-
-    Raises:
-        ValueError: If a number is out of its range.
+    For the numbers see `reduce_palette`, where None keeps all colors, and `remove_fragments`.
     """
     sprite = remove_fragments(remove_background(image), min_fragment)
     return sprite if palette is None else reduce_palette(sprite, palette)
@@ -95,16 +89,12 @@ def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Imag
 
 
 def check_enlargement(width: int, height: int, factor: int) -> None:
-    """Raises ValueError for what `enlarge` does not do with an image of this size."""
+    """Raises ValueError if the factor is not a whole number from 1, or `MAX_OUTPUT_PIXELS` would be exceeded."""
     check_number("The enlargement", factor, 1, math.isqrt(MAX_OUTPUT_PIXELS // (width * height)), Integral)
 
 
 def enlarge(image: Image.Image, factor: int) -> Image.Image:
-    """Makes every pixel a square of `factor` x `factor` pixels.
-
-    Raises:
-        ValueError: If the factor is not a whole number from 1, or the result would exceed `MAX_OUTPUT_PIXELS`.
-    """
+    """Makes every pixel a square of `factor` x `factor` pixels, see `check_enlargement`."""
     check_enlargement(image.width, image.height, factor)
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 

@@ -80,7 +80,7 @@ def pixel_digest(image: Image.Image) -> bytes:
 
 
 def check_resolution(resolution: int) -> None:
-    """Raises ValueError unless `resolution` is a multiple of 8 from 8 to 1024, as a network of four levels needs."""
+    """Raises ValueError for a side that a network of four levels cannot halve, or above 1024."""
     if not 8 <= resolution <= 1024 or resolution % 8:
         raise ValueError(f"resolution must be a multiple of 8 from 8 to 1024, but is {resolution}.")
 

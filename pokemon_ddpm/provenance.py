@@ -69,14 +69,13 @@ def read_png(path: str | Path) -> Provenance:
 
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
-    if isinstance(found, dict) and isinstance(found.get("compiled"), bool):  # by version 1.0.0
+    found = {"weights": None, **found} if isinstance(found, dict) else {}
+    if isinstance(found.get("compiled"), bool):  # by version 1.0.0
         found.setdefault("backend", "torch")
         if found.pop("compiled"):
             message = "An image was made with torch.compile, which is no longer supported; without it, the image "
             warnings.warn(f"{message}may differ by one gray level.", stacklevel=4)
-    if isinstance(found, dict):
-        found.setdefault("weights", None)
-    if not isinstance(found, dict) or found.keys() != types.keys():
+    if found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():
         if not isinstance(found[name], kind) or isinstance(found[name], bool):

@@ -17,6 +17,7 @@ from pokemon_ddpm.preprocessing import on_white
 MARGIN = 4
 GAME_COLUMNS = 4  # of a sheet for games
 MAX_SIDE = 65_535  # of a GIF
+MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
 SQUASH = 20  # rows of a sprite of which an idle animation leaves one out
 
 
@@ -115,29 +116,25 @@ def sheet_description(
     return {"frames": frames, "meta": {**meta, **(sheet_metadata or {})}}
 
 
-def check_animation_side(side: int) -> None:
-    """Raises ValueError if no GIF can have a side of so many pixels."""
-    if side > MAX_SIDE:
-        advice = f"{MAX_SIDE:,} are possible. Choose fewer sprites or a smaller scale."
-        raise ValueError(f"An animation with a side of {side:,} pixels is too large; {advice}")
+def check_animation(width: int, height: int, count: int) -> None:
+    """Raises ValueError if a GIF with so many frames of this size is not possible, or would be too large."""
+    if max(width, height) > MAX_SIDE or count * width * height > MAX_ANIMATION_PIXELS:
+        size = f"{count:,} frames of {width:,}x{height:,} pixels"
+        raise ValueError(f"{size} are too many for an animation. Choose fewer sprites or steps, or a smaller scale.")
 
 
 def save_animation(
     frames: Sequence[Image.Image], path: str | Path, duration_ms: int = 60, hold_ms: int = 2000, scale: int = 1
 ) -> None:
-    """Saves frames as a GIF that repeats forever. Each has at most 256 colors.
+    """Saves frames, RGB or RGBA of one size, on white as a GIF that repeats forever. Each has at most 256 colors.
 
     Args:
-        frames: RGB or RGBA images of one size; they are shown on white.
         path: A file that ends in .gif.
         duration_ms: Of a frame, in steps of 10, from 20; viewers slow down what is faster.
         hold_ms: Duration of the last frame.
         scale: Enlargement without smoothing.
-
-    Raises:
-        ValueError: If the enlarged frames are too large.
     """
-    check_animation_side(scale * max(frames[0].size))
+    check_animation(scale * frames[0].width, scale * frames[0].height, len(frames))
     first, *others = [enlarge(on_white(frame), scale) for frame in frames]
     durations = [duration_ms] * len(others) + [hold_ms]
     save_image(first, path, save_all=True, append_images=others, duration=durations, loop=0)

@@ -196,14 +196,7 @@ class Job:
         return generate_sprites(self.pipeline, self.requests, self.candidates, **options)
 
 
-def generate_files(
-    pipeline: PokemonDDPMPipeline,
-    settings: GenerationSettings,
-    requests: Sequence[SpriteRequest],
-    folder: Path,
-    raw: bool = False,
-    candidates: int = 1,
-) -> Iterator[Path]:
+def generate_files(job: Job, folder: Path, raw: bool = False) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
     Files that exist with the same provenance, but for the chunk size, are kept and count in their rows, so that an
@@ -214,8 +207,9 @@ def generate_files(
     Raises:
         OSError: If a file cannot be written.
     """
+    pipeline, settings, candidates = job.pipeline, job.settings, job.candidates
     paths, finished = [], {}
-    for i, request in enumerate(requests):
+    for i, request in enumerate(job.requests):
         path = folder / request.file_name
         path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
         possible = candidates_of(pipeline, request, candidates)
@@ -227,8 +221,7 @@ def generate_files(
             yield path
         else:
             paths.append(path)
-    options = {"finished": finished, **({"output_type": "np"} if raw else {})}
-    sprites = Job(pipeline, settings, requests, candidates).sprites(**options)
+    sprites = job.sprites(finished=finished, output_type="np" if raw else "pil")
     for path, sprite in zip(paths, sprites, strict=True):
         image = VaeImageProcessor.numpy_to_pil(sprite.sample)[0] if raw else settings.postprocess(sprite.sample)
         write_png(image, path, settings.provenance(pipeline, sprite.chosen))

@@ -81,7 +81,7 @@ NOT_RUN = {
     f"{TRAIN} --dataset_name": "it needs the Hub; tests/test_data.py reads data sets of its own",
     "apt-get download": "it downloads 128 MB",
     "dpkg-deb -x": "it needs the file",
-    "python -m pokemon_ddpm.dataset_scripts.wesnoth_units": "tests/dataset_scripts has some images",
+    "python benchmarks/wesnoth_units.py": "tests/benchmarks has some images",
     f"{TRAIN_IN_TWO} benchmarks/recipes/wesnoth-64": "and these need all of them",
     f"{TRAIN} --train_data_dir path/to/my-art": "it needs images; tests/test_data.py has some",
     "pokemon-ddpm generate --model outputs/my-art-64": "it needs a model of these; tests/commands runs the flags",

@@ -18,7 +18,7 @@ from pokemon_ddpm.generation import (
 )
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
-from pokemon_ddpm.studio import dtype_of, generate_files, generate_sprites
+from pokemon_ddpm.studio import Job, dtype_of, generate_files, generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_diffusion import ALPHA_BAR
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
@@ -130,44 +130,46 @@ def test_the_models_default_conditions_apply_and_are_written_out(tmp_path, known
     usual.register_to_config(default_conditions={"view": "front", "finish": "normal"})
     explicit = [SpriteRequest(0, "fire", {"view": "front", "finish": "normal"})]
     explicit += [SpriteRequest(2, None, {"view": "back", "finish": "normal", "size": "huge"})]
-    assert [generation.full_condition(usual, each) for each in requests] == [each.condition for each in explicit]
+    assert [generation.full_condition(usual, each) for each in requests] == [
+        {"type": each.pokemon_type, **each.attributes} for each in explicit
+    ]
     assert contents(usual, requests) == contents(known, explicit) != contents(known, requests)
     free = SpriteRequest(0, "fire", {"view": "any", "finish": "any"})
     assert contents(usual, [free]) == contents(known, [REQUESTS[0]])
-    path, *_ = generate_files(usual, SETTINGS, requests[:1], tmp_path)
+    path, *_ = generate_files(Job(usual, SETTINGS, requests[:1]), tmp_path)
     assert read_settings(path) == (SETTINGS, explicit[0])
 
 
 @pytest.mark.parametrize("further", [{}, FURTHER, BLEND])  # records of before can have them
 def test_a_file_contains_its_settings_and_its_request(tmp_path, known, further):
     settings = replace(SETTINGS, further=further)
-    files = generate_files(known, settings, REQUESTS, tmp_path)
+    files = generate_files(Job(known, settings, REQUESTS), tmp_path)
     first = next(files)
     assert [first] == list(tmp_path.iterdir())  # each is written when it is finished
     assert [read_settings(path) for path in [first, *files]] == [(settings, request) for request in REQUESTS]
 
 
 def test_the_models_own_settings_are_written_out(tmp_path, known):
-    (path,) = generate_files(known, GenerationSettings("somewhere"), REQUESTS[:1], tmp_path)
+    (path,) = generate_files(Job(known, GenerationSettings("somewhere"), REQUESTS[:1]), tmp_path)
     own = GenerationSettings("somewhere", scheduler="ddpm", num_inference_steps=3, guidance_scale=2.0)
     assert read_settings(path) == (own, REQUESTS[0])
 
 
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_only_files_that_are_missing_damaged_or_different_are_generated(tmp_path, known, damage):
-    first, *rest = generate_files(known, SETTINGS, REQUESTS, tmp_path)
+    first, *rest = generate_files(Job(known, SETTINGS, REQUESTS), tmp_path)
     content, calls = first.read_bytes(), network_calls(known)
-    assert [first, *rest] == list(generate_files(known, SETTINGS, REQUESTS, tmp_path)) and calls == []
+    assert [first, *rest] == list(generate_files(Job(known, SETTINGS, REQUESTS), tmp_path)) and calls == []
     first.write_bytes({"cut": content[:-40], "other": rest[0].read_bytes()}[damage])
     before = [path.stat().st_mtime_ns for path in rest]
-    list(generate_files(known, SETTINGS, REQUESTS, tmp_path))
+    list(generate_files(Job(known, SETTINGS, REQUESTS), tmp_path))
     assert first.read_bytes() == content and len(calls) == 2
     assert [path.stat().st_mtime_ns for path in rest] == before
-    kept = generate_files(known, replace(SETTINGS, chunk_size=4), REQUESTS[:2], tmp_path)  # as of versions before
+    kept = generate_files(Job(known, replace(SETTINGS, chunk_size=4), REQUESTS[:2]), tmp_path)  # as of versions before
     assert {read_settings(path)[0].chunk_size for path in kept} == {3} and len(calls) == 2
     known.to(torch.bfloat16)
     for change in ({}, {"model": "other"}, {"palette": 5}):
-        files = generate_files(known, replace(SETTINGS, **change), REQUESTS[:2], tmp_path)
+        files = generate_files(Job(known, replace(SETTINGS, **change), REQUESTS[:2]), tmp_path)
         assert {read_settings(path)[0].palette for path in files} == {change.get("palette", 4)}
     assert len(calls) == 2 + 3 * 2
 
@@ -186,7 +188,7 @@ def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, wh
     request = SpriteRequest(0, text) if where == "type" else SpriteRequest(0, "fire", {"color": text})
     assert (tmp_path / request.file_name).parent == tmp_path
     with pytest.raises(ValueError, match="Unknown|takes one type or two"):
-        list(generate_files(known, SETTINGS, [request], tmp_path))
+        list(generate_files(Job(known, SETTINGS, [request]), tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,5 +225,5 @@ def test_the_best_dtype_is_that_of_the_processor(tmp_path, known, monkeypatch, d
     other = "float32" if expected == "bfloat16" else "bfloat16"
     known.to(getattr(torch, other))
     (tmp_path / "a.png").touch()
-    list(generate_files(known, SETTINGS, REQUESTS[:1], tmp_path))
+    list(generate_files(Job(known, SETTINGS, REQUESTS[:1]), tmp_path))
     assert dtype_of(tmp_path) == other

@@ -1,8 +1,6 @@
 """Decoding, cropping and scaling: hostile files, and images made for a test."""
 
 import os
-import sys
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -143,12 +141,6 @@ def test_a_larger_sprite_is_reduced_in_its_proportions(resolution: int, size: tu
     assert np.array_equal(box(result), plain_block(*expected))  # one color stays, whatever the filter
 
 
-def test_fit_smooths_with_hamming() -> None:
-    block = random_block(75, 90)
-    expected = Image.fromarray(block).resize((30, 25), Image.Resampling.HAMMING)
-    assert np.array_equal(box(preprocess(canvas(3, 0, block, (100, 96)), 32, "fit")), expected)
-
-
 @pytest.mark.parametrize("channel", [0, 1, 2])
 def test_almost_white_and_white_inside_belong_to_the_sprite(channel: int) -> None:
     block = np.full((40, 50, 3), 255, dtype=np.uint8)
@@ -212,32 +204,6 @@ def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> No
     assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
 
 
-def calls_within(function: Callable, *arguments: object) -> tuple[np.ndarray, int]:
-    """What a function returns, and how many functions it called: its passes over whole arrays."""
-    calls = 0
-
-    def count(_: object, event: str, __: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        return function(*arguments), calls
-    finally:
-        sys.setprofile(None)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_winding_path_takes_few_passes(turned: bool) -> None:
-    side = 401
-    white = np.zeros((side, side), dtype=bool)
-    white[1::2, 1:-1] = True  # corridors, joined at alternate ends, and to the border at the first
-    white[2:-2:4, -2] = white[4:-2:4, 1] = white[0, 1] = True
-    image = np.where(white.T if turned else white, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
-    found, calls = calls_within(transparent, image)
-    assert np.array_equal(found[..., 3] == 0, image[..., 0] == 255) and calls < 500
-
-
 def test_white_of_a_transparent_sprite_stays() -> None:
     """A white sprite without an outline, its half-transparent shadow as on white, and a faint pixel."""
     pixels = np.zeros((40, 50, 4), dtype=np.uint8)
@@ -281,22 +247,16 @@ def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, redu
         assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
 
 
-def test_a_vote_of_many_colors_takes_few_passes() -> None:
-    grays = np.arange(MAX_VOTING_COLORS, dtype=np.uint8).reshape(16, 16)
-    pixels = np.insert(grays.repeat(3, axis=0).repeat(3, axis=1)[..., None].repeat(3, axis=2), 3, 255, axis=2)
-    found, calls = calls_within(vote, pixels, 16, 16)
-    assert np.array_equal(found[..., 0], grays) and calls < 250
-
-
 def test_an_image_of_many_colors_is_smoothed() -> None:
-    block = random_block(40, 40)
+    block = random_block(75, 90)
     assert len(np.unique(block.reshape(-1, 3), axis=0)) > MAX_VOTING_COLORS
-    expected = np.asarray(Image.fromarray(block).resize((30, 30), Image.Resampling.HAMMING))
+    expected = np.asarray(Image.fromarray(block).resize((30, 25), Image.Resampling.HAMMING))
+    assert np.array_equal(box(preprocess(canvas(3, 0, block, (100, 96)), 32, "fit")), expected)
     pixels = np.insert(block, 3, 255, axis=2)
-    assert np.array_equal(vote(pixels, 30, 30), np.insert(expected, 3, 255, axis=2))
-    pixels[:, :20] = (255, 255, 255, 0)
+    assert np.array_equal(vote(pixels, 25, 30), np.insert(expected, 3, 255, axis=2))
+    pixels[:, :45] = CLEAR
     found = vote(pixels, 20, 20)
-    assert (found[:, :10] == (255, 255, 255, 0)).all() and (found[:, 10:, 3] == 255).all()
+    assert (found[:, :10] == CLEAR).all() and (found[:, 10:, 3] == 255).all()
 
 
 def test_compositing_on_white() -> None:

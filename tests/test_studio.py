@@ -9,10 +9,12 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, studio
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
+from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.studio import (
     LIKENESS_WEIGHT,
+    Job,
     candidates_of,
     generate_files,
     generate_sprites,
@@ -86,34 +88,22 @@ def test_candidates_share_what_is_drawn_and_the_record_repeats_it(tmp_path):
     assert only.sample.tobytes() == made.tobytes()
     settings = GenerationSettings("tiny", num_inference_steps=2)
     for _ in range(2):  # finished files are found again
-        (path,) = generate_files(pipeline, settings, requests[:1], tmp_path, candidates=1)
+        (path,) = generate_files(Job(pipeline, settings, requests[:1]), tmp_path)
     _, repeated = read_settings(path)
     assert repeated == only.chosen
 
 
 def chosen_alone(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], weight: float) -> list[SpriteRequest]:
-    """The greedy choice in one row, by sets of pixels of samples that are made alone."""
+    """The greedy choice in one row, of samples that are made alone."""
     chosen, row = [], []
     for request in requests:
-        scores, places = [], []
-        for each in (given := candidates_of(pipeline, request, 4)):
-            image = to_sprite(next(generate(pipeline, [each], num_inference_steps=2)))
-            facings = [pixels(image), pixels(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
-            alike = [len(one & other) / len(one | other) for other in row for one in facings]
-            scores.append(red(image) / 20 - weight * max(alike, default=0))
-            places.append(facings[0])
+        given = candidates_of(pipeline, request, 4)
+        images = [to_sprite(next(generate(pipeline, [each], num_inference_steps=2))) for each in given]
+        alike = [overlaps(as_tensor([each]), as_tensor(row)).max().item() if row else 0 for each in images]
+        scores = [red(image) / 20 - weight * like for image, like in zip(images, alike, strict=True)]
         chosen.append(given[scores.index(max(scores))])
-        row.append(places[scores.index(max(scores))])
+        row.append(images[scores.index(max(scores))])
     return chosen
-
-
-def pixels(image: Image.Image) -> set[tuple[int, int]]:
-    """The foreground's places, with its box in the middle of the image."""
-    shown = image.getchannel("A")
-    left, top, right, bottom = shown.getbbox()
-    x, y = (image.width - (right - left)) // 2 - left, (image.height - (bottom - top)) // 2 - top
-    side = range(image.width)
-    return {(column + x, line + y) for column in side for line in side if shown.getpixel((column, line))}
 
 
 ROWS = [[SpriteRequest(7, kind, number=start + i) for i in range(4)] for start, kind in enumerate(("fire", "ice"))]
@@ -136,12 +126,12 @@ def test_rows_have_equal_conditions_and_at_most_16_sprites():
 def test_a_folder_that_is_continued_has_the_sprites_of_an_unbroken_one(tmp_path, monkeypatch):
     monkeypatch.setattr(studio, "ranker_for", lambda _: Reddish())
     settings = GenerationSettings("tiny", num_inference_steps=2, palette=4, scale=3)
-    job = (PIPELINE, settings, [*ROWS[0], *ROWS[1]], tmp_path)
-    whole = {path: path.read_bytes() for path in generate_files(*job, candidates=4)}
+    job = Job(PIPELINE, settings, [*ROWS[0], *ROWS[1]], 4)
+    whole = {path: path.read_bytes() for path in generate_files(job, tmp_path)}
     for lost in ([1, 2, 6], range(3, 8)):
         for path in (list(whole)[i] for i in lost):
             path.unlink()
-        assert {path: path.read_bytes() for path in generate_files(*job, candidates=4)} == whole
+        assert {path: path.read_bytes() for path in generate_files(job, tmp_path)} == whole
 
 
 def red(image: Image.Image) -> float:

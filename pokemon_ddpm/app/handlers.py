@@ -1,4 +1,7 @@
-"""What happens when a visitor clicks something or calls the API: jobs are run, and files are written."""
+"""What happens on a click or a call of the API: settings become a job, the job is run, and files are written.
+
+Values are checked here, whatever the page offers: they may come from any program.
+"""
 
 import asyncio
 import html
@@ -9,47 +12,128 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from pokemon_ddpm.app import jobs
-from pokemon_ddpm.app.jobs import Models, Refused
-from pokemon_ddpm.generation import SpriteRequest
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, full_condition
+from pokemon_ddpm.pipelines.file_checks import is_number
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
+from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
-from pokemon_ddpm.studio import DenoisingStep, Job, Sprite
-from pokemon_ddpm.vocabulary import ANY, USUAL
+from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, chunk_size_of, default_candidates, sample_seed
+from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
+MAX_IMAGES, MAX_SEED, MAX_SCALE = 16, 2**31 - 1, 16
 MAX_PENDING = 8  # jobs of an address, which a proxy can share among visitors
 PATIENCE_SECONDS = 30  # until a job whose client does not listen is stopped
 PREVIEW_SECONDS = 0.4  # between two previews; with each of them Gradio notices whether the visitor is still there
+GUIDANCE = (1.0, 10.0)
+QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own scheduler, see docs/sampling.md
+RANDOM = "random"
+# The settings at first that are the same for all models, and names that no attribute has on the page.
+SETTINGS = {"pokemon_type": RANDOM, "second_type": ANY, "num_images": 4, "new_seed": True, "seed": 0}
+OTHER_NAMES = {*SETTINGS, "model", "quality", "guidance_scale", "type", "relation", "attributes", "request"}
+PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
 EXAMPLES_SEED = 76
 GALLERY_SIZE = 256  # side of an image in pixels, about
 KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
-MAX_SCALE = 16
 ANIMATION_MS = 1500
+Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """The sprites of a job, with all that is needed for their files."""
+class Refused(gr.Error):
+    """An invalid request; the visitor sees the message, as text although Gradio takes it for HTML."""
 
-    job: Job
-    sprites: Sequence[Sprite]
+    def __init__(self, message: str):
+        super().__init__(html.escape(message, quote=False), print_exception=False)
 
-    def processed(self, sprite: Sprite, scale: int = 1) -> Image.Image:
-        """What the visitor gets of it."""
-        return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
 
-    def sprite(self, value: Any) -> Sprite:
-        """The sprite of a number, from 1."""
-        return self.sprites[jobs.number("The number of the sprite", value, 1, len(self.sprites), whole=True) - 1]
+def offered(models: Models, model: str) -> dict[str, tuple[list[str], str]]:
+    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first."""
+    pipeline = models[model]
+    known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
+    second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
+    found = {"pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM), "second_type": ([ANY, *second], ANY)}
+    names = [*ATTRIBUTES, *(name for each in models.values() for name in each.conditioner.vocabulary)]
+    for name in (each for each in names if each not in OTHER_NAMES):
+        values = known.get(name, ())
+        found[name] = ([ANY, *values], usual[name] if usual.get(name) in values else ANY)
+    return found
+
+
+def default_settings(models: Models, model: str) -> dict[str, Any]:
+    """The settings of the page at first."""
+    own = {"model": model, "quality": "balanced", "guidance_scale": float(models[model].config.guidance_scale)}
+    return SETTINGS | own | {name: value for name, (_, value) in offered(models, model).items()}
+
+
+def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model.
+
+    The guidance scale, and what the model does not know or what is any, get its defaults.
+    """
+    pipeline, found = models[settings["model"]], {}
+    for name, (values, first) in offered(models, settings["model"]).items():
+        kept = values if name in SETTINGS else values[1:]  # an attribute that another model lacked was any
+        value = settings[name] if settings[name] in kept else first
+        found[name] = {"choices": values, "value": value, "visible": len(values) > 1}
+    shown = [options["visible"] for name, options in found.items() if name not in SETTINGS]
+    found["attributes"] = {"visible": any(shown)}
+    found["pokemon_type"]["label"] = "Type" if pipeline.conditioner.has_types else "Class"
+    found["quality"] = {"interactive": not is_distilled(pipeline.scheduler)}
+    found["guidance_scale"] = {**found["quality"], "value": float(pipeline.config.guidance_scale)}
+    return found
+
+
+def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
+    """Checks such settings as `default_settings`."""
+    model = one_of("model", settings["model"], models)
+    pipeline, found = models[model], offered(models, model)
+    given = {name: one_of(name, settings[name], values) for name, (values, _) in found.items()}
+    count = number("num_images", settings["num_images"], 1, MAX_IMAGES)
+    if not isinstance(settings["new_seed"], bool):
+        raise Refused("new_seed must be true or false.")
+    is_new = settings["new_seed"]
+    seed = secrets.randbelow(MAX_SEED) if is_new else number("seed", settings["seed"], 0, MAX_SEED)
+    steps = QUALITIES[one_of("quality", settings["quality"], QUALITIES)]
+    guidance_scale = number("guidance_scale", settings["guidance_scale"], *GUIDANCE, kind=float)
+
+    first, second = given.pop("pokemon_type"), given.pop("second_type")
+    if first == ANY and second == NONE:
+        raise Refused("A sprite without a second type needs a type. Choose one.")
+    if first == second != ANY:
+        raise Refused("Choose two different types. For only one type, set the second type to none.")
+    attributes = {k: v for k, v in given.items() if v != ANY or k in pipeline.config.default_conditions}
+    # A random type depends on the seed, so the same seed gives the same sprite again.
+    others = [name for name in pipeline.conditioner.vocabulary["type"] if name != second] or [second]
+    known = others if first == RANDOM else [first]
+    firsts = [known[sample_seed(seed, RANDOM, i) % len(known)] for i in range(count)]
+    types = ["/".join(name for name in (each, second) if name != ANY) or None for each in firsts]
+    requests = [SpriteRequest(seed, each, attributes, i) for i, each in enumerate(types)]
+    sampler = () if is_distilled(pipeline.scheduler) else (None, steps, guidance_scale)
+    candidates = default_candidates(pipeline)
+    chosen = GenerationSettings(model, *sampler, chunk_size=chunk_size_of(requests, candidates), **PROCESSED)
+    return Job(pipeline, chosen, requests, candidates)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise Refused(f"{name} must be one of: {', '.join(allowed)}.")
+    return value
+
+
+def number(name: str, value: Any, low: float, high: float, kind: type = int) -> int | float:
+    if not is_number(value, low, high) or kind(value) != value:
+        raise Refused(f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
+    return kind(value)
 
 
 def caption(request: SpriteRequest, note: str | None = None) -> str:
@@ -59,31 +143,39 @@ def caption(request: SpriteRequest, note: str | None = None) -> str:
 
 
 class Generation:
-    """A run of a job, which another thread can watch and stop."""
+    """A run of a job, which another thread can watch and stop, and its sprites, with all that their files need."""
 
     def __init__(self, job: Job):
-        self._job = job
-        self._finished: list[Sprite] = []
+        self.job = job
+        self.sprites: list[Sprite] = []
         self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
         self.stopped = threading.Event()  # set it to stop the run after its current step
 
-    def run(self) -> Result:
+    def run(self) -> "Generation":
         """Generates the images that `pokemon-ddpm generate` makes of the same settings and requests."""
         try:
-            for sprite in self._job.sprites(with_steps=True, watch=self._after_step):
-                self._finished.append(sprite)
+            self.sprites.extend(self.job.sprites(with_steps=True, watch=self._after_step))
         except ValueError as error:  # the pipeline raises ValueError
             raise Refused(str(error)) from error
-        return Result(self._job, self._finished)
+        return self
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
         if self.stopped.is_set():
             raise Refused("The generation was stopped.")
-        job, done = self._job, self._finished
+        job, done = self.job, self.sprites
         note = f"step {len(steps)} of {job.pipeline.num_timesteps}"
         current = zip(steps[-1][:: job.candidates], job.requests[len(done) :], strict=False)  # of each sprite one
         preview = [(each.sample, caption(each.request)) for each in done]
         self.preview = preview + [(step.pred_original_sample, caption(request, note)) for step, request in current]
+
+    def image(self, sprite: Sprite, scale: int = 1) -> Image.Image:
+        """What the visitor gets of a sprite."""
+        return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
+
+    def gallery(self) -> list[tuple[Image.Image, str]]:
+        """Enlarged images of the sprites, with captions."""
+        scale = max(1, GALLERY_SIZE // self.job.pipeline.sample_shape[2])
+        return [(self.image(each, scale), caption(each.request)) for each in self.sprites]
 
 
 class Handlers:
@@ -94,8 +186,8 @@ class Handlers:
         self._pending: Counter = Counter()  # jobs of each address
         self._thread = ThreadPoolExecutor(1)  # one, because a pipeline is for one caller at a time
         self._writing = threading.Lock()  # many large files at once would take the CPU from the model
-        settings = jobs.default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
-        self._examples = self._thread.submit(Generation(jobs.new_job(models, settings)).run)
+        settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
+        self._examples = self._thread.submit(Generation(new_job(models, settings)).run)
 
     async def generate(self, request: gr.Request, **settings: Any) -> AsyncIterator[tuple]:
         """Generates sprites. Returns the images with captions, and the seed.
@@ -103,11 +195,11 @@ class Handlers:
         Previews come first. When the visitor cancels or leaves, Gradio cancels or closes it, which stops the
         generation.
         """
-        job, client = jobs.new_job(self._models, settings), request.client and request.client.host
+        generation, client = Generation(new_job(self._models, settings)), request.client and request.client.host
         if self._pending[client] >= MAX_PENDING:
             raise Refused(f"{MAX_PENDING} requests from your address are waiting. Try again later.")
         self._pending[client] += 1
-        generation, seed, heard = Generation(job), job.requests[0].seed, time.monotonic()
+        seed, heard = generation.job.requests[0].seed, time.monotonic()
         run = asyncio.wrap_future(self._thread.submit(generation.run))
         try:
             while not (await asyncio.wait([run], timeout=PREVIEW_SECONDS))[0]:
@@ -116,57 +208,49 @@ class Handlers:
                     raise Refused("Nobody waits for the sprites.")
                 if generation.preview:
                     yield generation.preview, seed, gr.skip()
-            result = run.result()
+            run.result()
         finally:
             self._pending[client] -= 1
             self._pending += Counter()  # without addresses that have none
             generation.stopped.set()
             run.cancel()
-        yield await asyncio.to_thread(gallery, result), seed, result
+        yield await asyncio.to_thread(generation.gallery), seed, generation
 
-    def download(self, kind: str, result: Result | None, sprite: Any, scale: Any) -> str:
+    def download(self, kind: str, result: Generation | None, sprite: Any, scale: Any) -> str:
         """Returns a file: "png" of a sprite, "gif" of its denoising steps, or "zip" of all sprites as a game sheet."""
         if result is None:
             raise Refused("There are no sprites in memory. Generate some.")
+        sprite = result.sprites[number("sprite", sprite, 1, len(result.sprites)) - 1]
+        scale = number("scale", scale, 1, MAX_SCALE)
         with self._writing:
-            return write_download(kind, result, result.sprite(sprite), scale, self._cache)
+            return write_download(kind, result, sprite, scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
-        """What becomes of the settings for the model that was chosen, and whether there are attributes."""
-        found, known = jobs.controls(self._models, settings), jobs.attributes(self._models[settings["model"]])
-        updates = [gr.update(**found[name]) if name in found else gr.skip() for name in settings]
-        return [*updates, gr.update(visible=bool(known))]
+        """What becomes of the settings, and of all attributes, for the model that was chosen."""
+        found = controls(self._models, settings)
+        return [gr.update(**found[name]) if name in found else gr.skip() for name in (*settings, "attributes")]
 
     def select(self, event: gr.SelectData) -> int:
         """The number of the sprite that was clicked."""
         return event.index + 1
 
-    def finish(self, result: Result) -> tuple[str, int]:
+    def finish(self, result: Generation) -> tuple[str, int]:
         """After a generation: status, and number of the first sprite."""
         count, model = len(result.sprites), html.escape(result.job.settings.model)
         return f"{count} sprite{'s' * (count > 1)} by {model}.", 1
 
-    def examples(self) -> tuple[Result, list[tuple[Image.Image, str]], str]:
+    def examples(self) -> tuple[Generation, list[tuple[Image.Image, str]], str]:
         """What a new visitor sees: sprites, gallery and status."""
         result = self._examples.result()
         text = f"Press Generate. These are examples by {html.escape(result.job.settings.model)}."
-        return result, gallery(result), text
+        return result, result.gallery(), text
 
 
-def gallery(result: Result | None) -> list[tuple[Image.Image, str]]:
-    """Enlarged images of sprites, with captions."""
-    sprites = result.sprites if result else ()
-    scales = [max(1, GALLERY_SIZE // each.sample.width) for each in sprites]
-    return [(result.processed(*each), caption(each[0].request)) for each in zip(sprites, scales, strict=True)]
-
-
-def write_download(kind: str, result: Result, sprite: Sprite, scale: Any, cache: Path) -> str:
+def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, cache: Path) -> str:
     """Writes the file of a kind, see `KINDS`, and returns its path."""
-    scale = jobs.number("The scale", scale, 1, MAX_SCALE, whole=True)
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
-    path = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}"
-    settings = result.job.settings
+    path, settings = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}", result.job.settings
     try:
         if kind == "zip":
             _write_game_sheet(result, path, scale)
@@ -176,7 +260,7 @@ def write_download(kind: str, result: Result, sprite: Sprite, scale: Any, cache:
             save_animation(frames, path, duration_ms=max(60, ANIMATION_MS // len(frames)), scale=scale)
         else:
             provenance = replace(settings, scale=scale).provenance(result.job.pipeline, sprite.chosen)
-            write_png(result.processed(sprite, scale), path, provenance)
+            write_png(result.image(sprite, scale), path, provenance)
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
@@ -188,11 +272,13 @@ def _name(sprite: Sprite) -> str:
     return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
 
 
-def _write_game_sheet(result: Result, path: Path, scale: int) -> None:
+def _write_game_sheet(result: Generation, path: Path, scale: int) -> None:
     """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
-    sprites, model = result.sprites, result.job.settings.model
-    images, columns = [result.processed(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
-    metadata = [{"model": model, "condition": each.chosen.condition, "seed": each.chosen.seed} for each in sprites]
+    sprites, job = result.sprites, result.job
+    images, columns = [result.image(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
+    chosen = [each.chosen for each in sprites]
+    metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
+    metadata = [{"model": job.settings.model, **each} for each in metadata]
     names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
     description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
     with zipfile.ZipFile(path, "w") as archive:

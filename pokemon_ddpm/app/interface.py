@@ -2,14 +2,22 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
-from pokemon_ddpm.app import jobs
-from pokemon_ddpm.app.handlers import KINDS, MAX_SCALE, Handlers, gallery
-from pokemon_ddpm.app.jobs import GUIDANCE, OTHER_NAMES, QUALITIES, Models
+from pokemon_ddpm.app.handlers import (
+    GUIDANCE,
+    KINDS,
+    MAX_IMAGES,
+    MAX_SCALE,
+    OTHER_NAMES,
+    QUALITIES,
+    Handlers,
+    Models,
+    controls,
+    default_settings,
+)
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
@@ -18,6 +26,7 @@ NOTICE = """A page like this that needs no server is written by `pokemon-ddpm si
 This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""
 FREE_NOTICE = "{} is under the GPL 3. It was trained on units of Battle for Wesnoth, which is not affiliated either."
+LABELS = {"finish": "Shiny"}
 KEPT_SECONDS = 3600  # then Gradio deletes a file
 QUEUE_SIZE = 32  # jobs that can wait for the model
 # The handlers check all values themselves, hence no preprocessing. Jobs wait for the handlers' one thread and not in
@@ -49,95 +58,70 @@ def theme() -> gr.themes.Base:
     )
 
 
-class Page:
-    """The page; `blocks` can be launched."""
-
-    def __init__(self, models: Models, handlers: Handlers):
-        self._handlers, default = handlers, next(iter(models))
-        own = not any(each.conditioner.has_types for each in models.values())
-        title = OWN_TITLE if own else TITLE
-        with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as self.blocks:
-            self._result = gr.State(None, time_to_live=KEPT_SECONDS)
-            gr.Markdown(INTRODUCTION.format(title))
-            with gr.Row():
-                with gr.Column(scale=1, min_width=300):
-                    self._add_settings(models, jobs.default_settings(models, default))
-                with gr.Column(scale=2, min_width=320, elem_id="results"):
-                    self._add_results()
-                    self._add_downloads()
-            if not own:
-                gr.Markdown(NOTICE)
-            if (name := Path(RELEASED_FREE_MODEL).name) in models:
-                gr.Markdown(FREE_NOTICE.format(name))
-            self._connect()
-        self.blocks.queue(max_size=QUEUE_SIZE, api_open=False)
-
-    def _add_settings(self, models: Models, settings: dict[str, Any]) -> None:
-        found, known = jobs.controls(models, settings), jobs.attributes(models[settings["model"]])
+def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
+    """The page, which can be launched."""
+    usual = default_settings(models, next(iter(models)))
+    found, own = controls(models, usual), not any(each.conditioner.has_types for each in models.values())
+    title = OWN_TITLE if own else TITLE
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
+        result = gr.State(None, time_to_live=KEPT_SECONDS)
+        gr.Markdown(INTRODUCTION.format(title))
         with gr.Row():
-            types = [
-                gr.Dropdown(**found["pokemon_type"], min_width=120, elem_id="type"),
-                gr.Dropdown(**found["second_type"], label="Second type", min_width=120),
-            ]
-        self._generate = gr.Button("Generate", variant="primary", elem_id="generate")
-        with gr.Accordion("Settings", open=False):
-            count = gr.Slider(1, jobs.MAX_IMAGES, step=1, label="Number of sprites")
-            quality = gr.Radio(list(QUALITIES), label="Quality", info="More steps take longer.", **found["quality"])
-            info = "Higher values follow the conditions more closely."
-            guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", info=info, **found["guidance_scale"])
-            new_seed = gr.Checkbox(label="New seed every time")
-            seed = gr.Number(precision=0, label="Seed", info="The same seed gives the same sprites.")
-            model = gr.Dropdown(list(models), label="Model")
-        with gr.Accordion("Attributes", open=False, visible=bool(known)) as self._attributes:
-            added = [_attribute(name, **found[name]) for name in settings if name not in OTHER_NAMES]
-        added = [*types, count, new_seed, seed, model, quality, guidance, *added]
-        self._settings = dict(zip(settings, added, strict=True))
-        for name, control in self._settings.items():
-            control.value = settings[name]
+            with gr.Column(scale=1, min_width=300):
+                with gr.Row():
+                    first = gr.Dropdown(**found["pokemon_type"], min_width=120, elem_id="type")
+                    second = gr.Dropdown(**found["second_type"], label="Second type", min_width=120)
+                generate = gr.Button("Generate", variant="primary", elem_id="generate")
+                with gr.Accordion("Settings", open=False):
+                    count = gr.Slider(1, MAX_IMAGES, usual["num_images"], step=1, label="Number of sprites")
+                    options = {"label": "Quality", "info": "More steps take longer.", **found["quality"]}
+                    quality = gr.Radio(list(QUALITIES), value=usual["quality"], **options)
+                    options = {"info": "Higher values follow the conditions more closely.", **found["guidance_scale"]}
+                    guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", **options)
+                    new_seed = gr.Checkbox(usual["new_seed"], label="New seed every time")
+                    info = "The same seed gives the same sprites."
+                    seed = gr.Number(usual["seed"], precision=0, label="Seed", info=info)
+                    model = gr.Dropdown(list(models), value=usual["model"], label="Model")
+                with gr.Accordion("Attributes", open=False, **found["attributes"]) as attributes:
+                    others = [
+                        gr.Dropdown(**found[name], label=LABELS.get(name, name.replace("_", " ").capitalize()))
+                        for name in usual
+                        if name not in OTHER_NAMES
+                    ]
+            with gr.Column(scale=2, min_width=320, elem_id="results"):
+                with gr.Row(equal_height=True):
+                    status = gr.HTML("Press Generate.", elem_id="status")
+                    cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
+                options = {"show_label": False, "allow_preview": False, "selected_index": 0, "buttons": []}
+                gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
+                sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
+                with gr.Accordion("Download", open=False):
+                    scale = gr.Slider(1, MAX_SCALE, 1, step=1, label="Scale")
+                    with gr.Row():
+                        for kind, label in KINDS.items():
+                            button = gr.Button(label, min_width=120)
+                            # A click writes the file, and then clicks a hidden button that downloads it.
+                            link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
+                            inputs, write = [result, sprite, scale], partial(handlers.download, kind)
+                            written = button.click(write, inputs, link, api_name=kind, **AT_ONCE)
+                            written.success(js=f"() => document.querySelector('#link-{kind}').click()", **PRIVATE)
+        if not own:
+            gr.Markdown(NOTICE)
+        if (name := Path(RELEASED_FREE_MODEL).name) in models:
+            gr.Markdown(FREE_NOTICE.format(name))
 
-    def _add_results(self) -> None:
-        with gr.Row(equal_height=True):
-            self._status = gr.HTML("Press Generate.", elem_id="status")
-            self._cancel = gr.Button("Cancel", visible=False, min_width=120, elem_id="cancel")
-        options = {"show_label": False, "allow_preview": False, "selected_index": 0, "buttons": []}
-        self._gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
-        self._sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
-
-    def _add_downloads(self) -> None:
-        """A click on a button writes the file, and then clicks a hidden button that downloads it."""
-        with gr.Accordion("Download", open=False):
-            with gr.Row():
-                scale = gr.Slider(1, MAX_SCALE, value=1, step=1, label="Scale")
-            inputs = [self._result, self._sprite, scale]
-            with gr.Row():
-                for kind, label in KINDS.items():
-                    button = gr.Button(label, min_width=120)
-                    link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
-                    click = partial(self._handlers.download, kind)
-                    written = button.click(click, inputs, link, api_name=kind, **AT_ONCE)
-                    written.success(js=f"() => document.querySelector('#link-{kind}').click()", fn=None, **PRIVATE)
-
-    def _connect(self) -> None:
-        """Connects everything but the downloads."""
-        handlers, settings = self._handlers, self._settings
-        started = [self._status, self._generate, self._cancel]
-        self._generate.click(None, None, started, js=STARTED, **PRIVATE)
-        outputs = [self._gallery, settings["seed"], self._result]
-        options = {"outputs": outputs, "show_progress_on": self._status, **JOB}
-        event = self._generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
+        settings = [first, second, count, new_seed, seed, model, quality, guidance, *others]
+        settings, started = dict(zip(usual, settings, strict=True)), [status, generate, cancel]
+        generate.click(None, None, started, js=STARTED, **PRIVATE)
+        options = {"outputs": [gallery, seed, result], "show_progress_on": status, **JOB}
+        event = generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
         for ended in (event.then, event.failure):  # a cancelled event has failed: then it does not trigger `then`
-            ended(None, self._status, [*started, self._gallery], js=ENDED, **PRIVATE)
-        event.success(handlers.finish, self._result, [self._status, self._sprite], **PRIVATE)
-        event.failure(gallery, self._result, self._gallery, **PRIVATE)
-        self._cancel.click(None, None, self._status, js="() => 'Cancelled.'", cancels=event, **PRIVATE)
-
-        self._gallery.select(handlers.select, None, self._sprite, trigger_mode="multiple", **PRIVATE)
-        offered = [*settings.values(), self._attributes]
-        settings["model"].change(handlers.choose_model, None, offered, inputs_kwargs=settings, **PRIVATE)
-        self.blocks.load(handlers.examples, None, [self._result, self._gallery, self._status], **PRIVATE)
-
-
-def _attribute(name: str, **options: Any) -> gr.Dropdown | gr.Radio:
-    if name == "finish":
-        return gr.Radio(label="Shiny", **options)
-    return gr.Dropdown(label=name.replace("_", " ").capitalize(), **options)
+            ended(None, status, [*started, gallery], js=ENDED, **PRIVATE)
+        event.success(handlers.finish, result, [status, sprite], **PRIVATE)
+        event.failure(lambda result: result.gallery() if result else [], result, gallery, **PRIVATE)
+        cancel.click(None, None, status, js="() => 'Cancelled.'", cancels=event, **PRIVATE)
+        gallery.select(handlers.select, None, sprite, trigger_mode="multiple", **PRIVATE)
+        shown = [*settings.values(), attributes]
+        model.change(handlers.choose_model, None, shown, inputs_kwargs=settings, **PRIVATE)
+        page.load(handlers.examples, None, [result, gallery, status], **PRIVATE)
+    return page.queue(max_size=QUEUE_SIZE, api_open=False)

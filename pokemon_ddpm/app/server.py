@@ -16,13 +16,13 @@ import gradio as gr
 from gradio.route_utils import FnIndexInferError
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.interface import Page, theme
+from pokemon_ddpm.app.interface import build_page, theme
 from pokemon_ddpm.generation import GenerationSettings, best_dtype
 from pokemon_ddpm.models import model_name
 
@@ -40,28 +40,17 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request, path, body = Request(scope, receive), scope["path"].rstrip("/"), b""
+        request, path = Request(scope), scope["path"].rstrip("/")
         if path.endswith("/upload"):
             return await _error("This app takes no files.", 404)(scope, receive, send)
-        if request.method == "POST":
-            try:
-                async for part in request.stream():
-                    body += part
-                    if len(body) > MAX_BODY:
-                        return await _error("The request is too long.", 413)(scope, receive, send)
-            except ClientDisconnect:
-                return None
-        read = [{"type": "http.request", "body": body}] * (request.method == "POST")
-
-        async def receive_again() -> Message:
-            return read.pop() if read else await receive()
-
+        if "transfer-encoding" in request.headers or int(request.headers.get("content-length", 0)) > MAX_BODY:
+            return await _error("The request is too long, or without a length.", 413)(scope, receive, send)
         # The session of a call without one is its event; see `gradio.routes`.
         session = request.query_params.get("session_hash", path.rpartition("/")[2])
         listens = request.method == "GET" and ("/queue/data" in path or "/call/" in path)
         self.listeners[session] += listens
         try:
-            await self.app(scope, receive_again, send)
+            await self.app(scope, receive, send)
         finally:
             self.listeners[session] -= listens
             self.listeners += Counter()  # without those of none
@@ -121,7 +110,7 @@ def launch(
     cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     listeners: Counter = Counter()
-    page = Page(loaded, Handlers(loaded, cache, listeners)).blocks
+    page = build_page(loaded, Handlers(loaded, cache, listeners))
     if not allowed_hosts and (host or os.environ.get("GRADIO_SERVER_NAME", LOCAL[0])) not in LOCAL:
         allowed_hosts = ["*"]
     names = [*allowed_hosts, *LOCAL, *(["*.gradio.live"] if share else [])]

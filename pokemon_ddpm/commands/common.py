@@ -138,8 +138,7 @@ Guidance = Annotated[
     float | None, typer.Option(min=-1000, max=1000, help="Guidance scale; 1 means no guidance.", show_default=OWN)
 ]
 ImageGuidance = Annotated[
-    float | None,
-    typer.Option(min=-1000, max=1000, help="Image guidance scale; 1 means no guidance.", show_default=OWN),
+    float | None, typer.Option(min=-1000, max=1000, help="The same for the reference.", show_default=OWN)
 ]
 
 
@@ -152,10 +151,9 @@ def parse_type(text: str) -> str | dict[str, float]:
     if "=" not in text:
         return text
     try:
-        parts = (part.split("=") for part in text.split(","))
-        blend = {name.strip(): float(weight) for name, weight in parts}
+        blend = {name.strip(): float(weight) for name, weight in (part.split("=") for part in text.split(","))}
     except ValueError:
-        blend = {text: math.nan}
-    if not all(map(math.isfinite, blend.values())):
+        blend = {}
+    if not blend or not all(map(math.isfinite, blend.values())):
         raise ValueError(f"{text!r} is not a blend; write a blend like fire=0.7,water=0.3.")
     return blend

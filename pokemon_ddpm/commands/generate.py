@@ -21,7 +21,7 @@ from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
 from pokemon_ddpm.provenance import write_png
-from pokemon_ddpm.sheets import check_animation_side, check_sheet_size, save_animation, sheet_description, sprite_sheet
+from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS
 
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 MAX_SPRITES = 1_000_000
 MAX_CANDIDATES = 1000
-MAX_ANIMATION_PIXELS = 2**28  # of all frames together; 800 MB in RGB
+
+BEST_OF = {
+    "help": "Samples for each sprite; the best one is kept.",
+    "show_default": "8 for a distilled model of sprites like the released ones, else 1",
+}
+SCALES = "1; on white sheets 4"
 
 Values = list[str] | None
 
@@ -41,55 +46,19 @@ def _attribute(name: str, meaning: str) -> Any:
     return typer.Option(help=f"{meaning}: {', '.join(CONDITIONS[name])}.", show_default=OWN)
 
 
-# What to generate.
-Description = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[DESCRIPTION]", help='Such as "a small blue dragon with wings"; options below override it.'
-    ),
-]
-Types = Annotated[
-    Values,
-    typer.Option(
-        help='"fire", "fire/flying" (both), "fire/none" (fire only), "fire=0.7,water=0.3" (a blend), "any", or '
-        '"all" (a row for each type). Can be given several times; each is a row.'
-    ),
-]
-OtherAttributes = Annotated[Values, typer.Option(help="NAME=VALUE of another attribute, from your images' metadata.")]
-NumImages = Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")]
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives other sprites.")]
-SameSeeds = Annotated[bool, typer.Option("--same-seeds", help="Generate each row from the same noise.")]
-Candidates = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=MAX_CANDIDATES,
-        help="Samples for each sprite; the best one is kept.",
-        show_default="8 for a distilled model of sprites like the released ones, else 1",
-    ),
-]
-
-# How to process it.
-Palette = Annotated[int, typer.Option(min=0, max=256, help="Reduce each sprite to this many colors; 0 keeps all.")]
-MinFragment = Annotated[int, typer.Option(min=0, max=1000, help="Remove parts with fewer pixels; 0 keeps all.")]
-Scale = Annotated[int | None, typer.Option(min=1, max=256, help="Scale factor.", show_default="1; on white sheets 4")]
-
-# Where to write it.
-Panels = Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into this many panels.")]
-Output = Annotated[Path, typer.Option(help="A sheet (.png), or an animation of denoising (.gif). Replaces a file.")]
-GameSheet = Annotated[bool, typer.Option("--game-sheet", help="Write a sheet for game engines, and its .json.")]
-OutputDir = Annotated[
-    Path | None,
-    typer.Option(help="Write or replace a PNG of each sprite here. After a stop, the same command continues."),
-]
-Like = Annotated[Path | None, typer.Option(help="Generate the sprite of this PNG again; --output-dir wrote the PNG.")]
-
-
 def generate(
     context: typer.Context,
-    description: Description = None,
+    description: Annotated[
+        str | None, typer.Argument(metavar="[DESCRIPTION]", help='Such as "a small blue dragon"; options override it.')
+    ] = None,
     model: FastModel = RELEASED_FAST_MODEL,
-    type: Types = None,
+    type: Annotated[
+        Values,
+        typer.Option(
+            help='"fire", "fire/flying" (both), "fire/none" (fire only), "fire=0.7,water=0.3" (a blend), "any", or '
+            '"all" (a row for each type). Can be given several times; each is a row.'
+        ),
+    ] = None,
     color: Annotated[Values, _attribute("color", "Main color")] = None,
     shape: Annotated[Values, _attribute("shape", "Body shape")] = None,
     game: Annotated[Values, _attribute("game", "Game whose style to follow")] = None,
@@ -98,23 +67,23 @@ def generate(
     size: Annotated[Values, _attribute("size", "Height")] = None,
     form: Annotated[Values, _attribute("form", "Kind of form")] = None,
     legendary: Annotated[Values, _attribute("legendary", "Whether it is legendary or mythical")] = None,
-    attribute: OtherAttributes = None,
-    num_images: NumImages = 4,
-    seed: Seed = 0,
-    candidates: Candidates = None,
-    same_seeds: SameSeeds = False,
+    attribute: Annotated[Values, typer.Option(help="NAME=VALUE of an attribute of your own images.")] = None,
+    num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives other sprites.")] = 0,
+    candidates: Annotated[int | None, typer.Option(min=1, max=MAX_CANDIDATES, **BEST_OF)] = None,
+    same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Generate each row from the same noise.")] = False,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
-    palette: Palette = PALETTE_SIZE,
-    min_fragment: MinFragment = MIN_FRAGMENT,
-    scale: Scale = None,
-    panels: Panels = 1,
-    output: Output = Path("sprites.png"),
-    game_sheet: GameSheet = False,
-    output_dir: OutputDir = None,
-    like: Like = None,
+    palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a sprite; 0 keeps all.")] = PALETTE_SIZE,
+    min_fragment: Annotated[int, typer.Option(min=0, max=1000, help="Remove parts of fewer pixels.")] = MIN_FRAGMENT,
+    scale: Annotated[int | None, typer.Option(min=1, max=256, help="Enlargement.", show_default=SCALES)] = None,
+    panels: Annotated[int, typer.Option(min=1, max=100, help="Divide the rows into this many panels.")] = 1,
+    output: Annotated[Path, typer.Option(help="A sheet (.png), or the denoising (.gif).")] = Path("sprites.png"),
+    game_sheet: Annotated[bool, typer.Option("--game-sheet", help="A sheet for game engines, and its .json.")] = False,
+    output_dir: Annotated[Path | None, typer.Option(help="For a PNG of each sprite. A rerun continues.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Repeats a PNG of --output-dir or the app.")] = None,
 ) -> None:
     """Generates sprites on a sheet, animated, or as files.
 
@@ -248,16 +217,13 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditioner") -> list[str]:
-    known = []
-    for value in values:
-        if value.strip().lower() == "all" and attribute in conditioner.vocabulary:
-            known += conditioner.vocabulary[attribute]
+    every = conditioner.vocabulary.get(attribute)
+    known = [each for value in values for each in (every if every and value.strip().lower() == "all" else [value])]
+    for value in known:
+        if attribute == "type":
+            conditioner.type_blend(common.parse_type(value))
         else:
-            known.append(value)
-            if attribute == "type":
-                conditioner.type_blend(common.parse_type(value))
-            else:
-                conditioner.attribute_id(attribute, value)
+            conditioner.attribute_id(attribute, value)
     return known
 
 
@@ -284,7 +250,7 @@ def _write_files(job: "Job", output_dir: Path) -> None:
     state = processes()
     rows = rows_of(job.requests) if job.candidates > 1 else [[i] for i in range(len(job.requests))]
     requests = [job.requests[i] for row in rows[state.process_index :: state.num_processes] for i in row]
-    paths = generate_files(job.pipeline, job.settings, requests, output_dir, candidates=job.candidates)
+    paths = generate_files(replace(job, requests=requests), output_dir)
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)
 
@@ -305,12 +271,8 @@ def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
 def _write_animation(job: "Job", layout: Callable[[Sequence[Image.Image]], Image.Image], output: Path) -> None:
     """The predicted clean sprites after each step, laid out as on a sheet."""
     pipeline, settings = job.pipeline, job.settings
-    width, height = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests)).size
-    check_animation_side(max(width, height))
-    steps = settings.num_inference_steps or pipeline.config.num_inference_steps
-    if steps * width * height > MAX_ANIMATION_PIXELS:
-        size = f"{steps:,} frames of {width:,}x{height:,} pixels"
-        raise ValueError(f"{size} are too many for an animation. Choose fewer sprites or steps, or a smaller scale.")
+    empty = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests))
+    check_animation(*empty.size, settings.num_inference_steps or pipeline.config.num_inference_steps)
     frames = []
     for sprite in _sprites(job, with_steps=True):
         predictions = [step.pred_original_sample for step in sprite.steps]

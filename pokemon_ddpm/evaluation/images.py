@@ -26,7 +26,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white, preprocess
 from pokemon_ddpm.provenance import Provenance, read_png
-from pokemon_ddpm.studio import generate_files
+from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 PER_TYPE = 8
@@ -186,7 +186,7 @@ def generate_samples(
             raise ValueError(f"{folder} contains {some}; choose another --output-dir.")
     state.wait_for_everyone()
     share = requests[state.process_index :: state.num_processes]
-    paths = generate_files(pipeline, settings, share, folder, raw=True)
+    paths = generate_files(Job(pipeline, settings, share), folder, raw=True)
     for _ in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
         pass
     state.wait_for_everyone()

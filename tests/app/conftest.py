@@ -8,7 +8,7 @@ import pytest
 from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from pokemon_ddpm.app.jobs import Models
+from pokemon_ddpm.app.handlers import Models
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.generation import GenerationSettings
 from tests.app.running import Network, running, save_models

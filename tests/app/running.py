@@ -14,9 +14,8 @@ from diffusers import DPMSolverMultistepScheduler, UNet2DModel
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.app import jobs, launch
-from pokemon_ddpm.app.handlers import GALLERY_SIZE, Result
-from pokemon_ddpm.app.jobs import Models, default_settings
+from pokemon_ddpm.app import handlers, launch
+from pokemon_ddpm.app.handlers import GALLERY_SIZE, Generation, Models, default_settings
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, best_dtype
@@ -116,13 +115,14 @@ def expected_images(model: str, pokemon_type: str | None, seed: int, count: int,
 def new_job(models: Models, **settings: Any) -> Job:
     """With the default settings of the model otherwise, and a fixed seed."""
     usual = default_settings(models, settings.get("model", "full"))
-    return jobs.new_job(models, {**usual, "new_seed": False, **settings})
+    return handlers.new_job(models, {**usual, "new_seed": False, **settings})
 
 
-def new_result(models: Models, **settings: Any) -> Result:
+def new_result(models: Models, **settings: Any) -> Generation:
     """Red squares without background."""
-    job = new_job(models, **settings)
+    result = Generation(job := new_job(models, **settings))
     channels = job.pipeline.sample_shape[0]
     image = Image.new("RGBA" if channels == 4 else "RGB", (16, 16), (255, 255, 255, 0)[:channels])
     image.paste("red", (4, 4, 12, 12))
-    return Result(job, [Sprite(each, *candidates_of(job.pipeline, each, 1), image) for each in job.requests])
+    result.sprites = [Sprite(each, *candidates_of(job.pipeline, each, 1), image) for each in job.requests]
+    return result

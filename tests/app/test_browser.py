@@ -151,7 +151,7 @@ def test_a_model_of_other_classes(browser: Browser, models: tuple[str, str, str]
         expect(page.locator("#status")).to_contain_text("examples by")
         expect(captions(page)).to_have_text(4 * [re.compile("^(bats|orcs) · seed")])
         unfold(page, "Settings", "Attributes")
-        own, others = ("Class", "Action"), ("Type", "Second type", "Color", "Any")
+        own, others = ("Class", "Action"), ("Type", "Second type", "Color", "Shiny")
         for model, shown, hidden in ((2, own, others), (0, ("View", *others), ("Class", "Action")), (2, own, others)):
             choose(page, "Model", models[model])
             for name in shown:

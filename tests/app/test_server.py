@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
 from pokemon_ddpm.app import handlers
-from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.interface import Page
-from pokemon_ddpm.app.jobs import Models
+from pokemon_ddpm.app.handlers import Handlers, Models
+from pokemon_ddpm.app.interface import build_page
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.cli import app as command_line
 from tests.app.running import DOCS, Network, free_port, running, wait_until
@@ -110,7 +109,7 @@ def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path
         ({free: units}, "New sprites of any class", {terms}),
         ({"units": units}, "New sprites of any class", set()),
     ):
-        page = Page(models, Handlers(models, tmp_path, {})).blocks
+        page = build_page(models, Handlers(models, tmp_path, {}))
         texts = " ".join(each.value for each in page.blocks.values() if isinstance(each, gr.Markdown))
         assert page.title == title and f"# {title}" in texts
         assert {text for text in (trademark, terms) if text in texts} == shown

@@ -110,11 +110,9 @@ def test_arguments_of_the_pipeline(files) -> None:
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
     pipeline, sampling = full_pipeline().to(dtype=torch.bfloat16), {"num_inference_steps": 4, "chunk_size": 1}
     pipeline.scheduler = make_sampler("unipc", pipeline.scheduler)
-    made = [
-        to_sprite(next(generate_sprites(pipeline, [FIRE], **sampling, guidance_scale=scale)).sample)
-        for scale in (4, 2)
-    ]
-    assert made[0] == image != made[1]
+    made = [generate_sprites(pipeline, [FIRE], **sampling, guidance_scale=scale) for scale in (4, 2)]
+    four, two = (to_sprite(next(each).sample) for each in made)
+    assert four == image != two
 
 
 @pytest.mark.parametrize(
@@ -225,9 +223,8 @@ def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -
 
 def test_a_folder_continues_in_its_dtype_and_other_jobs_in_the_best(files, tmp_path: Path, monkeypatch) -> None:
     def found() -> list[tuple]:
-        return sorted(
-            (each.seed, each.dtype, each.chunk_size) for each in map(read_png, (tmp_path / "files").iterdir())
-        )
+        made = map(read_png, (tmp_path / "files").iterdir())
+        return sorted((each.seed, each.dtype, each.chunk_size) for each in made)
 
     files("--type", "fire", "--num-images", 1)
     monkeypatch.setattr(studio, "best_dtype", lambda: "bfloat16")
@@ -289,9 +286,7 @@ MISTAKES = [
 IMPOSSIBLE = {"transparent": False, "palette": None, "min_fragment": None, "scale": 10**6}
 
 
-def test_a_scale_that_is_too_large_is_refused_before_sampling(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scale_that_is_too_large_is_refused_before_sampling(model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("pokemon_ddpm.postprocessing.MAX_OUTPUT_PIXELS", 32 * 32)
     code, output = run("generate", "--model", model, "--scale", 3, "--output-dir", tmp_path / "new")
     assert code == 2 and "The enlargement must be a whole number from 1 to 2, not 3." in output
@@ -332,7 +327,7 @@ def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, e
     assert not (tmp_path / "again.png").exists()
 
 
-def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # root may write everywhere
     for option, path in (("--output", tmp_path / "sheet.png"), ("--output-dir", tmp_path)):
         code, output = run("generate", "--model", model, option, path)
@@ -343,9 +338,8 @@ def test_two_processes_generate_the_files_of_one(model: Path, tmp_path: Path) ->
     job = ["generate", "--model", str(model), "--type", "fire", "--num-images", "13", "--dtype", "float32"]
     job.append("--output-dir")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pokemon_ddpm.cli"]
-    done = subprocess.run(
-        [sys.executable, *command, *job, tmp_path / "two"], capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, *command, *job, tmp_path / "two"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split("\n")) == ["", *(f"{count} sprites in {tmp_path / 'two'}" for count in (6, 7))]
     assert run(*job, tmp_path / "one")[0] == 0

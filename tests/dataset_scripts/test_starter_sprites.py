@@ -18,11 +18,6 @@ def creatures() -> list[dict]:
     return list(starter_sprites())
 
 
-@pytest.fixture(scope="module")
-def images(creatures: list[dict]) -> np.ndarray:
-    return np.stack([np.asarray(each["image"]) for each in creatures])
-
-
 def test_labels_are_values_of_the_vocabulary(creatures: list[dict]) -> None:
     for index, each in enumerate(creatures):
         assert each["type1"] in TYPES and each["type2"] in (*TYPES, NONE) and each["type1"] != each["type2"]
@@ -41,7 +36,8 @@ def test_types_lines_and_splits_are_balanced(creatures: list[dict]) -> None:
     assert counts == {(t, s): n for t in TYPES for s, n in (("train", 48), ("validation", 6), ("test", 6))}
 
 
-def test_images_are_distinct_and_the_same_everywhere(creatures: list[dict], images: np.ndarray) -> None:
+def test_images_are_distinct_and_the_same_everywhere(creatures: list[dict]) -> None:
+    images = np.stack([np.asarray(each["image"]) for each in creatures])
     assert images.shape == (1080, 96, 96, 3) and images.dtype == np.uint8
     assert len({image.tobytes() for image in images}) == 1080
     assert hashlib.sha256(images.tobytes()).hexdigest() == IMAGES_SHA256

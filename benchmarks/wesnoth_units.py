@@ -1,6 +1,6 @@
 """Makes a class folder of the unit sprites of Battle for Wesnoth, of which Debian has the package wesnoth-1.18-data.
 
-    python -m pokemon_ddpm.dataset_scripts.wesnoth_units wesnoth-units UNPACKED_PACKAGE
+    python benchmarks/wesnoth_units.py wesnoth-units UNPACKED_PACKAGE
 
 A class is a folder of the game, such as orcs; that of monsters is divided by `KINDS`. Most images are under the GPL 2
 or later, the others under CC BY-SA 4.0, which permits the GPL 3 for works that are made of both. So a model of all is

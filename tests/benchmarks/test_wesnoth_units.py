@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.wesnoth_units import COPYRIGHT, UNITS, write_units
 from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import load_tensors
-from pokemon_ddpm.dataset_scripts.wesnoth_units import COPYRIGHT, UNITS, write_units
 
 
 @pytest.fixture
@@ -19,19 +19,12 @@ def package(tmp_path: Path) -> Path:
     license_file = root / COPYRIGHT.replace("*", "1.18")
     license_file.parent.mkdir(parents=True)
     license_file.write_text("Files: *\nLicense: GPL-2+\n")
-    names = [
-        "orcs/grunt",
-        "orcs/grunt-ne-attack-2",
-        "orcs/leader/leader",
-        "orcs/leader/leader-n-bob1",
-        "bats/bat-se-1",
-    ]
-    names += ["bats/bloodbat-se-1", "monsters/raven/raven-flying", "monsters/giant-mudcrawler"]
-    names += ["orcs/grunt-die-1", "bats/Bat_ColorMap", "transport/boat", "random-dice"]
-    for number, name in enumerate([*names, "orcs/large", "orcs/small", "orcs/zcopy"]):
-        body = {"orcs/small": (9, 9), "orcs/large": (24, 73), "monsters/raven/raven-flying": (72, 30)}.get(
-            name, (24, 30)
-        )
+    names = "orcs/grunt orcs/grunt-ne-attack-2 orcs/leader/leader orcs/leader/leader-n-bob1 bats/bat-se-1 "
+    names += "bats/bloodbat-se-1 monsters/raven/raven-flying monsters/giant-mudcrawler orcs/grunt-die-1 "
+    names += "bats/Bat_ColorMap transport/boat random-dice orcs/large orcs/small orcs/zcopy"
+    bodies = {"orcs/small": (9, 9), "orcs/large": (24, 73), "monsters/raven/raven-flying": (72, 30)}
+    for number, name in enumerate(names.split()):
+        body = bodies.get(name, (24, 30))
         image = Image.new("RGBA", (96, 96) if max(body) > 40 else (72, 72))
         image.paste((9, 9, 9 * (0 if name == "orcs/zcopy" else number), 255), (20, 20, 20 + body[0], 20 + body[1]))
         (units / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,10 +48,8 @@ def test_whole_units_are_written_with_view_action_and_creature(package: Path, tm
         ]
     assert "GPL-2+" in (art / "copyright").read_text() and is_class_folder(art)
     splits = {split: load_tensors(art, split, 64) for split in ("train", "validation")}
-    assert {split: len(data) for split, data in splits.items()} == {
-        "train": 5,
-        "validation": 3,
-    }  # a bat, and both frames of an orc
+    counts = {split: len(data) for split, data in splits.items()}
+    assert counts == {"train": 5, "validation": 3}  # a bat, and both frames of an orc
     assert splits["train"].type_names == ("bats", "birds", "monsters", "orcs")
     with pytest.raises(ValueError, match="is not empty"):
         write_units(package, art)

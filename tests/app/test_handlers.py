@@ -1,0 +1,116 @@
+"""Settings that become jobs, and the files of their sprites."""
+
+import inspect
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pokemon_ddpm import studio
+from pokemon_ddpm.app import handlers
+from pokemon_ddpm.app.handlers import Generation, Models, Refused, caption, default_settings, write_download
+from pokemon_ddpm.generation import SpriteRequest
+from pokemon_ddpm.provenance import read_png
+from pokemon_ddpm.studio import DenoisingStep, sample_seed
+from tests.app.running import new_job, new_result
+from tests.test_studio import Reddest
+
+
+@pytest.fixture
+def result(known: Models) -> Generation:
+    return new_result(known, pokemon_type="fire", seed=7, num_images=2)
+
+
+def test_random_types_depend_on_the_seed(known: Models) -> None:
+    found = [[each.pokemon_type for each in new_job(known, seed=seed).requests] for seed in (3, 3, 4)]
+    assert found[0] == found[1] != found[2] and len({*found[0]}) > 1
+    assert all(each.pokemon_type.endswith("/ice") for each in new_job(known, second_type="ice").requests)
+
+
+def test_each_sprite_is_the_best_of_its_candidates(known: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "default_candidates", lambda pipeline: 3)
+    monkeypatch.setattr(studio, "ranker_for", lambda pipeline: Reddest())
+    job = new_job(known, seed=3, num_images=2, quality="fast")
+    assert [each.name for each in job.requests] == ["3-0", "3-1"]
+    generation = Generation(job).run()
+    assert [each.chosen for each in generation.sprites] == [each.chosen for each in job.sprites()]
+    assert [len(each.steps) for each in generation.sprites] == [8, 8] and len(generation.preview) == 2
+
+
+def test_a_model_of_other_classes_has_its_own_attributes(known: Models) -> None:
+    job = new_job(known, model="units", pokemon_type="orcs", action="attack", seed=7)
+    assert caption(job.requests[0]) == "orcs · attack · seed 7-0"
+    for setting, message in {
+        "pokemon_type": "pokemon_type must be one of: random, any, bats, orcs",
+        "second_type": "second_type must be one of: any",
+        "color": "color must be one of: any",
+    }.items():
+        with pytest.raises(Refused, match=message):
+            new_job(known, model="units", **{setting: "red"})
+
+
+def test_no_attribute_is_an_argument_of_a_handler() -> None:
+    for handler in (handlers.Handlers.generate, handlers.Handlers.choose_model):  # which get all settings by name
+        assert {*inspect.signature(handler).parameters} - {"self", "settings"} <= handlers.OTHER_NAMES
+
+
+def test_the_page_begins_with_what_the_model_has_by_default_and_any_switches_it_off(known: Models) -> None:
+    settings = [default_settings(known, name) for name in ("full", "fast")]
+    assert [each["view"] for each in settings] == ["front", "any"]
+    assert [each["finish"] for each in settings] == ["normal", "any"]
+    assert [each["guidance_scale"] for each in settings] == [3, 1]
+    (request, *_) = new_job(known, pokemon_type="fire", view="any", seed=7).requests
+    assert request.attributes == {"view": "any", "finish": "normal"}
+    assert caption(request) == "fire · seed 7-0"
+
+
+def test_a_message_is_text() -> None:
+    assert Refused("<img src=x> & more").message == "&lt;img src=x&gt; &amp; more"
+
+
+def test_gallery(result: Generation) -> None:
+    (first, caption), _ = result.gallery()
+    assert caption == "fire · seed 7-0" and first.size == (256, 256) and first.getpixel((0, 0))[3] == 0
+
+
+@pytest.mark.parametrize("model", ["full", "fast"])
+def test_png(tmp_path: Path, known: Models, model: str) -> None:
+    """In both kinds of models, without the fragment in a corner."""
+    result = new_result(known, model=model)
+    result.sprites[0].sample.paste("blue", (0, 0, 1, 3))
+    path = write_download("png", result, result.sprites[0], 2, tmp_path)
+    image = Image.open(path)
+    assert image.mode == "RGBA" and image.size == (32, 32)
+    assert image.getpixel((0, 0)) == (255, 255, 255, 0) and image.getpixel((16, 16)) == (255, 0, 0, 255)
+    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": 2}
+    assert read_png(path).postprocessing == finished
+
+
+def test_gif(tmp_path: Path, result: Generation) -> None:
+    images = [Image.new("RGBA", (16, 16), (i, 0, 0, 255)) for i in range(3)]
+    sprite = replace(result.sprites[0], steps=[DenoisingStep(0, each, each) for each in images])
+    gif = Image.open(write_download("gif", result, sprite, 2, tmp_path))
+    assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
+    gif.seek(3)
+    assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
+
+
+def test_names_of_any_class(tmp_path: Path, result: Generation) -> None:
+    sprite = replace(result.sprites[1], request=SpriteRequest(7, "../é" * 99))
+    path = Path(write_download("png", result, sprite, 1, tmp_path))
+    assert path.is_file() and len(path.name.encode()) <= 104 and path.name.endswith("_7.png")
+
+
+def test_game_sheet(tmp_path: Path, result: Generation) -> None:
+    result.sprites = [*result.sprites, *result.sprites, result.sprites[0]]
+    archive = zipfile.ZipFile(write_download("zip", result, result.sprites[0], 2, tmp_path))
+    assert archive.namelist() == ["sheet.png", "sheet.json"]
+    sheet, frames = Image.open(archive.open("sheet.png")), json.loads(archive.read("sheet.json"))["frames"]
+    assert sheet.mode == "RGBA" and sheet.size == (128, 64)
+    condition = {"type": "fire", "view": "front", "finish": "normal"}
+    expected = {"model": "full", "condition": condition, "seed": sample_seed(7, 1)}
+    expected |= {"filename": "2_fire_front_normal_7-1", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
+    assert expected.items() <= frames[1].items() and len(frames) == 5
