@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import datasets
 from datasets import ClassLabel, Value
@@ -137,6 +137,16 @@ def _code_digest() -> str:
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
+@overload
+def load_sprites(
+    data_dir: str | Path | None = ..., config_name: str | None = ..., *, split: None = ..., exclude_faulty: bool = ...,
+    deduplicate: bool = ..., skip_bad_images: bool = ..., cache_dir: str | Path | None = ...,
+) -> datasets.DatasetDict: ...  # fmt: skip
+@overload
+def load_sprites(
+    data_dir: str | Path | None = ..., config_name: str | None = ..., *, split: str, exclude_faulty: bool = ...,
+    deduplicate: bool = ..., skip_bad_images: bool = ..., cache_dir: str | Path | None = ...,
+) -> datasets.Dataset: ...  # fmt: skip
 def load_sprites(
     data_dir: str | Path | None = None,
     config_name: str | None = None,
