@@ -11,9 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from pokemon_ddpm.evaluation.evaluate import COMPARED_SIDE
+from pokemon_ddpm.evaluation.evaluate import COMPARED_SIDE, NUMBERS, Numbers, estimate, percent, row
 from pokemon_ddpm.evaluation.metrics import STATISTICS
-from pokemon_ddpm.evaluation.report import NUMBERS, Numbers, estimate, percent, row
 
 # Row -> metric, which samples, and what they and the real images of the other split are compared with.
 DISTANCES = {

@@ -25,11 +25,10 @@ from tqdm.auto import tqdm
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.creature import CreatureSettings, generate_creature
 from pokemon_ddpm.data import SpriteTensors, load_tensors
-from pokemon_ddpm.evaluation.evaluate import as_json
+from pokemon_ddpm.evaluation.evaluate import as_json, estimate
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, load_features
 from pokemon_ddpm.evaluation.images import default_output, random_rows, row_requests
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
-from pokemon_ddpm.evaluation.report import estimate
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings, generate
 from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, likeness, opaque, palette_distance, shared_drawing

@@ -9,13 +9,7 @@ MAX_BYTES = 16 * 2**20  # of a file that is read at once
 
 
 def read_file(path: Path, folder: Path, limit: float = MAX_BYTES) -> bytes:
-    """The content of a file in a folder that may come from anybody.
-
-    Raises:
-        ValueError: With a short reason, if it is no regular file, which may never end, links out of the folder, or is
-            larger than `limit` bytes.
-        OSError: If it cannot be read.
-    """
+    """The content of a file in a folder that may come from anybody; see `check_file` and `check_inside`."""
     check_file(path, limit)
     check_inside(path, folder)
     return path.read_bytes()

@@ -40,11 +40,6 @@ UNFINISHED = ".saving-"
 SHEETS = "samples/step-"  # how the paths of a training run's sheets begin
 MARK = "<!-- pokemon-ddpm:"  # in each card of this project, also of earlier versions
 NOTE = f"{MARK} training and pushes write this card anew; without this line, training leaves it as it is -->"
-METADATA = {
-    "library_name": "diffusers",
-    "pipeline_tag": "unconditional-image-generation",
-    "tags": ["ddpm", "class-conditional"],
-}
 CARD_TEMPLATE = """---
 {{ card_data }}
 ---
@@ -91,8 +86,10 @@ def pipeline_card(
 ) -> ModelCard:
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
     vocabulary, argument = pipeline.conditioner.vocabulary, pipeline.conditioner.argument
+    tags = {"pipeline_tag": "unconditional-image-generation", "tags": ["ddpm", "class-conditional"]}
+    metadata = {"library_name": "diffusers", **tags, **pipeline.license, **(metadata or {})}
     return ModelCard.from_template(
-        ModelCardData(**METADATA | pipeline.license | (metadata or {}), ignore_metadata_errors=True),
+        ModelCardData(**metadata, ignore_metadata_errors=True),
         template_str=CARD_TEMPLATE,
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "note": NOTE},
         **{"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
@@ -153,8 +150,7 @@ def open_repository(
 ) -> tuple[HfApi, Any]:
     """A client, and the information about a repository, which is created if there is none and must be writable.
 
-    Arguments are as of `HfApi.create_repo`. Raises ValueError if the repository holds something that this project has
-    not pushed, by its card.
+    Raises ValueError if the repository holds something that this project has not pushed, by its card.
     """
     api = HfApi(token=token)
     name = api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options).repo_id
@@ -173,12 +169,8 @@ def open_repository(
 def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
     """Pushes a folder that holds nothing but a pipeline with a card, and returns the URL of the commit.
 
-    Its card gets the name of the repository. For `private` and `token` see `HfApi.create_repo`; `commit` are
-    `commit_message`, `commit_description` and `create_pr`.
-
-    Raises:
-        ValueError: If the card is not valid, or the repository holds something else.
-        HfHubHTTPError, OSError: If the Hub refuses or cannot be reached.
+    Its card gets the name of the repository. `commit` are `commit_message`, `commit_description` and `create_pr`.
+    Raises ValueError if the card is not valid or the repository holds something else, and what the client raises.
     """
     api, info = open_repository(name, private, token)
     card = RepoCard.load(folder / CARD_FILE)
@@ -233,10 +225,10 @@ class HubMixin:
             (folder / INDEX_FILE).unlink(missing_ok=True)
             for path in [*code_files(folder), *(path for pattern in WEIGHTS_FILES for path in folder.glob(pattern))]:
                 path.unlink()
-            files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
-            for name in [*sorted(files - {INDEX_FILE}), INDEX_FILE]:
-                (folder / name).parent.mkdir(exist_ok=True)
-                os.replace(made / name, folder / name)
+            files = [path.relative_to(made) for path in sorted(made.rglob("*")) if path.is_file()]
+            for file in sorted(files, key=lambda file: file.name == INDEX_FILE):  # which is the last
+                (folder / file).parent.mkdir(exist_ok=True)
+                os.replace(made / file, folder / file)
 
     def push_to_hub(self, repo_id: str, variant: str | None = None, **options: Any) -> str:
         """Pushes what `save_pretrained` saves and returns the URL of the commit; it replaces card, code and weights.

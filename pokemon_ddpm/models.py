@@ -19,16 +19,9 @@ from safetensors import safe_open
 from torch import nn
 
 from pokemon_ddpm import RELEASED
+from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside
-from pokemon_ddpm.pipelines.hub_mixin import (
-    CARD_FILE,
-    DEFAULTS,
-    DEFAULTS_KEY,
-    INDEX_FILE,
-    LICENSE_KEY,
-    WEIGHTS_KEY,
-    license_terms,
-)
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, DEFAULTS, INDEX_FILE, license_terms
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
@@ -48,8 +41,7 @@ POSSIBLE = {
 def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself.
 
-    Raises:
-        ValueError: If it is one of `OUTSIDE`.
+    Raises ValueError if it is one of `OUTSIDE`.
     """
     if Path(model).exists():
         return model
@@ -112,16 +104,16 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
             config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a Hub's name
             _check_config(config)
             load = _load_network if name != "scheduler" else lambda kind, config, *_: kind.from_config(config)
-            parts[name] = load(kind, config, folder / name, variant, dtype, index.get(WEIGHTS_KEY, {}))
+            parts[name] = load(kind, config, folder / name, variant, dtype, index.get(hub_mixin.WEIGHTS_KEY, {}))
         pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
         if "conditioner" in missing:
-            pipeline.conditioner.register_to_config(**{DEFAULTS_KEY: pipeline.defaults})
+            pipeline.conditioner.register_to_config(**{hub_mixin.DEFAULTS_KEY: pipeline.defaults})
         if len(missing) == len(COMPONENTS):  # others may need other arguments
             pipeline.check_defaults()
         if (folder / CARD_FILE).exists():
             with suppress(Exception):  # of yaml: a damaged card is none
                 terms = license_terms(metadata_load(folder / CARD_FILE))
-                pipeline.conditioner.register_to_config(**{LICENSE_KEY: terms or pipeline.license})
+                pipeline.conditioner.register_to_config(**{hub_mixin.LICENSE_KEY: terms or pipeline.license})
     return pipeline.to(device)
 
 
@@ -170,10 +162,8 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
         raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
     scheduler_class = getattr(diffusers, scheduler)
     if unet is None or not issubclass(scheduler_class, SchedulerMixin):
-        names = " or ".join(NETWORKS)
-        raise ValueError(
-            f"its network is a {index['unet'][1]} and its scheduler a {scheduler}, not a {names} and one."
-        )
+        found = f"its network is a {index['unet'][1]} and its scheduler a {scheduler}"
+        raise ValueError(f"{found}, not a {' or '.join(NETWORKS)} and one.")
     return {"unet": unet, "conditioner": SpriteConditioner, "scheduler": scheduler_class}
 
 

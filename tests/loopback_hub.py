@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import datasets
@@ -51,8 +52,7 @@ def oid(path: str, content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     id: str
     title: str
     files: Mapping[str, bytes]  # by path
@@ -79,7 +79,6 @@ class Repository:
         return [commit.title for commit in self.commits.values()][:0:-1]
 
     def at(self, revision: str = "main") -> Commit:
-        """The commit of a branch, a tag or an id."""
         commit = self.names.get(revision, revision)
         if commit not in self.commits:
             raise HubFailure(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -106,20 +105,20 @@ class Repository:
         return commit
 
 
-@dataclass
-class Answer:
-    """An answer; the body is sent as JSON unless it is bytes."""
-
-    body: bytes | dict | list = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    status: int = 200
-
-
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     target: str  # path with query
     token: str
     body: bytes
+
+    @property
+    def user(self) -> str | None:
+        return TOKENS.get(self.token)
+
+
+class Answer(NamedTuple):
+    body: bytes | dict | list = b""  # is sent as JSON unless it is bytes
+    headers: Mapping[str, str] = {}
+    status: int = 200
 
 
 def route(method: str, pattern: str) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
@@ -133,17 +132,13 @@ def route(method: str, pattern: str) -> Callable[[Callable[..., Answer]], Callab
 
 
 class LoopbackHub:
-    """A Hub on 127.0.0.1, used as a context manager. Requests are selected by a regular expression, `which`, that is
-    searched in "METHOD /path?query".
+    """A Hub on 127.0.0.1, used as a context manager; `endpoint` is the URL for HF_ENDPOINT.
 
-    Attributes:
-        endpoint: The URL for HF_ENDPOINT.
-        repositories: By type and id.
-        requests: "METHOD /path?query" of every request.
+    Requests are "METHOD /path?query", in which a regular expression, `which`, is searched.
     """
 
     def __init__(self) -> None:
-        self.repositories: dict[tuple[str, str], Repository] = {}
+        self.repositories: dict[tuple[str, str], Repository] = {}  # by type and id
         self.requests: list[str] = []
         self._failures: list[tuple[str, int]] = []
         self._actions: list[tuple[str, Callable[[], object]]] = []
@@ -172,15 +167,14 @@ class LoopbackHub:
 
     def create(self, id: str, type: str = "model", **options: object) -> Repository:
         """Creates a repository without a client; for the options see `Repository`."""
-        self.repositories[type, id] = Repository(id, type, **options)
-        return self.repositories[type, id]
+        made = self.repositories[type, id] = Repository(id, type, **options)
+        return made
 
     def fail(self, which: str, status: int) -> None:
         """Answers requests with an error from now on; they have no effect."""
         self._failures.append((which, status))
 
     def heal(self) -> None:
-        """No more failures."""
         self._failures.clear()
 
     def meanwhile(self, which: str, action: Callable[[], object]) -> None:
@@ -196,9 +190,8 @@ class LoopbackHub:
         with self._lock:
             self.requests.append(line)
             try:
-                for which, status in self._failures:
-                    if re.search(which, line):
-                        raise HubFailure(status, "made to fail")
+                if statuses := [status for which, status in self._failures if re.search(which, line)]:
+                    raise HubFailure(statuses[0], "made to fail")
                 answer = self._answer(method, request)
                 for each in [each for each in self._actions if re.search(each[0], line)]:
                     self._actions.remove(each)
@@ -214,23 +207,21 @@ class LoopbackHub:
         for known, pattern, function in ROUTES:
             found = pattern.fullmatch(urlsplit(request.target).path)
             if found and known == method.replace("HEAD", "GET"):
-                return function(
-                    self, request, **{key: value and unquote(value) for key, value in found.groupdict().items()}
-                )
+                given = {key: value and unquote(value) for key, value in found.groupdict().items()}
+                return function(self, request, **given)
         raise HubFailure(404, f"The loopback Hub has no {method} {request.target}")
 
     def _check_write(self, request: Request, id: str) -> None:
-        user = TOKENS.get(request.token)
-        if user != id.split("/")[0]:
-            raise HubFailure(403 if user else 401, f"You don't have the rights to write {id}")
+        if request.user != id.split("/")[0]:
+            raise HubFailure(403 if request.user else 401, f"You don't have the rights to write {id}")
 
     def _open(self, request: Request, kind: str | None, id: str, write: bool = False) -> Repository:
         """The repository of a path, if the user may see it or write in it."""
-        user, repository = TOKENS.get(request.token), self.repositories.get(((kind or "models").removesuffix("s"), id))
-        if repository is None or (repository.private and user != id.split("/")[0]):
+        repository = self.repositories.get(((kind or "models").removesuffix("s"), id))
+        if repository is None or (repository.private and request.user != id.split("/")[0]):
             # The Hub does not say that a private repository exists. The clients take a bare 401 for a missing
             # repository only from a Hub with https.
-            raise HubFailure(404 if user else 401, "Repository not found", "RepoNotFound")
+            raise HubFailure(404 if request.user else 401, "Repository not found", "RepoNotFound")
         if write:
             self._check_write(request, id)
         return repository
@@ -242,10 +233,7 @@ class LoopbackHub:
     @route("POST", "/api/repos/create")
     def create_repo(self, request: Request) -> Answer:
         wanted = json.loads(request.body)
-        kind, id = (
-            wanted.get("type", "model"),
-            f"{wanted.get('organization') or TOKENS.get(request.token)}/{wanted['name']}",
-        )
+        kind, id = wanted.get("type", "model"), f"{wanted.get('organization') or request.user}/{wanted['name']}"
         self._check_write(request, id)
         exists = (kind, id) in self.repositories
         if not exists:
@@ -270,13 +258,11 @@ class LoopbackHub:
         commit, prefix = self._open(request, kind, id).at(revision), f"{folder}/" if folder else ""
         entries = {}
         for path, content in commit.files.items():
-            file, size = oid(path, content), len(content)
-            for parent in list(Path(path).parents)[:-1]:
-                name = parent.as_posix()
-                entries[name] = {"type": "directory", "oid": file, "size": 0, "path": name}
-            entries[path] = {"type": "file", "oid": file, "size": size, "path": path}
-            if is_large(path, content):
-                entries[path]["lfs"] = {"oid": file, "size": size, "pointerSize": 134}
+            known = {"oid": oid(path, content), "size": len(content)}
+            for name in [parent.as_posix() for parent in Path(path).parents][:-1]:
+                entries[name] = {**known, "type": "directory", "size": 0, "path": name}
+            lfs = {"lfs": {**known, "pointerSize": 134}} if is_large(path, content) else {}
+            entries[path] = {**known, **lfs, "type": "file", "path": path}
         recursive = re.search("[?&]recursive=(true|1)", request.target, re.IGNORECASE)
         inside = [entries[name] for name in sorted(entries) if name.startswith(prefix)]
         if prefix and not inside:
@@ -301,9 +287,8 @@ class LoopbackHub:
         for wanted in json.loads(request.body)["files"]:
             path = wanted["path"]
             mode = "lfs" if is_large(path, base64.b64decode(wanted.get("sample") or "")) else "regular"
-            files.append({"path": path, "uploadMode": mode, "shouldIgnore": False})
-            if path in present:  # with which the clients leave out what has not changed
-                files[-1]["oid"] = oid(path, present[path])
+            known = {"oid": oid(path, present[path])} if path in present else {}  # what has not changed is left out
+            files.append({"path": path, "uploadMode": mode, "shouldIgnore": False, **known})
         return Answer({"files": files})
 
     @route("POST", rf"{PAGE}\.git/info/lfs/objects/batch")
@@ -376,16 +361,11 @@ def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
         page = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         for home, name, value in (
-            (constants, "ENDPOINT", hub.endpoint),
-            (constants, "HF_HUB_CACHE", cache),
-            (constants, "HF_HUB_DISABLE_XET", True),
-            (constants, "HF_HUB_OFFLINE", False),
-            (constants, "HUGGINGFACE_CO_URL_TEMPLATE", page),
-            (hf_api.api, "endpoint", hub.endpoint),
-            (datasets.config, "HF_ENDPOINT", hub.endpoint),
-            (_http, "time", clock),
-            (file_download, "time", clock),
-        ):
+            (constants, "ENDPOINT", hub.endpoint), (constants, "HF_HUB_CACHE", cache),
+            (constants, "HF_HUB_DISABLE_XET", True), (constants, "HF_HUB_OFFLINE", False),
+            (constants, "HUGGINGFACE_CO_URL_TEMPLATE", page), (hf_api.api, "endpoint", hub.endpoint),
+            (datasets.config, "HF_ENDPOINT", hub.endpoint), (_http, "time", clock), (file_download, "time", clock),
+        ):  # fmt: skip
             patch.setattr(home, name, value)
         patch.setenv("HF_TOKEN", "hf_ash")
         disable_progress_bars()
@@ -395,15 +375,10 @@ def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
 
 def environment(folder: Path, endpoint: str, token: str = "") -> dict[str, str]:
     """The environment variables of a process that uses a `LoopbackHub` and has its caches below a folder."""
-    return {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(folder / "hf_home"),
-        "HF_TOKEN": token,
-        "HF_HUB_DISABLE_XET": "1",  # large files would go to another server
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf_home"), "HF_TOKEN": token}
+    settings |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
+    # Without Xet, since large files would go to another server.
+    return settings | {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
 def stranger(code: str, environment: Mapping[str, str], folder: Path, *arguments: object) -> str:

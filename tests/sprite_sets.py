@@ -43,18 +43,13 @@ class RedNetwork:
 
     name, dimension, vocabulary = "reds", 13, {"type": TYPES}
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        foreground = (images.amin(dim=1) < 255).float()
+        red = (images[:, 0].float() * foreground).sum(dim=(1, 2)) / foreground.sum(dim=(1, 2)).clamp(min=1)
         cells = torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1)
-        return torch.cat([cells, _mean_red(images)[:, None] / 255], dim=1)
-
-    def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        kinds = ((_mean_red(images) - 40) / 40).round().long().clamp(0, len(TYPES) - 1)
-        return {"type": 8 * torch.nn.functional.one_hot(kinds, len(TYPES)).float() - 4}
-
-
-def _mean_red(images: torch.Tensor) -> torch.Tensor:
-    foreground = (images.amin(dim=1) < 255).float()
-    return (images[:, 0].float() * foreground).sum(dim=(1, 2)) / foreground.sum(dim=(1, 2)).clamp(min=1)
+        kinds = ((red - 40) / 40).round().long().clamp(0, len(TYPES) - 1)
+        logits = {"type": 8 * torch.nn.functional.one_hot(kinds, len(TYPES)).float() - 4}
+        return torch.cat([cells, red[:, None] / 255], dim=1), logits
 
 
 def provenance(seed: int = 0, **values: object) -> "Provenance":

@@ -25,14 +25,13 @@ Features = Annotated[
 ]
 
 
-def describe(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="Folder of a trained model, or its name on the Hub.", show_default=Path(RELEASED_MODEL).name
-        ),
-    ] = RELEASED_MODEL,
-) -> None:
+Described = Annotated[
+    str,
+    typer.Argument(help="Folder of a trained model, or its name on the Hub.", show_default=Path(RELEASED_MODEL).name),
+]
+
+
+def describe(model: Described = RELEASED_MODEL) -> None:
     """Shows the size, the defaults and the conditions of a model."""
     from pokemon_ddpm.diffusion import sampler_name
     from pokemon_ddpm.generation import GenerationSettings
@@ -81,13 +80,12 @@ def evaluate(
     check_packages()
     common.make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.evaluation.evaluate import count_bodies, evaluate_pixels, evaluate_variety
+    from pokemon_ddpm.evaluation.evaluate import REPORT, evaluate_pixels, summary, write_report
     from pokemon_ddpm.evaluation.evaluate import evaluate as measure
-    from pokemon_ddpm.evaluation.features import load_network
+    from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images, random_rows
     from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood
-    from pokemon_ddpm.evaluation.report import REPORT, summary, write_report
-    from pokemon_ddpm.evaluation.variety import load_probe
+    from pokemon_ddpm.evaluation.variety import count_bodies, evaluate_variety, load_probe
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics
@@ -106,7 +104,9 @@ def evaluate(
     data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
     check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     try:
-        network = load_network(features, data)
+        network = load_features(features or RELEASED_FEATURES, best_device())
+        check_classes(network.name, network.vocabulary["type"], data.train.type_names)
+        network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     except ValueError as error:
         remedy = (
             f"For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
@@ -117,31 +117,25 @@ def evaluate(
         network = None
         typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
     sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
-    if sets is None:  # the main process goes on
-        return
-    further = evaluate_pixels(sets.samples.images, sets.others.images, *data[:2], sets.other_rows, seed, best_device())
-    further["variety"] = evaluate_variety(sets, data.train, network, seed)
+    samples, all_train = sets.samples.on_white(), data.all_train.on_white()
+    numbers, nearest = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
+    numbers = {"name": folder.resolve().name, **numbers, "variety": evaluate_variety(sets, data.train, network, seed)}
+    pixels = sets.samples.images, sets.others.images
+    numbers |= evaluate_pixels(*pixels, *data[:2], sets.other_rows, seed, best_device())
     if (probe := load_probe(pipeline)) is not None:
-        further["bodies"] = count_bodies(sets, data.held_out, probe, seed)
+        numbers["bodies"] = count_bodies(sets, data.held_out, probe, seed)
     if likelihood:
         count = min(map(len, data[:2]))
-        further["likelihood"] = {
+        numbers["likelihood"] = {
             name: bits_per_dim(pipeline, each.rows(random_rows(len(each), count, seed)), seed=seed)
             for name, each in (("training", data.train), ("held-out", data.held_out))
         }
-    samples, all_train = sets.samples.on_white(), data.all_train.on_white()
-    evaluation = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
-    about = {
-        "data": data.title,
-        "preprocessing": mode,
-        "training images": len(data.train),
-        "searched for memorization": f"{len(data.all_train)} training images",
-        "held out": f"{split} split, {len(data.held_out)} images",
-        "features": network and f"{network.name}, {network.dimension} dimensions",
-        "pokemon-ddpm": version("pokemon-ddpm"),
-    }
-    name = folder.resolve().name
-    numbers = write_report(output_dir, name, evaluation, further, samples, all_train, data.names, about)
+    about = {"data": data.title, "preprocessing": mode, "training images": len(data.train)}
+    about["searched for memorization"] = f"{len(data.all_train)} training images"
+    about["held out"] = f"{split} split, {len(data.held_out)} images"
+    about["features"] = network and f"{network.name}, {network.dimension} dimensions"
+    about["pokemon-ddpm"] = version("pokemon-ddpm")
+    numbers = write_report(output_dir, numbers, samples, nearest, all_train, data.names, about)
     if folder.is_dir() and folder.parent != RELEASED:
         write_metrics(folder, numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):

@@ -1,49 +1,48 @@
-"""Everything that is measured of a set of samples: by features, by a two-sample test, and by statistics of pixels."""
+"""Everything that is measured of a set of samples, and its report.
+
+The report is `report.md`, the same numbers as `report.json`, and sheets.
+"""
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jinja2
 import torch
+from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import GeneratedSets, SampleSet, as_rgba, default_output, random_rows, reduced
+from pokemon_ddpm.evaluation.images import SampleSet, as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import Estimate, averages, given_values, kid, label_values, wasserstein
-from pokemon_ddpm.evaluation.two_sample import lines_of, two_sample_test
-from pokemon_ddpm.evaluation.variety import BodyProbe, effective_number, variety
-from pokemon_ddpm.preprocessing import over_white
+from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
+from pokemon_ddpm.evaluation.two_sample import two_sample_test
+from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.vocabulary import shown_name
+
+Numbers = Mapping[str, Any]  # as in report.json
 
 COMPARED_SIDE = 32  # to which larger images are reduced too, so that models of different resolutions compare
+REPORT, NUMBERS = "report.md", "report.json"
+TEMPLATES = Path(__file__).parents[1] / "templates"
+METRICS = {
+    "kid": "KID", "frechet": "Fréchet", "wasserstein": "Wasserstein", "precision": "precision", "recall": "recall",
+}  # fmt: skip
+GENERATION = "model scheduler num_inference_steps guidance_scale guidance_interval guidance_rescale dtype".split()
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured of a set of samples.
-
-    Attributes:
-        numbers: As in report.json:
-            "distances": See `comparisons`; empty without a network, as what follows but for the names of types.
-            "memorization": "pixels" and, with a network, "features" -> see `memorization`.
-            "condition_accuracy": Attribute -> see `condition_accuracy`; empty without conditions.
-            "types": Type that samples are conditioned on -> KID to the training images that have it: "kid" of these
-                samples and "floor" of the held-out images that have it.
-        nearest: The training images that are nearest to the samples by pixels.
-    """
-
-    numbers: dict[str, Any]
-    nearest: Nearest
+SHEET_COLUMNS, SHEET_PANELS = 6, 2
+NUM_PAIRS, PAIR_PANELS = 20, 4
 
 
 def as_json(value: Any) -> Any:
-    """Dataclasses as dicts, and None for numbers that are not finite."""
+    """Dataclasses as dicts, and None for numbers that are not finite, as in report.json."""
     return json.loads(json.dumps(value, default=dataclasses.asdict), parse_constant=lambda _: None)
 
 
@@ -54,50 +53,48 @@ def evaluate(
     all_train: SpriteTensors,
     network: SpriteFeatures | None,
     seed: int = 0,
-) -> Evaluation:
-    """Compares samples with training and held-out images of the same resolution and classes, at least four of each.
-
-    All images are RGB on white.
+) -> tuple[dict[str, Any], Nearest]:
+    """Compares samples with at least four training and four held-out images, all RGB on white.
 
     Args:
         all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
         network: For distances and the condition accuracy, with the classes of the images; None to leave these out.
         seed: Of subsets.
+
+    Returns:
+        "distances", see `comparisons`; "memorization", "pixels" and "features" -> see `memorization`; and
+        "condition_accuracy", attribute -> see `condition_accuracy`. And the training images that are nearest to the
+        samples by pixels.
     """
     nearest = [nearest_by_pixels(each.images, all_train.images) for each in (samples, held_out)]
-    found_memorization = {"pixels": memorization(*(each.distance for each in nearest))}
-    distances, accuracies, types = [], {}, dict.fromkeys(train.type_names, {})
+    memorized = {"pixels": memorization(*(each.distance for each in nearest))}
+    numbers = {"distances": [], "memorization": memorized, "condition_accuracy": {}}
     if network is not None:
-        types, given = {}, given_values(samples.conditions, network.vocabulary)
         sets = tqdm((samples, train, held_out, all_train), "Features")
-        of_samples, of_train, of_held_out, searched = (extract_features(network, each.images) for each in sets)
-        found_memorization["features"] = memorization(
-            *(
-                nearest_by_features(features, extract_features(network, each.images.flip(-1)), searched).distance
-                for each, features in ((samples, of_samples), (held_out, of_held_out))
-            )
+        features, of_train, of_held_out, searched = (extract_features(network, each.images) for each in sets)
+        distances = (
+            nearest_by_features(own, extract_features(network, each.images.flip(-1)), searched)
+            for each, own in ((samples, features), (held_out, of_held_out))
         )
-        real_types = [label_values(data.labels["type"], len(train.type_names)) for data in (held_out, train)]
-        for k, name in enumerate(train.type_names):
-            sets = zip((of_samples, of_held_out, of_train), (given["type"], *real_types), strict=True)
-            ours, floor, real = (features[has[:, k]] for features, has in sets)
-            if len(ours):
-                types[name] = {"kid": _if_enough(kid, ours, real, seed), "floor": _if_enough(kid, floor, real, seed)}
-        distances = comparisons(of_samples, of_train, of_held_out, seed)
-        accuracies = _condition_accuracies(samples, given, held_out, network)
-    numbers = {"distances": distances, "memorization": found_memorization}
-    numbers |= {"condition_accuracy": accuracies, "types": types}
-    return Evaluation(as_json(numbers), nearest[0])
+        memorized["features"] = memorization(*distances)
+        numbers["distances"] = comparisons(features, of_train, of_held_out, seed)
+        given = given_values(samples.conditions, network.vocabulary)
+        predicted, real = (predict(network, each.images) for each in (samples, held_out))
+        for name, values in network.vocabulary.items():
+            if given[name].any():
+                ids = held_out.labels.get(name)
+                of_real = None if ids is None else (real[name], label_values(ids, len(values)))
+                accuracy = metrics.condition_accuracy(values, predicted[name], given[name], of_real)
+                numbers["condition_accuracy"][name] = accuracy
+    return numbers, nearest[0]
 
 
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
     """Metrics of features of samples beside training and held-out images, and of these beside each other.
 
     All but KID depend on the number of images, so the last three rows use equally many: as many as there are samples
-    or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images.
-
-    Returns:
-        "name" and "to" ("train" or "held-out") of both sets, and an `Estimate` by the name of each metric.
+    or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images. Each row
+    has "name" and "to" ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
     """
     count = min(len(samples), len(held_out))
     few_samples, few_train, few_held_out = (
@@ -113,87 +110,10 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
     found = []
     for name, one, to, other in pairs:
         precision, recall = metrics.precision_recall(one, other, seed)
-        others = {each.__name__: each(one, other, seed) for each in (kid, metrics.frechet, wasserstein)}
+        others = {
+            each.__name__: each(one, other, seed) for each in (metrics.kid, metrics.frechet, metrics.wasserstein)
+        }
         found.append({"name": name, "to": to, **others, "precision": precision, "recall": recall})
-    return found
-
-
-def _condition_accuracies(
-    samples: SampleSet, given: dict[str, torch.Tensor], held_out: SpriteTensors, network: SpriteFeatures
-) -> dict[str, dict[str, Any]]:
-    """Of each attribute that samples are conditioned on."""
-    found = {}
-    predicted, real = (predict(network, data.images) for data in (samples, held_out))
-    for name, values in network.vocabulary.items():
-        if given[name].any():
-            ids = held_out.labels.get(name)
-            of_real = None if ids is None else (real[name], label_values(ids, len(values)))
-            found[name] = metrics.condition_accuracy(values, predicted[name], given[name], of_real)
-    return found
-
-
-def _if_enough(metric: Callable[..., Estimate], samples: torch.Tensor, reference: torch.Tensor, seed: int) -> Estimate:
-    """A metric; NaN of fewer than two rows."""
-    n, m = len(samples), len(reference)
-    return metric(samples, reference, seed) if min(n, m) > 1 else Estimate(math.nan, math.nan, math.nan, n, m)
-
-
-def evaluate_variety(
-    sets: GeneratedSets, train: SpriteTensors, network: SpriteFeatures | None, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """Variety within a type of samples beside as many training images, all as `default_output`.
-
-    Args:
-        sets: The samples, as generated.
-        train: The training images, as the model was trained on.
-        network: For "rke"; None to leave it out.
-        seed: Of the choice of training images and of bootstraps.
-
-    Returns:
-        Name of the images -> "near", "overlap", "color" and "rke": means over types, see `variety` and `averages`;
-        and "n", the number of images.
-    """
-    has, names = label_values(train.labels["type"], len(train.type_names)), train.type_names
-    alone, given = (given_values(each.conditions, {"type": names})["type"] for each in (sets.alone, sets.samples))
-    order = random_rows(len(train), len(train), seed)
-    chosen = [order[has[order, k]][: alone[:, k].sum()] for k in range(len(names))]
-    real = torch.arange(len(names)).repeat_interleave(torch.tensor([*map(len, chosen)]))
-    rows = sets.rows.unique()  # more samples than training images repeat conditions
-    compared = {
-        "by type alone": (sets.alone.images, alone),
-        "real": (train.images[torch.cat(chosen)], torch.nn.functional.one_hot(real, len(names)).bool()),
-        "by conditions of training images": (sets.samples.images, given),
-        "these images": (train.images[rows], has[rows]),
-    }
-    found = {}
-    for name, (images, has) in compared.items():
-        images = default_output(images)
-        features = None if network is None else extract_features(network, over_white(images))
-        types = [own for own in has.T if own.sum() > 1]
-        of_types = [variety(images[own], None if features is None else features[own]) for own in types]
-        figures = {key: np.array([each[key] for each in of_types]) for key in ("near", "overlap", "color", "rke")}
-        found[name] = {**averages(figures, seed), "n": len(images)}
-    return as_json(found)
-
-
-def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, probe: BodyProbe, seed: int = 0) -> dict[str, Any]:
-    """Kinds of body of equally many samples and held-out images, all as `default_output`.
-
-    Training images would be seen more surely, since the probe learned from them.
-
-    Returns:
-        Name of the images -> "shares", body -> share; "effective", see `effective_number`; and "n".
-    """
-    compared = {
-        "by type alone": sets.alone.images,
-        "by conditions of training images": sets.samples.images,
-        "held-out": held_out.images,
-    }
-    n, found = min(map(len, compared.values())), {}
-    for name, images in compared.items():
-        shares = probe.shares(default_output(images[random_rows(len(images), n, seed)]))
-        effective = float(effective_number(np.array([*shares.values()])))
-        found[name] = {"shares": shares, "effective": effective, "n": n}
     return found
 
 
@@ -209,16 +129,14 @@ def evaluate_pixels(
     """Compares raw samples and the default output, see `default_output`, with real images prepared alike.
 
     Args:
-        samples: uint8 (N, C, S, S), with the conditions of training images; the classifier is trained on them.
-        others: Other samples, uint8 (M, C, S, S), with the conditions of held-out images.
-        rows: int64 (M,), the held-out images whose conditions they have.
-        seed: Of subsets, of the two-sample classifier and of bootstraps.
-        device: To train the two-sample classifier on.
+        samples: uint8 (N, C, S, S), on which the two-sample classifier is trained; it is tested on the others.
+        others: uint8 (M, C, S, S), with the conditions of the held-out images `rows`, int64 (M,).
+        seed: Of subsets, of the classifier and of bootstraps.
+        device: To train the classifier on.
 
     Returns:
-        As in report.json: "two_sample", name of the images -> "accuracy", see `two_sample_test`; and
-        "pixel_statistics", name of the images -> see `averages`; and "colors", name of the images -> `wasserstein`
-        distance of `pixel_colors` to those of held-out images.
+        "two_sample", name of the images -> "accuracy", see `two_sample_test`; and "pixel_statistics", name of the
+        images -> see `averages`.
     """
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     sets = [train.images[few], samples, held_out.images, others]
@@ -228,12 +146,134 @@ def evaluate_pixels(
         few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
-    pixels = {name: averages(metrics.pixel_statistics(each), seed) for name, each in statistics.items()}
-    lines = lines_of(held_out)
+    pixels = {name: metrics.averages(metrics.pixel_statistics(each), seed) for name, each in statistics.items()}
+    lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[rows]])
-    accuracies = {name: two_sample_test(*each, lines, seed, device) for name, each in compared.items()}
-    few_colors, sample_colors, real_colors = (metrics.pixel_colors(images, seed) for images in output[:3])
-    distances = {"samples": sample_colors, "train": few_colors}
-    distances = {name: _if_enough(wasserstein, each, real_colors, seed) for name, each in distances.items()}
-    two_sample = {name: {"accuracy": each} for name, each in accuracies.items()}
-    return as_json({"two_sample": two_sample, "pixel_statistics": pixels, "colors": distances})
+    two_sample = {name: {"accuracy": two_sample_test(*each, lines, seed, device)} for name, each in compared.items()}
+    return {"two_sample": two_sample, "pixel_statistics": pixels}
+
+
+def write_report(
+    folder: Path,
+    numbers: Numbers,
+    samples: SampleSet,
+    nearest: Nearest,
+    train: SpriteTensors,
+    names: Sequence[str] | None,
+    about: Mapping[str, Any],
+) -> Numbers:
+    """Writes the report with its sheets into an existing folder.
+
+    Args:
+        numbers: The name of the model, and what was measured.
+        samples: In RGB.
+        nearest: See `evaluate`.
+        train: The training images among which memorized ones were searched, with their names if they have any.
+        about: What else was given, for the last table; "features" and "held out" are also in the model card.
+
+    Returns:
+        The content of `report.json`.
+    """
+    first, seeds = samples.provenances[0], [each.seed for each in samples.provenances]
+    given = {key: None for each in samples.conditions for key, value in each.items() if value is not None}
+    settings = {key: getattr(first, key) for key in GENERATION} | {"seeds": f"{min(seeds)} to {max(seeds)}"}
+    settings["conditions"] = ", ".join(shown_name(key, train.type_names) for key in given)
+    kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
+    numbers = as_json({**kind, **numbers, "about": {"samples": len(seeds), **settings, **about}})
+    sheets = {
+        "samples.png": sample_sheet(samples, train),
+        "closest.png": closest_sheet(samples.images, nearest, train.images, names),
+    }
+    if names:
+        sheets["closest-names.png"] = closest_sheet(samples.images, nearest, None, names)
+    for file, sheet in sheets.items():
+        save_image(sheet, folder / file)
+    write_file(folder / NUMBERS, json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
+    write_file(folder / REPORT, report_text(numbers, sheets))
+    return numbers
+
+
+def report_text(numbers: Numbers, sheets: Collection[str]) -> str:
+    """`report.md`; `closest-names.png` is only shown if it is among the sheets."""
+    titles = {name: title for name, title in METRICS.items() if all(name in each for each in numbers["distances"])}
+    more = {"summary": summary(numbers), "sheets": sheets, "metrics": titles, "statistics": STATISTICS}
+    return _render("evaluation_report.md", numbers, **more)
+
+
+def summary(numbers: Numbers) -> list[str]:
+    """The main results, a sentence or two each, in Markdown."""
+    return _render("evaluation_summary.md", numbers, row=partial(row, numbers)).splitlines()
+
+
+def _render(template: str, numbers: Numbers, **more: Any) -> str:
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    formats = {"count": "{:,}".format, "digits": digits, "estimate": estimate, "percent": percent, "share": share_text}
+    environment.filters |= formats
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(numbers, **more).rstrip() + "\n"
+
+
+def row(numbers: Numbers, name: str, to: str) -> Numbers:
+    """The distances of the set `name` to the set `to`."""
+    return next(each for each in numbers["distances"] if (each["name"], each["to"]) == (name, to))
+
+
+def estimate(found: Numbers) -> str:
+    """A value with its interval: 0.18 (0.10 to 0.27)."""
+    if found["value"] is None:
+        return "-"
+    text = digits(found["value"])
+    return text if found["low"] is None else f"{text} ({digits(found['low'])} to {digits(found['high'])})"
+
+
+def percent(found: Numbers | None) -> str:
+    """A share with its interval: 26 % (22 to 30)."""
+    if found is None or found["value"] is None:
+        return "-"
+    low, high = (share_text(found[end]).removesuffix(" %") for end in ("low", "high"))
+    return f"{share_text(found['value'])} ({low} to {high})"
+
+
+def share_text(share: float) -> str:
+    """A share without interval."""
+    return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
+
+
+def digits(value: float) -> str:
+    """Three decimals below 0.1, two below 10, then one."""
+    return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
+
+
+def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
+    """The first samples that are conditioned on each type; of other classes, random training images beside them.
+
+    All images are RGB.
+    """
+    names, side = train.type_names, samples.images.shape[-1]
+    sets = [(samples.images, given_values(samples.conditions, {"type": names})["type"])]
+    if shown_name("type", names) == "class":
+        real = train.rows(random_rows(len(train), len(train), seed=0))
+        sets.append((real.images, label_values(real.labels["type"], len(names))))
+    blanks = torch.full((SHEET_COLUMNS, 3, side, side), 255, dtype=torch.uint8)
+    rows = [k for k in range(len(names)) if sets[0][1][:, k].any()]
+    cells = [torch.cat([images[has[:, k]], blanks])[:SHEET_COLUMNS] for k in rows for images, has in sets]
+    cells = [Image.fromarray(image) for image in as_arrays(torch.cat(cells))]
+    columns, panels = (SHEET_COLUMNS, SHEET_PANELS) if len(sets) == 1 else (2 * SHEET_COLUMNS, 1)
+    return sprite_sheet(cells, columns, [names[k] for k in rows], max(1, 64 // side), panels)
+
+
+def closest_sheet(
+    samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
+) -> Image.Image:
+    """The samples that are nearest to training images, the nearest first: distance and name, sample, training image.
+
+    `samples` are uint8 (N, 3, S, S), `train` is uint8 (M, 3, S, S). Training images or their names are left out if
+    they are None.
+    """
+    closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
+    matches = nearest.index[closest]
+    sets = [samples[closest]] if train is None else [samples[closest], train[matches]]
+    found = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
+    labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in found]
+    images = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
+    return sprite_sheet(images, len(sets), labels, panels=PAIR_PANELS)

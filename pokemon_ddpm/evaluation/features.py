@@ -7,7 +7,8 @@ package; `fit_features` trains others.
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,16 @@ from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
-from transformers import PreTrainedConfig, PreTrainedModel, RegNetConfig, RegNetModel
+from transformers import RegNetConfig, RegNetModel
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation.images import RealImages, check_classes, flip_and_shift
+from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.evaluation.metrics import condition_accuracy, label_values
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.generation import best_device
 from pokemon_ddpm.models import RELEASED, weights_digest
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
-WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_FILE, ARGUMENTS = "model.safetensors", ("backbone", "vocabulary", "dimension", "resolution")  # in config.json
 RESOLUTION = 32  # of networks without one in their file; above it the first stage halves the resolution
 BACKBONE = {
     "embedding_size": 32,
@@ -46,125 +46,95 @@ MAX_SHIFT = 3  # pixels
 MAX_GRAD_NORM = 5.0
 
 
-class SpriteFeaturesConfig(PreTrainedConfig):
-    """What `SpriteFeatures` is built from."""
+class SpriteFeatures(nn.Module):
+    """Features of sprites, of a dimension D, and a linear head for each attribute of a vocabulary, with its K values.
 
-    model_type = "sprite_features"
+    `backbone` are arguments of `RegNetConfig`, and `resolution` is that of the training images.
+    """
 
-    backbone: dict | None = None  # arguments of `RegNetConfig`
-    vocabulary: dict | None = None  # attribute -> its values
-    dimension: int = 64  # D, of the features
-    resolution: int = RESOLUTION  # of the training images
-
-
-class SpriteFeatures(PreTrainedModel):
-    """Features of sprites, and a linear head for each attribute; `vocabulary` has the K values of each."""
-
-    config_class = SpriteFeaturesConfig
-    main_input_name = "pixel_values"
-
-    def __init__(self, config: SpriteFeaturesConfig):
-        super().__init__(config)
-        self.dimension = config.dimension
-        self.backbone = RegNetModel(RegNetConfig(**config.backbone))
-        self.projection = nn.Linear(self.backbone.config.hidden_sizes[-1], config.dimension)
-        self.vocabulary = {name: tuple(values) for name, values in config.vocabulary.items()}
+    def __init__(
+        self,
+        backbone: dict,
+        vocabulary: Mapping[str, Sequence[str]],
+        dimension: int = 64,
+        resolution: int = RESOLUTION,
+    ):
+        super().__init__()
+        self.vocabulary = {name: tuple(values) for name, values in vocabulary.items()}
+        self.dimension, self.resolution = dimension, resolution
+        self.backbone = RegNetModel(RegNetConfig(**backbone))
+        self.projection = nn.Linear(self.backbone.config.hidden_sizes[-1], dimension)
         # A module cannot have the name "type", because this is a method of modules.
-        heads = {f"{name}_head": nn.Linear(config.dimension, len(values)) for name, values in self.vocabulary.items()}
+        heads = {f"{name}_head": nn.Linear(dimension, len(values)) for name, values in self.vocabulary.items()}
         self.heads = nn.ModuleDict(heads)
         # Of the features of the training images, because KID depends on the scale of the features.
-        self.register_buffer("feature_mean", torch.zeros(config.dimension))
-        self.register_buffer("feature_std", torch.ones(config.dimension))
-        self.post_init()
+        self.register_buffer("feature_mean", torch.zeros(dimension))
+        self.register_buffer("feature_std", torch.ones(dimension))
 
     @property
     def name(self) -> str:
         """Tells networks apart, because values of different networks are not comparable."""
         return f"sprite-features {weights_digest(self)[:8]}"
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Keeps the initial weights of the modules."""
-
-    def raw(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Features (N, D) before standardization, which are the input of the heads."""
-        return self.projection(self.backbone(pixel_values).pooler_output.flatten(1))
+    def raw(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features (N, D) before standardization, which are the input of the heads, from the output of `to_pixels`."""
+        return self.projection(self.backbone(pixels).pooler_output.flatten(1))
 
     def classify(self, raw: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Attribute -> logits (N, K), from the output of `raw`."""
+        """Attribute -> logits (N, K), multi-label for "type" and multi-class for others, from the output of `raw`."""
         return {name: self.heads[f"{name}_head"](raw) for name in self.vocabulary}
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Features (N, D), with mean 0 and standard deviation 1 over the training images."""
-        return (self.raw(pixel_values) - self.feature_mean) / self.feature_std
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Images, uint8 (N, 3, S, S) -> float32 (N, D); see `to_pixels`."""
-        return self(self.to_pixels(images))
-
-    def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Attribute -> (N, K), multi-label for "type" and multi-class for others; see `to_pixels`."""
-        return self.classify(self.raw(self.to_pixels(images)))
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Of images, uint8 (N, 3, S, S): features, mean 0 and standard deviation 1 in training, and logits."""
+        raw = self.raw(self.to_pixels(images))
+        return (raw - self.feature_mean) / self.feature_std, self.classify(raw)
 
     def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network: float in [-1, 1] on its device.
 
-        Larger images are reduced by the mean over areas, smaller ones enlarged if their pixels become whole squares.
-        A sprite changed in this way is unlike one that was preprocessed to the resolution of the network, so compare
-        only sets of one resolution.
-
-        Raises:
-            ValueError: If the images are smaller, and not by a whole factor.
+        Larger images are reduced by the mean over areas, smaller ones enlarged if their pixels become whole squares;
+        others raise ValueError. A sprite changed in this way is unlike one that was preprocessed to the resolution of
+        the network, so compare only sets of one resolution.
         """
-        side, resolution = images.shape[-1], self.config.resolution
+        side, resolution = images.shape[-1], self.resolution
         if side < resolution and resolution % side:
             needed = f"from {resolution} px, or smaller by a whole factor"
             raise ValueError(f"The feature network needs images {needed}, but these have {side} px.")
-        pixels = images.to(self.device).float() / 127.5 - 1
+        pixels = images.to(self.feature_mean.device).float() / 127.5 - 1
         mode = "area" if side > resolution else "nearest"
         return pixels if side == resolution else functional.interpolate(pixels, resolution, mode=mode)
 
 
 def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.device = "cpu") -> SpriteFeatures:
-    """Loads a network that `fit-features` wrote, in float32.
-
-    Raises:
-        ValueError: If the folder has no such network, or its weights are damaged or not finite.
-    """
+    """Loads a network that `fit-features` wrote, in float32; raises ValueError if there is none that can be used."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} contains no feature network: there is no config.json.")
     try:
-        network = SpriteFeatures(SpriteFeaturesConfig.from_pretrained(folder, local_files_only=True))
+        config = json.loads((folder / "config.json").read_bytes())
+        network = SpriteFeatures(**{name: config[name] for name in ARGUMENTS if name in config})
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
         if not all(values.isfinite().all() for values in network.state_dict().values()):
             raise ValueError("some of its weights are NaN or infinite.")
-    except Exception as error:  # transformers and safetensors raise many kinds for damaged files
+    except Exception as error:  # json, torch and safetensors raise many kinds for damaged files
         raise ValueError(f"{folder} contains no usable feature network: {' '.join(str(error).split())}") from error
     return network.eval().requires_grad_(False).to(device)
 
 
-def load_network(folder: Path | None, data: RealImages) -> SpriteFeatures:
-    """Loads the released network or another one; raises ValueError if it does not fit the images."""
-    network = load_features(folder or RELEASED_FEATURES, best_device())
-    check_classes(network.name, network.vocabulary["type"], data.train.type_names)
-    network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
-    return network
-
-
 def extract_features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
     """Features, float32 (N, D), of any number of images, uint8 (N, 3, S, S); each depends on its image alone."""
-    return torch.cat([part.float().cpu() for part in _in_batches(network.features, images)])[: len(images)]
+    return torch.cat([features.float().cpu() for features, _ in _in_batches(network, images)])[: len(images)]
 
 
-def all_logits(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
+def all_logits(network: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Logits, attribute -> float32 (N, K), of any number of images, uint8 (N, 3, S, S)."""
-    parts = list(_in_batches(classifier.logits, images))
-    return {name: torch.cat([part[name].cpu() for part in parts])[: len(images)] for name in classifier.vocabulary}
+    parts = [logits for _, logits in _in_batches(network, images)]
+    return {name: torch.cat([part[name].cpu() for part in parts])[: len(images)] for name in network.vocabulary}
 
 
-def predict(classifier: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
+def predict(network: SpriteFeatures, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """The values that are recognized in images, uint8 (N, 3, S, S): attribute -> bool (N, K)."""
-    return {name: recognized(name, logits) for name, logits in all_logits(classifier, images).items()}
+    return {name: recognized(name, logits) for name, logits in all_logits(network, images).items()}
 
 
 def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
@@ -174,8 +144,8 @@ def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _in_batches(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Iterator[Any]:
-    """Outputs of a network for batches of one size, on which their last bits depend: the last batch is filled up."""
+def _in_batches(network: SpriteFeatures, images: torch.Tensor) -> Iterator[Any]:
+    """Outputs for batches of one size, on which their last bits depend: the last batch is filled up."""
     for batch in images.split(BATCH_SIZE):
         yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE])
 
@@ -186,35 +156,30 @@ def fit_features(
     """Trains the network on images in RGB on white, and writes it with report.json into an existing folder.
 
     The epoch with the lowest validation loss is kept. The weights are rounded to float16, as they are saved, before
-    the features are standardized by their mean and standard deviation over the training images.
-
-    Returns:
-        The report: "accuracies" on the validation split, "epochs" with their losses, and the numbers of images.
-
-    Raises:
-        ValueError: If the validation loss was never finite.
+    the features are standardized by their mean and standard deviation over the training images. The report has the
+    losses of all epochs, and the accuracies of attributes on the validation split. Raises ValueError if the validation
+    loss was never finite.
     """
     device, epochs, best = torch.device(device), [], None
     images, resolution = train.images, train.images.shape[-1]
-    config = SpriteFeaturesConfig(
-        backbone={**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION},
-        vocabulary={name: list(train.vocabulary[name]) for name in train.varying_attributes()},
-        resolution=resolution,
-    )
+    config = {
+        "backbone": {**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION},
+        "vocabulary": {name: train.vocabulary[name] for name in train.varying_attributes()},
+        "resolution": resolution,
+    }
     train = train.to(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(SEED)
-        network = SpriteFeatures(config).to(device, memory_format=torch.channels_last)
+        network = SpriteFeatures(**config).to(device, memory_format=torch.channels_last)
         groups = [  # biases and normalizations, which have one dimension, do not decay
             {"params": [each for each in network.parameters() if each.ndim > 1]},
             {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        batches = -(-len(train) // TRAIN_BATCH_SIZE)
-        num_epochs = max(NUM_EPOCHS, -(-MIN_UPDATES // batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, LEARNING_RATE, num_epochs * batches, pct_start=0.1, cycle_momentum=False
-        )
+        batches = math.ceil(len(train) / TRAIN_BATCH_SIZE)
+        num_epochs = max(NUM_EPOCHS, math.ceil(MIN_UPDATES / batches))
+        cycle = {"total_steps": num_epochs * batches, "pct_start": 0.1, "cycle_momentum": False}
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, **cycle)
         for _ in (bar := tqdm(range(num_epochs), "Training", unit="epoch")):
             network.train()
             generator, losses = torch.Generator().manual_seed(int(torch.randint(2**62, ()))), []
@@ -244,28 +209,19 @@ def fit_features(
     network.feature_mean.copy_(raw.mean(dim=0).half())
     network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())  # a feature may be the same for all images
     network = network.cpu()
-    report = {
-        "network": weights_digest(network),
-        "images": {"train": len(images), "validation": len(validation)},
-        "epochs": epochs,
-        "accuracies": accuracies(network, validation),
-    }
-    write_file(folder / "config.json", network.config.to_json_string())
-    write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
-    write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    return report
-
-
-def accuracies(network: SpriteFeatures, data: SpriteTensors) -> dict[str, dict[str, float]]:
-    """Attributes of images that have labels -> "value", "chance" and "majority", see `condition_accuracy`; and "n"."""
-    found, predicted = {}, predict(network, data.images)
+    report = {"network": weights_digest(network), "images": {"train": len(images), "validation": len(validation)}}
+    report |= {"epochs": epochs, "accuracies": {}}
+    predicted = predict(network, validation.images)
     for name, values in network.vocabulary.items():
-        labels = label_values(data.labels[name].cpu(), len(values))
+        labels = label_values(validation.labels[name].cpu(), len(values))
         if labels.any():
             each = condition_accuracy(values, predicted[name], labels)
             share = {"value": each["accuracy"].value, "n": each["accuracy"].n}
-            found[name] = {**share, "chance": each["chance"], "majority": each["majority"]}
-    return found
+            report["accuracies"][name] = {**share, "chance": each["chance"], "majority": each["majority"]}
+    write_file(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
+    write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    return report
 
 
 def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:

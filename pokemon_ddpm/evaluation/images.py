@@ -1,7 +1,4 @@
-"""The images that are compared: real ones, samples with conditions like theirs, and what is made of both.
-
-A set of images is chosen at random, processed as `generate` does by default, reduced, or mirrored and shifted.
-"""
+"""The images that are compared: real ones, samples with conditions like theirs, and what is made of both."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,7 +16,7 @@ from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, processes
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
@@ -48,9 +45,8 @@ def load_images(
     """Loads the training split and a held-out one; raises ValueError if they are too few to compare."""
     options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
     train, held_out = (load_tensors(data_dir, part, resolution, **options) for part in ("train", split))
-    least = NEIGHBORHOOD + 1
-    if min(len(train), len(held_out)) < least:
-        needed = f"At least {least} training and {least} held-out images are needed"
+    if min(len(train), len(held_out)) <= NEIGHBORHOOD:
+        needed = f"More than {NEIGHBORHOOD} training and held-out images are needed"
         raise ValueError(f"{needed}, but there are {len(train)} and {len(held_out)}.")
     if data_dir is not None and is_class_folder(data_dir):
         return RealImages(train, held_out, train, None, Path(data_dir).resolve().name)
@@ -82,25 +78,19 @@ class SampleSet:
 class GeneratedSets(NamedTuple):
     """What `generate_sets` generates."""
 
-    samples: SampleSet
+    samples: SampleSet  # with the conditions of training images
     others: SampleSet  # with the conditions of held-out images
     alone: SampleSet  # `PER_TYPE` of each type, which is their only condition
-    rows: torch.Tensor  # int64 (N,), the training images whose conditions the samples have
     other_rows: torch.Tensor  # int64 (M,), the held-out images whose conditions the others have
 
 
 def row_requests(
     data: SpriteTensors, conditioner: SpriteConditioner, rows: torch.Tensor, first_seed: int = 0
 ) -> list[SpriteRequest]:
-    """A request with the conditions of each of some images; types are given completely: "fire/none" for one.
+    """A request with the conditions of each of some images, int64 (N,); the seeds follow the first one.
 
-    Args:
-        conditioner: Of the model; attributes that it does not know are not given, and unknown labels are "any".
-        rows: int64 (N,), the images.
-        first_seed: Of the first request; the seeds of the others follow.
-
-    Raises:
-        ValueError: If the model was trained on other classes.
+    Types are given completely ("fire/none" for one), unknown labels are "any", and attributes that the model does not
+    know are not given. Raises ValueError if it was trained on other classes.
     """
     vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
     check_classes("The model", vocabulary["type"], data.type_names)
@@ -108,8 +98,8 @@ def row_requests(
     for seed, row in enumerate(rows.tolist(), first_seed):
         values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
         for name in vocabulary.keys() & data.labels.keys():
-            ids = data.labels[name][row].view(-1).tolist()
-            names = [dict(enumerate(data.vocabulary[name])).get(k) for k in ids]
+            known = dict(enumerate(data.vocabulary[name]))
+            names = [known.get(k) for k in data.labels[name][row].view(-1).tolist()]
             values[name] = [each for each in names if each in vocabulary[name]] or [ANY]
         types = values.pop("type")
         pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
@@ -135,77 +125,53 @@ def generate_sets(
     count: int,
     seed: int,
     folder: Path,
-) -> GeneratedSets | None:
+) -> GeneratedSets:
     """Generates samples with conditions of training images, of all held-out images, and by the type alone.
 
-    Args:
-        count: Of the first, and at most of the last; of the others as many as held-out images, or `MIN_SAMPLES`.
-        seed: Of the random choice, and of the first sample; the seeds of the others follow.
-        folder: For the folders "samples", "held-out/samples" and "types/samples".
-
-    Returns:
-        In the main process, all of them.
+    There are `count` of the first, and at most of the last; of the others as many as held-out images, or at least
+    `MIN_SAMPLES`. They are in the folders "samples", "held-out/samples" and "types/samples". `seed` is that of the
+    random choice, and of the first sample; the seeds of the others follow.
     """
     conditioner, names = pipeline.conditioner, train.type_names
     other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
-    chosen = random_rows(len(train), count, seed), random_rows(len(held_out), other_count, next_seed)
+    rows, other_rows = random_rows(len(train), count, seed), random_rows(len(held_out), other_count, next_seed)
     alone = [names[k // PER_TYPE] for k in range(min(count, PER_TYPE * len(names)))]
     requests = {
-        folder / "samples": row_requests(train, conditioner, chosen[0], seed),
-        folder / "held-out" / "samples": row_requests(held_out, conditioner, chosen[1], next_seed),
-        folder / "types" / "samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
+        "samples": row_requests(train, conditioner, rows, seed),
+        "held-out/samples": row_requests(held_out, conditioner, other_rows, next_seed),
+        "types/samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
     }
-    for path, each in requests.items():
-        generate_samples(pipeline, settings, each, path)
-    if not processes().is_main_process:
-        return None
-    sets = [read_samples(path) for path in requests]
-    firsts = zip(chosen, sets, (seed, next_seed), strict=False)
-    return GeneratedSets(*sets, *(rows[[p.seed - first for p in each.provenances]] for rows, each, first in firsts))
+    sets = [generate_samples(pipeline, settings, each, folder / name) for name, each in requests.items()]
+    return GeneratedSets(*sets, other_rows[[each.seed - next_seed for each in sets[1].provenances]])
 
 
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
-) -> None:
-    """Generates the requests that are not in the folder yet, see `generate_files`.
+) -> SampleSet:
+    """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it.
 
-    The files are raw samples, RGBA with alpha as predicted.
-
-    Each of several processes generates its share, and returns when all samples exist.
-
-    Raises:
-        ValueError: If the folder has other files.
-        OSError: If a file cannot be written.
+    Raises ValueError if the folder has other files.
     """
-    state = processes()
-    if state.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        present = {path.name for path in folder.iterdir() if path.name[0] != "."}
-        if others := sorted(present - {request.file_name for request in requests}):
-            some = f"{len(others)} other files, such as {others[0]}"
-            raise ValueError(f"{folder} contains {some}; choose another --output-dir.")
-    state.wait_for_everyone()
-    share = requests[state.process_index :: state.num_processes]
-    paths = generate_files(Job(pipeline, settings, share), folder, raw=True)
-    for _ in tqdm(paths, "Generating", len(share), disable=not state.is_main_process):
-        pass
-    state.wait_for_everyone()
-
-
-def read_samples(folder: Path) -> SampleSet:
-    """The samples in a folder of `generate_samples`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    present = {path.name for path in folder.iterdir() if path.name[0] != "."}
+    if others := sorted(present - {request.file_name for request in requests}):
+        some = f"{len(others)} other files, such as {others[0]}"
+        raise ValueError(f"{folder} contains {some}; choose another --output-dir.")
+    list(tqdm(generate_files(Job(pipeline, settings, requests), folder, raw=True), "Generating", len(requests)))
     files = sorted(folder.glob("[!.]*.png"))
     return SampleSet(as_tensor(map(open_image, files)), tuple(map(read_png, files)))
 
 
 def as_rgba(images: torch.Tensor) -> torch.Tensor:
-    """Images, uint8 (N, C, S, S), with alpha: RGB by `preprocessing.transparent`, with the tolerance of `to_sprite`.
+    """Images, uint8 (N, C, S, S), with alpha: RGB by `transparent`, with the tolerance of `to_sprite`.
 
     Real images on exact white need no tolerance, but without it only they would have a pale rim.
     """
-    if images.shape[1] == 4:
-        return images
-    return as_tensor(transparent(image, WHITE_TOLERANCE) for image in as_arrays(images))
+    return (
+        images
+        if images.shape[1] == 4
+        else as_tensor(transparent(image, WHITE_TOLERANCE) for image in as_arrays(images))
+    )
 
 
 def default_output(images: torch.Tensor) -> torch.Tensor:

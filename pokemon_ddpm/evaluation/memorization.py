@@ -4,8 +4,7 @@ Also bits per dimension, the variational bound on the negative log-likelihood of
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +28,7 @@ NUM_TIMESTEPS = 40  # of each image at which a term between L_0 and L_T is compu
 TERMS_BATCH_SIZE = 64
 
 
-@dataclass(frozen=True)
-class Nearest:
+class Nearest(NamedTuple):
     """The nearest training image of each image."""
 
     distance: torch.Tensor  # float64 (N,); for pixels, the root mean square difference in [0, 255]
@@ -68,8 +66,8 @@ def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
     return Nearest(torch.from_numpy(distance), torch.cat(indices))
 
 
-def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: torch.Tensor) -> Nearest:
-    """Finds the nearest training image by the Euclidean distance of features, over mirror images.
+def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
+    """Euclidean distances of features to the nearest training image, over mirror images, float64 (N,).
 
     `features` are float (N, D), `mirrored` those of `images.flip(-1)`, and `train` float (M, D).
     """
@@ -77,8 +75,8 @@ def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: t
     for views in torch.stack([features, mirrored]).double().split(BATCH_SIZE, dim=1):
         # Without matrix products, so that equal features have distance 0.
         distances = torch.cdist(views, train, compute_mode="donot_use_mm_for_euclid_dist")
-        least.append(distances.amin(dim=0).min(dim=1))
-    return Nearest(*map(torch.cat, zip(*least, strict=True)))
+        least.append(distances.amin(dim=(0, 2)))
+    return torch.cat(least)
 
 
 def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
@@ -104,15 +102,10 @@ def count_copies(pipeline: PokemonDDPMPipeline, train: SpriteTensors, held_out: 
 def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:
     """Compares the distances to the nearest training image, float (N,) of samples and (M,) of held-out images.
 
-    The threshold is the k-th smallest of the M held-out distances, k = ceil(M / 20). If samples have the same
-    distribution, the number of samples below it is beta-binomial with parameters N, k and M + 1 - k.
-
-    Returns:
-        "threshold": The 5 % quantile of the held-out distances.
-        "nearer": `Share` of the samples with a smaller distance.
-        "chance_low", "chance_high": The 95 % range of this share if samples are distributed as held-out images are.
-        "identical": Number of samples at distance 0.
-        "n", "m": Number of samples and of held-out images.
+    "nearer" is the `share` of samples below the "threshold", the 5 % quantile, which is the k-th smallest of the M
+    held-out distances, k = ceil(M / 20). "chance_low" and "chance_high" are its 95 % range if samples have the same
+    distribution: their number is then beta-binomial with parameters N, k and M + 1 - k. "identical" is the number of
+    samples at distance 0, and "n" and "m" are N and M.
     """
     # Here, since training imports this module without the packages of the extra, which these need.
     from pokemon_ddpm.evaluation.metrics import LEVEL, share
@@ -120,17 +113,9 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
     n, m = len(samples), len(held_out)
     k = math.ceil(QUANTILE * m)
     threshold = held_out.kthvalue(k).values.item()
-    nearer = share(int((samples < threshold).sum()), n)
     chance_low, chance_high = (float(end) / n for end in stats.betabinom.interval(LEVEL, n, k, m + 1 - k))
-    return {
-        "threshold": threshold,
-        "nearer": nearer,
-        "chance_low": chance_low,
-        "chance_high": chance_high,
-        "identical": int((samples == 0).sum()),
-        "n": n,
-        "m": m,
-    }
+    found = {"threshold": threshold, "nearer": share(samples < threshold), "identical": int((samples == 0).sum())}
+    return {**found, "chance_low": chance_low, "chance_high": chance_high, "n": n, "m": m}
 
 
 def check_likelihood(pipeline: PokemonDDPMPipeline) -> None:
@@ -158,12 +143,8 @@ def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int =
     """Estimates the bound of images given their labels (Nichol & Dhariwal 2021, equations 4 to 7).
 
     L_0 and L_T are computed for every image, the terms between are estimated without bias. The predicted x_0 is
-    clipped to the range of the samples, as in sampling.
-
-    Args:
-        pipeline: A model that passes `check_likelihood`.
-        data: Images as the model was trained on.
-        seed: Of timesteps and noise.
+    clipped to the range of the samples, as in sampling. The model passes `check_likelihood`, and the images are as it
+    was trained on.
 
     Returns:
         In bits per dimension the "bound", and its parts "L_T", "L_1 to L_{T-1}" and "L_0"; see `averages`.

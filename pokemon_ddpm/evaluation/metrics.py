@@ -7,7 +7,7 @@ too few images or a feature is not finite.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
-MAX_ASSIGNED = 1024  # images or pixels of a Wasserstein distance, whose time is cubic in them
+MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
@@ -44,32 +44,22 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric between two sets of images."""
+    """A metric of two sets of images, or a share, in [0, 1], of one."""
 
-    value: float
+    value: float  # NaN if there are no images
     low: float  # end of the 95 % interval; NaN if there is none
     high: float
     n: int  # samples used
-    m: int  # reference images used
-    standard_error: float = math.nan  # if the interval is computed from one
+    m: int | None = None  # reference images used
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of `n` images, in [0, 1], with its 95 % interval; NaN if `n` is 0."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def share(hits: int, n: int) -> Share:
-    """The share of `hits` in `n`, with the score interval of Wilson 1927."""
+def share(hits: torch.Tensor) -> Estimate:
+    """The share of what is True, bool (N,), with the score interval of Wilson 1927."""
+    count, n = int(hits.sum()), len(hits)
     if n == 0:
-        return Share(math.nan, math.nan, math.nan, 0)
-    interval = stats.binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
-    return Share(hits / n, float(interval.low), float(interval.high), n)
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    interval = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    return Estimate(count / n, float(interval.low), float(interval.high), n)
 
 
 def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -123,7 +113,7 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     value = float(values.mean())
     error = float(np.sqrt(values.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error  # Student's interval
-    return Estimate(value, value - half, value + half, len(samples), len(reference), error)
+    return Estimate(value, value - half, value + half, len(samples), len(reference))
 
 
 def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
@@ -141,7 +131,7 @@ def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Es
 
 
 def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
-    """1-Wasserstein distance of equally many points, at most `MAX_ASSIGNED`, without an interval.
+    """1-Wasserstein distance of equally many images, at most `MAX_ASSIGNED`, without an interval.
 
     It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
     """
@@ -151,14 +141,6 @@ def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -
     costs = spatial.distance.cdist(one, other)
     value = costs[optimize.linear_sum_assignment(costs)].mean()
     return Estimate(float(value), math.nan, math.nan, size, size)
-
-
-def pixel_colors(images: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """OKLab of at most `MAX_ASSIGNED` random foreground pixels of sprites, uint8 (N, 4, S, S): float64 (M, 3)."""
-    pixels = as_arrays(images)
-    pixels = pixels[pixels[..., 3] > 127][:, :3]
-    chosen = np.random.default_rng(seed).permutation(len(pixels))[:MAX_ASSIGNED]
-    return torch.from_numpy(oklab(pixels[chosen]))
 
 
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -172,29 +154,22 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
     options = {"prc_neighborhood": NEIGHBORHOOD, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
     found = prc_features_to_metric(samples - center, reference - center, **options)
-    precision, recall = (share(round(found[key] * size), size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL))
-    return tuple(Estimate(**vars(each), m=size) for each in (precision, recall))
+    counts = [round(found[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
+    return tuple(replace(share(torch.arange(size) < count), m=size) for count in counts)
 
 
 def given_values(
     conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
 ) -> dict[str, torch.Tensor]:
-    """The values that N samples were conditioned on, of the K values of each attribute in the vocabulary.
+    """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
-    Args:
-        conditions: Of each sample, attribute -> a value, or a pair of types.
-
-    Returns:
-        Attribute -> bool (N, K). `none` and `any` count as no value.
+    The conditions are of each sample attribute -> a value, or a pair of types; `none` and `any` count as no value.
     """
     given = {}
     for attribute, known in vocabulary.items():
-        table = given[attribute] = torch.zeros(len(conditions), len(known), dtype=torch.bool)
-        for row, condition in enumerate(conditions):
-            value = condition.get(attribute)
-            for name in value if isinstance(value, (list, tuple)) else [value]:
-                if name in known:
-                    table[row, known.index(name)] = True
+        values = [condition.get(attribute) for condition in conditions]
+        values = [value if isinstance(value, (list, tuple)) else [value] for value in values]
+        given[attribute] = torch.tensor([[name in each for name in known] for each in values], dtype=torch.bool)
     return given
 
 
@@ -219,8 +194,8 @@ def condition_accuracy(
         real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
 
     Returns:
-        "accuracy": `Share` of the samples.
-        "real": `Share` of the real images that have a label; None without real images.
+        "accuracy": `share` of the samples.
+        "real": `share` of the real images that have a label; None without real images.
         "chance": Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches it.
         "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
             as the longest condition has.
@@ -231,7 +206,7 @@ def condition_accuracy(
     predicted, given = predicted[conditioned], given[conditioned]
     counts = given.sum(dim=0)
     by_value = {
-        value: {"accuracy": _share(predicted[given[:, k], k]), "real": real and _share(real[0][real[1][:, k], k])}
+        value: {"accuracy": share(predicted[given[:, k], k]), "real": real and share(real[0][real[1][:, k], k])}
         for k, value in enumerate(values)
         if counts[k]
     }
@@ -240,16 +215,12 @@ def condition_accuracy(
     different, occurrences = given.unique(dim=0, return_counts=True)
     missing = different.double() @ (~predicted).double().T  # values of a condition that are not predicted
     return {
-        "accuracy": _share((predicted | ~given).all(dim=1)),
-        "real": real and _share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
+        "accuracy": share((predicted | ~given).all(dim=1)),
+        "real": real and share((real[0] | ~real[1]).all(dim=1)[real[1].any(dim=1)]),
         "chance": float((occurrences * (missing == 0).sum(dim=1)).sum()) / len(given) ** 2,
-        "majority": _share((most_given | ~given).all(dim=1)).value,
+        "majority": share((most_given | ~given).all(dim=1)).value,
         "by_value": by_value,
     }
-
-
-def _share(hits: torch.Tensor) -> Share:
-    return share(int(hits.sum()), len(hits))
 
 
 def pixel_statistics(images: torch.Tensor) -> dict[str, np.ndarray]:

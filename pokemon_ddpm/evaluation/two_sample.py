@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.preprocessing import over_white
@@ -26,11 +25,6 @@ NEAR = 8  # gray levels from which neighboring pixels count as wholly different
 BATCH_SIZE = 128  # without gradients
 
 
-def lines_of(data: SpriteTensors) -> torch.Tensor:
-    """The evolution line of each image, int64 (N,), -1 where unknown."""
-    return data.labels.get("line", torch.full((len(data),), -1))
-
-
 def two_sample_test(
     train_real: torch.Tensor,
     train_generated: torch.Tensor,
@@ -42,15 +36,9 @@ def two_sample_test(
 ) -> Estimate:
     """Trains the classifier on the first two sets of images, uint8 (N, C, S, S) RGB or RGBA, tests it on the others.
 
-    Args:
-        lines: int64, the evolution lines of the real images of the test, then of the generated ones: those of the
-            images whose conditions these have; -1 where unknown.
-        seed: Of initial weights, batches, augmentation and bootstrap.
-        device: To train on.
-
-    Returns:
-        `balanced_accuracy`, with the interval of `line_bootstrap`; that another training would give another classifier
-        is not in it.
+    `lines`, int64, are the evolution lines of the real images of the test, then of the generated ones: those of the
+    images whose conditions these have; -1 where unknown. The result is that of `line_bootstrap`; that another training
+    would give another classifier is not in its interval.
     """
     classifier = fit_classifier(train_real, train_generated, seed, device)
     logits = torch.cat([classifier_logits(classifier, images) for images in (real, generated)])

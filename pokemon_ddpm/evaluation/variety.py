@@ -5,17 +5,21 @@ is in the foreground if its alpha is above 127.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import safe_open
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features
+from pokemon_ddpm.evaluation.images import GeneratedSets, default_output, random_rows
+from pokemon_ddpm.evaluation.metrics import averages, given_values, label_values
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.preprocessing import as_arrays, over_white
 from pokemon_ddpm.ranking import BATCH_SIZE, SpriteRanker, load_ranker
 
 BODIES_FILE = "bodies.safetensors"  # the probe, in the folder of the ranker's model
@@ -54,13 +58,43 @@ def variety(images: torch.Tensor, features: torch.Tensor | None) -> dict[str, fl
 
     Returns:
         "near": Share of the pairs with an overlap of at least `NEAR`.
-        "overlap", "color": Means over all pairs of `overlaps` and `color_distances`.
+        "color": Mean of `color_distances` over all pairs.
         "rke": `rke`; NaN without features.
     """
     pairs = np.triu_indices(len(images), 1)
-    overlap, color = overlaps(images, images).numpy()[pairs], color_distances(images)[pairs]
-    means = {"near": (overlap >= NEAR).mean(), "overlap": overlap.mean(), "color": color.mean()}
-    return {**means, "rke": np.nan if features is None else rke(features)}
+    near, color = overlaps(images, images).numpy()[pairs] >= NEAR, color_distances(images)[pairs]
+    return {"near": near.mean(), "color": color.mean(), "rke": np.nan if features is None else rke(features)}
+
+
+def evaluate_variety(
+    sets: GeneratedSets, train: SpriteTensors, network: SpriteFeatures | None, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Variety within a type of samples beside as many training images, all as `default_output`.
+
+    `sets` and `train` are as generated and as the model was trained on; "rke" is left out without a network.
+
+    Returns:
+        "by type alone" and "real" -> "near", "color" and "rke": means over types, see `variety` and `averages`; and
+        "n", the number of images.
+    """
+    has, order = label_values(train.labels["type"], len(train.type_names)), random_rows(len(train), len(train), seed)
+    alone = given_values(sets.alone.conditions, {"type": train.type_names})["type"]
+    groups = [own.nonzero()[:, 0] for own in alone.T]
+    chosen = [order[has[order, k]][: len(own)] for k, own in enumerate(groups)]
+    real = train.images[torch.cat(chosen)]
+    compared = {
+        "by type alone": (sets.alone.images, groups),
+        "real": (real, torch.arange(len(real)).split([*map(len, chosen)])),
+    }
+    found = {}
+    for name, (images, groups) in compared.items():
+        images = default_output(images)
+        features = None if network is None else extract_features(network, over_white(images))
+        types = [own for own in groups if len(own) > 1]
+        of_types = [variety(images[own], None if features is None else features[own]) for own in types]
+        figures = {key: np.array([each[key] for each in of_types]) for key in ("near", "color", "rke")}
+        found[name] = {**averages(figures, seed), "n": len(images)}
+    return found
 
 
 class BodyProbe(NamedTuple):
@@ -87,3 +121,24 @@ def load_probe(pipeline: PokemonDDPMPipeline) -> BodyProbe | None:
     with safe_open(Path(RELEASED_FAST_MODEL, BODIES_FILE), "pt") as file:
         names = tuple(file.metadata()["bodies"].split(","))
         return BodyProbe(ranker, names, *(file.get_tensor(name).float() for name in ("weight", "bias")))
+
+
+def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, probe: BodyProbe, seed: int = 0) -> dict[str, Any]:
+    """Kinds of body of equally many samples and held-out images, all as `default_output`.
+
+    Training images would be seen more surely, since the probe learned from them.
+
+    Returns:
+        Name of the images -> "shares", body -> share; "effective", see `effective_number`; and "n".
+    """
+    compared = {
+        "by type alone": sets.alone.images,
+        "by conditions of training images": sets.samples.images,
+        "held-out": held_out.images,
+    }
+    n, found = min(map(len, compared.values())), {}
+    for name, images in compared.items():
+        shares = probe.shares(default_output(images[random_rows(len(images), n, seed)]))
+        effective = float(effective_number(np.array([*shares.values()])))
+        found[name] = {"shares": shares, "effective": effective, "n": n}
+    return found

@@ -34,12 +34,7 @@ COUNTED = ("type1", "type2", "game", "view", "finish", "color", "shape")  # colu
 STARTER = "starter"
 CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}
 FACTS_LICENSE = "LICENSE-PokeAPI.txt"
-METADATA = {"pretty_name": "Pokémon sprites", **LICENSES["sprites"], "tags": ["sprites", "pixel-art", "pokemon"]}
-STARTER_METADATA = {
-    "pretty_name": "Starter creatures",
-    **LICENSES["starter"],
-    "tags": ["sprites", "pixel-art", "procedural"],
-}
+NAMES = {"sprites": ("Pokémon sprites", "pokemon"), "starter": ("Starter creatures", "procedural")}  # and a tag
 
 
 def run_card(
@@ -52,11 +47,8 @@ def run_card(
 ) -> ModelCard:
     """The card of the model of a training run.
 
-    Args:
-        config: The run's `TrainingConfig`; training imports this module, so it is not imported here.
-        step: Number of updates.
-        counts: Number of images by split.
-        metrics: Losses by name, such as "validation_loss"; may be empty.
+    `config` is its `TrainingConfig`, `step` the number of updates, `counts` that of images by split, and `metrics` are
+    losses by name, such as "validation_loss".
     """
     base, (data, kind) = config.initial_weights, _data(config)
     metadata = dict(LICENSES.get(kind, {}))
@@ -116,26 +108,23 @@ def folder_card(folder: Path) -> ModelCard | None:
     try:
         return ModelCard(read_file(folder / CARD_FILE, folder).decode(), ignore_metadata_errors=True)
     except Exception as error:  # yaml has exceptions of its own
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"The metadata at the top of {folder / CARD_FILE} are not YAML; repair them: {reason}"
-        ) from error
+        what = f"The metadata at the top of {folder / CARD_FILE} are not YAML; repair them"
+        raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
-    """Writes the results of an evaluation in place of earlier ones into the card in a model's folder, if there is one.
+    """Writes the content of report.json and the summary in place of earlier ones into the card in a model's folder.
 
-    `numbers` is the content of report.json, `data` is what the images are called, and `sentences` is the summary.
+    `data` is what the images are called. Without a card, nothing is written.
     """
     card, about = folder_card(folder), numbers["about"]
     if card is None:
         return
     # Only results of an evaluation have "held_out"; those of a training run stay.
     results = [each for each in card.data.eval_results or [] if "held_out" not in (each.metric_args or {})]
-    measured = {"samples": about["samples"], "held_out": about["held out"]}
-    measured |= {"features": about["features"]} if about["features"] else {}
-    for *metric, of in _metrics(numbers, split):
-        results.append(_result(*metric, data, dataset_split=of, metric_args=measured))
+    measured = {"samples": about["samples"], "held_out": about["held out"], "features": about["features"]}
+    measured = {key: value for key, value in measured.items() if value}
+    results += [_result(*each, data, dataset_split=of, metric_args=measured) for *each, of in _metrics(numbers, split)]
     card.data.model_name, card.data.eval_results = card.data.model_name or numbers["name"], results
     introduction = (
         f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
@@ -189,15 +178,15 @@ def _short(value: Any) -> Any:
 
 
 def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> DatasetCard:
-    """The card of a data set with a name such as "user/name" and configurations, of which the first is the default.
-
-    `Dataset.push_to_hub` adds the metadata about files and features.
-    """
+    """The card of a data set; the first configuration is the default. `Dataset.push_to_hub` adds further metadata."""
     starter = STARTER in sprites
+    pretty_name, tag = NAMES["starter" if starter else "sprites"]
     types = [each.dtype if isinstance(each, datasets.Value) else type(each).__name__ for each in FEATURES.values()]
     return DatasetCard.from_template(
         DatasetCardData(
-            **(STARTER_METADATA if starter else METADATA),
+            **LICENSES["starter" if starter else "sprites"],
+            pretty_name=pretty_name,
+            tags=["sprites", "pixel-art", tag],
             task_categories=["unconditional-image-generation", "image-classification"],
         ),
         template_path=str(TEMPLATES / "dataset.md"),

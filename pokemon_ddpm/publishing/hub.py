@@ -77,11 +77,8 @@ def upload_model(
 ) -> str:
     """Pushes pipeline, current code, card, license and newest sheet of a folder, and returns the URL of the commit.
 
-    The folder, of a training run or `save_pretrained`, is only read. The other arguments are as of
-    `HfApi.create_repo` and `create_commit`.
-
-    Raises:
-        OSError, ValueError: If the folder holds no complete model, or the push fails; it can be repeated.
+    The folder, of a training run or `save_pretrained`, is only read; other arguments are as of `HfApi`. Raises OSError
+    or ValueError if it holds no complete model, or the push fails; it can be repeated.
     """
     pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), folder_card(folder)
     parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
@@ -101,10 +98,7 @@ def upload_model(
 def upload_dataset(
     name: str, data_dir: str | None, configs: Sequence[str], public: bool, token: str | None
 ) -> tuple[Any, str]:
-    """Pushes a card, then the sprites as Parquet files, one commit a configuration.
-
-    `name` and `token` are as of `HfApi.create_repo`, `data_dir` is as of `load_sprites`. The first of `configs` is the
-    default.
+    """Pushes a card, then the sprites as Parquet files, one commit a configuration; the first one is the default.
 
     Returns:
         The repository before the push, see `HfApi.repo_info`, and the URL of the last commit.
@@ -127,9 +121,8 @@ def upload_dataset(
     with tempfile.TemporaryDirectory() as folder, hub_errors(f"The push of the card to {info.id}"):
         dataset_card(info.id, sprites).save(Path(folder, CARD_FILE))
         if STARTER not in sprites:
-            shutil.copy(
-                Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt"), Path(folder, FACTS_LICENSE)
-            )
+            terms = Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt")
+            shutil.copy(terms, Path(folder, FACTS_LICENSE))
         api.upload_folder(repo_id=info.id, repo_type="dataset", folder_path=folder, **message)
     for config, splits in sprites.items():
         with hub_errors(f"The push of {config} to {info.id}"):
@@ -143,14 +136,20 @@ def upload_space(
 ) -> str:
     """Pushes the app, or the static page, as a Space, and returns the URL of the commit; its README is replaced.
 
-    For `model` see `write_space` and `write_static_space`; the other arguments are as of `HfApi.create_repo`.
-
-    Raises:
-        ValueError: If the Space cannot be written, there is no such model, or the push fails; it can be repeated.
+    For `model` see `write_space`; the page has the project's distilled models by default. Raises ValueError if the
+    Space cannot be written, there is no such model, or the push fails; it can be repeated.
     """
     with tempfile.TemporaryDirectory() as folder:
         if static:
-            write_static_space(Path(folder), model)
+            check_onnx()
+            from pokemon_ddpm.publishing.static_page import PAGE_MODELS, write_pages
+
+            pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
+            write_pages(pipelines, Path(folder), print)
+            own = not next(iter(pipelines.values())).conditioner.has_types
+            card = {"app_file": "index.html", "custom_headers": ISOLATED}
+            card |= license_of(model) if own else {"license": "other"}
+            _write_card(Path(folder), own, sdk="static", **card)
         else:
             write_space(Path(folder), model, bool(model) and _has_own_classes(model, token))
         api, info = open_repository(name, private, token, "space", space_sdk="static" if static else "gradio")
@@ -174,37 +173,16 @@ def _has_own_classes(model: str, token: str | None) -> bool:
             return not SpriteConditioner.from_config(config).has_types
 
 
-def write_static_space(folder: Path, model: str | None = None) -> None:
-    """Writes the page of `static_page.write_pages` with a card; by default of the project's distilled models.
-
-    Raises:
-        ValueError: See `static_page.write_pages`, or if a package for ONNX is missing.
-    """
-    check_onnx()
-    from pokemon_ddpm.publishing.static_page import PAGE_MODELS, write_pages
-
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
-    write_pages(pipelines, folder, print)
-    own = not next(iter(pipelines.values())).conditioner.has_types
-    terms = license_of(model) if own else {"license": "other"}
-    _write_card(folder, own, sdk="static", app_file="index.html", **terms, custom_headers=ISOLATED)
-
-
 def write_space(folder: Path, model: str | None = None, own_classes: bool = False) -> None:
-    """Writes a Space: card, app.py, requirements.txt and the package as it is in the wheel.
+    """Writes a Space into an empty folder: card, app.py, requirements.txt and the package as it is in the wheel.
 
-    Args:
-        folder: An empty folder.
-        model: Name on the Hub, from which the Space loads it; by default those that come with the package.
-        own_classes: Whether the model's classes are no types; then the card is not about Pokémon.
-
-    Raises:
-        ValueError: If Gradio is not installed.
+    The Space loads a model from the Hub; by default it has those that come with the package. With `own_classes`, which
+    are no types, the card is not about Pokémon.
     """
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The app needs Gradio: pip install gradio")
-    python, gradio = ".".join(platform.python_version_tuple()[:2]), importlib.metadata.version("gradio")
-    card = {"sdk_version": gradio, "python_version": python, "models": [model] if model else []}
+    card = {"sdk_version": importlib.metadata.version("gradio"), "models": [model] if model else []}
+    card["python_version"] = ".".join(platform.python_version_tuple()[:2])
     card["license"] = "apache-2.0" if own_classes else "other"  # without or with weights of several licenses
     _write_card(folder, own_classes, sdk="gradio", app_file="app.py", **card)
     names = json.dumps([model]) if model else ""

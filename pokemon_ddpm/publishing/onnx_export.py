@@ -1,10 +1,6 @@
-"""A pipeline as ONNX, for other runtimes: network and conditioner, and all that sampling needs as JSON.
-
-`OnnxUNet` puts the exported network back into a pipeline: an export is checked with it.
-"""
+"""A pipeline as ONNX, for other runtimes: network and conditioner, and all that sampling needs as JSON."""
 
 import json
-import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +17,6 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
 from pokemon_ddpm.ranking import TIMESTEP, SpriteRanker
-
-logger = logging.getLogger(__name__)
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
 SMALL = 1024  # smaller weights stay in float32
@@ -72,14 +66,8 @@ def export_onnx(
     The network takes float32 `sample` (B, C, S, S), `timestep` (B,), `class_labels` (B, D) and, if it was trained with
     references, `reference` (B, C, S, S) with zeros where there is none; it returns `prediction`. The conditioner takes
     int32 `ids` (B, 1 + number of attributes) and returns `class_labels`. With a ranker, the network also returns
-    `activations_score` (B,): the part of `SpriteRanker.score` that is not of the denoising error.
-
-    Args:
-        pipeline: In float32, on the CPU.
-        folder: It exists.
-        name: Of the model.
-        ranker: With the pipeline's network.
-        **entries: Further ones of `CONFIG_FILE`.
+    `activations_score` (B,): the part of `SpriteRanker.score` that is not of the denoising error. The ranker's network
+    is that of the pipeline, which is in float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
     """
     inputs = {
         "sample": torch.zeros(BATCH, *pipeline.sample_shape),
@@ -176,56 +164,37 @@ def sprite_settings() -> dict[str, Any]:
     }
 
 
-class OnnxUNet(nn.Module):
-    """An exported network in place of a pipeline's `unet`, on the CPU.
-
-    Args:
-        exported: The content of the `UNET_FILE` of an export.
-        unet: The network that was exported; its configuration is kept.
-    """
-
-    def __init__(self, exported: bytes, unet: nn.Module):
-        super().__init__()
-        self.config, self.time_embedding = unet.config, unet.time_embedding
-        self.device, self.dtype = torch.device("cpu"), torch.float32
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would slow down other processes
-        self.session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-
-    def forward(
-        self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None, **_: Any
-    ) -> tuple[Tensor]:
-        """As of the network; always a tuple."""
-        zeros = torch.zeros_like(sample) if reference is None else reference
-        given = {"sample": sample, "class_labels": class_labels, "reference": zeros}
-        given["timestep"] = torch.as_tensor(timestep).float().expand(len(sample))
-        names = [each.name for each in self.session.get_inputs()]
-        prediction, *_ = self.session.run(None, {name: given[name].detach().numpy() for name in names})
-        return (torch.from_numpy(prediction),)
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
     """Compares an export with its pipeline: the embedding of a condition, and whole sprites.
 
-    Args:
-        report: Gets a sentence of each comparison.
-
-    Raises:
-        ValueError: If sprites differ by more than one gray level.
+    `report` gets a sentence of each comparison. Raises ValueError if sprites differ by more than one gray level.
     """
-    exported = OnnxUNet((folder / UNET_FILE).read_bytes(), pipeline.unet)
-    session = onnxruntime.InferenceSession(str(folder / CONDITIONER_FILE), providers=["CPUExecutionProvider"])
     names = pipeline.conditioner.vocabulary
-    found = session.run(None, {"ids": np.zeros((2, 1 + len(names)), dtype=np.int32)})[0]
+    ids = np.zeros((2, 1 + len(names)), dtype=np.int32)
+    (found,) = _session(folder / CONDITIONER_FILE).run(None, {"ids": ids})
     labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}
     difference = np.abs(found - pipeline.conditioner(labels).numpy(force=True)).max()
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
-    one, other = (
-        each(num_images_per_type=4, output_type="np", generator=torch.Generator().manual_seed(0)).images
-        for each in (pipeline, PokemonDDPMPipeline(**pipeline.components | {"unet": exported} | pipeline.defaults))
-    )
-    levels = np.abs(np.rint(255 * one) - np.rint(255 * other)).max()
+    session = _session(folder / UNET_FILE)
+    inputs = [each.name for each in session.get_inputs()]
+
+    def exported(_: nn.Module, args: tuple, named: dict[str, Any], __: Any) -> tuple[Tensor]:
+        """The output of the exported network in place of the original one's."""
+        sample, timestep = args
+        given = {"reference": torch.zeros_like(sample), **named, "sample": sample}
+        given["timestep"] = torch.as_tensor(timestep).float().expand(len(sample))
+        return (torch.from_numpy(session.run(None, {name: given[name].numpy() for name in inputs})[0]),)
+
+    def sprites() -> np.ndarray:
+        return pipeline(num_images_per_type=4, output_type="np", generator=torch.Generator().manual_seed(0)).images
+
+    one = sprites()
+    with pipeline.unet.register_forward_hook(exported, with_kwargs=True):
+        levels = np.abs(np.rint(255 * one) - np.rint(255 * sprites())).max()
     report(f"4 sprites: they differ by at most {levels:g} of 255 gray levels.")
     if levels > 1:
         raise ValueError(f"Exported and original network differ by {levels:g} gray levels; this model needs float32.")

@@ -1,13 +1,27 @@
+import json
+from pathlib import Path
+from unittest import mock
+
 import pytest
 import torch
 
+from pokemon_ddpm import RELEASED
 from pokemon_ddpm.data import SpriteTensors
+from pokemon_ddpm.evaluation import evaluate as module
 from pokemon_ddpm.evaluation import metrics, two_sample
-from pokemon_ddpm.evaluation.evaluate import Evaluation, as_json, comparisons, evaluate, evaluate_pixels
+from pokemon_ddpm.evaluation.evaluate import (
+    comparisons,
+    estimate,
+    evaluate,
+    evaluate_pixels,
+    percent,
+    report_text,
+    row,
+    summary,
+)
 from pokemon_ddpm.evaluation.images import as_rgba, default_output
-from pokemon_ddpm.evaluation.metrics import kid, share
-from pokemon_ddpm.evaluation.report import row
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.evaluation.memorization import Nearest
+from pokemon_ddpm.preprocessing import as_tensor
 from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
 
 TRAIN, HELD_OUT = blobs(240, 0), blobs(120, 1)
@@ -20,27 +34,20 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(two_sample, "HALF_BATCH", 4)
 
 
-def measured(images: torch.Tensor, types: list[str] | None = None) -> Evaluation:
-    return evaluate(as_samples(images, types), TRAIN, HELD_OUT, TRAIN, RedNetwork())
+def measured(images: torch.Tensor, types: list[str] | None = None, all_train: SpriteTensors = TRAIN) -> tuple:
+    return evaluate(as_samples(images, types), TRAIN, HELD_OUT, all_train, RedNetwork())
 
 
 def test_a_model_as_good_as_new_images_passes():
-    new, network = blobs(150, 2), RedNetwork()
-    found = measured(new.images, type_names(new)).numbers
+    new = blobs(150, 2)
+    found, _ = measured(new.images, type_names(new))
     ours, floor = (row(found, name, "train") for name in ("all samples", "held-out"))
-    assert ours["kid"]["low"] < 0 < ours["kid"]["high"] and abs(floor["kid"]["value"]) < floor["kid"]["high"]
-    assert (floor["precision"]["n"], row(found, "samples", "held-out")["recall"]["m"]) == (120, 120)
-    assert all(each["nearer"]["value"] <= each["chance_high"] for each in found["memorization"].values())
+    assert ours["kid"].low < 0 < ours["kid"].high and abs(floor["kid"].value) < floor["kid"].high
+    assert (floor["precision"].n, row(found, "samples", "held-out")["recall"].m) == (120, 120)
+    assert all(each["nearer"].value <= each["chance_high"] for each in found["memorization"].values())
     accuracy = found["condition_accuracy"]["type"]
-    assert accuracy["accuracy"] == as_json(share(150, 150)) and accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
-    assert accuracy["real"]["value"] == 1 and list(found["types"]) == list(TYPES[:3])
-    for k, name in enumerate(TYPES[:3]):
-        real, *others = (
-            network.features(data.images[data.labels["type"][:, 0] == k]) for data in (TRAIN, new, HELD_OUT)
-        )
-        for key, features in zip(("kid", "floor"), others, strict=True):
-            assert found["types"][name][key]["value"] == pytest.approx(kid(features, real).value, abs=1e-9)
-            assert (found["types"][name][key]["n"], found["types"][name][key]["m"]) == (len(features), 80)
+    assert (accuracy["accuracy"].value, accuracy["accuracy"].n, accuracy["real"].value) == (1, 150, 1)
+    assert accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_precision_and_recall_of_samples_that_are_too_alike():
@@ -54,26 +61,17 @@ def test_precision_and_recall_of_samples_that_are_too_alike():
 
 
 def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
-    mirrored = measured(TRAIN.images[:150].flip(-1)).numbers["memorization"]
-    assert mirrored["pixels"]["nearer"]["value"] == 1 and mirrored["pixels"]["identical"] == 150
-    assert mirrored["features"]["nearer"]["value"] > mirrored["features"]["chance_high"]
-    assert torch.equal(measured(TRAIN.images[:150]).nearest.index, torch.arange(150))
+    mirrored = measured(TRAIN.images[:150].flip(-1))[0]["memorization"]
+    assert mirrored["pixels"]["nearer"].value == 1 and mirrored["pixels"]["identical"] == 150
+    assert mirrored["features"]["nearer"].value > mirrored["features"]["chance_high"]
+    assert torch.equal(measured(TRAIN.images[:150])[1].index, torch.arange(150))
 
 
 def test_samples_without_conditions_and_more_training_images():
     more = blobs(60, 8)
-    found = evaluate(as_samples(more.images), TRAIN, HELD_OUT, more, RedNetwork()).numbers
-    assert found["condition_accuracy"] == found["types"] == {}
+    found, _ = measured(more.images, all_train=more)
+    assert found["condition_accuracy"] == {} and row(found, "all samples", "train")["kid"].m == 240
     assert all(each["identical"] == 60 for each in found["memorization"].values())
-    assert row(found, "all samples", "train")["kid"]["m"] == 240
-
-
-def test_types_with_one_image_have_no_kid():
-    images, types = blobs(60, 7).images, ["bug", *["dark"] * 59]
-    found = measured(images, types).numbers
-    kid_of_bug = found["types"]["bug"]["kid"]
-    assert (kid_of_bug["value"], kid_of_bug["n"], kid_of_bug["m"]) == (None, 1, 80)
-    assert found == measured(images, types).numbers
 
 
 @pytest.mark.parametrize(("kind", "side"), [("RGB", 32), ("RGBA", 32), ("RGBA", 64)])
@@ -88,7 +86,7 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     samples, others, train, held_out = sets
     if kind == "RGBA":
         samples.images[:, 3].clamp_(9, 250)  # as predicted
-    monkeypatch.setattr("pokemon_ddpm.evaluation.evaluate.two_sample_test", lambda *given: calls.append(given) or {})
+    monkeypatch.setattr(module, "two_sample_test", lambda *given: calls.append(given) or {})
     rows = torch.arange(12).flip(0)
     found = evaluate_pixels(samples.images, others.images, train, held_out, rows, 7)
     names = ["raw", "default output", "default output at 32 of 64 px"]
@@ -97,17 +95,73 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
         assert [len(images) for images in sets] == [20, 20, 16, 12]
         assert torch.equal(lines, torch.cat([torch.arange(16), rows])) and seed == 7
     raw, output = calls[:2]
-    assert torch.equal(raw[1], samples.images) and torch.equal(raw[2], held_out.images)
-    assert torch.equal(raw[3], others.images)
-    assert torch.equal(output[1], default_output(samples.images))
-    assert torch.equal(output[2], default_output(held_out.images))
     chosen = torch.randperm(30, generator=torch.Generator().manual_seed(7))[:20]
-    assert torch.equal(raw[0], train.images[chosen])
+    given = train.images[chosen], samples.images, held_out.images, others.images
+    for prepared, compared, images in zip(output[:4], raw[:4], given, strict=True):
+        assert torch.equal(compared, images) and torch.equal(prepared, default_output(images))
     if side == 64:
         assert all(images.shape[1:] == (4, 32, 32) for images in calls[2][:4])
-    assert found["colors"]["samples"]["value"] > 0 and found["colors"]["train"]["n"] > 1000
     statistics = found["pixel_statistics"]
     assert list(statistics) == ["raw samples", "default output", "held-out"]
     assert statistics["raw samples"]["clear_background"]["value"] == (1 if kind == "RGB" else 0)
     assert statistics["default output"]["clear_background"]["value"] == 1
     assert statistics["default output"]["colors"]["value"] <= 16 < statistics["held-out"]["colors"]["value"]
+
+
+# The report
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "pokemon-ddpm-64"
+NUMBERS = {"class_word": "type", **json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))}
+
+
+ROWS = """
+| all samples | train | 512 | 3,273 | 1.54 (1.09 to 1.98) | 0.79 (0.76 to 0.83) | 0.64 (0.60 to 0.68) |
+| default output at 32 of 64 px | 404 | 404 | 96 % (94 to 98) |
+| images with detached parts | 24 % (20 to 28) | 0.6 % (0 to 1.4) | 2.2 % (1.0 to 3.7) |
+| features | 512 | 404 | 3.1 % (1.9 to 5.0) | 2.5 % to 8.4 % | 2.08 | 0 |
+| type | 512 | 21 % (18 to 25) | 13 % (10.0 to 16) | 404 | 5.9 % | 14 % |
+| fire | 37 | 84 % (69 to 92) | 31 | 65 % (47 to 79) |
+| num_inference_steps | 16 |
+"""
+
+
+def test_the_report_has_the_numbers():
+    text = report_text(NUMBERS, [path.name for path in PUBLISHED.glob("*.png")])
+    card = (RELEASED / "pokemon-ddpm-64" / "README.md").read_text(encoding="utf-8")
+    assert "](closest-names.png)" in text
+    assert [sentence for sentence in summary(NUMBERS) if sentence not in text or sentence not in card] == []
+    assert [row for row in ROWS.strip().splitlines() if row not in text] == []
+
+
+def test_other_images_have_classes():
+    accuracy = NUMBERS["condition_accuracy"]["type"]
+    accuracy = {**accuracy, "by_value": {"dog": accuracy["by_value"]["fire"]}}
+    numbers = {**NUMBERS, "class_word": "class", "condition_accuracy": {"type": accuracy}}
+    text = report_text(numbers, []).partition("## Settings")[0]
+    assert "## Classes" in text and "| class | n |" in text and "**Condition accuracy.** The given class is" in text
+    assert not any(word in text for word in ("sprites", "types ", "a type", "by type", "pixel art", "evolution line"))
+
+
+@pytest.mark.parametrize(("function", "values", "text"), [
+    (estimate, (0.0812, -0.034, 12.34), "0.081 (-0.034 to 12.3)"),
+    (estimate, (5.256, None, None), "5.26"),
+    (estimate, (None, None, None), "-"),
+    (percent, (0.0288, 0.0224, 0.101), "2.9 % (2.2 to 10)"),
+])  # fmt: skip
+def test_numbers_as_text(function, values, text):
+    assert function(dict(zip(("value", "low", "high"), values, strict=True))) == text
+
+
+@pytest.mark.parametrize("sets", [2, 1])
+def test_closest_pairs(monkeypatch: pytest.MonkeyPatch, sets: int):
+    shown = mock.Mock()
+    monkeypatch.setattr(module, "sprite_sheet", shown)
+    images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
+    nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
+    names = [f"name {i}" for i in range(9)]
+    module.closest_sheet(images, nearest, train if sets == 2 else None, names)
+    order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
+    cells, columns, labels, *_ = shown.call_args.args
+    assert (columns, labels) == (sets, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
+    expected = torch.stack([images[order], train[matches]], dim=1)[:, :sets].flatten(0, 1)
+    assert torch.equal(as_tensor(cells), expected)

@@ -1,7 +1,6 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,11 @@ WEIGHTS = load_file(RELEASED_FEATURES / "model.safetensors")
 def test_the_released_network():
     """Published results name its digest."""
     network = load_features()
-    assert network.vocabulary["type"] == TYPES and network.dtype == torch.float32 and not network.training
+    assert network.vocabulary["type"] == TYPES and network.feature_mean.dtype == torch.float32 and not network.training
     assert network.name == "sprite-features 9a386896"
     assert json.loads((RELEASED_FEATURES / "report.json").read_text())["network"] == weights_digest(network)
-
-
-def test_the_network_for_32_px():
-    folder = Path(__file__).parents[2] / "benchmarks/training/sprite-features-32"
-    assert load_features(folder).name == "sprite-features da2519d6"
+    other = Path(__file__).parents[2] / "benchmarks/training/sprite-features-32"
+    assert load_features(other).name == "sprite-features da2519d6"
 
 
 def test_results_do_not_depend_on_other_images():
@@ -60,22 +56,18 @@ def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_enlarged():
     mixed = torch.zeros(1, 3, 128, 128, dtype=torch.uint8)
     mixed[:, :, ::2, ::2] = 255
     assert torch.allclose(network.to_pixels(mixed), torch.full((1, 3, 64, 64), -0.5))
-    small = IMAGES[:, :, ::2, ::2]
-    squares = small.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    assert torch.equal(network.to_pixels(small), network.to_pixels(squares))
+    pixels, small = network.to_pixels(IMAGES), IMAGES[:, :, ::2, ::2]
+    assert torch.equal(network.to_pixels(small)[:, :, 1::2, 1::2], pixels[:, :, ::2, ::2])
     with pytest.raises(ValueError, match="images from 64 px, or smaller by a whole factor, but these have 24 px"):
-        network.features(IMAGES[:, :, :24, :24])
+        network(IMAGES[:, :, :24, :24])
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("config.json", None, "there is no config.json"),
-        ("model.safetensors", None, "no usable feature network.*model.safetensors"),
-        ("model.safetensors", save({k: v for k, v in WEIGHTS.items() if k != "feature_std"}), "feature_std"),
-        ("model.safetensors", save({**WEIGHTS, "feature_mean": torch.full((64,), math.nan)}), "NaN or infinite"),
-    ],
-)
+@pytest.mark.parametrize(("file", "content", "message"), [
+    ("config.json", None, "there is no config.json"),
+    ("model.safetensors", None, "no usable feature network.*model.safetensors"),
+    ("model.safetensors", save({k: v for k, v in WEIGHTS.items() if k != "feature_std"}), "feature_std"),
+    ("model.safetensors", save({**WEIGHTS, "feature_mean": torch.full((64,), math.nan)}), "NaN or infinite"),
+])  # fmt: skip
 def test_a_damaged_network_is_refused(file: str, content: bytes | None, message: str, tmp_path: Path):
     folder = shutil.copytree(RELEASED_FEATURES, tmp_path / "network")
     (folder / file).unlink()
@@ -108,13 +100,11 @@ def squares(count: int, seed: int = 0, side: int = 32) -> SpriteTensors:
     return SpriteTensors(images, {"type": types, "color": colors, "view": front, "finish": front})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"BACKBONE": BACKBONE, "NUM_EPOCHS": 2, "MIN_UPDATES": 1, "TRAIN_BATCH_SIZE": 16, "LEARNING_RATE": 1e-2}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in values.items():
-            patch.setattr(f"{MODULE}.{name}", value)
-        yield
+    for name, value in values.items():
+        monkeypatch.setattr(f"{MODULE}.{name}", value)
 
 
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_known_labels():
@@ -126,9 +116,8 @@ def test_the_loss_is_the_sum_of_the_cross_entropies_of_known_labels():
         sum(math.log1p(math.exp(-x if k in present else x)) for k, x in enumerate(logits["type"][row].tolist()))
         for row, present in ((0, {FIRE}), (1, {FIRE, FLYING}))
     ]
-    of_color = [
-        (logits["color"][row].logsumexp(0) - logits["color"][row, k]).item() for row, k in ((0, RED), (2, BLUE))
-    ]
+    color = logits["color"]
+    of_color = [(color[row].logsumexp(0) - color[row, k]).item() for row, k in ((0, RED), (2, BLUE))]
     expected = [of_type[0] + of_color[0], of_type[1], of_color[1], 0]
     assert negative_log_likelihood(logits, labels).tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -150,6 +139,6 @@ def test_the_folder_has_the_network_and_its_accuracy(tmp_path: Path, monkeypatch
     loaded = load_features(tmp_path)
     assert report["network"] == weights_digest(loaded) and loaded.vocabulary == {"type": TYPES, "color": COLORS}
     assert report["images"] == {"train": 96, "validation": 48} and len(report["epochs"]) == 12
-    features = loaded.features(squares(96).images)
+    features, _ = loaded(squares(96).images)
     assert torch.allclose(features.mean(dim=0), torch.zeros(64), atol=1e-2)
     assert torch.allclose(features.std(dim=0, unbiased=False), torch.ones(64), atol=1e-2)

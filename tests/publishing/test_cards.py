@@ -44,19 +44,16 @@ STUDENT = {"distill_from": str(RELEASED / "pokemon-ddpm-64"), **DISTILLED}
 
 
 class TestLicense:
-    @pytest.mark.parametrize(
-        ("settings", "license", "sentence"),
-        [
-            ({"train_data_dir": "/data/archive"}, RESEARCH, "Jiang"),
-            ({"dataset_name": "misty/sprites"}, RESEARCH, "Smogon"),
-            ({}, ("apache-2.0", None), "Trained on the starter sprites of the project: 3,273 training, "),
-            ({"train_data_dir": "fruit"}, (None, None), "which the trainer knows and states here"),
-            ({"dataset_name": "misty/fruit", "label_column": "kind"}, (None, None), "Trained on misty/fruit"),
-            (BASE, RESEARCH, "started from the weights of pokemon-ddpm-64. Its license"),
-            ({**STUDENT, "train_data_dir": "fruit"}, RESEARCH, "started from the weights of pokemon-ddpm-64"),
-            ({**BASE, "train_data_dir": "/data/archive"}, RESEARCH, "Nintendo"),
-        ],
-    )
+    @pytest.mark.parametrize(("settings", "license", "sentence"), [
+        ({"train_data_dir": "/data/archive"}, RESEARCH, "Jiang"),
+        ({"dataset_name": "misty/sprites"}, RESEARCH, "Smogon"),
+        ({}, ("apache-2.0", None), "Trained on the starter sprites of the project: 3,273 training, "),
+        ({"train_data_dir": "fruit"}, (None, None), "which the trainer knows and states here"),
+        ({"dataset_name": "misty/fruit", "label_column": "kind"}, (None, None), "Trained on misty/fruit"),
+        (BASE, RESEARCH, "started from the weights of pokemon-ddpm-64. Its license"),
+        ({**STUDENT, "train_data_dir": "fruit"}, RESEARCH, "started from the weights of pokemon-ddpm-64"),
+        ({**BASE, "train_data_dir": "/data/archive"}, RESEARCH, "Nintendo"),
+    ])  # fmt: skip
     def test_by_data_and_initial_weights(self, settings, license, sentence, tmp_path, monkeypatch):
         for name in ("apple", "pear"):  # one sub-folder for each class
             (tmp_path / "fruit" / name).mkdir(parents=True)
@@ -79,12 +76,18 @@ class TestLicense:
 
 
 class TestTraining:
-    def test_settings(self):
+    def test_settings_and_metrics(self):
         settings = {"resolution": 32, "snr_gamma": 0.0, "random_flip": True, "conditions": ["color", "type"]}
-        text = card_of_run(**settings, num_cpu_threads=3)
+        text = card_of_run(METRICS, **settings, num_cpu_threads=3)
         rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("## Training")[1], re.MULTILINE))
         assert "1,234 updates." in text and rows.keys() == TrainingConfig(**settings).reported().keys()
         assert (rows["resolution"], rows["snr_gamma"], rows["conditions"]) == ("32", "0.0", "type color")
+        data = ModelCard(text).data
+        losses = [("loss", "validation loss", 0.039812, None), ("loss", "train split loss", 0.0329, None)]
+        assert data.model_name == "model" and results(text) == losses
+        assert {each.dataset_name for each in data.eval_results} == {"the starter sprites of the project"}
+        assert "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n" in text
+        assert "model-index" not in metadata(card_of_run()) and "## Results" not in card_of_run()
 
     def test_nothing_about_the_machine(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -104,16 +107,6 @@ class TestTraining:
         text = card_of_run(distill_from="/somewhere/teacher", **DISTILLED)
         assert "a student of teacher: one of its steps replaces two of the teacher's\n8 steps" in text
         assert "guidance scale of 2.5" in text and "/somewhere" not in text
-
-    def test_metrics(self):
-        text = card_of_run(metrics=METRICS)
-        data = ModelCard(text).data
-        assert data.model_name == "model" and results(text) == [
-            ("loss", "validation loss", 0.039812, None), ("loss", "train split loss", 0.0329, None),
-        ]  # fmt: skip
-        assert {each.dataset_name for each in data.eval_results} == {"the starter sprites of the project"}
-        assert "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n" in text
-        assert "model-index" not in metadata(card_of_run()) and "## Results" not in card_of_run()
 
     def test_the_newest_sheet(self, tmp_path):
         (tmp_path / "samples").mkdir()
@@ -149,7 +142,8 @@ def evaluated(folder: Path, text: str, sentences: list[str], split: str = "valid
 
 class TestEvaluation:
     def test_metadata(self, tmp_path):
-        text = evaluated(tmp_path, card_of_run(metrics=METRICS), ["**A.** One."], "test")
+        card = card_of_run(metrics=METRICS).replace("---\n", "---\nlanguage: en\n", 1)
+        text = evaluated(tmp_path, card, ["**A.** One."], "test")
         distances = {"kid": ("KID", 0.08), "recall": ("recall", 0.5)}
         nearer = "samples nearer than 5 % of held-out images"
         assert set(results(text)) == {
@@ -162,7 +156,11 @@ class TestEvaluation:
             *((kind, f"{name} to train images", value, "train") for kind, (name, value) in distances.items()),
         }  # fmt: skip
         args = ModelCard(text).data.eval_results[-1].metric_args
-        assert args["samples"] == 2048 and args["features"] == "sprite-features da25"
+        assert (
+            metadata(text)["language"] == "en"
+            and args["samples"] == 2048
+            and args["features"] == "sprite-features da25"
+        )
 
     def test_the_section_is_replaced(self, tmp_path):
         sentences = ["**A.** One.", "Two \\1."]
@@ -174,10 +172,6 @@ class TestEvaluation:
         assert "One." not in again and again.count("## Evaluation") == 1 and "Mine." in again
         names = [name for _, name, _, _ in results(again)]
         assert len(names) == len(set(names)) == 8
-
-    def test_what_a_person_wrote_stays(self, tmp_path):
-        text = evaluated(tmp_path, card_of_run(metrics=METRICS).replace("---\n", "---\nlanguage: en\n", 1), ["One."])
-        assert metadata(text)["language"] == "en" and "validation loss" in [name for _, name, _, _ in results(text)]
 
     def test_other_cards(self, tmp_path):
         write_metrics(tmp_path, numbers(), DATA, "validation", [])
@@ -217,10 +211,9 @@ def test_the_numbers_and_fields_are_those_of_the_data(sprites):
     for name, (_, meaning) in COLUMNS.items():
         assert re.search(rf"^\| `{name}` \| \w+ \| {re.escape(meaning)} \|", card.text, flags=re.MULTILINE), name
     fronts = datasets.concatenate_datasets([*sprites["front"].values()])
+    slots = {column: fronts.features[column].int2str(fronts[column][:]) for column in ("type1", "type2")}
     for name in fronts.features["type1"].names:
-        first, second = (
-            fronts[column][:].count(fronts.features[column].str2int(name)) for column in ("type1", "type2")
-        )
+        first, second = (names.count(name) for names in slots.values())
         assert (f"| {name} | {first} | {second} | █" in card.text) == (first + second > 0), name
     assert "\n- `game`: " in card.text and "`finish`: " not in card.text  # all fronts have normal colors
 
