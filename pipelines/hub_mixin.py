@@ -249,10 +249,9 @@ class HubMixin:
         Args:
             pretrained_model_name_or_path: A folder, the name of a released model, or a repository on the Hub.
             dtype: Of the weights in memory; by default float32, whatever they are saved in.
-            **kwargs: Components to use instead of the saved ones (`unet`, `conditioner`, `scheduler`); `variant`,
-                `revision`, `token`, `cache_dir`, `force_download`, `local_files_only` and `torch_dtype` as in
-                diffusers; `device_map` if it is one device. `trust_remote_code`, `use_safetensors` and
-                `low_cpu_mem_usage` change nothing.
+            **kwargs: Components to use instead of the saved ones; `variant`, `revision`, `token`, `cache_dir`,
+                `force_download`, `local_files_only` and `torch_dtype` as in diffusers; `device_map` if it is one
+                device. `trust_remote_code`, `use_safetensors` and `low_cpu_mem_usage` change nothing.
 
         Raises:
             OSError, ValueError: If there is no such model, or it is incomplete, damaged or of another pipeline.

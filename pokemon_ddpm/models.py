@@ -39,10 +39,7 @@ POSSIBLE = {
 
 
 def locate_model(model: str) -> str:
-    """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself.
-
-    Raises ValueError if it is one of `OUTSIDE`.
-    """
+    """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
     if Path(model).exists():
         return model
     released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}

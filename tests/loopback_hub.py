@@ -114,6 +114,10 @@ class Request(NamedTuple):
     def user(self) -> str | None:
         return TOKENS.get(self.token)
 
+    def check_write(self, id: str) -> None:
+        if self.user != id.split("/")[0]:
+            raise HubFailure(403 if self.user else 401, f"You don't have the rights to write {id}")
+
 
 class Answer(NamedTuple):
     body: bytes | dict | list = b""  # is sent as JSON unless it is bytes
@@ -132,7 +136,7 @@ def route(method: str, pattern: str) -> Callable[[Callable[..., Answer]], Callab
 
 
 class LoopbackHub:
-    """A Hub on 127.0.0.1, used as a context manager; `endpoint` is the URL for HF_ENDPOINT.
+    """A Hub on 127.0.0.1; `endpoint` is the URL for HF_ENDPOINT.
 
     Requests are "METHOD /path?query", in which a regular expression, `which`, is searched.
     """
@@ -142,19 +146,11 @@ class LoopbackHub:
         self.requests: list[str] = []
         self._failures: list[tuple[str, int]] = []
         self._actions: list[tuple[str, Callable[[], object]]] = []
-        self._crashes: list[str] = []
+        self.crashes: list[str] = []
         self._lock, self.is_running = threading.Lock(), True
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "LoopbackHub":
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.stop()
-        if kind is None and self._crashes:
-            raise AssertionError("The loopback Hub crashed:\n" + "\n".join(self._crashes))
 
     def stop(self) -> None:
         """Refuses connections from now on."""
@@ -200,7 +196,7 @@ class LoopbackHub:
             except HubFailure as failure:
                 return Answer({"error": str(failure)}, failure.headers, failure.status)
             except Exception:  # a mistake in the loopback Hub, or a request that no client sends
-                self._crashes.append(f"{line}\n{traceback.format_exc()}")
+                self.crashes.append(f"{line}\n{traceback.format_exc()}")
                 return Answer({"error": "the loopback Hub crashed"}, status=500)
 
     def _answer(self, method: str, request: Request) -> Answer:
@@ -211,10 +207,6 @@ class LoopbackHub:
                 return function(self, request, **given)
         raise HubFailure(404, f"The loopback Hub has no {method} {request.target}")
 
-    def _check_write(self, request: Request, id: str) -> None:
-        if request.user != id.split("/")[0]:
-            raise HubFailure(403 if request.user else 401, f"You don't have the rights to write {id}")
-
     def _open(self, request: Request, kind: str | None, id: str, write: bool = False) -> Repository:
         """The repository of a path, if the user may see it or write in it."""
         repository = self.repositories.get(((kind or "models").removesuffix("s"), id))
@@ -223,7 +215,7 @@ class LoopbackHub:
             # repository only from a Hub with https.
             raise HubFailure(404 if request.user else 401, "Repository not found", "RepoNotFound")
         if write:
-            self._check_write(request, id)
+            request.check_write(id)
         return repository
 
     def _page(self, repository: Repository) -> str:
@@ -234,7 +226,7 @@ class LoopbackHub:
     def create_repo(self, request: Request) -> Answer:
         wanted = json.loads(request.body)
         kind, id = wanted.get("type", "model"), f"{wanted.get('organization') or request.user}/{wanted['name']}"
-        self._check_write(request, id)
+        request.check_write(id)
         exists = (kind, id) in self.repositories
         if not exists:
             self.create(id, kind, private=wanted.get("visibility") == "private", sdk=wanted.get("sdk"))
@@ -356,7 +348,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     """A Hub for the clients of this process, logged in as ash, with an empty cache. They try again without waiting."""
-    with LoopbackHub() as hub, tempfile.TemporaryDirectory() as cache:
+    hub = LoopbackHub()
+    with tempfile.TemporaryDirectory() as cache:
         # Only for the clients: others sleep as well.
         clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
         page = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -371,6 +364,8 @@ def serve_this_process(patch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         disable_progress_bars()
         yield hub
         enable_progress_bars()
+    hub.stop()
+    assert not hub.crashes, "\n".join(hub.crashes)
 
 
 def environment(folder: Path, endpoint: str, token: str = "") -> dict[str, str]:

@@ -23,8 +23,6 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
 ]
-
-
 Described = Annotated[
     str,
     typer.Argument(help="Folder of a trained model, or its name on the Hub.", show_default=Path(RELEASED_MODEL).name),
@@ -120,8 +118,7 @@ def evaluate(
     samples, all_train = sets.samples.on_white(), data.all_train.on_white()
     numbers, nearest = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
     numbers = {"name": folder.resolve().name, **numbers, "variety": evaluate_variety(sets, data.train, network, seed)}
-    pixels = sets.samples.images, sets.others.images
-    numbers |= evaluate_pixels(*pixels, *data[:2], sets.other_rows, seed, best_device())
+    numbers |= evaluate_pixels(sets, *data[:2], seed, best_device())
     if (probe := load_probe(pipeline)) is not None:
         numbers["bodies"] = count_bodies(sets, data.held_out, probe, seed)
     if likelihood:

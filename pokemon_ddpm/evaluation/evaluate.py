@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import SampleSet, as_rgba, default_output, random_rows, reduced
+from pokemon_ddpm.evaluation.images import GeneratedSets, SampleSet, as_rgba, default_output, random_rows, reduced
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_features, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
@@ -118,37 +118,29 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
 
 
 def evaluate_pixels(
-    samples: torch.Tensor,
-    others: torch.Tensor,
-    train: SpriteTensors,
-    held_out: SpriteTensors,
-    rows: torch.Tensor,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> dict[str, Any]:
+    sets: GeneratedSets, train: SpriteTensors, held_out: SpriteTensors, seed: int, device: torch.device | str
+) -> dict[str, dict[str, Any]]:
     """Compares raw samples and the default output, see `default_output`, with real images prepared alike.
 
-    Args:
-        samples: uint8 (N, C, S, S), on which the two-sample classifier is trained; it is tested on the others.
-        others: uint8 (M, C, S, S), with the conditions of the held-out images `rows`, int64 (M,).
-        seed: Of subsets, of the classifier and of bootstraps.
-        device: To train the classifier on.
+    Images are as the model was trained on. The two-sample classifier is trained, on the device, on samples with the
+    conditions of training images, and tested on those with the conditions of held-out images.
 
     Returns:
         "two_sample", name of the images -> "accuracy", see `two_sample_test`; and "pixel_statistics", name of the
         images -> see `averages`.
     """
+    samples = sets.samples.images
     few = random_rows(len(train), min(len(train), len(samples)), seed)
-    sets = [train.images[few], samples, held_out.images, others]
-    output = [default_output(images) for images in sets]
-    compared = {"raw": sets, "default output": output}
+    raw = [train.images[few], samples, held_out.images, sets.others.images]
+    output = [default_output(images) for images in raw]
+    compared = {"raw": raw, "default output": output}
     if (side := samples.shape[-1]) > COMPARED_SIDE:
         few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
     pixels = {name: metrics.averages(metrics.pixel_statistics(each), seed) for name, each in statistics.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
-    lines = torch.cat([lines, lines[rows]])
+    lines = torch.cat([lines, lines[sets.other_rows]])
     two_sample = {name: {"accuracy": two_sample_test(*each, lines, seed, device)} for name, each in compared.items()}
     return {"two_sample": two_sample, "pixel_statistics": pixels}
 
@@ -166,9 +158,7 @@ def write_report(
 
     Args:
         numbers: The name of the model, and what was measured.
-        samples: In RGB.
-        nearest: See `evaluate`.
-        train: The training images among which memorized ones were searched, with their names if they have any.
+        train: The training images among which memorized ones were searched, in RGB as the samples; with their `names`.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
 
     Returns:
@@ -245,10 +235,7 @@ def digits(value: float) -> str:
 
 
 def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
-    """The first samples that are conditioned on each type; of other classes, random training images beside them.
-
-    All images are RGB.
-    """
+    """The first samples of each type, in RGB; of other classes, random training images beside them."""
     names, side = train.type_names, samples.images.shape[-1]
     sets = [(samples.images, given_values(samples.conditions, {"type": names})["type"])]
     if shown_name("type", names) == "class":
@@ -265,10 +252,9 @@ def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
 def closest_sheet(
     samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
 ) -> Image.Image:
-    """The samples that are nearest to training images, the nearest first: distance and name, sample, training image.
+    """The samples that are nearest to training images, the nearest first, with distance, name and training image.
 
-    `samples` are uint8 (N, 3, S, S), `train` is uint8 (M, 3, S, S). Training images or their names are left out if
-    they are None.
+    Images are uint8 (N, 3, S, S); training images or their names are left out if they are None.
     """
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]

@@ -29,13 +29,9 @@ RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE, ARGUMENTS = "model.safetensors", ("backbone", "vocabulary", "dimension", "resolution")  # in config.json
 RESOLUTION = 32  # of networks without one in their file; above it the first stage halves the resolution
 BACKBONE = {
-    "embedding_size": 32,
-    "hidden_sizes": [64, 128, 256],
-    "depths": [1, 2, 2],
-    "groups_width": 64,
-    "layer_type": "y",
+    "embedding_size": 32, "hidden_sizes": [64, 128, 256], "depths": [1, 2, 2], "groups_width": 64, "layer_type": "y",
     "downsample_in_first_stage": False,
-}
+}  # fmt: skip
 BATCH_SIZE = 64
 
 # The training
@@ -227,8 +223,7 @@ def fit_features(
 def negative_log_likelihood(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Negative log-likelihood of the known labels of each image, float32 (N,) in nats, from logits (N, K).
 
-    The sum of the binary cross entropies of all types, and of the cross entropy of every other attribute. Unknown
-    labels (-1, `any`) add nothing.
+    It has a binary cross entropy for each type, and the cross entropy of every other attribute.
     """
     losses = []
     for name, scores in logits.items():

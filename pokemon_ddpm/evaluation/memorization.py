@@ -38,11 +38,10 @@ class Nearest(NamedTuple):
 def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
     """Finds the nearest training image by pixels, over mirror images and shifts of up to 2 pixels along each axis.
 
-    Images are on an infinite white background: pixels that a shift moves out of the frame count too. With
-    x = 255 - image, |s(x) - t|^2 = |x|^2 + |t|^2 - 2 <s(x), t> for a shift s, so matrix products in float32 give all
-    distances. The nearest images by these are compared again exactly, so the result does not depend on batches.
-
-    `images` are uint8 (N, 3, S, S), `train` uint8 (M, 3, S, S) on the device to compute on.
+    Images are uint8 (N, 3, S, S), `train` on the device to compute on, on an infinite white background: pixels that a
+    shift moves out of the frame count too. With x = 255 - image, |s(x) - t|^2 = |x|^2 + |t|^2 - 2 <s(x), t> for shifts
+    s, so matrix products in float32 give all distances. The nearest by these are compared again exactly, so that the
+    result does not depend on batches.
     """
     inverted = (255 - train).flatten(1)
     # In parts, because float64 takes eight times the memory.
@@ -67,10 +66,7 @@ def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
 
 
 def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances of features to the nearest training image, over mirror images, float64 (N,).
-
-    `features` are float (N, D), `mirrored` those of `images.flip(-1)`, and `train` float (M, D).
-    """
+    """Euclidean distances of features (N, D), or those of mirror images, to the nearest of (M, D): float64 (N,)."""
     train, least = train.double(), []
     for views in torch.stack([features, mirrored]).double().split(BATCH_SIZE, dim=1):
         # Without matrix products, so that equal features have distance 0.

@@ -1,8 +1,7 @@
 """Metrics of features (KID, precision, recall, two distances), condition accuracy, and statistics of pixel art.
 
-Features are float (N, D) of the samples and (M, D) of the reference, both from the same network; metrics of different
-networks are not comparable. All is computed in float64 on the CPU. Metrics of features raise ValueError if a set has
-too few images or a feature is not finite.
+Features are float (N, D) of the samples and (M, D) of the reference, both from the same network. All is computed in
+float64 on the CPU. Metrics of features raise ValueError if a set has too few images or a feature is not finite.
 """
 
 import math
@@ -194,13 +193,10 @@ def condition_accuracy(
         real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
 
     Returns:
-        "accuracy": `share` of the samples.
-        "real": `share` of the real images that have a label; None without real images.
-        "chance": Of all pairs of a sample and the condition of any sample. A model that ignores conditions reaches it.
-        "majority": Of the samples, if only the values given most often were recognized in all of them; as many values
-            as the longest condition has.
-        "by_value": For each given value, the shares in which it is recognized: "accuracy" of the samples conditioned
-            on it, "real" of the real images that have it.
+        "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have
+        the value; "chance", of all pairs of a sample and the condition of any sample, which a model that ignores
+        conditions reaches; "majority", if only the values given most often were recognized in all samples, as many as
+        the longest condition has.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
@@ -258,8 +254,7 @@ def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
 def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:
     """Mean of each statistic, of "colors" the median, with the 95 % interval of a percentile bootstrap over images.
 
-    Returns:
-        Name -> "value", "low", "high" and "n", the number of images that have it; NaN if there is none.
+    "n" is the number of images that have it; "value", "low" and "high" are NaN if there is none.
     """
     found = {}
     for name, each in values.items():

@@ -125,11 +125,8 @@ def classifier_logits(classifier: TwoSampleClassifier, images: torch.Tensor) -> 
 
 
 def line_bootstrap(logits: np.ndarray, is_generated: np.ndarray, lines: np.ndarray, seed: int) -> Estimate:
-    """`balanced_accuracy` of logits, float64 (N,), for bool (N,), with the percentile interval of `line_resamples`.
-
-    Lines are resampled with their real images and their samples.
-    """
-    # With both classes.
+    """`balanced_accuracy` of logits, float64 (N,), for bool (N,), with the percentile interval of `line_resamples`."""
+    # With both classes, since lines are resampled with their real images and their samples.
     resamples = [rows for rows in line_resamples(lines, seed) if 0 < is_generated[rows].sum() < len(rows)]
     resampled = [balanced_accuracy(logits[rows], is_generated[rows]) for rows in resamples]
     low, high = np.quantile(resampled, [TAIL, 1 - TAIL])

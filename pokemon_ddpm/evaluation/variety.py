@@ -82,10 +82,8 @@ def evaluate_variety(
     groups = [own.nonzero()[:, 0] for own in alone.T]
     chosen = [order[has[order, k]][: len(own)] for k, own in enumerate(groups)]
     real = train.images[torch.cat(chosen)]
-    compared = {
-        "by type alone": (sets.alone.images, groups),
-        "real": (real, torch.arange(len(real)).split([*map(len, chosen)])),
-    }
+    compared = {"by type alone": (sets.alone.images, groups)}
+    compared["real"] = real, torch.arange(len(real)).split([*map(len, chosen)])
     found = {}
     for name, (images, groups) in compared.items():
         images = default_output(images)
@@ -131,11 +129,8 @@ def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, probe: BodyProbe,
     Returns:
         Name of the images -> "shares", body -> share; "effective", see `effective_number`; and "n".
     """
-    compared = {
-        "by type alone": sets.alone.images,
-        "by conditions of training images": sets.samples.images,
-        "held-out": held_out.images,
-    }
+    compared = {"by type alone": sets.alone.images, "by conditions of training images": sets.samples.images}
+    compared["held-out"] = held_out.images
     n, found = min(map(len, compared.values())), {}
     for name, images in compared.items():
         shares = probe.shares(default_output(images[random_rows(len(images), n, seed)]))

@@ -62,16 +62,12 @@ def run_card(
         results = [_result("loss", _title(each), metrics[each], data, _short(config.dataset_name)) for each in metrics]
         metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
     details = jinja2.Template((TEMPLATES / "run.md").read_text(encoding="utf-8")).render(
-        data=data,
+        **{"data": data, "kind": kind, "step": step, "config": config, "base": base and _short(base)},
         split=", ".join(f"{count:,} {split}" for split, count in counts.items()),
-        step=step,
-        config=config,
         teacher=config.distill_from and _short(config.distill_from),
         settings={key: _short(value) for key, value in config.reported().items()},
         metrics={_title(key): f"{value:.4f}" for key, value in metrics.items()},
-        kind=kind,
         restricted=metadata.get("license_name") == LICENSES["sprites"]["license_name"],
-        base=base and _short(base),
     )
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 

@@ -131,8 +131,8 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
     "vocabulary" has the values of each attribute in the order of their ids; the next id of "type" is none, the next of
     all is any. "timesteps" and their "alpha_bar" are those of the model's own scheduler and number of steps.
     """
-    scheduler, steps = pipeline.scheduler, pipeline.config.num_inference_steps
-    timesteps = set_timesteps(scheduler, steps, "cpu")
+    scheduler = pipeline.scheduler
+    timesteps = set_timesteps(scheduler, pipeline.config.num_inference_steps, "cpu")
     return {
         "sample_shape": list(pipeline.sample_shape),
         "scaling_factor": pipeline.scaling_factor,

@@ -1,9 +1,7 @@
 """`pokemon-ddpm describe`, `evaluate` and `fit-features`, with starter sprites and tiny networks."""
 
-import itertools
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +25,14 @@ from tests.tiny_models import tiny_pipeline, tiny_student
 COUNT = 50
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name, value in (
-            (metrics, "KID_DIVISIONS", 1), (memorization, "NUM_TIMESTEPS", 1), (features, "BACKBONE", BACKBONE),
-            (features, "NUM_EPOCHS", 1), (features, "MIN_UPDATES", 2), (two_sample, "STEPS", 2),
-            (two_sample, "HALF_BATCH", 4), (images, "to_sprite", lambda image: image.convert("RGBA")),
-        ):  # fmt: skip
-            patch.setattr(module, name, value)
-        yield
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, value in (
+        (metrics, "KID_DIVISIONS", 1), (memorization, "NUM_TIMESTEPS", 1), (features, "BACKBONE", BACKBONE),
+        (features, "NUM_EPOCHS", 1), (features, "MIN_UPDATES", 2), (two_sample, "STEPS", 2),
+        (two_sample, "HALF_BATCH", 4), (images, "to_sprite", lambda image: image.convert("RGBA")),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
 
 
 def pipeline(size: int = 32, channels: int = 3) -> PokemonDDPMPipeline:
@@ -57,30 +53,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(model: Path, folder: Path, *more: object) -> list[object]:
-    features = ["--features", Path(model).parent / "features"]
-    return ["evaluate", "--model", model, "--num-samples", COUNT, "--output-dir", folder, *features, *more]
-
-
-@pytest.fixture(scope="module")
-def first(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder and the output of a whole evaluation."""
-    folder = tmp_path_factory.mktemp("evaluations") / "first"
-    status, output = run(*arguments(model, folder, "--likelihood"))
-    assert status == 0, output
-    return folder, output
-
-
 def report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Path, str]):
-    folder, output = first
+def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
+    """Of a model that is given with a slash after its name."""
+    folder = tmp_path / "report"
+    options = ["--output-dir", folder, "--features", model.parent / "features", "--likelihood"]
+    status, output = run("evaluate", "--model", f"{model}/", "--num-samples", COUNT, *options)
+    assert status == 0, output
     titles = ("Distance.", "Two-sample test, raw.", "Variety.", "Likelihood.", "Memorization, pixels.")
     assert all(title in output for title in (*titles, f"{folder / 'report.md'}"))
     numbers, about = report(folder), report(folder)["about"]
-    assert numbers["name"] == "mine" and about["samples"] == COUNT
+    assert numbers["name"] == "mine" and about["model"] == str(model) and about["samples"] == COUNT
     assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
     assert about["held out"].startswith("validation split") and about["features"].endswith(", 8 dimensions")
     text = (folder / "report.md").read_text()
@@ -107,30 +93,6 @@ def test_the_report_says_what_was_measured_and_how(model: Path, first: tuple[Pat
     results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
     kid = next(row for row in numbers["distances"] if row["to"] == "held-out")["kid"]["value"]
     assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
-
-
-def test_an_interrupted_evaluation_is_continued(
-    model: Path, first: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """With a slash after the folder, and with another held-out split."""
-    generate_files = images.generate_files
-
-    def interrupted(*given: object, **options: bool) -> Iterator[Path]:
-        yield from itertools.islice(generate_files(*given, **options), 9)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(images, "generate_files", interrupted)
-        status, output = run(*arguments(model, tmp_path))
-    assert status == 130 and output.endswith("Interrupted.")
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "samples").iterdir()}
-    assert 9 <= len(kept) < COUNT
-    status, output = run(*arguments(f"{model}/", tmp_path, "--split", "test"))
-    assert status == 0 and report(tmp_path)["about"]["held out"].startswith("test split"), output
-    for path in (tmp_path / "samples").iterdir():
-        assert path.read_bytes() == (first[0] / "samples" / path.name).read_bytes()
-    assert len(list((tmp_path / "samples").iterdir())) == COUNT
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
 
 
 def test_mistakes_are_reported_before_anything_is_generated(

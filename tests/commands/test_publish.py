@@ -75,15 +75,13 @@ class TestPushDataset:
             here = load_sprites(small, name, cache_dir=cache)
             assert list(loaded[name]) == list(SPLITS) and loaded[name] == json.loads(json.dumps(content(here)))
 
-    def test_one_configuration(self, hub, small, cache):
+    def test_one_configuration_and_the_starter_set(self, hub, small, cache):
         repository = pushed(hub, "--data-dir", small, "--config-name", "all", "--public")
         assert {name.split("/")[0] for name in repository.files() if name.endswith("parquet")} == {"all"}
         loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
         assert content(loaded) == content(load_sprites(small, "all", cache_dir=cache)) and not repository.private
-
-    def test_the_starter_set(self, hub, cache):
-        repository = pushed(hub)
-        assert not any("LICENSE" in name for name in repository.files())
+        hub.repositories.clear()
+        assert not any("LICENSE" in name for name in pushed(hub).files())
         loaded = datasets.load_dataset(NAME, cache_dir=str(cache), split="test")
         assert loaded.features == FEATURES and loaded[:] == load_sprites(split="test", cache_dir=cache)[:]
 

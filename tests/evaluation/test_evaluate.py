@@ -19,7 +19,7 @@ from pokemon_ddpm.evaluation.evaluate import (
     row,
     summary,
 )
-from pokemon_ddpm.evaluation.images import as_rgba, default_output
+from pokemon_ddpm.evaluation.images import GeneratedSets, as_rgba, default_output
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.preprocessing import as_tensor
 from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
@@ -88,7 +88,8 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
         samples.images[:, 3].clamp_(9, 250)  # as predicted
     monkeypatch.setattr(module, "two_sample_test", lambda *given: calls.append(given) or {})
     rows = torch.arange(12).flip(0)
-    found = evaluate_pixels(samples.images, others.images, train, held_out, rows, 7)
+    generated, tested = as_samples(samples.images), as_samples(others.images)
+    found = evaluate_pixels(GeneratedSets(generated, tested, tested, rows), train, held_out, 7, "cpu")
     names = ["raw", "default output", "default output at 32 of 64 px"]
     assert list(found["two_sample"]) == names[: 2 + (side == 64)]
     for *sets, lines, seed, _ in calls:

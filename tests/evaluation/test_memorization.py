@@ -54,15 +54,12 @@ def test_nearest_by_pixels_is_exact():
         assert found.distance[row].item() == pytest.approx((min(squares) / (3 * 8 * 8)) ** 0.5, rel=1e-12)
 
 
-def test_mirrored_and_shifted_training_images_have_distance_0():
+def test_mirrored_and_shifted_images_have_distance_0_and_the_first_of_equal_ones_is_found_in_any_batch():
     train = sprites(40, 0)
     images = [train[7], train[8].flip(-1), train[9].roll((2, -1), (1, 2)), train[10].flip(-1).roll((-2, -2), (1, 2))]
     found = nearest_by_pixels(torch.stack(images), train)
     assert found.index.tolist() == [7, 8, 9, 10] and (found.distance == 0).all()
     assert nearest_by_pixels(train[9:10].roll(3, 2), train[9:10]).distance > 0
-
-
-def test_nearest_does_not_depend_on_the_batch_and_is_the_first_of_equal_images():
     images, train = sprites(70, 0), sprites(50, 1).repeat(2, 1, 1, 1)
     together = nearest_by_pixels(images, train)
     assert (together.index < 50).all()
@@ -79,7 +76,7 @@ def test_nearest_by_features_includes_mirror_images():
     assert torch.allclose(found, both.amin(dim=1)) and found[5] == 0
 
 
-def test_chance_is_beta_binomial():
+def test_chance_is_beta_binomial_and_the_threshold_the_5_percent_quantile():
     """Of n + m distances from one distribution in random order, i samples come before the k-th held-out distance."""
     n, m, k = 30, 60, 3
     found = memorization(torch.ones(n), torch.ones(m))
@@ -88,9 +85,6 @@ def test_chance_is_beta_binomial():
     assert cumulative[-1].item() == pytest.approx(1)
     for end, tail in ((found["chance_low"], 0.025), (found["chance_high"], 0.975)):
         assert round(end * n) == int((cumulative < tail).sum())
-
-
-def test_the_threshold_is_the_5_percent_quantile():
     found = memorization(torch.tensor([0.0, 4.5, 5.0, 50.0]), torch.arange(1.0, 101.0).flip(0))
     assert (found["threshold"], found["nearer"].value, found["nearer"].n, found["identical"]) == (5, 0.5, 4, 1)
 

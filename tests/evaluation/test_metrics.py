@@ -117,6 +117,13 @@ def test_all_given_values_must_be_recognized():
     by_value = {value: each["accuracy"] for value, each in found["by_value"].items()}
     assert by_value == {"fire": of(3, 4), "water": of(2, 3), "grass": of(1, 1)}
     assert found["real"] is found["by_value"]["fire"]["real"] is None
+    labels = table("fire", "fire", "water grass", "water", "", "grass")
+    seen = table("fire", "water", "water", "water", "fire", "grass")
+    found = condition_accuracy(VALUES, given, given, (seen, labels))
+    assert found["real"] == of(3, 5) and found["accuracy"] == of(6, 6)
+    assert [found["by_value"][value]["real"] for value in ("fire", "water")] == [of(1, 2), of(2, 2)]
+    missing = condition_accuracy(VALUES, table("grass"), table("grass"), (seen[:2], labels[:2]))
+    assert missing["by_value"]["grass"]["real"].n == 0
 
 
 def test_chance_and_majority_by_brute_force():
@@ -130,18 +137,7 @@ def test_chance_and_majority_by_brute_force():
     assert found["majority"] == pytest.approx(sum(each <= set(frequent) for each in wanted) / len(wanted))
 
 
-def test_accuracy_in_real_images():
-    given = table("fire", "fire", "fire", "water")
-    labels = table("fire", "fire", "water grass", "water", "", "grass")
-    predicted = table("fire", "water", "water", "water", "fire", "grass")
-    found = condition_accuracy(VALUES, given, given, (predicted, labels))
-    assert found["real"] == of(3, 5)
-    assert [found["by_value"][value]["real"] for value in ("fire", "water")] == [of(1, 2), of(2, 2)]
-    missing = condition_accuracy(VALUES, table("grass"), table("grass"), (predicted[:2], labels[:2]))
-    assert missing["by_value"]["grass"]["real"].n == 0
-
-
-def test_given_values():
+def test_values_of_conditions_and_labels():
     values = {"type": VALUES, "legendary": ("no", "yes")}
     conditions = [
         {"type": "fire"}, {"type": ["water", "grass"], "legendary": "yes"},
@@ -150,9 +146,6 @@ def test_given_values():
     given = given_values(conditions, values)
     assert torch.equal(given["type"], table("fire", "water grass", "grass", "", ""))
     assert torch.equal(given["legendary"], table("", "yes", "no", "", "", values=values["legendary"]))
-
-
-def test_label_values():
     types = torch.tensor([[0, 3], [2, 1], [-1, -1], [1, 4]])  # 3 is `none`, 4 is `any`
     assert torch.equal(label_values(types, 3), table("fire", "water grass", "", "water"))
     assert torch.equal(label_values(torch.tensor([2, -1, 3]), 3), table("grass", "", ""))
@@ -194,9 +187,7 @@ def statistics(*pictures: str) -> dict[str, list[float]]:
 
 def test_a_clean_sprite_and_one_with_faults():
     found = statistics(BOX, WITH_FAULTS)
-    assert list(found) == list(STATISTICS)
-    assert found["colors"] == [3, 2]
-    assert found["parts"] == [0, 1]
+    assert list(found) == list(STATISTICS) and found["colors"] == [3, 2] and found["parts"] == [0, 1]
     # The hole is not connected to the border; one of the 35 background pixels is not clear.
     assert found["clear_background"] == pytest.approx([1, 34 / 35])
     # All pixels of the frame but the k are red: outline are 16 of the frame, its r at the corner, and three k.

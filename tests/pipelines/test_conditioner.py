@@ -174,15 +174,12 @@ def test_the_embedding_starts_with_unit_variance():
     assert embedded.var().item() == pytest.approx(1, abs=0.09)
 
 
-def test_a_new_conditioner_ignores_the_augmentation_but_has_a_gradient_for_it(conditioner):
+def test_the_augmentation_is_ignored_at_first_then_added_linearly_and_saved(conditioner, tmp_path):
     new = make(augmentation_dim=8)
     assert torch.equal(new(LABELS, AUGMENTATION), conditioner(LABELS))
     new(LABELS, AUGMENTATION).sum().backward()
     torch.testing.assert_close(new.augmentation_embedding.weight.grad, AUGMENTATION.sum(dim=0).expand(16, 8))
     assert new.tables["type_embedding"].weight.grad.any(dim=1).nonzero().flatten().tolist() == [3, FIRE, NONE, ANY]
-
-
-def test_the_augmentation_is_added_linearly_and_saved(tmp_path):
     augmented = make(augmentation_dim=8)
     torch.nn.init.normal_(augmented.augmentation_embedding.weight)
     plain, found = augmented(LABELS), augmented(LABELS, AUGMENTATION)

@@ -43,6 +43,10 @@ def test_a_run_without_its_other_files(hub, folder, tmp_path):
     for name in extra:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_bytes(b"\x89 content")
+    (tmp_path / "token").write_text("hf_secret")
+    (run / "LICENSE").symlink_to(tmp_path / "token")
+    assert "LICENSE is a link out of the folder" in refusal(run, NAME) and not hub.repositories
+    (run / "LICENSE").unlink()
     before = read(run)
     url = upload_model(run, NAME, commit_message="Ten updates")
     repository, files = hub.repository(NAME), hub.repository(NAME).files()
@@ -50,14 +54,6 @@ def test_a_run_without_its_other_files(hub, folder, tmp_path):
     assert all(files[name] == before[name] for name in files.keys() - {"README.md"}) and read(run) == before
     assert url.endswith(f"/{NAME}/commit/{repository.at().id}") and not repository.private
     assert RepoCard(files["README.md"].decode()).text.count(f'from_pretrained("{NAME}"') == 2
-
-
-def test_what_a_link_leads_to_is_not_published(hub, folder, tmp_path):
-    run, secret = Path(shutil.copytree(folder, tmp_path / "run")), tmp_path / "token"
-    secret.write_text("hf_secret")
-    (run / "LICENSE").symlink_to(secret)
-    assert "LICENSE is a link out of the folder" in refusal(run, NAME)
-    assert not hub.repositories
 
 
 def test_a_released_model_gets_the_code(hub):
