@@ -380,9 +380,9 @@ class Trainer:
 def callbacks() -> Callbacks:
     """What the run calls of the modules that use models; the others do not import them."""
     from pokemon_ddpm.evaluation.memorization import count_copies
+    from pokemon_ddpm.generation import save_type_sheet
     from pokemon_ddpm.publishing.cards import run_card, write_card
     from pokemon_ddpm.publishing.hub import open_repository, upload_model
-    from pokemon_ddpm.sheets import save_type_sheet
 
     def create_repository(name: str, private: bool) -> str:
         return open_repository(name, private or None, None)[1].id

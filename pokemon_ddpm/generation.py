@@ -11,11 +11,13 @@ from accelerate import PartialState
 from PIL import Image
 
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
+from pokemon_ddpm.files import save_image
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.provenance import Provenance, read_png
+from pokemon_ddpm.sheets import sprite_sheet
 
 logger = logging.getLogger(__name__)
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
@@ -88,6 +90,16 @@ def generate(
             **arguments,
         ).images
         yield from images[: len(requests) - start]
+
+
+def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, columns: int = 2) -> None:
+    """Saves a sheet of samples of each type, with seeds from `seed`."""
+    types = pipeline.conditioner.vocabulary["type"]
+    rows = [name for name in types for _ in range(columns)]
+    pipeline.set_progress_bar_config(disable=True)
+    images = list(generate(pipeline, [SpriteRequest(seed + i, name) for i, name in enumerate(rows)]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(sprite_sheet(images, columns, types, panels=3), path)
 
 
 @dataclass(frozen=True)

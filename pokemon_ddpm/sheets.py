@@ -8,8 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pokemon_ddpm.files import save_image
-from pokemon_ddpm.generation import SpriteRequest, generate
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import TRANSPARENT
 from pokemon_ddpm.postprocessing import MAX_OUTPUT_PIXELS, enlarge
 from pokemon_ddpm.preprocessing import on_white
@@ -58,16 +56,6 @@ def sprite_sheet(
         for column, image in enumerate(images[row * columns : (row + 1) * columns]):
             sheet.paste(enlarge(on_white(image), scale), (left + gutter + column * (width + MARGIN), top))
     return sheet
-
-
-def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, columns: int = 2) -> None:
-    """Saves a sheet of samples of each type, with seeds from `seed`."""
-    types = pipeline.conditioner.vocabulary["type"]
-    rows = [name for name in types for _ in range(columns)]
-    pipeline.set_progress_bar_config(disable=True)
-    images = list(generate(pipeline, [SpriteRequest(seed + i, name) for i, name in enumerate(rows)]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(sprite_sheet(images, columns, types, panels=3), path)
 
 
 def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:

@@ -371,7 +371,7 @@ def test_a_sheet_and_a_tracker_that_fail_are_warnings(flags, run, finished, monk
 
     for name in ("init_trackers", "log", "end_training"):
         monkeypatch.setattr(f"accelerate.Accelerator.{name}", fail)
-    monkeypatch.setattr("pokemon_ddpm.sheets.save_type_sheet", fail)
+    monkeypatch.setattr("pokemon_ddpm.generation.save_type_sheet", fail)
     train([*flags, "--save_images_steps=2"])
     assert capsys.readouterr().out.count("warning: no login. The run continues.") == 1 + 4 + 2 + 1
     assert weights(run) == weights(finished) and (run / "model_index.json").is_file()

@@ -17,20 +17,11 @@ TRACEBACK = "POKEMON_DDPM_TRACEBACK"  # the environment variable that shows wher
 OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
 
-Model = Annotated[
-    str,
-    typer.Option(
-        help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_FAST_MODEL).name} takes four steps.",
-        show_default=f"{Path(RELEASED_MODEL).name}, which comes with the project",
-    ),
-]
+TEACHER, FAST = Path(RELEASED_MODEL).name, Path(RELEASED_FAST_MODEL).name
+FOLDER = "Folder of a trained model, or its name on the Hub."
+Model = Annotated[str, typer.Option(help=f"{FOLDER} {FAST} takes four steps.", show_default=TEACHER)]
 FastModel = Annotated[
-    str,
-    typer.Option(
-        help=f"Folder of a trained model, or its name on the Hub. {Path(RELEASED_MODEL).name}, its teacher, takes 16 "
-        "steps, or any number with any scheduler.",
-        show_default=f"{Path(RELEASED_FAST_MODEL).name}, which takes four steps",
-    ),
+    str, typer.Option(help=f"{FOLDER} {TEACHER}, its teacher, takes any number of steps.", show_default=FAST)
 ]
 DataDir = Annotated[str | None, typer.Option(help="Sprite archive: a folder or .zip.", show_default="the starter set")]
 ConfigName = Annotated[
@@ -43,10 +34,7 @@ Scheduler = Annotated[
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (often faster) or float16.")]
 BestDtype = Annotated[
     str | None,
-    typer.Option(
-        help="float32, bfloat16 or float16.",
-        show_default="that of the sprites in --output-dir; else bfloat16 if the processor has instructions for it",
-    ),
+    typer.Option(help="float32, bfloat16 or float16.", show_default="that of --output-dir, or what is fast here"),
 ]
 
 

@@ -1,7 +1,6 @@
 """The page in Chromium."""
 
 import io
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,39 +140,6 @@ def test_models_and_errors(page: Page, models: tuple[str, str, str]) -> None:
     expect(page.get_by_label("View", exact=True)).to_have_value("front")  # the default comes back
     choose(page, "Second type", "any")
     generate(page)
-
-
-def test_a_model_of_other_classes(browser: Browser, models: tuple[str, str, str], tmp_path: Path) -> None:
-    """It shows what it has at first, and again after another model was chosen."""
-    with running([models[2], models[0]], tmp_path) as app, browser.new_context(**DESKTOP) as context:
-        page = context.new_page()
-        page.goto(app.url)
-        expect(page.locator("#status")).to_contain_text("examples by")
-        expect(captions(page)).to_have_text(4 * [re.compile("^(bats|orcs) · seed")])
-        unfold(page, "Settings", "Attributes")
-        own, others = ("Class", "Action"), ("Type", "Second type", "Color", "Shiny")
-        for model, shown, hidden in ((2, own, others), (0, ("View", *others), ("Class", "Action")), (2, own, others)):
-            choose(page, "Model", models[model])
-            for name in shown:
-                expect(page.get_by_label(name, exact=True).or_(button(page, name)).first).to_be_visible()
-            for name in hidden:
-                expect(page.get_by_label(name, exact=True).or_(button(page, name))).to_have_count(0)
-        choose(page, "Class", "orcs")
-        choose(page, "Action", "idle")
-        button(page, "Generate").click()
-        expect(captions(page)).to_have_text(4 * [re.compile("^orcs · idle · seed")])
-
-
-def test_the_name_of_a_model_is_text(browser: Browser, models: tuple[str, str, str], tmp_path: Path) -> None:
-    name = "<img src=x onerror=window.ran=1>"
-    shutil.copytree(models[1], tmp_path / name)
-    with running([str(tmp_path / name)], tmp_path) as app, browser.new_context(**DESKTOP) as context:
-        page = context.new_page()
-        page.goto(app.url)
-        expect(page.locator("#status")).to_contain_text(f"examples by {tmp_path / name}.")
-        button(page, "Generate").click()
-        expect(page.locator("#status")).to_contain_text(f"4 sprites by {tmp_path / name}.")
-        assert page.evaluate("window.ran") is None
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)

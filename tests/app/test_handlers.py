@@ -52,6 +52,19 @@ def test_a_model_of_other_classes_has_its_own_attributes(known: Models) -> None:
             new_job(known, model="units", **{setting: "red"})
 
 
+def test_the_page_shows_what_the_chosen_model_has(known: Models) -> None:
+    settings, others = default_settings(known, "units"), {"second_type", "color", "finish"}
+    assert settings["view"] == "front" and settings["action"] == "any"
+    for model, shown, hidden in (("units", {"action"}, others), ("full", others, {"action"}), ("fast", set(), others)):
+        found = handlers.controls(known, settings | {"model": model, "pokemon_type": "orcs"})
+        visible = {name for name, options in found.items() if options.get("visible")}
+        assert shown <= visible and not hidden - {"second_type"} & visible
+        assert ("second_type" in visible) == (model != "units") and ("attributes" in visible) == (model != "fast")
+        assert found["pokemon_type"]["label"] == ("Class" if model == "units" else "Type")
+        assert found["pokemon_type"]["value"] == ("orcs" if model == "units" else "random")
+        assert found["quality"]["interactive"] == (model != "fast")
+
+
 def test_no_attribute_is_an_argument_of_a_handler() -> None:
     for handler in (handlers.Handlers.generate, handlers.Handlers.choose_model):  # which get all settings by name
         assert {*inspect.signature(handler).parameters} - {"self", "settings"} <= handlers.OTHER_NAMES
@@ -67,8 +80,11 @@ def test_the_page_begins_with_what_the_model_has_by_default_and_any_switches_it_
     assert caption(request) == "fire · seed 7-0"
 
 
-def test_a_message_is_text() -> None:
+def test_messages_and_the_status_are_text(result: Generation) -> None:
     assert Refused("<img src=x> & more").message == "&lt;img src=x&gt; &amp; more"
+    job = result.job
+    result.job = replace(job, settings=replace(job.settings, model="<img src=x>"))
+    assert handlers.Handlers.finish(None, result) == ("2 sprites by &lt;img src=x&gt;.", 1)
 
 
 def test_gallery(result: Generation) -> None:
