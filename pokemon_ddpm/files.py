@@ -1,13 +1,19 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and how an image was generated, which its PNG says."""
 
 import io
+import json
 import os
+import warnings
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 MAX_NAME = 246  # bytes in a file's name; systems allow 255, and `write_file` first writes under one 9 bytes longer
+KEYWORD = "pokemon-ddpm"
+HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixels
 
 
 def write_file(path: str | Path, content: str | bytes) -> None:
@@ -40,3 +46,74 @@ def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
     content = io.BytesIO()
     image.save(content, **options)
     write_file(path, content.getvalue())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is needed to generate a sprite again, with values as in JSON: tuples become lists."""
+
+    model: str
+    condition: dict  # attributes and values, such as {"type": "fire/flying"}
+    seed: int
+    scheduler: str  # a key of `SAMPLERS`
+    num_inference_steps: int
+    guidance_scale: int | float
+    guidance_interval: list | None = None
+    guidance_rescale: int | float = 0.0
+    negative_pokemon_type: str | list | dict | None = None
+    dtype: str  # of the weights; it changes the last bits, as `backend` and `chunk_size` do
+    backend: str = "torch"  # or "onnx", in older files
+    weights: str | None = None  # digest of network and conditioner in this dtype; None in PNGs of 1.0
+    chunk_size: int
+    postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
+
+    def __post_init__(self) -> None:
+        vars(self).update(json.loads(json.dumps(vars(self), allow_nan=False)))
+
+
+def write_png(image: Image.Image, path: str | Path, provenance: Provenance) -> None:
+    """Writes a PNG with the provenance as JSON in a text chunk; see `write_file`."""
+    info = PngInfo()
+    info.add_text(KEYWORD, json.dumps(vars(provenance)))
+    save_image(image, path, format="PNG", pnginfo=info)
+
+
+def read_png(path: str | Path) -> Provenance:
+    """Reads the provenance from a PNG, which may come from anybody.
+
+    Raises:
+        ValueError: If the file is not a PNG, or has no valid provenance.
+        OSError: If the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = io.BytesIO(file.read(HEAD_SIZE))
+    try:
+        text = Image.open(head, formats=["PNG"]).info.get(KEYWORD)  # no pixel is decoded; texts are limited to 1 MiB
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is not a PNG, or is damaged.") from error
+    if text is None:
+        known = "Files of --output-dir, of --like and of the app do, if no image editor removed it; sheets do not."
+        raise ValueError(f"{path} does not say how it was generated. {known}")
+    try:
+        return _parse(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: the text {KEYWORD!r} is not valid: {error}.") from error
+
+
+def _parse(text: str) -> Provenance:
+    found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
+    found = {"weights": None, **found} if isinstance(found, dict) else {}
+    if isinstance(found.get("compiled"), bool):  # by version 1.0.0
+        found.setdefault("backend", "torch")
+        if found.pop("compiled"):
+            message = "An image was made with torch.compile, which is no longer supported; without it, the image "
+            warnings.warn(f"{message}may differ by one gray level.", stacklevel=4)
+    if found.keys() != types.keys():
+        raise ValueError(f"the fields must be {', '.join(types)}")
+    for name, kind in types.items():
+        if not isinstance(found[name], kind) or isinstance(found[name], bool):
+            raise ValueError(f"{name} has the wrong type")
+    interval = found["guidance_interval"] or [0, 0]
+    if not 0 <= found["seed"] < 2**64 or [type(level) in (int, float) for level in interval] != [True, True]:
+        raise ValueError("seed must be from 0 to 2**64 - 1, and guidance_interval two numbers")
+    return Provenance(**found)

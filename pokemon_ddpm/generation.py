@@ -11,12 +11,11 @@ from accelerate import PartialState
 from PIL import Image
 
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
-from pokemon_ddpm.files import save_image
+from pokemon_ddpm.files import Provenance, read_png, save_image
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white
-from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.sheets import sprite_sheet
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from pokemon_ddpm.files import Provenance, read_png, write_png
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     GenerationSettings,
@@ -25,7 +26,6 @@ from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image
-from pokemon_ddpm.provenance import Provenance, read_png, write_png
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
 
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only

@@ -9,7 +9,7 @@ from pokemon_ddpm.vocabulary import TYPES
 if TYPE_CHECKING:
     from pokemon_ddpm.data import SpriteTensors
     from pokemon_ddpm.evaluation.images import SampleSet
-    from pokemon_ddpm.provenance import Provenance
+    from pokemon_ddpm.files import Provenance
 
 SIDE = 32
 
@@ -54,7 +54,7 @@ class RedNetwork:
 
 def provenance(seed: int = 0, **values: object) -> "Provenance":
     """Of a sample that was conditioned on fire, in two steps without guidance."""
-    from pokemon_ddpm.provenance import Provenance
+    from pokemon_ddpm.files import Provenance
 
     settings = {"scheduler": "ddim", "num_inference_steps": 2, "guidance_scale": 1.0, "dtype": "float32"}
     values = {"model": "model", "condition": {"type": "fire"}, "chunk_size": 4, **settings, **values}

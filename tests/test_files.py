@@ -1,10 +1,19 @@
-import errno
-import os
+"""Files are whole or not there; provenance in PNGs is exact, and refused in one short line if it is not valid."""
 
+import errno
+import json
+import os
+import struct
+import zlib
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.files import KEYWORD, Provenance, read_png, save_image, write_file, write_png
 from pokemon_ddpm.pipelines.file_checks import read_file
 
 
@@ -65,3 +74,115 @@ def test_the_suffix_decides_the_format(tmp_path, name, options, expected):
     save_image(Image.new("RGB", (4, 5)), tmp_path / name, **options)
     with Image.open(tmp_path / name) as image:
         assert image.format == expected and image.size == (4, 5)
+
+
+# Provenance
+
+REQUIRED = {
+    "model": "someone/pokémon-64",
+    "condition": {"type": {"fire": 0.7, "water": 0.3}, "color": "red"},
+    "seed": 2**64 - 1,
+    "scheduler": "dpmsolver++",
+    "num_inference_steps": 20,
+    "guidance_scale": 3,
+    "dtype": "bfloat16",
+    "chunk_size": 16,
+}
+FULL = REQUIRED | {
+    "guidance_interval": [0.2, 0.8],
+    "guidance_rescale": 0.7,
+    "negative_pokemon_type": ["fire", "flying"],
+    "backend": "onnx",
+    "postprocessing": {"transparent": True, "palette": 16, "scale": 4},
+}
+WRONG = [
+    *[("seed", value) for value in (-1, 2**64, 1.0, True)],
+    *[("guidance_interval", value) for value in ([0.1], [0.1, None], [True, 0.5], "01")],
+    *[("model", 3), ("condition", "fire"), ("guidance_scale", "2"), ("postprocessing", [])],
+]
+INVALID = [  # texts, and what the message names
+    *[(text, "") for text in ("", "[]", "null", "[" * 60_000)],
+    *[(json.dumps(FULL | {"guidance_scale": 77}).replace("77", number), "") for number in ("NaN", "1e999")],
+    *[(json.dumps(fields), "the fields must be model, condition, seed") for fields in (REQUIRED, FULL | {"more": 3})],
+    *[(json.dumps(FULL | {field: value}), field) for field, value in WRONG],
+]
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8))
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(*chunks: bytes, side: int = 1) -> bytes:
+    """A PNG with one gray pixel, whatever its header says, and chunks before it."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    return b"".join([SIGNATURE, header, *chunks, chunk(b"IDAT", zlib.compress(b"\0\0")), chunk(b"IEND", b"")])
+
+
+def text_chunk(text: str) -> bytes:
+    return chunk(b"tEXt", KEYWORD.encode() + b"\0" + text.encode())
+
+
+BOMB = chunk(b"zTXt", KEYWORD.encode() + b"\0\0" + zlib.compress(b" " * 20_000_000))
+
+
+def refusal(path: Path, content: bytes) -> str:
+    """The message of the ValueError, which names the file in one short line."""
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        read_png(path)
+    message = str(error.value)
+    assert message.startswith(str(path)) and message.endswith(".") and "\n" not in message
+    assert len(message) < 400 + len(str(path))
+    return message
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sprite.png"
+
+
+@pytest.mark.parametrize("arguments", [FULL, REQUIRED])
+def test_a_written_file_has_the_provenance_and_the_pixels(file, arguments):
+    write_png(IMAGE, file, Provenance(**arguments))
+    assert read_png(file) == Provenance(**arguments)
+    with Image.open(file) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(IMAGE))
+        assert arguments.items() <= json.loads(image.info["pokemon-ddpm"]).items()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_files_of_version_1_0(file, compiled):
+    fields = {name: value for name, value in FULL.items() if name != "backend"} | {"compiled": compiled}
+    file.write_bytes(png(text_chunk(json.dumps(fields))))
+    with pytest.warns(UserWarning, match="made with torch.compile") if compiled else nullcontext():
+        assert read_png(file) == Provenance(**FULL | {"backend": "torch"})
+
+
+def test_tuples_become_lists_and_nothing_is_shared_with_the_arguments():
+    condition = {"type": ("fire", ["water"])}
+    made = Provenance(**FULL | {"condition": condition, "guidance_interval": (0.2, 0.8)})
+    condition["type"][1].append("ice")
+    assert made.condition == {"type": ["fire", ["water"]]} and made.guidance_interval == [0.2, 0.8]
+    with pytest.raises(ValueError):
+        replace(made, guidance_scale=float("nan"))
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", SIGNATURE, png(side=2**31 - 1), png(BOMB)])
+def test_other_files_are_refused(file, content):
+    assert "is not a PNG, or is damaged" in refusal(file, content)
+    assert "does not say how it was generated" in refusal(file, png())
+
+
+@pytest.mark.parametrize(("text", "reason"), INVALID, ids=range(len(INVALID)))
+def test_an_invalid_text_is_refused(file, text, reason):
+    message = refusal(file, png(text_chunk(text)))
+    assert "is not valid" in message and reason in message
+
+
+def test_only_the_beginning_of_a_large_file_is_read(file):
+    text = text_chunk(json.dumps(FULL))
+    refusal(file, png(chunk(b"tEXt", b"Comment\0" + b"x" * 2_000_000), text))
+    file.write_bytes(png(text) + b"x" * 3_000_000)
+    assert read_png(file) == Provenance(**FULL)

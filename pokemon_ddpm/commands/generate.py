@@ -18,9 +18,8 @@ from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.commands import common
 from pokemon_ddpm.commands.common import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Scheduler, Steps
 from pokemon_ddpm.description import parse_description
-from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
-from pokemon_ddpm.provenance import write_png
 from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sheet_description, sprite_sheet
 from pokemon_ddpm.sheets import game_sheet as make_game_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS

@@ -16,13 +16,13 @@ from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
+from pokemon_ddpm.files import Provenance, read_png
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_preprocessing import transparent
 from pokemon_ddpm.postprocessing import WHITE_TOLERANCE, to_sprite
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor, open_image, over_white, preprocess
-from pokemon_ddpm.provenance import Provenance, read_png
 from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, NONE
 

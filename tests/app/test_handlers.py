@@ -12,8 +12,8 @@ from PIL import Image
 from pokemon_ddpm import studio
 from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import Generation, Models, Refused, caption, default_settings, write_download
+from pokemon_ddpm.files import read_png
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.studio import DenoisingStep, sample_seed
 from tests.app.running import new_job, new_result
 from tests.test_studio import Reddest

@@ -15,7 +15,7 @@ from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.evaluation import features, images, memorization, metrics, two_sample
 from pokemon_ddpm.evaluation.features import SpriteFeatures
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
-from pokemon_ddpm.provenance import read_png
+from pokemon_ddpm.files import read_png
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
 from tests.evaluation.test_features import BACKBONE

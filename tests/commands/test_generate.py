@@ -15,9 +15,9 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation, studio
 from pokemon_ddpm.diffusion import make_sampler
+from pokemon_ddpm.files import read_png, write_png
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
-from pokemon_ddpm.provenance import read_png, write_png
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.studio import generate_sprites, sample_seed
 from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES

@@ -14,9 +14,9 @@ from pokemon_ddpm.evaluation.images import (
     reduced,
     row_requests,
 )
+from pokemon_ddpm.files import read_png
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.preprocessing import as_tensor, over_white
-from pokemon_ddpm.provenance import read_png
 from pokemon_ddpm.vocabulary import COLORS, TYPES
 from tests.tiny_models import tiny_pipeline
 
