@@ -240,9 +240,10 @@ class AutoguidanceLoss:
     better one can be another model, too: the difference between copies of the network that were fine-tuned on its best
     and on its worst samples leads to what readers like.
 
-    The target is x_0, that of the plain loss, at other timesteps than those configured, since guided at all of them
-    colors become too strong (docs/sampling.md); and for images with a reference, which the other models need not know,
-    and those without any condition, at whose prediction classifier-free guidance starts.
+    Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
+    that of the plain loss, below them, since guided at all timesteps colors become too strong (docs/sampling.md); and
+    for images with a reference, which the other models need not know, and those without any condition, at whose
+    prediction classifier-free guidance starts.
 
     Args:
         denoiser: On the device; it is copied.
@@ -253,6 +254,8 @@ class AutoguidanceLoss:
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
         self.config, self.schedule, self.start = config, schedule, _frozen(config, denoiser)
+        interval = config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
+        self.low, self.high = (share * len(schedule) for share in interval)
         flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
         self.frozen_model = nn.ModuleList([self.start, *(self._other(name, denoiser) for name in flags)])
 
@@ -287,12 +290,10 @@ class AutoguidanceLoss:
         return weight * (schedule.clean(prediction, noisy, timesteps) - target).square().mean(dim=(1, 2, 3))
 
     def is_guided(self, batch: Batch) -> Tensor:
-        """Which images have the target of autoguidance, bool (B,)."""
-        interval = self.config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
-        low, high = (share * len(self.schedule) for share in interval)
+        """Which images have the target of autoguidance, or x itself, bool (B,)."""
         any_ids = self.start.conditioner.any_ids
         given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
-        guided = torch.stack(given).any(dim=0) & (low <= batch.timesteps) & (batch.timesteps < high)
+        guided = torch.stack(given).any(dim=0) & (batch.timesteps >= self.low)
         return guided if batch.reference is None else guided & ~batch.reference.flatten(1).any(dim=1)
 
     @torch.no_grad()
@@ -302,4 +303,5 @@ class AutoguidanceLoss:
         predictions = [predict(model, batch, noisy, timesteps) for model in self.frozen_model]
         found = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
         clean, worse, better = [*found, found[0]][:3]  # without a better model the start is
-        return clean + (self.config.autoguidance_scale - 1) * (better - worse)
+        difference = (timesteps < self.high).view(-1, 1, 1, 1) * (better - worse)
+        return clean + (self.config.autoguidance_scale - 1) * difference
