@@ -81,6 +81,7 @@ class GeneratedSets(NamedTuple):
     samples: SampleSet  # with the conditions of training images
     others: SampleSet  # with the conditions of held-out images
     alone: SampleSet  # `PER_TYPE` of each type, which is their only condition
+    rows: torch.Tensor  # int64 (N,), the training images whose conditions the samples have
     other_rows: torch.Tensor  # int64 (M,), the held-out images whose conditions the others have
 
 
@@ -142,7 +143,8 @@ def generate_sets(
         "types/samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
     }
     sets = [generate_samples(pipeline, settings, each, folder / name) for name, each in requests.items()]
-    return GeneratedSets(*sets, other_rows[[each.seed - next_seed for each in sets[1].provenances]])
+    seeds, other_seeds = (torch.tensor([each.seed for each in some.provenances]) for some in sets[:2])
+    return GeneratedSets(*sets, rows[seeds - seed], other_rows[other_seeds - next_seed])
 
 
 def generate_samples(

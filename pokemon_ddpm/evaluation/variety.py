@@ -58,12 +58,13 @@ def variety(images: torch.Tensor, features: torch.Tensor | None) -> dict[str, fl
 
     Returns:
         "near": Share of the pairs with an overlap of at least `NEAR`.
-        "color": Mean of `color_distances` over all pairs.
+        "overlap", "color": Means over all pairs of `overlaps` and `color_distances`.
         "rke": `rke`; NaN without features.
     """
     pairs = np.triu_indices(len(images), 1)
-    near, color = overlaps(images, images).numpy()[pairs] >= NEAR, color_distances(images)[pairs]
-    return {"near": near.mean(), "color": color.mean(), "rke": np.nan if features is None else rke(features)}
+    overlap, color = overlaps(images, images).numpy()[pairs], color_distances(images)[pairs]
+    means = {"near": (overlap >= NEAR).mean(), "overlap": overlap.mean(), "color": color.mean()}
+    return {**means, "rke": np.nan if features is None else rke(features)}
 
 
 def evaluate_variety(
@@ -74,23 +75,28 @@ def evaluate_variety(
     `sets` and `train` are as generated and as the model was trained on; "rke" is left out without a network.
 
     Returns:
-        "by type alone" and "real" -> "near", "color" and "rke": means over types, see `variety` and `averages`; and
+        Name of the images -> "near", "overlap", "color" and "rke": means over types, see `variety` and `averages`; and
         "n", the number of images.
     """
-    has, order = label_values(train.labels["type"], len(train.type_names)), random_rows(len(train), len(train), seed)
-    alone = given_values(sets.alone.conditions, {"type": train.type_names})["type"]
-    groups = [own.nonzero()[:, 0] for own in alone.T]
-    chosen = [order[has[order, k]][: len(own)] for k, own in enumerate(groups)]
-    real = train.images[torch.cat(chosen)]
-    compared = {"by type alone": (sets.alone.images, groups)}
-    compared["real"] = real, torch.arange(len(real)).split([*map(len, chosen)])
+    names, order = train.type_names, random_rows(len(train), len(train), seed)
+    has = label_values(train.labels["type"], len(names))
+    alone, given = (given_values(each.conditions, {"type": names})["type"] for each in (sets.alone, sets.samples))
+    chosen = [order[has[order, k]][: alone[:, k].sum()] for k in range(len(names))]
+    real = torch.arange(len(names)).repeat_interleave(torch.tensor([*map(len, chosen)]))
+    rows = sets.rows.unique()  # more samples than training images repeat conditions
+    compared = {
+        "by type alone": (sets.alone.images, alone),
+        "real": (train.images[torch.cat(chosen)], torch.nn.functional.one_hot(real, len(names)).bool()),
+        "by conditions of training images": (sets.samples.images, given),
+        "these images": (train.images[rows], has[rows]),
+    }
     found = {}
-    for name, (images, groups) in compared.items():
+    for name, (images, has) in compared.items():
         images = default_output(images)
         features = None if network is None else extract_features(network, over_white(images))
-        types = [own for own in groups if len(own) > 1]
+        types = [own for own in has.T if own.sum() > 1]
         of_types = [variety(images[own], None if features is None else features[own]) for own in types]
-        figures = {key: np.array([each[key] for each in of_types]) for key in ("near", "color", "rke")}
+        figures = {key: np.array([each[key] for each in of_types]) for key in ("near", "overlap", "color", "rke")}
         found[name] = {**averages(figures, seed), "n": len(images)}
     return found
 

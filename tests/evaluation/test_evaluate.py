@@ -89,7 +89,7 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     monkeypatch.setattr(module, "two_sample_test", lambda *given: calls.append(given) or {})
     rows = torch.arange(12).flip(0)
     generated, tested = as_samples(samples.images), as_samples(others.images)
-    found = evaluate_pixels(GeneratedSets(generated, tested, tested, rows), train, held_out, 7, "cpu")
+    found = evaluate_pixels(GeneratedSets(generated, tested, tested, rows, rows), train, held_out, 7, "cpu")
     names = ["raw", "default output", "default output at 32 of 64 px"]
     assert list(found["two_sample"]) == names[: 2 + (side == 64)]
     for *sets, lines, seed, _ in calls:

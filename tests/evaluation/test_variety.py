@@ -76,17 +76,18 @@ def test_figures_are_those_of_all_pairs():
                 centered.append({*zip(y, x, strict=True)})
             best = max(best, len(centered[0] & centered[1]) / len(centered[0] | centered[1]))
         pairs.append(best)
-    assert found["near"] == np.mean(np.array(pairs) >= 0.7)
+    assert found["overlap"] == pytest.approx(np.mean(pairs)) and found["near"] == np.mean(np.array(pairs) >= 0.7)
     assert 0 < found["near"] < 1 and found["rke"] == rke(features) and np.isnan(variety(images, None)["rke"])
 
 
 def test_samples_that_are_too_alike_stand_beside_as_many_training_images():
     train, samples = blobs(60, 0), blobs(24, 1)
     one = as_samples(samples.images[:3].repeat(8, 1, 1, 1), type_names(samples))
-    sets = GeneratedSets(as_samples(samples.images, type_names(samples)), one, one, torch.arange(24))
+    rows = torch.arange(24)
+    sets = GeneratedSets(as_samples(samples.images, type_names(samples)), one, one, rows, rows)
     found = evaluate_variety(sets, train, RedNetwork())
     alike, real = found["by type alone"], found["real"]
-    assert alike["n"] == real["n"] == 24
+    assert alike["n"] == real["n"] == found["these images"]["n"] == 24
     assert (alike["near"]["value"], alike["color"]["value"], alike["rke"]["value"]) == pytest.approx((1, 0, 1))
     assert real["near"]["n"] == 3 and real["near"]["value"] < 0.9 and real["rke"]["value"] > 1
     without = evaluate_variety(sets, train, None)["real"]
