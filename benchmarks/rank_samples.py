@@ -3,15 +3,17 @@
     python benchmarks/rank_samples.py --data_dir path/to/pokemon-sprites --output outputs/ranked
 
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
-their first type, without what size and colors explain of the score, so that the best are not the small ones. Instead,
-how much size and colors are like those of real sprites of this type counts, and whether the type and the color that a
-sample was conditioned on are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an
-interrupted run. OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md. Of a
-model of own classes they are folders of images, for `--train_data_dir`.
+their first type and kind of body, so that no body wins everywhere (of the body alone, where these are few), without
+what size and colors explain of the score, so that the best are not the small ones. Instead, how much size and colors
+are like those of real sprites of this type counts, and whether the type and the color that a sample was conditioned on
+are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run.
+OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md; a third of the best are real
+fronts. Of a model of own classes they are folders of images, for `--train_data_dir`.
 """
 
 import argparse
 import csv
+import functools
 import itertools
 import shutil
 from dataclasses import replace
@@ -25,9 +27,10 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.data import SpriteTensors, load_tensors
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, SpriteFeatures, all_logits, load_features
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
+from pokemon_ddpm.evaluation.variety import load_probe
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
@@ -37,6 +40,8 @@ from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES, USUAL
 
 SHARE = 0.2  # of the samples that are the best, and the worst
+REAL = 0.5  # real fronts for each of the best samples, which then stay like real ones
+CELL = 15  # samples of a type and a body, at least, that are ranked among themselves
 # In standard deviations of the score: one of the likeness to real sprites, and a condition that is not recognized
 LIKENESS, MISSED = 0.7, 1.5
 HEIGHTS = (SIZE_LIMITS[0] - 1, *SIZE_LIMITS)  # of each size: the data set has heights
@@ -112,14 +117,26 @@ def likeness_to_real(
     return projected / max(projected.std(), 1e-9)
 
 
+def cells_of(types: np.ndarray, bodies: np.ndarray) -> np.ndarray:
+    """Numbers, int (N,), of the cells of a type and a body; cells with fewer than `CELL` join those of their body."""
+    cells = types * (bodies.max() + 1) + bodies
+    found, counts = np.unique(cells, return_counts=True)
+    return np.where(counts[np.searchsorted(found, cells)] < CELL, -1 - bodies, cells)
+
+
 def ranks(
     scores: np.ndarray,
     sprites: torch.Tensor,
     requests: list[SpriteRequest],
     real: SpriteTensors,
     features: SpriteFeatures,
+    bodies: np.ndarray,
 ) -> np.ndarray:
-    """The share of the samples of its type that a sample is better than, float (N,); see the module's docstring."""
+    """The share of the samples of its cell that a sample is better than, float (N,); see the module's docstring.
+
+    Args:
+        bodies: int (N,), the kind of body that each sample has.
+    """
     columns = np.stack(list(looks(sprites).values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
@@ -127,8 +144,9 @@ def ranks(
     likeness = likeness_to_real(sprites, types, real.images, real.labels["type"][:, 0].numpy())
     rest += rest.std() * (LIKENESS * likeness - MISSED * missed(sprites, requests, features))
     result = np.empty(len(scores))
-    for number in set(types.tolist()):
-        rows = np.flatnonzero(types == number)
+    cells = cells_of(types, bodies)
+    for number in set(cells.tolist()):
+        rows = np.flatnonzero(cells == number)
         result[rows[rest[rows].argsort()]] = (np.arange(len(rows)) + 0.5) / len(rows)
     return result
 
@@ -157,13 +175,16 @@ def write_folder(folder: Path, chosen: list[tuple[SpriteRequest, Path]]) -> None
         table.writerows(rows)
 
 
-def write_dataset(folder: Path, chosen: list[tuple[SpriteRequest, Path]]) -> None:
-    """Samples with types as a data set with the columns of the sprites."""
+def write_dataset(folder: Path, chosen: list[tuple[SpriteRequest, Path]], fronts: datasets.Dataset) -> None:
+    """Samples with types as a data set with the columns of the sprites; the best ones have real fronts among them."""
     columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
     features = datasets.Features({name: FEATURES[name] for name in columns})
     rows = [as_row(*each) for each in chosen]
     rows = [{column: row.get(column) for column in columns} for row in rows]
-    datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
+    table = datasets.Dataset.from_list(rows, features=features)
+    if folder.name == "best":
+        table = datasets.concatenate_datasets([table, fronts.select_columns([*columns]).cast(features)])
+    table.to_parquet(folder / "train-00000-of-00001.parquet")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -177,8 +198,13 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"There is no ranker for the samples of {options.model}.")
     requests, paths, real = generate(options, settings, pipeline)
     sprites = as_tensor(Image.open(path) for path in paths)
-    order = ranks(ranker.score(sprites).numpy(), sprites, requests, real, load_features(options.features))
-    write = write_dataset if real.type_names == TYPES else write_folder
+    bodies = np.zeros(len(sprites), int) if (probe := load_probe(pipeline)) is None else probe.bodies(sprites).numpy()
+    order = ranks(ranker.score(sprites).numpy(), sprites, requests, real, load_features(options.features), bodies)
+    write = write_folder
+    if real.type_names == TYPES:
+        fronts = load_sprites(options.data_dir, "front", split="train", exclude_faulty=True, deduplicate=True)
+        some = fronts.select(random_rows(len(fronts), int(REAL * SHARE * len(requests)), options.seed).tolist())
+        write = functools.partial(write_dataset, fronts=some)
     for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():
         rows = [*itertools.compress(zip(requests, paths, strict=True), chosen)]
         folder = options.output / name

@@ -110,10 +110,14 @@ class BodyProbe(NamedTuple):
     bias: torch.Tensor  # float32 (K,)
 
     @torch.no_grad()
+    def bodies(self, images: torch.Tensor) -> torch.Tensor:
+        """The place of each sprite's body in `names`, int64 (N,)."""
+        features = torch.cat([self.ranker.features(part).cpu() for part in images.split(BATCH_SIZE)])
+        return (features @ self.weight.T + self.bias).argmax(dim=1)
+
     def shares(self, images: torch.Tensor) -> dict[str, float]:
         """Body -> the share of the sprites that have it."""
-        features = torch.cat([self.ranker.features(part).cpu() for part in images.split(BATCH_SIZE)])
-        found = (features @ self.weight.T + self.bias).argmax(dim=1)
+        found = self.bodies(images)
         return dict(zip(self.names, (found.bincount(minlength=len(self.names)) / len(images)).tolist(), strict=True))
 
 

@@ -24,11 +24,19 @@ def test_ranks_are_within_types_and_not_by_size():
     requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
     labels = torch.tensor([[TYPES.index(name), 0] for name in types])
     real = SpriteTensors(sprites, {"type": labels})
-    found = rank_samples.ranks(merit - 50 * size, sprites, requests, real, load_features())
+    found = rank_samples.ranks(merit - 50 * size, sprites, requests, real, load_features(), np.zeros(60, int))
     assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
         own = np.sort(found[[each == name for each in types]])
         assert np.allclose(own, (np.arange(count) + 0.5) / count)
+
+
+def test_samples_are_ranked_among_those_of_their_body():
+    """Those of a type and a body; where there are fewer than 15, those of the body of all such types."""
+    types, bodies = np.array([0] * 40 + [1] * 20 + [2] * 10), np.array([0] * 20 + [1] * 20 + [0] * 10 + [1] * 20)
+    cells = rank_samples.cells_of(types, bodies)
+    assert [len({*cells[part]}) for part in (slice(20), slice(20, 40), slice(40, 50), slice(50, 70))] == [1] * 4
+    assert len({*cells.tolist()}) == 4 and cells[50] == cells[60]
 
 
 def test_another_color_than_asked_is_missed():
