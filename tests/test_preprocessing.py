@@ -1,6 +1,8 @@
 """Decoding, cropping and scaling: hostile files, and images made for a test."""
 
 import os
+import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -204,6 +206,32 @@ def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> No
     assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
 
 
+def calls_within(function: Callable, *arguments: object) -> tuple[np.ndarray, int]:
+    """What a function returns, and how many functions it called: its passes over whole arrays."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        return function(*arguments), calls
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_winding_path_takes_few_passes(turned: bool) -> None:
+    side = 401
+    white = np.zeros((side, side), dtype=bool)
+    white[1::2, 1:-1] = True  # corridors, joined at alternate ends, and to the border at the first
+    white[2:-2:4, -2] = white[4:-2:4, 1] = white[0, 1] = True
+    image = np.where(white.T if turned else white, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
+    found, calls = calls_within(transparent, image)
+    assert np.array_equal(found[..., 3] == 0, image[..., 0] == 255) and calls < 500
+
+
 def test_white_of_a_transparent_sprite_stays() -> None:
     """A white sprite without an outline, its half-transparent shadow as on white, and a faint pixel."""
     pixels = np.zeros((40, 50, 4), dtype=np.uint8)
@@ -245,6 +273,13 @@ def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, redu
             weight = lightness_weight(pixels[source][:3]) if color[3] else 1
             areas[color] += weight * float(overlaps[0] * overlaps[1])
         assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
+
+
+def test_a_vote_of_many_colors_takes_few_passes() -> None:
+    grays = np.arange(MAX_VOTING_COLORS, dtype=np.uint8).reshape(16, 16)
+    pixels = np.insert(grays.repeat(3, axis=0).repeat(3, axis=1)[..., None].repeat(3, axis=2), 3, 255, axis=2)
+    found, calls = calls_within(vote, pixels, 16, 16)
+    assert np.array_equal(found[..., 0], grays) and calls < 250
 
 
 def test_an_image_of_many_colors_is_smoothed() -> None:
