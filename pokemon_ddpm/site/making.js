@@ -53,14 +53,18 @@ export function rowOf(wanted, seed) {
 /** A sprite of its best candidate, which replaces the first one if that is shown at once. */
 export async function bestOf(sprite, seeds, row, signal, atOnce = false) {
   const { conditions } = sprite.recipe;
-  let best;
-  for (const seed of seeds) {
-    const own = [], isShown = !sprite.pixels;
-    const onStep = (frame, step) => {
+  const candidates = seeds.map((seed) => {
+    const own = [], onStep = (frame, step) => {
       if (step) own.push(frame);
-      if (isShown) drawFrame(sprite, frame);
+      if (!sprite.pixels) drawFrame(sprite, frame);
     };
-    const { pixels, score } = await sample({ conditions, seed, isScored: seeds.length > 1 }, onStep, signal);
+    const made = sample({ conditions, seed, isScored: seeds.length > 1 }, onStep, signal);
+    made.catch(() => {}); // it fails where it is awaited
+    return { seed, own, made };
+  });
+  let best;
+  for (const { seed, own, made } of candidates) {
+    const { pixels, score } = await made;
     const value = score - page.config.likeness_weight * Math.max(0, ...row.map((each) => overlap(pixels, each)));
     if (best && value <= best.value) continue;
     best = { seed, pixels, value, frames: own };

@@ -1,6 +1,8 @@
-// The worker that runs the networks. It gets one request after the other, so that one that nobody waits for costs nothing.
+// The worker that runs the networks. It gets two requests at once, so that it never waits, and those that nobody waits for
+// any more cost little.
 
-let worker, queue = Promise.resolve(), requests = 0, running = null;
+let worker, last = [Promise.resolve(), Promise.resolve()], requests = 0;
+const running = new Map(); // id -> {receive, reject}
 
 /** Loads the networks and returns how they run; onProgress gets {name, loaded, total, retry} of each file. */
 export function load(config, onProgress) {
@@ -11,13 +13,13 @@ export function load(config, onProgress) {
     const end = (reason) => {
       own.terminate();
       if (worker === own) worker = null; // what it still says no longer counts
-      running?.reject(new Error(reason));
+      for (const each of running.values()) each.reject(new Error(reason));
       reject(new Error(reason));
     };
     own.onmessage = ({ data }) => {
       if (worker !== own) return;
       if (data.backend) resolve(data.backend);
-      else if (data.id) running?.receive(data);
+      else if (data.id) running.get(data.id)?.receive(data);
       else if (data.error) end(data.error);
       else onProgress(data);
     };
@@ -34,11 +36,11 @@ export function load(config, onProgress) {
  * @param {AbortSignal} signal
  */
 export function sample(request, onStep = () => {}, signal) {
-  const made = queue.then(() => {
+  const made = last[0].then(() => {
     signal?.throwIfAborted();
     return ask(request, onStep, signal);
   });
-  queue = made.catch(() => {});
+  last = [last[1], made.catch(() => {})];
   return made;
 }
 
@@ -46,12 +48,12 @@ function ask(request, onStep, signal) {
   const id = ++requests;
   return new Promise((resolve, reject) => {
     const receive = (message) => {
-      if (message.id !== id) return; // of one that was given up
+      if (message.error || message.done) running.delete(id);
       if (message.error) reject(new Error(message.error));
       else if (message.done) resolve(message);
       else onStep(message.pixels, message.step);
     };
-    running = { receive, reject };
+    running.set(id, { receive, reject });
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     if (worker) worker.postMessage({ id, request });
     else reject(new Error("The model is not loaded."));
