@@ -200,7 +200,7 @@ def test_names_that_cannot_be_loaded_are_refused(tmp_path: Path, cache: Path) ->
     for name, reason in {
         str(tmp_path / "missing"): "cannot be loaded: Couldn't find any data file",
         "./missing": "cannot be loaded: Couldn't find any data file",
-        "~nouser/x": "the home folder is unknown. Give the whole path.",
+        "~nouser/x": "cannot be loaded: Couldn't find any data file",
         "script.py": "cannot be loaded: Dataset scripts are no longer supported",
         str(broken): "cannot be loaded: ",
     }.items():
