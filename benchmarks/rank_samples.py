@@ -7,8 +7,8 @@ their first type and kind of body, so that no body wins everywhere (of the body 
 what size and colors explain of the score, so that the best are not the small ones. Instead, how much size and colors
 are like those of real sprites of this type counts, and whether the type and the color that a sample was conditioned on
 are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run.
-OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md; a third of the best are real
-fronts. Of a model of own classes they are folders of images, for `--train_data_dir`.
+OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md; a third of the best
+are real fronts. Of a model of own classes they are folders of images, for `--train_data_dir`.
 """
 
 import argparse
