@@ -22,7 +22,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural, in six further
     languages, or with a mistake, see `_corrected`; of several words that name one attribute the first counts, and of
     types the first two. What is denied, see `_denied`, is not understood, since no condition is the absence of
-    something, and neither is the size of a part, as in "big ears".
+    something, and neither is the size or the color of a part, as in "big red eyes".
 
     Args:
         vocabulary: Of the model: attribute -> its values.
@@ -49,7 +49,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
                 values = _corrected(phrase, known)
             is_denied = number % 2 and place  # a value may begin with "no"
             place += length
-            if is_denied or ("size" in values and parts & {*words[place : place + 2]}):
+            if is_denied or (values.keys() & {"size", "color"} and parts & {*words[place : place + 2]}):
                 values = None
             taken = False
             for name, value in (values or {}).items():

@@ -479,9 +479,10 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         assert_made_by_pipeline(page, made, exactly=False)
         shown, link = pixels_of(page, "#large"), copied_link(page)
         assert len(link) < 2000
+        name = page.locator("#title").get_attribute("title")
         forget(page)
         page.goto(link)
-        ready(page)
+        expect_sprite(page, name)
         assert np.array_equal(pixels_of(page, "#large"), shown)
 
 
