@@ -2,7 +2,7 @@
 
 import { draw } from "./canvas.js";
 import { chosen } from "./choices.js";
-import { $, closes, element } from "./dom.js";
+import { $, closes, element, say } from "./dom.js";
 import { DOODLE_COLORS, DOODLE_SIDE, doodleOf, doodlePixels, mainColor, valuesOf } from "./doodle.js";
 import { spriteOf, work } from "./making.js";
 import { randomSeed, page } from "./state.js";
@@ -42,6 +42,7 @@ async function makeCreature() {
   await work("Your drawing comes to life", (signal) =>
     spriteOf({ conditions: { ...known, ...conditions }, seed: randomSeed(), makes: [], doodle }, signal).then(async (sprite) => {
       if (makes.length) await spriteOf({ ...sprite.recipe, makes }, signal);
+      say("Your drawing is alive.");
     }));
 }
 

@@ -28,8 +28,8 @@ export async function work(title, todo) {
   try {
     return await todo(own.signal, own);
   } catch (error) {
-    if (own.signal.aborted) say("Canceled.");
-    else fail(error.message);
+    if (!own.signal.aborted) fail(error.message);
+    else if (works.size === 1) say("Canceled."); // not in place of what a newer work says
   } finally {
     works.delete(own);
     if (!works.size) $("made").ariaBusy = !($("cancel").hidden = true);
@@ -133,7 +133,7 @@ export async function generate(wanted, title, seed = randomSeed(), makes = []) {
 /** Takes out what was not finished, and shows another sprite in its place. */
 function dropUnfinished(sprites) {
   sprites.filter(({ pixels }) => !pixels).forEach(takeOut);
-  if (!page.shown?.pixels && page.made.length) open(page.made.find(({ pixels }) => pixels) ?? page.made[0]);
+  if (sprites.includes(page.shown) && !page.shown.pixels && page.made.length) open(page.made.find(({ pixels }) => pixels) ?? page.made[0]);
 }
 
 /** A row of what is chosen; where nothing is, four types. */

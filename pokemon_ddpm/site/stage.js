@@ -77,7 +77,7 @@ function showParents({ parents = [] }) {
   $("parents").replaceChildren(...parents.flatMap(({ name, pixels }, i) => {
     const canvas = element("canvas", { role: "img", ariaLabel: name });
     draw(canvas, pixels);
-    return [i ? "and" : "Out of", canvas, name];
+    return [i ? " and " : "Out of ", canvas, ` ${name}`];
   }));
 }
 
