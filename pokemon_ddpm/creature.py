@@ -297,7 +297,7 @@ def identity(
 ) -> dict[str, Any]:
     """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
     rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette of a real one", "next": "palette"}
-    given = {"guidance_rescale": 0.0, **settings.arguments(), **asdict(creature), **rules, "front": front}
+    given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
     if not creature.drawn:
         del given["drawn"]
     if creature.image_guidance_scale is None:

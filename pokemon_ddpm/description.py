@@ -49,7 +49,9 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
                 values = _corrected(phrase, known)
             is_denied = number % 2 and place  # a value may begin with "no"
             place += length
-            if is_denied or (values.keys() & {"size", "color"} and parts & {*words[place : place + 2]}):
+            after = words[place : place + 2]  # "with" begins something else
+            is_of_part = parts.intersection(after) and after[0] not in fillers and values.keys() <= {"size", "color"}
+            if is_denied or is_of_part:
                 values = None
             taken = False
             for name, value in (values or {}).items():

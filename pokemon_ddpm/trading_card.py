@@ -15,7 +15,7 @@ from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.vocabulary import ANY, NONE, TYPE_COLORS
 
 WIDTH, HEIGHT, LEFT, RIGHT = 1200, 1720, 72, 1128
-TEXT, MUTED, GROUND, GRAY = "#1c1b29", "#55536b", "#eeedf5", "#55536b"
+TEXT, MUTED, GROUND = "#1c1b29", "#55536b", "#eeedf5"
 FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"]
 CARDS_FILE, NAMES_FILE = (Path(__file__).parent / "site" / name for name in ("cards.json", "names.json"))
 
@@ -91,7 +91,7 @@ def draw_card(card: Mapping[str, Any], sprites: Mapping[str, Image.Image], notes
     """
     stages = {name: sprite for name, sprite in sprites.items() if name not in ("front", "shiny", "back")}
     small = {name: sprites[name] for name in ("shiny", "back") if name in sprites}
-    colors = [TYPE_COLORS.get(name, GRAY) for name in card["types"]]
+    colors = [TYPE_COLORS.get(name, MUTED) for name in card["types"]]
     image = _gradient(WIDTH, HEIGHT, FOIL * 3 if card["rare"] else colors)
     pen = ImageDraw.Draw(image)
     pen.rounded_rectangle((28, 28, WIDTH - 28, HEIGHT - 28), 40, "white")
@@ -126,7 +126,7 @@ def draw_card(card: Mapping[str, Any], sprites: Mapping[str, Image.Image], notes
     for i, move in enumerate(card["moves"]):
         y = 1282 + 88 * i
         pen.rounded_rectangle((LEFT, y - 58, RIGHT, y + 22), 24, GROUND)
-        pen.ellipse((LEFT + 20, y - 42, LEFT + 68, y + 6), TYPE_COLORS.get(move["type"], GRAY))
+        pen.ellipse((LEFT + 20, y - 42, LEFT + 68, y + 6), TYPE_COLORS.get(move["type"], MUTED))
         write(move["name"], LEFT + 92, y - 4, 44)
         write(move["type"], RIGHT - 140, y - 4, 34, MUTED, "rs")
         write(str(move["damage"]), RIGHT - 28, y, 50, anchor="rs")

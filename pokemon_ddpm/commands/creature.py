@@ -49,10 +49,8 @@ def creature(
             sprite = with_8_bits(open_image(front))
         except ValueError as error:
             common.fail(f"--front {front} {error}.")
-    pokemon_type, stage_types = (
-        None if type is None else common.parse_type(type),
-        tuple(map(common.parse_type, stage_type or ())),
-    )
+    pokemon_type = None if type is None else common.parse_type(type)
+    stage_types = tuple(map(common.parse_type, stage_type or ()))
     if len(stage_types) >= stages:
         given = f"--stage-type is given {len(stage_types)} times"
         common.fail(f"{given}, but --stages {stages} has {stages - 1} next stages.")

@@ -91,7 +91,8 @@ export function parseDescription(text, vocabulary, table, usual = { view: "front
       if (!values && !right.includes(phrase)) values = corrected(phrase, known);
       if (number % 2 && place) values = null; // a value may begin with "no"
       const next = words.slice(place + length, place + length + 2);
-      if (values?.some(([name]) => name === "size" || name === "color") && next.some((word) => parts.includes(word))) values = null;
+      const isOfPart = next.some((word) => parts.includes(word)) && !fillers.includes(next[0]); // "with" begins something else
+      if (isOfPart && values?.every(([name]) => name === "size" || name === "color")) values = null;
       let taken = false;
       for (const [name, value] of values ?? []) {
         if (name !== "type") taken = (found[name] ??= value) === value || taken;
