@@ -32,7 +32,7 @@ from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings, generate
 from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, likeness, opaque, palette_distance, shared_drawing
-from pokemon_ddpm.palette_transport import (
+from pokemon_ddpm.palettes import (
     DARK,
     MAIN_AREAS,
     MIN_AREA,
@@ -228,7 +228,7 @@ def _features(network: SpriteFeatures, images: torch.Tensor) -> torch.Tensor:
 
 
 def shiny_colors(data: SpriteTensors) -> dict[str, list[str]]:
-    """Type -> the colors of visible shinies, one of each line, see `palette_transport.shiny_table`."""
+    """Type -> the colors of visible shinies, one of each line, see `palettes.shiny_table`."""
     pairs, found = pairs_of(data, "same", FRONT, SHINY), defaultdict(dict)
     changes = color_change(*(data.images[rows] for rows in pairs))
     for row in pairs.targets[changes >= MIN_SHINY_CHANGE].tolist():

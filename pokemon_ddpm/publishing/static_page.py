@@ -16,7 +16,7 @@ from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH
 from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
-from pokemon_ddpm.palette_transport import shiny_table
+from pokemon_ddpm.palettes import shiny_table
 from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled

@@ -61,7 +61,7 @@ const color = (code) => [code >> 16, (code >> 8) & 255, code & 255];
 const area = (pixels) => total(colorCounts(pixels));
 const total = (counts) => counts.reduce((sum, [, count]) => sum + count, 0);
 
-/** Gives a sprite the colors of another one; see share_palette in palette_transport.py. */
+/** Gives a sprite the colors of another one; see share_palette in palettes.py. */
 export function sharePalette(pixels, other) {
   const [mine, palette] = [colorCounts(pixels), colorCounts(other)];
   if (!mine.length || !palette.length) return pixels;
@@ -80,7 +80,7 @@ function recolored(pixels, becomes) {
 
 /**
  * The areas of a sprite, {center, mean, low, high, share}, the largest first, of colors that differ by their shading only; see
- * shaded_areas in palette_transport.py.
+ * shaded_areas in palettes.py.
  */
 function shadedAreas(pixels, most) {
   const all = colorCounts(pixels).map(([value, count]) => ({ lab: oklab(color(value)), count }));
@@ -112,7 +112,7 @@ function nearestArea(areas, lab) {
   return distances.indexOf(Math.min(...distances));
 }
 
-/** Gives the main areas of a sprite the colors of a palette, codes; see recolor in palette_transport.py. */
+/** Gives the main areas of a sprite the colors of a palette, codes; see recolor in palettes.py. */
 function recolor(pixels, areas, palette) {
   const main = [...areas.keys()].slice(0, palette.length).filter((i) => areas[i].share >= MIN_AREA);
   const targets = palette.slice(0, main.length).map((value) => oklab(color(value))).sort(([a], [b]) => a - b);
@@ -140,7 +140,7 @@ function colorChange(pixels, other) {
 }
 
 /**
- * Gives a sprite the colors of a real shiny; see shiny in palette_transport.py.
+ * Gives a sprite the colors of a real shiny; see shiny in palettes.py.
  *
  * @param {Uint8ClampedArray} front The first front of its creature, of these types.
  * @param {object} shinies Type -> palettes of six hexadecimal digits a color.

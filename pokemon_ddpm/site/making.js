@@ -45,7 +45,8 @@ export function rowOf(wanted, seed) {
     const key = [conditions.type, drawn.color, drawn.shape].join();
     if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
     seen.add(key);
-    found.push({ conditions: { ...conditions, ...drawn }, seeds });
+    const all = { ...conditions, ...drawn }, order = Object.keys(page.config.vocabulary); // as in a link
+    found.push({ conditions: Object.fromEntries(order.filter((name) => name in all).map((name) => [name, all[name]])), seeds });
   }
   return found;
 }

@@ -25,7 +25,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, likeness, shared_drawing
-from pokemon_ddpm.palette_transport import SHINY_DRAWS, share_palette, shiny
+from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor

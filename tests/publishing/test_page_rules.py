@@ -14,7 +14,7 @@ from PIL import Image
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, shared_drawing
-from pokemon_ddpm.palette_transport import SHINY_DRAWS, share_palette, shiny, shiny_table
+from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pokemon_ddpm import palette_transport
-from pokemon_ddpm.palette_transport import LEAST, recolor, shaded_areas, share_palette, shiny, transport
+from pokemon_ddpm import palettes
+from pokemon_ddpm.palettes import LEAST, recolor, shaded_areas, share_palette, shiny, transport
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, unique_colors
 from pokemon_ddpm.vocabulary import TYPES
 
@@ -87,13 +87,13 @@ def test_a_shiny_is_drawn_until_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     front = creature(RED, RED, DARK_RED)
     same, other = ("".join(f"{part:02x}" for part in color) for color in (RED, BLUE))
     table = {"fire": [same, other], "water": [other]}
-    monkeypatch.setattr(palette_transport, "shiny_table", lambda: table)
+    monkeypatch.setattr(palettes, "shiny_table", lambda: table)
     seen = shiny(front, front, ["water"], [0])
     assert shiny(front, front, ["fire"], [0, 1, 0]) == shiny(front, front, [], [1]) == seen != front
     assert shiny(front, front, ["fire"], [0, 0]) == shiny(front, front, ["elves"], [0]) == front
 
 
 def test_the_colors_of_real_shinies() -> None:
-    table = palette_transport.shiny_table()
+    table = palettes.shiny_table()
     assert table.keys() == {*TYPES} and min(map(len, table.values())) >= 15
     assert all(re.fullmatch("([0-9a-f]{6}){1,3}", colors) for row in table.values() for colors in row)
