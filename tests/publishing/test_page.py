@@ -719,7 +719,7 @@ def test_threads(browser, url, monkeypatch):
 
 def test_webgpu(browser, url, pipeline):
     with browser.browser_type.launch(executable_path=CHROMIUM, args=[FAST, *WEBGPU]) as gpu:
-        page = gpu.new_page()
+        page = gpu.new_page(reduced_motion="reduce")  # #large is the sprite, not a frame of its idle animation
         failures = []
         page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
         page.goto(url)
