@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline
-from pokemon_ddpm.creature import CreatureSettings, generate_creature
+from pokemon_ddpm.creature import SHEET_FILE, CreatureSettings, generate_creature
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.evaluation.evaluate import as_json, estimate
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, load_features
@@ -301,8 +301,9 @@ def make_creatures(
     for i, name in enumerate(tqdm(pipeline.conditioner.vocabulary["type"] * per_type, "Generating")):
         place = folder / f"{seed + i}"
         place.mkdir(exist_ok=True)
-        parts = list(generate_creature(pipeline, settings, CreatureSettings(name, seed + i, STAGES), place))
-        creatures.append({part: open_image(place / f"{part}.png") for part in parts})
+        if not (place / SHEET_FILE).exists():
+            list(generate_creature(pipeline, settings, CreatureSettings(name, seed + i, STAGES), place))
+        creatures.append({file.stem: open_image(file) for file in sorted(place.glob("?-*.png"))})
     return creatures
 
 

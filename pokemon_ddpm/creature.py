@@ -13,14 +13,14 @@ from PIL import Image
 from pokemon_ddpm import studio
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.generation import GenerationSettings, best_dtype
+from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import SEVERITY, fault, growth, opaque
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background, to_sprite
-from pokemon_ddpm.preprocessing import as_tensor, open_image, pixel_digest
+from pokemon_ddpm.preprocessing import as_tensor, pixel_digest
 from pokemon_ddpm.ranking import VERDICTS, WEIGHTS, SpriteRanker, ranker_for
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description, squash
 from pokemon_ddpm.vocabulary import ANY
@@ -31,7 +31,6 @@ STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("tiny", "medium", "large")
 SIZE_WEIGHT, USUAL_GROWTH = 5.0, 1.5
 MAX_FACE = 0.5  # the ranker's verdict on a back; on none of 101 held-out real ones, and nine of ten generated fronts
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
-NOISE = "SHA-256 of seed/part/attempt"  # see `studio.sample_seed`
 # By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
 ATTEMPTS = {None: 8, "same": 4, "next": 8}
 # Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
@@ -79,7 +78,6 @@ class CreatureSettings:
         seed: Of the creature; its parts have their own, see `studio.sample_seed`.
         stages: From 1 to 3.
         palette: Number of colors of a front; None for all.
-        image_guidance_scale: See `PokemonDDPMPipeline.__call__`; None for the model's own.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
         drawn: Conditions of all parts, drawn for the first front.
         shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
@@ -90,7 +88,6 @@ class CreatureSettings:
     seed: int
     stages: int = 1
     palette: int | None = PALETTE_SIZE
-    image_guidance_scale: float | None = None
     stage_types: tuple[PokemonType, ...] = ()
     shared_palette: bool = True
     drawn: Mapping[str, str] = field(default_factory=dict)
@@ -181,8 +178,7 @@ def _samples(
 
     if part.relation != "same":
         return sample(**conditions)
-    scale = creature.image_guidance_scale
-    samples = sample(reference_image=[reference] * count, image_guidance_scale=scale, **conditions)
+    samples = sample(reference_image=[reference] * count, **conditions)
     del conditions["relation"]
     return [*sample(image=[*map(to_sprite, samples)], strength=REFINE_STRENGTH, **conditions), *samples]
 
@@ -227,31 +223,23 @@ def generate_creature(
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    Stages whose files exist are kept, so that an interrupted set goes on where it stopped.
-
     Args:
         settings: Those that `pipeline` was loaded with.
-        folder: Exists; it is empty or has this creature.
+        folder: Exists; the files in it are replaced.
         front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
         idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
-        ValueError: If the folder has another creature or files of its names, or the model cannot make one.
+        ValueError: If the model cannot make one.
         OSError: If a file cannot be written.
     """
     if "relation" not in pipeline.conditioner.vocabulary:
         raise ValueError(f"{settings.model} was not trained with reference sprites; choose another model.")
-    file, found, notes, parts = folder / DESCRIPTION_FILE, None, {}, creature.parts(pipeline)
+    notes, parts = {}, creature.parts(pipeline)
     if front is None:
         given = {name: value for name, value in creature.conditions(parts[0], pipeline).items() if value != ANY}
         seed = studio.sample_seed(creature.seed, parts[0].name)
         creature = replace(creature, drawn=pipeline.conditioner.draw(creature.pokemon_type, given, seed))
-    if file.exists():
-        found, notes = _read_description(file)
-    else:
-        for name in (SHEET_FILE, *(f"{part.name}.png" for part in parts)):
-            if (folder / name).exists():
-                raise ValueError(f"{folder} contains {name} without {DESCRIPTION_FILE}; choose another folder.")
     for part in parts:
         pipeline.conditioner.type_blend(creature.type_of(part))
         for name, value in creature.conditions(part, pipeline).items():
@@ -263,98 +251,50 @@ def generate_creature(
         digest = pixel_digest(front).hex()
         front = remove_background(front)
         images["1-front"] = reduce_palette(front, creature.palette) if creature.palette else front
-    about = identity(pipeline, settings, creature, digest)
-    if found is not None and found != about:
-        if found.get("weights") != about["weights"]:
-            raise ValueError(f"{folder} contains a creature made with other weights; choose another folder.")
-        raise ValueError(f"{folder} contains another creature; choose another folder, or delete this one.")
     ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
-        sprites = _read_stage(folder, stage, notes, pipeline)
-        if sprites is None:
-            sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
-            notes |= made
-            _describe(file, pipeline, creature, about, notes)  # only now: what the pipeline refuses leaves nothing
-            for name, image in sprites.items():
-                save_image(image, folder / f"{name}.png")
+        sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
+        notes |= made
+        for name, image in sprites.items():
+            save_image(image, folder / f"{name}.png")
         images |= sprites
         yield from sprites
-    second = [squash(image) for image in images.values()] if idle else []
-    for (name, image), lower in zip(images.items(), second, strict=False):
-        save_animation([image, lower], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
-    _describe(file, pipeline, creature, about, notes, idle)
-    save_image(game_sheet([*images.values(), *second], GAME_COLUMNS), folder / SHEET_FILE)
+    frames = {f"{name}.png": image for name, image in images.items()}
+    for name, image in images.items() if idle else ():
+        frames[f"{name}-idle.png"] = second = squash(image)
+        save_animation([image, second], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    metadata = [_metadata(pipeline, creature, part, notes[part.name]) for part in parts] * (1 + idle)
+    size, about = pipeline.sample_shape[:0:-1], {"creature": _identity(pipeline, settings, creature, digest)}
+    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata, about)
+    write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
+    save_image(game_sheet([*frames.values()], GAME_COLUMNS), folder / SHEET_FILE)
 
 
-def dtype_of(folder: Path) -> str:
-    """That of the creature in a folder, so that it continues as it began; else `best_dtype`."""
-    file = folder / DESCRIPTION_FILE
-    return _read_description(file)[0].get("dtype", "float32") if file.exists() else best_dtype()
+def _metadata(
+    pipeline: PokemonDDPMPipeline, creature: CreatureSettings, part: Part, note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the description says of a sprite beside its place on the sheet."""
+    condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
+    reference = part.reference and f"{part.reference}.png"
+    return {"condition": condition, "seed": note["seed"], "reference": reference, **note}
 
 
-def identity(
+def _identity(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
 ) -> dict[str, Any]:
-    """All that decides about a creature, as JSON has it; `front` is the digest of a sprite that is given."""
-    rules = {"noise": NOISE, "refine_strength": REFINE_STRENGTH, "shiny": "palette of a real one", "next": "palette"}
-    given = {**settings.arguments(), **asdict(creature), **rules, "front": front}
-    if not creature.drawn:
-        del given["drawn"]
-    if creature.image_guidance_scale is None:
-        given["image_guidance_scale"] = pipeline.config.image_guidance_scale
-    if settings.dtype != "float32":
-        given["dtype"] = settings.dtype
-    made = {
+    """All that decides about a creature; `front` is the digest of a sprite that is given."""
+    own = ("num_inference_steps", "guidance_scale", "reference_guidance_scale", "image_guidance_scale")
+    return {
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
-        "num_inference_steps": pipeline.config.num_inference_steps,
-        "guidance_scale": pipeline.config.guidance_scale,
-        "reference_guidance_scale": pipeline.config.reference_guidance_scale,
-        **given,
+        **{name: pipeline.config[name] for name in own},
+        **settings.arguments(),
+        "dtype": settings.dtype,
+        **asdict(creature),
+        "noise": "SHA-256 of seed/part/attempt",  # see `studio.sample_seed`
+        "refine_strength": REFINE_STRENGTH,
+        "shiny": "palette of a real one",
+        "next": "palette",
+        "front": front,
     }
-    return json.loads(json.dumps(made))
-
-
-def _describe(
-    file: Path, pipeline: PokemonDDPMPipeline, creature: CreatureSettings, about: dict, notes: dict, idle: bool = False
-) -> None:
-    """Writes `DESCRIPTION_FILE`, see `sheet_description`, of the parts that `notes` has."""
-    parts, metadata = [part for part in creature.parts(pipeline) if part.name in notes], []
-    for part in parts:
-        condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
-        seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
-        metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
-    names = [f"{part.name}{end}.png" for end in ("", "-idle")[: 1 + idle] for part in parts]
-    size, sheet = pipeline.sample_shape[:0:-1], {"creature": about}
-    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, names, metadata * (1 + idle), sheet)
-    write_file(file, json.dumps(description, indent=2) + "\n")
-
-
-def _read_description(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Of an earlier run: what decides about the creature, and the name of each finished part -> its notes."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        notes = {Path(frame["filename"]).stem: frame for frame in found["frames"]}
-        names = ("seed", "attempt", "faults")
-        notes = {part: {name: frame[name] for name in names if name in frame} for part, frame in notes.items()}
-        return dict(found["meta"]["creature"]), notes
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} does not describe a creature; choose another folder, or delete this one.") from error
-
-
-def _read_stage(
-    folder: Path, stage: int, notes: Mapping, pipeline: PokemonDDPMPipeline
-) -> dict[str, Image.Image] | None:
-    """Name -> sprite of a finished stage, perhaps edited since then."""
-    sprites, size = {}, pipeline.sample_shape[:0:-1]
-    for part in parts_of_stage(stage, pipeline):
-        file = folder / f"{part.name}.png"
-        try:
-            sprite = open_image(file)
-        except ValueError:  # missing or damaged
-            return None
-        if sprite.size != size:
-            raise ValueError(f"{file} has the size {sprite.size} instead of {size}; scale it back, or delete it.")
-        sprites[part.name] = remove_background(sprite.convert("RGBA"))
-    return sprites if notes.keys() >= sprites.keys() else None

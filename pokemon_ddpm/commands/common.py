@@ -32,10 +32,7 @@ Scheduler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN)
 ]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 (often faster) or float16.")]
-BestDtype = Annotated[
-    str | None,
-    typer.Option(help="float32, bfloat16 or float16.", show_default="that of --output-dir, or what is fast here"),
-]
+BestDtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="what is fast here")]
 
 
 def fail(message: object) -> NoReturn:
@@ -124,9 +121,6 @@ Split = Annotated[str, typer.Option(callback=_held_out, help="Held-out split: va
 Steps = Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.", show_default=OWN)]
 Guidance = Annotated[
     float | None, typer.Option(min=-1000, max=1000, help="Guidance scale; 1 means no guidance.", show_default=OWN)
-]
-ImageGuidance = Annotated[
-    float | None, typer.Option(min=-1000, max=1000, help="The same for the reference.", show_default=OWN)
 ]
 
 

@@ -8,12 +8,12 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, BestDtype, Guidance, ImageGuidance, Model, Scheduler, Steps
+from pokemon_ddpm.commands.common import MAX_SEED, BestDtype, Guidance, Model, Scheduler, Steps
 from pokemon_ddpm.postprocessing import PALETTE_SIZE
 
 
 def creature(
-    output_dir: Annotated[Path, typer.Option(help="Folder of the sprites. After a stop, the same command continues.")],
+    output_dir: Annotated[Path, typer.Option(help="New folder for the sprites.")],
     model: Model = RELEASED_MODEL,
     front: Annotated[Path | None, typer.Option(help="A sprite to start from, on white or transparent.")] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
@@ -25,7 +25,6 @@ def creature(
     ] = None,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
-    image_guidance_scale: ImageGuidance = None,
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
     palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
@@ -38,8 +37,8 @@ def creature(
 
     It does this for each stage of its evolution, and writes a sheet for game engines and a card.
     """
-    from pokemon_ddpm.creature import CreatureSettings, dtype_of, generate_creature
-    from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.creature import CreatureSettings, generate_creature
+    from pokemon_ddpm.generation import GenerationSettings, best_dtype
     from pokemon_ddpm.preprocessing import open_image, with_8_bits
     from pokemon_ddpm.trading_card import write_card
 
@@ -55,12 +54,10 @@ def creature(
         given = f"--stage-type is given {len(stage_types)} times"
         common.fail(f"{given}, but --stages {stages} has {stages - 1} next stages.")
     common.make_folder("--output-dir", output_dir)
-    settings = GenerationSettings(
-        model, scheduler, num_inference_steps, guidance_scale, dtype=dtype or dtype_of(output_dir)
-    )
-    wanted = CreatureSettings(
-        pokemon_type, seed, stages, palette or None, image_guidance_scale, stage_types, shared_palette
-    )
+    if any(output_dir.iterdir()):
+        common.fail(f"--output-dir {output_dir} is not empty; choose another folder.")
+    settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype or best_dtype())
+    wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, stage_types, shared_palette)
     pipeline = settings.load()
     names = generate_creature(pipeline, settings, wanted, output_dir, sprite, idle)
     count = len(list(tqdm(names, "Generating", len(wanted.parts(pipeline)))))
