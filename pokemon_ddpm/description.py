@@ -13,16 +13,18 @@ WORDS_FILE = Path(__file__).parent / "site" / "words.json"  # the page has the s
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
 LEFT_OUT = ("relation", "game")  # not what a sprite looks like
-SHORTEST, LONG = 5, 8  # letters of a word that can have a mistake, and of one that can have two
+MISTAKES = (5, 8, 10)  # letters of a word that can have one mistake, two, or three
+SHORTEST_PART = 3  # letters of a word of a compound
 
 
 def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
     """The conditions that a description names, and the words that were not understood.
 
     A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural, in six further
-    languages, or with a mistake, see `_corrected`; of several words that name one attribute the first counts, and of
-    types the first two. What is denied, see `_denied`, is not understood, since no condition is the absence of
-    something, and neither is the size or the color of a part, as in "big red eyes".
+    languages, in a compound as "firebird", or with a mistake, see `_corrected`; of several words that name one
+    attribute the first counts, and of types the first two. What is denied, see `_denied` and `_denies_one`, is not
+    understood, since no condition is the absence of something, and neither is the size or the color of a part, as in
+    "big red eyes".
 
     Args:
         vocabulary: Of the model: attribute -> its values.
@@ -38,16 +40,17 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     types: list[str] = []
     unknown: list[str] = []
     for number, span in enumerate(re.split(_denied(table), _plain(text), flags=re.ASCII)):  # every other one is denied
-        words, place = _words(span), 0
+        words, place = [part for word in _words(span) for part in _parts(word, known, right)], 0
+        left = 1 if _denies_one(words, fillers, table) else len(words)  # what is still denied
         while place < len(words):
             for length in range(min(LONGEST, len(words) - place), 0, -1):
                 phrase = " ".join(words[place : place + length])
-                singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
-                if values := next((known[each] for each in (phrase, *singular) if each in known), {}):
+                if values := _meaning(phrase, known):
                     break
             if not values and phrase not in right:
                 values = _corrected(phrase, known)
-            is_denied = number % 2 and place  # a value may begin with "no"
+            is_denied = number % 2 and place and left > 0  # a value may begin with "no"
+            left -= phrase not in fillers
             place += length
             after = words[place : place + 2]  # "with" begins something else
             is_of_part = parts.intersection(after) and after[0] not in fillers and values.keys() <= {"size", "color"}
@@ -78,12 +81,31 @@ def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return synonyms | table["words"]
 
 
+def _meaning(phrase: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """Attribute -> value of a phrase, also in the plural; empty if it is not known."""
+    singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
+    return next((known[each] for each in (phrase, *singular) if each in known), {})
+
+
+def _parts(word: str, known: Mapping[str, Mapping[str, str]], right: set[str]) -> list[str]:
+    """The two known words of a compound, or else the word."""
+    for place in range(SHORTEST_PART, len(word) - SHORTEST_PART + 1):
+        parts = [word[:place], word[place:]]
+        if parts[0] in known and _meaning(parts[1], known) and word not in right and not _meaning(word, known):
+            return parts
+    return [word]
+
+
+def _denies_one(words: Sequence[str], fillers: Sequence[str], table: Mapping[str, str]) -> bool:
+    """Whether "not" denies only the next word: "not very scary ghost" is a ghost, "not a ghost" is none."""
+    rest = [word for word in words[1:] if word not in table["degrees"].split()]
+    return words[:1] == ["not"] and rest[:1] != [] and rest[0] not in fillers and not {"and", "or", "nor"} & {*rest}
+
+
 def _corrected(word: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
     """What the known word means that a long word with the same first letter is nearest to, if it is one and near."""
-    if len(word) < SHORTEST:
-        return {}
-    nearest, least = [], 1 + (len(word) >= LONG)
-    for each in known:
+    nearest, least = [], sum(len(word) >= length for length in MISTAKES)
+    for each in known if least else ():
         if each[0] == word[0] and abs(len(each) - len(word)) <= least and (distance := _distance(word, each)) <= least:
             nearest, least = [*(nearest if distance == least else ()), known[each]], distance
     return nearest[0] if nearest and all(each == nearest[0] for each in nearest) else {}

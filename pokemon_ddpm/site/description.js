@@ -3,7 +3,8 @@
 const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
 const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game"];
-const SHORTEST = 5, LONG = 8; // letters of a word that can have a mistake, and of one that can have two
+const MISTAKES = [5, 8, 10]; // letters of a word that can have one mistake, two, or three
+const SHORTEST_PART = 3; // letters of a word of a compound
 
 const plain = (text) => text.toLowerCase().replaceAll("ß", "ss").normalize("NFKD").replace(/[\u0300-\u036f'’]/g, "");
 const wordsOf = (text) => plain(text).match(/[a-z0-9]+/g) ?? [];
@@ -45,11 +46,29 @@ function synonyms({ languages, words }) {
   return { ...Object.fromEntries(found), ...words };
 }
 
+/** [attribute, value] of a phrase, also in the plural; undefined if it is not known. */
+const meaning = (phrase, known) =>
+  known.get([phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each)));
+
+/** The two known words of a compound, or else the word. */
+function partsOf(word, known, right) {
+  for (let place = SHORTEST_PART; place <= word.length - SHORTEST_PART; place++) {
+    const parts = [word.slice(0, place), word.slice(place)];
+    if (known.has(parts[0]) && meaning(parts[1], known) && !right.includes(word) && !meaning(word, known)) return parts;
+  }
+  return [word];
+}
+
+/** Whether "not" denies only the next word: "not very scary ghost" is a ghost, "not a ghost" is none. */
+function deniesOne([first, ...others], fillers, table) {
+  const rest = others.filter((word) => !table.degrees.split(" ").includes(word));
+  return first === "not" && rest.length && !fillers.includes(rest[0]) && !["and", "or", "nor"].some((word) => rest.includes(word));
+}
+
 /** What the known word means that a long word with the same first letter is nearest to, if it is one and near. */
 function corrected(word, known) {
-  if (word.length < SHORTEST) return undefined;
-  let nearest = [], least = word.length >= LONG ? 2 : 1;
-  for (const [each, values] of known) {
+  let nearest = [], least = MISTAKES.filter((length) => word.length >= length).length;
+  for (const [each, values] of least ? known : []) {
     if (each[0] !== word[0] || Math.abs(each.length - word.length) > least) continue;
     const distance = distanceOf(word, each);
     if (distance <= least) [nearest, least] = [[...(distance === least ? nearest : []), values], distance];
@@ -79,17 +98,18 @@ export function parseDescription(text, vocabulary, table, usual = { view: "front
   const fillers = `${table.ignored} ${table.negations} non`.split(" "), parts = table.parts.split(" ");
   const right = [...fillers, ...parts, ...table.right.split(" ")];
   for (const [number, span] of plain(text).split(denied(table)).entries()) { // every other one is denied
-    const words = wordsOf(span);
+    const words = wordsOf(span).flatMap((word) => partsOf(word, known, right));
+    let left = deniesOne(words, fillers, table) ? 1 : words.length; // what is still denied
     for (let place = 0, length; place < words.length; place += length) {
       let values, phrase;
       for (length = Math.min(LONGEST, words.length - place); ; length--) {
         phrase = words.slice(place, place + length).join(" ");
-        const key = [phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each));
-        values = known.get(key);
+        values = meaning(phrase, known);
         if (values || length === 1) break;
       }
       if (!values && !right.includes(phrase)) values = corrected(phrase, known);
-      if (number % 2 && place) values = null; // a value may begin with "no"
+      if (number % 2 && place && left > 0) values = null; // a value may begin with "no"
+      left -= !fillers.includes(phrase);
       const next = words.slice(place + length, place + length + 2);
       const isOfPart = next.some((word) => parts.includes(word)) && !fillers.includes(next[0]); // "with" begins something else
       if (isOfPart && values?.every(([name]) => name === "size" || name === "color")) values = null;
