@@ -59,7 +59,7 @@ def trading_card(
         "moves": [dict(zip(("name", "type", "damage"), each, strict=True)) for each in moves],
         "weakness": rules["weakness"].get(first),
         "rare": legendary or number("rare", rules["rare"]) == 0,
-        "text": f"{pick('opening', rules['openings'])} it {pick('habit', of('habits', first))}; "
+        "text": f"{pick('opening', rules['openings'])}, it {pick('habit', of('habits', first))}; "
         f"{pick('quirk', rules['quirks'])}.",
     }
 

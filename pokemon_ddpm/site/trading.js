@@ -32,6 +32,6 @@ export function rulesOf(seed, types, { size, legendary }, { numbers, rare, hp, d
     moves: found,
     weakness: Object.hasOwn(weakness, first) ? weakness[first] : null,
     rare: isLegendary || number("rare", rare) === 0,
-    text: `${pick("opening", openings)} it ${pick("habit", of(habits, first))}; ${pick("quirk", quirks)}.`,
+    text: `${pick("opening", openings)}, it ${pick("habit", of(habits, first))}; ${pick("quirk", quirks)}.`,
   };
 }

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -198,6 +199,10 @@ def test_names_and_cards_are_those_of_python_and_read_well(run):
         )
     every = "\n".join(each for table in (cards["habits"], cards["moves"]) for all in table.values() for each in all)
     assert len(set(every.lower().split("\n"))) == len(every.split("\n")) - 1  # one move stands twice
+    said = [itertools.chain(*cards["habits"].values()), cards["openings"], cards["quirks"]]
+    said = [[{*re.findall("[a-z]{4,}", each.lower())} - {"that", "with"} for each in texts] for texts in said]
+    assert not any(one & two for a, b in itertools.combinations(said, 2) for one in a for two in b)  # nothing twice
+    assert all(re.match(r"[A-Z][^,;]+, it [^,;]+; [^,;]+\.$", text) for text in texts)
 
 
 def test_recipes_of_links(run):
