@@ -23,9 +23,6 @@ def test_the_discriminant_is_bayes_rule_of_gaussians(monkeypatch):
 
 
 def test_annotations_name_the_bodies_of_the_probe():
-    annotations, second = fit_bodies.read(), fit_bodies.read("second")
-    assert len(annotations) == annotations.index.nunique() == 3429 and {*second.index} <= {*annotations.index}
-    assert "sprites/0000-Bulbasaur-1/front/normal/1-gen3_e.png" in annotations.index
-    agreed = (annotations.body[second.index] == second.body).mean()
-    assert round(agreed, 2) == 0.92 and {*annotations.facing} == {*"LRF-"}
+    annotations = fit_bodies.read()
+    assert len(annotations) == annotations.index.nunique() == 3429
     assert load_probe(tiny_pipeline(size=64, channels=4)).names == tuple(sorted({*annotations.body}))

@@ -41,25 +41,18 @@ def test_a_packed_model_predicts_the_clean_image(tmp_path, monkeypatch):
 
 
 def test_without_normalizations_a_wider_network_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        torch.nn.GroupNorm,
-        "forward",
-        lambda norm, x: x * norm.weight.view(-1, *[1] * (x.ndim - 2)) + norm.bias.view(-1, *[1] * (x.ndim - 2)),
-    )
+    def scale_and_shift(norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = (each.view(-1, *[1] * (x.ndim - 2)) for each in (norm.weight, norm.bias))
+        return x * weight + bias
+
+    monkeypatch.setattr(nn.GroupNorm, "forward", scale_and_shift)
     torch.manual_seed(0)
-    config = unet_config("packed") | {
-        "block_out_channels": (8, 24, 16, 24),
-        "norm_num_groups": 4,
-        "attention_head_dim": 8,
-    }
-    unet = build_unet(config, 32).eval()
+    sizes = {"block_out_channels": (8, 24, 16, 24), "norm_num_groups": 4, "attention_head_dim": 8}
+    unet = build_unet(unet_config("packed") | sizes, 32).eval()
     for parameter in unet.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    inputs = (
-        torch.randn(2, 4, 32, 32),
-        torch.tensor([3, 700]),
-        torch.randn(2, unet.time_embedding.linear_2.out_features),
-    )
+        nn.init.normal_(parameter, std=0.1)
+    embedding = torch.randn(2, unet.time_embedding.linear_2.out_features)
+    inputs = torch.randn(2, 4, 32, 32), torch.tensor([3, 700]), embedding
     expected = unet(*inputs).sample
     monkeypatch.setattr(grow_unet, "NOISE", 0)
     wide = grow_unet.widened(unet).eval()

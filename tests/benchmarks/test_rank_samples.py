@@ -11,6 +11,7 @@ from benchmarks import rank_samples
 from pokemon_ddpm.data import SpriteTensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.generation import SpriteRequest
+from pokemon_ddpm.ranking import looks
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.tiny_models import tiny_pipeline, tiny_student
 
@@ -19,7 +20,7 @@ def test_ranks_are_within_types_and_not_by_size():
     sprites = torch.zeros(60, 4, 16, 16, dtype=torch.uint8)
     for i in range(60):
         sprites[i, :, : 2 + i % 10] = 255
-    size, merit = ranking_size(sprites), np.random.default_rng(0).normal(size=60)
+    size, merit = looks(sprites)["size"], np.random.default_rng(0).normal(size=60)
     types = ["fire" if i < 40 else "ice" for i in range(60)]
     requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
     labels = torch.tensor([[TYPES.index(name), 0] for name in types])
@@ -29,23 +30,6 @@ def test_ranks_are_within_types_and_not_by_size():
     for name, count in (("fire", 40), ("ice", 20)):
         own = np.sort(found[[each == name for each in types]])
         assert np.allclose(own, (np.arange(count) + 0.5) / count)
-
-
-def test_samples_are_ranked_among_those_of_their_body():
-    """Those of a type and a body; where there are fewer than 15, those of the body of all such types."""
-    types, bodies = np.array([0] * 40 + [1] * 20 + [2] * 10), np.array([0] * 20 + [1] * 20 + [0] * 10 + [1] * 20)
-    cells = rank_samples.cells_of(types, bodies)
-    assert [len({*cells[part]}) for part in (slice(20), slice(20, 40), slice(40, 50), slice(50, 70))] == [1] * 4
-    assert len({*cells.tolist()}) == 4 and cells[50] == cells[60]
-
-
-def test_another_color_than_asked_is_missed():
-    sprites = torch.zeros(40, 4, 64, 64, dtype=torch.uint8)
-    sprites[:, 3, 16:48, 16:48], sprites[:20, 0, 16:48, 16:48], sprites[20:, 2, 16:48, 16:48] = 255, 220, 220
-    requests = [SpriteRequest(i, ("fire",), {"color": "red"} if i % 2 else {}) for i in range(40)]
-    found = rank_samples.missed(sprites, requests, load_features())
-    without = rank_samples.missed(sprites, [SpriteRequest(i, ("fire",)) for i in range(40)], load_features())
-    assert (found - without).tolist() == [int(i >= 20 and i % 2) for i in range(40)]
 
 
 def test_samples_are_like_real_sprites_of_their_type():
@@ -59,22 +43,21 @@ def test_samples_are_like_real_sprites_of_their_type():
     types = np.repeat([3, 5], 50)  # the real ones of one type are lighter than its samples, of the other darker
     found = rank_samples.likeness_to_real(torch.cat([dark, light]), types, torch.cat([light, dark]), types)
     for part, sprites, sign in ((found[:50], dark, -1), (found[50:], light, 1)):
-        darkness = rank_samples.looks(sprites)["darkness"]
-        assert sign * np.corrcoef(part, darkness)[0, 1] > 0.9
+        assert sign * np.corrcoef(part, looks(sprites)["darkness"])[0, 1] > 0.9
     assert np.isclose(found.std(), 1)
 
 
-def ranking_size(sprites: torch.Tensor) -> np.ndarray:
-    return (sprites[:, 3] > 0).float().mean(dim=(1, 2)).numpy()
+@pytest.fixture
+def reddest(monkeypatch):
+    ranker = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
+    monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: ranker)
 
 
-def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):
+def test_both_sets_are_data_for_training(tmp_path, sprites_dir, reddest):
     vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "color", "size", "legendary", "view")}
     pipeline = tiny_pipeline("sample", vocabulary=vocabulary, channels=4, size=16)
     pipeline.register_to_config(num_inference_steps=1, default_conditions={"view": "front"})
     pipeline.save_pretrained(tmp_path / "model")
-    reddest = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
-    monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: reddest)
     output = tmp_path / "ranked"
     flags = ["--model", tmp_path / "model", "--data_dir", sprites_dir, "--num_samples", "40", "--output", output]
     rank_samples.main(list(map(str, flags)))
@@ -85,18 +68,14 @@ def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):
         assert (data.labels["view"] == 0).all() and -1 in data.labels["color"].tolist()
 
 
-def test_sets_of_own_classes_are_folders_of_images(tmp_path, monkeypatch):
+def test_sets_of_own_classes_are_folders_of_images(tmp_path, reddest, monkeypatch):
     art = tmp_path / "art"
     for name, shade in (("orcs", 90), ("elves", 160)):
         (art / name).mkdir(parents=True)
         for i in range(6):
-            image = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
-            image.paste((shade, 10 * i, 30, 255), (2, 2, 8 + i, 14))
-            image.save(art / name / f"{i}.png")
+            Image.new("RGBA", (8 + i, 12), (shade, 10 * i, 30, 255)).save(art / name / f"{i}.png")
     pipeline = tiny_student(16, {"type": ["elves", "orcs"], "view": ["front", "back"]})
     pipeline.save_pretrained(tmp_path / "model")
-    reddest = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
-    monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: reddest)
     monkeypatch.setattr(rank_samples, "missed", lambda sprites, *_: np.zeros(len(sprites)))
     output = tmp_path / "ranked"
     flags = ["--model", tmp_path / "model", "--data_dir", art, "--num_samples", "20", "--output", output]

@@ -1,5 +1,7 @@
 """The regression against its normal equations, and what is read of sprites and verdicts."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -22,6 +24,13 @@ def test_the_regression_solves_its_normal_equations():
     torch.testing.assert_close((3 * x + 1) @ solution.T + bias, z @ expected + center, rtol=1e-5, atol=1e-8)
 
 
+def write_verdicts(folder: Path, sheet: Image.Image, rows: list[str]) -> None:
+    """Rows are sprite, seed, reader, face, quality and known."""
+    sheet.save(folder / "sprites-1.png")
+    header = "sprite,seed,reader,face,quality,known,reading"
+    (folder / "verdicts.csv").write_text("\n".join([header, *(f"{row},first" for row in rows)]))
+
+
 def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
     """Readers like horizontal stripes, which no size nor color explains."""
     stripes = [np.zeros((64, 64, 4), np.uint8) for _ in range(50)]
@@ -30,10 +39,8 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
         drawn = each[edge:-edge, edge:-edge]
         drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 4 % 2]
         drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
-    Image.fromarray(np.hstack(stripes)).save(tmp_path / "sprites-1.png")
-    rows = [f"{i},first,s,w,fire,{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
-    header = "sprite,reading,setting,weights,condition,seed,reader,face,quality,known"
-    (tmp_path / "verdicts.csv").write_text("\n".join([header, *rows]))
+    rows = [f"{i},{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
+    write_verdicts(tmp_path, Image.fromarray(np.hstack(stripes)), rows)
     ranking_student(64).save_pretrained(tmp_path / "model")
     train_ranker.main(["--model", str(tmp_path / "model"), "--verdicts", str(tmp_path)])
     assert "rank correlation with the readers' quality 0." in capsys.readouterr().out
@@ -45,11 +52,8 @@ def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
     sheet = Image.new("RGBA", (50 * 64, 64))
     for i in range(3):
         sheet.paste((i, 9, 9, 255), (i * 64, 0, i * 64 + 32, 64))
-    sheet.save(tmp_path / "sprites-1.png")
-    rows = ["sprite,reading,setting,weights,condition,seed,reader,face,quality,known"]
-    rows += [f"{i},first,s,w,fire,{i},strict,0,{1 + i}," for i in range(3)]
-    rows += [f"{i},first,s,w,fire,{i},mild,1,{3 + i},Mew" for i in range(3)]
-    (tmp_path / "verdicts.csv").write_text("\n".join(rows))
+    rows = [f"{i},{i},{rest}" for i in range(3) for rest in (f"strict,0,{1 + i},", f"mild,1,{3 + i},Mew")]
+    write_verdicts(tmp_path, sheet, rows)
     sprites, means = train_ranker.read(tmp_path)
     assert sprites.shape == (3, 4, 64, 64) and [sprites[i, 0, 0, 0].item() for i in range(3)] == [0, 1, 2]
     assert means.quality.tolist() == [2, 3, 4] and means.face.tolist() == means.known.tolist() == [0.5] * 3

@@ -1,0 +1,146 @@
+"""Each script does its one thing, with tiny models; those of blind readings and references have files of their own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import compare_models, count_sprites, diffusion_figures, latency, samplers
+from benchmarks.release_model import extrapolate, factor
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.diffusion import student_scheduler
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
+from tests.small_archives import write_small_archive
+from tests.test_package import ROOT
+from tests.tiny_models import tiny_pipeline
+from tests.training.runs import NETWORK
+
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_compare_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """All published reports, and one without accuracies and with variety."""
+    report = json.loads((RESULTS / "pokemon-ddpm-32-earlier" / "report.json").read_text(encoding="utf-8"))
+    same = {"value": 0.031, "low": 0.02, "high": 0.05}
+    variety = {name: dict.fromkeys(("near", "color", "rke"), same) for name in ("by type alone", "real")}
+    (tmp_path / "report.json").write_text(json.dumps({**report, "condition_accuracy": {}, "variety": variety}))
+    names = sorted(folder.name for folder in RESULTS.iterdir())
+    monkeypatch.setattr("sys.argv", ["", *(f"{name}={RESULTS / name}" for name in names), f"other={tmp_path}"])
+    compare_models.main()
+    lines = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
+    found = {title.strip(): [*map(str.strip, cells)] for title, *cells in lines}
+    assert found[""] == [*names, "other", "real images"]
+    column = names.index("pokemon-ddpm-32-earlier")
+    for title, cells in {
+        "KID to training": ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"],
+        "near pairs of one type": ["-", "0.031 (0.020 to 0.050)"],
+        "condition accuracy, types": ["28 % (26 to 30)", "-"],
+    }.items():
+        assert [found[title][column], *found[title][-2:]][: len(cells)] == cells
+    (tmp_path / "report.json").write_text(json.dumps({"images": 3}))
+    with pytest.raises(SystemExit, match="Run the evaluation again"):
+        compare_models.main()
+
+
+def test_count_sprites(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("sys.argv", ["", "--data_dir", str(small), "--output", str(tmp_path / "data.png")])
+    count_sprites.main()
+    assert Image.open(tmp_path / "data.png").size == (1000, 660)
+    printed = capsys.readouterr().out
+    assert "| either type | 7 | grass 3 | normal 1 |" in printed and "| view | 2 | front 6 | back 1 |" in printed
+
+
+def test_diffusion_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two Gaussian variables with correlation rho share -1/2 log2(1 - rho^2) bits: here rho is sqrt(alpha_bar)."""
+    tiny_pipeline(size=32).save_pretrained(tmp_path)
+    monkeypatch.setattr("sys.argv", ["", "--model", str(tmp_path), "--output-dir", str(tmp_path)])
+    diffusion_figures.main()
+    assert Image.open(tmp_path / "forward_process.png").size == (1080, 600)
+    assert Image.open(tmp_path / "reverse_process.png").size == (1080, 320)
+    figure = diffusion_figures.forward_process_figure(np.zeros((8, 8, 3), np.uint8), seed=3)
+    snr, bits = (axes for axes in figure.axes if not axes.images)
+    for row, schedule in enumerate(diffusion_figures.SCHEDULES.values()):
+        alpha_bar = schedule.alpha_bar.numpy()
+        expected = np.maximum(alpha_bar / (1 - alpha_bar), 1e-8)
+        np.testing.assert_allclose(snr.lines[row].get_ydata(), expected, rtol=1e-3)
+        np.testing.assert_allclose(bits.lines[row].get_ydata(), -np.log2(1 - alpha_bar) / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_release_model():
+    """It moves embeddings away from "any"."""
+    table = torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 1.0]])
+    extrapolate(table, factor("color=2")[1])
+    assert table.tolist() == [[1, 3], [5, -3], [1, 1]]
+
+
+@pytest.mark.slow
+def test_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(latency, "THESIS_STEPS", 3)
+    monkeypatch.setattr(latency, "MANY", 2)
+    pipeline = tiny_pipeline(size=32)
+    parts = (pipeline.unet, pipeline.conditioner)
+    PokemonDDPMPipeline(*parts, pipeline.scheduler, 3, guidance_scale=2.0).save_pretrained(tmp_path / "model")
+    student = PokemonDDPMPipeline(*parts, student_scheduler(pipeline.scheduler), 2, guidance_scale=1.0)
+    student.save_pretrained(tmp_path / "student-2")
+    seconds = latency.measure(str(tmp_path / "model"), [str(tmp_path / "student-2")], turns=2)
+    counts = {name: len(times) for name, times in seconds.items()}
+    assert counts.pop("1 warm, fp32, 3 ancestral steps") == 1 and set(counts.values()) == {2}
+    assert latency.markdown(seconds).count("\n| ") == 21
+
+
+@pytest.mark.slow
+def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Samples are kept."""
+    values = {"NUM_IMAGES": 4, "STEPS": (2, 3), "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}
+    for name, value in values.items():
+        monkeypatch.setattr(samplers, name, value)
+    tiny_pipeline(size=32, channels=4).save_pretrained(tmp_path / "model")
+    flags = ["--model", str(tmp_path / "model"), "--work_dir", str(tmp_path / "kept"), "--num_cpu_threads", "1"]
+    found = samplers.measure(samplers.parse(flags))
+    assert [row[:2] for row in found] == [(sampler, steps) for sampler in SAMPLERS for steps in "23"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
+    again = samplers.measure(samplers.parse(flags))
+    assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in found]  # without the times
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_train_on_gpu(tmp_path: Path):
+    """Both networks are trained, and continued."""
+    (tmp_path / "tiny.json").write_text(json.dumps(NETWORK))
+    script, data = ROOT / "benchmarks" / "train_on_gpu.sh", write_small_archive(tmp_path / "small")
+    short = "--train_batch_size 2 --mixed_precision no --compile false --num_cpu_threads 1 --checkpointing_steps 1 "
+    short += "--resolution 16 --lr_warmup_steps 1 --validation_steps 0 --save_images_steps 0 "
+    short += "--ddpm_num_inference_steps 1 --reference_prob 0"  # which needs a network with room for one
+    flags = [*short.split(), "--model_config_name_or_path", tmp_path / "tiny.json", "--cache_dir", tmp_path / "cache"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for steps in ("1", "2"):
+        command = ["bash", script, data, tmp_path / "gpu", "40", *flags, "--max_train_steps", steps]
+        subprocess.run(command, env={**os.environ, "PATH": path}, check=True)
+    for network in ("packed", "base"):
+        folder = tmp_path / "gpu" / network
+        assert sorted(each.name for each in folder.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+        assert PokemonDDPMPipeline.from_pretrained(folder).sample_shape == (4, 16, 16)
+
+
+@pytest.mark.slow
+def test_train_throughput(sprites_cache: Path, tmp_path: Path):
+    has_bf16 = pytest.importorskip("benchmarks.train_throughput").has_bf16  # it needs torchvision
+    (tmp_path / "tiny.json").write_text(json.dumps(NETWORK))
+    flags = "--resolution 16 --train_batch_size 8 --turns 1 --steps 2 --warmup 1 --num_cpu_threads 1".split()
+    flags += ["--model_config_name_or_path", tmp_path / "tiny.json", "--cache_dir", sprites_cache]
+    command = [sys.executable, ROOT / "benchmarks" / "train_throughput.py", *flags]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^\| (\w+, \w+) \| ([\d.]+) ", done.stdout, flags=re.MULTILINE))
+    precisions = ("fp32", "bf16") if has_bf16(torch.device("cpu")) else ("fp32",)
+    assert [*rows] == [f"{name}, {precision}" for precision in precisions for name in ("ours", "example")]
+    ratio = float(re.search(r"\| ours, fp32 \|[^|]+\| ([\d.]+) ", done.stdout)[1])
+    assert ratio == pytest.approx(float(rows["ours, fp32"]) / float(rows["example, fp32"]), abs=0.02)
