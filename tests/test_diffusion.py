@@ -86,37 +86,12 @@ def test_tables_are_those_of_the_papers(beta_schedule, steps):
     assert schedule.posterior_variance[0] == 0
 
 
-def test_the_linear_schedule_adds_the_same_noise_in_any_number_of_steps_above_20():
-    ends = [np.log(make_scheduler(steps, "linear").alphas_cumprod[-1].item()) for steps in (250, 1000, 4000)]
-    # Equal sums of beta; log(1 - beta) differs by beta^2 / 2, which is more for larger steps.
-    np.testing.assert_allclose(ends, -0.01005 * 1000, rtol=0.03)
-    betas = make_scheduler(21, "linear").betas
-    assert (betas > 0).all() and (betas < 1).all()
-    with pytest.raises(ValueError, match="more than 20 timesteps, not 20"):
-        make_scheduler(20, "linear")
-    assert len(make_scheduler(1).betas) == 1  # the cosine takes any number
-
-
 @pytest.mark.parametrize("scaling_factor", [1.0, 0.5])
 def test_the_predicted_clean_sample_is_clipped_to_the_range_of_samples(scaling_factor):
     scheduler = make_scheduler(prediction_type="sample", scaling_factor=scaling_factor)
     given = torch.tensor([[-2.0, -0.3, 0.7, 5.0]])
     found = scheduler.step(given, 0, torch.zeros(1, 4)).pred_original_sample
     assert torch.equal(found, given.clamp(-scaling_factor, scaling_factor))
-
-
-@pytest.mark.parametrize("beta_schedule", BETAS)
-def test_add_noise_is_the_forward_process(beta_schedule):
-    """Ho et al. 2020, equation 4, and the same as diffusers' scheduler computes."""
-    scheduler = make_scheduler(beta_schedule=beta_schedule)
-    timesteps, betas = torch.cat([TIMESTEPS, torch.tensor([999])]), BETAS[beta_schedule]()
-    clean, noise, _ = (each.float() for each in batch(timesteps))
-    noisy = NoiseSchedule.of(scheduler).add_noise(clean, noise, timesteps)
-    assert noisy.dtype == torch.float32
-    alpha, sigma = levels(np.cumprod(1 - betas), timesteps)
-    torch.testing.assert_close(noisy.double(), alpha * clean + sigma * noise, rtol=0, atol=1e-4)
-    # diffusers' 1 - alpha_bar is off by 6e-8 a timestep, its root at the first timesteps by 1e-5.
-    torch.testing.assert_close(noisy, scheduler.add_noise(clean, noise, timesteps), rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -131,23 +106,6 @@ def test_the_target_is_epsilon_v_or_the_clean_image_and_the_clean_image_its_inve
         prediction = as_prediction(prediction_type, x, noisy, alpha, sigma)
         found = schedule.clean(prediction, noisy, TIMESTEPS)
         torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(("gamma", "floor"), [(0.0, 0.0), (1.0, 0.0), (5.0, 0.0), (5.0, 0.5)])
-def test_a_denoiser_has_the_same_loss_with_every_prediction_type(gamma, floor):
-    """The error of x_0 times SNR or min(SNR, gamma), at least `floor`."""
-    timesteps = torch.arange(0, T, 9)
-    clean, noise, other = batch(timesteps)
-    alpha, sigma = levels(ALPHA_BAR, timesteps)
-    snr = (alpha / sigma).square().flatten()
-    weight = (snr.clamp(max=gamma) if gamma else snr).clamp(min=floor)
-    expected = weight * (other - clean).square().mean(dim=(1, 2, 3))
-    for prediction_type in PREDICTION_TYPES:
-        schedule = NoiseSchedule.of(make_scheduler(prediction_type=prediction_type))
-        prediction = as_prediction(prediction_type, other, alpha * clean + sigma * noise, alpha, sigma)
-        loss = schedule.loss(prediction, clean, noise, timesteps, gamma, floor)
-        torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
-    assert schedule.loss(clean.bfloat16(), clean.float(), noise.float(), timesteps, gamma).dtype == torch.float32
 
 
 def chi_square(values: torch.Tensor, bins: int, expected: torch.Tensor | None = None) -> float:
@@ -242,7 +200,9 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
     assert all(own_settings(make_sampler(name, each)) == own_settings(sampler) for each in others)
 
 
-def test_names_of_samplers():
+def test_unknown_samplers_and_too_few_timesteps_are_refused():
+    with pytest.raises(ValueError, match="more than 20 timesteps, not 20"):
+        make_scheduler(20, "linear")
     with pytest.raises(ValueError, match="Unknown scheduler 'euler'. Known: ddpm, ddim, dpmsolver"):
         make_sampler("euler", tiny_pipeline().scheduler)
     assert sampler_name(EulerDiscreteScheduler()) == "EulerDiscreteScheduler"

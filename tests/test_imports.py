@@ -16,40 +16,29 @@ def imports() -> dict[str, set[str]]:
 
     Without those of `callbacks`, in which the training script takes what is above the core.
     """
-    paths = {}
-    for folder in ("pokemon_ddpm", "pipelines", "dataset_scripts", "benchmarks", "train_conditional.py"):
-        for path in [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py"):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            if "released" not in parts:  # what a released model has in place of code
-                name = ".".join(parts if parts[0] != "pokemon_ddpm" else parts[1:])
-                paths[name.removesuffix("__init__").removesuffix(".")] = path
-    found = {name: set() for name in paths}
+    folders = ("pokemon_ddpm", "pipelines", "dataset_scripts", "benchmarks")
+    paths, found = {"train_conditional": ROOT / "train_conditional.py"}, {}
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        if "released" not in path.parts:  # what a released model has in place of code
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            paths[name.removeprefix("pokemon_ddpm").removesuffix("__init__").strip(".")] = path
     for name, path in paths.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree, named = ast.parse(path.read_text(encoding="utf-8")), set()
         tree.body = [node for node in tree.body if getattr(node, "name", "") != "callbacks"]
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                named = [each.name for each in node.names]
+                named |= {each.name for each in node.names}
             elif isinstance(node, ast.ImportFrom):
                 folder = f"pokemon_ddpm.{name.rpartition('.')[0]}." if node.level else ""
-                named = [f"{folder}{node.module}.{each.name}" for each in node.names]
-            else:
-                continue
-            for each in named:
-                if each.split(".")[0] == "pokemon_ddpm":
-                    module = each.partition(".")[2]
-                    found[name].add(module if module in paths else module.rpartition(".")[0])
-        found[name] -= {name}
+                named |= {f"{folder}{node.module}.{each.name}" for each in node.names}
+        modules = {each.partition(".")[2] for each in named if each.split(".")[0] == "pokemon_ddpm"}
+        found[name] = {module if module in paths else module.rpartition(".")[0] for module in modules} - {name}
     return found
-
-
-def room(module: str) -> str:
-    return module.split(".")[0]
 
 
 def storey(module: str) -> int:
     known = {**dict.fromkeys(CORE, 0), **dict.fromkeys(LEAVES, 2), **dict.fromkeys(ABOVE_LEAVES, 3)}
-    return known.get(room(module), 1)
+    return known.get(module.split(".")[0], 1)
 
 
 def test_arrows_go_one_way() -> None:
@@ -58,5 +47,5 @@ def test_arrows_go_one_way() -> None:
     pairs = {(name, other) for name, others in arrows.items() for other in others}
     assert not [pair for pair in pairs if storey(pair[1]) > storey(pair[0])]
     leaves = [pair for pair in pairs if storey(pair[0]) == storey(pair[1]) == 2]
-    assert not [pair for pair in leaves if room(pair[0]) != room(pair[1])]
+    assert not [pair for pair in leaves if pair[0].split(".")[0] != pair[1].split(".")[0]]
     graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError

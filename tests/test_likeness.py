@@ -1,11 +1,10 @@
 """Copies, and sprites in pieces."""
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm.likeness import fault, is_torn, likeness, overlaps, shared_drawing, silhouettes
+from pokemon_ddpm.likeness import fault, is_torn, overlaps, silhouettes
 from pokemon_ddpm.preprocessing import as_tensor
 
 RED, PINK, BLUE = (200, 30, 30, 255), (250, 110, 110, 255), (30, 30, 200, 255)
@@ -38,12 +37,6 @@ def test_the_better_facing_counts() -> None:
     assert overlaps(images, images)[0, 1] == 1
 
 
-def test_a_mirror_image_is_alike() -> None:
-    iou, change = likeness(*(as_tensor([each]) for each in (PARTS, PARTS.transpose(Image.Transpose.FLIP_LEFT_RIGHT))))
-    assert iou.item() == 1 and change.item() == 0
-    assert torch.isfinite(likeness(as_tensor([BODY]), as_tensor([WIDE]))[1]).all()
-
-
 @pytest.mark.parametrize(
     ("sprite", "relation", "expected"),
     [
@@ -72,29 +65,6 @@ def test_copies_of_sprites_with_two_colors() -> None:
         fault(image, image, body, relation) for image, relation in ((body, "same"), (turned, "same"), (taller, "next"))
     ]
     assert faults == ["drawing", None, "silhouette"]
-
-
-def test_the_drawing_of_a_copy_may_be_moved_and_mirrored() -> None:
-    drawing = torch.randint(256, (1, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    drawing[:, 3] = 0
-    drawing[:, 3, 8:24, 8:24] = 255
-    moved = [drawing, drawing.flip(3), drawing.roll((3, -3), (2, 3)), drawing.roll(4, 3)]
-    *copies, other = (shared_drawing(drawing, each).item() for each in moved)
-    assert copies == [1, 1, 1] and other < 0.2
-    half = drawing.clone()
-    half[:, :3, 8:16] = 255 - half[:, :3, 8:16]
-    assert 0.45 <= shared_drawing(drawing, half).item() < 0.55
-    assert shared_drawing(drawing, torch.zeros_like(drawing)).item() == 0
-
-
-def test_what_few_colors_share_by_chance_is_no_drawing() -> None:
-    """Three quarters of all pixels are red, in places of their own: 10 of 16 pairs of them have the same color."""
-    rng = np.random.default_rng(0)
-    one, other = (as_tensor([np.where(rng.random((64, 64, 1)) < 0.75, RED, BLUE).astype(np.uint8)]) for _ in range(2))
-    assert abs(shared_drawing(one, other).item()) < 0.05 and shared_drawing(one, one).item() == 1
-    half = one.clone()
-    half[..., 32:] = other[..., 32:]
-    assert shared_drawing(one, half).item() == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_reference_in_pieces_may_have_sprites_in_pieces() -> None:

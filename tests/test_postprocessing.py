@@ -1,4 +1,4 @@
-"""Backgrounds, fragments and few colors."""
+"""Backgrounds, fragments and few colors; tests/publishing/test_page_rules.py has a second implementation of them."""
 
 from pathlib import Path
 
@@ -12,8 +12,6 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, transparent, uniq
 from pokemon_ddpm.postprocessing import (
     CELL,
     DISTINCT,
-    EQUAL_NEIGHBOR,
-    color_areas,
     enlarge,
     fit_palette,
     from_oklab,
@@ -55,32 +53,6 @@ def noisy_sprite(seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"),
-    [
-        (  # white inside a closed outline stays, even if the outline is connected only diagonally
-            [".......", ".n###..", ".#...#.", ".#.o.#w", ".#...#.", "..###.n", "......."],
-            [".......", "..###..", ".#####.", ".#####.", ".#####.", "..###..", "......."],
-        ),
-        (["#####", "#...#", "###.#", "#...#", "#.###"],) * 2,  # through a gap of one pixel
-        (["#####", "wwv##", "#####"], ["#####", "..###", "#####"]),  # v is one level too dark
-        (["ooo", "o.o", "ooo"], ["###", "###", "###"]),  # no white at the border
-    ],
-)
-def test_background_is_white_that_is_connected_to_the_border(rows, expected):
-    result = remove_background(image_of(*rows))
-    assert opacity(result) == expected
-    color, visible = np.asarray(result)[..., :3], np.asarray(result)[..., 3] == 255
-    assert np.array_equal(color[visible], np.asarray(image_of(*rows))[visible]) and (color[~visible] == 255).all()
-
-
-def test_soft_transparency_becomes_none_or_all():
-    pixels = np.full((1, 4, 4), 90, dtype=np.uint8)
-    pixels[0, :, 3] = [0, 127, 128, 255]
-    expected = [[255, 255, 255, 0]] * 2 + [[90, 90, 90, 255]] * 2
-    assert np.asarray(remove_background(Image.fromarray(pixels))).tolist() == [expected]
-
-
-@pytest.mark.parametrize(
     ("min_pixels", "expected"),
     [
         (3, ["#.......", ".#......", "..#.....", "......##", "####..##", "####...."]),  # a diagonal is connected
@@ -101,6 +73,8 @@ def test_nothing_is_left_to_remove_from_an_empty_image():
     empty = Image.new("RGBA", (3, 3), (255, 255, 255, 0))
     assert remove_fragments(empty).tobytes() == to_sprite(empty).tobytes() == empty.tobytes()
     assert to_sprite(image_of("...", ".n.", "...")).tobytes() == empty.tobytes()
+    few = image_of(".n#", "owo", "...")
+    assert reduce_palette(few, 5) == few
 
 
 def test_invisible_pixels_take_no_color_and_are_unchanged():
@@ -211,39 +185,6 @@ def test_a_few_gray_levels_hardly_change_a_sprite() -> None:
     assert np.mean(equal) > 0.998
 
 
-def energy(lab: np.ndarray, visible: np.ndarray, chosen: np.ndarray, palette: np.ndarray) -> float:
-    """Pixel by pixel and pair by pair."""
-    total = np.square(lab - palette[chosen])[visible].sum()
-    for y, x in np.argwhere(visible):
-        for other in ((y + 1, x), (y, x + 1)):
-            if other[0] < len(visible) and other[1] < len(visible) and visible[other]:
-                total -= EQUAL_NEIGHBOR * (chosen[y, x] == chosen[other])
-    return total
-
-
-def noisy_areas(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Twelve by twelve noisy pixels in OKLab, of which a corner is invisible."""
-    visible = np.ones((12, 12), dtype=bool)
-    visible[:4, :4] = False
-    return oklab(shades(seed)[:: 600 // 144][:144].reshape(12, 12, 3)), visible
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_areas_of_color_lower_their_energy_until_no_pixel_alone_can(seed: int) -> None:
-    lab, visible = noisy_areas(seed)
-    palette = lab[5, :9]  # a bad start
-    errors = [energy(lab, visible, *color_areas(lab, visible, palette, count)) for count in (1, 2, 3, 5, 50)]
-    assert errors[0] > errors[1] and all(np.diff(errors) < 1e-9)
-    chosen, means = color_areas(lab, visible, palette, 50)
-    for color, mean in enumerate(means):
-        assert np.allclose(lab[visible & (chosen == color)].mean(axis=0), mean)
-    for y, x in np.argwhere(visible):
-        for color in range(len(means)):
-            changed = chosen.copy()
-            changed[y, x] = color
-            assert energy(lab, visible, changed, means) > errors[-1] - 1e-9
-
-
 def merged(pixels: np.ndarray, *arguments: float) -> np.ndarray:
     """`merge_colors` of the colors of pixels: uint8 (N, 3) to the same."""
     colors, place, weights = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
@@ -260,27 +201,9 @@ def test_merged_colors_are_few_and_distinct_and_of_15_bits(colors: int) -> None:
     assert np.isin(palette, np.arange(32) * 255 // 31).all()
 
 
-def test_merging_takes_the_weighted_mean_of_the_nearest_first() -> None:
-    red, also_red, blue = [[180, 40, 40]] * 3, [[190, 50, 40]], [[40, 40, 180]] * 2
-    found = merged(np.uint8(red + also_red + blue), 3)
-    mean = from_oklab(oklab(np.uint8(red + also_red)).mean(axis=0))
-    expected = np.uint8([mean] * 4 + blue)
-    assert np.abs(found.astype(int) - expected).max() <= 5  # 15 bits
-    assert len(unique_colors(found)) == 2
-    assert len(unique_colors(merged(np.uint8(red + also_red + blue), 3, 0.0))) == 3
-    assert len(unique_colors(merged(np.uint8(red + also_red + blue), 1))) == 1
-
-
 def test_what_is_nearly_white_or_darker_than_an_outline_becomes_what_real_sprites_have() -> None:
     found = merged(np.uint8([[240, 244, 236]] * 50 + [[30, 20, 24], [120, 90, 60]]), 4)
     assert found[:51].tolist() == [[255] * 3] * 50 + [[16] * 3] and len(unique_colors(found)) == 3
     # Black and the black of outlines are 0.17 apart in OKLab; dark blue is another color.
     found = merged(np.uint8([[0, 0, 0], [4, 8, 0], [16, 16, 16], [30, 34, 90]]), 16)
     assert found[:3].tolist() == [[16] * 3] * 3 and len(unique_colors(found)) == 2
-
-
-@pytest.mark.parametrize("colors", [1, 3, 16])
-def test_a_sprite_of_more_colors_gets_at_most_so_many(colors: int) -> None:
-    assert 1 <= len(unique_colors(np.asarray(reduce_palette(noisy_sprite(), colors)).reshape(-1, 3))) <= colors
-    few = image_of(".n#", "owo", "...")
-    assert reduce_palette(few, 5) == few

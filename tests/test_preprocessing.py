@@ -275,13 +275,6 @@ def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, redu
         assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
 
 
-def test_a_vote_of_many_colors_takes_few_passes() -> None:
-    grays = np.arange(MAX_VOTING_COLORS, dtype=np.uint8).reshape(16, 16)
-    pixels = np.insert(grays.repeat(3, axis=0).repeat(3, axis=1)[..., None].repeat(3, axis=2), 3, 255, axis=2)
-    found, calls = calls_within(vote, pixels, 16, 16)
-    assert np.array_equal(found[..., 0], grays) and calls < 250
-
-
 def test_an_image_of_many_colors_is_smoothed() -> None:
     block = random_block(75, 90)
     assert len(np.unique(block.reshape(-1, 3), axis=0)) > MAX_VOTING_COLORS

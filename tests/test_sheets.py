@@ -8,11 +8,8 @@ from pokemon_ddpm.postprocessing import MAX_OUTPUT_PIXELS
 from pokemon_ddpm.sheets import (
     MARGIN,
     check_sheet_size,
-    game_sheet,
     save_animation,
-    sheet_description,
     sprite_sheet,
-    squash,
 )
 
 
@@ -52,25 +49,6 @@ def test_a_transparent_image_is_on_white():
     image.putalpha(Image.fromarray(np.repeat(np.uint8([[0], [255]]), 5, axis=1).repeat([3, 4], axis=0)))
     sheet = np.asarray(sprite_sheet([image], columns=1, scale=1))[MARGIN:-MARGIN, MARGIN:-MARGIN]
     assert (sheet[:3] == 255).all() and np.array_equal(sheet[3:], np.asarray(image)[3:, :, :3])
-
-
-def test_a_game_sheet_has_equal_cells_with_the_exact_images():
-    images = noise_images(5, channels=4)
-    sheet = game_sheet(images, columns=3)
-    names, metadata = [f"{i}.png" for i in range(5)], [{"seed": i, "condition": {}} for i in range(5)]
-    description = sheet_description("sprites.png", (5, 7), 3, names, metadata, {"creature": 7})
-    meta = description.pop("meta")
-    assert meta["image"] == "sprites.png" and meta["size"] == {"w": 15, "h": 14} and meta["creature"] == 7
-    assert (sheet.mode, sheet.size) == ("RGBA", (15, 14))
-    for i, (image, found) in enumerate(zip(images, description.pop("frames"), strict=True)):
-        x, y = i % 3 * 5, i // 3 * 7
-        assert found == {
-            "filename": f"{i}.png", "frame": {"x": x, "y": y, "w": 5, "h": 7}, "rotated": False, "trimmed": False,
-            "spriteSourceSize": {"x": 0, "y": 0, "w": 5, "h": 7}, "sourceSize": {"w": 5, "h": 7},
-            "seed": i, "condition": {},
-        }  # fmt: skip
-        assert np.array_equal(np.asarray(sheet.crop((x, y, x + 5, y + 7))), np.asarray(image))
-    assert not np.asarray(sheet)[7:, 10:, 3].any() and not description
 
 
 @pytest.mark.parametrize(
@@ -135,16 +113,3 @@ def test_equal_frames_in_a_row_lose_no_time(tmp_path):
 def test_frames_that_are_too_large_are_refused(tmp_path, side, scale, message):
     with pytest.raises(ValueError, match=message):
         save_animation([Image.new("RGB", (side, side))] * 2, tmp_path / "a.gif", scale=scale)
-
-
-def test_an_idle_frame_is_lower_by_whole_rows_and_has_no_new_color() -> None:
-    pixels = np.zeros((64, 64, 4), dtype=np.uint8)
-    pixels[...] = (255, 255, 255, 0)
-    pixels[10:60, 20:40] = (200, 30, 30, 255)
-    pixels[20, 25:30] = pixels[59, 20:40] = (16, 16, 16, 255)  # an eye and the outline
-    image = Image.fromarray(pixels)
-    frame = np.asarray(squash(image))
-    assert not frame[:12, :, 3].any() and frame[12:60, 20:40, 3].all() and not frame[60:, :, 3].any()
-    assert (frame[59, 20:40, 0] == 16).all() and (frame[..., 0] == 16).sum() == 25  # both stay
-    for empty in (Image.new("RGBA", (4, 4), (255, 255, 255, 0)), Image.fromarray(pixels[59:60])):
-        assert squash(empty) == empty

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import math
 import os
 import pickle
 import re
@@ -19,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from diffusers import DDIMScheduler, DDPMPipeline, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMPipeline
 from huggingface_hub import RepoCard
 from huggingface_hub.utils import _http
 
@@ -240,17 +239,15 @@ class TestLoading:
             (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
             (INDEX, {"scheduler": ["diffusers", "No"]}, "has no attribute No"),
-            (INDEX, {"scheduler": ["diffusers", "UNet2DModel"]}, "its scheduler a UNet2DModel, not a "),
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, not a UNet2DModel or Sprite"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
             (INDEX, {"default_conditions": 5}, "default_conditions must be attributes and values, not 5"),
             (INDEX, {"default_conditions": {"view": "front"}}, "not conditioned on view"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"a step: quantile\(\) q must be in"),
+            (SCHEDULER, {"trained_betas": [0.1] * 10}, r"cannot make a step: index -?\d+ is out of bounds"),
             (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
             ("unet/config.json", {"norm_num_groups": -4}, "its network cannot run: Expected num groups to be greater"),
-            ("unet/config.json", {"attention_head_dim": -8}, "its network cannot run: invalid shape dimension -2"),
-            ("unet/config.json", {"dropout": math.nan}, "its network cannot run: dropout probability has"),
             (INDEX, {"_class_name": "\x1b]0;x\a"}, "it is a ]0;x, not a PokemonDDPMPipeline"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its num_train_timesteps is 1000000000000"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
@@ -274,17 +271,6 @@ class TestLoading:
             load(folder)
         message = str(caught.value)
         assert message.startswith(f"{folder} contains no model that can be loaded: ") and "\n" not in message
-
-    @pytest.mark.parametrize("scheduler", [
-        *(each(trained_betas=[0.1] * 10, timestep_spacing="trailing") for each in SCHEDULERS),
-        DPMSolverMultistepScheduler(lambda_min_clipped=1e9, timestep_spacing="trailing"),
-    ])  # fmt: skip
-    def test_a_scheduler_that_cannot_make_a_step(self, folder, scheduler):
-        config = {**scheduler.config, "num_train_timesteps": 1000}
-        (folder / SCHEDULER).write_text(json.dumps(config))
-        change_index(folder, scheduler=["diffusers", type(scheduler).__name__])
-        with pytest.raises(ValueError, match=r"its \w+Scheduler cannot make a step: index -?\d+ is out of bounds"):
-            load(folder)
 
     @pytest.mark.parametrize("name", ["README.md", INDEX, "unet/config.json", UNET, SCHEDULER])
     def test_a_link_out_of_the_folder_is_not_followed(self, folder, tmp_path, name):
@@ -380,20 +366,20 @@ class TestLoading:
         assert other.unet is made.unet and other.scheduler is scheduler and other.config.guidance_scale == 3
 
 
-# Samples with a model where pokemon_ddpm cannot be imported, and saves it again.
-STRANGER = """
+# Samples with a model where pokemon_ddpm cannot be imported.
+SAMPLE = """
 import sys
+import diffusers
 import torch
-from diffusers import DiffusionPipeline
 
-source, again = sys.argv[1:]
-pipeline = DiffusionPipeline.from_pretrained(source, trust_remote_code=True)
-pipeline.set_progress_bar_config(disable=True)
+pipeline = diffusers.DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
 generators = [torch.Generator().manual_seed(seed) for seed in (0, 1, 2)]
 arguments = {"num_inference_steps": 3, "output_type": "latent"}
 torch.save(pipeline(["fire", "water/ice", None], generator=generators, **arguments).images, "images.pt")
-pipeline.save_pretrained(again)
-assert type(pipeline).from_pretrained(again, trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
+"""
+SAVE = """
+pipeline.save_pretrained(sys.argv[2])
+assert type(pipeline).from_pretrained(sys.argv[2], trust_remote_code=True).conditioner.type_ids("fire") == (6, 19)
 assert type(pipeline).from_pipe(pipeline).components == pipeline.components
 assert "diffusers_modules" in type(pipeline).__module__
 """
@@ -408,22 +394,9 @@ def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, tm
     saved = read(source)
     if is_pushed:
         pipeline.push_to_hub(source := NAME)
-    stranger(STRANGER, environment(tmp_path, hub.endpoint), tmp_path, source, tmp_path / "model")
+    stranger(SAMPLE + SAVE, environment(tmp_path, hub.endpoint), tmp_path, source, tmp_path / "model")
     torch.testing.assert_close(torch.load(tmp_path / "images.pt"), sample(pipeline), rtol=0, atol=1e-4)
     assert read(tmp_path / "model") == saved
-
-
-EARLIER = """
-import sys
-import diffusers
-import torch
-
-assert diffusers.__version__ == sys.argv[2]
-pipeline = diffusers.DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
-generators = [torch.Generator().manual_seed(seed) for seed in (0, 1, 2)]
-arguments = {"num_inference_steps": 3, "output_type": "latent"}
-torch.save(pipeline(["fire", "water/ice", None], generator=generators, **arguments).images, "images.pt")
-"""
 
 
 @pytest.mark.slow
@@ -439,35 +412,11 @@ def test_with_an_earlier_diffusers_it_samples_the_same(version: str, tmp_path: P
     (site_packages / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     packages = [f"diffusers=={version}", "huggingface_hub==0.36.0", "transformers==4.56.2", "tokenizers==0.22.1"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *packages], check=True)
-    command = [python, "-c", EARLIER, tmp_path / "model", version]
+    is_earlier = "assert diffusers.__version__ == sys.argv[2]"
+    command = [python, "-c", SAMPLE + is_earlier, tmp_path / "model", version]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "pokemon_ddpm" not in done.stderr and "annotation" not in done.stderr, done.stderr
     torch.testing.assert_close(torch.load(tmp_path / "images.pt"), sample(pipeline), rtol=0, atol=1e-4)
-
-
-TWO = """
-import sys
-from diffusers import DiffusionPipeline
-
-loaded = [DiffusionPipeline.from_pretrained(folder, trust_remote_code=True) for folder in sys.argv[1:]]
-for pipeline, version in zip(loaded, "12"):
-    classes = [*type(pipeline).__mro__, type(pipeline.conditioner), type(pipeline.unet)]
-    ours = [each for each in classes if each.__module__.startswith("diffusers_modules")]
-    found = {each.__module__: sys.modules[each.__module__].VERSION for each in ours}
-    assert len(found) == 4 and {*found.values()} == {version}, found
-    assert len(pipeline("fire", num_inference_steps=1).images) == 1
-"""
-
-
-def test_two_versions_of_the_code_in_one_process(hub: LoopbackHub, tmp_path: Path):
-    for version in "12":
-        tiny_pipeline(channels=4).save_pretrained(folder := tmp_path / version)
-        for path in [*folder.rglob("*.py"), folder / INDEX]:
-            code = re.sub("__[0-9a-f]{8}", f"__{version * 8}", path.read_text())
-            path.write_text(code + f"VERSION = {version!r}\n" * (path.suffix == ".py"))
-            path.rename(path.with_name(re.sub("__[0-9a-f]{8}", f"__{version * 8}", path.name)))
-    # It raises if the code, which has the assertions, fails.
-    stranger(TWO, environment(tmp_path, hub.endpoint), tmp_path, tmp_path / "1", tmp_path / "2")
 
 
 PUSH = """

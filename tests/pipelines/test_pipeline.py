@@ -13,7 +13,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, Guidance
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas
 from tests.tiny_models import drawing_pipeline, network_calls, seeded, tiny_pipeline
@@ -144,14 +144,10 @@ def test_default_conditions_apply_where_a_call_gives_none(conditioned, pokemon_t
         torch.testing.assert_close(inputs[1][2], rows.expand(2, -1))
 
 
-def test_blends_and_given_embeddings(conditioned):
-    inputs = network_inputs(conditioned)
-    generate(conditioned, ["ice", {"fire": 0.7, "water": 0.3}], 1, guidance_scale=1, color="red")
-    ice, fire, water = (embedding(conditioned, (number, ANY), color=7) for number in (ICE, FIRE, WATER))
-    torch.testing.assert_close(inputs[0][2], torch.stack([ice, 0.7 * fire + 0.3 * water]))
-    given = torch.stack([ice, fire])
+def test_given_embeddings(conditioned):
+    inputs, given = network_inputs(conditioned), torch.randn(2, 32)
     generate(conditioned, None, 1, class_embeddings=given, num_images_per_type=2, guidance_scale=1)
-    assert torch.equal(inputs[1][2], given[[0, 0, 1, 1]])
+    assert torch.equal(inputs[0][2], given[[0, 0, 1, 1]])
 
 
 # Guidance
@@ -211,11 +207,6 @@ def test_guidance_applies_between_its_noise_levels_only(channels, first, last):
     interval = (sigmas[last] * 0.99, sigmas[first] * 1.01)
     generate(pipeline, ["fire", "water"], 10, guidance_scale=3, guidance_interval=interval)
     assert calls == [(4 if first <= i <= last else 2, t) for i, t in enumerate(timesteps)]
-
-
-def test_the_ends_of_the_interval():
-    levels = (0.5, 0.51, 2.0, 2.01)
-    assert [Guidance((3.0,), interval=(0.5, 2.0)).passes(level, False) for level in levels] == [1, 2, 2, 1]
 
 
 # Noise
@@ -344,23 +335,13 @@ def test_images_of_other_formats_are_converted():
     assert torch.equal(transparent.prepare_image(large, None, 1)[0], transparent.prepare_reference(large, 1))
 
 
-class GuidanceCutoff(SDCFGCutoffCallback):
-    """diffusers' own, and what it sees of the pipeline."""
-
-    seen = ()
-
-    def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
-        self.seen = (*self.seen, pipeline.num_timesteps)
-        return super().callback_fn(pipeline, step_index, timestep, callback_kwargs)
-
-
 def test_callbacks_of_diffusers():
     pipeline = tiny_pipeline()
-    calls, callback = network_calls(pipeline), GuidanceCutoff(cutoff_step_ratio=None, cutoff_step_index=1)
+    calls, callback = network_calls(pipeline), SDCFGCutoffCallback(cutoff_step_ratio=0.25)  # of `num_timesteps`
     generate(pipeline, ["fire", "ice"], 4, guidance_scale=3.0, callback_on_step_end=callback)
     assert [batch for batch, _ in calls] == [4, 4, 2, 2]
     generate(pipeline, "fire", 4, guidance_scale=1, callback_on_step_end=MultiPipelineCallbacks([callback]))
-    assert callback.seen == (4,) * 8 and pipeline.guidance_scale == 0
+    assert pipeline.guidance_scale == 0
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
@@ -521,22 +502,19 @@ def test_a_variance_that_the_scheduler_does_not_use_is_left_out(name):
 
 # What is refused
 
-SPRITE, SMALL = SPRITES[0], SPRITES[0].resize((8, 16))
+SPRITE = SPRITES[0]
 
 
 @pytest.mark.parametrize(("name", "values", "message"), [
     ("pokemon_type", ["fier"], "Did you mean 'fire'.*Known: bug, .*water, none, any"),
     ("pokemon_type", [[]], "empty list"),
     ("size", ["tiny", ["tiny"]], "Unexpected argument size; the conditions are pokemon_type, color."),
-    ("height", [32], "Unexpected argument height; the conditions are"),
     ("colour", ["red"], "Unexpected argument colour; did you mean color?"),
     ("num_images_per_prompt", [4], "Unexpected argument .* did you mean num_images_per_type?"),
     ("prompt", ["fire"], "Unexpected argument prompt; did you mean pokemon_type?"),
     ("timesteps", [[999, 0]], "Unexpected argument timesteps; did you mean num_inference_steps?"),
     ("color", [["red"] * 2, []], "color must have one entry for each pokemon_type .1., but has"),
-    ("type", ["fire"], "Unexpected argument type; did you mean pokemon_type?"),
     ("num_images_per_type", [0, True, 1.5, "2", 10**12], "must be a whole number from 1 to 10000"),
-    ("batch_size", [4], "Unexpected argument batch_size; did you mean num_images_per_type?"),
     ("reference_view", ["back"], "need a reference; pass reference_image as well"),
     ("image_guidance_scale", [5], "need a reference; pass reference_image as well"),
     ("num_inference_steps", [0, 1001, 2.5, "2", True], "num_inference_steps must be a whole number from 1 to"),

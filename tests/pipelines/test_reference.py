@@ -11,7 +11,7 @@ from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, network_inputs, with_scheduler
 from tests.tiny_models import RELATIONS, network_calls, tiny_pipeline
 
-SAME, NEXT = 0, 1
+NEXT = 1
 SHAPE = (4, 16, 16)
 
 
@@ -56,17 +56,23 @@ def test_both_guidances(pipeline, scale, image_scale):
     assert [batch for batch, _ in calls] == [2 * passes]
 
 
-def test_the_defaults_are_the_same_creature_and_the_scale_of_the_model(pipeline):
-    arguments = {"reference_image": sprite(), "latents": torch.randn(2, *SHAPE)}
+STAGES = {"relation": ["Same", "Next"]}
+
+
+@pytest.mark.parametrize(("own", "given", "same_as"), [
+    ({}, {}, {"guidance_scale": 2.0, "image_guidance_scale": 1.0, "relation": ["same", None]}),
+    ({"image_guidance_scale": 2.0}, {}, {"image_guidance_scale": 2.0}),
+    ({"reference_guidance_scale": 3.0}, {}, {"guidance_scale": 3.0}),
+    ({"reference_guidance_scale": 3.0}, {"reference_image": None}, {"guidance_scale": 2.0}),
+    # Another stage is guided less.
+    ({"image_guidance_scale": 3.0}, STAGES, {"image_guidance_scale": [3.0, 1.5]}),
+    ({"image_guidance_scale": 1.2}, STAGES, {"image_guidance_scale": 1.2}),
+])  # fmt: skip
+def test_the_defaults_are_the_same_creature_and_the_scales_of_the_model(pipeline, own, given, same_as):
+    pipeline.register_to_config(**own)
+    arguments = {"reference_image": sprite(), "latents": torch.randn(2, *SHAPE), **given}
     found = generate(pipeline, ["fire", "water"], 2, **arguments)
-    own = {"guidance_scale": 2.0, "image_guidance_scale": 1.0, "relation": ["same", None]}
-    assert torch.equal(found, generate(pipeline, ["fire", "water"], 2, **arguments, **own))
-    assert not torch.equal(found, generate(pipeline, ["fire", "water"], 2, **arguments, relation="previous"))
-    pipeline.register_to_config(image_guidance_scale=2.0)
-    calls = network_calls(pipeline)
-    generate(pipeline, ["fire", "water"], 1, reference_image=sprite())
-    generate(pipeline, ["fire", "water"], 1)  # there is no reference to guide by
-    assert [batch for batch, _ in calls] == [6, 4]
+    assert torch.equal(found, generate(pipeline, ["fire", "water"], 2, **arguments | same_as))
 
 
 @pytest.mark.parametrize("mirrors", [False, True])
@@ -93,23 +99,6 @@ def test_an_interpolation_with_a_reference_is_of_the_same_creature(pipeline):
     torch.testing.assert_close(ends, alone.expand_as(ends), rtol=0, atol=1e-4)
     with pytest.raises(ValueError, match="interpolate takes no relation"):
         pipeline.interpolate({"pokemon_type": "fire", "relation": "next"}, "fire", 2, **arguments)
-
-
-def test_a_model_may_have_another_guidance_scale_with_a_reference(pipeline):
-    pipeline.register_to_config(reference_guidance_scale=3.0)
-    latents = {"latents": torch.randn(1, *SHAPE)}
-    for arguments, scale in (({"reference_image": sprite()}, 3.0), ({}, 2.0)):
-        found = generate(pipeline, "fire", 2, **latents, **arguments)
-        assert torch.equal(found, generate(pipeline, "fire", 2, **latents, **arguments, guidance_scale=scale))
-        assert not torch.equal(found, generate(pipeline, "fire", 2, **latents, **arguments, guidance_scale=5 - scale))
-
-
-@pytest.mark.parametrize(("own", "expected"), [(3.0, [3.0, 1.5]), (1.2, [1.2, 1.2])])
-def test_another_stage_is_guided_less(pipeline, own, expected):
-    pipeline.register_to_config(image_guidance_scale=own)
-    arguments = {"reference_image": sprite(), "latents": torch.randn(2, *SHAPE), "relation": ["Same", "Next"]}
-    found = generate(pipeline, ["fire", "fire"], 2, **arguments)
-    assert torch.equal(found, generate(pipeline, ["fire", "fire"], 2, **arguments, image_guidance_scale=expected))
 
 
 def test_an_image_of_the_same_view_begins_with_the_noised_reference(pipeline):

@@ -1,14 +1,11 @@
 """The network on blocks of pixels, against a plain `UNet2DModel` on blocks that are packed by hand."""
 
-import warnings
-
 import pytest
 import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from pokemon_ddpm import SpriteUNet2DModel
-from pokemon_ddpm.models import network_config
 
 NETWORK = {
     "block_out_channels": (8, 16), "down_block_types": ("DownBlock2D", "DownBlock2D"), "norm_num_groups": 4,
@@ -62,20 +59,3 @@ def test_a_reference_changes_nothing_at_first_and_can_be_learned():
     unet(sample, T, EMBEDDING, reference=reference).sample.square().sum().backward()
     gradient = unet.conv_in.weight.grad.abs().amax(dim=(0, 2, 3))
     assert gradient.shape == (32,) and (gradient > 0).all()
-
-
-def test_it_is_saved_and_loaded_without_a_warning(tmp_path, caplog):
-    unet = network(patch_size=4, reference_channels=3, scaling_factor=0.25, out_channels=8, dropout=0.5)
-    expected = {"sample_size": 16, "in_channels": 4, "out_channels": 8, "patch_size": 4, "reference_channels": 3}
-    expected |= {"scaling_factor": 0.25, "dropout": 0.5, "block_out_channels": (8, 16), "act_fn": "silu"}
-    assert expected.items() <= unet.config.items()
-    unet.save_pretrained(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        loaded = SpriteUNet2DModel.from_pretrained(tmp_path)
-        made = SpriteUNet2DModel.from_config(unet.config)
-    assert not caplog.records
-    sample = torch.randn(2, 4, 16, 16)
-    assert torch.equal(loaded(sample, T, EMBEDDING).sample, unet(sample, T, EMBEDDING).sample)
-    for other in (loaded, made):
-        assert network_config(other) == network_config(unet)

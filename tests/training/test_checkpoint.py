@@ -79,16 +79,6 @@ def change_manifest(folder: Path, change: Callable[[dict], object]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_run_continues_from_a_checkpoint_as_if_it_was_never_stopped(tmp_path):
-    run = Run().train(3)
-    folder = run.save(tmp_path, validation_loss=0.5, skipped=2)
-    other = Run(1).train(5)
-    assert other.restore(folder) == state_at(3, 2, validation_loss=0.5)
-    assert equal(other, run) and other.tensors.ema.optimization_step == 3
-    shutil.rmtree(folder)  # restored tensors do not depend on the files
-    assert equal(other.train(3), Run().train(6))
-
-
 def test_the_layout_of_a_checkpoint(tmp_path):
     """Older versions have written the same, a checksum of the manifest and the versions of packages."""
     folder = Run().train(1).save(tmp_path, validation_loss=0.5)
@@ -100,9 +90,8 @@ def test_the_layout_of_a_checkpoint(tmp_path):
     assert load_file(folder / "optimizer.safetensors").keys() >= {"0.exp_avg", "0.exp_avg_sq", "0.step"}
     assert load_file(folder / "model.safetensors").keys() >= {"0.weight", "1.running_mean"}
 
-    def older(
-        manifest: dict,
-    ) -> None:  # flags that were not there have their defaults, those that were are passed over
+    def older(manifest: dict) -> None:
+        # Flags that were not there have their defaults, those that were are passed over.
         del manifest["state"]["config"]["distill_from"], manifest["state"]["teacher_digest"]
         manifest["state"]["config"]["max_bad_steps"] = 5
         manifest |= {"versions": {"python": "3.11"}, "sha256": ""}
@@ -208,67 +197,46 @@ def test_damage_is_named_before_anything_is_restored(tmp_path, name):
     other.save(tmp_path, limit=1, validation_loss=0.5)  # rotation passes over it
 
 
-LONG = "x" * 10**6
-FORGED_STATES = [
-    *((name, None) for name in ("step", "config", "network", "metrics", "skipped_updates", "grad_scaler")),
-    *(("step", value) for value in ("1", "12", -1, True, 2.0, 10**30, 10**400, math.nan, [1])),
-    *(("skipped_updates", value) for value in ("0", -1, 10**400, 0.5)),
-    *(("metrics", value) for value in ([1], {"validation_loss": "0.5"}, {"kid": 10**400}, {"a b": 0.5}, "x")),
-    *(("config", value) for value in ([], "x", {"seed": {}}, {"seed": [[]]}, {"conditions": [{"type": 1}]})),
-    *(("network", value) for value in ({"dropout": {}}, {"dropout": [[0.1]]})),
-    *(("grad_scaler", value) for value in ({"scale": 1.0}, {"scale": math.nan}, {"scale": "1"}, [])),
-    *(("data_digest", value) for value in (1, None, ["digest"])),
-    *(("total_batch_size", value) for value in ("8", None, 8.0)),
-    ("teacher_digest", 0), ("unknown", 1), ("\x1b]0;title\x07", 1), ("config", LONG), ("step", LONG),
-]  # fmt: skip
 NAN, INF, FLOAT = torch.tensor(math.nan), torch.tensor(math.inf), torch.zeros(5, 3)
+FORGED_STATES = [
+    *(("step", value) for value in (None, "1", -1, 10**400, "x" * 10**6)), ("skipped_updates", -1),
+    ("metrics", {"a b": 0.5}), ("network", {"dropout": {}}), ("config", "x" * 10**6), ("data_digest", 1),
+    ("grad_scaler", {"scale": 1.0}), ("grad_scaler", {"scale": math.nan}), ("\x1b]0;title\x07", 1),
+]  # fmt: skip
 FORGED_TENSORS = [
-    *(("optimizer", key, FLOAT) for key in ("999999.exp_avg", "x", "x.y.z", "-1.exp_avg", "0.unknown", "0.momentum")),
+    *(("optimizer", key, FLOAT) for key in ("999999.exp_avg", "x", "x.y.z", "0.unknown")),
     *(("optimizer", "0.exp_avg", value) for value in (FLOAT[:1], None, FLOAT + NAN, FLOAT - INF, FLOAT.double())),
-    *(("optimizer", "0.exp_avg_sq", value) for value in (FLOAT - 1, FLOAT + INF, FLOAT.T.contiguous())),
-    *(("optimizer", "0.step", value) for value in (torch.zeros(7), -torch.ones(()), NAN, torch.ones((), dtype=int))),
-    *(("ema", "0.bias", value) for value in (torch.zeros(1), None, torch.zeros(5) + NAN)),
-    *(("model", "0.bias", value) for value in (torch.zeros(5, dtype=int), torch.zeros(5) - INF, torch.zeros(6))),
-    ("ema", "9.bias", torch.zeros(1)), ("model", "0.bias", None), ("model", "9.bias", torch.zeros(5)),
-    ("timesteps", "losses", torch.zeros(1)), ("timesteps", "losses", torch.zeros(4, 10) + NAN),
-    ("timesteps", "recorded", None), ("timesteps", "recorded", torch.zeros(4)),
-    ("model", "0.bias", torch.zeros(5).to(torch.float8_e4m3fn)),
+    ("optimizer", "0.exp_avg_sq", FLOAT - 1), ("optimizer", "0.step", -torch.ones(())),
+    *(("model", "0.bias", value) for value in (torch.zeros(5, dtype=int), torch.zeros(5) - INF, torch.zeros(6), None)),
+    ("model", "0.bias", torch.zeros(5).to(torch.float8_e4m3fn)), ("model", "9.bias", torch.zeros(5)),
+    ("ema", "0.bias", torch.zeros(5) + NAN), ("timesteps", "losses", torch.zeros(1)),
 ]  # fmt: skip
 FORGED_FILES = [
-    *(("manifest.json", content) for content in (b"[" * 200_000, b"null", b"[]", b"{}", b"\xff", os.mkfifo, b"")),
-    *(("manifest.json", b'{"state": %s, "files": {}}' % state) for state in (b"null", b"[]", b"1", b"{}", b'"x"')),
-    *(("model.safetensors", content) for content in (os.mkfifo, "/dev/urandom", "/dev/zero", 2**40, os.mkdir)),
-]
+    ("manifest.json", os.mkfifo), ("model.safetensors", os.mkfifo),
+    *(("manifest.json", lambda file, content=content: file.write_bytes(content)) for content in (
+        b"[" * 200_000, b"null", b"\xff", b'{"state": null, "files": {}}')),
+    ("model.safetensors", lambda file: file.symlink_to("/dev/zero")),
+    ("model.safetensors", lambda file: (file.touch(), os.truncate(file, 2**40))),
+]  # fmt: skip
 
 
 def forged(folder: Path, name: str, what: object, value: object = None) -> None:
-    """Forges a state, a tensor, a file or the list of files of a checkpoint; the checksums fit."""
+    """Forges a state, the list of files, a file or a tensor of a checkpoint; the checksums fit."""
     file = folder / (name if "." in name else f"{name}.safetensors")
     if name == "state":
-        return change_manifest(folder, lambda manifest: manifest["state"].update({what: value}))
-    if name == "files":
+        change_manifest(folder, lambda manifest: manifest["state"].update({what: value}))
+    elif name == "files":
         manifest = json.loads((folder / "manifest.json").read_text()) | {"files": what}
-        return (folder / "manifest.json").write_text(json.dumps(manifest))
-    if "." not in name:
-        tensors = {key: each.clone() for key, each in (load_file(file) | {what: value}).items() if each is not None}
-        return save_file(tensors, file), change_manifest(folder, lambda _: None)
-    file.unlink()
-    if isinstance(what, bytes):
-        file.write_bytes(what)
-    elif isinstance(what, str):
-        file.symlink_to(what)
-    elif isinstance(what, int):
-        file.touch(), os.truncate(file, what)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    elif "." in name:
+        file.unlink(), what(file)
     else:
-        what(file)
+        tensors = {key: each.clone() for key, each in (load_file(file) | {what: value}).items() if each is not None}
+        save_file(tensors, file), change_manifest(folder, lambda _: None)
 
 
-FORGED = [
-    *(("state", *each) for each in FORGED_STATES),
-    *FORGED_TENSORS,
-    *FORGED_FILES,
-    *(("files", each) for each in (None, [], {}, "x", {"model.safetensors": ""}, {"model.safetensors": [1]})),
-]
+FORGED = [*(("state", *each) for each in FORGED_STATES), *FORGED_TENSORS, *FORGED_FILES]
+FORGED += [("files", each) for each in (None, "x", {"model.safetensors": [1]})]
 
 
 @pytest.fixture(scope="module")
@@ -330,18 +298,15 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     assert restore(folder, now, run.tensors).step == 1
     before = {"rescale_betas_zero_snr": True, "distill_image_guidance_scale": 3.0}
     change_manifest(folder, lambda manifest: manifest["state"]["config"].update(before))
-    with pytest.raises(
-        ValueError, match="zero_snr was True, now False; --distill_image_guidance_scale was 3.0, now None"
-    ):
+    with pytest.raises(ValueError, match="zero_snr was True, now False; --distill_image_.* was 3.0, now None"):
         restore(folder, now, run.tensors)
     change_manifest(folder, lambda manifest: manifest["state"]["config"].update(GONE))
     other = asdict(TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]))
     now = TrainingState(7, 16, other, {"layers_per_block": 1, "act_fn": "relu"}, "other", {}, 0, {}, "teacher")
-    message = (
-        "checkpoint-1 belongs to a run with other settings: --conditions was None, now type size; --seed was 0, now "
-        "5; the batch size was 8, now 16; the checksum of the training images and labels was digest, now other; the "
-        "checksum of the weights of its teacher or guides was , now teacher; the network's dropout was 0.1, now None; "
-        "the network's act_fn was None, now relu. Keep them"
+    message = "checkpoint-1 belongs to a run with other settings: --conditions was None, now type size; --seed was 0, "
+    message += (
+        "now 5; the batch size was 8, now 16; the checksum of .* images .* was digest, now other; the checksum of "
     )
+    message += ".* its teacher or guides was , now teacher; the network's dropout was 0.1, now None; .*act_fn"
     with pytest.raises(ValueError, match=message):
         restore(folder, now, run.tensors)

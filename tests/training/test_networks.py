@@ -55,18 +55,6 @@ def test_presets(name, resolution, channels, count, attentions, groups, activati
     assert channels == 3 or settings.items() <= unet.config.items()
 
 
-@pytest.mark.parametrize("name", ["packed", "thesis-vanilla"])
-def test_a_preset_with_a_learned_variance_has_twice_the_channels(name):
-    torch.manual_seed(0)
-    unet = build_unet(unet_config(name), 32, learned_variance=True, num_train_timesteps=250).eval()
-    denoiser = ConditionalDenoiser(unet, build_conditioner(unet))
-    with torch.no_grad():
-        found = denoiser(torch.randn(2, 4, 32, 32), torch.tensor([0, 249]), {"type": torch.tensor([[6, 7], [3, 18]])})
-    assert found.shape == (2, 8, 32, 32) and found.isfinite().all()
-    assert denoiser.scaling_factor == (0.5 if name == "packed" else 1.0)
-    assert name != "thesis-vanilla" or unet.time_proj.num_embeddings == 250
-
-
 def test_a_configuration_of_diffusers_is_read(tmp_path):
     given = {"sample_size": 64, "in_channels": 1, "out_channels": 1, "num_class_embeds": 10, "class_embed_type": None}
     UNet2DModel(**{**TINY, **given}).save_config(tmp_path)
