@@ -5,19 +5,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
 from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.app.handlers import Models
 from pokemon_ddpm.app.server import App
+from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings
-from tests.app.running import Network, running, save_models
+from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
+from tests.app.running import Network, running
+from tests.tiny_models import RELATIONS, tiny_pipeline
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
-    """See `save_models`."""
-    return save_models(tmp_path_factory.mktemp("models"))
+    """A model with alpha, all attributes and references; one in RGB with types only, distilled to two steps.
+
+    The third is of other classes, with references and three attributes, one of which has the name of a setting.
+    """
+    folder = tmp_path_factory.mktemp("models")
+    values = {**CONDITIONS, "relation": RELATIONS}
+    full = tiny_pipeline(vocabulary={name: list(each) for name, each in values.items()}, channels=4)
+    torch.nn.init.normal_(full.unet.conv_in.weight, std=0.1)  # it starts without a reference
+    scales = {"guidance_scale": 3.0, "reference_guidance_scale": 2.0}
+    full.register_to_config(**scales, default_conditions={"view": "front", "finish": "normal"})
+    full.save_pretrained(folder / "full")
+    tiny = tiny_pipeline()
+    scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)
+    fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
+    fast.save_pretrained(folder / "fast")
+    own = {"type": ["bats", "orcs"], "action": ["attack", "idle"], "quality": ["good", "poor"]}
+    units = tiny_pipeline(vocabulary={**own, "view": list(VIEWS), "relation": list(RELATIONS)}, channels=4)
+    units.register_to_config(default_conditions={"view": "front"})
+    units.save_pretrained(folder / "units")
+    return str(folder / "full"), str(folder / "fast"), str(folder / "units")
 
 
 @pytest.fixture(scope="session")

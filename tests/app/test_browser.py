@@ -74,16 +74,16 @@ def captions(page: Page) -> Locator:
     return page.locator("#sprites .caption-label")
 
 
-def generate(page: Page, count: int = 2) -> None:
-    """Generates fire sprites from seed 7 on a page with open settings."""
+def generate(page: Page) -> None:
+    """Generates two fire sprites from seed 7 on a page with open settings."""
     choose(page, "Type", "fire")
-    page.get_by_label("number input for Number of sprites").fill(str(count))
+    page.get_by_label("number input for Number of sprites").fill("2")
     page.get_by_label("New seed every time").uncheck()
     page.get_by_label("Seed", exact=True).fill("7")
     page.get_by_label("Seed", exact=True).press("Tab")
     button(page, "Generate").click()
-    expect(captions(page)).to_have_text([f"fire · seed 7-{i}" for i in range(count)])
-    expect(page.locator("#status")).to_contain_text(f"{count} sprites by")
+    expect(captions(page)).to_have_text(["fire · seed 7-0", "fire · seed 7-1"])
+    expect(page.locator("#status")).to_contain_text("2 sprites by")
 
 
 def pixels(page: Page) -> list[bytes]:
@@ -92,21 +92,6 @@ def pixels(page: Page) -> list[bytes]:
     # Tries again, since the server closes a connection that was idle for five seconds, perhaps at this moment.
     answers = [page.request.get(each, max_retries=3) for each in sources]
     return [Image.open(io.BytesIO(answer.body())).tobytes() for answer in answers]
-
-
-def test_generation_and_downloads(page: Page, models: tuple[str, str, str]) -> None:
-    unfold(page, "Settings", "Download")
-    generate(page)
-    assert pixels(page) == expected_images(models[0], "fire", 7, 2)
-    page.get_by_label("number input for Scale").fill("16")
-    files = {}
-    for label in ("Sprite (PNG)", "Steps (GIF)"):
-        with page.expect_download() as download:
-            button(page, label).click()
-        files[download.value.suggested_filename] = Path(download.value.path())
-    assert list(files) == ["fire_front_normal_7-0.png", "fire_front_normal_7-0.gif"]
-    image = Image.open(files["fire_front_normal_7-0.png"])
-    assert [image.tobytes()] == expected_images(models[0], "fire", 7, 1)
 
 
 def test_cancel_ends_quietly(page: Page, network: Network) -> None:
@@ -127,8 +112,8 @@ def test_cancel_ends_quietly(page: Page, network: Network) -> None:
     expect(page.get_by_text("Error", exact=True).filter(visible=True)).to_have_count(0)
 
 
-def test_models_and_errors(page: Page, models: tuple[str, str, str]) -> None:
-    unfold(page, "Settings", "Attributes")
+def test_models_errors_and_downloads(page: Page, models: tuple[str, str, str]) -> None:
+    unfold(page, *FOLDED)
     choose(page, "Model", models[1])
     expect(page.get_by_label("fast", exact=True)).to_be_disabled()
     expect(page.get_by_role("button", name="Attributes")).to_have_count(0)
@@ -140,6 +125,16 @@ def test_models_and_errors(page: Page, models: tuple[str, str, str]) -> None:
     expect(page.get_by_label("View", exact=True)).to_have_value("front")  # the default comes back
     choose(page, "Second type", "any")
     generate(page)
+    assert pixels(page) == expected_images(models[0], "fire", 7, 2)
+    page.get_by_label("number input for Scale").fill("16")
+    files = {}
+    for label in ("Sprite (PNG)", "Steps (GIF)"):
+        with page.expect_download() as download:
+            button(page, label).click()
+        files[download.value.suggested_filename] = Path(download.value.path())
+    assert list(files) == ["fire_front_normal_7-0.png", "fire_front_normal_7-0.gif"]
+    image = Image.open(files["fire_front_normal_7-0.png"])
+    assert [image.tobytes()] == expected_images(models[0], "fire", 7, 1)
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)

@@ -5,6 +5,7 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,16 +13,25 @@ from PIL import Image
 from pokemon_ddpm import studio
 from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import Generation, Models, Refused, caption, default_settings, write_download
-from pokemon_ddpm.files import read_png
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.studio import DenoisingStep, sample_seed
-from tests.app.running import new_job, new_result
+from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, candidates_of, sample_seed
 from tests.test_studio import Reddest
+
+
+def new_job(models: Models, **settings: Any) -> Job:
+    """With the default settings of the model otherwise, and a fixed seed."""
+    usual = default_settings(models, settings.get("model", "full"))
+    return handlers.new_job(models, {**usual, "new_seed": False, **settings})
 
 
 @pytest.fixture
 def result(known: Models) -> Generation:
-    return new_result(known, pokemon_type="fire", seed=7, num_images=2)
+    """Red squares without background."""
+    result = Generation(job := new_job(known, pokemon_type="fire", seed=7, num_images=2))
+    image = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
+    image.paste("red", (4, 4, 12, 12))
+    result.sprites = [Sprite(each, *candidates_of(job.pipeline, each, 1), image) for each in job.requests]
+    return result
 
 
 def test_random_types_depend_on_the_seed(known: Models) -> None:
@@ -85,24 +95,6 @@ def test_messages_and_the_status_are_text(result: Generation) -> None:
     job = result.job
     result.job = replace(job, settings=replace(job.settings, model="<img src=x>"))
     assert handlers.Handlers.finish(None, result) == ("2 sprites by &lt;img src=x&gt;.", 1)
-
-
-def test_gallery(result: Generation) -> None:
-    (first, caption), _ = result.gallery()
-    assert caption == "fire · seed 7-0" and first.size == (256, 256) and first.getpixel((0, 0))[3] == 0
-
-
-@pytest.mark.parametrize("model", ["full", "fast"])
-def test_png(tmp_path: Path, known: Models, model: str) -> None:
-    """In both kinds of models, without the fragment in a corner."""
-    result = new_result(known, model=model)
-    result.sprites[0].sample.paste("blue", (0, 0, 1, 3))
-    path = write_download("png", result, result.sprites[0], 2, tmp_path)
-    image = Image.open(path)
-    assert image.mode == "RGBA" and image.size == (32, 32)
-    assert image.getpixel((0, 0)) == (255, 255, 255, 0) and image.getpixel((16, 16)) == (255, 0, 0, 255)
-    finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": 2}
-    assert read_png(path).postprocessing == finished
 
 
 def test_gif(tmp_path: Path, result: Generation) -> None:

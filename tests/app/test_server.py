@@ -16,6 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from PIL import Image
 from typer.testing import CliRunner
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
@@ -24,9 +25,11 @@ from pokemon_ddpm.app.handlers import Handlers, Models
 from pokemon_ddpm.app.interface import build_page
 from pokemon_ddpm.app.server import App
 from pokemon_ddpm.cli import app as command_line
+from pokemon_ddpm.files import read_png
 from pokemon_ddpm.generation import read_settings
 from pokemon_ddpm.studio import Job, generate_files, sample_seed
-from tests.app.running import DOCS, Network, expected_images, free_port, gallery_images, running, wait_until
+from tests.app.running import DOCS, Network, expected_images, free_port, running
+from tests.training.runs import wait_until
 
 LONG = {"num_images": 16, "quality": "best"}
 
@@ -44,7 +47,8 @@ def captions(gallery: list[dict[str, Any]]) -> list[str]:
 def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str, str]) -> None:
     gallery, seed = client.predict("water", "flying", 5, False, 11, color="red", api_name="/generate")
     assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11-0"
-    assert gallery_images(gallery) == expected_images(models[0], "water/flying", 11, 5, color="red")
+    found = [Image.open(shown["image"]).tobytes() for shown in gallery]
+    assert found == expected_images(models[0], "water/flying", 11, 5, color="red")
 
 
 def test_defaults_over_http(http: httpx.Client) -> None:
@@ -56,9 +60,7 @@ def test_defaults_over_http(http: httpx.Client) -> None:
     assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
 
 
-def test_a_downloaded_png_can_be_repeated_to_the_byte(
-    client: Client, models: tuple[str, str, str], tmp_path: Path
-) -> None:
+def test_a_downloaded_png_can_be_repeated_to_the_byte(client, models, tmp_path):
     client.predict("ghost", "water", 2, shape="ball", api_name="/generate")
     first = Path(client.predict(2, 4, api_name="/png"))
     client.predict(model=models[1], view="any", finish="any", api_name="/generate")
@@ -67,6 +69,8 @@ def test_a_downloaded_png_can_be_repeated_to_the_byte(
         settings, request = read_settings(png)
         (again,) = generate_files(Job(settings.load("cpu"), settings, [request]), tmp_path)
         assert again.read_bytes() == png.read_bytes() and settings.model == model
+        finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": settings.scale}
+        assert read_png(png).postprocessing == finished
 
 
 def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
@@ -79,31 +83,26 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
     assert seeds == [sample_seed(5, 0), sample_seed(9, 0)]
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"pokemon_type": "fires"}, "pokemon_type must be one of: random, any, bug"),
-        ({"pokemon_type": "fire", "second_type": "fire"}, "Choose two different types"),
-        ({"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
-        ({"num_images": 17}, "num_images must be a whole number from 1 to 16"),
-        ({"new_seed": False, "seed": 2**31}, "seed must be a whole number from 0 to 2147483647"),
-        ({"new_seed": False, "seed": 0.5}, "seed must be a whole number from 0 to 2147483647"),
-        ({"quality": ["best"]}, "quality must be one of: fast, balanced, best"),
-        ({"new_seed": "false"}, "new_seed must be true or false"),
-        ({"guidance_scale": 11}, "guidance_scale must be a number from 1 to 10"),
-        ({"model": "/etc"}, "model must be one of: .*full, .*fast"),
-        ({"color": "plaid"}, "color must be one of: any, black"),
-    ],
-)
+@pytest.mark.parametrize(("values", "message"), [
+    ({"pokemon_type": "fires"}, "pokemon_type must be one of: random, any, bug"),
+    ({"pokemon_type": "fire", "second_type": "fire"}, "Choose two different types"),
+    ({"pokemon_type": "any", "second_type": "none"}, "A sprite without a second type needs a type"),
+    ({"num_images": 17}, "num_images must be a whole number from 1 to 16"),
+    ({"new_seed": False, "seed": 2**31}, "seed must be a whole number from 0 to 2147483647"),
+    ({"new_seed": False, "seed": 0.5}, "seed must be a whole number from 0 to 2147483647"),
+    ({"quality": ["best"]}, "quality must be one of: fast, balanced, best"),
+    ({"new_seed": "false"}, "new_seed must be true or false"),
+    ({"guidance_scale": 11}, "guidance_scale must be a number from 1 to 10"),
+    ({"model": "/etc"}, "model must be one of: .*full, .*fast"),
+    ({"color": "plaid"}, "color must be one of: any, black"),
+])  # fmt: skip
 def test_invalid_values(client: Client, network: Network, values: dict[str, Any], message: str) -> None:
     with pytest.raises(AppError, match=f"^{message}"):
         client.predict(**values, api_name="/generate")
     assert network.evaluations == 0
 
 
-def test_invalid_values_of_downloads_and_an_attribute_that_the_model_lacks(
-    client: Client, models: tuple[str, str, str]
-) -> None:
+def test_invalid_values_of_downloads_and_an_attribute_that_the_model_lacks(client, models):
     client.predict(num_images=1, quality="fast", api_name="/generate")
     for values, message in (
         ({"sprite": 2, "api_name": "/png"}, "sprite must be a whole number from 1 to 1"),
@@ -136,9 +135,7 @@ def test_lost_connection_stops_the_network(http: httpx.Client, client: Client, n
     assert len(client.predict(num_images=1, api_name="/generate")[0]) == 1
 
 
-def test_a_job_that_nobody_listens_to_is_stopped(
-    http: httpx.Client, client: Client, network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_nobody_listens_to_is_stopped(http, client, network, monkeypatch):
     network.seconds = 0.05
     events = [http.post("/call/v2/generate", json=LONG).json()["event_id"] for _ in range(12)]
     answers = [http.get(f"/call/v2/generate/{each}").text for each in events[:7:-1]]
@@ -216,14 +213,9 @@ def test_signal_stops_the_app_while_it_generates(models: tuple[str, str, str], t
     folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "PWD")}
     for folder in folders.values():
         folder.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-Bc", code, models[0]],
-        cwd=folders["PWD"],
-        env={**os.environ, **folders, "GRADIO_SERVER_PORT": str(port), "PYTHONPATH": str(DOCS.parents[1])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    variables = {**os.environ, **folders, "GRADIO_SERVER_PORT": str(port), "PYTHONPATH": str(DOCS.parents[1])}
+    options = {"cwd": folders["PWD"], "env": variables, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([sys.executable, "-Bc", code, models[0]], text=True, **options)
     try:
         assert f"runs on http://127.0.0.1:{port}" in process.stdout.readline()
         client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=tmp_path / "downloads")
