@@ -30,7 +30,7 @@ from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, SpriteFeatures, all_logits, load_features
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
-from pokemon_ddpm.evaluation.variety import load_probe
+from pokemon_ddpm.evaluation.variety import bodies_of, load_probe
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
@@ -198,7 +198,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"There is no ranker for the samples of {options.model}.")
     requests, paths, real = generate(options, settings, pipeline)
     sprites = as_tensor(Image.open(path) for path in paths)
-    bodies = np.zeros(len(sprites), int) if (probe := load_probe(pipeline)) is None else probe.bodies(sprites).numpy()
+    bodies = (
+        np.zeros(len(sprites), int) if (probe := load_probe(pipeline)) is None else bodies_of(probe, sprites).numpy()
+    )
     order = ranks(ranker.score(sprites).numpy(), sprites, requests, real, load_features(options.features), bodies)
     write = write_folder
     if real.type_names == TYPES:

@@ -176,7 +176,8 @@ def generate_sprites(
                     steps.clear()
             if candidates > 1:
                 sprites = [to_sprite(each.sample) for each in made]
-                chosen = best(sprites, ranker.score(as_tensor(sprites)), row=row)
+                scores = ranker.score(as_tensor(sprites), requests[place].attributes)
+                chosen = best(sprites, scores, row=row)
                 row.append(sprites[chosen])
             yield made[chosen]
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from pokemon_ddpm import RELEASED, PokemonDDPMPipeline, ranking
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.ranking import RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker
+from pokemon_ddpm.ranking import MATCH_WEIGHT, PROBES_FILE, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker
 from pokemon_ddpm.studio import CANDIDATES, default_candidates, generate_sprites
 from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import ranking_student, tiny_pipeline, tiny_student
@@ -48,12 +48,29 @@ def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
     assert torch.equal(again(images), ranker(images)) and ranking.ranker_for(tiny_student(16)) is None
 
 
-@pytest.mark.parametrize("forged", ["text", "shape", "nan", "huge", "link"])
+@torch.no_grad()
+def test_what_was_asked_for_adds_its_log_probability(tmp_path):
+    student, images = ranking_student(32, {"type": [*TYPES], "color": ["red", "blue"]}), sprites(3)
+    ranker = SpriteRanker(student)
+    save_file(ranker.head.state_dict(), tmp_path / RANKER_FILE)
+    weight, bias = torch.randn(2, ranker.head.in_features, generator=torch.Generator().manual_seed(2)), torch.ones(2)
+    save_file({"color.weight": weight, "color.bias": bias}, tmp_path / PROBES_FILE)
+    again = ranking.read_ranker(student, str(tmp_path))
+    logits, plain = ranker.features(images) @ weight.T + bias, ranker.score(images)
+    blue = (logits[:, 1].exp() / logits.exp().sum(dim=1)).log()
+    torch.testing.assert_close(again.score(images, {"color": "blue", "type": "ice"}), plain + MATCH_WEIGHT * blue)
+    assert torch.equal(again.score(images, {"color": "green", "mood": "sad"}), plain) and blue.std() > 0.1
+
+
+@pytest.mark.parametrize("forged", ["text", "shape", "nan", "huge", "link", "probe"])
 def test_a_forged_ranker_is_refused(tmp_path, forged):
     student, file = ranking_student(32), tmp_path / RANKER_FILE
     weights = SpriteRanker(student).head.state_dict()
     if forged == "text":
         file.write_text("x" * 100)
+    elif forged == "probe":
+        save_file(weights, file)
+        save_file({"training.weight": torch.ones(3, 3)}, file := tmp_path / PROBES_FILE)
     elif forged == "link":
         file.symlink_to("/etc/hostname")
     else:
@@ -67,10 +84,12 @@ def test_a_forged_ranker_is_refused(tmp_path, forged):
 
 @pytest.mark.parametrize("model", ranking.RANKING_MODELS)
 def test_a_released_ranker_is_of_its_network(model):
-    """When weights are released anew, benchmarks/train_ranker.py fits it again."""
+    """When weights are released anew, benchmarks/train_ranker.py and fit_probes.py fit it again."""
     pipeline = PokemonDDPMPipeline.from_pretrained(model)
-    with safe_open(Path(model, RANKER_FILE), "pt") as file:
-        assert file.metadata() == {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}
+    for path in (Path(model, name) for name in (RANKER_FILE, PROBES_FILE)):
+        if path.name == RANKER_FILE or ranking.load_ranker(model).probes:
+            with safe_open(path, "pt") as file:
+                assert file.metadata() == {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}
 
 
 @pytest.mark.parametrize(("vocabulary", "size", "model"), [

@@ -1,8 +1,10 @@
 """The studio: seeds as everywhere, and candidates against the samples of their seeds."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from PIL import Image
@@ -21,14 +23,15 @@ from pokemon_ddpm.studio import (
     rows_of,
     sample_seed,
 )
+from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import drawing_pipeline, tiny_pipeline
 
 
 class Reddest:
-    """Ranks by the mean of red; differences of scores are like those of overlaps."""
+    """Ranks by the mean of red, or of blue if that was asked for; scores differ about as overlaps do."""
 
-    def score(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, 0].float().mean(dim=(1, 2)) / 20
+    def score(self, images: torch.Tensor, asked: Mapping[str, str] = MappingProxyType({})) -> torch.Tensor:
+        return images[:, 2 if asked.get("color") == "blue" else 0].float().mean(dim=(1, 2)) / 20
 
 
 PIPELINE = tiny_pipeline(channels=4)
@@ -50,16 +53,16 @@ def test_neighboring_seeds_and_sprites_share_no_candidate():
 
 
 def test_the_best_candidate_is_the_sample_of_its_seed():
-    pipeline = tiny_pipeline(channels=4)
-    requests = [SpriteRequest(7, "fire", number=0), SpriteRequest(7, "ice", number=1)]
+    pipeline = tiny_pipeline(channels=4, vocabulary={"type": [*TYPES], "color": ["blue"]})
+    requests = [SpriteRequest(7, "fire", number=0), SpriteRequest(7, "ice", {"color": "blue"}, number=1)]
     found = list(generate_sprites(pipeline, requests, 3, Reddest(), num_inference_steps=2))
     for i, sprite in enumerate(found):
         seeds = [sample_seed(7, i, k) for k in range(3)]
         given = [replace(requests[i], seed=each, number=None) for each in seeds]
         alone = [next(generate(pipeline, [each], num_inference_steps=2)) for each in given]
-        reds = [red(image) for image in alone]
-        assert len(set(reds)) == 3 and sprite.chosen == given[reds.index(max(reds))]
-        assert sprite.request == requests[i] and sprite.sample.tobytes() == alone[reds.index(max(reds))].tobytes()
+        scores = Reddest().score(as_tensor(map(to_sprite, alone)), requests[i].attributes).tolist()
+        assert len(set(scores)) == 3 and sprite.chosen == given[best := scores.index(max(scores))]
+        assert sprite.request == requests[i] and sprite.sample.tobytes() == alone[best].tobytes()
     exact = SpriteRequest(7, "fire")
     (only,) = generate_sprites(pipeline, [exact], 1, num_inference_steps=2)
     assert only.chosen == only.request == exact

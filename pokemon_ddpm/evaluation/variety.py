@@ -4,12 +4,10 @@ The kernel diversity depends on the number of images, so compare equal numbers. 
 is in the foreground if its alpha is above 127.
 """
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.data import SpriteTensors
@@ -20,9 +18,9 @@ from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.preprocessing import as_arrays, over_white
-from pokemon_ddpm.ranking import BATCH_SIZE, SpriteRanker, load_ranker
+from pokemon_ddpm.ranking import BODY, SpriteRanker, load_ranker
+from pokemon_ddpm.vocabulary import BODIES
 
-BODIES_FILE = "bodies.safetensors"  # the probe, in the folder of the ranker's model
 NEAR = 0.7  # the overlap from which two silhouettes are near
 
 
@@ -101,37 +99,18 @@ def evaluate_variety(
     return found
 
 
-class BodyProbe(NamedTuple):
-    """A linear classifier of bodies on the features of the released ranker, see benchmarks/fit_bodies.py."""
-
-    ranker: SpriteRanker
-    names: tuple[str, ...]
-    weight: torch.Tensor  # float32 (K, F)
-    bias: torch.Tensor  # float32 (K,)
-
-    @torch.no_grad()
-    def bodies(self, images: torch.Tensor) -> torch.Tensor:
-        """The place of each sprite's body in `names`, int64 (N,)."""
-        features = torch.cat([self.ranker.features(part).cpu() for part in images.split(BATCH_SIZE)])
-        return (features @ self.weight.T + self.bias).argmax(dim=1)
-
-    def shares(self, images: torch.Tensor) -> dict[str, float]:
-        """Body -> the share of the sprites that have it."""
-        found = self.bodies(images)
-        return dict(zip(self.names, (found.bincount(minlength=len(self.names)) / len(images)).tolist(), strict=True))
-
-
-def load_probe(pipeline: PokemonDDPMPipeline) -> BodyProbe | None:
-    """The released probe, if the pipeline's samples are sprites that its ranker knows."""
+def load_probe(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
+    """The released ranker with its probe of bodies, if the pipeline's samples are sprites that it knows."""
     ranker = load_ranker(RELEASED_FAST_MODEL, str(pipeline.device))
-    if not ranker.fits(pipeline):
-        return None
-    with safe_open(Path(RELEASED_FAST_MODEL, BODIES_FILE), "pt") as file:
-        names = tuple(file.metadata()["bodies"].split(","))
-        return BodyProbe(ranker, names, *(file.get_tensor(name).float() for name in ("weight", "bias")))
+    return ranker if ranker.fits(pipeline) else None
 
 
-def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, probe: BodyProbe, seed: int = 0) -> dict[str, Any]:
+def bodies_of(ranker: SpriteRanker, images: torch.Tensor) -> torch.Tensor:
+    """The place of each sprite's body in `BODIES`, int64 (N,)."""
+    return ranker.probes[BODY](ranker.all_features(images)).argmax(dim=1).cpu()
+
+
+def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, ranker: SpriteRanker, seed: int = 0) -> dict[str, Any]:
     """Kinds of body of equally many samples and held-out images, all as `default_output`.
 
     Training images would be seen more surely, since the probe learned from them.
@@ -143,7 +122,8 @@ def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, probe: BodyProbe,
     compared["held-out"] = held_out.images
     n, found = min(map(len, compared.values())), {}
     for name, images in compared.items():
-        shares = probe.shares(default_output(images[random_rows(len(images), n, seed)]))
-        effective = float(effective_number(np.array([*shares.values()])))
-        found[name] = {"shares": shares, "effective": effective, "n": n}
+        bodies = bodies_of(ranker, default_output(images[random_rows(len(images), n, seed)]))
+        shares = bodies.bincount(minlength=len(BODIES)).numpy() / n
+        effective = float(effective_number(shares))
+        found[name] = {"shares": dict(zip(BODIES, shares.tolist(), strict=True)), "effective": effective, "n": n}
     return found

@@ -16,7 +16,7 @@ from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
-from pokemon_ddpm.ranking import TIMESTEP, SpriteRanker
+from pokemon_ddpm.ranking import MATCH_WEIGHT, TIMESTEP, WEIGHTS, SpriteRanker
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
 SMALL = 1024  # smaller weights stay in float32
@@ -44,18 +44,35 @@ class _Conditioner(nn.Module):
 
 
 class _RankingUNet(nn.Module):
-    """A ranker's network, with a second output: the score of its input, but for what the denoising error adds."""
+    """A ranker's network, with a second output (B, 1 + K): the score of its input and the logits of probes.
+
+    But for what the denoising error adds, which is the first of the features.
+    """
 
     def __init__(self, ranker: SpriteRanker):
         super().__init__()
-        self.ranker, self.weights = ranker, ranker.score_weights()[1:]
+        self.ranker, self.probed = ranker, [name for name in ranker.probes if name in ranker.conditioner.vocabulary]
+        score = torch.tensor(WEIGHTS) @ torch.cat([ranker.head.weight, ranker.head.bias[:, None]], dim=1)
+        probes = (ranker.probes[name] for name in self.probed)
+        layers = [score[None], *(torch.cat([each.weight, each.bias[:, None]], dim=1) for each in probes)]
+        self.layers = torch.cat(layers).detach()  # (1 + K, 1 + activations + 1)
 
     def forward(
         self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         given = {} if reference is None else {"reference": reference}
         prediction, activations = self.ranker.predict(sample, timestep, class_labels, **given)
-        return prediction, activations @ self.weights
+        return prediction, activations @ self.layers[:, 1:-1].T + self.layers[:, -1]
+
+    def entries(self) -> dict[str, Any]:
+        """What scoring needs beside the network, as it is written to JSON."""
+        steps = {"timestep": TIMESTEP, "alpha_bar": self.ranker.alpha_bar}
+        return {
+            **steps,
+            "error_weights": self.layers[:, 0].tolist(),
+            "probes": self.probed,
+            "match_weight": MATCH_WEIGHT,
+        }
 
 
 def export_onnx(
@@ -66,8 +83,8 @@ def export_onnx(
     The network takes float32 `sample` (B, C, S, S), `timestep` (B,), `class_labels` (B, D) and, if it was trained with
     references, `reference` (B, C, S, S) with zeros where there is none; it returns `prediction`. The conditioner takes
     int32 `ids` (B, 1 + number of attributes) and returns `class_labels`. With a ranker, the network also returns
-    `activations_score` (B,): the part of `SpriteRanker.score` that is not of the denoising error. The ranker's network
-    is that of the pipeline, which is in float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
+    `activations_scores` (B, 1 + K), see `_RankingUNet`. The ranker's network is that of the pipeline, which is in
+    float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
     """
     inputs = {
         "sample": torch.zeros(BATCH, *pipeline.sample_shape),
@@ -80,9 +97,9 @@ def export_onnx(
     if ranker is None:
         exported = _export(pipeline.unet, inputs, ["prediction"], return_dict=False)
     else:
-        exported = _export(_RankingUNet(ranker), inputs, ["prediction", "activations_score"])
-        error_weight = float(ranker.score_weights()[0])
-        entries["ranker"] = {"timestep": TIMESTEP, "alpha_bar": ranker.alpha_bar, "error_weight": error_weight}
+        network = _RankingUNet(ranker)
+        exported = _export(network, inputs, ["prediction", "activations_scores"])
+        entries["ranker"] = network.entries()
     write_file(folder / UNET_FILE, exported)
     write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"]))
     weights = weights_digest(pipeline.unet, pipeline.conditioner)

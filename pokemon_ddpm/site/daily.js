@@ -14,7 +14,7 @@ export async function creatureOfTheDay(date = today()) {
   await work("The creature of the day is about to hatch", async (signal) => {
     let best = { score: -Infinity };
     for (const each of seeds) {
-      const { score } = await sample({ conditions, seed: each, isScored: seeds.length > 1 }, undefined, signal);
+      const { score } = await sample({ conditions, seed: each, asked: {} }, undefined, signal);
       const rounded = Math.round(10 * score); // processors differ in the last digits
       if (rounded > best.score) best = { score: rounded, seed: each };
     }

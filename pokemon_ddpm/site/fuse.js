@@ -23,7 +23,7 @@ export async function fuse() {
     const { pixels: image } = await sample({ conditions, seed, towards: to, share }, undefined, signal);
     let best = { score: -Infinity };
     for (let i = 0; i < count; i++) {
-      const own = sampleSeed(seed, `fused-${to.seed}`, i), { pixels, score } = await sample({ conditions, image, seed: own, isScored: true }, undefined, signal);
+      const own = sampleSeed(seed, `fused-${to.seed}`, i), { pixels, score } = await sample({ conditions, image, seed: own, asked: {} }, undefined, signal);
       if (pixels.some((value, place) => place % 4 === 3 && value) && score > best.score) best = { score, own };
       say(`Fusing: ${i + 1} of ${count}`);
     }

@@ -46,20 +46,20 @@ export function rowOf(wanted, seed) {
     if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
     seen.add(key);
     const all = { ...conditions, ...drawn }, order = Object.keys(page.config.vocabulary); // as in a link
-    found.push({ conditions: Object.fromEntries(order.filter((name) => name in all).map((name) => [name, all[name]])), seeds });
+    found.push({ conditions: Object.fromEntries(order.filter((name) => name in all).map((name) => [name, all[name]])), asked: conditions, seeds });
   }
   return found;
 }
 
 /** A sprite of its best candidate, which replaces the first one if that is shown at once. */
-export async function bestOf(sprite, seeds, row, signal, atOnce = false) {
+export async function bestOf(sprite, { seeds, asked }, row, signal, atOnce = false) {
   const { conditions } = sprite.recipe;
   const candidates = seeds.map((seed) => {
     const own = [], onStep = (frame, step) => {
       if (step) own.push(frame);
       if (!sprite.pixels) drawFrame(sprite, frame);
     };
-    const made = sample({ conditions, seed, isScored: seeds.length > 1 }, onStep, signal);
+    const made = sample({ conditions, seed, asked }, onStep, signal);
     made.catch(() => {}); // it fails where it is awaited
     return { seed, own, made };
   });
@@ -117,7 +117,7 @@ export async function generate(wanted, title, seed = randomSeed(), makes = []) {
     open(sprites[0]);
     try {
       for (const [i, sprite] of sprites.entries()) {
-        await bestOf(sprite, rows[i].seeds, pixels, signal, isFirst && i === 0);
+        await bestOf(sprite, rows[i], pixels, signal, isFirst && i === 0);
         pixels.push(sprite.pixels);
         await keep(sprite);
       }

@@ -93,15 +93,20 @@ export class Sampler {
     return this.unet(Object.fromEntries(names.map((name) => [name, inputs[name]])));
   }
 
-  /** The score of a sprite, RGBA pixels, up to a constant; see SpriteRanker in ranking.py. */
-  async score(pixels) {
-    const { scaling_factor: scale, ranker } = this.config, labels = await this.embedding({});
+  /** The score of a sprite, RGBA pixels, for the conditions that were asked for; see SpriteRanker in ranking.py. */
+  async score(pixels, asked) {
+    const { scaling_factor: scale, ranker, vocabulary } = this.config, labels = await this.embedding({});
     const clean = toChannels(pixels).map((value) => scale * value), noise = normal(this.size, 0);
     const [alpha, sigma] = [Math.sqrt(ranker.alpha_bar), Math.sqrt(1 - ranker.alpha_bar)];
     const noisy = clean.map((value, i) => alpha * value + sigma * noise[i]);
-    const { prediction, activations_score: [score] } = await this.predict(noisy, ranker.timestep, labels);
+    const { prediction, activations_scores: scores } = await this.predict(noisy, ranker.timestep, labels);
     const error = prediction.reduce((sum, value, i) => sum + (value - clean[i]) ** 2, 0) / this.size;
-    return score + ranker.error_weight * Math.log(error);
+    let [total, ...logits] = [...scores].map((value, i) => value + ranker.error_weights[i] * Math.log(error));
+    for (const name of ranker.probes) {
+      const own = logits.splice(0, vocabulary[name].length), place = vocabulary[name].indexOf(asked[name]);
+      if (place >= 0) total -= ranker.match_weight * Math.log(own.reduce((sum, value) => sum + Math.exp(value - own[place]), 0));
+    }
+    return total;
   }
 
   /**

@@ -88,7 +88,7 @@ async function make(loaded, id, request) {
 async function run(id, request) {
   try {
     const loaded = await sampler, pixels = await make(loaded, id, request);
-    postMessage({ id, pixels, score: request.isScored && loaded.config.ranker ? await loaded.score(pixels) : 0, done: true });
+    postMessage({ id, pixels, score: request.asked && loaded.config.ranker ? await loaded.score(pixels, request.asked) : 0, done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }

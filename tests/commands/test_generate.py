@@ -248,7 +248,7 @@ def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:
     assert found.keys() == {"ice_0-2_best-of-2.png", "ice_0-3_best-of-2.png"}
 
 
-def last(images: torch.Tensor) -> torch.Tensor:
+def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
     return torch.arange(len(images))
 
 

@@ -53,9 +53,11 @@ def test_the_network(pipeline, folder, batch):
 
 @torch.no_grad()
 def test_with_a_ranker_the_network_gives_its_score(tmp_path):
-    """Beside the prediction; the part of the denoising error is added in float64."""
+    """Beside the prediction, and the logits of its probes; the part of the denoising error is added in float64."""
     student = ranking_student(32, VOCABULARY)
     ranker = SpriteRanker(student)
+    ranker.probes["view"] = torch.nn.Linear(ranker.head.in_features, len(VIEWS))
+    ranker.probes["body"] = torch.nn.Linear(ranker.head.in_features, 11)  # for no request
     export_onnx(student, tmp_path, "tiny", ranker)
     given = json.loads((tmp_path / CONFIG_FILE).read_text())["ranker"]
     sprites = torch.randint(256, (5, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -64,10 +66,13 @@ def test_with_a_ranker_the_network_gives_its_score(tmp_path):
     noisy = (given["alpha_bar"] ** 0.5 * clean + (1 - given["alpha_bar"]) ** 0.5 * noise).astype(np.float32)
     inputs = {"timestep": np.full(5, given["timestep"], np.float32), "reference": np.zeros_like(noisy)}
     inputs |= {"sample": noisy, "class_labels": student.conditioner.encode([None] * 5)}
-    prediction, score = run_file(tmp_path / UNET_FILE, **inputs)
-    score = score + given["error_weight"] * np.log(((prediction - clean) ** 2).mean(axis=(1, 2, 3)))
-    expected = ranker.score(sprites).numpy()
-    np.testing.assert_allclose(score - score.mean(), expected - expected.mean(), atol=1e-4)
+    prediction, scores = run_file(tmp_path / UNET_FILE, **inputs)
+    error = np.log(((prediction - clean) ** 2).mean(axis=(1, 2, 3)))
+    (score, *logits) = (scores + error[:, None] * given["error_weights"]).T
+    np.testing.assert_allclose(score, expected := ranker.score(sprites), atol=1e-4)
+    assert given["probes"] == ["view"]
+    match = given["match_weight"] * (logits[1] - np.logaddexp(*logits))
+    np.testing.assert_allclose(score + match, ranker.score(sprites, {"view": "back"}), atol=1e-4)
     assert expected.std() > 1e-3
 
 
