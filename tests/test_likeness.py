@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm.likeness import fault, is_torn, overlaps, silhouettes
+from pokemon_ddpm.likeness import color_change, fault, is_torn, overlaps, silhouettes
 from pokemon_ddpm.preprocessing import as_tensor
 
 RED, PINK, BLUE = (200, 30, 30, 255), (250, 110, 110, 255), (30, 30, 200, 255)
@@ -35,6 +35,11 @@ def test_silhouettes_overlap_wherever_they_are() -> None:
 def test_the_better_facing_counts() -> None:
     images = as_tensor([boxes((0, 0, 3, 9), (0, 6, 9, 9)), boxes((11, 0, 14, 9), (5, 6, 14, 9))])  # as L, and as J
     assert overlaps(images, images)[0, 1] == 1
+
+
+def test_colors_change_by_their_distance_in_oklab() -> None:
+    black, white = boxes((0, 2, 8, 6), color=(0, 0, 0, 255)), boxes((4, 2, 12, 6), color=(255, 255, 255, 255))
+    assert color_change(as_tensor([black]), as_tensor([white])).item() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
