@@ -515,18 +515,24 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         expect(page.locator("#title")).to_have_attribute("title", day)
 
 
-def test_a_sprite_lives_and_stays_after_cancel(visit):
-    """With motion: an egg hatches, the idle frame plays, a cry sounds; sprites that are not finished go."""
-    code = """() => {
-        window.tones = 0;
-        const start = OscillatorNode.prototype.start;
-        OscillatorNode.prototype.start = function (time) { tones++; return start.call(this, time); };
-    }"""
-    with visit("?type=water&seed=5", reduced_motion="no-preference") as page:
+def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
+    """As in a frame of another origin, or with plain http. With motion, an egg hatches, and the idle frame plays."""
+    with visit(None, service_workers="block", reduced_motion="no-preference") as page:
+        page.add_init_script("""
+            for (const name of ["localStorage", "indexedDB"]) {
+                Object.defineProperty(window, name, { get() { throw new DOMException("Access is denied"); } });
+            }
+            Object.defineProperty(navigator, "clipboard", { value: undefined });
+            Object.defineProperty(navigator, "serviceWorker", { value: undefined });
+            Object.assign(window, { tones: 0, delay: 0 });
+            const { start } = OscillatorNode.prototype, post = Worker.prototype.postMessage;
+            OscillatorNode.prototype.start = function (time) { tones++; return start.call(this, time); };
+            Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), delay); };
+        """)
+        page.goto(f"{url}?type=water&seed=5")
         expect_sprite(page, "water 5")
         expect(page.locator("#large")).to_have_class("hatch")
         first = pixels_of(page, "#large")
-        page.evaluate(code)
         assert page.evaluate("tones") == 0
         click(page, "Cry")
         assert page.evaluate("tones") >= 2
@@ -535,10 +541,7 @@ def test_a_sprite_lives_and_stays_after_cancel(visit):
             if not np.array_equal(idle := pixels_of(page, "#large"), first):
                 break
         assert any(equal_pixels(one, squash(Image.fromarray(two))) == 1 for one, two in ((idle, first), (first, idle)))
-        page.evaluate("""() => {
-            const post = Worker.prototype.postMessage;
-            Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), 2000); };
-        }""")  # a slow machine
+        page.evaluate("delay = 2000")  # a slow machine
         click(page, "Generate")
         expect(page.locator("#made button")).to_have_count(5)
         click(page, "Cancel")
@@ -546,6 +549,12 @@ def test_a_sprite_lives_and_stays_after_cancel(visit):
         expect(page.locator("#made button")).to_have_count(1)
         expect_sprite(page, "water 5")
         expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+        click(page, "Copy link")
+        expect(page.locator("#status")).to_have_text(f"{url}?type=water&seed=5&w={weights[:8]}")
+        click(page, "Delete")
+        expect(page.locator("#made button")).to_have_count(0)
+        click(page, "Undo")
+        expect_sprite(page, "water 5")
 
 
 def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
@@ -562,26 +571,6 @@ def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_pat
         page.goto(url)
         for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
             page.wait_for_function(f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'")
-
-
-def test_without_storage_and_clipboard(visit, url, weights):
-    """As in a frame of another origin, or with plain http."""
-    with visit(None, service_workers="block") as page:
-        page.add_init_script("""
-            for (const name of ["localStorage", "indexedDB"]) {
-                Object.defineProperty(window, name, { get() { throw new DOMException("Access is denied"); } });
-            }
-            Object.defineProperty(navigator, "clipboard", { value: undefined });
-            Object.defineProperty(navigator, "serviceWorker", { value: undefined });
-        """)
-        page.goto(f"{url}?type=any&seed=7")
-        expect_sprite(page, "any 7")
-        click(page, "Copy link")
-        expect(page.locator("#status")).to_have_text(f"{url}?type=any&seed=7&w={weights[:8]}")
-        click(page, "Delete")
-        expect(page.locator("#made button")).to_have_count(0)
-        click(page, "Undo")
-        expect_sprite(page, "any 7")
 
 
 def test_it_is_accessible_and_fits(visit, url, tmp_path):
@@ -658,21 +647,36 @@ def test_while_the_model_loads(visit, url):
         expect(page.locator("#intro")).to_be_hidden()
 
 
-def test_downloads_that_fail_and_a_runtime_of_another_origin(browser, url, monkeypatch):
-    """A broken one is tried again; where the runtime cannot be reached, this is the last word; it has threads."""
+def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
+    """A damaged configuration, a download that breaks off, and the runtime, of another origin; where it cannot be
+    reached, this is the last word. It has threads, and attributes have any name.
+    """
     monkeypatch.setattr(Handler, "extra_headers", ISOLATED)
     Handler.broken[:] = ["/unet.onnx"]
     with browser.new_context(service_workers="block") as context:
-        other = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
-        answer = {**context.request.get(f"{url}config.json").json(), "runtime": other}
-        context.route("**/config.json", lambda route: route.fulfill(json=answer))
+        config = context.request.get(f"{url}config.json").json()
+        config["runtime"] = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
+        names = {"status": ["new"], "generate": ["now"], "second": ["one"], "seed": ["pea"], "make": ["ford"]}
+        answers = [{**config["vocabulary"], **names}, {"type": ["fire"], "color": None}, None]
+        context.route(
+            "**/config.json",
+            lambda route: route.fulfill(json={**config, "vocabulary": answers.pop() if answers[1:] else answers[0]}),
+        )
         page = context.new_page()
-        page.goto(url, wait_until="commit")
+        page.goto(url)
+        for _ in range(2):
+            expect(page.locator("#status")).to_have_text("The page cannot use its model: config.json is damaged.")
+            click(page, "Try again")
         expect(page.locator("#status")).to_have_text("The download of unet.onnx broke off. Trying again.")
         ready(page)
         assert not Handler.broken and page.evaluate("crossOriginIsolated")
         threads = min(8, page.evaluate("navigator.hardwareConcurrency"))
         expect(page.locator("#credits")).to_have_text(f"Model tiny, WebAssembly, threads: {threads}.")
+        expect(page.locator("#types input")).to_have_count(len(TYPES) + 1)
+        page.locator("select[name=status]").select_option("new")
+        conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
+        assert conditions[0] == "any" and "new" in conditions
+        assert page.evaluate("document.querySelectorAll('#status, #generate, #second').length") == 3
         context.route("**/runtime/*", lambda route: route.abort())
         page.goto(url)
         message = re.compile("^The runtime cannot be loaded from localhost")
@@ -740,26 +744,6 @@ def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path,
         context.set_offline(True)  # the new version also has the model and the runtime
         page.reload()
         ready(page)
-
-
-def test_a_damaged_configuration_can_be_tried_again_and_attributes_have_any_name(browser, url):
-    with browser.new_context(service_workers="block") as context:
-        config = context.request.get(f"{url}config.json").json()
-        names = {"status": ["new"], "generate": ["now"], "second": ["one"], "seed": ["pea"], "make": ["ford"]}
-        vocabularies = [None, {"type": ["fire"], "color": None}, {**config["vocabulary"], **names}]
-        answers = [{**config, "vocabulary": each} for each in vocabularies]
-        context.route("**/config.json", lambda route: route.fulfill(json=answers.pop(0)))
-        page = context.new_page()
-        page.goto(url)
-        for _ in range(2):
-            expect(page.locator("#status")).to_have_text("The page cannot use its model: config.json is damaged.")
-            click(page, "Try again")
-        ready(page)
-        expect(page.locator("#types input")).to_have_count(len(TYPES) + 1)
-        page.locator("select[name=status]").select_option("new")
-        conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
-        assert conditions[0] == "any" and "new" in conditions
-        assert page.evaluate("document.querySelectorAll('#status, #generate, #second').length") == 3
 
 
 def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
