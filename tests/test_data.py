@@ -119,18 +119,6 @@ def test_a_labelled_set_becomes_tensors() -> None:
     assert data.labels.keys() == {"type"} and data.type_names == tuple(CLASSES)
 
 
-def test_images_are_decoded_by_our_own_rules() -> None:
-    """Rotated by EXIF, of the formats that are allowed, with transparency whatever mode the data set asks for."""
-    exif = Image.Exif()
-    exif[0x112] = 6
-    contents = [png(Image.new("RGB", (16, 8), "red"), exif=exif), png(box_image(0, 1))]
-    images = [{"bytes": content, "path": None} for content in contents]
-    features = datasets.Features(art=datasets.Image(mode="RGB"), kind=datasets.ClassLabel(names=CLASSES))
-    data = tensors(datasets.Dataset.from_dict({"art": images, "kind": [0, 0]}, features=features))
-    assert (data.images[0, 1:, :, 4:12] == 0).all() and (data.images[0, 1, :, :4] == 255).all()
-    assert np.array_equal(data.images[1], expected(0, 1))
-
-
 def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     paths = [str(tmp_path / "a.eps"), "https://example.com/a.png", "/dev/zero"]
@@ -157,13 +145,8 @@ def test_columns_of_another_kind_are_refused() -> None:
     assert refused(tensors, unnamed).startswith("Unusable class names: 'b ', 'c,d'.")  # before any image is read
 
 
-def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path, sprites_cache: Path) -> None:
-    sprites = load_sprites(split="validation", cache_dir=sprites_cache)
-    folder = parquet(tmp_path / "sprites", train=sprites)
-    loaded = load_named(str(folder), None, "train", cache)
-    assert sprite_tensors(loaded, 16).digest() == sprite_tensors(sprites, 16).digest()
-    message = refused(load_named, str(folder), None, "validation", cache)
-    assert f"{folder} has no split validation. Known: train. Without held-out images, train with --valid" in message
+def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path) -> None:
+    """Parquet is loaded by tests/test_train_conditional.py."""
     labelled(LABELS).save_to_disk(tmp_path / "arrow")
     rows = load_named(str(tmp_path / "arrow"), None, "train", cache)
     assert tensors(rows).digest() == tensors(labelled(LABELS)).digest()

@@ -9,12 +9,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation
 from pokemon_ddpm.diffusion import make_sampler
-from pokemon_ddpm.generation import (
-    GenerationSettings,
-    SpriteRequest,
-    generate,
-    read_settings,
-)
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.studio import Job, dtype_of, generate_files, generate_sprites
@@ -168,11 +163,10 @@ def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, wh
 
 def test_settings_load_their_model(tmp_path, known, caplog):
     known.save_pretrained(tmp_path)
-    loaded = GenerationSettings(str(tmp_path), "unipc", dtype="bfloat16").load()
-    assert type(loaded.scheduler) is type(make_sampler("unipc", known.scheduler))
+    loaded = GenerationSettings(str(tmp_path)).load()
     assert not caplog.text and GenerationSettings(str(tmp_path), dtype="float16").load()
     assert "On a CPU, float16 takes about 30 times as long as float32" in caplog.text
-    assert loaded.unet.dtype == torch.bfloat16 and loaded.device == generation.best_device() == torch.device("cpu")
+    assert loaded.device == generation.best_device() == torch.device("cpu")
     known.scheduler = make_sampler("dpmsolver++", known.scheduler)
     known.scheduler.register_to_config(solver_order=1)  # as a distilled model has it
     known.save_pretrained(tmp_path / "fast")

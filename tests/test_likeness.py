@@ -23,16 +23,13 @@ FAMILY = WIDE.copy()  # other colors in the middle only
 FAMILY.paste(PINK, (8, 12, 20, 24))
 
 
-def test_silhouettes_overlap_wherever_they_are() -> None:
+def test_silhouettes_overlap_wherever_they_are_and_the_better_facing_counts() -> None:
     images = as_tensor([boxes((0, 0, 4, 10)), boxes((27, 22, 31, 32)), boxes((3, 3, 13, 7)), boxes((5, 5, 13, 25))])
     torch.testing.assert_close(overlaps(images[:2], images), torch.tensor([[1, 1, 16 / 64, 40 / 160]] * 2).double())
     assert silhouettes(images)[0].nonzero()[0].tolist() == [11, 14]
     assert torch.equal(*silhouettes(images[:2]))
     blank = as_tensor([boxes(), BODY])
     assert overlaps(blank, blank).tolist() == [[1, 0], [0, 1]]
-
-
-def test_the_better_facing_counts() -> None:
     images = as_tensor([boxes((0, 0, 3, 9), (0, 6, 9, 9)), boxes((11, 0, 14, 9), (5, 6, 14, 9))])  # as L, and as J
     assert overlaps(images, images)[0, 1] == 1
 

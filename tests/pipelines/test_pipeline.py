@@ -618,10 +618,7 @@ def test_each_image_draws_what_is_not_given_from_its_own_seed():
     options = {"num_inference_steps": 3, "output_type": "latent"}
     pair = drawing.interpolate("fire", "fire", 2, torch.Generator().manual_seed(11), **options).images
     assert torch.allclose(pair[0], found[0], atol=1e-5)
-
-
-def test_nothing_is_drawn_for_an_image():
-    given, drawing = {"image": Image.new("RGBA", (16, 16), "red")}, drawing_pipeline()
+    given = {"image": Image.new("RGBA", (16, 16), "red")}  # for which nothing is drawn
     found, expected = (
         generate(drawing, "fire", generator=seeded(3), **given, **each)
         for each in ({}, {"color": "any", "shape": "any"})

@@ -4,7 +4,6 @@ import contextlib
 
 import pytest
 import torch
-from diffusers import UNet2DModel
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.training import networks, run
@@ -87,17 +86,6 @@ def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
         tiny_pipeline(**{"prediction_type": "sample", "channels": 4, **pipeline}).save_pretrained(tmp_path / "model")
         with pytest.raises(ValueError, match=f"model {message}"):
             networks.make_unet(TrainingConfig(pretrained_model_name_or_path=str(tmp_path / "model"), resolution=16))
-
-
-def test_a_student_has_the_network_of_its_teacher(tmp_path):
-    tiny_pipeline(size=8).save_pretrained(tmp_path / "model")
-    student = {"distill_from": str(tmp_path / "model"), "distill_teacher_steps": 4, "resolution": 8}
-    student |= {"preprocessing": "fit", "prediction_type": "v_prediction"}
-    with pytest.raises(ValueError, match="model needs --variance_type fix"):
-        networks.make_unet(TrainingConfig(**student, variance_type="learned_range"))
-    network = networks.make_unet(TrainingConfig(**student))[0]
-    assert type(network) is UNet2DModel and not network.training  # without dropout
-    assert networks.make_unet(TrainingConfig())[0].training
 
 
 def test_the_network_by_default_and_what_epsilon_needs(tmp_path):
