@@ -71,7 +71,7 @@ class Repository:
     objects: dict[str, bytes] = field(default_factory=dict)  # the large file storage, by SHA-256
 
     def __post_init__(self):
-        self._add({".gitattributes": b"*.safetensors filter=lfs\n"}, "initial commit")
+        self.commit({".gitattributes": b"*.safetensors filter=lfs\n"}, "initial commit")
 
     @property
     def titles(self) -> list[str]:
@@ -88,31 +88,23 @@ class Repository:
         """Path -> content, without .gitattributes, which the Hub creates."""
         return {path: content for path, content in self.at().files.items() if path != ".gitattributes"}
 
-    def commit(
-        self, changes: Mapping[str, bytes | None], title: str = "A commit", parent: str | None = None
-    ) -> Commit:
+    def commit(self, changes: Mapping[str, bytes | None], title: str = "A commit", parent: str = "") -> Commit:
         """Adds a commit to main, which must be at `parent` if that is given; None in `changes` deletes a file."""
-        if parent and parent != self.at().id:
-            raise HubFailure(412, f"main is at {self.at().id}, not at {parent}. Please refresh and try again.")
-        files = {**self.at().files, **changes}
-        return self._add({path: content for path, content in files.items() if content is not None}, title)
-
-    def _add(self, files: dict[str, bytes], title: str) -> Commit:
-        content = [self.names.get("main"), title, sorted((path, oid(path, file)) for path, file in files.items())]
+        main = self.names.get("main", "")
+        if parent not in ("", main):
+            raise HubFailure(412, f"main is at {main}, not at {parent}. Please refresh and try again.")
+        files = {**(self.at().files if main else {}), **changes}
+        files = {path: content for path, content in files.items() if content is not None}
+        content = [main, title, sorted((path, oid(path, file)) for path, file in files.items())]
         commit = Commit(hashlib.sha1(json.dumps(content).encode()).hexdigest(), title, files)
-        self.commits[commit.id] = commit
-        self.names["main"] = commit.id
+        self.commits[commit.id], self.names["main"] = commit, commit.id
         return commit
 
 
 class Request(NamedTuple):
     target: str  # path with query
-    token: str
+    user: str | None
     body: bytes
-
-    @property
-    def user(self) -> str | None:
-        return TOKENS.get(self.token)
 
     def check_write(self, id: str) -> None:
         if self.user != id.split("/")[0]:
@@ -144,8 +136,8 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}  # by type and id
         self.requests: list[str] = []
-        self._failures: list[tuple[str, int]] = []
-        self._actions: list[tuple[str, Callable[[], object]]] = []
+        self._failures: dict[str, int] = {}
+        self._action: tuple[str, Callable[[], object]] | None = None
         self.crashes: list[str] = []
         self._lock, self.is_running = threading.Lock(), True
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
@@ -168,14 +160,14 @@ class LoopbackHub:
 
     def fail(self, which: str, status: int) -> None:
         """Answers requests with an error from now on; they have no effect."""
-        self._failures.append((which, status))
+        self._failures[which] = status
 
     def heal(self) -> None:
         self._failures.clear()
 
     def meanwhile(self, which: str, action: Callable[[], object]) -> None:
         """Calls `action` once, after a request has had its effect and before it is answered."""
-        self._actions.append((which, action))
+        self._action = which, action
 
     def asked(self, which: str) -> list[str]:
         """The requests until now that match."""
@@ -186,12 +178,12 @@ class LoopbackHub:
         with self._lock:
             self.requests.append(line)
             try:
-                if statuses := [status for which, status in self._failures if re.search(which, line)]:
+                if statuses := [status for which, status in self._failures.items() if re.search(which, line)]:
                     raise HubFailure(statuses[0], "made to fail")
                 answer = self._answer(method, request)
-                for each in [each for each in self._actions if re.search(each[0], line)]:
-                    self._actions.remove(each)
-                    each[1]()
+                if self._action and re.search(self._action[0], line):
+                    act, self._action = self._action[1], None
+                    act()
                 return answer
             except HubFailure as failure:
                 return Answer({"error": str(failure)}, failure.headers, failure.status)
@@ -227,8 +219,7 @@ class LoopbackHub:
         wanted = json.loads(request.body)
         kind, id = wanted.get("type", "model"), f"{wanted.get('organization') or request.user}/{wanted['name']}"
         request.check_write(id)
-        exists = (kind, id) in self.repositories
-        if not exists:
+        if not (exists := (kind, id) in self.repositories):
             self.create(id, kind, private=wanted.get("visibility") == "private", sdk=wanted.get("sdk"))
         body = {"url": self._page(self.repository(id, kind)), "name": id, "id": id}
         return Answer(body, status=409 if exists else 200)
@@ -313,7 +304,7 @@ class LoopbackHub:
                     changes[value["path"]] = repository.objects[value["oid"]]
                 case "deletedFile":
                     changes[value["path"]] = None
-        made = repository.commit(changes, header["summary"], header.get("parentCommit"))
+        made = repository.commit(changes, header["summary"], header.get("parentCommit") or "")
         url = f"{self._page(repository)}/commit/{made.id}"
         return Answer({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": ""})
 
@@ -332,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
-        answer = self.hub.respond(self.command, Request(self.path, token, body))
+        answer = self.hub.respond(self.command, Request(self.path, TOKENS.get(token), body))
         content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():

@@ -32,21 +32,6 @@ def test_ranks_are_within_types_and_not_by_size():
         assert np.allclose(own, (np.arange(count) + 0.5) / count)
 
 
-def test_samples_are_like_real_sprites_of_their_type():
-    def shades(low, high):
-        sprites = torch.full((50, 4, 16, 16), 255, dtype=torch.uint8)
-        sprites[:, :3] = torch.linspace(low, high, 50).to(torch.uint8)[:, None, None, None]
-        sprites[:, :, :8] = sprites[:, :, :8].roll(7, dims=0)  # halves of different shades
-        return sprites
-
-    dark, light = shades(0, 100), shades(40, 140)
-    types = np.repeat([3, 5], 50)  # the real ones of one type are lighter than its samples, of the other darker
-    found = rank_samples.likeness_to_real(torch.cat([dark, light]), types, torch.cat([light, dark]), types)
-    for part, sprites, sign in ((found[:50], dark, -1), (found[50:], light, 1)):
-        assert sign * np.corrcoef(part, looks(sprites)["darkness"])[0, 1] > 0.9
-    assert np.isclose(found.std(), 1)
-
-
 @pytest.fixture
 def reddest(monkeypatch):
     ranker = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))

@@ -26,17 +26,14 @@ def test_every_command_has_help(command: str) -> None:
     assert status == 0 and f" {command} [OPTIONS]" in output
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "output"),
-    [
-        (ValueError("seed is wrong."), 2, "error: seed is wrong.\n"),
-        (TypeError("no type"), 2, "error: no type\n"),
-        (OSError("The Hub cannot be reached."), 2, "error: The Hub cannot be reached.\n"),
-        (PermissionError(13, "Permission denied", "a.png"), 2, "error: a.png: Permission denied.\n"),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
-        (KeyboardInterrupt(), 130, "Interrupted.\n"),
-    ],
-)
+@pytest.mark.parametrize(("error", "status", "output"), [
+    (ValueError("seed is wrong."), 2, "error: seed is wrong.\n"),
+    (TypeError("no type"), 2, "error: no type\n"),
+    (OSError("The Hub cannot be reached."), 2, "error: The Hub cannot be reached.\n"),
+    (PermissionError(13, "Permission denied", "a.png"), 2, "error: a.png: Permission denied.\n"),
+    (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+    (KeyboardInterrupt(), 130, "Interrupted.\n"),
+])  # fmt: skip
 def test_an_error_is_one_line(error: BaseException, status: int, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def command() -> None:
         raise error
@@ -60,14 +57,15 @@ def test_the_version_and_options_that_are_empty_or_have_underscores() -> None:
 
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
     """Runs the command in a process that finds modules in a folder first."""
-    return subprocess.run(
+    command, variables = (
         [sys.executable, "-m", "pokemon_ddpm.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it in the background
+        {**os.environ, "PYTHONPATH": str(path)},
     )
+    options = {"capture_output": True, "text": True, "timeout": 300}
+    options["preexec_fn"] = lambda: signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # ignored in the background of a shell
+    return subprocess.run(command, env=variables, **options)
 
 
 def test_training_is_the_script(tmp_path: Path) -> None:

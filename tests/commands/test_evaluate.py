@@ -95,9 +95,7 @@ def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
     assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
 
 
-def test_mistakes_are_reported_before_anything_is_generated(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     pipeline(24).save_pretrained("small")
@@ -152,7 +150,9 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     assert clear["raw samples"] < 1 == clear["held-out"]
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| class | 50 |" in text and "| conditions | class |" in text and "and random training images" in text
-    assert not any(word in text + output for word in ("Pokémon", "sprite ", "sprites ", " type", "type:"))
+    assert "## Classes" in text and "**Condition accuracy.** The given class is" in text
+    words = ("Pokémon", "sprite ", "sprites ", " type", "type:", "pixel art", "evolution line")
+    assert not any(word in text + output for word in words)
     sheet = Image.open(tmp_path / "report" / "samples.png")
     assert (sheet.width - 12 * 68) < 100 and sheet.crop((sheet.width - 68, 0, *sheet.size)).getcolors(9999)[1:]
 

@@ -115,18 +115,12 @@ def test_arguments_of_the_pipeline(files) -> None:
     assert four == image != two
 
 
-@pytest.mark.parametrize(
-    ("options", "finish"),
-    [
-        ([], to_sprite),
-        (["--palette", 4, "--min-fragment", 9, "--scale", 3], lambda sample: enlarge(to_sprite(sample, 4, 9), 3)),
-        (["--palette", 0, "--min-fragment", 0], lambda sample: to_sprite(sample, None, 1)),
-    ],
-)
-def test_postprocessing(files, options: list, finish: Callable) -> None:
+@pytest.mark.parametrize(("palette", "fragment", "scale"), [(4, 9, 3), (0, 0, 1)])
+def test_postprocessing(files, palette: int, fragment: int, scale: int) -> None:
+    options = ["--palette", palette, "--min-fragment", fragment, "--scale", scale]
     (image,) = files("--type", "fire", "--num-images", 1, *options).values()
     (sprite,) = generate_sprites(full_pipeline(), [FIRE], chunk_size=1)
-    assert image == finish(sprite.sample)
+    assert image == enlarge(to_sprite(sprite.sample, palette or None, fragment or 1), scale)
 
 
 def test_a_description_gives_conditions_that_options_change(model: Path, tmp_path: Path) -> None:
@@ -183,40 +177,25 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     assert animation.convert("RGB").tobytes() == sprite_sheet(last, 2, scale=2).tobytes()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        "--type fire/flying --color red --guidance-scale 3 --scheduler dpmsolver++",
-        "--type fire=0.7,bug=0.3 --dtype bfloat16 --palette 5 --min-fragment 9 --scale 2 --num-inference-steps 3",
-    ],
-)
+@pytest.mark.parametrize("options", [
+    "--type fire/flying --color red --guidance-scale 3 --scheduler dpmsolver++",
+    "--type fire=0.7,bug=0.3 --dtype bfloat16 --palette 5 --min-fragment 9 --scale 2 --num-inference-steps 3",
+])  # fmt: skip
 def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: str) -> None:
     (name,) = files("--num-images", 1, "--seed", 3, *options.split())
     output = tmp_path / "again.png"
     assert run("generate", "--like", tmp_path / "files" / name, "--output", output)[0] == 0
     assert output.read_bytes() == (tmp_path / "files" / name).read_bytes()
-
-
-def test_other_weights_make_no_other_sprite(files, tmp_path: Path) -> None:
-    (name,) = files("--num-images", 1)
-    made, other = read_png(tmp_path / "files" / name), tmp_path / "other.png"
-    assert len(made.weights) == 16
-    write_png(Image.open(tmp_path / "files" / name), other, replace(made, weights="0" * 16))
-    code, output = run("generate", "--like", other, "--output", tmp_path / "again.png")
-    assert code == 2 and f"({made.weights}) than the model that made the sprite ({'0' * 16})" in output
-    write_png(Image.open(other), other, replace(made, weights=None))  # of 1.0
-    assert run("generate", "--like", other, "--output", tmp_path / "again.png")[0] == 0
+    write_png(Image.open(output), output, replace(read_png(output), weights=None))  # as of 1.0
+    assert run("generate", "--like", output, "--output", tmp_path / "more.png")[0] == 0
 
 
 def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
-    """The file has seed and number of the request in its name and the chosen seed inside; a rerun keeps it."""
+    """The file has seed and number of the request in its name and the chosen seed inside."""
     monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
     names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
     assert names == ["fire_5-0_best-of-3.png", "fire_5-1_best-of-3.png"]
     assert [read_png(tmp_path / "files" / name).seed for name in names] == [sample_seed(5, i, 2) for i in (0, 1)]
-    before = [(tmp_path / "files" / name).stat().st_mtime_ns for name in names]
-    assert sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3)) == names
-    assert [(tmp_path / "files" / name).stat().st_mtime_ns for name in names] == before
     assert run("generate", "--like", tmp_path / "files" / names[0], "--output", tmp_path / "again.png")[0] == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "files" / names[0]).read_bytes()
 
@@ -270,7 +249,6 @@ MISTAKES = [
     (["--output", "sheet.jpg"], "--output sheet.jpg must end in .png or .gif."),
     (["--output", f"{'é' * 122}.png"], "é.png: the name is too long; at most 246 bytes."),
     (["--output", "folder.png"], "--output folder.png is a folder."),
-    (["--output", "/nowhere/sheet.png"], "--output /nowhere/sheet.png: the folder /nowhere does not exist."),
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
     (["--game-sheet", "--output-dir", "new"], "--game-sheet has no effect with --output-dir; leave it out."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
@@ -294,9 +272,7 @@ def test_a_scale_that_is_too_large_is_refused_before_sampling(model: Path, tmp_p
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES)
-def test_a_mistake_is_one_message_and_no_file(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list, expected: str
-) -> None:
+def test_a_mistake_is_one_message_and_no_file(model, tmp_path, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
     Path("folder.png").mkdir()
     Path("taken.json").mkdir()
@@ -307,17 +283,15 @@ def test_a_mistake_is_one_message_and_no_file(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({"condition": {"output_type": "latent"}}, "made by another version"),
-        ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
-        ({"postprocessing": {}}, "made by another version"),
-        ({"chunk_size": 0}, "made by another version"),
-        ({"backend": "onnx"}, "was computed with the backend 'onnx', which this version does not have."),
-        ({"chunk_size": 10**9}, "made by another version"),
-    ],
-)
+@pytest.mark.parametrize(("changed", "expected"), [
+    ({"condition": {"output_type": "latent"}}, "made by another version"),
+    ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
+    ({"postprocessing": {}}, "made by another version"),
+    ({"chunk_size": 0}, "made by another version"),
+    ({"backend": "onnx"}, "was computed with the backend 'onnx', which this version does not have."),
+    ({"chunk_size": 10**9}, "made by another version"),
+    ({"weights": "0" * 16}, f"than the model that made the sprite ({'0' * 16})"),
+])  # fmt: skip
 def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, expected: str) -> None:
     ((name, image),) = files("--num-images", 1).items()
     path = tmp_path / "files" / name

@@ -52,10 +52,6 @@ def pushed(hub: LoopbackHub, *arguments: object) -> Repository:
     return hub.repository(NAME, "dataset")
 
 
-def card_of(repository: Repository) -> str:
-    return repository.files()["README.md"].decode()
-
-
 def content(sprites) -> dict:  # also run by a stranger
     def pixels(part) -> list:
         return [(image.mode, image.tobytes().hex()) for image in part["image"]]
@@ -67,7 +63,7 @@ class TestPushDataset:
     def test_a_stranger_loads_it_with_the_code_of_the_card(self, hub, small, cache, tmp_path):
         repository = pushed(hub, "--data-dir", small)
         assert repository.private and {*repository.titles} == {"Upload the sprites"}
-        code = re.search(r"```python\n(.*?)```", card_of(repository), re.DOTALL)[1]
+        code = re.search(r"```python\n(.*?)```", repository.files()["README.md"].decode(), re.DOTALL)[1]
         code += f"{inspect.getsource(content)}\nimport json\nevery = load_dataset('{NAME}', 'all')\n"
         code += "print(json.dumps({'front': content(sprites), 'all': content(every)}))\n"
         loaded = json.loads(stranger(code, environment(tmp_path, hub.endpoint, "hf_ash"), tmp_path))

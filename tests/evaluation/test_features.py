@@ -26,18 +26,14 @@ WEIGHTS = load_file(RELEASED_FEATURES / "model.safetensors")
 
 
 def test_the_released_network():
-    """Published results name its digest."""
+    """Published results name its digest, and do not depend on other images."""
     network = load_features()
     assert network.vocabulary["type"] == TYPES and network.feature_mean.dtype == torch.float32 and not network.training
     assert network.name == "sprite-features 9a386896"
     assert json.loads((RELEASED_FEATURES / "report.json").read_text())["network"] == weights_digest(network)
     other = Path(__file__).parents[2] / "benchmarks/training/sprite-features-32"
     assert load_features(other).name == "sprite-features da2519d6"
-
-
-def test_results_do_not_depend_on_other_images():
-    network = load_features()
-    features, values = extract_features(network, IMAGES), predict(network, IMAGES)
+    features, values = extract_features(network, IMAGES), predict(network, IMAGES)  # alone and beside others
     assert features.dtype == torch.float32 and features.shape == (70, network.dimension)
     assert torch.equal(features[65:], extract_features(network, IMAGES[65:]))
     assert torch.equal(values["color"][65:], predict(network, IMAGES[65:])["color"])

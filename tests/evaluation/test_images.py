@@ -99,9 +99,8 @@ def test_samples_are_generated_once_and_read_in_the_order_of_their_names(tmp_pat
     requests = row_requests(labelled(), pipeline.conditioner, torch.arange(6))
     samples = generate_samples(pipeline, settings, requests, tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())}
-    assert samples.provenances == tuple(map(read_png, kept)) and [each.seed for each in samples.provenances] == [
-        *range(6)
-    ]
+    assert samples.provenances == tuple(map(read_png, kept))
+    assert [each.seed for each in samples.provenances] == [*range(6)]
     assert samples.conditions[0]["type"] == [TYPES[0], "none"]
     assert torch.equal(samples.images, as_tensor(map(Image.open, kept)))
     assert all(len(image[3].unique()) > 2 for image in samples.images)  # as predicted

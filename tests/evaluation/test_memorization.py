@@ -130,9 +130,8 @@ def model(predict: Callable[[torch.Tensor], torch.Tensor], scaling_factor: float
 
 
 def noise_images(count: int) -> SpriteTensors:
-    return SpriteTensors(
-        noise(count), {"type": torch.arange(2 * count).view(count, 2) % 18, "color": torch.zeros(count)}
-    )
+    types = torch.arange(2 * count).view(count, 2) % 18
+    return SpriteTensors(noise(count), {"type": types, "color": torch.zeros(count)})
 
 
 @pytest.mark.parametrize("s", [1.0, 0.5])

@@ -23,19 +23,12 @@ from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
 from tests.tiny_models import tiny_pipeline
 
 
-def rectangles(*boxes: tuple[int, int, int, int], color: tuple[int, int, int] = (0, 0, 0)) -> torch.Tensor:
-    """One sprite a box, which is top, left, height and width; what is transparent is white."""
-    images = torch.full((len(boxes), 4, 32, 32), 255, dtype=torch.uint8)
-    images[:, 3] = 0
-    for image, (top, left, height, width) in zip(images, boxes, strict=True):
-        image[:, top : top + height, left : left + width] = torch.tensor([*color, 255])[:, None, None]
-    return images
-
-
 def test_colors_are_those_of_the_foreground():
     """Red and blue, which Ottosson 2020 has as (0.628, 0.225, 0.126) and (0.452, -0.032, -0.312)."""
-    red, blue = (rectangles((2, 2, 5, 9), color=color) for color in ((255, 0, 0), (0, 0, 255)))
-    found = color_distances(torch.cat([red, blue, red.roll(9, 3)]))
+    images = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(3, 1, 32, 32)
+    for image, left, color in zip(images, (2, 2, 11), ([255, 0, 0], [0, 0, 255], [255, 0, 0]), strict=True):
+        image[:, 2:7, left : left + 9] = torch.tensor([*color, 255])[:, None, None]
+    found = color_distances(images)
     expected = math.dist((0.62796, 0.22486, 0.12585), (0.45201, -0.03246, -0.31153))
     assert found[0, 1] == pytest.approx(expected, abs=1e-4)
     assert found[0, 2] == found[0, 0] == 0

@@ -36,11 +36,9 @@ def refusal(*arguments: object) -> str:
 
 def test_a_run_without_its_other_files(hub, folder, tmp_path):
     run = Path(shutil.copytree(folder, tmp_path / "run"))
-    extra = (
-        "checkpoint-4/model.safetensors", "training_config.json", "samples/step-000002.png", "samples/step-000010.png",
-        "unet/diffusion_pytorch_model.bin", "unet/a/a.json", "storage.py",  # code of the former version
-    )  # fmt: skip
-    for name in extra:
+    extra = "checkpoint-4/model.safetensors training_config.json samples/step-999999.png samples/step-1000000.png"
+    extra += " samples/step-by-hand.png unet/diffusion_pytorch_model.bin unet/a/a.json storage.py"
+    for name in extra.split():
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_bytes(b"\x89 content")
     (tmp_path / "token").write_text("hf_secret")
@@ -50,7 +48,7 @@ def test_a_run_without_its_other_files(hub, folder, tmp_path):
     before = read(run)
     url = upload_model(run, NAME, commit_message="Ten updates")
     repository, files = hub.repository(NAME), hub.repository(NAME).files()
-    assert names(files) == FILES | {"samples/step-000010.png"} and repository.titles == ["Ten updates"]
+    assert names(files) == FILES | {"samples/step-1000000.png"} and repository.titles == ["Ten updates"]
     assert all(files[name] == before[name] for name in files.keys() - {"README.md"}) and read(run) == before
     assert url.endswith(f"/{NAME}/commit/{repository.at().id}") and not repository.private
     assert RepoCard(files["README.md"].decode()).text.count(f'from_pretrained("{NAME}"') == 2
