@@ -63,7 +63,7 @@ def generate_on_page(page: Page) -> tuple[float, float]:
     """The times at which the first and the last sprite were there."""
     wanted = page.locator("#made li").count()
     if wanted:  # the first ones start by themselves; another row would replace them
-        page.get_by_text(f"{AT_ONCE} sprites in ").wait_for()
+        page.locator("#status", has_text=f"{AT_ONCE} sprites in ").wait_for()
         page.locator("#generate:enabled").click()
     times = []
     for count in (wanted + 1, wanted + AT_ONCE):

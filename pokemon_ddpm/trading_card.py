@@ -111,7 +111,8 @@ def draw_card(card: Mapping[str, Any], sprites: Mapping[str, Image.Image], notes
     write(f"HP {card['hp']}", RIGHT, 140, 60, colors[0], "rs")
     write(card["name"], LEFT, 144, 84)
     x = LEFT
-    for name, color in zip(card["types"], colors, strict=True):
+    badges = [each for each in zip(card["types"], colors, strict=True) if each[0] != ANY]
+    for name, color in badges:
         width = int(pen.textlength(name, ImageFont.load_default(40))) + 56
         pen.rounded_rectangle((x, 174, x + width, 238), 32, color)
         write(name, x + 28, 220, 40, "white")
@@ -128,7 +129,7 @@ def draw_card(card: Mapping[str, Any], sprites: Mapping[str, Image.Image], notes
         pen.rounded_rectangle((LEFT, y - 58, RIGHT, y + 22), 24, GROUND)
         pen.ellipse((LEFT + 20, y - 42, LEFT + 68, y + 6), TYPE_COLORS.get(move["type"], MUTED))
         write(move["name"], LEFT + 92, y - 4, 44)
-        write(move["type"], RIGHT - 140, y - 4, 34, MUTED, "rs")
+        write(move["type"] if move["type"] != ANY else "", RIGHT - 140, y - 4, 34, MUTED, "rs")
         write(str(move["damage"]), RIGHT - 28, y, 50, anchor="rs")
     if card["weakness"]:
         write(f"Weak against {card['weakness']}", LEFT, 1434, 38, MUTED)

@@ -25,7 +25,6 @@ async function part(recipe, signal) {
 
 export async function openCard() {
   const recipes = Object.entries(cardRecipes(page.shown.recipe, page.config)), own = { parts: {} };
-  page.shown.isTouched = true;
   card = own;
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = true;
   await work("Making the card", async (signal) => {

@@ -6,6 +6,7 @@ import { centered } from "./sampling.js";
 const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 36, RIGHT = WIDTH - LEFT, SCALE = 2;
 const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5", GRAY = "#55536b";
 const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"];
+const isKnown = (type) => type !== "any";
 const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px system-ui, sans-serif`;
 
 /**
@@ -20,7 +21,7 @@ export function drawCard(canvas, { name, number, hp, types, moves, weakness, rar
   drawFrame(context, colors, rare);
   write(context, `HP ${hp}`, RIGHT, 70, { size: 30, weight: 700, color: colors[0], align: "right" });
   write(context, name, LEFT, 72, { size: 42, weight: 700, width: 390 });
-  drawBadges(context, types.map((type) => [type, colorOf(type)]));
+  drawBadges(context, types.filter(isKnown).map((type) => [type, colorOf(type)]));
   write(context, `No. ${String(number).padStart(3, "0")}${rare ? " ★ rare" : ""}`, RIGHT, 110, { size: 20, color: MUTED, align: "right" });
   const width = RIGHT - LEFT, large = stages.length ? 312 : 474;
   drawSprite(context, front, LEFT, 130, small.length ? 340 : width, large, "", rare);
@@ -75,7 +76,7 @@ function drawMove(context, { name, type, damage }, y, colorOf) {
   fillRounded(context, GROUND, LEFT, y - 29, RIGHT - LEFT, 40, 12);
   fillRounded(context, colorOf(type), LEFT + 10, y - 21, 24, 24, 12);
   write(context, name, LEFT + 46, y - 2, { size: 22, weight: 600, width: 300 });
-  write(context, type, RIGHT - 70, y - 2, { size: 17, color: MUTED, align: "right" });
+  write(context, isKnown(type) ? type : "", RIGHT - 70, y - 2, { size: 17, color: MUTED, align: "right" });
   write(context, String(damage), RIGHT - 14, y, { size: 25, weight: 700, align: "right" });
 }
 

@@ -27,12 +27,14 @@ export async function creatureOfTheDay(date = today()) {
 export async function starters(seed = randomSeed()) {
   const { size = [] } = page.config.vocabulary, small = size.includes("small") ? { size: "small" } : {};
   const made = await generate(STARTERS.map((type) => ({ type, ...small })), "Three starters are about to hatch", seed);
-  if (made) say("Choose your starter! The link below is that of all three.");
-  $("trio-link").hidden = !made;
-  $("trio-link").onclick = () => copy(new URL(`?trio=${seed}`, location.href).href);
+  if (!made) return;
+  say("Choose your starter! The link below is that of all three.");
+  for (const each of made) each.trio = seed;
+  $("trio-link").hidden = !made.includes(page.shown);
 }
 
 export const haveStarters = () => STARTERS.every((type) => page.config.vocabulary.type.includes(type));
 
 $("day").onclick = () => creatureOfTheDay();
 $("trio").onclick = () => starters();
+$("trio-link").onclick = () => copy(new URL(`?trio=${page.shown.trio}`, location.href).href);

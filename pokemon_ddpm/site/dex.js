@@ -62,7 +62,8 @@ export function gone(sprite) {
 
 function empty() {
   page.shown = null;
-  [$("large").hidden, $("intro").hidden, $("actions").disabled, $("link").hidden, $("heart").hidden] = [true, false, true, true, true];
+  [$("large").hidden, $("intro").hidden, $("actions").disabled] = [true, false, true];
+  for (const id of ["link", "heart", "trio-link"]) $(id).hidden = true;
   [$("title").textContent, $("parents").hidden] = ["Out of noise", true];
   $("badges").replaceChildren();
   history.replaceState(history.state, "", location.pathname);
@@ -125,7 +126,6 @@ $("clear").onclick = deleteAll;
 $("delete").onclick = () => remove(page.shown);
 $("heart").onclick = () => {
   toggleHeart(page.shown);
-  page.shown.isTouched = true;
   keep(page.shown);
 };
 closes($("dex"));

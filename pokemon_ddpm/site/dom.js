@@ -34,6 +34,7 @@ export function download(blob, name) {
   const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  say(`Saved as ${name}.`);
 }
 
 /** Puts the focus back on a button that lost it when it was disabled. */

@@ -14,7 +14,6 @@ const VARIATIONS = 8;
 /** Fuses the shown sprite with the chosen one, or with a new one. */
 export async function fuse() {
   const one = page.shown, [type] = someTypes(1);
-  one.isTouched = true;
   let other = page.made.find((each) => canFuse(each) && idOf(each) === $("partner").value);
   if (!other) [other] = (await generate([{ type }], "A partner is about to hatch")) ?? [];
   if (!other?.pixels) return;

@@ -4,15 +4,14 @@ import { chosen } from "./choices.js";
 import { make, overlap } from "./creature.js";
 import { $, fail, focusAgain, say } from "./dom.js";
 import { drawConditions } from "./draw.js";
-import { addSprite, finish, keep, takeOut } from "./list.js";
+import { addSprite, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
-import { canMake } from "./recipe.js";
-import { drawFrame, following, open } from "./stage.js";
+import { canMake, isSurprise } from "./recipe.js";
+import { drawFrame, following, open, showName } from "./stage.js";
 import { find, idOf, page, randomSeed } from "./state.js";
 
 const AT_ONCE = 4, CANDIDATES = 4;
-const RARE = 64; // one of so many is a shiny
 
 const known = new Map(); // what was made of sprites, for others of the same creature
 let works = new Set(), batch = null; // AbortController of what is being made, and of the last row
@@ -77,7 +76,7 @@ export async function bestOf(sprite, { seeds, asked }, row, signal, atOnce = fal
 
 /** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
 async function settle(sprite, { seed, pixels, frames }, signal) {
-  const { makes: wanted = [] } = sprite, isRare = !wanted.length && sampleSeed(seed, "rare", 0) % RARE === 0 && canMake("shiny", page.config);
+  const { makes: wanted = [] } = sprite, isRare = !wanted.length && isSurprise(seed) && canMake("shiny", page.config);
   const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
   sprite.recipe = { ...sprite.recipe, seed, makes };
   sprite.frames = frames;
@@ -112,23 +111,34 @@ export async function generate(wanted, title, seed = randomSeed(), makes = []) {
     batch = own;
     const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [], rows = rowOf(wanted, seed);
     const sprites = rows.map(({ conditions, seeds }, i) => {
-      return Object.assign(addSprite({ conditions, seed: seeds[0], makes: [] }, now - i / 10), { makes });
+      return Object.assign(addSprite({ conditions, seed: seeds[0], makes: [] }, now - i / 10), { makes, isHatching: true });
     });
     open(sprites[0]);
     try {
       for (const [i, sprite] of sprites.entries()) {
         await bestOf(sprite, rows[i], pixels, signal, isFirst && i === 0);
+        tellName(sprite);
         pixels.push(sprite.pixels);
         await keep(sprite);
       }
     } finally {
       dropUnfinished(sprites);
-      if (sprites[0].pixels) await keep(sprites[0]); // it may be there before its last candidate
+      if (sprites[0].pixels) { // it may be there before its last candidate
+        tellName(sprites[0]);
+        await keep(sprites[0]);
+      }
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1), isShiny = sprites.some(({ recipe }) => !makes.length && recipe.makes.length);
     say(`${sprites.length} sprites in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
     return sprites;
   });
+}
+
+/** Names a sprite, once no other candidate takes its place. */
+function tellName(sprite) {
+  sprite.isHatching = false;
+  label(sprite);
+  if (page.shown === sprite) showName(sprite);
 }
 
 /** Takes out what was not finished, and shows another sprite in its place. */
@@ -178,7 +188,6 @@ export async function spriteOf(recipe, signal, isShown = true) {
 
 /** Makes what a button says of the shown sprite. */
 export async function makeOf(button) {
-  page.shown.isTouched = true;
   const recipes = following(page.shown.recipe, button.dataset.make);
   await work("Generating", async (signal) => {
     for (const recipe of recipes) await spriteOf(recipe, signal);

@@ -86,6 +86,16 @@ async function ready(backend) {
   if (!page.shown && page.made.length) open(page.made[0]);
 }
 
+/** No other candidate replaces a sprite that is used; what cannot be made of it is said. */
+function touch(event) {
+  if (!page.shown?.pixels) return;
+  page.shown.isTouched = true;
+  showName(page.shown);
+  if (event.target.ariaDisabled !== "true") return;
+  event.stopPropagation();
+  say(event.target.title);
+}
+
 async function fromLink(parameters) {
   const recipe = recipeOf(parameters, page.config);
   if (!recipe) return say("This link names no sprite.");
@@ -126,6 +136,11 @@ $("attributes").onchange = () => {
 $("retry").onclick = start;
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;
+addEventListener("popstate", () => {
+  page.followed = null; // the address is there already
+  if (!$("generate").disabled && location.search) fromLink(new URLSearchParams(location.search));
+});
+for (const id of ["actions", "heart", "link"]) $(id).addEventListener("click", touch, true);
 for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button);
 for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => save(button.dataset.save);
 start();

@@ -12,6 +12,7 @@ const NEEDED = { // values that a model must have
   back: { ...CHANGES.back, relation: "same" }, shiny: { ...CHANGES.shiny, relation: "same" }, evolve: { relation: "next" },
 };
 export const LAST_STAGE = 3;
+const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8;
 const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio"]; // by links; attributes of own images can have these names, too
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
@@ -23,6 +24,9 @@ export const title = ({ makes, to, share, doodle, ...from }) => [
   start(from), ...(doodle ? [`doodle-${sampleSeed(doodle, "doodle", 0)}`] : []), ...(to ? ["to", start(to), share] : []), ...makes,
 ].join(" ");
 
+/** Whether what hatches of a seed is a shiny that nobody asked for. */
+export const isSurprise = (seed) => sampleSeed(seed, "rare", 0) % RARE === 0;
+
 /** From 1. */
 export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 
@@ -32,7 +36,7 @@ export const conditionsOf = ({ conditions, to, share }) => (share > 0.5 ? to.con
 /** The name of a recipe's creature, and what the sprite shows of it; `names` is the table of nameOf. */
 export function nameFor(recipe, names) {
   const { seed, makes, to } = recipe, [type, second = type] = (conditionsOf(recipe).type ?? ANY).split("/"), stage = stageOf(recipe);
-  const views = ["shiny", "back"].filter((each) => makes.slice(makes.lastIndexOf("evolve") + 1).includes(each));
+  const views = ["shiny", "back"].filter((each) => makes.includes(each));
   const varied = makes.filter((each) => each.startsWith("vary")), isFused = to && varied.length < 2; // see fuse.js
   const name = isFused ? blend([type, seed], [second, to.seed], stage, names) : nameOf(type, varied.at(-1)?.slice(5) ?? seed, stage, names);
   return [name, ...views].join(", ");

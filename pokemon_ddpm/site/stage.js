@@ -4,12 +4,13 @@ import { draw } from "./canvas.js";
 import { choices } from "./choices.js";
 import { $, element, still } from "./dom.js";
 import { label } from "./list.js";
-import { conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
+import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
 import { squash } from "./sheet.js";
 import { colorOf, find, idOf, isOwn, nameOf, page, randomSeed, typesOf } from "./state.js";
 
 const IDLE_MS = 500;
 const CALLED = { yes: "legendary", no: "not legendary" };
+const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back.", set: "Choose its first sprite for this." };
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
 
 /** Shows a sprite large: the egg that it is in, or what can be made of it, once it is finished. */
@@ -24,9 +25,9 @@ export function open(sprite, isHatching = false) {
   if (!sprite.pixels) $("large").getContext("2d").clearRect(0, 0, 64, 64);
   showSteps(sprite);
   showParents(sprite);
+  $("trio-link").hidden = sprite.trio === undefined;
   if (!sprite.pixels) return;
   drawLarge(sprite.pixels);
-  $("large").setAttribute("aria-label", `${nameOf(sprite)}: a sprite of ${words(sprite).join(" ")}`);
   $("heart").ariaPressed = Boolean(sprite.heart);
   offer(sprite);
   follow(sprite);
@@ -39,6 +40,7 @@ function lookUp() {
 
 export function showName(sprite) {
   [$("title").textContent, $("title").title] = [nameOf(sprite), idOf(sprite)];
+  $("large").setAttribute("aria-label", `${nameOf(sprite)}: a sprite of ${words(sprite).join(" ")}`);
   $("badges").replaceChildren(...words(sprite).map((text) => {
     const badge = element("span", { textContent: text });
     badge.style.setProperty("--type", colorOf(text));
@@ -81,26 +83,39 @@ function showParents({ parents = [] }) {
   }));
 }
 
-/** Shows the buttons of what can be made of a sprite, and the others as partners. */
+/** Shows what the model can make, and why not of this sprite; and the others as partners. */
 export function offer(sprite) {
   for (const button of document.querySelectorAll("[data-make]")) {
-    const isLast = button.dataset.make === "evolve" && stageOf(sprite.recipe) >= LAST_STAGE;
-    button.hidden = isLast || !isOwn(sprite) || !isRecipe(following(sprite.recipe, button.dataset.make).at(-1), page.config);
+    const kind = button.dataset.make, all = kind === "set" ? ["shiny", "back"] : [kind];
+    button.hidden = !all.every((each) => canMake(each, page.config));
+    allow(button, sprite, reasonAgainst(sprite.recipe, kind));
   }
-  $("make-card").hidden = !isOwn(sprite);
-  $("fuse-row").hidden = !canFuse(sprite);
+  allow($("make-card"), sprite);
+  allow($("fuse"), sprite, sprite.recipe.to ? "It is fused already." : sprite.recipe.doodle ? "A drawing has no noise to fuse." : "");
   const before = $("partner").value, others = page.made.filter((each) => each !== sprite && canFuse(each));
-  $("partner").replaceChildren(new Option("a new one", ""), ...others.map((each) => new Option(`${nameOf(each)}, ${typesOf(each).join("/")}`, idOf(each))));
+  $("partner").replaceChildren(new Option("a new one", ""), ...others.map((each) => new Option(`${nameOf(each)} ${typesOf(each).join("/")}`, idOf(each))));
   if (others.some((each) => idOf(each) === before)) $("partner").value = before;
+}
+
+/** A button that says why it does nothing, if there is a reason. */
+function allow(button, sprite, reason = "") {
+  button.title = isOwn(sprite) ? reason : "Another model made this sprite.";
+  button.ariaDisabled = Boolean(button.title);
+}
+
+function reasonAgainst(recipe, kind) {
+  if (kind === "evolve" && stageOf(recipe) >= LAST_STAGE) return "This is its last stage.";
+  return isRecipe(following(recipe, kind).at(-1), page.config) ? "" : IMPOSSIBLE[kind] ?? "It has changed too often.";
 }
 
 /** Whether it has noise of its own: neither a fused one has it nor what a visitor drew. */
 export const canFuse = (sprite) => sprite.pixels && isOwn(sprite) && !sprite.recipe.to && !sprite.recipe.doodle;
 
-/** The recipes of what a button makes of a sprite. */
+/** The recipes of what a button makes of a sprite; a back evolves into the next front. */
 export function following({ makes, ...recipe }, kind) {
   const changes = { set: SET, vary: [[`vary-${randomSeed()}`]] }[kind] ?? [[kind]];
-  return changes.map((change) => ({ ...recipe, makes: [...makes, ...change] }));
+  const before = kind === "evolve" ? makes.filter((each) => each !== "back") : makes;
+  return changes.map((change) => ({ ...recipe, makes: [...before, ...change] }));
 }
 
 export function linkOf(recipe) {
@@ -109,8 +124,12 @@ export function linkOf(recipe) {
   return link.href;
 }
 
-/** The address names the chosen creature, and a reload brings back the choices. */
-export const follow = (sprite) => history.replaceState({ choices: choices() }, "", sprite?.pixels && linkOf(sprite.recipe));
+/** The address names the chosen creature, and a reload brings back the choices; another creature is a step of the history. */
+export function follow(sprite) {
+  const link = sprite?.pixels && linkOf(sprite.recipe), isStep = link && page.followed !== sprite && page.made.includes(page.followed);
+  history[isStep ? "pushState" : "replaceState"]({ choices: choices() }, "", link);
+  if (link) page.followed = sprite;
+}
 
 export function toggleHeart(sprite) {
   sprite.heart = !sprite.heart;

@@ -4,12 +4,16 @@ import { ANY, conditionsOf, nameFor, NONE, title } from "./recipe.js";
 
 export const GRAY = "#55536b";
 
-/** config, words, names and cards are the files; made are the sprites of the list, the newest first; shown is the large one. */
-export const page = { config: null, words: null, names: null, cards: null, made: [], shown: null };
+/**
+ * config, words, names and cards are the files; made are the sprites of the list, the newest first; shown is the large one, and
+ * followed the one that the address names.
+ */
+export const page = { config: null, words: null, names: null, cards: null, made: [], shown: null, followed: null };
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
-export const nameOf = ({ name, recipe }) => name ?? nameFor(recipe, page.names);
-export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => each !== NONE);
+/** Its name; an egg has none, nor has a first candidate that another one may replace. */
+export const nameOf = ({ name, recipe, isHatching, isTouched }) => (isHatching && !isTouched ? "Hatching" : name ?? nameFor(recipe, page.names));
+export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => ![ANY, NONE].includes(each));
 export const colorOf = (type) => page.config.type_colors[type] ?? GRAY;
 export const idOf = ({ recipe }) => title(recipe);
 export const find = (recipe) => page.made.find((each) => idOf(each) === title(recipe));

@@ -95,6 +95,16 @@ def wish(page: Page, text: str) -> None:
     page.get_by_label("Description").press("Enter")
 
 
+def observe(page: Page, place: str) -> None:
+    """Keeps in `said` each text that an element has from now on."""
+    code = """(place) => {
+        const found = document.querySelector(place);
+        window.said = [];
+        new MutationObserver(() => said.push(found.textContent)).observe(found, { childList: true });
+    }"""
+    page.evaluate(code, place)
+
+
 def copied_link(page: Page) -> str:
     click(page, "Copy link")
     expect(page.locator("#status")).to_have_text("The link is copied.")
@@ -122,7 +132,9 @@ def saved(page: Page, name: str):
     """What a button saves: (suggested name, bytes)."""
     with page.expect_download() as download:
         page.get_by_role("button", name=name, exact=True).click()
-    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+    name = download.value.suggested_filename
+    expect(page.locator("[role=status]").first).to_have_text(f"Saved as {name}.")
+    return name, Path(download.value.path()).read_bytes()
 
 
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
@@ -240,6 +252,18 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
                 click(page, label)
                 expect_sprite(page, f"water 5 {label.lower()}")
             assert_same(pixels_of(page, "#large"), expected)
+        page.locator("#made button[title='water 5 shiny']").click()
+        expect(page.get_by_role("button", name="Shiny", exact=True)).to_be_disabled()
+        page.get_by_role("button", name="Shiny", exact=True).dispatch_event("click")
+        expect(page.locator("#status")).to_have_text("It is shiny already.")
+        page.locator("#made button[title='water 5 back']").click()
+        click(page, "Evolve")  # the next stage of the front
+        expect_sprite(page, "water 5 evolve")
+        for step, name in (("back", "water 5 back"), ("back", "water 5 shiny"), ("forward", "water 5 back")):
+            page.evaluate(f"history.{step}()")
+            expect_sprite(page, name)
+        page.evaluate("history.forward()")
+        expect_sprite(page, "water 5 evolve")
         expect(page.locator("#made button")).to_have_count(4)
         link = copied_link(page)
         assert link == page.url == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
@@ -261,7 +285,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         assert len({*names}) == 3
         click(page, "Evolve")
         expect_sprite(page, "water 5 evolve evolve")
-        expect(page.get_by_role("button", name="Evolve", exact=True)).to_be_hidden()
+        expect(page.get_by_role("button", name="Evolve", exact=True)).to_be_disabled()
         page.goto(f"{url}?type=water&seed=5&make=vary-9")
         expect_sprite(page, "water 5 vary-9")
         assert_made_by_pipeline(page, pipeline("water", generator=seeded(9), image=sprite).images[0], exactly=False)
@@ -300,8 +324,7 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         wish(page, "a small blue jellyfish and shoes, legendary")
         expect(page.locator("#chips")).to_contain_text("Not understood: shoes")
         expect(chips).to_have_text(["water ×", "blue ×", "legendary ×", "tentacles ×", "small ×"])
-        observe = "new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true })"
-        page.evaluate(f"() => {{ window.said = []; const status = document.querySelector('#status'); {observe}; }}")
+        observe(page, "#status")
         wish(page, "green snake")  # while the first row is made
         ready(page)
         assert page.evaluate("said.length") and "Canceled." not in page.evaluate("said")
@@ -333,6 +356,9 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         page.locator("#made button").first.click()
         name, seed = page.locator("#title").get_attribute("title").rsplit(" ", 1)
         assert name == "fire/flying red large"
+        heading, button = (page.locator(each).bounding_box() for each in (".heading", "#link"))
+        assert heading["y"] <= button["y"] and button["height"] <= heading["height"]  # beside four badges
+        assert page.locator("#link").evaluate("each => each.scrollWidth <= each.clientWidth")
         made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
         assert_made_by_pipeline(page, made)
         link = copied_link(page)
@@ -430,7 +456,7 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         assert page.locator("#title").get_attribute("title").endswith(f"vary-{seed}")
         made = pipeline("fire/water", generator=seeded(seed), image=middle).images[0]
         assert_made_by_pipeline(page, made, exactly=False)
-        expect(page.locator("#fuse-row")).to_be_hidden()
+        expect(page.locator("#fuse")).to_have_attribute("title", "It is fused already.")
         link = copied_link(page)
         page.reload()
         ready(page)
@@ -481,9 +507,11 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         click(page, "Copy the trio's link")
         expect(page.locator("#status")).to_have_text("The link is copied.")
         link = page.evaluate("navigator.clipboard.readText()")
+        page.locator(f"#made button[title='{day}']").click()
+        expect(page.locator("#trio-link")).to_be_hidden()
         page.get_by_role("button", name="My Dex").click()
         expect(page.locator("#progress-text")).to_have_text(re.compile(r"of 18 types, 4 sprites, 0 with a heart"))
-        heart = page.get_by_role("button", name=re.compile("^Heart for")).first
+        heart = page.get_by_role("button", name=re.compile("^Heart for")).last
         heart.click()
         expect(heart).to_have_attribute("aria-pressed", "true")
         page.get_by_role("button", name=re.compile("^Delete (?!all)")).nth(1).click()
@@ -491,7 +519,10 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         page.locator("#dex").get_by_role("button", name="Undo").click()
         expect(page.locator("#dex-list li")).to_have_count(4)
         name, team = saved(page, "Team of six")
-        assert Image.open(io.BytesIO(team)).size == (768, 592) and name == "my-team.png"
+        team, first = np.asarray(Image.open(io.BytesIO(team))), pixels_of(page, "#dex-list li:last-child canvas")
+        assert team.shape == (592, 768, 4) and name == "my-team.png"
+        assert np.array_equal(team[:256:4, :256:4][first[..., 3] > 0], first[first[..., 3] > 0])  # that with a heart
+        expect(page.locator("#team")).to_have_attribute("title", "The newest, those with a heart first")
         name, album = saved(page, "Export")
         (tmp_path / name).write_bytes(album)
         page.on("dialog", lambda dialog: dialog.accept())
@@ -795,9 +826,11 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         page.get_by_role("radio", name="elves").check(force=True)
         page.get_by_label("action").select_option("idle")
         page.evaluate("Math.random = () => 0.25")
+        observe(page, "#title")
         click(page, "Generate")
         expect(page.locator("#made button")).to_have_count(8)
         ready(page)
+        assert {*page.evaluate("said")} == {"Hatching", page.locator("#title").inner_text()}  # of four candidates
         requests = [SpriteRequest(2**30, "elves", {"action": "idle"}, number) for number in range(4)]
         chosen = [each.chosen.seed for each in generate_sprites(student, requests, 4, ranker)]
         alone = [next(generate_sprites(student, [each], 4, ranker)).chosen.seed for each in requests]

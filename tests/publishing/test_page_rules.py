@@ -212,7 +212,7 @@ def test_recipes_of_links(run):
     recipes = [
         {"conditions": {"type": "fire", "seed": "pea", "make": "ford"}, "seed": 7, "makes": []}
         | {"to": {"conditions": {"make": "ford"}, "seed": 8}, "share": 0.5},
-        {"conditions": {"doodle": "dandy"}, "seed": 1, "makes": ["evolve", "shiny"], "doodle": "a4000c96"},
+        {"conditions": {"doodle": "dandy"}, "seed": 1, "makes": ["shiny", "evolve"], "doodle": "a4000c96"},
     ]
     queries = [
         *("type=plastic&seed=1", "type=fire&seed=-1", "type=fire&seed=1&color=loud"),
@@ -221,12 +221,14 @@ def test_recipes_of_links(run):
         *(f"type=fire&seed=1&doodle={each}" for each in ("", "a4096", "a4000f96", "b99", "a9999", "a0b4096")),
     ]
     code = """async ([vocabulary, recipes, queries]) => {
-        const { queryOf, recipeOf } = await import("./recipe.js");
+        const { nameFor, queryOf, recipeOf } = await import("./recipe.js");
+        const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
-        return [recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`)), queries.map(read)];
+        return [recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`)), queries.map(read), nameFor(recipes[1], names)];
     }"""
-    found, refused = run(code, [vocabulary, recipes, queries])
+    found, refused, name = run(code, [vocabulary, recipes, queries])
     assert found == recipes and refused == [None] * len(queries)
+    assert name == "Abd, shiny"
 
 
 def test_what_is_fused_has_the_types_of_both(run):
@@ -245,15 +247,18 @@ def test_what_is_fused_has_the_types_of_both(run):
     assert run(code, [list(pair) for pair in cases]) == list(cases.values())
 
 
-def test_the_creature_of_a_day_and_cries_follow_from_date_and_seed(run):
+def test_the_creature_of_a_day_cries_and_surprise_shinies_follow_from_date_and_seed(run):
     code = """async (types) => {
         const [{ ofDay }, { notesOf }] = [await import("./days.js"), await import("./notes.js")];
         const dates = Array.from({ length: 60 }, (_, day) => new Date(864e5 * (20000 + day)).toISOString());
         const days = dates.map((date) => ofDay(date.slice(0, 10), types));
         const cries = days.map(({ seed }) => notesOf({ seed, makes: [] }, "tiny"));
-        return [days, cries, notesOf({ seed: 5, makes: [] }), notesOf({ seed: 5, makes: [] })];
+        const { isSurprise } = await import("./recipe.js");
+        const shinies = Array.from({ length: 6400 }, (_, seed) => seed).filter(isSurprise).length;
+        return [days, cries, shinies, notesOf({ seed: 5, makes: [] }), notesOf({ seed: 5, makes: [] })];
     }"""
-    days, cries, one, again = run(code, list(TYPES))
+    days, cries, shinies, one, again = run(code, list(TYPES))
+    assert 70 < shinies < 130  # 100 are expected, with a standard deviation of 10
     assert len({day["seed"] for day in days}) == 60 and len({day["type"] for day in days}) > 12
     assert one == again and len({json.dumps(each) for each in cries}) == 60
     assert all(0.1 < sum(note[1] for note in each) < 0.9 for each in cries)
