@@ -10,7 +10,7 @@ import { find, nameOf, page } from "./state.js";
 import { zip } from "./zip.js";
 
 export const canShare = Boolean(navigator.canShare?.({ url: location.href }));
-export const fileName = (sprite) => nameOf(sprite).replace(/[ ,/\\:]+/g, "-");
+export const fileName = (sprite) => (nameOf(sprite).match(/[\p{L}\p{M}\p{N}_]+/gu) ?? ["sprite"]).join("-");
 export const pngFile = async (canvas, name) => new File([await png(canvas)], `${name}.png`, { type: "image/png" });
 
 /** Saves a sprite as PNG of a scale, each under a name of its own, or as a GIF. */

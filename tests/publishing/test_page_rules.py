@@ -224,7 +224,8 @@ def test_recipes_of_links(run):
         const { nameFor, queryOf, recipeOf } = await import("./recipe.js");
         const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
-        return [recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`)), queries.map(read), nameFor(recipes[1], names)];
+        const found = recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`));
+        return [found, queries.map(read), nameFor(recipes[1], names)];
     }"""
     found, refused, name = run(code, [vocabulary, recipes, queries])
     assert found == recipes and refused == [None] * len(queries)
