@@ -176,6 +176,7 @@ def test_the_first_visit(visit, url):
         expect(page.locator("#credits")).to_have_text("Model tiny, WebAssembly, threads: 1.")
         expect(page.locator("#status")).to_have_text(BATCH)
         assert all(title.startswith("any small ") for title in titles(page)) and len(titles(page)) == 4
+        expect(page.locator("#badges")).to_have_text("small")
         assert page.locator("#generate").bounding_box()["y"] == before
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         click(page, "Surprise me")
