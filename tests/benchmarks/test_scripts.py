@@ -29,14 +29,15 @@ def test_compare_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys)
     """All published reports, and one without accuracies and with variety."""
     report = json.loads((RESULTS / "pokemon-ddpm-32-earlier" / "report.json").read_text(encoding="utf-8"))
     same = {"value": 0.031, "low": 0.02, "high": 0.05}
-    variety = {name: dict.fromkeys(("near", "color", "rke"), same) for name in ("by type alone", "real")}
+    none = dict.fromkeys(same)  # without a network for features
+    variety = {name: {"near": same, "color": same, "rke": none} for name in ("by type alone", "real")}
     (tmp_path / "report.json").write_text(json.dumps({**report, "condition_accuracy": {}, "variety": variety}))
     names = sorted(folder.name for folder in RESULTS.iterdir())
     monkeypatch.setattr("sys.argv", ["", *(f"{name}={RESULTS / name}" for name in names), f"other={tmp_path}"])
     compare_models.main()
     lines = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
     found = {title.strip(): [*map(str.strip, cells)] for title, *cells in lines}
-    assert found[""] == [*names, "other", "real images"]
+    assert found[""] == [*names, "other", "real images"] and "RKE of one type" not in found
     column = names.index("pokemon-ddpm-32-earlier")
     for title, cells in {
         "KID to training": ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"],
