@@ -108,9 +108,8 @@ def test_the_terms_of_gaussian_data(prediction_type, variance_type, learned):
     t = timesteps.numpy()
     clean, noisy = batch(timesteps)
     prediction = with_variance(best_prediction(prediction_type, noisy, timesteps, ALPHA_BAR), learned)
-    computed = vlb.bound_term(
-        replace(COSINE, prediction_type=prediction_type), variance_type, prediction, clean, noisy, timesteps
-    )
+    schedule = replace(COSINE, prediction_type=prediction_type)
+    computed = vlb.bound_term(schedule, variance_type, prediction, clean, noisy, timesteps)
     assert computed.shape == (6,) and computed.dtype == torch.float64
     v = {"fixed_small": 0, "fixed_large": 1}.get(variance_type, ((learned or 0) + 1) / 2)
     variance = BETA[t] ** v * BETA_TILDE[t] ** (1 - v)

@@ -69,9 +69,7 @@ def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
      ("front", 32, "thesis", "626fcce65fdbcaaf"), ("all", 32, "fit", "89d30fab76f2476b"),
      ("front", 64, "pixel", "08a472faf6c080e4")],
 )  # fmt: skip
-def test_the_real_sprites_become_tensors(
-    config: str, resolution: int, mode: str, digest: str, sprites_dir: Path, sprites_cache: Path
-) -> None:
+def test_the_real_sprites_become_tensors(config, resolution, mode, digest, sprites_dir, sprites_cache) -> None:
     tensors = load_tensors(sprites_dir, "test", resolution, config_name=config, mode=mode, cache_dir=sprites_cache)
     assert tensors.digest().startswith(digest)
 
@@ -256,10 +254,8 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
     data = load(tmp_path)
     held_out = contents(load(tmp_path, "validation")) if not split else set()
     assert data.type_names == ("9", "10")
-    expected_contents = {
-        (int(label == "10"), expected(int(label) % 2, i).tobytes()) for i, (_, label) in enumerate(rows)
-    }
-    assert contents(data) | held_out == expected_contents
+    wanted = {(int(label == "10"), expected(int(label) % 2, i).tobytes()) for i, (_, label) in enumerate(rows)}
+    assert contents(data) | held_out == wanted
 
 
 def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> None:
@@ -374,9 +370,8 @@ def test_no_more_than_two_thirds_of_a_class_are_held_out(tmp_path: Path) -> None
         creatures = {"a": [first] * 9 + [second], "b": ["p"] * 4 + ["q"] * 4, "c": ["p", "q"]}
         rows = [f"{label}/{i:03d}.png,{name}" for label, names in creatures.items() for i, name in enumerate(names)]
         (folder / "metadata.csv").write_text("\n".join(["file_name,creature", *rows]))
-        counts = [
-            torch.bincount(load(folder, split).labels["type"][:, 0]).tolist() for split in ("train", "validation")
-        ]
+        classes = [load(folder, split).labels["type"][:, 0] for split in ("train", "validation")]
+        counts = [torch.bincount(each).tolist() for each in classes]
         assert counts == [[9, 4, 1], [1, 4, 1]]
 
 

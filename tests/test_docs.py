@@ -28,9 +28,7 @@ CARDS = sorted((ROOT / "pokemon_ddpm" / "released").glob("*/README.md"))
 TEXT = {page: page.read_text(encoding="utf-8") for page in [*PAGES, *CARDS]}
 FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
 BLOCKS = [block for page in PAGES for block in FENCED.findall(TEXT[page])]
-COMMANDS = list(
-    dict.fromkeys(line for language, block in BLOCKS if language == "bash" for line in block.strip().splitlines())
-)
+COMMANDS = [*dict.fromkeys(line for language, block in BLOCKS if language == "bash" for line in block.splitlines())]
 DATA = "path/to/pokemon-sprites"
 TRAIN = "accelerate launch train_conditional.py"
 SHORT_RUN = " --max_train_steps 2 --train_batch_size 2 --validation_steps 0 --load_best_model_at_end false"
@@ -120,9 +118,7 @@ def by_title(table: list[str]) -> dict[str, dict[str, str]]:
     return {title: dict(zip(header[1:], cells, strict=True)) for title, *cells in rows}
 
 
-def test_tables_of_models_are_those_of_their_reports(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_tables_of_models_are_those_of_their_reports(monkeypatch, capsys) -> None:
     monkeypatch.chdir(ROOT)
     tables = []
     for part in TEXT[ROOT / "docs" / "results.md"].split("\npython ")[1:]:

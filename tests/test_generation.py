@@ -100,21 +100,6 @@ def test_a_sample_becomes_the_image_of_a_file(known):
         assert GenerationSettings("somewhere", **settings).postprocess(sample) == expected
 
 
-def test_the_models_default_conditions_apply_and_are_written_out(tmp_path, known):
-    usual, requests = type(known)(**known.components), [REQUESTS[0], REQUESTS[2]]  # the second one has another view
-    usual.register_to_config(num_inference_steps=3, default_conditions={"view": "front", "finish": "normal"})
-    explicit = [SpriteRequest(0, "fire", {"view": "front", "finish": "normal"})]
-    explicit += [SpriteRequest(2, None, {"view": "back", "finish": "normal", "size": "huge"})]
-    assert [generation.full_condition(usual, each) for each in requests] == [
-        {"type": each.pokemon_type, **each.attributes} for each in explicit
-    ]
-    assert contents(usual, requests) == contents(known, explicit) != contents(known, requests)
-    free = SpriteRequest(0, "fire", {"view": "any", "finish": "any"})
-    assert contents(usual, [free]) == contents(known, [REQUESTS[0]])
-    path, *_ = generate_files(Job(usual, SETTINGS, requests[:1]), tmp_path)
-    assert read_settings(path) == (SETTINGS, explicit[0])
-
-
 @pytest.mark.parametrize("further", [{}, FURTHER, BLEND])  # records of before can have them
 def test_a_file_contains_its_settings_and_its_request(tmp_path, known, further):
     settings = replace(SETTINGS, further=further)

@@ -11,12 +11,8 @@ from tests.training.test_networks import tiny
 
 TYPES = {"pokemon_type": ["fire", "water"], "color": "red"}
 UNITS = {"class_labels": ["orcs", "undead-skeletal"], "action": "attack"}
-RELEASED_MODELS = {
-    "pokemon-ddpm-64": TYPES,
-    "pokemon-ddpm-64-fast": TYPES,
-    "wesnoth-ddpm-64": UNITS,
-    "wesnoth-ddpm-64-fast": UNITS,
-}
+MODELS = {"pokemon-ddpm-64": TYPES, "wesnoth-ddpm-64": UNITS}
+RELEASED_MODELS = {f"{name}{end}": given for name, given in MODELS.items() for end in ("", "-fast")}
 
 
 def test_the_digest_is_of_the_weights_in_float32():

@@ -78,9 +78,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "TIFF"])
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(
-    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(format, tmp_path, monkeypatch) -> None:
     Image.new("L", (9000, 9000)).save(tmp_path / "bomb", format, compression="tiff_deflate", method=0)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("it is decoded"))
     with pytest.raises(ValueError, match=r"cannot be decoded \(9000x9000 px are too many \(at most 33,554,432\)\)"):

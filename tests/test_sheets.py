@@ -5,12 +5,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm.postprocessing import MAX_OUTPUT_PIXELS
-from pokemon_ddpm.sheets import (
-    MARGIN,
-    check_sheet_size,
-    save_animation,
-    sprite_sheet,
-)
+from pokemon_ddpm.sheets import MARGIN, check_sheet_size, save_animation, sprite_sheet
 
 
 def noise_images(count: int, width: int = 5, height: int = 7, channels: int = 3) -> list[Image.Image]:

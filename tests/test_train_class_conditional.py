@@ -1,12 +1,10 @@
-"""examples/train_class_conditional.py on starter sprites: ten updates, the saved pipeline, and wrong input."""
+"""examples/train_class_conditional.py on small images: ten updates, the saved pipeline, and wrong input."""
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
-from pokemon_ddpm.dataset_scripts.starter_sprites import starter_sprites
+from tests.labelled_images import folder_of_classes
 from tests.test_package import ROOT
 
 NETWORK = {
@@ -33,7 +31,6 @@ assert not {"datasets", "pokemon_ddpm"} & set(sys.modules)
 pipeline("bug", num_inference_steps=1).images[0].save(sys.argv[2])
 pipeline.save_pretrained(sys.argv[3])
 """
-CLASSES = ("bug", "dark")
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +44,7 @@ def example():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    for row in islice(starter_sprites(), 0, 120, 10):
-        (folder / row["type1"]).mkdir(exist_ok=True)
-        row["image"].save(folder / row["type1"] / row["path"])
-    assert sorted(os.listdir(folder)) == [*CLASSES]
-    return folder
+    return folder_of_classes(tmp_path_factory.mktemp("images"), {"bug": 6, "dark": 6})
 
 
 def train(example, images: Path, output: Path, *arguments: str) -> Path:
@@ -122,11 +114,10 @@ def test_other_schedulers_and_unknown_classes(trained: Path) -> None:
 
 def test_labels_of_a_table_and_the_hub(example, images: Path, tmp_path: Path, hub) -> None:
     """Classes may be strings in a column of any name; what has none is trained without condition."""
-    rows = ["file_name,kind"]
-    for path in sorted(images.rglob("*.png")):
-        shutil.copy(path, tmp_path / path.name)
-        rows.append(f"{path.name},{'' if path.stem.endswith('III') else path.parent.name}")
-    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    shutil.copytree(images, tmp_path, dirs_exist_ok=True)
+    files = [path.relative_to(images) for path in sorted(images.rglob("*.png"))]
+    rows = [f"{file},{'' if file.stem == '005' else file.parent}" for file in files]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,kind", *rows]))
     flags = ("--label_column", "kind", "--push_to_hub", "--hub_model_id", "ash/types", "--prediction_type", "sample")
     output = train(example, tmp_path, tmp_path.parent / f"{tmp_path.name}-out", *flags)
     pipeline = load("ash/types")

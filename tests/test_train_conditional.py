@@ -80,10 +80,8 @@ def newest(run: Path) -> int:
 
 def test_an_update_is_that_of_adamw_by_hand(tmp_path):
     """With importance weights, clipping and a learning rate of their own, and then the average of the weights."""
-    settings = (
-        "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"
-    )
-    more = [*BY_LOSS, "--lr_warmup_steps=0", *(f"--{each}" for each in settings.split())]
+    adam = "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"
+    more = [*BY_LOSS, "--lr_warmup_steps=0", *(f"--{each}" for each in adam.split())]
     with runs.trainer([*runs.tiny_flags(tmp_path, dropout=0.0), *more]) as run:
         for _ in range(10):
             run.resampler.record(torch.arange(4), torch.tensor([4.0, 3, 2, 1]))
@@ -100,9 +98,8 @@ def test_an_update_is_that_of_adamw_by_hand(tmp_path):
             adamw.step()
             assert norm > 0.02 and batch.weights.std() > 0.1
             torch.testing.assert_close(run.train_step(), (loss.detach(), norm))
-            ours, theirs = (
-                torch.cat([p.detach().flatten() for p in each.parameters()]) for each in (run.unwrapped, twin)
-            )
+            both = (run.unwrapped, twin)
+            ours, theirs = (torch.cat([p.detach().flatten() for p in each.parameters()]) for each in both)
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
             averages = theirs if averages is None else 0.05 * averages + 0.95 * theirs  # of the first update alone
             torch.testing.assert_close(torch.cat([p.flatten() for p in run.ema.shadow_params]), averages)
@@ -167,9 +164,7 @@ def test_kinds_of_data(tmp_path, run, finished):
 
 @pytest.mark.parametrize("wrong", ["--train_batch_size=0", "--save_images_epochs=1"])
 def test_a_wrong_flag_is_refused_before_torch_is_imported(wrong):
-    start = (
-        f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({str(runs.SCRIPT)!r}, run_name='__main__')"
-    )
+    start = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path('{runs.SCRIPT}', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", start, wrong], capture_output=True, text=True)
     assert done.returncode == 2 and f"error: {'unknown argument ' if 'epochs' in wrong else ''}--" in done.stderr
 

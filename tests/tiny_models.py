@@ -35,9 +35,8 @@ def tiny_pipeline(
     )
     conditioner = SpriteConditioner(vocabulary or {"type": list(TYPES)}, embedding_dim=32)
     config = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing", **scheduler}
-    pipeline = PokemonDDPMPipeline(
-        unet.eval(), conditioner.eval(), DDPMScheduler(prediction_type=prediction_type, **config)
-    )
+    trained = DDPMScheduler(prediction_type=prediction_type, **config)
+    pipeline = PokemonDDPMPipeline(unet.eval(), conditioner.eval(), trained)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -329,13 +329,7 @@ LABELS = {
     "frame": torch.tensor([1, 1, 1, 1, 1, 1, 2, 1]),
     "view": torch.tensor([0, 0, 0, 1, 0, 0, 0, 1]),
 }
-EXPECTED = {
-    0: {-1},
-    1: {3, 6},
-    2: {7},
-    5: {-1},
-    6: {1, 3},
-}
+EXPECTED = {0: {-1}, 1: {3, 6}, 2: {7}, 5: {-1}, 6: {1, 3}}
 
 
 def pairs_of(labels: dict[str, torch.Tensor], **own_values: tuple[str, ...]) -> ReferencePairs:

@@ -304,9 +304,7 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     other = asdict(TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]))
     now = TrainingState(7, 16, other, {"layers_per_block": 1, "act_fn": "relu"}, "other", {}, 0, {}, "teacher")
     message = "checkpoint-1 belongs to a run with other settings: --conditions was None, now type size; --seed was 0, "
-    message += (
-        "now 5; the batch size was 8, now 16; the checksum of .* images .* was digest, now other; the checksum of "
-    )
-    message += ".* its teacher or guides was , now teacher; the network's dropout was 0.1, now None; .*act_fn"
+    message += "now 5; the batch size was 8, now 16; the checksum of .* images .* was digest, now other; the checksum "
+    message += ".* teacher or guides was , now teacher; the network's dropout was 0.1, now None; the network's act_fn"
     with pytest.raises(ValueError, match=message):
         restore(folder, now, run.tensors)

@@ -69,9 +69,7 @@ def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **se
     return losses
 
 
-def by_hand(
-    batch: Batch, prediction: torch.Tensor, kind: str, gamma: float, s: float = 1.0, floor: float = 0.0
-) -> torch.Tensor:
+def by_hand(batch: Batch, prediction: torch.Tensor, kind: str, gamma: float, s: float, floor=0.0) -> torch.Tensor:
     """min(SNR, gamma), or `floor`, times the error of s x_0, as an error of the prediction (Hang et al. 2023)."""
     alpha, sigma = levels(batch.timesteps.tolist())
     clean, noise, snr = s * batch.clean().double(), batch.noise.double(), (alpha / sigma).square().flatten()
@@ -157,9 +155,8 @@ def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s,
     prediction = as_prediction(kind, torch.full((2, 3, 8, 8), 0.3), noisy, alpha, sigma)
     losses = loss(lambda *_: prediction, batch)
     weight = (alpha / sigma).square().flatten().clamp(min=1)
-    torch.testing.assert_close(
-        losses.double(), weight * (0.3 - expected).square().mean(dim=(1, 2, 3)), rtol=1e-4, atol=0
-    )
+    distance = (0.3 - expected).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(losses.double(), weight * distance, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(("scale", "image_scale"), [(1.0, 1.0), (3.0, 1.0), (1.0, 2.0), (2.5, 1.5)])
@@ -328,9 +325,8 @@ def test_all_models_of_autoguidance_compute_in_the_same_precision(tmp_path):
     loss, noisy = other_loss(config, schedule_of("v_prediction"), denoiser), batch.clean()
     # The worse model has the same weights, so guidance changes nothing: x_0 = alpha x_t - sigma v.
     (alpha, sigma), prediction = levels([300, 700]), predict(denoiser, batch, noisy, batch.timesteps).double()
-    torch.testing.assert_close(
-        loss.target(noisy, batch).double(), alpha * noisy - sigma * prediction, rtol=0, atol=1e-5
-    )
+    expected = alpha * noisy - sigma * prediction
+    torch.testing.assert_close(loss.target(noisy, batch).double(), expected, rtol=0, atol=1e-5)
 
 
 def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(tmp_path):
