@@ -175,22 +175,6 @@ def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
     assert computed.item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
-@pytest.mark.parametrize("scaling_factor", [1.0, 0.4])
-@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_clip_clean_clips_the_predicted_clean_image(prediction_type, scaling_factor):
-    timesteps = torch.tensor([0, 30])
-    clean, noisy = batch(timesteps)
-    wide = torch.tensor([-3.0, -0.5, 0.5, 1.01], dtype=torch.float64).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
-    alpha, sigma = (each.double() for each in COSINE.alpha_sigma(timesteps))
-    prediction, rest = as_prediction(prediction_type, wide, noisy, alpha, sigma), (clean, noisy, timesteps)
-    schedule = replace(COSINE, prediction_type=prediction_type, scaling_factor=scaling_factor)
-    clipped = vlb.bound_term(schedule, "fixed_small", prediction, *rest, True)
-    in_range = wide.clamp(-scaling_factor, scaling_factor)
-    expected = vlb.bound_term(replace(schedule, prediction_type="sample"), "fixed_small", in_range, *rest)
-    torch.testing.assert_close(clipped, expected, rtol=1e-6, atol=0)
-    assert (vlb.bound_term(schedule, "fixed_small", prediction, *rest) > clipped).all()
-
-
 # Resampled timesteps
 
 

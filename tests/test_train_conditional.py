@@ -130,21 +130,19 @@ def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags,
 
 def test_the_best_checkpoint_is_kept_and_can_become_the_model(flags, run, monkeypatch):
     flags = [*flags, "--validation_steps=1", "--checkpoints_total_limit=1", OVERWRITE]
-    for more, model, file in (("--no_use_ema", 4, "model"), ("--load_best_model_at_end", 2, "ema")):
-        losses = [0.5, 0.5, 0.1, 0.1, 0.3, 0.3, 0.2, 0.2]  # of both splits at each step
+    of_each_step, best = [0.5, 0.5, 0.1, 0.1, 0.3, 0.3, 0.2, 0.2], "--load_best_model_at_end"  # of both splits
+    for more, losses, model, file in (
+        (["--no_use_ema"], [*of_each_step], 4, "model"),
+        ([best], [*of_each_step], 2, "ema"),
+        # It is also measured where a checkpoint is saved, not only every so many steps.
+        ([best, "--validation_steps=3", "--checkpointing_steps=2"], [0.1, 0.1, 0.2, 0.2, 0.3, 0.3], 2, "ema"),
+    ):
         monkeypatch.setattr(monitoring.LossProbe, "measure", lambda *_, losses=losses: losses.pop(0))
-        train([*flags, more])
-        assert names(run) == ["checkpoint-2", "checkpoint-4"]
+        train([*flags, *more])
+        assert names(run) == ["checkpoint-2", "checkpoint-4"] and losses == []
         saved = load(weights(run, file, model))
         unet = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
         assert all(torch.equal(tensor, saved[f"unet.{name}"]) for name, tensor in unet.items())
-    # It is also measured where a checkpoint is saved, not only every so many steps.
-    losses = [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]  # at steps 2, 3 and 4
-    monkeypatch.setattr(monitoring.LossProbe, "measure", lambda _, *__: losses.pop(0))
-    train([*flags, "--load_best_model_at_end", "--validation_steps=3", "--checkpointing_steps=2"])
-    assert names(run) == ["checkpoint-2", "checkpoint-4"] and losses == []
-    unet, best = load_file(run / "unet" / "diffusion_pytorch_model.safetensors"), load(weights(run, "ema", 2))
-    assert all(torch.equal(tensor, best[f"unet.{name}"]) for name, tensor in unet.items())
 
 
 def test_kinds_of_data(tmp_path, run, finished):
@@ -162,11 +160,10 @@ def test_kinds_of_data(tmp_path, run, finished):
         train([*flags, f"--dataset_name={tmp_path / 'own'}", "--validation_steps=1"])
 
 
-@pytest.mark.parametrize("wrong", ["--train_batch_size=0", "--save_images_epochs=1"])
-def test_a_wrong_flag_is_refused_before_torch_is_imported(wrong):
+def test_a_wrong_flag_is_refused_before_torch_is_imported():
     start = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path('{runs.SCRIPT}', run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", start, wrong], capture_output=True, text=True)
-    assert done.returncode == 2 and f"error: {'unknown argument ' if 'epochs' in wrong else ''}--" in done.stderr
+    done = subprocess.run([sys.executable, "-c", start, "--train_batch_size=0"], capture_output=True, text=True)
+    assert done.returncode == 2 and "error: --train_batch_size must be" in done.stderr
 
 
 MISTAKES = [
@@ -371,11 +368,9 @@ def test_the_model_has_the_last_weights_where_the_best_are_damaged(flags, run, m
     assert (run / "model_index.json").is_file()
 
 
-def test_every_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
-    for schedule in ("linear", "cosine", "polynomial"):
-        more = [f"--lr_scheduler={schedule}", "--max_train_steps=1", "--lr_warmup_steps=1", "--overwrite_output_dir"]
-        train([*flags, *more])
-        assert names(run) == ["checkpoint-1"]
+def test_a_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
+    train([*flags, "--lr_scheduler=polynomial", "--max_train_steps=1", "--lr_warmup_steps=1"])
+    assert names(run) == ["checkpoint-1"]
 
 
 def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags, run, capsys):
@@ -386,8 +381,6 @@ def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags,
     with pytest.raises(SystemExit, match="^error: Update 13: 11 updates were NaN or infinite. Go back to an earlier"):
         train(flags, sample_batch=nan_in(*range(3, 20)))  # one was before
     assert "raise ValueError(" in (run / "error.log").read_text()
-    with pytest.raises(SystemExit, match="--adam_beta1 was 0.9, now 0.5"):
-        train([*flags, "--adam_beta1=0.5"])
     train([*flags, "--learning_rate=0.0001", "--lr_warmup_steps=5", "--max_train_seconds=1e-9"])
     output = capsys.readouterr().out
     assert "The next checkpoint replaces checkpoint-4, checkpoint-9." in output

@@ -436,7 +436,8 @@ def test_the_license_travels_with_the_model(hub: LoopbackHub, tmp_path: Path, mo
     load(tmp_path / "model").push_to_hub(NAME)
     names = ["ash/new", "ash/mit", "ash/components"]
     for name in names[1:]:
-        hub.create(name).commit({"README.md": b"---\nlicense: mit\nlicense_link: LICENSE\n---\n# Soon\n"})
+        soon = b"---\nlicense: mit\nlicense_link: LICENSE\n---\n# Soon\n"
+        hub.create(name).commit({"README.md": soon, "LICENSE": b"MIT"})
     monkeypatch.setenv("HF_TOKEN", "hf_ash")
     stranger(PUSH, environment(tmp_path, hub.endpoint, "hf_ash"), tmp_path, NAME, *names[:2])
     PokemonDDPMPipeline(**load(NAME).components).push_to_hub(names[2])
@@ -529,14 +530,6 @@ class TestPushing:
         weights = {name for name in hub.repository(NAME).files() if name.endswith("safetensors")}
         assert weights == {f"{part}/diffusion_pytorch_model.fp16.safetensors" for part in ("unet", "conditioner")}
         assert load(variant="fp16", dtype=torch.float16).unet.dtype == torch.float16
-
-    def test_other_content_is_not_touched(self, hub, pipeline):
-        hub.create(NAME).commit({"README.md": b"# Data\n", "data.csv": b"1,2\n"})
-        with pytest.raises(ValueError, match="ash/model contains other files, such as data.csv"):
-            pipeline.push_to_hub(NAME)
-        hub.create("ash/card").commit({"README.md": b"# Soon\n", "LICENSE": b"MIT"})
-        pipeline.push_to_hub("ash/card")
-        assert NOTE.encode() in hub.repository("ash/card").files()["README.md"]
 
 
 class TestCards:

@@ -61,6 +61,7 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
     ("flags", "message"),
     [
         ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
+        ("--save_images_epochs=1", "unknown argument --save_images_epochs. Did you mean --save_images_steps?"),
         ("--eval_batch_size 8", "unknown argument --eval_batch_size. Did you mean --train_batch_size?"),
         ("--seed 1 pikachu", "unknown argument pikachu."),
         ("missing.yaml", "cannot read missing.yaml: "),
