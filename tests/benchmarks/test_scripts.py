@@ -38,13 +38,9 @@ def test_compare_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys)
     lines = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
     found = {title.strip(): [*map(str.strip, cells)] for title, *cells in lines}
     assert found[""] == [*names, "other", "real images"] and "RKE of one type" not in found
-    column = names.index("pokemon-ddpm-32-earlier")
-    for title, cells in {
-        "KID to training": ["0.081 (0.051 to 0.11)"] * 2 + ["0.12 (0.025 to 0.22)"],
-        "near pairs of one type": ["-", "0.031 (0.020 to 0.050)"],
-        "condition accuracy, types": ["28 % (26 to 30)", "-"],
-    }.items():
-        assert [found[title][column], *found[title][-2:]][: len(cells)] == cells
+    assert found["KID to training"][-2:] == ["0.081 (0.051 to 0.11)", "0.12 (0.025 to 0.22)"]
+    assert found["near pairs of one type"][-2] == "0.031 (0.020 to 0.050)"
+    assert found["condition accuracy, types"][-2] == "-"
     (tmp_path / "report.json").write_text(json.dumps({"images": 3}))
     with pytest.raises(SystemExit, match="Run the evaluation again"):
         compare_models.main()

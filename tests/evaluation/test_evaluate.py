@@ -121,16 +121,15 @@ def test_the_report_has_the_numbers():
     assert [row for row in ROWS.strip().splitlines() if row not in text] == []
 
 
-@pytest.mark.parametrize("sets", [2, 1])
-def test_closest_pairs(monkeypatch: pytest.MonkeyPatch, sets: int):
+def test_closest_pairs(monkeypatch: pytest.MonkeyPatch):
     shown = mock.Mock()
     monkeypatch.setattr(module, "sprite_sheet", shown)
     images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
     nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
     names = [f"name {i}" for i in range(9)]
-    module.closest_sheet(images, nearest, train if sets == 2 else None, names)
+    module.closest_sheet(images, nearest, train, names)
     order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
     cells, columns, labels, *_ = shown.call_args.args
-    assert (columns, labels) == (sets, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
-    expected = torch.stack([images[order], train[matches]], dim=1)[:, :sets].flatten(0, 1)
+    assert (columns, labels) == (2, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
+    expected = torch.stack([images[order], train[matches]], dim=1).flatten(0, 1)
     assert torch.equal(as_tensor(cells), expected)
