@@ -423,9 +423,6 @@ def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_p
     (tmp_path / "empty").mkdir()
     for path in (nested / "archive", nested, tmp_path / "empty", tmp_path / "nowhere"):
         assert not is_class_folder(path), path
-    for path, reason in {
-        tmp_path / "empty": "contains neither pokedex.csv and sprites/ nor images, also in a folder a class.",
-        tmp_path / "nowhere": "does not exist.",
-    }.items():
-        assert reason in refused(load_tensors, path, "train", 32)
+    message = refused(load_tensors, tmp_path / "empty", "train", 32)
+    assert "contains neither pokedex.csv and sprites/ nor images, also in a folder a class." in message
     assert "Unusable class names: 'any'" in refused(load, folder_of_classes(tmp_path / "x", {"any": 2, "cat": 2}))

@@ -196,11 +196,9 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
     assert all(own_settings(make_sampler(name, each)) == own_settings(sampler) for each in others)
 
 
-def test_unknown_samplers_and_too_few_timesteps_are_refused():
+def test_too_few_timesteps_are_refused_and_other_samplers_have_the_name_of_their_class():
     with pytest.raises(ValueError, match="more than 20 timesteps, not 20"):
         make_scheduler(20, "linear")
-    with pytest.raises(ValueError, match="Unknown scheduler 'euler'. Known: ddpm, ddim, dpmsolver"):
-        make_sampler("euler", tiny_pipeline().scheduler)
     assert sampler_name(EulerDiscreteScheduler()) == "EulerDiscreteScheduler"
 
 
